@@ -1,0 +1,1 @@
+"""Liquid neural networks in PyTorch, from a recording to a device."""

@@ -1,0 +1,214 @@
+"""The recurrences in plain PyTorch: the truth that every other implementation is held against.
+
+Each function runs one recurrence over a whole batch of sequences, in any floating dtype, on any device,
+differentiable any number of times. They know nothing of layers: parameters arrive already positive,
+masked and packed.
+
+Shapes: B batch, T time, C channels, H units, S synapses, L layers of a wired cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "lecun_tanh": lambda x: 1.7159 * torch.tanh(0.666 * x),
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+}
+"""Activations of a CfC's backbone, by the name a user gives."""
+
+CFC_MODES = ("default", "no_gate", "pure")
+
+
+def ltc(
+    inputs: Float[Tensor, "B T C"],
+    timespans: Float[Tensor, "B T"],
+    state: Float[Tensor, "B H"],
+    lengths: Int[Tensor, " B"] | None,
+    leak: Sequence[Float[Tensor, " H"]],
+    synapses: Sequence[Float[Tensor, " S"]],
+    synapse_index: Int[Tensor, "2 S"],
+    sensory: Sequence[Float[Tensor, " S_in"]],
+    sensory_index: Int[Tensor, "2 S_in"],
+    unfolds: int,
+    epsilon: float,
+    memory_drive: Float[Tensor, "B T 4*H"] | None = None,
+    memory_weight: Float[Tensor, "4*H H"] | None = None,
+    cell: Float[Tensor, "B H"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
+    """Liquid time-constant recurrence with the fused semi-implicit solver (arXiv 2006.04439, eq. 1 and 3).
+
+    A synapse from a source with potential x carries the conductance g = w * sigmoid(sigma * (x - mu)) and
+    pulls its target towards ``erev``. With g_j summed over the synapses into a neuron, each of the
+    ``unfolds`` sub-steps of length d = timespan / unfolds is
+
+        v <- (cm v + d (gleak vleak + sum g_j erev_j)) / (cm + d (gleak + sum g_j + epsilon)),
+
+    written below as an increment, so that a span of zero leaves v exactly where it is.
+
+    Args:
+        inputs: values that reach the sensory synapses, after the input mapping.
+        timespans: time since the sample before, finite and not negative.
+        state: potentials before the first sample.
+        lengths: samples of each sequence; later ones leave the state alone. None: all of them.
+        leak: ``(gleak, vleak, cm)``, one value a neuron; gleak and cm positive.
+        synapses: ``(w, mu, sigma, erev)``, one value a synapse between neurons; w positive.
+        synapse_index: source and target neuron of each synapse, ordered by target.
+        sensory: ``(w, mu, sigma, erev)`` of the synapses from inputs to neurons.
+        sensory_index: source input and target neuron of each, ordered by target.
+        unfolds: solver steps a sample.
+        epsilon: keeps the denominator away from zero.
+        memory_drive: for mixed memory, the input's share of the LSTM's gates (see :func:`lstm_step`).
+        memory_weight: the LSTM's recurrent weight.
+        cell: the LSTM's cell state before the first sample.
+
+    Returns:
+        The potentials after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
+    """
+    gleak, vleak, cm = leak
+    w, mu, sigma, erev = synapses
+    pre, post = synapse_index
+    w_in, mu_in, sigma_in, erev_in = sensory
+    pre_in, post_in = sensory_index
+    still = torch.zeros_like(state)
+
+    def step(x: Tensor, v: Tensor, span: Tensor) -> Tensor:
+        g = w_in * torch.sigmoid(sigma_in * (x[:, pre_in] - mu_in))
+        pull_in = still.index_add(1, post_in, g * erev_in) + gleak * vleak
+        conductance_in = still.index_add(1, post_in, g) + gleak + epsilon
+        d = (span / unfolds).unsqueeze(1)
+        for _ in range(unfolds):
+            g = w * torch.sigmoid(sigma * (v[:, pre] - mu))
+            pull = pull_in.index_add(1, post, g * erev)
+            conductance = conductance_in.index_add(1, post, g)
+            v = v + d * (pull - conductance * v) / (cm + d * conductance)
+        return v
+
+    return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell)
+
+
+def cfc(
+    inputs: Float[Tensor, "B T C"],
+    timespans: Float[Tensor, "B T"],
+    state: Float[Tensor, "B H"],
+    lengths: Int[Tensor, " B"] | None,
+    backbone: Sequence[Tensor],
+    heads: Sequence[Tensor],
+    layer_sizes: Sequence[int],
+    mode: str,
+    activation: str,
+    dropout_masks: Sequence[Float[Tensor, "B T U"]] = (),
+    memory_drive: Float[Tensor, "B T 4*H"] | None = None,
+    memory_weight: Float[Tensor, "4*H H"] | None = None,
+    cell: Float[Tensor, "B H"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
+    """Closed-form continuous-time recurrence (arXiv 2106.13898, eq. 10), alone or as a stack of wired layers.
+
+    With z the backbone's output on (x, h), or (x, h) itself without one, and t the timespan:
+
+        default   h <- (1 - s) tanh(f) + s tanh(g),   s = sigmoid(a t + b)
+        no_gate   h <- tanh(f) + s tanh(g)
+        pure      h <- A - A exp(-t (|w_tau| + |f|)) f
+
+    Args:
+        inputs: what each sample feeds in.
+        timespans: time since the sample before, finite and not negative.
+        state: the layers' states before the first sample, side by side.
+        lengths: samples of each sequence; later ones leave the state alone. None: all of them.
+        backbone: ``(weight, bias)`` of each hidden layer in turn, weights (U, in) as in ``nn.Linear``;
+            empty without a backbone. Only a cell of one layer has one.
+        heads: for each layer of the stack ``(weight, bias)`` of the heads f, g, a, b stacked in this order,
+            (4 * units, in) and (4 * units,); in mode ``pure`` ``(weight, bias, w_tau, A)`` with
+            (units, in), (units,), (units,), (units,). A wiring's mask is already in the weights.
+        layer_sizes: units of each layer; layer l reads the new state of layer l - 1.
+        mode: one of :data:`CFC_MODES`.
+        activation: the backbone's, one of :data:`ACTIVATIONS`.
+        dropout_masks: one a backbone layer, 0 or 1 / (1 - p), multiplied after the activation; empty for none.
+        memory_drive: for mixed memory, the input's share of the LSTM's gates (see :func:`lstm_step`).
+        memory_weight: the LSTM's recurrent weight.
+        cell: the LSTM's cell state before the first sample.
+
+    Returns:
+        The states after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
+    """
+    act = ACTIVATIONS[activation]
+    per_layer = 4 if mode == "pure" else 2
+    layer_heads = [heads[i : i + per_layer] for i in range(0, len(heads), per_layer)]
+
+    def layer_step(x: Tensor, h: Tensor, span: Tensor, masks: Sequence[Tensor], head: Sequence[Tensor]) -> Tensor:
+        z = torch.cat([x, h], 1)
+        for i in range(0, len(backbone), 2):
+            z = act(F.linear(z, backbone[i], backbone[i + 1]))
+            if masks:
+                z = z * masks[i // 2]
+        if mode == "pure":
+            weight, bias, w_tau, amplitude = head
+            f = F.linear(z, weight, bias)
+            return amplitude - amplitude * torch.exp(-span * (w_tau.abs() + f.abs())) * f
+        f, g, a, b = F.linear(z, head[0], head[1]).chunk(4, 1)
+        s = torch.sigmoid(a * span + b)
+        if mode == "no_gate":
+            return torch.tanh(f) + s * torch.tanh(g)
+        return (1 - s) * torch.tanh(f) + s * torch.tanh(g)
+
+    def step(x: Tensor, h: Tensor, span: Tensor, *masks: Tensor) -> Tensor:
+        parts = []
+        for part, head in zip(h.split(list(layer_sizes), 1), layer_heads, strict=True):
+            x = layer_step(x, part, span.unsqueeze(1), masks, head)
+            parts.append(x)
+        return torch.cat(parts, 1)
+
+    return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, dropout_masks)
+
+
+def lstm_step(
+    drive: Float[Tensor, "B 4*H"],
+    weight: Float[Tensor, "4*H H"],
+    h: Float[Tensor, "B H"],
+    c: Float[Tensor, "B H"],
+) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
+    """One step of the memory cell of mixed-memory networks (arXiv 2006.04418).
+
+    ``drive`` is the input's share of the gates, bias included; the gates stand in the order input
+    activation, input gate, forget gate (which gets 1 added), output gate. Returns the new (h, c).
+    """
+    i, gate, forget, out = (drive + F.linear(h, weight)).chunk(4, 1)
+    c = torch.sigmoid(forget + 1) * c + torch.sigmoid(gate) * torch.tanh(i)
+    return torch.sigmoid(out) * torch.tanh(c), c
+
+
+def _scan(
+    step: Callable[..., Tensor],
+    inputs: Tensor,
+    timespans: Tensor,
+    state: Tensor,
+    lengths: Tensor | None,
+    memory_drive: Tensor | None,
+    memory_weight: Tensor | None,
+    cell: Tensor | None,
+    extras: Sequence[Tensor] = (),
+) -> tuple[Tensor, Tensor]:
+    states, cells = [], []
+    for t in range(inputs.shape[1]):
+        before, cell_before = state, cell
+        if memory_drive is not None and memory_weight is not None and cell is not None:
+            state, cell = lstm_step(memory_drive[:, t], memory_weight, state, cell)
+        state = step(inputs[:, t], state, timespans[:, t], *(e[:, t] for e in extras))
+        if lengths is not None:
+            active = (t < lengths).unsqueeze(1)
+            state = torch.where(active, state, before)
+            if cell is not None and cell_before is not None:
+                cell = torch.where(active, cell, cell_before)
+        states.append(state)
+        if cell is not None:
+            cells.append(cell)
+    empty = inputs.new_zeros(inputs.shape[0], 0, state.shape[1])
+    return torch.stack(states, 1), torch.stack(cells, 1) if cells else empty
