@@ -1,0 +1,288 @@
+"""What a study found, as plain data: the one thing that the verdict, the report and ``results.json`` share.
+
+Everything here survives ``to_json`` and ``from_json`` unchanged. Bulky figures (a contender's sums per stretch of
+the test recordings, from which the intervals come) stay in a ``.npz`` beside it, named by ``TrialResult.scores``
+and read by :mod:`torchliquid.study.statistics`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from torchliquid.errors import InputError
+
+SCHEMA = 1
+
+Family = Literal["liquid", "neural", "classical", "naive", "probe"]
+"""``probe``: not a contender but evidence, such as a linear model on one sensor alone."""
+
+Answer = Literal["worth it", "not worth it", "not shown"]
+
+POOLED = "pooled"
+"""The name under which a trial's metrics over all test recordings together stand."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One contender trained once from one seed, and measured."""
+
+    seed: int
+    hyper: dict[str, Any]
+    validation: float  # primary metric on the validation part
+    tests: dict[str, dict[str, float]]  # test's name (and POOLED) -> metric -> value; state carried, as it will be used
+    windows: dict[str, dict[str, float]]  # the same, scored on windows as it was trained
+    parameters: int  # live ones: those that can change the output
+    bytes: int  # of the saved model
+    train_seconds: float
+    epochs: int
+    latency_us: float  # one live step, batch 1: median, microseconds
+    latency_p99_us: float
+    memory_mb: float  # peak while training and scoring
+    shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
+    scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
+
+
+@dataclass(frozen=True)
+class ContenderResult:
+    """One kind of model: all its trials, one a seed. A deterministic one may have a single trial."""
+
+    name: str
+    label: str
+    family: Family
+    trials: tuple[TrialResult, ...]
+    description: str = ""
+    detail: str = ""  # for a probe: what it looked at, e.g. the sensor's name
+
+    @property
+    def validation(self) -> float:
+        """Mean over the seeds of the primary metric on the validation part."""
+        return float(np.mean([trial.validation for trial in self.trials]))
+
+    def mean(self, attribute: str) -> float:
+        """Mean over the seeds of a measured figure such as ``"parameters"`` or ``"latency_us"``."""
+        return float(np.mean([getattr(trial, attribute) for trial in self.trials]))
+
+    def test(self, metric: str, test: str = POOLED) -> list[float]:
+        """The metric on a test recording, one value a seed."""
+        return [trial.tests[test].get(metric, math.nan) for trial in self.trials]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What was asked, in words a report can print."""
+
+    kind: Literal["classification", "regression"]
+    per: Literal["step", "series"]
+    target: str
+    primary: str  # a metric's name, as in TrialResult.tests
+    higher_is_better: bool
+    labels: tuple[str, ...] = ()
+    unit: str = ""  # of the target, where known
+    horizon: str = ""  # e.g. "6 samples"; empty when nothing is forecast
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the data: training, validation or one test recording."""
+
+    name: str
+    n_series: int
+    n_samples: int
+    n_labelled: int
+    span: str = ""  # e.g. "2015-02-04 17:51 to 2015-02-08 09:19"
+    classes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Channel:
+    name: str
+    missing: float  # share of samples not observed, 0 to 1
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """A histogram of the time between samples, over all parts."""
+
+    edges: tuple[float, ...]  # one more than counts; in `unit`
+    counts: tuple[int, ...]
+    median: float
+    longest: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class DataResult:
+    source: str  # file or data set
+    channels: tuple[Channel, ...]
+    gaps: Gaps
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()  # what reading found or mended
+
+
+@dataclass(frozen=True)
+class ShiftResult:
+    """A shift that was tried: its severities, mild to strong, and each in words."""
+
+    name: str
+    severities: tuple[float, ...]
+    descriptions: tuple[str, ...]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece of a test recording with what was true and what models said, for a chart. Thinned to what shows."""
+
+    test: str
+    series: str
+    times: tuple[float, ...]
+    time_unit: str
+    truth: tuple[float, ...]  # class index or value; NaN where unlabelled
+    outputs: dict[str, tuple[float, ...]]  # contender -> probability of `shown_class`, class index, or value
+    shown_class: str = ""  # two classes: the outputs are its probability; several: empty, outputs are class indices
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question of the verdict: its answer, the sentence, and the figures behind it."""
+
+    question: Literal["accuracy", "stability", "cost"]
+    answer: Answer
+    sentence: str
+    difference: Interval | None = None  # liquid against rival, positive where the liquid model is better
+    margin: float | None = None  # the smallest difference that matters
+    ratios: dict[str, float] = field(default_factory=dict)  # cost: liquid over rival
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Is a liquid network worth it here?"""
+
+    answer: Answer
+    sentence: str
+    liquid: str  # contender's name: the liquid one best on validation
+    rival: str  # the other one best on validation
+    findings: tuple[Finding, ...]
+    evidence: tuple[str, ...] = ()  # special findings first: nothing learnt, one sensor does it, order carries nothing
+    tags: tuple[str, ...] = ()  # the special findings for programs: "nothing_learnt", "one_sensor", "no_memory"
+
+    def finding(self, question: str) -> Finding:
+        return next(finding for finding in self.findings if finding.question == question)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A whole study."""
+
+    title: str
+    task: TaskResult
+    data: DataResult
+    contenders: tuple[ContenderResult, ...]  # in the order they should be shown; probes among them
+    shifts: tuple[ShiftResult, ...] = ()
+    split: tuple[str, ...] = ()  # how the parts were made, in sentences
+    conditions: tuple[str, ...] = ()  # what was the same for all contenders, in sentences
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    created: str = ""
+    machine: str = ""
+    stretches: tuple[Stretch, ...] = ()
+    verdict: Verdict | None = None
+    schema: int = SCHEMA
+
+    def contender(self, name: str) -> ContenderResult:
+        return next(contender for contender in self.contenders if contender.name == name)
+
+    @property
+    def competing(self) -> tuple[ContenderResult, ...]:
+        """The contenders without the probes."""
+        return tuple(contender for contender in self.contenders if contender.family != "probe")
+
+    def best(self, *families: Family) -> ContenderResult | None:
+        """The contender of these families that was best on validation; the earlier one wins a tie."""
+        sign = 1.0 if self.task.higher_is_better else -1.0
+        rated = [c for c in self.contenders if c.family in families and math.isfinite(c.validation)]
+        return max(rated, key=lambda c: sign * c.validation, default=None)
+
+    def to_json(self) -> str:
+        """JSON text; figures that are not finite become null."""
+        return json.dumps(to_plain(self), indent=1, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> StudyResults:
+        """Raises InputError when the text is not a study's results or comes from a newer version."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"these are not a study's results: {error}; give an intact results.json") from None
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if not isinstance(schema, int):
+            raise InputError("these are not a study's results: no schema number; give a results.json of `assess`")
+        if schema > SCHEMA:
+            raise InputError(f"these results have schema {schema}, this version knows {SCHEMA}: update torchliquid")
+        try:
+            return from_plain(cls, data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"these results are damaged ({error}); run the study again") from None
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, tuples and NumPy numbers as what JSON knows; a float that is not finite becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return to_plain(value.tolist())
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in results")
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """The inverse of :func:`to_plain` for a dataclass and the types its fields name; None as a float is NaN."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else from_plain(next(a for a in args if a is not type(None)), value)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        known = {f.name for f in fields(kind)}
+        return kind(**{name: from_plain(hints[name], item) for name, item in value.items() if name in known})  # type: ignore[operator]
+    if origin is tuple:
+        return tuple(from_plain(args[0], item) for item in value)
+    if origin is dict:
+        return {key: from_plain(args[1], item) for key, item in value.items()}
+    if origin is list:
+        return [from_plain(args[0], item) for item in value]
+    if kind is float:
+        return math.nan if value is None else float(value)
+    return value
