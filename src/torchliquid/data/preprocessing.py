@@ -1,0 +1,147 @@
+"""From raw readings to what a network is fed: one rule for a whole series and for one live sample at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from torchliquid.data.recording import Recording, Series
+from torchliquid.errors import InputError
+
+LIMIT = 1e6
+"""A reading further than this many deviations from the training mean is a broken one: not observed. NaN and infinities
+fail the same comparison, so the rule is one line in every language: observed is ``abs(scaled) <= LIMIT``."""
+
+
+@dataclass
+class HoldState:
+    """What must be remembered between two live samples."""
+
+    held: np.ndarray
+    """(C,) float64, the last observed scaled value of each channel, 0 (the training mean) before the first."""
+    started: bool = False
+    """Whether a sample has been seen: the span before the first is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """Hold the last observed value (the training mean before the first), standardise, tell the mask, scale time.
+
+    Attributes:
+        channels: C names.
+        mean, std: (C,) float64 of the training part's observed values; std is 1 where a channel is constant.
+        time_scale: the training part's median gap, in ``time_unit``: it becomes 1 to the network.
+        time_unit: the recording's.
+        with_mask: whether each channel brings a second input, 1 where observed and 0 where held.
+    """
+
+    channels: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    time_scale: float
+    time_unit: str
+    with_mask: bool
+
+    @classmethod
+    def fit(cls, recording: Recording, with_mask: bool | None = None) -> Preprocessing:
+        """Measure the scales on a training part.
+
+        Args:
+            recording: the training part alone.
+            with_mask: None: exactly when any reading of it is missing.
+        """
+        values = np.concatenate([s.values for s in recording.series])
+        observed = np.isfinite(values)
+        count = np.maximum(observed.sum(0), 1)
+        mean = np.where(observed, values, 0.0).sum(0) / count
+        std = np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
+        # Rounding leaves a constant channel with a deviation that is tiny, not zero.
+        std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
+        mask = bool((~observed).any()) if with_mask is None else with_mask
+        return cls(recording.channels, mean, std, recording.median_gap(), recording.time_unit, mask)
+
+    @property
+    def n_channels(self) -> int:
+        return len(self.channels)
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of the network: C, or 2 C with the mask."""
+        return self.n_channels * (2 if self.with_mask else 1)
+
+    def __call__(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (T, n_inputs) and timespans (T,), float32, of a whole series; the first span is 1."""
+        inputs, _ = self._inputs(series.values, np.zeros(self.n_channels))
+        spans = np.ones(len(series), dtype=np.float32)
+        spans[1:] = np.diff(series.times) / self.time_scale
+        return inputs, spans
+
+    def observed(self, values: np.ndarray) -> np.ndarray:
+        """(T, C) true where a reading counts as observed."""
+        return np.abs((values - self.mean) / self.std) <= LIMIT
+
+    def start(self) -> HoldState:
+        """The memory before the first live sample."""
+        return HoldState(np.zeros(self.n_channels))
+
+    def step(
+        self, hold: HoldState, values: Sequence[float] | np.ndarray, elapsed: float | None
+    ) -> tuple[np.ndarray, float]:
+        """Inputs (n_inputs,) float32 and timespan of one live sample; ``hold`` is brought up to date.
+
+        Args:
+            hold: from :meth:`start`.
+            values: (C,) raw readings, NaN where not observed.
+            elapsed: time since the sample before in ``time_unit``. The first sample's is not used; one that is
+                None, NaN, negative or infinite counts as the median gap.
+        """
+        readings = np.asarray(values, dtype=np.float64)
+        if readings.shape != (self.n_channels,):
+            raise InputError(
+                f"a sample has {self.n_channels} values ({', '.join(self.channels)}), not {readings.shape}"
+            )
+        inputs, hold.held = self._inputs(readings[None], hold.held)
+        known = hold.started and elapsed is not None and math.isfinite(elapsed) and elapsed >= 0
+        hold.started = True
+        return inputs[0], float(np.float32(elapsed / self.time_scale)) if known and elapsed is not None else 1.0
+
+    def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scaled = (values - self.mean) / self.std
+        observed = np.abs(scaled) <= LIMIT
+        # Row 0 is what was held before; each place then points at the last observed row at or above it.
+        rows = np.concatenate([held[None], scaled])
+        last = np.where(observed, np.arange(1, len(rows))[:, None], 0)
+        np.maximum.accumulate(last, axis=0, out=last)
+        filled = np.take_along_axis(rows, last, 0)
+        inputs = np.concatenate([filled, observed], 1) if self.with_mask else filled
+        return inputs.astype(np.float32), filled[-1] if len(filled) else held
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, exact to the last bit."""
+        return asdict(self) | {"channels": list(self.channels), "mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
+        """The reverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: something is missing or of the wrong size.
+        """
+        try:
+            made = cls(
+                tuple(str(c) for c in data["channels"]),
+                np.array(data["mean"], dtype=np.float64),
+                np.array(data["std"], dtype=np.float64),
+                float(data["time_scale"]),
+                str(data["time_unit"]),
+                bool(data["with_mask"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the preprocessing's description is broken: {error!r}") from None
+        if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
+            raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")
+        return made
