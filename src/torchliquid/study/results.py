@@ -49,6 +49,20 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def reach(self) -> float:
+        """Half of its width."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
 class ContenderResult:
     """One kind of model: all its trials, one a seed. A deterministic one may have a single trial."""
 
@@ -58,6 +72,8 @@ class ContenderResult:
     trials: tuple[TrialResult, ...]
     description: str = ""
     detail: str = ""  # for a probe: what it looked at, e.g. the sensor's name
+    primary: Interval | None = None  # on the test part; the verdict fills these two
+    shifted: Interval | None = None  # the mean under all shifts
 
     @property
     def validation(self) -> float:
@@ -148,19 +164,6 @@ class Stretch:
     truth: tuple[float, ...]  # class index or value; NaN where unlabelled
     outputs: dict[str, tuple[float, ...]]  # contender -> probability of `shown_class`, class index, or value
     shown_class: str = ""  # two classes: the outputs are its probability; several: empty, outputs are class indices
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,306 @@
+"""What may change between training and use: small named changes to a test recording, of growing severity.
+
+A shift changes what the sensors said or when, never what was true. The models are not trained again. Every
+contender gets the very same changed recording: :func:`shifted` draws it from a seed of its own.
+
+To add one, write a class with ``name``, ``severities``, ``describe`` and ``apply``, and give it to the study in a
+tuple with the others::
+
+    class StuckSensor:
+        name = "stuck sensor"
+        severities = (1.0,)
+
+        def describe(self, severity: float) -> str:
+            return "the first sensor repeats its first reading"
+
+        def apply(self, recording, severity, rng, reference):
+            def stick(series):
+                values = series.values.copy()
+                values[:, 0] = values[0, 0]
+                return replace(series, values=values)
+
+            return replace(recording, series=tuple(stick(s) for s in recording.series))
+
+    shifts = (*DEFAULT_SHIFTS, StuckSensor())
+
+In forecasting the truth is a channel's later value. The study writes it down as targets before it shifts the
+recording, so that a forecast made from noisy readings is held against the clean ones.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from torchliquid.data.recording import Recording, Series
+from torchliquid.errors import InputError
+from torchliquid.study.results import ShiftResult
+
+
+class Reference(Protocol):
+    """What is usual for each channel, from the training part alone; a ``Preprocessing`` is one."""
+
+    @property
+    def mean(self) -> np.ndarray: ...
+
+    @property
+    def std(self) -> np.ndarray: ...
+
+
+class Shift(Protocol):
+    """A change between training and use. ``severities`` run from mild to strong; the first sentence of the
+    class's docstring stands in the report."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def severities(self) -> tuple[float, ...]: ...
+
+    def describe(self, severity: float) -> str: ...
+
+    def apply(
+        self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference
+    ) -> Recording: ...
+
+
+@dataclass(frozen=True)
+class SensorNoise:
+    """Every reading gets white noise."""
+
+    name: str = "sensor noise"
+    severities: tuple[float, ...] = (0.1, 0.3, 1.0)
+
+    def describe(self, severity: float) -> str:
+        return f"noise of {severity:g} standard deviations of each sensor"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        def noisy(series: Series) -> Series:
+            noise = rng.standard_normal(series.values.shape) * reference.std * severity
+            return replace(series, values=series.values + noise)
+
+        return _each(recording, noisy)
+
+
+@dataclass(frozen=True)
+class LostSamples:
+    """Samples are lost at random; what was to be said at a lost sample is not asked."""
+
+    name: str = "lost samples"
+    severities: tuple[float, ...] = (0.1, 0.3, 0.6)
+
+    def describe(self, severity: float) -> str:
+        return f"{severity:.0%} of the samples lost at random"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        return _each(recording, lambda series: _keep(series, rng.random(len(series)) >= severity))
+
+
+@dataclass(frozen=True)
+class SlowerSampling:
+    """Only every second or fourth sample comes."""
+
+    name: str = "slower sampling"
+    severities: tuple[float, ...] = (2.0, 4.0)
+
+    def describe(self, severity: float) -> str:
+        return f"one sample in {severity:g}"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        def slower(series: Series) -> Series:
+            last = last_labelled(series)
+            return _keep(series, (last - np.arange(len(series))) % round(severity) == 0)
+
+        return _each(recording, slower)
+
+
+@dataclass(frozen=True)
+class FasterSampling:
+    """Samples come more often: between two there are new ones on the straight line, which are not scored."""
+
+    name: str = "faster sampling"
+    severities: tuple[float, ...] = (2.0,)
+
+    def describe(self, severity: float) -> str:
+        return f"{severity:g} samples for each one, scored at the original times"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        def faster(series: Series) -> Series:
+            n, times = round(severity), len(series)
+            at = np.arange((times - 1) * n + 1) / n
+            low = np.floor(at).astype(int)
+            high = np.ceil(at).astype(int)
+            share = at - low
+            new_times = series.times[low] * (1 - share) + series.times[high] * share
+            new = (1 - share)[:, None] * series.values[low] + share[:, None] * series.values[high]
+            original = share == 0
+            values = np.where(original[:, None], series.values[low], new)
+            targets = series.targets
+            if targets is not None and targets.ndim:
+                # A new sample has no label, in the way of the targets' kind.
+                empty: Any = None if targets.dtype == object else np.nan
+                spread = np.full((len(at), *targets.shape[1:]), empty, dtype=targets.dtype)
+                spread[original] = targets
+                targets = spread
+            return replace(series, times=new_times, values=values, targets=targets)
+
+        return _each(recording, faster)
+
+
+@dataclass(frozen=True)
+class SilentSensor:
+    """One or two sensors are silent, each in its turn, so that no sensor decides the figure alone.
+
+    With at least two series a sensor, each series loses its sensors from start to end; fewer and longer ones are
+    cut into one turn a sensor. Where there is one sensor only, it is silent throughout.
+    """
+
+    name: str = "silent sensor"
+    severities: tuple[float, ...] = (1.0, 2.0)
+
+    def describe(self, severity: float) -> str:
+        return "one sensor silent, each in turn" if severity == 1 else f"{severity:g} sensors silent at once, in turn"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        n = len(recording.channels)
+        order = rng.permutation(n)
+        silent = min(round(severity), max(n - 1, 1))
+        whole = recording.n_series >= 2 * n
+        turns = iter(rng.permutation(recording.n_series))
+
+        def silence(series: Series) -> Series:
+            values = series.values.copy()
+            turn = next(turns) if whole else np.arange(len(series)) * n // len(series)
+            for k in range(silent):
+                column = order[(np.broadcast_to(turn, len(series)) + k) % n]
+                values[np.arange(len(series)), column] = np.nan
+            return replace(series, values=values)
+
+        return _each(recording, silence)
+
+
+@dataclass(frozen=True)
+class GainOffsetDrift:
+    """Sensors age: gain and offset drift away, each sensor its own way, growing from nothing at each series' start."""
+
+    name: str = "gain and offset drift"
+    severities: tuple[float, ...] = (0.1, 0.3, 1.0)
+
+    def describe(self, severity: float) -> str:
+        return f"by the end {severity:.0%} of gain and {severity:g} standard deviations of offset"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        gain, offset = rng.choice([-1.0, 1.0], (2, len(recording.channels))) * severity
+
+        def drift(series: Series) -> Series:
+            age = (_progress(series.times) if len(series) > 1 else np.zeros(1))[:, None]
+            centred = series.values - reference.mean
+            return replace(series, values=reference.mean + centred * (1 + gain * age) + offset * age * reference.std)
+
+        return _each(recording, drift)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch in the middle of each series is missing; nothing is asked in it."""
+
+    name: str = "gap"
+    severities: tuple[float, ...] = (0.05, 0.2, 0.5)
+
+    def describe(self, severity: float) -> str:
+        return f"{severity:.0%} of each series missing in the middle"
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        return _each(recording, lambda series: _keep(series, np.abs(_progress(series.times) - 0.5) >= severity / 2))
+
+
+DEFAULT_SHIFTS: tuple[Shift, ...] = (
+    SensorNoise(),
+    LostSamples(),
+    SlowerSampling(),
+    FasterSampling(),
+    SilentSensor(),
+    GainOffsetDrift(),
+    Gap(),
+)
+
+
+def shifted(recording: Recording, shift: Shift, severity: float, reference: Reference, seed: int = 0) -> Recording:
+    """The recording under a shift: always the same for the same seed, in any process.
+
+    Raises:
+        InputError: the shift changed what was true (targets, or the number of series), as no shift may.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(shift.name.encode()), zlib.crc32(repr(float(severity)).encode())])
+    changed = shift.apply(recording, severity, rng, reference)
+    if changed.n_series != recording.n_series or changed.channels != recording.channels:
+        raise InputError(f"the shift {shift.name!r} changed the number of series or channels; a shift must not")
+    for before, after in zip(recording.series, changed.series, strict=True):
+        if Counter(_truth(after)) - Counter(_truth(before)):
+            raise InputError(f"the shift {shift.name!r} changed targets or their times; a shift changes inputs alone")
+    return changed
+
+
+def severities(shifts: tuple[Shift, ...]) -> Iterator[tuple[Shift, float]]:
+    """Every shift at each of its severities."""
+    return ((shift, severity) for shift in shifts for severity in shift.severities)
+
+
+def describe(shift: Shift) -> ShiftResult:
+    """The shift as a study's results hold it."""
+    words = tuple(shift.describe(s) for s in shift.severities)
+    summary = (type(shift).__doc__ or "").strip().split("\n\n")[0]
+    return ShiftResult(shift.name, tuple(shift.severities), words, " ".join(summary.split()))
+
+
+def labelled(targets: np.ndarray) -> np.ndarray:
+    """(T,) or () true where there is a label: all of it, where a sample has several."""
+    if targets.dtype == object:
+        known = np.array([t is not None for t in targets.ravel().tolist()], dtype=bool).reshape(targets.shape)
+    else:
+        known = np.asarray(~np.isnan(targets))
+    return np.asarray(known.all(-1)) if known.ndim > 1 else known
+
+
+def last_labelled(series: Series) -> int:
+    """The place of the last sample with a label of its own; the last sample where none has one."""
+    if series.targets is not None and series.targets.ndim:
+        places = np.flatnonzero(labelled(series.targets))
+        if len(places):
+            return int(places[-1])
+    return len(series) - 1
+
+
+def _each(recording: Recording, change: Callable[[Series], Series]) -> Recording:
+    return replace(recording, series=tuple(change(series) for series in recording.series))
+
+
+def _keep(series: Series, keep: np.ndarray) -> Series:
+    """The samples to keep, and the last labelled one always: every series is still scored, also where only its
+    end has a label (the remaining life of an engine)."""
+    keep = keep.copy()
+    keep[last_labelled(series)] = True
+    targets = series.targets[keep] if series.targets is not None and series.targets.ndim else series.targets
+    return replace(series, times=series.times[keep], values=series.values[keep], targets=targets)
+
+
+def _progress(times: np.ndarray) -> np.ndarray:
+    """How far through its series each sample is, 0 to 1 in time."""
+    span = times[-1] - times[0]
+    return (times - times[0]) / span if span > 0 else np.linspace(0, 1, len(times))
+
+
+def _truth(series: Series) -> list[tuple[float, str]]:
+    """Each label with its time; of a whole series, its one label."""
+    if series.targets is None:
+        return []
+    if not series.targets.ndim:
+        return [(0.0, str(series.targets))]
+    known = labelled(series.targets)
+    targets = series.targets[known]
+    return list(zip(series.times[known].tolist(), map(str, targets.tolist()), strict=True))

@@ -1,0 +1,129 @@
+"""Figures as a reader meets them: rounded to what their spread supports, with their unit."""
+
+from __future__ import annotations
+
+import math
+
+from torchliquid.study.results import Interval, TaskResult
+
+METRIC_LABELS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+}
+
+HIGHER_IS_BETTER = {"accuracy", "macro_f1", "roc_auc", "average_precision", "r2"}
+
+
+def decimals(reach: float) -> int:
+    """Decimal places that a figure with this half interval deserves: the interval's first digit, two if it is 1."""
+    if not math.isfinite(reach) or reach <= 0:
+        return 3
+    places = -math.floor(math.log10(reach))
+    if round(reach * 10.0**places) < 2:
+        places += 1
+    return min(places, 6)
+
+
+def number(value: float, places: int) -> str:
+    """With a fixed number of decimal places (negative ones round tens, hundreds, ...) and a real minus sign."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{round(value, places) + 0.0:,.{max(places, 0)}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) != 0 else text.lstrip("-")
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """With so many significant digits, in plain notation."""
+    if not math.isfinite(value) or value == 0:
+        return "–" if value != 0 else "0"
+    return number(value, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def is_share(metric: str) -> bool:
+    """Whether the metric is shown in per cent."""
+    return metric == "accuracy"
+
+
+def metric_unit(task: TaskResult, metric: str) -> str:
+    """Unit behind a figure of this metric."""
+    return "%" if is_share(metric) else task.unit if metric in ("rmse", "mae") else ""
+
+
+def metric_axis(task: TaskResult, metric: str) -> str:
+    """Title of an axis that shows the metric."""
+    unit = metric_unit(task, metric)
+    if not unit:
+        unit = "in the target's own unit" if metric in ("rmse", "mae") else "nats" if metric == "log_loss" else "0 to 1"
+    if metric == "r2":
+        unit = "1 is perfect"
+    label = METRIC_LABELS.get(metric, metric)
+    return f"{label[0].upper()}{label[1:]} ({unit})"
+
+
+def score(task: TaskResult, metric: str, value: float, reach: float | None = None) -> str:
+    """A metric's value with its unit, e.g. ``97.3 %``; without a reach to four digits at most."""
+    scale = 100.0 if is_share(metric) else 1.0
+    unit = metric_unit(task, metric)
+    if reach is None:
+        places = 1 if is_share(metric) else 3 if not unit and metric not in ("rmse", "mae", "log_loss") else None
+        text = significant(value * scale) if places is None else number(value * scale, places)
+    else:
+        text = number(value * scale, decimals(reach * scale))
+    return f"{text} {unit}".strip()
+
+
+def gain(task: TaskResult, value: float, reach: float, signed: bool = False) -> str:
+    """A difference of the primary metric with its unit, e.g. ``1.2 points``."""
+    share = is_share(task.primary)
+    scale = 100.0 if share else 1.0
+    text = number(value * scale, decimals(reach * scale))
+    sign = "+" if signed and value > 0 and text.strip("0.,") else ""
+    return f"{sign}{text} {'points' if share else metric_unit(task, task.primary)}".strip()
+
+
+def gain_interval(task: TaskResult, interval: Interval) -> str:
+    """``−0.4 to 1.2 points``; in words where there is none."""
+    if not math.isfinite(interval.reach):
+        return "unknown"
+    share = is_share(task.primary)
+    scale = 100.0 if share else 1.0
+    places = decimals(interval.reach * scale)
+    unit = "points" if share else metric_unit(task, task.primary)
+    return f"{number(interval.low * scale, places)} to {number(interval.high * scale, places)} {unit}".strip()
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``35 s``, ``12 min``, ``3.1 h``."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{significant(seconds, 2)} s"
+    return f"{significant(seconds / 60, 2)} min" if seconds < 5400 else f"{significant(seconds / 3600, 2)} h"
+
+
+def microseconds(value: float) -> str:
+    """``42 µs``, ``1.3 ms``."""
+    return f"{significant(value, 2)} µs" if not value >= 1000 else f"{significant(value / 1000, 2)} ms"
+
+
+def size(n_bytes: float) -> str:
+    """``950 B``, ``14 kB``, ``2.1 MB``."""
+    if not n_bytes >= 1000:
+        return f"{significant(n_bytes)} B"
+    return f"{significant(n_bytes / 1e3, 2)} kB" if n_bytes < 1e6 else f"{significant(n_bytes / 1e6, 2)} MB"
+
+
+def count(n: float) -> str:
+    """A whole number with its thousands set apart."""
+    return number(n, 0)
+
+
+def share(part: float) -> str:
+    """``0 %``, ``0.3 %``, ``12 %``."""
+    return f"{significant(part * 100, 2)} %"
