@@ -1,0 +1,235 @@
+"""What one column of a table means: numbers, labels or times, found from all of its rows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import polars as pl
+
+from torchliquid.errors import InputError
+
+MISSING_LABELS = frozenset({"", "na", "n/a", "nan", "null", "?"})
+"""Text that stands for "not observed", in any case of letters."""
+MISSING_NUMBERS = MISSING_LABELS | {"-", "--", "none"}
+"""The same among numbers, where these cannot be labels."""
+TRUTH = {"true": 1.0, "false": 0.0}
+MOSTLY = 0.8
+"""A text column of which this share reads as numbers is a column of numbers with something stray in it."""
+
+DAY_AND_MONTH_FIRST = (
+    r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})"
+    r"(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?(?: *([AaPp])\.?[Mm]\.?)?)?$"
+)
+
+Row = Callable[[int], str]
+"""Names a row, given its place in the column, the way its user counts."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause that helps after "no such ...": the nearest right names, or all of them where none is near."""
+    known = list(known)
+    lower = {k.lower(): k for k in known}
+    near = [lower[k] for k in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "there are: " + ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+
+
+def is_text(column: pl.Series) -> bool:
+    return column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Object)
+
+
+def numbers(column: pl.Series, missing: Sequence[float | str] = (), row: Row = str) -> np.ndarray | None:
+    """A column as float64, NaN where not observed; None where it holds something else than numbers.
+
+    Args:
+        column: of any type; booleans are 0 and 1.
+        missing: values that mean "not observed", besides the usual marks.
+        row: names a row in an error.
+
+    Raises:
+        InputError: most of a text column reads as numbers, but not all.
+    """
+    if is_text(column):
+        text = _text(column, MISSING_NUMBERS, missing)
+        values = text.cast(pl.Float64, strict=False)
+        if values.null_count() > text.null_count():
+            truth = text.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
+            if truth.null_count() == text.null_count():
+                values = truth
+        wrong = values.is_null() & text.is_not_null()
+        if wrong.any():
+            if int(wrong.sum()) > (1 - MOSTLY) * (len(text) - text.null_count()):
+                return None
+            first = wrong.arg_max() or 0
+            raise InputError(
+                f"text {text[first]!r} in {row(first)} of column {column.name!r}, which is otherwise numbers; mend it, "
+                f"name it as a missing value (missing=[{text[first]!r}], --missing), or leave the column out"
+            )
+    elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        values = column.cast(pl.Float64)
+    else:
+        return None
+    array = values.fill_null(np.nan).to_numpy(writable=True)
+    for mark in missing:
+        if isinstance(mark, (int, float)):
+            array[array == mark] = np.nan
+    return array
+
+
+def labels(column: pl.Series, missing: Sequence[float | str] = ()) -> np.ndarray:
+    """A column as text (dtype object), None where there is none."""
+    text = _text(column, MISSING_LABELS, missing)
+    array = np.empty(len(text), dtype=object)
+    array[:] = text.to_list()
+    return array
+
+
+def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row) -> tuple[np.ndarray, str, bool]:
+    """A column as times: float64, NaN where there is none.
+
+    Dates become seconds since 1970-01-01 (in UTC where they carry a zone), clock times and durations such as 47:37
+    or 0:00:01.5 seconds since zero hours. Dates that start with day and month are read the way that fits all
+    rows, or else the way that keeps them in order.
+
+    Args:
+        column: dates, durations or numbers, as such or as text.
+        unit: of numbers.
+        date_format: of dates in text, as in ``strptime``; None: found out.
+        row: names a row in an error.
+
+    Returns:
+        The times, their unit, and whether they were dates.
+
+    Raises:
+        InputError: a row that cannot be read, or dates that can be read in two ways.
+    """
+    if is_text(column):
+        text = _text(column, MISSING_NUMBERS, ())
+        if date_format is not None:
+            return _epoch(_checked(text, _strptime(text, date_format), column.name, row, date_format)), "s", True
+        if text.str.contains(r"^\d+:\d{2}(:\d{2}(\.\d+)?)?$").all():
+            return _clock(text), "s", False
+        if text.str.contains(r"\d\D+\d").any() and text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
+            return _epoch(_checked(text, _dates(text, column.name), column.name, row)), "s", True
+        values = numbers(column, (), row)
+    elif column.dtype in (pl.Date, pl.Datetime):
+        return _epoch(column), "s", True
+    elif column.dtype in (pl.Duration, pl.Time):
+        nanoseconds = column.cast(pl.Duration("ns")) if column.dtype == pl.Duration else column
+        return nanoseconds.cast(pl.Int64).cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e9, "s", False
+    else:
+        values = numbers(column, (), row)
+    if values is None:
+        raise InputError(
+            f"column {column.name!r} holds no times, but {column.drop_nulls()[0]!r}; name the column with the times, or "
+            "give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
+        )
+    values[np.isinf(values)] = np.nan
+    return values, unit or "units", False
+
+
+def looks_like_dates(column: pl.Series) -> bool:
+    """Whether a column that nobody named as the time holds dates."""
+    if column.dtype in (pl.Date, pl.Datetime):
+        return True
+    if column.dtype != pl.String:
+        return False
+    head = column.drop_nulls().head(10)
+    return len(head) > 0 and bool(head.str.contains(r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]|$)").all())
+
+
+def _text(column: pl.Series, marks: Iterable[str], missing: Sequence[float | str]) -> pl.Series:
+    text = column.cast(pl.String).str.strip_chars()
+    gone = set(marks) | {str(m).lower() for m in missing}
+    return text.to_frame("x").select(
+        pl.when(pl.col("x").str.to_lowercase().is_in(list(gone))).then(None).otherwise(pl.col("x")).alias(column.name)
+    )[column.name]
+
+
+def _epoch(dates: pl.Series) -> np.ndarray:
+    if isinstance(dates.dtype, pl.Datetime) and dates.dtype.time_zone is not None:
+        dates = dates.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    nanoseconds = dates.cast(pl.Datetime("ns")).cast(pl.Int64)
+    return (nanoseconds.cast(pl.Float64) / 1e9).fill_null(np.nan).to_numpy()
+
+
+def _clock(text: pl.Series) -> np.ndarray:
+    parts = text.to_frame("x").select(
+        pl.col("x").str.split_exact(":", 2).struct.rename_fields(["h", "m", "s"]).struct.unnest()
+    )
+    seconds = parts.select(
+        pl.col("h").cast(pl.Float64) * 3600
+        + pl.col("m").cast(pl.Float64) * 60
+        + pl.col("s").cast(pl.Float64).fill_null(0.0)
+    )
+    return seconds.to_series().fill_null(np.nan).to_numpy()
+
+
+def _strptime(text: pl.Series, date_format: str) -> pl.Series | None:
+    whole = any(code in date_format for code in ("%H", "%I", "%T", "%R", "%s", "%c"))
+    try:
+        if whole:
+            return text.str.to_datetime(date_format, strict=False, time_unit="ns")
+        return text.str.to_date(date_format, strict=False)
+    except (pl.exceptions.PolarsError, ValueError):
+        return None
+
+
+def _dates(text: pl.Series, name: str) -> pl.Series | None:
+    """Dates in text, or None where no way of reading them is known."""
+    known = text.drop_nulls()
+    if known.str.contains(DAY_AND_MONTH_FIRST).sum() < MOSTLY * len(known):
+        try:
+            return text.str.to_datetime(strict=False, time_unit="ns")
+        except pl.exceptions.PolarsError:
+            return None
+    x = pl.col("x")
+    part = {key: x.str.extract(DAY_AND_MONTH_FIRST, i) for i, key in enumerate("abyhmsfp", 1)}
+    parts = text.to_frame("x").select(
+        *(part[key].cast(pl.Int32).alias(key) for key in "abyhms"),
+        part["f"].cast(pl.Float64).alias("f"),
+        (part["p"].str.to_lowercase() == "p").alias("p"),
+    )
+    year = pl.col("y") + pl.when(pl.col("y") < 70).then(2000).when(pl.col("y") < 100).then(1900).otherwise(0)
+    hour = pl.col("h").fill_null(0)
+    hour = pl.when(pl.col("p").is_null()).then(hour).otherwise(hour % 12 + 12 * pl.col("p").cast(pl.Int32))
+    fraction = pl.duration(nanoseconds=(pl.col("f").fill_null(0) * 1e9).round().cast(pl.Int64), time_unit="ns")
+
+    def read(day: str, month: str) -> pl.Series:
+        fits = pl.col(month).is_between(1, 12) & pl.col(day).is_between(1, 31)
+        date = [year, *(pl.when(fits).then(pl.col(c)) for c in (month, day))]
+        time = [hour, *(pl.col(c).fill_null(0) for c in "ms")]
+        return parts.select(pl.datetime(*date, *time, time_unit="ns") + fraction).to_series()
+
+    day_first, month_first = read("a", "b"), read("b", "a")
+    worse = month_first.null_count() - day_first.null_count()
+    if "." in known[0].split()[0] or worse > 0 or day_first.equals(month_first):
+        return day_first
+    if worse < 0:
+        return month_first
+    ordered = [dates.drop_nulls().is_sorted() for dates in (day_first, month_first)]
+    if ordered[0] != ordered[1]:
+        return day_first if ordered[0] else month_first
+    raise InputError(
+        f"dates in column {name!r}, such as {known[0]!r}, can be read day first or month first; say which "
+        "(time_format='%d/%m/%Y ...' or '%m/%d/%Y ...', --time-format)"
+    )
+
+
+def _checked(
+    text: pl.Series, dates: pl.Series | None, name: str, row: Row, date_format: str | None = None
+) -> pl.Series:
+    if dates is None:
+        dates = pl.Series([None] * len(text), dtype=pl.Datetime("ns"))
+    wrong = dates.is_null() & text.is_not_null()
+    if wrong.any():
+        first = wrong.arg_max() or 0
+        raise InputError(
+            f"{text[first]!r} in {row(first)} of column {name!r} cannot be read as a date"
+            + (f" of the form {date_format!r}" if date_format else "")
+            + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
+        )
+    return dates
