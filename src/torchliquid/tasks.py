@@ -1,0 +1,467 @@
+"""What is asked of a model: the kind of task, its targets, its loss and its metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn import metrics as sk
+from torch import Tensor
+
+from torchliquid.data.columns import nearest
+from torchliquid.data.recording import Recording, Series
+from torchliquid.errors import InputError
+
+LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
+CLASSIFICATION_METRICS = ("accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision")
+REGRESSION_METRICS = ("rmse", "mae", "r2")
+
+MAX_NUMBERED_CLASSES = 20
+"""A target of whole numbers with at most this many different ones, each twice on average, is taken for classes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be told from a recording.
+
+    Attributes:
+        kind: ``"classification"`` or ``"regression"``.
+        per: whether each ``"step"`` has an answer or the ``"series"`` as a whole.
+        target: name of the target; of the channel when it is forecast.
+        labels: the classes' names in natural order (``a2`` before ``a10``, numbers by value); from :meth:`fit`.
+        horizon: how far ahead the target channel is forecast, in ``horizon_unit``; None when nothing is forecast.
+        horizon_unit: ``"samples"`` or the recording's time unit.
+        column: the target's place among the channels when it is forecast.
+        mean, std: of the training part's targets in regression, one an output; the network sees scaled ones.
+        primary: the metric that stops, tunes and decides; empty: accuracy or RMSE.
+
+    In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon. In a forecast by
+    time the truth at time t is the channel's last reading in (t + horizon / 2, t + horizon]: nothing is interpolated,
+    and what is older than half the horizon is no forecast. Where no such reading exists, or the series ends before
+    t + horizon, the sample has no label.
+    """
+
+    kind: Literal["classification", "regression"]
+    per: Literal["step", "series"]
+    target: str
+    labels: tuple[str, ...] = ()
+    horizon: float | None = None
+    horizon_unit: str = "samples"
+    column: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    primary: str = ""
+
+    def __post_init__(self) -> None:
+        known = CLASSIFICATION_METRICS if self.kind == "classification" else REGRESSION_METRICS
+        if not self.primary:
+            object.__setattr__(self, "primary", known[0])
+        elif self.primary not in known:
+            raise InputError(f"{self.kind} has no metric {self.primary!r}; it has {', '.join(known)}")
+
+    # -- made from data
+
+    @classmethod
+    def infer(
+        cls,
+        recording: Recording,
+        target: str | None = None,
+        kind: str | None = None,
+        per: str | None = None,
+        horizon: float | None = None,
+        horizon_unit: str = "samples",
+        primary: str = "",
+    ) -> Task:
+        """The task that a recording sets, from all of its targets.
+
+        Args:
+            recording: the whole recording that training draws from.
+            target: the channel to forecast, with ``horizon``; otherwise the recording's own target.
+            kind: None: text, or at most 20 different whole numbers that occur twice on average, are classes; other
+                numbers are values.
+            per: None: one answer a series where each of two or more series has a single target or the same at all
+                its samples, else one a step.
+            horizon, horizon_unit: how far ahead, as in :class:`Task`; None forecasts nothing.
+            primary: the metric that decides; empty: accuracy or RMSE.
+
+        Returns:
+            The fitted task.
+
+        Raises:
+            InputError: no target, an unknown name, a horizon that is none, a target that is missing everywhere or
+                always the same, words that name no kind.
+        """
+        if kind not in (None, "classification", "regression"):
+            raise InputError(f"the task is 'classification' or 'regression', not {kind!r}")
+        if per not in (None, "step", "series"):
+            raise InputError(f"an answer is given per 'step' or per 'series', not {per!r}")
+        column = None
+        if horizon is not None:
+            column = _forecast_column(recording, target, horizon, horizon_unit)
+            target, per = recording.channels[column], "step"
+        elif recording.target is None:
+            raise InputError("the recording has no target; name the column, or forecast a channel with a horizon")
+        elif target not in (None, recording.target):
+            raise InputError(f"the recording's target is {recording.target!r}, not {target!r}")
+        asked = cls("regression", "step", str(target or recording.target), (), horizon, horizon_unit, column)
+        truths = [s.targets if horizon is None else asked.truth(s) for s in recording.series]
+        if per is None:
+            per = "series" if len(truths) > 1 and all(_constant(t) for t in truths) else "step"
+        if kind is None:
+            truths = [t if t is None or per == "step" else _single(t, "") for t in truths]
+            kind = "classification" if _are_classes(truths) else "regression"
+        task = cls(kind, per, asked.target, (), horizon, horizon_unit, column, primary=primary)  # type: ignore[arg-type]
+        return task.fit(recording)
+
+    def fit(self, training: Recording) -> Task:
+        """This task with the labels, or the scale of the targets, of a training part.
+
+        Raises:
+            InputError: a target that is missing everywhere, is always the same, or is text where values are asked.
+        """
+        column = self.column
+        if self.horizon is not None:
+            column = _forecast_column(training, self.target, self.horizon, self.horizon_unit)
+        task = replace(self, column=column)
+        known = _pool([task.truth(s) for s in training.series])
+        if not len(known):
+            raise InputError(f"the target {self.target!r} has no value at all; name another column as the target")
+        if self.kind == "classification":
+            labels = tuple(sorted({label_name(v) for v in known.reshape(-1).tolist()}, key=_natural))
+            if len(labels) == 1:
+                raise InputError(
+                    f"the target {self.target!r} has one class only, {labels[0]!r}, where a model learns from it; "
+                    "give a recording with two or more"
+                )
+            return replace(task, labels=labels)
+        if known.dtype == object:
+            raise InputError(f"the target {self.target!r} is text: it can be classified, not regressed")
+        values = known.reshape(len(known), -1)
+        mean, std = values.mean(0), values.std(0)
+        if not (std > 1e-12 * np.abs(mean)).any():
+            raise InputError(
+                f"the target {self.target!r} is always {mean[0]:g} where a model learns from it; "
+                "give a recording in which it changes"
+            )
+        std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
+        return replace(task, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+    def check(self, recording: Recording, name: str) -> None:
+        """See that a part can be scored.
+
+        Raises:
+            InputError: it has no label, or a class that the training part lacks.
+        """
+        known = _pool([self.truth(s) for s in recording.series])
+        if not len(known):
+            raise InputError(f"{name}: no sample has a value of the target {self.target!r}; there is nothing to score")
+        if self.kind == "classification":
+            unknown = sorted({label_name(v) for v in known.tolist()} - set(self.labels), key=_natural)
+            if unknown:
+                raise InputError(self._unknown(unknown[0], name))
+
+    def with_targets(self, recording: Recording) -> Recording:
+        """The recording with the truth of this task in each series' ``targets``: forecasts made, the one target of a
+        series given as one. A shift must not change what was true: call this before."""
+        series = tuple(replace(s, targets=self.truth(s)) for s in recording.series)
+        return replace(recording, series=series, target=self.target)
+
+    # -- of one series
+
+    def truth(self, series: Series) -> np.ndarray | None:
+        """The raw truth of a series, (T,), (T, K) or (); None where it is not known at all."""
+        targets = series.targets
+        if targets is None:
+            return None if self.horizon is None else self._forecast(series)
+        if self.per == "series":
+            return _single(targets, series.name)
+        if not targets.ndim:
+            raise InputError(f"series {series.name!r} has one target, the task needs one for each sample")
+        return targets
+
+    def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
+        """Targets as the loss takes them, and their weights (float32), 0 where there is no label.
+
+        Class numbers are int64, scaled values float32; shapes are (T,) or (T, K) a step, () or (K,) a series.
+
+        Raises:
+            InputError: a class that the task does not know, targets of the wrong kind.
+        """
+        truth = self.truth(series)
+        shape = () if self.per == "series" else (len(series),)
+        if self.kind == "classification":
+            encoded = np.zeros(shape, dtype=np.int64)
+            if truth is None:
+                return encoded, np.zeros(shape, dtype=np.float32)
+            known = _known(truth)
+            place = {label: i for i, label in enumerate(self.labels)}
+            try:
+                encoded[known] = [place[label_name(v)] for v in truth[known].tolist()]
+            except KeyError as error:
+                raise InputError(self._unknown(str(error.args[0]), f"series {series.name!r}")) from None
+            return encoded, known.astype(np.float32)
+        if self.n_outputs > 1:
+            shape = (*shape, self.n_outputs)
+        if truth is None:
+            weights = np.zeros(shape[: 1 if self.per == "step" else 0], dtype=np.float32)
+            return np.zeros(shape, dtype=np.float32), weights
+        if truth.dtype == object:
+            raise InputError(f"series {series.name!r}: the target {self.target!r} is text, a number is needed")
+        known = _known(truth)
+        scaled = (truth.reshape(-1, self.n_outputs) - self.mean) / self.std
+        scaled = np.where(known.reshape(-1, 1), scaled, 0.0)
+        return scaled.reshape(truth.shape).astype(np.float32), known.astype(np.float32)
+
+    # -- of outputs
+
+    @property
+    def n_outputs(self) -> int:
+        """K: classes, or values predicted at once."""
+        n = len(self.labels) if self.kind == "classification" else len(self.mean)
+        if not n:
+            raise InputError("the task is not fitted: call task.fit(training recording) first")
+        return n
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the primary metric."""
+        return self.primary not in LOWER_IS_BETTER
+
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        """Weighted mean of the cross entropy, or of the squared error of scaled values.
+
+        Args:
+            outputs: (..., K) of the network.
+            targets: (...) class numbers or values, (..., K) for several values.
+            weights: (...) 0 where not scored.
+            class_weights: (K,) how much each class counts.
+        """
+        # What is not scored may be anything, even NaN, and must not leak through a product with 0.
+        outputs = torch.where((weights > 0).unsqueeze(-1), outputs, torch.zeros_like(outputs))
+        if self.kind == "classification":
+            each = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
+            weights = weights.flatten()
+            if class_weights is not None:
+                weights = weights * class_weights[targets.flatten()]
+        else:
+            each = (outputs - targets.reshape(outputs.shape)).square().mean(-1)
+        return (each * weights).sum() / weights.sum().clamp_min(1e-12)
+
+    def class_weights(self, training: Recording) -> np.ndarray:
+        """(K,) float32, inverse to how often each class occurs, 1 on average over the samples."""
+        encoded = [self.encode(s) for s in training.series]
+        counts = np.zeros(self.n_outputs)
+        for targets, weights in encoded:
+            np.add.at(counts, targets.reshape(-1), weights.reshape(-1))
+        return (counts.sum() / np.maximum(counts, 1) / self.n_outputs).astype(np.float32)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (..., K) of the network as probabilities, or as values in the target's unit; float64."""
+        outputs = np.asarray(outputs, dtype=np.float64)
+        if self.kind == "regression":
+            return outputs * self.std + self.mean
+        shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return shifted / shifted.sum(-1, keepdims=True)
+
+    def metrics(self, outputs: Sequence[np.ndarray], recording: Recording) -> dict[str, float]:
+        """Metrics over all labelled samples (or series) of a recording.
+
+        Args:
+            outputs: decoded, one array a series: (T, K), or (K,) where the series has one target.
+            recording: the same series, with their targets.
+
+        Returns:
+            accuracy, macro_f1 and log_loss, with roc_auc and average_precision of the second class where there are
+            two (NaN where only one occurs); or rmse, mae and r2, over several values their mean.
+
+        Raises:
+            InputError: nothing is labelled, or a label is not known.
+        """
+        said, true = [], []
+        for output, series in zip(outputs, recording.series, strict=True):
+            targets, weights = self.encode(series)
+            known = np.atleast_1d(weights) > 0
+            truth = targets if self.kind == "classification" else self.truth(series)
+            if truth is not None and known.any():
+                said.append(np.asarray(output).reshape(len(known), -1)[known])
+                true.append(np.asarray(truth).reshape(len(known), -1)[known])
+        if not said:
+            raise InputError(f"no sample has a value of the target {self.target!r}; there is nothing to score")
+        given, truth = np.concatenate(said), np.concatenate(true)
+        return _class_scores(given, truth[:, 0]) if self.kind == "classification" else _value_scores(given, truth)
+
+    # -- plain data
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Task:
+        """The reverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: something is missing or makes no sense.
+        """
+        try:
+            task = cls(
+                data["kind"],
+                data["per"],
+                str(data["target"]),
+                tuple(str(label) for label in data["labels"]),
+                None if data["horizon"] is None else float(data["horizon"]),
+                str(data["horizon_unit"]),
+                None if data["column"] is None else int(data["column"]),
+                tuple(float(v) for v in data["mean"]),
+                tuple(float(v) for v in data["std"]),
+                str(data["primary"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the task's description is broken: {error!r}") from None
+        if task.kind not in ("classification", "regression") or task.per not in ("step", "series"):
+            raise InputError(f"the task's description is broken: {task.kind!r} per {task.per!r}")
+        if len(task.mean) != len(task.std):
+            raise InputError("the task's description is broken: its means and deviations differ in number")
+        return task
+
+    # -- inner parts
+
+    def _forecast(self, series: Series) -> np.ndarray:
+        assert self.column is not None
+        assert self.horizon is not None
+        values, times, n = series.values[:, self.column], series.times, len(series)
+        truth = np.full(n, np.nan)
+        if self.horizon_unit == "samples":
+            ahead = int(self.horizon)
+            truth[: max(n - ahead, 0)] = values[ahead:]
+            return truth
+        observed = np.flatnonzero(np.isfinite(values))
+        if not len(observed) or n < 2:
+            return truth
+        # A horizon of whole gaps must meet its sample although sums of times are rounded.
+        slack = 1e-6 * self.horizon
+        due = times + self.horizon
+        last = np.searchsorted(times[observed], due + slack, side="right") - 1
+        found = observed[np.maximum(last, 0)]
+        fresh = (last >= 0) & (times[found] > times + self.horizon / 2) & (due <= times[-1] + slack)
+        return np.where(fresh, values[found], np.nan)
+
+    def _unknown(self, label: str, where: str) -> str:
+        return (
+            f"{where}: the class {label!r} of {self.target!r} does not occur in the training part "
+            f"({', '.join(self.labels[:10])}{', ...' if len(self.labels) > 10 else ''}); "
+            "leave these samples out, or train on a recording that has it"
+        )
+
+
+def _forecast_column(recording: Recording, target: str | None, horizon: float, unit: str) -> int:
+    if not (np.isfinite(horizon) and horizon > 0):
+        raise InputError(f"the horizon must be greater than 0, not {horizon:g}")
+    if unit == "samples" and horizon != int(horizon):
+        raise InputError(f"a horizon in samples is a whole number, not {horizon:g}")
+    if unit not in ("samples", recording.time_unit):
+        raise InputError(f"a horizon is given in samples or in the recording's {recording.time_unit}, not in {unit!r}")
+    if target is None:
+        raise InputError("a forecast needs the name of the channel to forecast")
+    if target in recording.channels:
+        return recording.channels.index(target)
+    if target == recording.target:
+        raise InputError(f"to forecast {target!r}, read it as a channel, not as the target")
+    raise InputError(f"no channel {target!r} to forecast; {nearest(target, recording.channels)}")
+
+
+def _known(truth: np.ndarray) -> np.ndarray:
+    """True where there is a label; over several values at once where all are there."""
+    if truth.dtype == object:
+        return np.array([v is not None and v == v for v in truth.reshape(-1)], dtype=bool).reshape(truth.shape)
+    known = np.isfinite(truth)
+    return known.all(-1) if known.ndim == 2 else known
+
+
+def _pool(truths: Sequence[np.ndarray | None]) -> np.ndarray:
+    """All labels of all series in a row."""
+    parts = []
+    for truth in truths:
+        if truth is not None:
+            known = _known(truth)
+            parts.append(truth[known] if truth.ndim else truth.reshape(1)[known.reshape(1)])
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _constant(truth: np.ndarray | None) -> bool:
+    if truth is None:
+        return True
+    if truth.ndim == 2:
+        return False
+    return len(set(_pool([truth]).tolist())) <= 1
+
+
+def _single(targets: np.ndarray, name: str) -> np.ndarray:
+    """The one target of a series whose samples may all repeat it."""
+    if not targets.ndim:
+        return targets
+    known = targets[_known(targets)]
+    if not len(known):
+        return targets[:1].reshape(targets.shape[1:])
+    if any(not np.array_equal(v, known[0]) for v in known[1:]):
+        raise InputError(
+            f"series {name!r}: its target changes from sample to sample, the task needs one for the series"
+        )
+    return known[:1].reshape(targets.shape[1:])
+
+
+def _are_classes(truths: Sequence[np.ndarray | None]) -> bool:
+    known = _pool(truths)
+    if known.dtype == object:
+        return True
+    if known.ndim > 1 or not len(known):
+        return False
+    different = len(np.unique(known))
+    return bool((known == np.round(known)).all()) and different <= min(MAX_NUMBERED_CLASSES, len(known) // 2)
+
+
+def label_name(value: str | float) -> str:
+    """The class's name that a target's value stands for: 3.0 is ``"3"``."""
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _natural(label: str) -> tuple[Any, ...]:
+    """Numbers by value before text; digits inside text by value too."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        parts = re.split(r"(\d+)", label)
+        return (1, tuple((int(p), "") if p.isdigit() else (-1, p.casefold()) for p in parts if p), label)
+
+
+def _class_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    k = probabilities.shape[1]
+    said = probabilities.argmax(1)
+    clipped = np.clip(probabilities, 1e-12, None)
+    scores = {
+        "accuracy": sk.accuracy_score(truth, said),
+        "macro_f1": sk.f1_score(truth, said, average="macro"),
+        "log_loss": sk.log_loss(truth, clipped / clipped.sum(1, keepdims=True), labels=np.arange(k)),
+    }
+    if k == 2:
+        both = len(np.unique(truth)) == 2
+        scores["roc_auc"] = sk.roc_auc_score(truth, probabilities[:, 1]) if both else np.nan
+        scores["average_precision"] = sk.average_precision_score(truth, probabilities[:, 1]) if both else np.nan
+    return {name: float(score) for name, score in scores.items()}
+
+
+def _value_scores(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    error = values - truth
+    spread = np.square(truth - truth.mean(0)).mean()
+    return {
+        "rmse": float(np.sqrt(np.square(error).mean())),
+        "mae": float(sk.mean_absolute_error(truth, values)),
+        "r2": float(1 - np.square(error).mean() / spread) if spread > 0 else np.nan,
+    }
