@@ -17,8 +17,6 @@ METRIC_LABELS = {
     "r2": "R²",
 }
 
-HIGHER_IS_BETTER = {"accuracy", "macro_f1", "roc_auc", "average_precision", "r2"}
-
 
 def decimals(reach: float) -> int:
     """Decimal places that a figure with this half interval deserves: the interval's first digit, two if it is 1."""
@@ -50,6 +48,11 @@ def is_share(metric: str) -> bool:
     return metric == "accuracy"
 
 
+def metric_label(metric: str) -> str:
+    """What a metric is called in a sentence."""
+    return METRIC_LABELS.get(metric, metric)
+
+
 def metric_unit(task: TaskResult, metric: str) -> str:
     """Unit behind a figure of this metric."""
     return "%" if is_share(metric) else task.unit if metric in ("rmse", "mae") else ""
@@ -62,7 +65,7 @@ def metric_axis(task: TaskResult, metric: str) -> str:
         unit = "in the target's own unit" if metric in ("rmse", "mae") else "nats" if metric == "log_loss" else "0 to 1"
     if metric == "r2":
         unit = "1 is perfect"
-    label = METRIC_LABELS.get(metric, metric)
+    label = metric_label(metric)
     return f"{label[0].upper()}{label[1:]} ({unit})"
 
 
@@ -96,6 +99,13 @@ def gain_interval(task: TaskResult, interval: Interval) -> str:
     places = decimals(interval.reach * scale)
     unit = "points" if share else metric_unit(task, task.primary)
     return f"{number(interval.low * scale, places)} to {number(interval.high * scale, places)} {unit}".strip()
+
+
+def least(task: TaskResult, margin: float) -> str:
+    """The smallest difference that matters, e.g. ``0.25 points``."""
+    share = is_share(task.primary)
+    unit = "points" if share else metric_unit(task, task.primary)
+    return f"{significant(margin * (100 if share else 1), 2)} {unit}".strip()
 
 
 def duration(seconds: float) -> str:

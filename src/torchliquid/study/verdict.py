@@ -1,0 +1,278 @@
+"""Is a liquid network worth it here? The answer, with the evidence for it.
+
+Fixed before the test data is seen:
+
+* who is compared: the liquid contender best on validation and the other one best on validation, those two only;
+* what is compared: accuracy is the task's primary metric with the state carried through the test part; stability
+  is the same metric averaged over all shifts (each counting the same); cost is the latency of a live step and the
+  bytes on disk, as ratios (training is paid once and is only reported);
+* how much matters: a tenth of the rival's errors, a twentieth of its RMSE (:func:`margin`), a factor of two in cost.
+
+**worth it**: better, with an interval that leaves zero out, by at least what matters. **not worth it**: the whole
+interval lies below what matters. **not shown**: anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from torchliquid.study import words
+from torchliquid.study.comparison import Comparison
+from torchliquid.study.results import (
+    Answer,
+    ContenderResult,
+    Finding,
+    Interval,
+    StudyResults,
+    TaskResult,
+    Verdict,
+)
+from torchliquid.study.scores import Scores
+
+MARGIN_OF_ERRORS = 0.10
+MARGIN_OF_RMSE = 0.05
+SMALLEST_MARGIN = 0.002  # of a metric that ends at 1: two samples in a thousand
+CHEAPER = 0.5
+MORE = {"accuracy": "more accurate", "stability": "more stable", "cost": "cheaper"}
+
+
+def judge(results: StudyResults, folder: Path) -> StudyResults:
+    """The results with each contender's intervals and the verdict, from the scores that its trials left in the folder.
+
+    Raises:
+        InputError: scores are missing or damaged.
+    """
+    scores = {
+        contender.name: Scores.load([folder / t.scores for t in contender.trials if t.scores is not None])
+        for contender in results.contenders
+        if contender.trials and all(t.scores for t in contender.trials)
+    }
+    return with_verdict(results, scores)
+
+
+def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyResults:
+    """As :func:`judge`, with the scores at hand by contender's name."""
+    compare = Comparison(results, scores)
+    contenders = tuple(
+        replace(c, primary=compare.alone(c), shifted=compare.alone(c, shifted=True)) for c in results.contenders
+    )
+    results = replace(results, contenders=contenders)
+    return replace(results, verdict=_Jury(results, compare).verdict())
+
+
+def margin(task: TaskResult, rival: float) -> float:
+    """The smallest difference that matters, given the rival's figure."""
+    if task.primary in ("rmse", "mae"):
+        return MARGIN_OF_RMSE * rival
+    if task.primary == "log_loss":
+        return MARGIN_OF_ERRORS * rival
+    return max(MARGIN_OF_ERRORS * (1 - rival), SMALLEST_MARGIN)
+
+
+def answer(difference: Interval, least: float) -> Answer:
+    """Worth it, not worth it, or not shown, for a difference against the smallest one that matters."""
+    if difference.low > 0 and difference.value >= least:
+        return "worth it"
+    return "not worth it" if difference.high < least else "not shown"
+
+
+@dataclass(frozen=True)
+class _Jury:
+    results: StudyResults
+    compare: Comparison
+
+    def level(self, contender: ContenderResult, shifted: bool = False) -> float:
+        interval = contender.shifted if shifted else contender.primary
+        return interval.value if interval is not None else math.nan
+
+    def figure(self, value: float, interval: Interval) -> str:
+        return words.score(self.results.task, self.results.task.primary, value, interval.reach)
+
+    def difference(self, interval: Interval) -> str:
+        task = self.results.task
+        return (
+            f"difference {words.gain(task, interval.value, interval.reach, signed=True)}, "
+            f"95 % interval {words.gain_interval(task, interval)}"
+        )
+
+    def verdict(self) -> Verdict | None:
+        liquid = self.results.best("liquid")
+        rival = self.results.best("neural", "classical", "naive")
+        if liquid is None or rival is None or not (self.compare.has(liquid) and self.compare.has(rival)):
+            return None
+        nothing = self.nothing_learnt()
+        equals = [] if nothing else self.equals(liquid)
+        tags = ["nothing_learnt"] if nothing else [probe.name for probe, _ in equals]
+        evidence = [nothing] if nothing else [sentence for _, sentence in equals]
+        probes = [probe for probe, _ in equals]
+        findings = [self.against("accuracy", liquid, rival, probes)]
+        if self.compare.has(liquid, shifted=True) and self.compare.has(rival, shifted=True):
+            findings.append(self.against("stability", liquid, rival, probes))
+        findings.append(self.cost(liquid, rival))
+        network = self.results.best("neural")
+        if network is not None and network.name != rival.name and self.compare.has(network):
+            over = self.compare.better(liquid, network)
+            evidence.append(f"{liquid.label} against {network.label}, the best other network: {self.difference(over)}.")
+        overall = self.overall(findings, tags)
+        sentence = self.sentence(overall, findings, tags, liquid, rival, probes)
+        return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
+
+    def nothing_learnt(self) -> str | None:
+        """A sentence where the best on validation is not shown to beat the naive answer."""
+        best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
+        if best is None or naive is None or not (self.compare.has(best) and self.compare.has(naive)):
+            return None
+        over = self.compare.better(best, naive)
+        if over.low > 0:
+            return None
+        return (
+            f"Nothing was learnt: {best.label}, the best on validation, is not shown to be better than the naive "
+            f"answer ({self.difference(over)})."
+        )
+
+    def equals(self, liquid: ContenderResult) -> list[tuple[ContenderResult, str]]:
+        """The probes, far simpler than a contender, that do as well as the best on validation and as the liquid one."""
+        best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
+        found = []
+        for probe in self.results.contenders:
+            if probe.family != "probe" or best is None or not (self.compare.has(probe) and self.compare.has(best)):
+                continue
+            if naive is not None and self.compare.has(naive) and not self.compare.better(probe, naive).low > 0:
+                continue
+            least = margin(self.results.task, self.level(probe))
+            over = self.compare.better(best, probe)
+            if over.value < least and self.compare.better(liquid, probe).value < least:
+                figures = (
+                    f"{self.figure(self.level(probe), over)}, against {self.figure(self.level(best), over)} for "
+                    f"{best.label}, the best on validation ({self.difference(over)})"
+                )
+                if probe.name == "one_sensor":
+                    opening = f"One sensor does it: {probe.label} on {probe.detail} alone reaches"
+                else:
+                    opening = f"The order of the samples brings nothing: {probe.label}, which sees no order, reaches"
+                found.append((probe, f"{opening} {figures}."))
+        return found
+
+    def against(
+        self,
+        question: Literal["accuracy", "stability"],
+        liquid: ContenderResult,
+        rival: ContenderResult,
+        probes: list[ContenderResult],
+    ) -> Finding:
+        """The two in accuracy or stability. A win over the rival is none where a probe does as well."""
+        task, shifted, more = self.results.task, question == "stability", MORE[question]
+        over = self.compare.better(liquid, rival, shifted)
+        least = margin(task, self.level(rival, shifted))
+        result = answer(over, least)
+        matters = words.least(task, least)
+        figures = (
+            f"{'mean ' if shifted else ''}{words.metric_label(task.primary)}{' under the shifts' if shifted else ''} "
+            f"{self.figure(self.level(liquid, shifted), over)} against "
+            f"{self.figure(self.level(rival, shifted), over)} ({self.difference(over)})"
+        )
+        equal = next((p for p in probes if not self.beats(liquid, p, shifted)), None)
+        if result == "worth it" and equal is not None:
+            result = "not worth it"
+            sentence = f"{liquid.label} is {more} than {rival.label}, but {_name(equal)} does as well: {figures}."
+        elif result == "worth it":
+            sentence = f"{liquid.label} is {more} than {rival.label}: {figures}."
+        elif over.high < 0:
+            sentence = f"{rival.label} is {more} than {liquid.label}: {figures}."
+        elif result == "not worth it":
+            sentence = f"{liquid.label} is not {more} than {rival.label} by what matters, {matters}: {figures}."
+        elif over.low > 0:
+            sentence = f"{liquid.label} is {more} than {rival.label}, not shown by what matters, {matters}: {figures}."
+        else:
+            sentence = f"{liquid.label} and {rival.label} can't be told apart: {figures}; {matters} would matter."
+        return Finding(question, result, sentence, over, least)
+
+    def beats(self, liquid: ContenderResult, probe: ContenderResult, shifted: bool) -> bool:
+        if not self.compare.has(probe, shifted):
+            return False
+        over = self.compare.better(liquid, probe, shifted)
+        return answer(over, margin(self.results.task, self.level(probe, shifted))) == "worth it"
+
+    def cost(self, liquid: ContenderResult, rival: ContenderResult) -> Finding:
+        """Ratios, liquid over rival; the live step and the bytes decide."""
+        shown = {
+            "latency_us": ("a live step takes", words.microseconds),
+            "bytes": ("the saved model has", words.size),
+            "parameters": ("live parameters are", words.count),
+            "train_seconds": ("training took", words.duration),
+        }
+        pairs = {name: (liquid.mean(name), rival.mean(name)) for name in shown}
+        ratios = {n: own / other for n, (own, other) in pairs.items() if math.isfinite(own) and other > 0}
+        deciding = [ratios[name] for name in ("latency_us", "bytes") if name in ratios]
+        cheaper, dearer = min(deciding, default=1) <= CHEAPER, max(deciding, default=1) >= 1 / CHEAPER
+        result: Answer = "not shown"
+        if cheaper and dearer:
+            opening = f"{liquid.label} saves one thing and costs another against {rival.label}"
+        elif cheaper:
+            result, opening = "worth it", f"{liquid.label} is cheaper than {rival.label}"
+        elif dearer:
+            result, opening = "not worth it", f"{liquid.label} costs more than {rival.label}"
+        else:
+            opening = f"{liquid.label} and {rival.label} cost about the same"
+        parts = [f"{shown[n][0]} {shown[n][1](pairs[n][0])} against {shown[n][1](pairs[n][1])}" for n in ratios]
+        return Finding("cost", result, f"{opening}: {'; '.join(parts)}.", ratios=ratios)
+
+    def overall(self, findings: list[Finding], tags: list[str]) -> Answer:
+        """One answer. A gain in one respect counts only where no other is shown to be lost for it."""
+        if "nothing_learnt" in tags:
+            return "not worth it"
+        measured = [(f.answer, f.difference, f.margin) for f in findings if f.difference and f.margin is not None]
+        cheaper = findings[-1].answer == "worth it"
+        gained = any(result == "worth it" for result, _, _ in measured)
+        lost = any(difference.high < 0 for _, difference, _ in measured)
+        as_good = all(difference.low > -least for _, difference, least in measured)
+        if (gained and not lost) or (cheaper and as_good and not tags):
+            return "worth it"
+        hopeless = all(result == "not worth it" for result, _, _ in measured) and not cheaper
+        return "not worth it" if (lost and not gained) or hopeless or tags else "not shown"
+
+    def sentence(
+        self,
+        overall: Answer,
+        findings: list[Finding],
+        tags: list[str],
+        liquid: ContenderResult,
+        rival: ContenderResult,
+        probes: list[ContenderResult],
+    ) -> str:
+        """The verdict in one sentence."""
+        if "nothing_learnt" in tags:
+            return "Nothing was learnt here: no model is shown to be better than the naive answer."
+        if overall == "worth it":
+            gains = _listed([MORE[f.question] for f in findings if f.answer == "worth it"])
+            return f"A liquid network is worth it here: {liquid.label} is {gains} than {rival.label}, the best other one."
+        if "one_sensor" in tags:
+            probe = next(p for p in probes if p.name == "one_sensor")
+            return f"A liquid network brings no advantage here: one sensor does it ({_name(probe)})."
+        if tags:
+            return (
+                "A liquid network brings no advantage here: the order of the samples carries nothing, "
+                f"{_name(probes[0])} does as well without it."
+            )
+        if overall == "not worth it":
+            losses = [MORE[f.question] for f in findings if f.difference is not None and f.difference.high < 0]
+            why = (
+                f"{rival.label} is {_listed(losses)}" if losses else f"it gains nothing that matters over {rival.label}"
+            )
+            return f"A liquid network is not worth it here: {liquid.label} is the best liquid one, and {why}."
+        return (
+            f"Not shown: these seeds and this test data can't tell whether {liquid.label}, the best liquid network, "
+            f"is worth it over {rival.label}."
+        )
+
+
+def _name(probe: ContenderResult) -> str:
+    return f"{probe.label} on {probe.detail} alone" if probe.name == "one_sensor" else probe.label
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
