@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 
 from torchliquid.errors import InputError
 
-MISSING_LABELS = frozenset({"", "na", "n/a", "nan", "null", "?"})
-"""Text that stands for "not observed", in any case of letters."""
-MISSING_NUMBERS = MISSING_LABELS | {"-", "--", "none"}
+MISSING_LABELS = frozenset({"", "?", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "Null", "NULL"})
+"""Text that stands for "not observed". Not "Na": that is sodium."""
+MISSING_NUMBERS = MISSING_LABELS | {"-", "--", "none", "None", "Na"}
 """The same among numbers, where these cannot be labels."""
 TRUTH = {"true": 1.0, "false": 0.0}
 MOSTLY = 0.8
@@ -74,14 +75,14 @@ def numbers(column: pl.Series, missing: Sequence[float | str] = (), row: Row = s
         return None
     array = values.fill_null(np.nan).to_numpy(writable=True)
     for mark in missing:
-        if isinstance(mark, (int, float)):
-            array[array == mark] = np.nan
+        with suppress(ValueError):
+            array[array == float(mark)] = np.nan
     return array
 
 
-def labels(column: pl.Series, missing: Sequence[float | str] = ()) -> np.ndarray:
-    """A column as text (dtype object), None where there is none."""
-    text = _text(column, MISSING_LABELS, missing)
+def labels(column: pl.Series, missing: Iterable[float | str] = ()) -> np.ndarray:
+    """A column as text (dtype object), None where it is empty or one of ``missing``."""
+    text = _text(column, {""}, missing)
     array = np.empty(len(text), dtype=object)
     array[:] = text.to_list()
     return array
@@ -124,7 +125,7 @@ def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row
         values = numbers(column, (), row)
     if values is None:
         raise InputError(
-            f"column {column.name!r} holds no times, but {column.drop_nulls()[0]!r}; name the column with the times, or "
+            f"column {column.name!r} holds no times, but {column.drop_nulls()[0]!r}; name another column, or "
             "give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
         )
     values[np.isinf(values)] = np.nan
@@ -141,12 +142,10 @@ def looks_like_dates(column: pl.Series) -> bool:
     return len(head) > 0 and bool(head.str.contains(r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]|$)").all())
 
 
-def _text(column: pl.Series, marks: Iterable[str], missing: Sequence[float | str]) -> pl.Series:
-    text = column.cast(pl.String).str.strip_chars()
-    gone = set(marks) | {str(m).lower() for m in missing}
-    return text.to_frame("x").select(
-        pl.when(pl.col("x").str.to_lowercase().is_in(list(gone))).then(None).otherwise(pl.col("x")).alias(column.name)
-    )[column.name]
+def _text(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str]) -> pl.Series:
+    text = pl.col(column.name).cast(pl.String).str.strip_chars()
+    gone = text.is_in([*marks, *(str(m) for m in missing)])
+    return column.to_frame().select(pl.when(~gone).then(text).alias(column.name)).to_series()
 
 
 def _epoch(dates: pl.Series) -> np.ndarray:

@@ -217,7 +217,7 @@ def _wide(
 
 def _targets(column: pl.Series, missing: Sequence[float | str], row: columns.Row) -> np.ndarray:
     numbers = columns.numbers(column, missing, row)
-    return columns.labels(column, missing) if numbers is None else numbers
+    return columns.labels(column, {*columns.MISSING_LABELS, *missing}) if numbers is None else numbers
 
 
 def _together(moments: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -70,8 +70,8 @@ def tidy(
     empty = [c for c, share in zip(recording.channels, recording.missing_share(), strict=True) if share == 1]
     if empty and not may_be_empty:
         raise InputError(
-            f"{_columns(empty)} no value at all; leave {'it' if len(empty) == 1 else 'them'} out "
-            f"(ignore={empty!r}, or --ignore for each)"
+            f"not one value in column {', '.join(map(repr, empty))}; mend the table, or leave out what is empty "
+            f"(ignore={empty!r}, --ignore for each)"
         )
     if not recording.channels:
         raise InputError("no column of numbers is left to learn from; check the delimiter and the columns left out")
@@ -83,7 +83,7 @@ def tidy(
     if still:
         notes.append(f"{still} samples have the time of the sample before them; they are kept, a span of zero apart.")
     if empty:
-        notes.append(f"{_columns(empty)} no value at all.")
+        notes.append(f"No value at all: {', '.join(empty)}.")
     missing = float(recording.missing_share().mean())
     if missing > 0:
         notes.append(f"{missing:.1%} of the readings are missing; they stay missing (NaN) in the recording.")
@@ -109,8 +109,3 @@ def _refuse_implausible(recording: Recording, rows: Sequence[np.ndarray], where:
                     f"{value:g} in column {channel!r}, {where.format(row[wrong[0]])}{series}, is no plausible reading; "
                     f"mend it, or name it as a missing value (missing=[{value:g}], --missing {value:g})"
                 )
-
-
-def _columns(names: Sequence[str]) -> str:
-    listed = ", ".join(repr(n) for n in names)
-    return f"column {listed} has" if len(names) == 1 else f"columns {listed} have"

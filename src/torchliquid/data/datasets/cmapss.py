@@ -1,0 +1,76 @@
+"""How many flights has this engine left? Turbofan engines run to failure, C-MAPSS FD001 (Saxena et al., 2008)."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from torchliquid.data.datasets.dataset import Dataset
+from torchliquid.data.datasets.fetch import Source, locate
+from torchliquid.data.recording import Recording, Series
+from torchliquid.tasks import Task
+
+CAP = 125
+"""Longer lives count as this long: a healthy engine shows nothing of its end (Heimes, 2008)."""
+
+SOURCE = Source(
+    name="cmapss",
+    address="https://data.nasa.gov/dataset/cmapss-jet-engine-simulated-data",
+    archive="https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip",
+    inside=("6. Turbofan Engine Degradation Simulation Data Set/CMAPSSData.zip",),
+    files={
+        "train_FD001.txt": ("963b5e22825b34d8b21c69e1aeb4af3e647050eb672ee8834ba4b5d91d2de0f8",),
+        "test_FD001.txt": ("3cda7109ce17bafb5443f2ac926cfcf88154b941b8c4cf95eb55d1ddd6f52851",),
+        "RUL_FD001.txt": ("a19c8ec94931949d0485bdc35118206e9c81c4547b422efb9cf86f4ceddbceca",),
+    },
+    sizes={"train_FD001.txt": (3_515_356,), "test_FD001.txt": (2_228_855,), "RUL_FD001.txt": (429,)},
+)
+CHANNELS = [f"setting_{i}" for i in range(1, 4)] + [f"sensor_{i}" for i in range(1, 22)]
+
+
+def load() -> Dataset:
+    train, test = _table("train_FD001.txt"), _table("test_FD001.txt")
+    constant = [c for c in CHANNELS if train[c].n_unique() == 1]
+    channels = [c for c in CHANNELS if c not in constant]
+    left = np.loadtxt(locate(SOURCE, "RUL_FD001.txt"))
+
+    to_failure = []
+    for series in _engines(train, channels).series:
+        to_failure.append(np.minimum(series.times[-1] - series.times, CAP))
+    at_last = []
+    for series, life in zip(_engines(test, channels).series, left, strict=True):
+        targets = np.full(len(series), np.nan)
+        targets[-1] = min(life, CAP)
+        at_last.append(targets)
+    training = _with_targets(_engines(train, channels), to_failure)
+    return Dataset(
+        name="cmapss",
+        train=training,
+        tests={"last cycle": _with_targets(_engines(test, channels), at_last)},
+        task=Task.infer(training, kind="regression", per="step"),
+        notes=(
+            f"The target is the remaining life in cycles, at most {CAP}, in training and test alike.",
+            "Of each test engine only the last recorded cycle is scored, as in published results.",
+            f"Channels that never change in training are left out: {', '.join(constant)}.",
+        ),
+        source=SOURCE.address,
+        licence="public domain (NASA)",
+    )
+
+
+def _table(file: str) -> pl.DataFrame:
+    rows = np.loadtxt(locate(SOURCE, file))
+    return pl.DataFrame(rows, schema=["unit", "cycle", *CHANNELS], orient="row").with_columns(pl.col("unit").cast(int))
+
+
+def _engines(table: pl.DataFrame, channels: list[str]) -> Recording:
+    return Recording.from_frame(table, time="cycle", series="unit", channels=channels, time_unit="cycles")
+
+
+def _with_targets(recording: Recording, targets: list[np.ndarray]) -> Recording:
+    series = tuple(
+        Series(s.times, s.values, target, s.name) for s, target in zip(recording.series, targets, strict=True)
+    )
+    return Recording(
+        series, recording.channels, "remaining_life", recording.time_unit, recording.notes, "cycle", "unit"
+    )
