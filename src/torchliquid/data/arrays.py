@@ -77,5 +77,6 @@ def _array(values: Any, what: str) -> np.ndarray:
 
 def _seconds(times: np.ndarray) -> np.ndarray:
     """datetime64 as seconds since 1970; float64 keeps a quarter of a microsecond there."""
-    seconds = times.astype("datetime64[ns]").astype(np.int64) / 1e9
+    whole, rest = np.divmod(times.astype("datetime64[ns]").astype(np.int64), 10**9)
+    seconds = whole + rest / 1e9
     return np.where(np.isnat(times), np.nan, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -152,7 +153,8 @@ def _epoch(dates: pl.Series) -> np.ndarray:
     if isinstance(dates.dtype, pl.Datetime) and dates.dtype.time_zone is not None:
         dates = dates.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     nanoseconds = dates.cast(pl.Datetime("ns")).cast(pl.Int64)
-    return (nanoseconds.cast(pl.Float64) / 1e9).fill_null(np.nan).to_numpy()
+    seconds = (nanoseconds // 10**9).cast(pl.Float64) + (nanoseconds % 10**9).cast(pl.Float64) / 1e9
+    return seconds.fill_null(np.nan).to_numpy()
 
 
 def _clock(text: pl.Series) -> np.ndarray:
@@ -167,14 +169,20 @@ def _clock(text: pl.Series) -> np.ndarray:
     return seconds.to_series().fill_null(np.nan).to_numpy()
 
 
-def _strptime(text: pl.Series, date_format: str) -> pl.Series | None:
-    whole = any(code in date_format for code in ("%H", "%I", "%T", "%R", "%s", "%c"))
-    try:
-        if whole:
-            return text.str.to_datetime(date_format, strict=False, time_unit="ns")
-        return text.str.to_date(date_format, strict=False)
-    except (pl.exceptions.PolarsError, ValueError):
-        return None
+def _strptime(text: pl.Series, date_format: str) -> pl.Series:
+    with suppress(pl.exceptions.PolarsError, ValueError):
+        dates = text.str.strptime(pl.Datetime("ns"), date_format, strict=False)
+        if dates.null_count() == text.null_count():
+            return dates
+
+    # Polars wants hours and minutes or neither, Python takes any part of a date.
+    def read(value: str) -> dt.datetime | None:
+        try:
+            return dt.datetime.strptime(value, date_format)
+        except ValueError:
+            return None
+
+    return pl.Series(text.name, [None if value is None else read(value) for value in text], dtype=pl.Datetime("ns"))
 
 
 def _dates(text: pl.Series, name: str) -> pl.Series | None:

@@ -6,6 +6,7 @@ import csv
 import difflib
 import gzip
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torchliquid.errors import InputError
 
 HEAD = 1 << 16
 DELIMITERS = ",;\t|"
+EMPTY = "the file is empty; it needs a header and at least two rows"
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ def read_table(path: Path) -> Table:
         if head[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
             return Table(_read_parquet(path), 1)
         if not head.strip():
-            raise InputError("the file is empty; it needs a header and at least two rows")
+            raise InputError(EMPTY)
         if head[:4] == b"PK\x03\x04":
             raise InputError("this is a zip archive or an Excel workbook; save the table as CSV")
         return _read_text(path, head)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"the file cannot be read ({reason}); check it and its permissions") from None
 
@@ -80,6 +82,8 @@ def _read_text(path: Path, head: bytes) -> Table:
 
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     lines = [line for line in (lines[:-1] if len(head) >= HEAD and len(lines) > 1 else lines) if line.strip()][:100]
+    if not lines:
+        raise InputError(EMPTY)
     delimiter = _delimiter(lines)
     if delimiter is None and _by_blanks(lines):
         delimiter = " "
@@ -99,7 +103,7 @@ def _read_text(path: Path, head: bytes) -> Table:
             notes.append("The file is not UTF-8; its text was read as Windows-1252.")
             frame = _read_csv(source, delimiter, has_header, _decimal_comma(rows, delimiter))
         elif isinstance(error, pl.exceptions.NoDataError):
-            raise InputError("the file is empty; it needs a header and at least two rows") from None
+            raise InputError(EMPTY) from None
         else:
             raise InputError(_what_is_wrong(path, delimiter, error)) from None
     names = [name.strip().strip('"') for name in frame.columns]
