@@ -81,9 +81,7 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
         luck = rng.normal(scale=truth.seed_spread, size=n) if n > 1 else np.zeros(1)
         own = {part: difficulties(rng, truth, ()) for part in common}
 
-        def right(
-            part: str, harder: float, own=own, luck=luck, skill=skill, n=n, family=family
-        ) -> np.ndarray:
+        def right(part: str, harder: float, own=own, luck=luck, skill=skill, n=n, family=family) -> np.ndarray:
             # All contenders' difficulties have the same spread: equal skill is equal accuracy.
             each = difficulties(rng, truth, (n,)) if n > 1 else own[part]
             hard = (2 * common[part] + 0.8 * own[part] + 0.6 * each) / np.sqrt(5 if n > 1 else 5.96)
@@ -111,9 +109,7 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
             )
             for s in range(n)
         )
-        contenders.append(
-            ContenderResult(name, label, family, trials, detail="Light" if family == "probe" else "")
-        )
+        contenders.append(ContenderResult(name, label, family, trials, detail="Light" if family == "probe" else ""))
         under = np.stack([in_cells(h, truth) for h in hard], 1)
         scores[name] = Scores(truth.memory is None, in_cells(clean, truth), {"sensor noise": under})
     results = StudyResults(

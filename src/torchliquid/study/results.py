@@ -151,6 +151,7 @@ class ShiftResult:
     severities: tuple[float, ...]
     descriptions: tuple[str, ...]
     summary: str = ""
+    unit: str = ""  # of the severities
 
 
 @dataclass(frozen=True)

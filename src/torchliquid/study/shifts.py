@@ -3,12 +3,13 @@
 A shift changes what the sensors said or when, never what was true. The models are not trained again. Every
 contender gets the very same changed recording: :func:`shifted` draws it from a seed of its own.
 
-To add one, write a class with ``name``, ``severities``, ``describe`` and ``apply``, and give it to the study in a
-tuple with the others::
+To add one, write a class with ``name``, ``severities``, their ``unit``, ``describe`` and ``apply``, and give it to
+the study in a tuple with the others::
 
     class StuckSensor:
         name = "stuck sensor"
         severities = (1.0,)
+        unit = "sensors stuck"
 
         def describe(self, severity: float) -> str:
             return "the first sensor repeats its first reading"
@@ -62,6 +63,9 @@ class Shift(Protocol):
     @property
     def severities(self) -> tuple[float, ...]: ...
 
+    @property
+    def unit(self) -> str: ...
+
     def describe(self, severity: float) -> str: ...
 
     def apply(
@@ -75,6 +79,7 @@ class SensorNoise:
 
     name: str = "sensor noise"
     severities: tuple[float, ...] = (0.1, 0.3, 1.0)
+    unit: str = "standard deviations of the sensor"
 
     def describe(self, severity: float) -> str:
         return f"noise of {severity:g} standard deviations of each sensor"
@@ -93,6 +98,7 @@ class LostSamples:
 
     name: str = "lost samples"
     severities: tuple[float, ...] = (0.1, 0.3, 0.6)
+    unit: str = "share of samples lost"
 
     def describe(self, severity: float) -> str:
         return f"{severity:.0%} of the samples lost at random"
@@ -107,6 +113,7 @@ class SlowerSampling:
 
     name: str = "slower sampling"
     severities: tuple[float, ...] = (2.0, 4.0)
+    unit: str = "one sample in …"
 
     def describe(self, severity: float) -> str:
         return f"one sample in {severity:g}"
@@ -125,6 +132,7 @@ class FasterSampling:
 
     name: str = "faster sampling"
     severities: tuple[float, ...] = (2.0,)
+    unit: str = "samples for each one"
 
     def describe(self, severity: float) -> str:
         return f"{severity:g} samples for each one, scored at the original times"
@@ -162,6 +170,7 @@ class SilentSensor:
 
     name: str = "silent sensor"
     severities: tuple[float, ...] = (1.0, 2.0)
+    unit: str = "sensors silent at once"
 
     def describe(self, severity: float) -> str:
         return "one sensor silent, each in turn" if severity == 1 else f"{severity:g} sensors silent at once, in turn"
@@ -190,6 +199,7 @@ class GainOffsetDrift:
 
     name: str = "gain and offset drift"
     severities: tuple[float, ...] = (0.1, 0.3, 1.0)
+    unit: str = "share of gain and standard deviations of offset"
 
     def describe(self, severity: float) -> str:
         return f"by the end {severity:.0%} of gain and {severity:g} standard deviations of offset"
@@ -211,6 +221,7 @@ class Gap:
 
     name: str = "gap"
     severities: tuple[float, ...] = (0.05, 0.2, 0.5)
+    unit: str = "share of the series missing"
 
     def describe(self, severity: float) -> str:
         return f"{severity:.0%} of each series missing in the middle"
@@ -255,25 +266,25 @@ def describe(shift: Shift) -> ShiftResult:
     """The shift as a study's results hold it."""
     words = tuple(shift.describe(s) for s in shift.severities)
     summary = (type(shift).__doc__ or "").strip().split("\n\n")[0]
-    return ShiftResult(shift.name, tuple(shift.severities), words, " ".join(summary.split()))
+    return ShiftResult(shift.name, tuple(shift.severities), words, " ".join(summary.split()), shift.unit)
 
 
-def labelled(targets: np.ndarray) -> np.ndarray:
+def last_labelled(series: Series) -> int:
+    """The place of the last sample with a label of its own; the last sample where none has one."""
+    if series.targets is not None and series.targets.ndim:
+        places = np.flatnonzero(_labelled(series.targets))
+        if len(places):
+            return int(places[-1])
+    return len(series) - 1
+
+
+def _labelled(targets: np.ndarray) -> np.ndarray:
     """(T,) or () true where there is a label: all of it, where a sample has several."""
     if targets.dtype == object:
         known = np.array([t is not None for t in targets.ravel().tolist()], dtype=bool).reshape(targets.shape)
     else:
         known = np.asarray(~np.isnan(targets))
     return np.asarray(known.all(-1)) if known.ndim > 1 else known
-
-
-def last_labelled(series: Series) -> int:
-    """The place of the last sample with a label of its own; the last sample where none has one."""
-    if series.targets is not None and series.targets.ndim:
-        places = np.flatnonzero(labelled(series.targets))
-        if len(places):
-            return int(places[-1])
-    return len(series) - 1
 
 
 def _each(recording: Recording, change: Callable[[Series], Series]) -> Recording:
@@ -301,6 +312,6 @@ def _truth(series: Series) -> list[tuple[float, str]]:
         return []
     if not series.targets.ndim:
         return [(0.0, str(series.targets))]
-    known = labelled(series.targets)
+    known = _labelled(series.targets)
     targets = series.targets[known]
     return list(zip(series.times[known].tolist(), map(str, targets.tolist()), strict=True))

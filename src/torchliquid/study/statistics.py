@@ -154,9 +154,6 @@ def correlation_time(x: np.ndarray) -> float:
         return 0.0
     spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2
     autocorrelation = np.fft.irfft(spectrum)[:n] / variance
-    total = 0.0
-    for lag in range(1, n // 2):
-        total += float(autocorrelation[lag])
-        if lag >= 5 * (0.5 + total):
-            break
-    return max(0.0, total)
+    totals = autocorrelation[1 : n // 2].cumsum()
+    enough = np.flatnonzero(np.arange(1, len(totals) + 1) >= 5 * (0.5 + totals))
+    return max(0.0, float(totals[enough[0]] if len(enough) else totals.max(initial=0.0)))

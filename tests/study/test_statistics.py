@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from torchliquid.data import Recording
+from torchliquid.errors import InputError
+from torchliquid.study.scores import METRICS, Cells, Scores, save_scores, shift_mean
+from torchliquid.study.statistics import Term, compare, correlation_time, estimate
+from torchliquid.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS, Task
+
+
+def mean(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 1] / sums[..., 0]
+
+
+def counted(values: np.ndarray) -> np.ndarray:
+    return np.stack([np.ones_like(values), values], -1)
+
+
+def test_without_seeds_it_is_the_paired_t_interval():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 1, 30))
+    ours = compare(Term(counted(a), deterministic=True), Term(counted(b), deterministic=True), mean, True, True)
+    paired = stats.ttest_rel(a[0], b[0]).confidence_interval()
+    np.testing.assert_allclose([ours.interval.low, ours.interval.high], [paired.low, paired.high])
+    lower = compare(Term(counted(a), deterministic=True), Term(counted(b), deterministic=True), mean, False, True)
+    assert lower.interval.value == pytest.approx(-ours.interval.value)
+
+
+def test_without_doubt_of_the_data_it_is_welchs_t_interval():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(5, 1)), 2 * rng.normal(size=(3, 1))
+    terms = (Term(counted(np.tile(a, 40))), Term(counted(np.tile(b, 40))))
+    ours = compare(*terms, mean, True, True)
+    welch = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False).confidence_interval()
+    np.testing.assert_allclose([ours.interval.low, ours.interval.high], [welch.low, welch.high])
+
+
+def test_one_seed_of_a_network_shows_nothing():
+    sums = counted(np.random.default_rng(0).normal(size=(1, 50)))
+    assert np.isinf(estimate([Term(sums)], mean, True).interval.reach)
+    assert np.isfinite(estimate([Term(sums, deterministic=True)], mean, True).interval.reach)
+
+
+def recordings(rng: np.random.Generator, memory: float, n: int, shape: tuple[int, ...]) -> np.ndarray:
+    noise = rng.standard_normal((*shape, n))
+    x = noise.copy()
+    for t in range(1, n):
+        x[..., t] = memory * x[..., t - 1] + np.sqrt(1 - memory**2) * noise[..., t]
+    return x
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.97])
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_intervals_cover_the_truth_on_one_long_recording(memory, n_seeds):
+    """Neighbours of one recording tell of each other, and seeds are few: 95 % must stay near 95 %."""
+    rng = np.random.default_rng(5)
+    n_studies, cells = 200, 256
+    covered = naive = 0
+    for _ in range(n_studies):
+        shared, own = recordings(rng, memory, cells, (1,)), recordings(rng, memory, cells, (2, n_seeds))
+        a, b = shared * 2 + own + 0.1 * rng.normal(size=(2, n_seeds, 1))
+        interval = compare(Term(counted(a)), Term(counted(b)), mean, True, False).interval
+        covered += interval.low <= 0 <= interval.high
+        difference = (a - b).mean(1)
+        naive += abs(difference.mean()) <= 1.96 * difference.std() / np.sqrt(n_seeds)
+    assert covered >= 0.90 * n_studies
+    assert covered > naive
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3, 1.0, 5.0, 20.0])
+def test_correlation_time_is_found(tau):
+    memory = tau / (1 + tau)  # the autocorrelations of an AR(1) sum to this tau
+    x = recordings(np.random.default_rng(0), memory, 20_000, ())
+    assert correlation_time(x) == pytest.approx(tau, rel=0.5, abs=0.3)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    n_series=st.sampled_from([1, 3, 25]),
+    per=st.sampled_from(["step", "series"]),
+    primary=st.sampled_from(["accuracy", "macro_f1", "log_loss", *REGRESSION_METRICS]),
+)
+def test_sums_over_cells_give_the_tasks_own_metrics(seed, n_series, per, primary):
+    """Against scikit-learn's, by way of Task.metrics."""
+    rng = np.random.default_rng(seed)
+    classes = primary in CLASSIFICATION_METRICS
+    k = 3 if classes else 1
+    sizes = rng.integers(12, 60, n_series)
+    if per == "series":
+        n_series = max(n_series, 6)
+        sizes = np.full(n_series, 4)
+
+    def target(n):
+        truth = rng.integers(0, k, n).astype(float) if classes else rng.normal(5, 3, n)
+        truth[:k] = np.arange(k)
+        return np.where(rng.random(n) < 0.2, np.nan, truth) if len(truth) > 8 else truth
+
+    targets = list(target(n_series)) if per == "series" else [target(n) for n in sizes]
+    recording = Recording.from_arrays([rng.normal(size=(n, 2)) for n in sizes], targets=targets)
+    kind = "classification" if classes else "regression"
+    task = Task.infer(recording, kind=kind, per=per, primary=primary)
+    said = [rng.normal(size=(n, task.n_outputs) if per == "step" else task.n_outputs) for n in sizes]
+    outputs = [task.decode(o) for o in said]
+    cells = Cells.cut([recording], task)
+    sums = cells.sums(task, [recording], [outputs])
+    assert cells.independent == (n_series >= 20)
+    assert sums.shape[0] == cells.n
+    expected = task.metrics(outputs, recording)[primary]
+    np.testing.assert_allclose(METRICS[primary].value(sums.sum(0)), expected, atol=1e-9)
+    assert METRICS[primary].higher_is_better == task.higher_is_better
+
+
+@pytest.mark.parametrize("primary", ["roc_auc", "average_precision"])
+def test_metrics_that_rank_are_near_the_exact_ones(primary):
+    rng = np.random.default_rng(0)
+    truth = (rng.random(5000) < 0.14).astype(float)
+    recording = Recording.from_arrays(rng.normal(size=(5000, 1)), targets=truth)
+    task = Task.infer(recording, primary=primary)
+    outputs = [task.decode(np.column_stack([np.zeros(5000), rng.normal(size=5000) + 1.5 * truth - 2]))]
+    sums = Cells.cut([recording], task).sums(task, [recording], [outputs])
+    assert METRICS[primary].value(sums.sum(0)) == pytest.approx(task.metrics(outputs, recording)[primary], abs=0.003)
+
+
+def test_scores_come_back_from_disk_and_shifts_count_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = Cells(False, (np.arange(5.0),), 6)
+    trials = [
+        (counted(rng.random(6)), {"noise": counted(rng.random((3, 6))), "gap": counted(rng.random((1, 6)))})
+        for _ in range(4)
+    ]
+    for i, (clean, shifts) in enumerate(trials):
+        save_scores(tmp_path / f"{i}.npz", cells, clean, shifts)
+    scores = Scores.load([tmp_path / f"{i}.npz" for i in range(4)])
+    assert scores.clean.shape == (4, 6, 2)
+    assert not scores.independent
+    figure = shift_mean(METRICS["accuracy"], scores)(scores.under_shifts().sum(1))
+    by_hand = [(shifts["noise"][..., 1].mean(1).mean() + shifts["gap"][..., 1].mean()) / 2 for _, shifts in trials]
+    np.testing.assert_allclose(figure, by_hand)
+    (tmp_path / "0.npz").write_bytes((tmp_path / "0.npz").read_bytes()[:100])
+    with pytest.raises(InputError, match="run the study again"):
+        Scores.load([tmp_path / "0.npz"])

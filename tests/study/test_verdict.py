@@ -1,0 +1,111 @@
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated import Truth, simulate
+
+from torchliquid.errors import InputError
+from torchliquid.study.results import Interval, StudyResults
+from torchliquid.study.verdict import answer, with_verdict
+
+
+def verdicts(n: int, truth: Truth) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for i in range(n):
+        verdict = with_verdict(*simulate(np.random.default_rng(i), truth)).verdict
+        found.update([verdict.answer, *verdict.tags])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [None, 0.95, 0.99], ids=["many series", "one recording", "one slow recording"])
+@pytest.mark.parametrize("seed_spread", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_no_true_difference_is_rarely_called_worth_it(n_seeds, seed_spread, memory):
+    """200 studies of nine contenders, no liquid one better than another: at most 5 % may say "worth it"."""
+    found = verdicts(200, Truth(n_seeds=n_seeds, seed_spread=seed_spread, memory=memory))
+    assert found["worth it"] <= 10
+    assert found["nothing_learnt"] == 0
+
+
+def test_no_true_difference_is_rarely_called_worth_it_in_short():
+    assert verdicts(60, Truth(seed_spread=0.1))["worth it"] <= 4
+
+
+@pytest.mark.parametrize("memory", [None, 0.95])
+def test_a_large_difference_is_found(memory):
+    assert verdicts(25, Truth(liquid=0.8, memory=memory))["worth it"] >= 23
+    assert verdicts(25, Truth(liquid=-0.8, memory=memory))["not worth it"] >= 23
+
+
+def test_on_noise_nothing_was_learnt():
+    found = verdicts(40, Truth(naive=0.0, memory=None))
+    assert found["nothing_learnt"] >= 38
+    assert found["worth it"] == 0
+    verdict = with_verdict(*simulate(np.random.default_rng(0), Truth(naive=0.0))).verdict
+    assert verdict.sentence.startswith("Nothing was learnt here")
+
+
+def test_one_sensor_that_does_as_well_is_named():
+    truth = Truth(probe=0.0, seed_spread=0.02, memory=None, n_samples=16_000)
+    verdict = with_verdict(*simulate(np.random.default_rng(1), truth)).verdict
+    assert verdict.tags == ("one_sensor",)
+    assert verdict.answer == "not worth it"
+    assert "one sensor does it (Logistic regression on Light alone)" in verdict.sentence
+    worse = with_verdict(*simulate(np.random.default_rng(1), replace(truth, probe=-1.0))).verdict
+    assert worse.tags == ()
+
+
+def test_a_win_over_the_rival_is_none_where_a_probe_does_as_well():
+    """The rival is weak, the liquid network beats it, but so does a linear model on one sensor."""
+    truth = Truth(liquid=0.8, probe=0.8, seed_spread=0.02)
+    verdict = with_verdict(*simulate(np.random.default_rng(2), truth)).verdict
+    assert verdict.finding("accuracy").difference.low > 0
+    assert verdict.finding("accuracy").answer == "not worth it"
+    assert verdict.answer == "not worth it"
+    assert "Light" in verdict.finding("accuracy").sentence
+
+
+def test_cost_alone_can_be_worth_it_where_nothing_is_lost():
+    cheap = Truth(n_samples=40_000, memory=0.5, seed_spread=0.01, cheap=0.3)
+    verdict = with_verdict(*simulate(np.random.default_rng(0), cheap)).verdict
+    assert verdict.finding("cost").answer == "worth it"
+    assert verdict.finding("cost").ratios["latency_us"] == pytest.approx(0.3)
+    assert verdict.answer == "worth it"
+    assert verdict.sentence.startswith("A liquid network is worth it here: ")
+    assert "is cheaper than" in verdict.sentence
+    dear = with_verdict(*simulate(np.random.default_rng(0), replace(cheap, cheap=3.0))).verdict
+    assert dear.finding("cost").answer == "not worth it"
+    worse = with_verdict(*simulate(np.random.default_rng(0), replace(cheap, liquid=-0.8))).verdict
+    assert worse.answer == "not worth it"
+
+
+def test_the_pair_is_chosen_on_validation_alone():
+    results, scores = simulate(np.random.default_rng(3), Truth())
+    verdict = with_verdict(results, scores).verdict
+    swapped = {name: replace(s, clean=s.clean * [1.0, 0.0]) for name, s in scores.items()}
+    again = with_verdict(results, swapped).verdict
+    assert (again.liquid, again.rival) == (verdict.liquid, verdict.rival)
+    best = max((c for c in results.contenders if c.family == "liquid"), key=lambda c: c.validation)
+    assert verdict.liquid == best.name
+
+
+def test_answers_follow_interval_and_margin():
+    assert answer(Interval(0.03, 0.01, 0.05), 0.02) == "worth it"
+    assert answer(Interval(0.01, 0.001, 0.03), 0.02) == "not shown"  # better, but not by what matters
+    assert answer(Interval(0.01, 0.001, 0.019), 0.02) == "not worth it"
+    assert answer(Interval(0.03, -0.01, 0.07), 0.02) == "not shown"
+    assert answer(Interval(-0.03, -0.05, -0.01), 0.02) == "not worth it"
+    assert answer(Interval(0.1, -np.inf, np.inf), 0.02) == "not shown"
+
+
+def test_results_survive_json():
+    results = with_verdict(*simulate(np.random.default_rng(0), Truth(n_samples=400, probe=0.0)))
+    text = results.to_json()
+    assert StudyResults.from_json(text) == results
+    with pytest.raises(InputError, match="update torchliquid"):
+        StudyResults.from_json(text.replace('"schema": 1', '"schema": 2'))
+    for broken in (text[:500], "[]", "{}", text.replace('"trials"', '"trails"')):
+        with pytest.raises(InputError):
+            StudyResults.from_json(broken)
