@@ -1,0 +1,151 @@
+"""What a study's data looks like, as plain data for the report: its parts, channels, gaps, and stretches to draw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from torchliquid.data import Recording
+from torchliquid.study.results import Channel, DataResult, Gaps, Part, Stretch
+from torchliquid.tasks import Task
+
+STRETCH = 600
+"""Samples drawn of a test recording."""
+
+MOST_STRETCHES = 4
+
+
+def describe_data(source: str, task: Task, training: Recording, parts: Mapping[str, Recording]) -> DataResult:
+    """The data of a study.
+
+    Args:
+        source: the file's or data set's name.
+        task: fitted.
+        training: the training part: the channels' figures are its own.
+        parts: all parts by name, the training part among them, in the order they should be shown.
+    """
+    values = np.concatenate([s.values for s in training.series])
+    channels = []
+    for name, column in zip(training.channels, values.T, strict=True):
+        seen = column[np.isfinite(column)]
+        mean, std = (float(seen.mean()), float(seen.std())) if len(seen) else (np.nan, np.nan)
+        channels.append(Channel(name, 1 - len(seen) / max(len(column), 1), mean, std))
+    notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
+    gaps = describe_gaps(np.concatenate([p.gaps() for p in parts.values()]), training.time_unit)
+    described = tuple(describe_part(name, part, task) for name, part in parts.items())
+    return DataResult(source, tuple(channels), gaps, described, notes)
+
+
+def describe_part(name: str, part: Recording, task: Task) -> Part:
+    """One part: how much of it, from when to when, and how often each class."""
+    classes: Counter[str] = Counter({label: 0 for label in task.labels})
+    labelled = 0
+    for series in part.series:
+        encoded, weights = task.encode(series)
+        known = np.atleast_1d(weights) > 0
+        labelled += int(known.sum())
+        if task.labels:
+            classes.update(task.labels[i] for i in np.atleast_1d(encoded)[known].tolist())
+    span = ""
+    if part.dated and part.n_samples:
+        ends = (min(s.times[0] for s in part.series if len(s)), max(s.times[-1] for s in part.series if len(s)))
+        span = " to ".join(datetime.fromtimestamp(float(t), UTC).strftime("%Y-%m-%d %H:%M") for t in ends)
+    return Part(name, part.n_series, part.n_samples, labelled, span, dict(classes))
+
+
+def describe_gaps(gaps: np.ndarray, unit: str, n_bins: int = 24) -> Gaps:
+    """A histogram of the time between samples; the bins widen with the gap where gaps differ by a factor of 100."""
+    if not len(gaps):
+        return Gaps((0.0, 1.0), (0,), 0.0, 0.0, unit)
+    median, longest = float(np.median(gaps)), float(gaps.max())
+    positive = gaps[gaps > 0]
+    low = float(positive.min()) if len(positive) else 0.0
+    if longest == float(gaps.min()):
+        edges = np.array([0.5, 1.5]) * longest if longest > 0 else np.array([0.0, 1.0])
+    elif low > 0 and longest > 100 * low:
+        edges = np.geomspace(low, longest, n_bins + 1)
+        edges[[0, -1]] = low, longest
+        if len(positive) < len(gaps):
+            edges = np.concatenate([[0.0], edges])
+    else:
+        edges = np.linspace(float(gaps.min()), longest, n_bins + 1)
+    counts, _ = np.histogram(gaps, edges)
+    return Gaps(tuple(edges.tolist()), tuple(counts.tolist()), median, longest, unit)
+
+
+def stretches(
+    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[Sequence[np.ndarray]]]
+) -> tuple[Stretch, ...]:
+    """Pieces of the test recordings to draw: of each the stretch in which the truth changes the most.
+
+    The models have no say in the choice. With one answer a series, the first series stand side by side.
+
+    Args:
+        task: fitted.
+        tests: by name, with their targets.
+        outputs: contender to what it said, decoded, for each test and series.
+    """
+    drawn = []
+    for i, (name, test) in enumerate(list(tests.items())[:MOST_STRETCHES]):
+        said = {contender: of_tests[i] for contender, of_tests in outputs.items()}
+        if task.per == "series":
+            truth = np.array([_truth(task, test, j)[0] for j in range(min(test.n_series, STRETCH))])
+            rows = {c: np.array([_shown(task, o)[0] for o in out[: len(truth)]]) for c, out in said.items()}
+            drawn.append(_stretch(task, name, "", np.arange(1.0, len(truth) + 1), "series", truth, rows))
+            continue
+        best = max(range(test.n_series), key=lambda j: _liveliest(_truth(task, test, j))[1])
+        truth = _truth(task, test, best)
+        start, _ = _liveliest(truth)
+        window = slice(start, start + STRETCH)
+        series = test.series[best]
+        rows = {c: _shown(task, out[best])[window] for c, out in said.items()}
+        drawn.append(_stretch(task, name, series.name, series.times[window], test.time_unit, truth[window], rows))
+    return tuple(drawn)
+
+
+def _stretch(
+    task: Task, test: str, series: str, times: np.ndarray, unit: str, truth: np.ndarray, rows: Mapping[str, np.ndarray]
+) -> Stretch:
+    shown = task.labels[1] if len(task.labels) == 2 else ""
+    outputs = {contender: tuple(_rounded(row)) for contender, row in rows.items()}
+    times = times - times[0] if unit == "s" else times
+    return Stretch(test, series, tuple(_rounded(times)), unit, tuple(_rounded(truth)), outputs, shown)
+
+
+def _truth(task: Task, test: Recording, place: int) -> np.ndarray:
+    """(T,) class numbers or values, NaN where there is no label; the first of several values."""
+    series = test.series[place]
+    encoded, weights = task.encode(series)
+    known = np.atleast_1d(weights) > 0
+    raw = encoded if task.labels else task.truth(series)
+    if raw is None:
+        return np.full(len(known), np.nan)
+    return np.where(known, np.asarray(raw, dtype=float).reshape(len(known), -1)[:, 0], np.nan)
+
+
+def _shown(task: Task, output: np.ndarray) -> np.ndarray:
+    """(T,) the probability of the second of two classes, the class of several, or the (first) value."""
+    rows = np.asarray(output, dtype=float).reshape(-1, task.n_outputs)
+    if not task.labels:
+        return np.asarray(rows[:, 0])
+    return np.asarray(rows[:, 1] if len(task.labels) == 2 else rows.argmax(1).astype(float))
+
+
+def _liveliest(truth: np.ndarray) -> tuple[int, float]:
+    """Where the stretch begins in which the truth changes the most, and by how much; labels count a little too."""
+    known = np.isfinite(truth)
+    held = np.where(known, truth, 0.0)
+    change = np.zeros(len(truth))
+    change[1:] = np.where(known[1:] & known[:-1], np.abs(np.diff(held)), 0.0)
+    sums = np.concatenate([[0.0], np.cumsum(change + 1e-9 * known)])
+    starts = np.arange(max(1, len(truth) - STRETCH + 1))
+    totals = sums[np.minimum(starts + STRETCH, len(truth))] - sums[starts]
+    return int(starts[totals.argmax()]), float(totals.max())
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """Six significant digits: enough to draw, and a page half as large."""
+    return [float(f"{v:.6g}") for v in np.asarray(values, dtype=float)]
