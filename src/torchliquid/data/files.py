@@ -106,7 +106,7 @@ def _read_text(path: Path, head: bytes) -> Table:
             raise InputError(EMPTY) from None
         else:
             raise InputError(_what_is_wrong(path, delimiter, error)) from None
-    names = [name.strip().strip('"') for name in frame.columns]
+    names = [" ".join(name.split()).strip('"') for name in frame.columns]
     if not has_header:
         names = [f"column_{i + 1}" for i in range(frame.width)]
     if len(set(names)) == len(names):

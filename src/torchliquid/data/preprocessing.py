@@ -82,7 +82,7 @@ class Preprocessing:
 
     def observed(self, values: np.ndarray) -> np.ndarray:
         """(T, C) true where a reading counts as observed."""
-        return np.abs((values - self.mean) / self.std) <= LIMIT
+        return np.abs(self._scaled(values)) <= LIMIT
 
     def start(self) -> HoldState:
         """The memory before the first live sample."""
@@ -110,7 +110,7 @@ class Preprocessing:
         return inputs[0], float(np.float32(elapsed / self.time_scale)) if known and elapsed is not None else 1.0
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scaled = (values - self.mean) / self.std
+        scaled = self._scaled(values)
         observed = np.abs(scaled) <= LIMIT
         # Row 0 is what was held before; each place then points at the last observed row at or above it.
         rows = np.concatenate([held[None], scaled])
@@ -119,6 +119,10 @@ class Preprocessing:
         filled = np.take_along_axis(rows, last, 0)
         inputs = np.concatenate([filled, observed], 1) if self.with_mask else filled
         return inputs.astype(np.float32), filled[-1] if len(filled) else held
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # to infinity, which is not observed
+            return (values - self.mean) / self.std
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, exact to the last bit."""

@@ -1,0 +1,61 @@
+"""Recordings from arrays, and their parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from torchliquid.data import Recording
+from torchliquid.errors import InputError
+
+
+def test_aeon_collections_with_equal_and_different_lengths():
+    rng = np.random.default_rng(0)
+    ragged = [rng.normal(size=(3, n)) for n in (5, 2, 7)]
+    recording = Recording.from_aeon(ragged, ["b", "a", "b"])
+    assert recording.channels == ("channel_1", "channel_2", "channel_3")
+    assert [len(s) for s in recording.series] == [5, 2, 7]
+    np.testing.assert_array_equal(recording.series[2].values, ragged[2].T)
+    assert [s.targets.item() for s in recording.series if s.targets is not None] == ["b", "a", "b"]
+    assert recording.target == "class"
+    assert recording.time_unit == "samples"
+    equal = Recording.from_aeon(rng.normal(size=(4, 2, 6)), [0, 1, 0, 1])
+    assert (equal.n_series, equal.n_samples, len(equal.channels)) == (4, 24, 2)
+    assert equal.series[1].targets == 1.0
+
+
+def test_one_array_is_one_series_and_a_list_is_many():
+    one = Recording.from_arrays(np.arange(4.0), targets=["a", None, "b", "a"])
+    assert one.n_series == 1
+    assert one.series[0].targets is not None
+    assert one.series[0].targets.tolist() == ["a", None, "b", "a"]
+    many = Recording.from_arrays(
+        [np.arange(4.0), np.arange(2.0)], targets=[np.arange(4), [1, np.nan]], names=["p", "q"]
+    )
+    assert [s.name for s in many.series] == ["p", "q"]
+    assert all(s.per_step for s in many.series)
+
+
+def test_what_is_known_of_a_recording():
+    values = np.array([[1.0, np.nan], [np.inf, 2.0], [3.0, 2.0], [4.0, np.nan]])
+    recording = Recording.from_arrays([values, values[:1]], [[0.0, 1, 1, 5], [3.0]], time_unit="h")
+    np.testing.assert_array_equal(recording.gaps(), [1, 0, 4])
+    assert recording.median_gap() == 2.5
+    np.testing.assert_allclose(recording.missing_share(), [1 / 5, 3 / 5])
+    assert recording.time_unit == "h"
+    notes = " ".join(recording.notes)
+    for part in ("1 infinite", "1 samples have the time", "40.0%"):
+        assert part in notes
+    assert Recording.from_arrays([np.zeros(1)] * 3).median_gap() == 1
+
+
+def test_parts_and_sums_of_recordings():
+    a = Recording.from_arrays([np.arange(3.0), np.arange(4.0)], names=["a", "b"])
+    b = Recording.from_arrays([np.arange(5.0)], names=["c"])
+    whole = Recording.concat([a, b])
+    assert [s.name for s in whole.series] == ["a", "b", "c"]
+    assert [s.name for s in whole.select([2, 0]).series] == ["c", "a"]
+    cut = whole.series[1].cut(1, 3)
+    assert cut.times.tolist() == [1, 2]
+    with pytest.raises(InputError, match="time_unit: 'samples' and 's'"):
+        Recording.concat([a, Recording.from_arrays(np.arange(3.0), np.arange(3.0), time_unit="s")])
