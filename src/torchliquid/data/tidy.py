@@ -10,10 +10,11 @@ import numpy as np
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
-# What one sample may be before it cannot have been measured: this many times the size of nine tenths of the channel's
-# other readings, or beyond any unit at all.
-IMPLAUSIBLE_RATIO = 1e9
+# A reading that cannot have been measured: beyond any unit, or huge and this many times the size of nine tenths of the
+# channel's other readings.
 IMPLAUSIBLE = 1e30
+HUGE = 1e12
+RATIO = 1e9
 
 
 def tidy(
@@ -96,8 +97,7 @@ def _refuse_implausible(recording: Recording, rows: Sequence[np.ndarray], where:
         known = size[size > 0]  # drops NaN as well
         if not len(known):
             continue
-        usual = np.quantile(known, 0.9, method="lower")
-        limit = min(IMPLAUSIBLE, max(usual, np.finfo(np.float64).tiny) * IMPLAUSIBLE_RATIO)
+        limit = min(IMPLAUSIBLE, max(HUGE, RATIO * np.quantile(known, 0.9, method="lower")))
         if known.max() < limit:
             continue
         for s, row in zip(recording.series, rows, strict=True):
