@@ -1,0 +1,57 @@
+#include "dispatch.h"
+
+namespace torchliquid {
+
+#define TL_DECLARE(name)                        \
+  namespace name {                              \
+  extern const InstructionSet instruction_set; \
+  }
+#if defined(__x86_64__)
+TL_DECLARE(avx512)
+TL_DECLARE(avx2)
+#elif defined(__aarch64__)
+TL_DECLARE(neon)
+#endif
+TL_DECLARE(plain)
+
+const std::vector<const InstructionSet*>& instruction_sets() {
+  static const std::vector<const InstructionSet*> usable = [] {
+    std::vector<const InstructionSet*> sets;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+      sets.push_back(&avx512::instruction_set);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::instruction_set);
+#elif defined(__aarch64__)
+    sets.push_back(&neon::instruction_set);
+#endif
+    sets.push_back(&plain::instruction_set);
+    return sets;
+  }();
+  return usable;
+}
+
+int64_t parameter_count(const Ltc& p) {
+  const int64_t units = p.sequence.units;
+  return 4 * (int64_t(p.synapses.count) + p.sensory.count) + 3 * units + (p.sequence.drive ? 4 * units * units : 0);
+}
+
+int64_t parameter_count(const Cfc& p) {
+  const int64_t units = p.sequence.units;
+  int64_t count = p.sequence.drive ? 4 * units * units : 0;
+  int64_t inputs = p.sequence.inputs;
+  for (int l = 0; l < p.layers; ++l) {
+    const int64_t own = p.layer_units[l];
+    int64_t width = inputs + own;
+    for (int i = 0; i < p.backbone_layers; ++i) {
+      count += p.backbone_units[i] * (width + 1);
+      width = p.backbone_units[i];
+    }
+    count += p.mode == Mode::pure ? own * (width + 1) + 2 * own : 4 * own * (width + 1);
+    inputs = own;
+  }
+  return count;
+}
+
+}  // namespace torchliquid

@@ -1,0 +1,91 @@
+// What the kernels compute, as plain data; the same for every instruction set.
+//
+// Sizes: B batch, T time, C inputs, H units, S synapses. Matrices are row-major, one sample's rows after another's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace torchliquid {
+
+// A batch of sequences and the state, shared by both recurrences. Pointers that may be null say so.
+struct Sequence {
+  int batch, time, inputs, units;
+  const float* input;        // (B, T, C)
+  const float* timespan;     // (B, T)
+  const float* state;        // (B, H)
+  const int64_t* lengths;    // (B,) or null: all of it
+  const float* drive;        // (B, T, 4H), null without memory
+  const float* memory;       // (4H, H), null without memory
+  const float* cell;         // (B, H), null without memory
+  float* states;             // (B, T, H): written forward, read backward
+  float* cells;              // (B, T, H), null without memory
+
+  // Backward only.
+  const float* grad_states;  // (B, T, H)
+  const float* grad_cells;   // (B, T, H), null without memory
+  float* grad_input;         // (B, T, C), null where not wanted
+  float* grad_timespan;      // (B, T)
+  float* grad_state;         // (B, H)
+  float* grad_drive;         // (B, T, 4H), null without memory
+  float* grad_cell;          // (B, H), null without memory
+};
+
+struct Synapses {
+  int count;
+  const float *weight, *mu, *sigma, *erev;  // (S,) each
+  const int64_t *source, *target;           // (S,) each, ordered by target
+};
+
+// Gradients of the parameters: weight, mu, sigma, erev (S each), the same of the sensory synapses, gleak, vleak,
+// cm (H each), memory (4H * H).
+struct Ltc {
+  Sequence sequence;
+  const float *gleak, *vleak, *cm;  // (H,) each
+  Synapses synapses, sensory;
+  int unfolds;
+  float epsilon;
+};
+
+constexpr int kMaxLayers = 64;
+
+enum class Mode : int { standard, no_gate, pure };
+
+// Gradients of the parameters: weight and bias of each backbone layer, then of each layer's heads (and w_tau and
+// amplitude in mode pure), memory.
+struct Cfc {
+  Sequence sequence;
+  Mode mode;
+  int activation;
+  int backbone_layers;
+  int backbone_units[kMaxLayers];
+  const float *backbone_weight[kMaxLayers], *backbone_bias[kMaxLayers];
+  const float* dropout[kMaxLayers];  // (B, T, U) each, null for none
+  int layers;
+  int layer_units[kMaxLayers];
+  const float *head_weight[kMaxLayers], *head_bias[kMaxLayers];
+  const float *w_tau[kMaxLayers], *amplitude[kMaxLayers];  // mode pure only
+};
+
+// One recurrence compiled for one instruction set and one number of lanes a block. Memory comes from the caller,
+// 64-byte aligned: `plan` is made once a call and shared, `scratch` is one thread's.
+template <class Problem>
+struct Recurrence {
+  int lanes;
+  size_t (*plan_size)(const Problem&);  // in floats, as all sizes here
+  size_t (*scratch_size)(const Problem&, bool backward);
+  void (*make_plan)(const Problem&, float* plan, bool backward);
+  void (*forward)(const Problem&, const float* plan, float* scratch, int block);
+  void (*backward)(const Problem&, const float* plan, float* scratch, int block, float* grad_parameters);
+};
+
+struct InstructionSet {
+  const char* name;
+  Recurrence<Ltc> ltc[2];  // few lanes, many lanes
+  Recurrence<Cfc> cfc[2];
+};
+
+int64_t parameter_count(const Ltc&);
+int64_t parameter_count(const Cfc&);
+
+}  // namespace torchliquid

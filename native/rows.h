@@ -1,0 +1,110 @@
+// Blocks of samples as rows of lanes: reading tensors into rows and back, and the sequences' lengths.
+#pragma once
+
+#include <cstring>
+
+#include "kernels.h"
+#include "vec.h"
+
+namespace torchliquid::TORCHLIQUID_ISA {
+
+// Hands out pieces of a caller's memory in whole cache lines; without memory it only measures.
+struct Arena {
+  float* memory;
+  size_t used = 0;
+  float* take(int64_t floats) {
+    float* piece = memory ? memory + used : nullptr;
+    used += size_t(floats + 15) / 16 * 16;
+    return piece;
+  }
+};
+
+template <int NV>
+struct Block {
+  static constexpr int L = NV * kWidth;
+  int64_t first;           // sample of the first lane
+  int count;               // lanes that have a sample
+  int64_t time;
+  int steps = 0;           // the longest sequence
+  int whole = 1 << 30;     // up to this step every lane is active
+  alignas(64) int32_t until[L];  // lane active while t < until; 0 for lanes without a sample
+
+  Block(const Sequence& s, int block) : first(int64_t(block) * L), time(s.time) {
+    count = int(s.batch - first < L ? s.batch - first : L);
+    for (int lane = 0; lane < L; ++lane) {
+      int64_t length = lane < count ? (s.lengths ? s.lengths[first + lane] : time) : 0;
+      until[lane] = int32_t(length > time ? time : length < 0 ? 0 : length);
+      if (until[lane] > steps) steps = until[lane];
+      if (until[lane] < whole) whole = until[lane];
+    }
+  }
+
+  I active(int t, int v) const {
+    I end;
+    memcpy(&end, until + v * kWidth, sizeof(end));
+    return end > t;
+  }
+
+  // rows[j] = tensor[sample, t, j], 0 for lanes that are over: padding must not reach a weight's gradient.
+  void load(float* rows, const float* tensor, int t, int n) const { gather(rows, tensor, t, n, t); }
+  // The same of the step before t, for lanes active at t.
+  void load_before(float* rows, const float* tensor, int t, int n) const { gather(rows, tensor, t - 1, n, t); }
+  // The same for every lane that has a sample.
+  void load_always(float* rows, const float* tensor, int t, int n) const { gather(rows, tensor, t, n, -1); }
+  // rows[j] = tensor[sample, j].
+  void load_state(float* rows, const float* tensor, int n) const {
+    transpose_in(rows, tensor + first * n, n, n, [&](int lane) { return lane < count; });
+  }
+  void store_state(float* tensor, const float* rows, int n) const {
+    transpose_out(tensor + first * n, n, rows, n, [&](int lane) { return lane < count; });
+  }
+  // tensor[sample, t, j] = rows[j], for every sample or for those that are active.
+  void store(float* tensor, const float* rows, int t, int n, bool active_only = false) const {
+    const int from = active_only ? t : -1;
+    transpose_out(tensor + (first * time + t) * n, time * n, rows, n,
+                  [&](int lane) { return lane < count && until[lane] > from; });
+  }
+
+  // to = active ? from : to.
+  void update(float* to, const float* from, int t, int n) const {
+    if (t < whole) {
+      memcpy(to, from, sizeof(float) * n * L);
+      return;
+    }
+    for (int v = 0; v < NV; ++v) {
+      I mask = active(t, v);
+      for (int i = v * kWidth; i < n * L; i += L)
+        torchliquid::TORCHLIQUID_ISA::store(to + i, choose(mask, at(from + i), at(to + i)));
+    }
+  }
+  // to = active ? from : 0.
+  void only_active(float* to, const float* from, int t, int n) const {
+    memset(to, 0, sizeof(float) * n * L);
+    update(to, from, t, n);
+  }
+
+ private:
+  static V at(const float* p) { return torchliquid::TORCHLIQUID_ISA::load(p); }
+
+  void gather(float* rows, const float* tensor, int t, int n, int from) const {
+    transpose_in(rows, tensor + (first * time + t) * n, time * n, n,
+                 [&](int lane) { return lane < count && until[lane] > from; });
+  }
+  template <class Wanted>
+  static void transpose_in(float* rows, const float* base, int64_t stride, int n, Wanted wanted) {
+    for (int lane = 0; lane < L; ++lane)
+      if (wanted(lane)) {
+        for (int j = 0; j < n; ++j) rows[j * L + lane] = base[lane * stride + j];
+      } else {
+        for (int j = 0; j < n; ++j) rows[j * L + lane] = 0.0f;
+      }
+  }
+  template <class Wanted>
+  static void transpose_out(float* base, int64_t stride, const float* rows, int n, Wanted wanted) {
+    for (int lane = 0; lane < L; ++lane)
+      if (wanted(lane))
+        for (int j = 0; j < n; ++j) base[lane * stride + j] = rows[j * L + lane];
+  }
+};
+
+}  // namespace torchliquid::TORCHLIQUID_ISA

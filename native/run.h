@@ -1,0 +1,62 @@
+// Runs a recurrence over a whole batch, block by block, on some threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace torchliquid {
+
+class AlignedFloats {
+  float* memory;
+
+ public:
+  explicit AlignedFloats(size_t count)
+      : memory(static_cast<float*>(std::aligned_alloc(64, (count * sizeof(float) + 127) / 64 * 64))) {
+    if (!memory) throw std::bad_alloc();
+  }
+  ~AlignedFloats() { std::free(memory); }
+  AlignedFloats(const AlignedFloats&) = delete;
+  AlignedFloats& operator=(const AlignedFloats&) = delete;
+  float* data() { return memory; }
+};
+
+// A group of blocks adds up its gradients by itself; the groups are then summed in order. They depend on the batch
+// alone, so that the number of threads changes no bit of the result.
+constexpr int kMaxGroups = 32;
+
+template <class Problem>
+void run(const Recurrence<Problem> (&choices)[2], const Problem& problem, int threads, float* gradients) {
+  const bool backward = gradients;
+  const int batch = problem.sequence.batch;
+  // Few samples: narrow blocks, so that there is one for every thread.
+  const Recurrence<Problem>& r = batch <= 2 * choices[0].lanes ? choices[0] : choices[1];
+  const int blocks = (batch + r.lanes - 1) / r.lanes;
+  const int groups = backward ? std::min(blocks, kMaxGroups) : blocks;
+  const int64_t parameters = backward ? parameter_count(problem) : 0;
+  if (backward) std::memset(gradients, 0, sizeof(float) * parameters);
+  if (blocks == 0) return;
+  threads = std::clamp(threads, 1, groups);
+
+  AlignedFloats plan(r.plan_size(problem));
+  const size_t size = (r.scratch_size(problem, backward) + 31) / 16 * 16;
+  AlignedFloats scratch(size * threads);
+  r.make_plan(problem, plan.data(), backward);
+  AlignedFloats partial(groups * parameters);
+  parallel(groups, threads, [&](int group, int worker) {
+    float* own = partial.data() + group * parameters;
+    std::memset(own, 0, sizeof(float) * parameters);
+    for (int block = int(int64_t(group) * blocks / groups); block < int64_t(group + 1) * blocks / groups; ++block)
+      backward ? r.backward(problem, plan.data(), scratch.data() + worker * size, block, own)
+               : r.forward(problem, plan.data(), scratch.data() + worker * size, block);
+  });
+  for (int group = 0; backward && group < groups; ++group)
+    for (int64_t i = 0; i < parameters; ++i) gradients[i] += partial.data()[group * parameters + i];
+}
+
+}  // namespace torchliquid
