@@ -157,7 +157,7 @@ class Task:
         Raises:
             InputError: it has no label, or a class that the training part lacks.
         """
-        known = _pool([self.truth(s) for s in recording.series])
+        known = _pool([s.targets for s in self.with_targets(recording).series])
         if not len(known):
             raise InputError(f"{name}: no sample has a value of the target {self.target!r}; there is nothing to score")
         if self.kind == "classification":
@@ -168,7 +168,11 @@ class Task:
     def with_targets(self, recording: Recording) -> Recording:
         """The recording with the truth of this task in each series' ``targets``: forecasts made, the one target of a
         series given as one. A shift must not change what was true: call this before."""
-        series = tuple(replace(s, targets=self.truth(s)) for s in recording.series)
+        task = self
+        if self.horizon is not None and any(s.targets is None for s in recording.series):
+            column = _forecast_column(recording, self.target, self.horizon, self.horizon_unit)
+            task = replace(self, column=column)
+        series = tuple(replace(s, targets=task.truth(s)) for s in recording.series)
         return replace(recording, series=series, target=self.target)
 
     # -- of one series
@@ -283,7 +287,7 @@ class Task:
             InputError: nothing is labelled, or a label is not known.
         """
         said, true = [], []
-        for output, series in zip(outputs, recording.series, strict=True):
+        for output, series in zip(outputs, self.with_targets(recording).series, strict=True):
             targets, weights = self.encode(series)
             known = np.atleast_1d(weights) > 0
             truth = targets if self.kind == "classification" else self.truth(series)
@@ -294,6 +298,12 @@ class Task:
             raise InputError(f"no sample has a value of the target {self.target!r}; there is nothing to score")
         given, truth = np.concatenate(said), np.concatenate(true)
         return _class_scores(given, truth[:, 0]) if self.kind == "classification" else _value_scores(given, truth)
+
+    def score(self, metrics: dict[str, float]) -> tuple[float, float]:
+        """By which models are chosen, larger is better: the primary metric, then the loss where that is the same."""
+        value = metrics[self.primary] if self.higher_is_better else -metrics[self.primary]
+        tie = -metrics.get("log_loss", 0.0)
+        return (value if np.isfinite(value) else -np.inf, tie if np.isfinite(tie) else -np.inf)
 
     # -- plain data
 

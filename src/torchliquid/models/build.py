@@ -1,0 +1,216 @@
+"""Kinds of networks, and models of any kind with as many live parameters as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchliquid.data.columns import nearest
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.errors import InputError
+from torchliquid.layers import LTC, CfC
+from torchliquid.models.model import Model
+from torchliquid.models.networks import Gated, Liquid, Transformer
+from torchliquid.tasks import Task
+from torchliquid.wirings import AutoNCP
+
+Config = dict[str, Any]
+
+MAX_SIZE = 4096
+"""Units of the largest network that is built; a description that asks for more is not one of ours."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of network.
+
+    Attributes:
+        label: for people.
+        make: the network from its number of inputs and its config.
+        defaults: what the config holds besides sizes.
+        sizes: the sizes in a config from one whole number, the given config and the number of outputs of the task.
+        smallest: the least such number.
+    """
+
+    label: str
+    make: Callable[..., nn.Module]
+    defaults: Config
+    sizes: Callable[[int, Config, int], Config]
+    smallest: int = 1
+
+
+def _cfc(
+    inputs: int,
+    units: int,
+    backbone_units: int,
+    backbone_layers: int,
+    backbone_dropout: float,
+    mode: str,
+    activation: str,
+) -> nn.Module:
+    return Liquid(
+        CfC(
+            inputs,
+            units,
+            mode=mode,
+            activation=activation,
+            backbone_units=backbone_units,
+            backbone_layers=backbone_layers,
+            backbone_dropout=backbone_dropout,
+        )
+    )
+
+
+def _cfc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, mode: str) -> nn.Module:
+    return Liquid(CfC(inputs, AutoNCP(units, motors, sparsity, wiring_seed), mode=mode))
+
+
+def _ltc(inputs: int, units: int, unfolds: int) -> nn.Module:
+    return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds))
+
+
+def _ltc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int) -> nn.Module:
+    # No output mapping: the readout is linear already.
+    wiring = AutoNCP(units, motors, sparsity, wiring_seed)
+    return Liquid(LTC(inputs, wiring, output_mapping=None, ode_unfolds=unfolds))
+
+
+def _gated(kind: str) -> Callable[..., nn.Module]:
+    return lambda inputs, units: Gated(kind, inputs, units)
+
+
+def _ncp_sizes(size: int, config: Config, n_outputs: int) -> Config:
+    # A readout of few motor neurons is a bottleneck: at least eight, and one for each output.
+    motors = config.get("motors", max(n_outputs, 8))
+    return {"units": motors + 2 + size, "motors": motors}
+
+
+def _units(size: int, config: Config, n_outputs: int) -> Config:
+    return {"units": size}
+
+
+NCP = {"sparsity": 0.5, "wiring_seed": 22222}
+
+KINDS: dict[str, Kind] = {
+    "cfc": Kind(
+        "CfC",
+        _cfc,
+        {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh"},
+        lambda size, config, n_outputs: {"units": size, "backbone_units": config.get("backbone_units", size)},
+    ),
+    "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default"}, _ncp_sizes),
+    "ltc": Kind("LTC", _ltc, {"unfolds": 6}, _units),
+    "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6}, _ncp_sizes),
+    "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
+    "gru": Kind("GRU", _gated("gru"), {}, _units),
+    "transformer": Kind(
+        "Transformer",
+        Transformer,
+        {"layers": 2, "heads": 2, "context": 64},
+        lambda size, config, n_outputs: _transformer_sizes(size, config["heads"]),
+        smallest=3,
+    ),
+}
+
+
+def _transformer_sizes(size: int, heads: int) -> Config:
+    """Widths are multiples of the heads; the hidden layer, 1.5 to 2.5 times as wide, fills the steps between them."""
+    width = heads
+    while True:
+        narrowest = -(-3 * width // 2)
+        next_width = width + heads
+        until = (7 * next_width**2 - 4 * width**2) // (2 * width)  # where the next width's narrowest takes over
+        steps = max(min(5 * width // 2, until) - narrowest + 1, 1)
+        if size <= steps:
+            return {"width": width, "hidden": narrowest + size - 1}
+        size, width = size - steps, next_width
+
+
+def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int = 2500, **hyper: Any) -> Model:
+    """A model with as many live parameters as its sizes allow to come near a budget.
+
+    Weights are drawn from torch's global generator: call ``torch.manual_seed`` before.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        task, preprocessing: fitted on the training part.
+        parameters: how many, with the readout's; those that a wiring's mask switches off do not count.
+        hyper: entries of the kind's config, e.g. ``mode="pure"``; given all of its sizes, the budget is not used.
+
+    Raises:
+        InputError: an unknown kind or entry, or a budget that the smallest network exceeds by more than 15 %.
+    """
+    known = _kind(kind)
+    config = {**known.defaults, **hyper}
+
+    def at(size: int) -> Config:
+        return {**config, **known.sizes(size, config, task.n_outputs), **hyper}
+
+    if set(at(known.smallest)) <= {*hyper, *known.defaults}:
+        return assemble(kind, at(known.smallest), task, preprocessing)
+
+    counts: dict[int, int] = {}
+
+    def count(size: int) -> int:
+        if size not in counts:
+            with torch.random.fork_rng(devices=[]):
+                counts[size] = assemble(kind, at(size), task, preprocessing).live_parameters()
+        return counts[size]
+
+    low = known.smallest
+    if count(low) > 1.15 * parameters:
+        raise InputError(
+            f"a {kind} for {preprocessing.n_inputs} inputs and {task.n_outputs} outputs needs at least {count(low)} "
+            f"parameters, {parameters} were asked for; ask for more"
+        )
+    high = low + 1
+    while count(high) < parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < parameters else (low, middle)
+    for size in (low - 1, high + 1):  # counts of wired networks do not quite grow evenly
+        if size >= known.smallest:
+            count(size)
+    best = min(counts, key=lambda size: (abs(counts[size] - parameters), size))
+    return assemble(kind, at(best), task, preprocessing)
+
+
+def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing, at_most: int | None = None) -> Model:
+    """A model of exactly this config.
+
+    Args:
+        at_most: weights it may have: for descriptions from elsewhere, checked before any memory is taken.
+
+    Raises:
+        InputError: an unknown kind, entries that do not fit it, sizes beyond ``at_most`` or :data:`MAX_SIZE`.
+    """
+    known = _kind(kind)
+    for name, value in config.items():
+        if isinstance(value, int) and name != "wiring_seed" and not 0 <= value <= MAX_SIZE:
+            raise InputError(f"a {kind} cannot have {name} = {value}: 0 to {MAX_SIZE} is possible")
+
+    def make() -> Model:
+        return Model(kind, dict(config), known.make(preprocessing.n_inputs, **config), task, preprocessing)
+
+    try:
+        if at_most is not None:
+            with torch.device("meta"):
+                size = sum(t.numel() for t in make().state_dict().values())
+            if size > at_most:
+                raise InputError(f"the description asks for {size} weights, the file holds {at_most}")
+        return make()
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"a {kind} cannot be made with {config}: {error}") from None
+
+
+def _kind(kind: str) -> Kind:
+    if kind not in KINDS:
+        raise InputError(f"there is no kind of model {kind!r}; {nearest(kind, KINDS)}")
+    return KINDS[kind]

@@ -1,0 +1,315 @@
+"""A model: preprocessing, a network and a readout, from raw readings to answers in the target's unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from torchliquid.data.batch import batches
+from torchliquid.data.columns import nearest
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording
+from torchliquid.data.windows import Windows
+from torchliquid.errors import InputError
+from torchliquid.models.networks import State
+from torchliquid.tasks import Task
+
+CHUNK = 256
+"""Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
+
+SIDE_BY_SIDE = 64
+"""Series that go through the network at once."""
+
+
+@dataclass
+class Sample:
+    """A few scaled training windows, inputs (N, T, n), timespans (N, T), lengths (N,), and what the saved model made of
+    them, (N, T, K) or (N, K); None before it was saved."""
+
+    inputs: Tensor
+    timespans: Tensor
+    lengths: Tensor
+    outputs: Tensor | None = None
+
+
+class Model(nn.Module):
+    """What is trained, judged, saved and deployed as one.
+
+    Attributes:
+        kind: which network, one of :data:`torchliquid.models.KINDS`.
+        config: plain data that builds it again.
+        task, preprocessing: fitted on the training part.
+        metadata: plain data that is saved along: version, when it was made, how it was trained, the columns' meaning.
+        sample: scaled training windows for self-tests and calibration; None in a model that was not trained.
+    """
+
+    def __init__(
+        self, kind: str, config: dict[str, Any], network: nn.Module, task: Task, preprocessing: Preprocessing
+    ) -> None:
+        super().__init__()
+        self.kind = kind
+        self.config = config
+        self.task = task
+        self.preprocessing = preprocessing
+        self.metadata: dict[str, Any] = {}
+        self.sample: Sample | None = None
+        self.network = network
+        self.readout = nn.Linear(int(network.output_size), task.n_outputs)
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, hx: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Scaled inputs to outputs, which :meth:`Task.decode` turns into probabilities or values.
+
+        Args:
+            inputs: (B, T, n_inputs) as preprocessing makes them.
+            timespans: (B, T) in units of the model's time scale.
+            lengths: (B,) samples of each sequence; None: all.
+            hx: the state that an earlier piece of the same sequences left.
+
+        Returns:
+            (B, T, K) for a task per step. For one per series (B, K), what the series so far amount to: the readout of
+            the mean of all samples' features. And the state after each sequence's last sample.
+        """
+        if self.task.per == "step":
+            features, state = self.network(inputs, timespans, lengths, hx)
+            return self.readout(features), state
+        state, (total, count) = (None, (None, None)) if hx is None else (hx[:-2], hx[-2:])
+        features, state = self.network(inputs, timespans, lengths, state)
+        if lengths is None:
+            new, n = features.sum(1), features.new_full((len(features), 1), features.shape[1])
+        else:
+            valid = torch.arange(features.shape[1], device=features.device) < lengths.unsqueeze(1)
+            new, n = torch.where(valid.unsqueeze(2), features, 0.0).sum(1), lengths.unsqueeze(1).to(features.dtype)
+        total, count = (new, n) if total is None or count is None else (total + new, count + n)
+        return self.readout(total / count.clamp_min(1)), (*state, total, count)
+
+    # -- over recordings
+
+    @torch.no_grad()
+    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
+        """Decoded answers for each series, (T, K), or (K,) for a task per series.
+
+        Args:
+            recording: with all of the model's channels, in any order and among others; targets are not needed.
+            windows: None: as it will be used, the state carried through each whole series. Else each window starts
+                with a fresh state, and a sample's answer comes from the first window that scores it; a series' answer
+                is the mean of its windows'.
+
+        Raises:
+            InputError: a channel is missing, times in another unit.
+        """
+        recording = aligned(recording, self.preprocessing)
+        was_training = self.training
+        self.eval()
+        try:
+            raw = self._carried(recording) if windows is None else self._windowed(recording, windows)
+        finally:
+            self.train(was_training)
+        return raw
+
+    def predict(self, recording: Recording | Any) -> pl.DataFrame:
+        """Answers row by row, or one row a series.
+
+        Args:
+            recording: a recording, or a Polars or pandas data frame with the columns the model was trained on.
+
+        Returns:
+            Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
+            the recording had dates), ``prediction`` (``prediction_1``, ... for several values) and, for classes, one
+            ``probability_<label>`` each.
+
+        Raises:
+            InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
+        """
+        if not isinstance(recording, Recording):
+            columns = {
+                k: v for k, v in self.metadata.get("columns", {}).items() if k in ("time", "series", "time_unit")
+            }
+            recording = Recording.from_frame(recording, **columns, channels=self._channels_in(recording))
+        outputs = self.outputs(recording)
+        per_step = self.task.per == "step"
+        frame: dict[str, Any] = {}
+        if recording.n_series > 1 or recording.series_name:
+            names = [s.name for s in recording.series]
+            frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
+        if per_step:
+            times = np.concatenate([s.times for s in recording.series])
+            frame["time"] = (times * 1e6).round().astype("datetime64[us]") if recording.dated else times
+        rows = np.concatenate(outputs) if per_step else np.stack(outputs)
+        if self.task.kind == "classification":
+            frame["prediction"] = np.array(self.task.labels, dtype=object)[rows.argmax(1)].tolist()
+            frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(self.task.labels)}
+        elif rows.shape[1] == 1:
+            frame["prediction"] = rows[:, 0]
+        else:
+            frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
+        return pl.DataFrame(frame)
+
+    def _channels_in(self, frame: Any) -> list[str]:
+        known = [str(c) for c in frame.columns]
+        for channel in self.preprocessing.channels:
+            if channel not in known:
+                raise InputError(
+                    f"the model needs the column {channel!r}, which is not there; {nearest(channel, known)}"
+                )
+        return list(self.preprocessing.channels)
+
+    def _carried(self, recording: Recording) -> list[np.ndarray]:
+        prepared = [self.preprocessing(s) for s in recording.series]
+        longest_first = sorted(range(len(prepared)), key=lambda i: -len(prepared[i][0]))
+        found: list[np.ndarray] = [np.empty(0)] * len(prepared)
+        for i in range(0, len(prepared), SIDE_BY_SIDE):
+            group = longest_first[i : i + SIDE_BY_SIDE]
+            pieces: dict[int, list[np.ndarray]] = {i: [] for i in group}
+            for members, raw in self._pieces([prepared[i] for i in group]):
+                for place, output in zip(members, raw, strict=True):
+                    pieces[group[place]].append(output)
+            for i, outputs in pieces.items():
+                found[i] = np.concatenate(outputs) if self.task.per == "step" else outputs[-1]
+        return [self.task.decode(f) for f in found]
+
+    def _pieces(self, prepared: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[range, list[np.ndarray]]]:
+        """Outputs of series, longest first, piece by piece; those that have ended drop out at the end of the batch."""
+        device = self.readout.weight.device
+        lengths = np.array([len(spans) for _, spans in prepared])
+        state: State | None = None
+        for start in range(0, max(int(lengths[0]), 1), CHUNK):
+            active = max(int((lengths > start).sum()), 1)
+            n = np.minimum(lengths[:active] - start, CHUNK)
+            inputs = np.zeros((active, n[0], self.preprocessing.n_inputs), dtype=np.float32)
+            spans = np.zeros((active, n[0]), dtype=np.float32)
+            for row in range(active):
+                inputs[row, : n[row]] = prepared[row][0][start : start + n[row]]
+                spans[row, : n[row]] = prepared[row][1][start : start + n[row]]
+            before = None if state is None else tuple(s[:active] for s in state)
+            ends = None if (n == n[0]).all() else torch.from_numpy(n).to(device)
+            raw, state = self(torch.from_numpy(inputs).to(device), torch.from_numpy(spans).to(device), ends, before)
+            raw = raw.cpu().numpy()
+            yield range(active), [raw[r, : n[r]] if self.task.per == "step" else raw[r] for r in range(active)]
+
+    def _windowed(self, recording: Recording, windows: Windows) -> list[np.ndarray]:
+        device = self.readout.weight.device
+        k = self.task.n_outputs
+        per_step = self.task.per == "step"
+        found = [np.full((len(s), k) if per_step else (k,), np.nan if per_step else 0.0) for s in recording.series]
+        count = np.zeros(len(found))
+        windows = replace(windows, stride=min(windows.stride, windows.length - windows.burn_in))  # none left out
+        blank = replace(recording, series=tuple(replace(s, targets=None) for s in recording.series))
+        unlabelled = replace(self.task, horizon=None)
+        for batch in batches(blank, self.preprocessing, unlabelled, windows, SIDE_BY_SIDE):
+            raw, _ = self(batch.inputs.to(device), batch.timespans.to(device), batch.lengths.to(device))
+            decoded = self.task.decode(raw.cpu().numpy())
+            for row, (i, start, stop) in zip(decoded, batch.where, strict=True):
+                if per_step:
+                    new = found[i][start:stop]
+                    fresh = np.isnan(new[:, 0])
+                    fresh[: windows.scored_from(start)] = False
+                    new[fresh] = row[: stop - start][fresh]
+                else:
+                    found[i] += row
+                    count[i] += 1
+        return found if per_step else [f / max(n, 1) for f, n in zip(found, count, strict=True)]
+
+    # -- itself
+
+    def live_parameters(self) -> int:
+        """Parameters that can change an output: those that a wiring's mask switches off do not count."""
+        return int(self.network.live_parameters()) + sum(p.numel() for p in self.readout.parameters())
+
+    def n_bytes(self) -> int:
+        """Size of the saved file without its sample."""
+        from torchliquid.models.storage import pack
+
+        return len(pack(self, with_sample=False))
+
+    def save(self, path: str | PathLike[str], with_sample: bool = True) -> None:
+        """Write the model to a ``.safetensors`` file, whole or not at all; see :mod:`torchliquid.models.storage`.
+
+        Args:
+            path: the file; one that is there is replaced.
+            with_sample: False leaves the training sample out, where data must not travel.
+
+        Raises:
+            InputError: it cannot be written there.
+        """
+        from torchliquid.models.storage import save
+
+        save(self, Path(path), with_sample)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Model:
+        """Read what :meth:`save` wrote; no code from the file runs.
+
+        Raises:
+            InputError: the file is missing, truncated, not a model of ours, or from a newer version.
+        """
+        from torchliquid.models.storage import load
+
+        return load(Path(path))
+
+    def self_test(self) -> float:
+        """Largest difference between the outputs on the saved sample, now and when the model was saved.
+
+        Raises:
+            InputError: the model carries no sample, or the outputs differ by more than rounding.
+        """
+        if self.sample is None or self.sample.outputs is None:
+            raise InputError("the model carries no sample to test itself on; save it with one")
+        now, then = self.on_sample(), self.sample.outputs
+        difference = (now - then).abs().max().item() if now.numel() else 0.0
+        if not difference <= 1e-3 * max(1.0, then.abs().max().item()):
+            raise InputError(
+                f"the model's outputs differ by {difference:.2g} from those it was saved with: "
+                "the file was changed, or this machine computes wrongly; save the model again"
+            )
+        return difference
+
+    @torch.no_grad()
+    def on_sample(self) -> Tensor:
+        """Raw outputs on the sample; zeros where a sequence has ended."""
+        assert self.sample is not None
+        was_training = self.training
+        self.eval()
+        device = self.readout.weight.device
+        one = self.sample
+        outputs, _ = self(one.inputs.to(device), one.timespans.to(device), one.lengths.to(device))
+        self.train(was_training)
+        outputs = outputs.cpu()
+        if self.task.per == "step":
+            ended = torch.arange(outputs.shape[1]) >= one.lengths.unsqueeze(1)
+            outputs = outputs.masked_fill(ended.unsqueeze(2), 0.0)
+        return outputs
+
+
+def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
+    """The recording with the channels that a model knows alone, in its order.
+
+    Raises:
+        InputError: a channel is missing, times in another unit.
+    """
+    wanted = preprocessing.channels
+    for channel in wanted:
+        if channel not in recording.channels:
+            raise InputError(
+                f"the model needs the channel {channel!r}, which the recording lacks; "
+                f"{nearest(channel, recording.channels)}"
+            )
+    if recording.time_unit != preprocessing.time_unit:
+        raise InputError(
+            f"the model was trained on times in {preprocessing.time_unit!r}, the recording's are in "
+            f"{recording.time_unit!r}; read it with the same time column and unit"
+        )
+    if recording.channels == wanted:
+        return recording
+    order = [recording.channels.index(c) for c in wanted]
+    series = tuple(replace(s, values=s.values[:, order]) for s in recording.series)
+    return replace(recording, series=series, channels=wanted)

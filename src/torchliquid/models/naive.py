@@ -1,0 +1,92 @@
+"""The naive answer, which any model must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording
+from torchliquid.data.windows import Windows
+from torchliquid.models.model import aligned
+from torchliquid.tasks import Task
+
+
+class Naive:
+    """How often each class occurs in the training part; or its mean; or, for a forecast, the channel's last value.
+
+    Attributes:
+        constant: (K,) the answer, wherever nothing is forecast or nothing was observed yet.
+    """
+
+    kind = "naive"
+
+    def __init__(self, task: Task, preprocessing: Preprocessing, constant: np.ndarray) -> None:
+        self.task = task
+        self.preprocessing = preprocessing
+        self.constant = constant
+
+    @classmethod
+    def fit(cls, task: Task, preprocessing: Preprocessing, training: Recording) -> Naive:
+        """Count or average the labels of a training part."""
+        if task.kind == "regression":
+            return cls(task, preprocessing, np.array(task.mean))
+        counts = np.zeros(task.n_outputs)
+        for series in training.series:
+            targets, weights = task.encode(series)
+            np.add.at(counts, targets.reshape(-1), weights.reshape(-1))
+        return cls(task, preprocessing, counts / counts.sum())
+
+    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
+        """Decoded answers for each series, as :meth:`Model.outputs`; windows make no difference here."""
+        recording = aligned(recording, self.preprocessing)
+        if self.task.per == "series":
+            return [self.constant.copy() for _ in recording.series]
+        answers = []
+        for series in recording.series:
+            inputs, _ = self.preprocessing(series)
+            answers.append(np.stack([self._answer(row) for row in inputs]))
+        return answers
+
+    def live(self) -> LiveNaive:
+        """Answers one raw sample at a time."""
+        return LiveNaive(self)
+
+    def live_parameters(self) -> int:
+        """Numbers in the answer."""
+        return 0 if self._persists else len(self.constant)
+
+    def n_bytes(self) -> int:
+        """Of these numbers."""
+        return 8 * self.live_parameters()
+
+    @property
+    def _persists(self) -> bool:
+        return self.task.horizon is not None
+
+    def _answer(self, inputs: np.ndarray) -> np.ndarray:
+        column = self.task.column
+        if not self._persists or column is None:
+            return self.constant
+        value = inputs[column] * self.preprocessing.std[column] + self.preprocessing.mean[column]
+        if self.task.kind == "regression":
+            return np.array([value])
+        # The last value is a class: as sure of it as the classes' shares allow to stay finite.
+        nearest = int(np.argmin([abs(float(label) - value) for label in self.task.labels]))
+        return 0.9 * np.eye(len(self.constant))[nearest] + 0.1 * self.constant
+
+
+class LiveNaive:
+    """The naive answer to live samples."""
+
+    def __init__(self, model: Naive) -> None:
+        self.model = model
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._hold = self.model.preprocessing.start()
+
+    def step(self, values: np.ndarray, elapsed: float | None = None) -> np.ndarray:
+        """(K,) the answer to one raw sample (C,)."""
+        inputs, _ = self.model.preprocessing.step(self._hold, values, elapsed)
+        return self.model._answer(inputs)

@@ -1,0 +1,153 @@
+"""Networks of one call form: features of each sample from inputs, timespans and a state.
+
+``network(inputs (B, T, n), timespans (B, T), lengths (B,) | None, state | None) -> (features (B, T, F), state)``.
+A state is a tuple of tensors, the batch first in each; all zeros is the state before the first sample. Whatever the
+kind, one long sequence fed in pieces gives the numbers of the sequence fed whole.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from torchliquid.layers import LTC, CfC
+
+State = tuple[Tensor, ...]
+
+
+class Liquid(nn.Module):
+    """A liquid layer."""
+
+    def __init__(self, layer: LTC | CfC) -> None:
+        super().__init__()
+        self.layer = layer
+        self.output_size = layer.output_size
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        hx = None if state is None else state[0] if len(state) == 1 else state
+        features, hx = self.layer(inputs, hx, timespans=timespans, lengths=lengths)
+        return features, hx if isinstance(hx, tuple) else (hx,)
+
+    def live_parameters(self) -> int:
+        return self.layer.live_parameters()
+
+
+class Gated(nn.Module):
+    """LSTM or GRU, told the time since the sample before as one more input."""
+
+    def __init__(self, kind: str, input_size: int, units: int) -> None:
+        super().__init__()
+        make = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
+        self.rnn = make(input_size + 1, units, batch_first=True)
+        self.output_size = units
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        x = with_spans(inputs, timespans)
+        hx = None if state is None else tuple(s.unsqueeze(0) for s in state)
+        if hx is not None and len(hx) == 1:
+            hx = hx[0]
+        if lengths is None or bool((lengths == x.shape[1]).all()):
+            features, hx = self.rnn(x, hx)
+        else:
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            packed, hx = self.rnn(packed, hx)
+            features, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+        return features, tuple(s.squeeze(0) for s in (hx if isinstance(hx, tuple) else (hx,)))
+
+    def live_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class Transformer(nn.Module):
+    """Causal Transformer whose attention reaches back over the last ``context`` samples of each layer's inputs.
+
+    Each head's scores fall with distance, in samples (as in ALiBi, arXiv 2108.12409) and in time, at learned rates:
+    no positions are counted, so that a recording may be as long as it likes. Layers are pre-norm (arXiv 2002.04745).
+
+    The state is what the next samples may still look back on: the last context - 1 inputs of each layer
+    (B, L, context - 1, width), the spans before them (B, context - 1), and which of these places hold a sample.
+    """
+
+    def __init__(
+        self, input_size: int, width: int, hidden: int, layers: int = 2, heads: int = 2, context: int = 64
+    ) -> None:
+        super().__init__()
+        self.output_size = width
+        self.context = context
+        self.embedding = nn.Linear(input_size + 1, width)
+        self.layers = nn.ModuleList(TransformerLayer(width, hidden, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        batch, time = timespans.shape
+        back = self.context - 1
+        x = self.embedding(with_spans(inputs, timespans))
+        if state is None:
+            state = (
+                x.new_zeros(batch, len(self.layers), back, x.shape[2]),
+                x.new_zeros(batch, back),
+                x.new_zeros(batch, back),
+            )
+        memory, past_spans, held = state
+        spans = torch.cat([past_spans, timespans], 1)
+        held = torch.cat([held, torch.ones_like(timespans)], 1)
+
+        # Query i stands at place back + i and sees the places i to back + i.
+        here = torch.arange(time, device=x.device).unsqueeze(1) + back
+        lag = here - torch.arange(back + time, device=x.device)
+        visible = (lag >= 0) & (lag <= back) & (held > 0).unsqueeze(1)
+        clock = spans.double().cumsum(1)  # in single precision a long gap would hide the short ones after it
+        elapsed = (clock[:, back:, None] - clock[:, None, :]).clamp_min(0).to(x.dtype)
+        distance = torch.stack([torch.log1p(lag.clamp_min(0)).expand_as(elapsed), torch.log1p(elapsed)], -1)
+
+        keep: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            whole = torch.cat([memory[:, i], x], 1)
+            keep.append(whole)
+            x = layer(x, whole, distance, visible)
+
+        # The last context - 1 places that end with each sequence's last sample.
+        end = torch.full((batch,), time, device=x.device) if lengths is None else lengths
+        last = end.unsqueeze(1) + torch.arange(back, device=x.device)
+        rows = torch.arange(batch, device=x.device).unsqueeze(1)
+        after = (torch.stack(keep, 1)[rows, :, last].transpose(1, 2), spans.gather(1, last), held.gather(1, last))
+        return self.norm(x), after
+
+    def live_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class TransformerLayer(nn.Module):
+    """Attention over what came before, then two linear maps."""
+
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.rates = nn.Parameter(torch.tensor([2.0**-h for h in range(heads)]).repeat(2, 1))
+        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, whole: Tensor, distance: Tensor, visible: Tensor) -> Tensor:
+        """x (B, T, d) attends to whole (B, P, d) where visible (B, T, P), nearer ones first (distance (B, T, P, 2))."""
+        key, value = self.key_value(self.norm(whole)).unflatten(-1, (2, self.heads, -1)).unbind(-3)
+        query = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
+        scores = torch.einsum("bqhd,bkhd->bqkh", query, key) / math.sqrt(query.shape[-1]) - distance @ self.rates
+        weights = scores.masked_fill(~visible.unsqueeze(-1), -math.inf).softmax(2)
+        x = x + self.out(torch.einsum("bqkh,bkhd->bqhd", weights, value).flatten(-2))
+        return x + self.feed(x)
+
+
+def with_spans(inputs: Tensor, timespans: Tensor) -> Tensor:
+    """Inputs and the logarithm of each span, 0 at the usual one."""
+    return torch.cat([inputs, (torch.log1p(timespans) - math.log(2)).unsqueeze(-1)], -1)

@@ -1,0 +1,142 @@
+"""Models as files: weights by safetensors, all else as JSON in its header. Nothing that is read is ever run.
+
+The header's metadata hold ``format`` ("torchliquid-model"), ``version`` (of this layout) and ``model``, a JSON text
+with kind, config, task, preprocessing and metadata. The tensors are the state dict's under ``model.`` and, unless
+left out, the sample's under ``sample.``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.errors import InputError
+from torchliquid.files import write_atomically
+from torchliquid.models.build import assemble
+from torchliquid.models.model import Model, Sample
+from torchliquid.tasks import Task
+
+FORMAT = "torchliquid-model"
+VERSION = 1
+
+MAX_DESCRIPTION = 16_000_000
+"""Characters of the JSON text; beyond it a file is not a model of ours."""
+
+
+def pack(model: Model, with_sample: bool) -> bytes:
+    """The file's bytes."""
+    description = {
+        "kind": model.kind,
+        "config": model.config,
+        "task": model.task.to_dict(),
+        "preprocessing": model.preprocessing.to_dict(),
+        "metadata": model.metadata,
+    }
+    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if with_sample and model.sample is not None:
+        sample = model.sample
+        tensors |= {"sample.inputs": sample.inputs, "sample.timespans": sample.timespans}
+        tensors |= {"sample.lengths": sample.lengths, "sample.outputs": model.on_sample()}
+        tensors = {name: value.contiguous() for name, value in tensors.items()}
+    header = {"format": FORMAT, "version": str(VERSION), "model": json.dumps(description, allow_nan=False)}
+    return safetensors.torch.save(tensors, header)
+
+
+def save(model: Model, path: Path, with_sample: bool) -> None:
+    """See :meth:`Model.save`."""
+    data = pack(model, with_sample)
+    try:
+        write_atomically(path, lambda part: part.write_bytes(data))
+    except OSError as error:
+        raise InputError(f"the model cannot be written to {path}: {error.strerror or error}") from None
+
+
+def load(path: Path) -> Model:
+    """See :meth:`Model.load`."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            _check(header, path)
+            description = _description(header["model"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _restore(description, tensors)
+    except FileNotFoundError:
+        raise InputError(f"there is no model file {path}; check the path") from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} is no whole .safetensors file ({error}); it may be truncated: save or copy it again"
+        ) from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _check(header: dict[str, str], path: Path) -> None:
+    if header.get("format") != FORMAT or "model" not in header:
+        raise InputError("this is not a torchliquid model; give a file that Model.save wrote")
+    version = header.get("version", "")
+    if not version.isdecimal():
+        raise InputError("this model's format has no version; save it again")
+    if int(version[:9]) > VERSION:
+        raise InputError(f"this model has format {version[:9]}, this version knows {VERSION}: update torchliquid")
+
+
+def _description(text: str) -> dict[str, Any]:
+    if len(text) > MAX_DESCRIPTION:
+        raise InputError("the model's description is too long to be one of ours")
+    try:
+        description = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise InputError("the model's description is broken; save it again") from None
+    expected = {"kind": str, "config": dict, "task": dict, "preprocessing": dict, "metadata": dict}
+    if not isinstance(description, dict) or any(not isinstance(description.get(k), t) for k, t in expected.items()):
+        raise InputError("the model's description is broken; save it again")
+    return description
+
+
+def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+    task = Task.from_dict(description["task"])
+    preprocessing = Preprocessing.from_dict(description["preprocessing"])
+    if not all(np.isfinite(v).all() for v in (preprocessing.mean, preprocessing.std, task.mean, task.std)):
+        raise InputError("the model's scales are not finite numbers; save it again")
+    weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    size = sum(t.numel() for t in weights.values())
+    model = assemble(description["kind"], description["config"], task, preprocessing, at_most=size)
+    own = model.state_dict()
+    if {n: (t.shape, t.dtype) for n, t in own.items()} != {n: (t.shape, t.dtype) for n, t in weights.items()}:
+        raise InputError(f"the weights do not fit a {model.kind} of this description; save the model again")
+    model.load_state_dict(weights)
+    model.metadata = description["metadata"]
+    if "sample.inputs" in tensors:
+        model.sample = _sample(model, tensors)
+    return model.eval()
+
+
+def _sample(model: Model, tensors: dict[str, Tensor]) -> Sample:
+    try:
+        parts = [tensors[f"sample.{name}"] for name in ("inputs", "timespans", "lengths", "outputs")]
+    except KeyError as error:
+        raise InputError(f"the model's sample lacks {error}; save the model again") from None
+    inputs, spans, lengths, outputs = parts
+    n, time = spans.shape if spans.ndim == 2 else (-1, -1)
+    k = model.task.n_outputs
+    fits = (
+        inputs.shape == (n, time, model.preprocessing.n_inputs)
+        and lengths.shape == (n,)
+        and outputs.shape == ((n, time, k) if model.task.per == "step" else (n, k))
+        and lengths.dtype == torch.int64
+        and all(t.dtype == torch.float32 and bool(torch.isfinite(t).all()) for t in (inputs, spans, outputs))
+        and (n == 0 or (int(lengths.min()) >= 1 and int(lengths.max()) <= time))
+        and bool((spans >= 0).all())
+    )
+    if not fits:
+        raise InputError("the model's sample does not fit the model; save the model again")
+    return Sample(*parts)

@@ -1,0 +1,115 @@
+"""From a recording to a trained model in one call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording
+from torchliquid.data.splits import forward_split, series_split
+from torchliquid.data.windows import Windows
+from torchliquid.errors import InputError
+from torchliquid.models.build import build
+from torchliquid.models.model import Model
+from torchliquid.tasks import Task
+from torchliquid.training.loop import Progress, TrainingConfig, train
+
+ENOUGH_SERIES = 5
+"""From this many series on, whole series are held out; fewer are cut in time."""
+
+
+def fit(
+    recording: Recording,
+    target: str | None = None,
+    kind: str = "cfc",
+    *,
+    task: Task | None = None,
+    horizon: float | None = None,
+    horizon_unit: str = "samples",
+    parameters: int = 2500,
+    validation: Recording | None = None,
+    windows: Windows | None = None,
+    config: TrainingConfig | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **hyper: Any,
+) -> Model:
+    """Train one model on a recording.
+
+    Args:
+        recording: what to learn from, with a target in it, or with the channel to forecast.
+        target: the channel to forecast with ``horizon``; otherwise the recording knows its target.
+        kind: one of :data:`torchliquid.models.KINDS`.
+        task: what is asked; None: found from the recording.
+        horizon, horizon_unit: how far ahead to forecast; None: not a forecast.
+        parameters: budget of live parameters.
+        validation: what stops the training; None: a fifth of the recording, whole series of it where there are five
+            or more, else the end of each series.
+        windows: how the training part is cut; None: chosen from it.
+        config: of the training; None: defaults, with ``seed``.
+        seed: of the weights.
+        progress: told how far it is.
+        hyper: more of the kind's config, e.g. ``mode="pure"``.
+
+    Raises:
+        InputError: the recording cannot be used for this, in one line.
+        TrainingError: the loss is no longer finite.
+    """
+    task = task or Task.infer(recording, target, horizon=horizon, horizon_unit=horizon_unit)
+    training = recording
+    if validation is None:
+        training, validation = hold_out(recording, task)
+    task = task.fit(training)
+    task.check(validation, "the part held out for validation")
+    torch.manual_seed(seed)
+    model = build(kind, task, Preprocessing.fit(training), parameters, **hyper)
+    config = config or TrainingConfig(seed=seed)
+    history = train(model, training, validation, config, windows, progress)
+    columns = {"time": recording.time_name, "series": recording.series_name}
+    if not recording.dated and recording.time_unit not in ("samples", "units"):
+        columns["time_unit"] = recording.time_unit
+    model.metadata |= provenance() | {
+        "columns": {k: v for k, v in columns.items() if v is not None},
+        "training": {
+            "epochs": len(history.loss),
+            "best_epoch": history.best + 1,
+            "validation": {k: v for k, v in history.validation[history.best].items() if np.isfinite(v)},
+            "samples": training.n_samples,
+            "series": training.n_series,
+            "seed": seed,
+        },
+    }
+    return model
+
+
+def hold_out(recording: Recording, task: Task, share: float = 0.2) -> tuple[Recording, Recording]:
+    """A part to train on and one to validate on: whole series where there are enough, else forward in time.
+
+    Raises:
+        InputError: too little to hold any out.
+    """
+    if recording.n_series >= ENOUGH_SERIES:
+        return series_split(task.with_targets(recording) if task.per == "series" else recording, share)
+    if task.per == "series":
+        raise InputError(
+            f"{recording.n_series} series with one target each are too few to hold any out; "
+            f"give at least {ENOUGH_SERIES}, or a validation recording"
+        )
+    gap = 0.0
+    if task.horizon is not None:
+        gap = task.horizon if task.horizon_unit == "samples" else task.horizon / recording.median_gap()
+    return forward_split(recording, share, int(np.ceil(gap)))
+
+
+def provenance() -> dict[str, Any]:
+    """What a saved model says of its making."""
+    try:
+        made_by = version("torchliquid")
+    except PackageNotFoundError:
+        made_by = "unknown"
+    return {"torchliquid": made_by, "created": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -1,0 +1,183 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchliquid.data.batch import Batch, batches
+from torchliquid.data.recording import Recording
+from torchliquid.data.windows import Windows
+from torchliquid.errors import InputError
+from torchliquid.models.model import Model, Sample, aligned
+
+Progress = Callable[[float, str], None]
+"""Told the share done (0 to 1) and a word on where it stands."""
+
+
+class TrainingError(RuntimeError):
+    """Training broke off; the message is one line. The model holds its best weights so far."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Attributes:
+        lr: of Adam with decoupled weight decay at its highest; it rises over the first 5 % of all steps and falls along
+            a half cosine to a twentieth.
+        epochs: at most so many passes over the training part.
+        batch_size: windows in a batch.
+        patience: stop after so many epochs in which the validation score did not improve.
+        weight_decay: of matrices, not of biases or gains.
+        clip: largest norm of the gradient.
+        class_weights: whether rare classes weigh more.
+        seed: of the shuffling and of dropout; the weights are the model's already.
+    """
+
+    lr: float = 0.01
+    epochs: int = 60
+    batch_size: int = 32
+    patience: int = 12
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    class_weights: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "epochs", "batch_size", "patience", "clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
+
+
+@dataclass
+class History:
+    """What happened, epoch by epoch.
+
+    Attributes:
+        loss: mean training loss.
+        validation: metrics on the validation part, as the model will be used.
+        best: the epoch (from 0) whose weights the model has.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation: list[dict[str, float]] = field(default_factory=list)
+    best: int = -1
+
+
+def train(
+    model: Model,
+    training: Recording,
+    validation: Recording,
+    config: TrainingConfig | None = None,
+    windows: Windows | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Model, History], None] | None = None,
+) -> History:
+    """Train a model in place; it ends with the weights that were best on the validation part.
+
+    Each epoch is scored as the model will be used: the state carried through whole series. Better means a better
+    primary metric of the task, or the same and a smaller loss. With the same weights, data and config the result is
+    the same.
+
+    Args:
+        model: from :func:`torchliquid.models.build`.
+        training, validation: parts of the recording; the model's task and preprocessing come from the first.
+        windows: how the training part is cut; None: chosen from it.
+        progress: told how far it is.
+        on_epoch: called after each epoch, e.g. to keep a checkpoint.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+        InputError: nothing to learn from.
+    """
+    config = config or TrainingConfig()
+    task, history = model.task, History()
+    windows = windows or Windows.choose(training, task)
+    training, validation = (task.with_targets(aligned(part, model.preprocessing)) for part in (training, validation))
+    device = model.readout.weight.device
+    class_weights = torch.from_numpy(task.class_weights(training)).to(device) if config.class_weights else None
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+
+    def epoch_batches() -> list[Batch]:
+        return list(batches(training, model.preprocessing, task, windows, config.batch_size, rng))
+
+    todo = epoch_batches()
+    if not todo:
+        raise InputError(
+            f"no training window has a value of the target {task.target!r}; there is nothing to learn from"
+        )
+    model.sample = _sample(todo)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], config.lr
+    )
+    steps = config.epochs * len(todo)
+    warm = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / warm, 0.525 + 0.475 * math.cos(math.pi * s / steps))
+    )
+    best_score, best_weights = (-math.inf, -math.inf), copy.deepcopy(model.state_dict())
+
+    for epoch in range(config.epochs):
+        model.train()
+        total = 0.0
+        for batch in todo:
+            batch = batch.to(device)
+            raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
+            loss = task.loss(raw, batch.targets, batch.weights, class_weights)
+            optimizer.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            if not torch.isfinite(norm):
+                raise _broken_off(model, best_weights, epoch, config)
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        history.loss.append(total / len(todo))
+
+        outputs = model.outputs(validation)
+        if not all(np.isfinite(o).all() for o in outputs):
+            raise _broken_off(model, best_weights, epoch, config)
+        scores = task.metrics(outputs, validation)
+        history.validation.append(scores)
+        score = task.score(scores)
+        if score > best_score:
+            best_score, best_weights, history.best = score, copy.deepcopy(model.state_dict()), epoch
+        if progress:
+            progress((epoch + 1) / config.epochs, f"epoch {epoch + 1}, {task.primary} {scores[task.primary]:.4g}")
+        if on_epoch:
+            on_epoch(model, history)
+        if epoch - history.best >= config.patience:
+            break
+        todo = epoch_batches()
+
+    model.load_state_dict(best_weights)
+    model.eval()
+    return history
+
+
+def _broken_off(model: Model, best: dict[str, Tensor], epoch: int, config: TrainingConfig) -> TrainingError:
+    model.load_state_dict(best)
+    model.eval()
+    return TrainingError(
+        f"training {model.kind} broke off in epoch {epoch + 1}: its numbers are no longer finite; "
+        f"try a learning rate below {config.lr:g}"
+    )
+
+
+def _sample(todo: list[Batch], windows: int = 8, length: int = 64) -> Sample:
+    """A few windows' beginnings."""
+    first = todo[0]
+    n = min(windows, len(first.lengths))
+    lengths = first.lengths[:n].clamp(max=length)
+    longest = int(lengths.max())
+    return Sample(first.inputs[:n, :longest].clone(), first.timespans[:n, :longest].clone(), lengths.clone())
