@@ -6,7 +6,7 @@ The constructor arguments, the random graphs of each seed and the graph's proper
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,12 @@ class Wiring:
 
     def get_neurons_of_layer(self, layer_id: int) -> list[int]:
         """Neurons of a layer; layer 0 is the one the inputs reach."""
+        self._check_layer(layer_id)
         return list(range(self.units))
+
+    def _check_layer(self, layer_id: int) -> None:
+        if not 0 <= layer_id < self.num_layers:
+            raise InputError(f"there is no layer {layer_id}: this wiring has {self.num_layers}, numbered from 0")
 
     def is_built(self) -> bool:
         return self.input_dim is not None
@@ -67,10 +72,14 @@ class Wiring:
         """Draw what depends on the number of inputs."""
 
     def set_input_dim(self, input_dim: int) -> None:
+        if input_dim < 1:
+            raise InputError(f"a wiring has at least one input, not {input_dim}")
         self.input_dim = int(input_dim)
         self.sensory_adjacency_matrix = np.zeros((self.input_dim, self.units), dtype=np.int32)
 
     def set_output_dim(self, output_dim: int) -> None:
+        if not 1 <= output_dim <= self.units:
+            raise InputError(f"output_dim={output_dim} can't be wired: give 1 to {self.units}, the number of units")
         self.output_dim = int(output_dim)
 
     def get_type_of_neuron(self, neuron_id: int) -> str:
@@ -160,35 +169,41 @@ class Wiring:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Wiring:
-        """The reverse of :meth:`get_config`, of whichever class wrote it.
+        """The reverse of :meth:`get_config`: the same graph in the same class, whichever wrote it.
 
         Raises:
             InputError: the config is not one of a wiring.
         """
-        kinds = {kind.__name__: kind for kind in (Wiring, FullyConnected, Random, NCP, AutoNCP)}
+        kinds = {kind.__name__: kind for kind in (Wiring, FullyConnected, Random, NCP, AutoNCP, cls)}
         try:
             rest = dict(config)
             kind = kinds[rest.pop("class")]
-            adjacency = np.array(rest.pop("adjacency_matrix"), dtype=np.int32)
-            sensory = rest.pop("sensory_adjacency_matrix")
+            adjacency, sensory = rest.pop("adjacency_matrix"), rest.pop("sensory_adjacency_matrix")
             output_dim = rest.pop("output_dim")
             wiring = kind(**rest)
-            assert adjacency.shape == (wiring.units, wiring.units)
-            wiring.adjacency_matrix = adjacency
-            wiring.output_dim = output_dim
+            wiring.adjacency_matrix = _polarities(adjacency, wiring.units, wiring.units)
+            if output_dim is not None:
+                wiring.set_output_dim(output_dim)
             if sensory is not None:
-                wiring.sensory_adjacency_matrix = np.array(sensory, dtype=np.int32).reshape(-1, wiring.units)
-                wiring.input_dim = len(wiring.sensory_adjacency_matrix)
-            return wiring
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
-            if isinstance(error, InputError):
-                raise
+                wiring.set_input_dim(len(sensory))
+                wiring.sensory_adjacency_matrix = _polarities(sensory, len(sensory), wiring.units)
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is not the config of a wiring: {error!r}") from None
+        return wiring
 
     def _sensory(self) -> np.ndarray:
         if self.sensory_adjacency_matrix is None:
             raise InputError("the number of inputs is not known yet: call build() first")
         return self.sensory_adjacency_matrix
+
+
+def _polarities(rows: Any, sources: int, targets: int) -> np.ndarray:
+    matrix = np.array(rows, dtype=np.int32)
+    if matrix.shape != (sources, targets) or not np.isin(matrix, (-1, 0, 1)).all():
+        raise InputError(f"a wiring's matrix of {sources} x {targets} polarities (1, -1, 0) is broken")
+    return matrix
 
 
 class FullyConnected(Wiring):
@@ -263,7 +278,7 @@ class NCP(Wiring):
         inter_fanout: synapses from each inter neuron to command neurons.
         recurrent_command_synapses: draws of a synapse among command neurons; one drawn twice counts once.
         motor_fanin: synapses into each motor neuron.
-        seed: of the random graph.
+        seed: of the random graph; None draws a new one each time.
 
     Raises:
         InputError: a fan-in or fan-out that the layer it draws from cannot give, with the largest that works.
@@ -278,7 +293,7 @@ class NCP(Wiring):
         inter_fanout: int,
         recurrent_command_synapses: int,
         motor_fanin: int,
-        seed: int = 22222,
+        seed: int | None = 22222,
     ) -> None:
         for name, n in (("inter", inter_neurons), ("command", command_neurons), ("motor", motor_neurons)):
             if n < 1:
@@ -290,6 +305,8 @@ class NCP(Wiring):
         ):
             if not 1 <= n <= most:
                 raise InputError(f"{name}={n} can't be wired: there are {most} {layer} neurons; give 1 to {most}")
+        if recurrent_command_synapses < 0:
+            raise InputError(f"recurrent_command_synapses is 0 or more, not {recurrent_command_synapses}")
         super().__init__(inter_neurons + command_neurons + motor_neurons)
         self.set_output_dim(motor_neurons)
         self.inter_neurons = inter_neurons
@@ -311,7 +328,8 @@ class NCP(Wiring):
         return 3
 
     def get_neurons_of_layer(self, layer_id: int) -> list[int]:
-        return (self._inter, self._command, self._motor)[layer_id]
+        self._check_layer(layer_id)
+        return list((self._inter, self._command, self._motor)[layer_id])
 
     def get_type_of_neuron(self, neuron_id: int) -> str:
         if neuron_id < self.motor_neurons:
@@ -321,8 +339,9 @@ class NCP(Wiring):
     def _connect(self) -> None:
         assert self.input_dim is not None
         sensory = list(range(self.input_dim))
-        self._fan_out(sensory, self._inter, self.sensory_fanout, self.add_sensory_synapse)
-        self._fan_out(self._inter, self._command, self.inter_fanout, self.add_synapse)
+        self._fan_out(sensory, self._inter, self.sensory_fanout, len(sensory), self.add_sensory_synapse)
+        # The limit is ncps's: it decides the graph of a seed.
+        self._fan_out(self._inter, self._command, self.inter_fanout, self.command_neurons, self.add_synapse)
         for _ in range(self.recurrent_command_synapses):
             src, dest = self._rng.choice(self._command), self._rng.choice(self._command)
             self.add_synapse(src, dest, self._polarity())
@@ -331,15 +350,22 @@ class NCP(Wiring):
     def _polarity(self) -> int:
         return int(self._rng.choice([-1, 1]))
 
-    def _fan_out(self, sources: Sequence[int], targets: Sequence[int], fanout: int, add: Any) -> None:
-        """``fanout`` synapses from each source; targets that were missed get an average fan-in."""
+    def _fan_out(
+        self,
+        sources: Sequence[int],
+        targets: Sequence[int],
+        fanout: int,
+        limit: int,
+        add: Callable[[int, int, int], None],
+    ) -> None:
+        """``fanout`` synapses from each source; targets that were missed get an average fan-in, up to a limit."""
         missed = list(targets)
         for src in sources:
             for dest in self._rng.choice(targets, size=fanout, replace=False):
                 if dest in missed:
                     missed.remove(dest)
                 add(src, dest, self._polarity())
-        fanin = int(np.clip(len(sources) * fanout // len(targets), 1, len(sources)))
+        fanin = int(np.clip(len(sources) * fanout // len(targets), 1, limit))
         for dest in missed:
             for src in self._rng.choice(sources, size=fanin, replace=False):
                 add(src, dest, self._polarity())
