@@ -7,8 +7,9 @@ A second derivative is taken through the reference.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ from torch.autograd import forward_ad
 
 from . import reference
 
+_native: Any
 try:
-    from torchliquid import _native
-except ImportError:  # built without a compiler
-    _native = None  # type: ignore[assignment]
+    _native = import_module("torchliquid._native")
+except ModuleNotFoundError:  # built without a compiler
+    _native = None
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def ltc(
     """As :func:`torchliquid.kernels.reference.ltc`."""
     spec = _Ltc(synapse_index, sensory_index, unfolds, epsilon)
     parameters = (*synapses, *sensory, *leak)
-    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, cell, memory_weight, *parameters)
+    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
 
 
 def cfc(
@@ -82,163 +84,128 @@ def cfc(
     """As :func:`torchliquid.kernels.reference.cfc`."""
     spec = _Cfc(len(backbone), list(layer_sizes), mode, activation, list(dropout_masks))
     parameters = (*backbone, *heads)
-    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, cell, memory_weight, *parameters)
+    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
+
+
+class Batch(NamedTuple):
+    """What both recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
+
+    inputs: Tensor
+    timespans: Tensor
+    state: Tensor
+    lengths: Tensor | None
+    drive: Tensor | None
+    memory: Tensor | None
+    cell: Tensor | None
+
+    def native(self) -> Any:
+        return _native.Sequence(*_arrays(self))
 
 
 class _Ltc:
-    """What an LTC's kernel and its reference need besides the tensors that have gradients."""
+    """What an LTC needs besides the tensors that have gradients: synapses, sensory synapses, leak."""
 
     def __init__(self, synapse_index: Tensor, sensory_index: Tensor, unfolds: int, epsilon: float) -> None:
         self.synapse_index, self.sensory_index = synapse_index, sensory_index
         self.unfolds, self.epsilon = unfolds, epsilon
 
-    def problem(self, sequence: Any, parameters: Sequence[Tensor]) -> Any:
+    def problem(self, batch: Batch, parameters: Sequence[Tensor]) -> Any:
         p = _arrays(parameters)
         index, sensory_index = _arrays([self.synapse_index, self.sensory_index])
-        return _native.Ltc(sequence, p[8:], p[:4], index, p[4:8], sensory_index, self.unfolds, self.epsilon)
+        return _native.Ltc(batch.native(), p[8:], p[:4], index, p[4:8], sensory_index, self.unfolds, self.epsilon)
 
-    def reference(self, *args: Any, parameters: Sequence[Tensor], **memory: Any) -> tuple[Tensor, Tensor]:
-        p = parameters
-        index = (p[:4], self.synapse_index, p[4:8], self.sensory_index)
-        return reference.ltc(*args, p[8:], *index, self.unfolds, self.epsilon, **memory)
+    def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        synapses = (p[:4], self.synapse_index, p[4:8], self.sensory_index)
+        return reference.ltc(*batch[:4], p[8:], *synapses, self.unfolds, self.epsilon, *batch[4:])
 
 
 class _Cfc:
-    """The same of a CfC."""
+    """The same of a CfC: backbone, heads."""
 
-    def __init__(self, n_backbone: int, layer_sizes: list[int], mode: str, activation: str, masks: list[Tensor]) -> None:
-        self.n_backbone, self.layer_sizes, self.mode, self.activation, self.masks = (
-            n_backbone,
-            layer_sizes,
-            mode,
-            activation,
-            masks,
-        )
+    def __init__(
+        self, n_backbone: int, layer_sizes: list[int], mode: str, activation: str, masks: list[Tensor]
+    ) -> None:
+        self.n_backbone, self.layer_sizes = n_backbone, layer_sizes
+        self.mode, self.activation, self.masks = mode, activation, masks
 
-    def problem(self, sequence: Any, parameters: Sequence[Tensor]) -> Any:
-        p, n = _arrays(parameters), self.n_backbone
-        return _native.Cfc(sequence, p[:n], p[n:], self.layer_sizes, self.mode, self.activation, _arrays(self.masks))
+    def problem(self, batch: Batch, parameters: Sequence[Tensor]) -> Any:
+        p, n, masks = _arrays(parameters), self.n_backbone, _arrays(self.masks)
+        return _native.Cfc(batch.native(), p[:n], p[n:], self.layer_sizes, self.mode, self.activation, masks)
 
-    def reference(self, *args: Any, parameters: Sequence[Tensor], **memory: Any) -> tuple[Tensor, Tensor]:
-        p, n = parameters, self.n_backbone
-        return reference.cfc(
-            *args, p[:n], p[n:], self.layer_sizes, self.mode, self.activation, self.masks, **memory
-        )
+    def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        layers = (p[: self.n_backbone], p[self.n_backbone :], self.layer_sizes)
+        return reference.cfc(*batch[:4], *layers, self.mode, self.activation, self.masks, *batch[4:])
 
 
 class _Run(torch.autograd.Function):
-    """One recurrence over a batch, for autograd."""
+    """One recurrence over a batch, for autograd. Arguments: the spec, a Batch's tensors, the parameters."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        spec: _Ltc | _Cfc,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None,
-        drive: Tensor | None,
-        cell: Tensor | None,
-        memory: Tensor | None,
-        *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        states, cells = run_forward(spec, inputs, timespans, state, lengths, drive, cell, memory, *parameters)
+    def forward(ctx: Any, spec: _Ltc | _Cfc, *tensors: Any) -> tuple[Tensor, Tensor]:
+        states, cells = run_forward(spec, Batch(*tensors[:7]), tensors[7:])
         ctx.spec = spec
-        ctx.save_for_backward(inputs, timespans, state, lengths, drive, cell, memory, *parameters, states, cells)
+        ctx.save_for_backward(*tensors, states, cells)
         return states, cells
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, states, cells = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
+        batch, parameters, wanted = Batch(*tensors[:7]), tensors[7:], ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             _say_once()
-            return (None, *_reference_gradients(ctx.spec, tensors, wanted, grads))
-        return (None, *run_backward(ctx.spec, tensors, states, cells, *grads, want_inputs=wanted[0]))
+            outputs = ctx.spec.reference(batch, parameters)
+            used = len(outputs) if batch.drive is not None else 1
+            sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
+            found = iter(
+                torch.autograd.grad(outputs[:used], sources, grads[:used], create_graph=True, allow_unused=True)
+            )
+            return (None, *(next(found) if want else None for want in wanted))
+        return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted[0]))
 
 
-def run_forward(
-    spec: _Ltc | _Cfc,
-    inputs: Tensor,
-    timespans: Tensor,
-    state: Tensor,
-    lengths: Tensor | None,
-    drive: Tensor | None,
-    cell: Tensor | None,
-    memory: Tensor | None,
-    *parameters: Tensor,
-) -> tuple[Tensor, Tensor]:
+def run_forward(spec: _Ltc | _Cfc, batch: Batch, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """States (B, T, H) and cells (B, T, H), (B, 0, H) without memory; no autograd."""
-    batch, time, _ = inputs.shape
-    units = state.shape[1]
-    states = torch.empty(batch, time, units)
-    cells = torch.empty(batch, 0 if drive is None else time, units)
-    sequence = _native.Sequence(*_arrays([inputs, timespans, state, lengths, drive, memory, cell]))
-    problem = spec.problem(sequence, parameters)
-    problem.forward(states.numpy(), None if drive is None else cells.numpy(), torch.get_num_threads())
+    n, time, _ = batch.inputs.shape
+    units = batch.state.shape[1]
+    states = torch.empty(n, time, units)
+    cells = torch.empty(n, 0 if batch.drive is None else time, units)
+    out = _arrays([states, None if batch.drive is None else cells])
+    spec.problem(batch, parameters).forward(*out, torch.get_num_threads())
     return states, cells
 
 
 def run_backward(
     spec: _Ltc | _Cfc,
-    tensors: Sequence[Tensor | None],
+    batch: Batch,
+    parameters: Sequence[Tensor],
     states: Tensor,
     cells: Tensor,
-    grad_states: Tensor,
-    grad_cells: Tensor,
+    grads: tuple[Tensor, Tensor],
     want_inputs: bool = True,
-) -> tuple[Tensor | None, ...]:
-    """Gradients of (inputs, timespans, state, lengths, drive, cell, memory, *parameters); no autograd."""
-    inputs, timespans, state, lengths, drive, cell, memory, *parameters = tensors
-    with_memory = drive is not None
-    trained = [*parameters, memory] if memory is not None else parameters
-    flat = torch.empty(sum(p.numel() for p in trained if p is not None))
-    # Zeros: the kernels leave the steps after a sequence's end alone.
-    grad_inputs = torch.zeros_like(inputs, memory_format=torch.contiguous_format) if want_inputs and inputs is not None else None
-    grad_timespans = torch.zeros_like(timespans, memory_format=torch.contiguous_format)
-    grad_state = torch.empty_like(state, memory_format=torch.contiguous_format)
-    grad_drive = torch.zeros_like(drive, memory_format=torch.contiguous_format) if with_memory else None
-    grad_cell = torch.empty_like(cell, memory_format=torch.contiguous_format) if with_memory else None
-
-    sequence = _native.Sequence(*_arrays([inputs, timespans, state, lengths, drive, memory, cell]))
-    gradients = _native.Gradients(
-        *_arrays(
-            [grad_states, grad_cells if with_memory else None]
-            + [grad_inputs, grad_timespans, grad_state, grad_drive, grad_cell, flat]
-        )
-    )
-    arrays = _arrays([states, cells if with_memory else None])
-    spec.problem(sequence, parameters).backward(*arrays, gradients, torch.get_num_threads())
-
-    pieces = _split(flat, trained)
-    grads = list(pieces)
-    grad_memory = grads.pop() if memory is not None else None
-    return grad_inputs, grad_timespans, grad_state, None, grad_drive, grad_cell, grad_memory, *grads
-
-
-def _reference_gradients(
-    spec: _Ltc | _Cfc, tensors: Sequence[Tensor | None], wanted: Sequence[bool], grads: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    inputs, timespans, state, lengths, drive, cell, memory, *parameters = tensors
-    kept = {"memory_drive": drive, "memory_weight": memory, "cell": cell}
-    outputs = spec.reference(inputs, timespans, state, lengths, parameters=parameters, **kept)
-    sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
-    if drive is None:
-        outputs, grads = outputs[:1], grads[:1]
-    found = iter(torch.autograd.grad(outputs, sources, grads, create_graph=True, allow_unused=True))
-    return [next(found) if want else None for want in wanted]
+    """Gradients of a Batch's tensors and the parameters; no autograd."""
+    mixed = batch.drive is not None
+    trained = [*parameters, batch.memory] if batch.memory is not None else parameters
+    flat = torch.empty(sum(p.numel() for p in trained))
+    # Zeros, because the kernels leave alone what lies behind a sequence's end.
+    to_inputs = _zeros(batch.inputs) if want_inputs else None
+    to_timespans, to_state = _zeros(batch.timespans), _zeros(batch.state)
+    to_drive, to_cell = _zeros(batch.drive), _zeros(batch.cell)
+    saved = _arrays([states, cells if mixed else None])
+    given = [grads[0], grads[1] if mixed else None]
+    gradients = _native.Gradients(*_arrays([*given, to_inputs, to_timespans, to_state, to_drive, to_cell, flat]))
+    spec.problem(batch, parameters).backward(*saved, gradients, torch.get_num_threads())
+    pieces = [piece.view(p.shape) for piece, p in zip(flat.split([p.numel() for p in trained]), trained, strict=True)]
+    to_memory = pieces.pop() if mixed else None
+    return [to_inputs, to_timespans, to_state, None, to_drive, to_memory, to_cell, *pieces]
+
+
+def _zeros(like: Tensor | None) -> Tensor | None:
+    return None if like is None else torch.zeros_like(like, memory_format=torch.contiguous_format)
 
 
 def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
     return [None if t is None else t.detach().contiguous().numpy() for t in tensors]
-
-
-def _split(flat: Tensor, like: Sequence[Tensor | None]) -> Iterator[Tensor]:
-    at = 0
-    for t in like:
-        assert t is not None
-        yield flat[at : at + t.numel()].view(t.shape)
-        at += t.numel()
 
 
 _said = False
