@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -235,9 +236,9 @@ class LTC(RecurrentLayer):
 
 def _synapses(polarity: Any) -> tuple[Tensor, Tensor]:
     """Reversal potentials (S,) and source and target (2, S) of the synapses there are, ordered by target."""
-    matrix = torch.as_tensor(polarity)
-    post, pre = matrix.T.nonzero(as_tuple=True)
-    return matrix[pre, post].to(torch.get_default_dtype()), torch.stack([pre, post])
+    post, pre = np.nonzero(np.asarray(polarity).T)  # not by torch: sizes are known on the meta device too
+    reversal = np.asarray(polarity)[pre, post]
+    return torch.tensor(reversal, dtype=torch.get_default_dtype()), torch.tensor(np.stack([pre, post]))
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
