@@ -1,1 +1,55 @@
 """Liquid neural networks in PyTorch, from a recording to a device."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchliquid.data import Recording
+    from torchliquid.errors import InputError
+    from torchliquid.layers import LTC, CfC, CfCCell, LTCCell, WiredCfCCell
+    from torchliquid.models import Model
+    from torchliquid.runtime.stream import stream
+    from torchliquid.tasks import Task
+    from torchliquid.training.fit import fit
+    from torchliquid.training.loop import TrainingConfig
+
+_HOMES = {
+    "CfC": "layers",
+    "CfCCell": "layers",
+    "InputError": "errors",
+    "LTC": "layers",
+    "LTCCell": "layers",
+    "Model": "models",
+    "Recording": "data",
+    "Task": "tasks",
+    "TrainingConfig": "training",
+    "WiredCfCCell": "layers",
+    "fit": "training",
+    "stream": "runtime",
+}
+
+__all__ = [
+    "LTC",
+    "CfC",
+    "CfCCell",
+    "InputError",
+    "LTCCell",
+    "Model",
+    "Recording",
+    "Task",
+    "TrainingConfig",
+    "WiredCfCCell",
+    "fit",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Only what is used is imported: the command line answers before torch is loaded.
+    if name in _HOMES:
+        return getattr(import_module(f"torchliquid.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'torchliquid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

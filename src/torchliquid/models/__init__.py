@@ -2,5 +2,7 @@
 
 from torchliquid.models.build import KINDS, build
 from torchliquid.models.model import Model
+from torchliquid.models.naive import Naive
+from torchliquid.models.tabular import Tabular
 
-__all__ = ["KINDS", "Model", "build"]
+__all__ = ["KINDS", "Model", "Naive", "Tabular", "build"]

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Gated, Liquid, Transformer
+from torchliquid.models.networks import Gated, Liquid, Network, Transformer
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
 
@@ -37,7 +36,7 @@ class Kind:
     """
 
     label: str
-    make: Callable[..., nn.Module]
+    make: Callable[..., Network]
     defaults: Config
     sizes: Callable[[int, Config, int], Config]
     smallest: int = 1
@@ -51,7 +50,7 @@ def _cfc(
     backbone_dropout: float,
     mode: str,
     activation: str,
-) -> nn.Module:
+) -> Network:
     return Liquid(
         CfC(
             inputs,
@@ -65,21 +64,21 @@ def _cfc(
     )
 
 
-def _cfc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, mode: str) -> nn.Module:
+def _cfc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, mode: str) -> Network:
     return Liquid(CfC(inputs, AutoNCP(units, motors, sparsity, wiring_seed), mode=mode))
 
 
-def _ltc(inputs: int, units: int, unfolds: int) -> nn.Module:
+def _ltc(inputs: int, units: int, unfolds: int) -> Network:
     return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds))
 
 
-def _ltc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int) -> nn.Module:
+def _ltc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int) -> Network:
     # No output mapping: the readout is linear already.
     wiring = AutoNCP(units, motors, sparsity, wiring_seed)
     return Liquid(LTC(inputs, wiring, output_mapping=None, ode_unfolds=unfolds))
 
 
-def _gated(kind: str) -> Callable[..., nn.Module]:
+def _gated(kind: str) -> Callable[..., Network]:
     return lambda inputs, units: Gated(kind, inputs, units)
 
 
@@ -199,6 +198,8 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
 
     try:
         if at_most is not None:
+            if kind == "ltc" and config["units"] ** 2 > at_most:  # all synapses are made before they are counted
+                raise InputError(f"the description asks for {config['units']} units, the file holds {at_most} weights")
             with torch.device("meta"):
                 size = sum(t.numel() for t in make().state_dict().values())
             if size > at_most:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -19,8 +19,11 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
-from torchliquid.models.networks import State
+from torchliquid.models.networks import Network, State
 from torchliquid.tasks import Task
+
+if TYPE_CHECKING:
+    from torchliquid.runtime.stream import ModelStream
 
 CHUNK = 256
 """Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
@@ -52,7 +55,7 @@ class Model(nn.Module):
     """
 
     def __init__(
-        self, kind: str, config: dict[str, Any], network: nn.Module, task: Task, preprocessing: Preprocessing
+        self, kind: str, config: dict[str, Any], network: Network, task: Task, preprocessing: Preprocessing
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -62,7 +65,7 @@ class Model(nn.Module):
         self.metadata: dict[str, Any] = {}
         self.sample: Sample | None = None
         self.network = network
-        self.readout = nn.Linear(int(network.output_size), task.n_outputs)
+        self.readout = nn.Linear(network.output_size, task.n_outputs)
 
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, hx: State | None = None
@@ -221,9 +224,15 @@ class Model(nn.Module):
 
     # -- itself
 
+    def live(self, n: int = 1) -> ModelStream:
+        """Answers to live samples, one at a time; see :func:`torchliquid.stream`."""
+        from torchliquid.runtime.stream import ModelStream
+
+        return ModelStream(self, n)
+
     def live_parameters(self) -> int:
         """Parameters that can change an output: those that a wiring's mask switches off do not count."""
-        return int(self.network.live_parameters()) + sum(p.numel() for p in self.readout.parameters())
+        return self.network.live_parameters() + sum(p.numel() for p in self.readout.parameters())
 
     def n_bytes(self) -> int:
         """Size of the saved file without its sample."""

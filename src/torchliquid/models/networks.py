@@ -17,7 +17,22 @@ from torchliquid.layers import LTC, CfC
 State = tuple[Tensor, ...]
 
 
-class Liquid(nn.Module):
+class Network(nn.Module):
+    """What all kinds have in common; ``output_size`` is F."""
+
+    output_size: int
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        raise NotImplementedError
+
+    def live_parameters(self) -> int:
+        """Parameters that can change the features."""
+        return sum(p.numel() for p in self.parameters())
+
+
+class Liquid(Network):
     """A liquid layer."""
 
     def __init__(self, layer: LTC | CfC) -> None:
@@ -36,7 +51,7 @@ class Liquid(nn.Module):
         return self.layer.live_parameters()
 
 
-class Gated(nn.Module):
+class Gated(Network):
     """LSTM or GRU, told the time since the sample before as one more input."""
 
     def __init__(self, kind: str, input_size: int, units: int) -> None:
@@ -49,9 +64,9 @@ class Gated(nn.Module):
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
         x = with_spans(inputs, timespans)
-        hx = None if state is None else tuple(s.unsqueeze(0) for s in state)
-        if hx is not None and len(hx) == 1:
-            hx = hx[0]
+        # torch leads with the layer, and wants the GRU's state bare.
+        before = None if state is None else tuple(s.unsqueeze(0) for s in state)
+        hx = before[0] if before is not None and len(before) == 1 else before
         if lengths is None or bool((lengths == x.shape[1]).all()):
             features, hx = self.rnn(x, hx)
         else:
@@ -60,11 +75,8 @@ class Gated(nn.Module):
             features, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
         return features, tuple(s.squeeze(0) for s in (hx if isinstance(hx, tuple) else (hx,)))
 
-    def live_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
 
-
-class Transformer(nn.Module):
+class Transformer(Network):
     """Causal Transformer whose attention reaches back over the last ``context`` samples of each layer's inputs.
 
     Each head's scores fall with distance, in samples (as in ALiBi, arXiv 2108.12409) and in time, at learned rates:
@@ -120,9 +132,6 @@ class Transformer(nn.Module):
         rows = torch.arange(batch, device=x.device).unsqueeze(1)
         after = (torch.stack(keep, 1)[rows, :, last].transpose(1, 2), spans.gather(1, last), held.gather(1, last))
         return self.norm(x), after
-
-    def live_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())
 
 
 class TransformerLayer(nn.Module):

@@ -1,0 +1,5 @@
+"""Running a model on live samples."""
+
+from torchliquid.runtime.stream import LayerStream, ModelStream, stream
+
+__all__ = ["LayerStream", "ModelStream", "stream"]

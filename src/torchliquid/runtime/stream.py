@@ -1,0 +1,221 @@
+"""Models and layers on live samples, one at a time, the state kept between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchliquid.data.preprocessing import LIMIT
+from torchliquid.errors import InputError
+from torchliquid.layers import LTC, CfC
+from torchliquid.models.model import Model
+
+Recurrence = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+"""From inputs (n, 1, C), timespans (n, 1) and a state to outputs and the new state; None is the first state."""
+
+
+@overload
+def stream(model_or_layer: Model, n: int = 1) -> ModelStream: ...
+@overload
+def stream(model_or_layer: LTC | CfC | nn.LSTM | nn.GRU, n: int = 1) -> LayerStream: ...
+def stream(model_or_layer: nn.Module, n: int = 1) -> ModelStream | LayerStream:
+    """Run a model, or a bare layer, on ``n`` live streams at once.
+
+    Args:
+        model_or_layer: a :class:`Model`, fed raw readings, or a layer (``LTC``, ``CfC``, ``nn.LSTM``, ``nn.GRU`` of
+            one layer in one direction), fed as it is. Its weights must not change afterwards.
+        n: streams that go on side by side, each with its own state.
+
+    Raises:
+        InputError: something else was given, or less than one stream.
+    """
+    if n < 1:
+        raise InputError(f"a stream needs n of 1 or more, not {n}")
+    if isinstance(model_or_layer, Model):
+        return ModelStream(model_or_layer, n)
+    if isinstance(model_or_layer, LTC | CfC | nn.LSTM | nn.GRU):
+        return LayerStream(model_or_layer, n)
+    raise InputError(f"a Model or a layer can be streamed, not a {type(model_or_layer).__name__}")
+
+
+class LayerStream:
+    """A bare layer: samples in, outputs out.
+
+    Attributes:
+        n: streams side by side; with one, arrays have no dimension for it.
+    """
+
+    def __init__(self, layer: LTC | CfC | nn.LSTM | nn.GRU, n: int = 1) -> None:
+        if isinstance(layer, nn.LSTM | nn.GRU) and (layer.num_layers > 1 or layer.bidirectional):
+            raise InputError("a stream takes an LSTM or a GRU of one layer in one direction")
+        self.n = n
+        self._core = _Core(_gated(layer) if isinstance(layer, nn.LSTM | nn.GRU) else _liquid(layer), layer, n)
+
+    def step(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None = None) -> np.ndarray:
+        """One sample of each stream.
+
+        Args:
+            values: (C,), or (n, C) of several streams.
+            elapsed: time since the sample before, in the layer's own unit, a number or (n,); None: 1.
+
+        Returns:
+            (O,), or (n, O), float32.
+        """
+        inputs = _shaped(values, self.n, self._core.input_size)
+        spans = np.broadcast_to(np.float32(1.0) if elapsed is None else np.asarray(elapsed, dtype=np.float32), self.n)
+        outputs = self._core.step(inputs.astype(np.float32), spans)
+        return outputs if self.n > 1 else outputs[0]
+
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        """Copies of the state's parts, (n, ...) each; they can be set again."""
+        return self._core.state
+
+    @state.setter
+    def state(self, parts: Sequence[np.ndarray]) -> None:
+        self._core.state = tuple(parts)
+
+    def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
+        """Begin anew: all streams, or those named."""
+        self._core.reset(slice(None) if which is None else np.asarray(which))
+
+
+class ModelStream:
+    """A model: raw readings in, probabilities or values in the target's unit out.
+
+    Attributes:
+        model: whose answers are given.
+        n: streams side by side; with one, arrays have no dimension for it.
+    """
+
+    def __init__(self, model: Model, n: int = 1) -> None:
+        self.model = model
+        self.n = n
+        self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, n)
+        self._held = np.zeros((n, model.preprocessing.n_channels))
+        self._started = np.zeros(n, dtype=bool)
+
+    def step(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None = None) -> np.ndarray:
+        """One sample of each stream.
+
+        Args:
+            values: (C,) raw readings in the order of the model's channels, or (n, C) of several streams; NaN where
+                not observed.
+            elapsed: time since the sample before, in the recording's unit, a number or (n,). A stream's first is not
+                used; None, NaN, a negative or an infinite one counts as the usual gap.
+
+        Returns:
+            (K,), or (n, K), float64: the classes' probabilities in the order of ``model.task.labels``, or values. Of a
+            task per series, the answer to the series so far.
+        """
+        rule = self.model.preprocessing
+        # What Preprocessing does with a series, for one sample of n streams.
+        scaled = (_shaped(values, self.n, rule.n_channels) - rule.mean) / rule.std
+        observed = np.abs(scaled) <= LIMIT
+        self._held = np.where(observed, scaled, self._held)
+        inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
+        gaps = np.asarray(np.nan if elapsed is None else elapsed, dtype=np.float64) / rule.time_scale
+        spans = np.where(self._started & (gaps >= 0) & np.isfinite(gaps), gaps, 1.0)
+        self._started[:] = True
+        answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), spans.astype(np.float32)))
+        return answer if self.n > 1 else answer[0]
+
+    def label(self, probabilities: np.ndarray) -> Any:
+        """The likeliest class's name; of several streams an array of names."""
+        best = probabilities.argmax(-1)
+        return self.model.task.labels[best] if best.ndim == 0 else np.array(self.model.task.labels)[best]
+
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, the network's parts."""
+        return (self._held.copy(), self._started.copy(), *self._core.state)
+
+    @state.setter
+    def state(self, parts: Sequence[np.ndarray]) -> None:
+        held, started, *network = parts
+        self._core.state = tuple(network)
+        self._held, self._started = np.array(held, dtype=np.float64), np.array(started, dtype=bool)
+
+    def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
+        """Begin anew: all streams, or those named."""
+        rows = slice(None) if which is None else np.asarray(which)
+        self._held[rows] = 0.0
+        self._started[rows] = False
+        self._core.reset(rows)
+
+
+class _Core:
+    """One step of a recurrence after the other, in float32 on the processor."""
+
+    def __init__(self, recurrence: Recurrence, module: Model | LTC | CfC | nn.LSTM | nn.GRU, n: int) -> None:
+        self.recurrence = recurrence
+        self.input_size = module.preprocessing.n_inputs if isinstance(module, Model) else module.input_size
+        module.eval()
+        parameter = next(module.parameters())
+        if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+            raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
+        with torch.inference_mode():
+            _, after = recurrence(torch.zeros(n, 1, self.input_size), torch.ones(n, 1), None)
+        self._parts: tuple[Tensor, ...] = tuple(torch.zeros_like(part) for part in _parts(after))
+        self._single = not isinstance(after, tuple)
+
+    def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            x, t = torch.from_numpy(inputs), torch.tensor(spans)
+            state = self._parts[0] if self._single else self._parts
+            outputs, after = self.recurrence(x.unsqueeze(1), t.unsqueeze(1), state)
+            self._parts = _parts(after)
+            array: np.ndarray = (outputs[:, 0] if outputs.ndim == 3 else outputs).numpy()
+            return array
+
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        return tuple(part.numpy().copy() for part in self._parts)
+
+    @state.setter
+    def state(self, parts: tuple[np.ndarray, ...]) -> None:
+        want = [tuple(part.shape) for part in self._parts]
+        given = [np.shape(part) for part in parts]
+        if want != given:
+            raise InputError(f"the state has parts of shapes {given}; {want} are needed")
+        self._parts = tuple(torch.tensor(np.asarray(part, dtype=np.float32)) for part in parts)
+
+    def reset(self, rows: Any) -> None:
+        parts = tuple(part.clone() for part in self._parts)
+        for part in parts:
+            part[rows] = 0.0
+        self._parts = parts
+
+
+def _liquid(layer: LTC | CfC) -> Recurrence:
+    if not (layer.batch_first and layer.return_sequences):
+        raise InputError("a stream takes layers with batch_first=True and return_sequences=True")
+    return lambda x, spans, hx: layer(x, hx, timespans=spans)
+
+
+def _gated(layer: nn.LSTM | nn.GRU) -> Recurrence:
+    """Time plays no part; states lead with the layer's dimension, ours with the stream's."""
+
+    def recur(x: Tensor, spans: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        if hx is not None:
+            hx = tuple(part.unsqueeze(0) for part in hx) if isinstance(hx, tuple) else hx.unsqueeze(0)
+        outputs, hx = layer(x if layer.batch_first else x.transpose(0, 1), hx)
+        after = tuple(part.squeeze(0) for part in hx) if isinstance(hx, tuple) else hx.squeeze(0)
+        return outputs if layer.batch_first else outputs.transpose(0, 1), after
+
+    return recur
+
+
+def _parts(state: Any) -> tuple[Tensor, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
+def _shaped(values: np.ndarray | Sequence[float], n: int, width: int) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape == ((width,) if n == 1 else (n, width)) or array.shape == (n, width):
+        return array.reshape(n, width)
+    raise InputError(f"a sample has shape {array.shape}; {(width,) if n == 1 else (n, width)} is needed")
