@@ -74,25 +74,51 @@ def ltc(
         The potentials after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
     """
     gleak, vleak, cm = leak
-    w, mu, sigma, erev = synapses
-    pre, post = synapse_index
-    w_in, mu_in, sigma_in, erev_in = sensory
-    pre_in, post_in = sensory_index
-    still = torch.zeros_like(state)
+    pull_in, conductance_in = _synaptic(inputs, state.shape[1], sensory, sensory_index)
+    pull_in = pull_in + gleak * vleak
+    conductance_in = conductance_in + gleak + epsilon
 
-    def step(x: Tensor, v: Tensor, span: Tensor) -> Tensor:
-        g = w_in * torch.sigmoid(sigma_in * (x[:, pre_in] - mu_in))
-        pull_in = still.index_add(1, post_in, g * erev_in) + gleak * vleak
-        conductance_in = still.index_add(1, post_in, g) + gleak + epsilon
+    def step(_: Tensor, v: Tensor, span: Tensor, pull_in: Tensor, conductance_in: Tensor) -> Tensor:
         d = (span / unfolds).unsqueeze(1)
-        for _ in range(unfolds):
-            g = w * torch.sigmoid(sigma * (v[:, pre] - mu))
-            pull = pull_in.index_add(1, post, g * erev)
-            conductance = conductance_in.index_add(1, post, g)
+        for _unfold in range(unfolds):
+            pull, conductance = _synaptic(v, v.shape[1], synapses, synapse_index)
+            pull, conductance = pull + pull_in, conductance + conductance_in
             v = v + d * (pull - conductance * v) / (cm + d * conductance)
         return v
 
-    return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell)
+    # What the inputs do to the neurons does not wait for the state: it stands ready for all samples at once.
+    ready = (pull_in, conductance_in)
+    return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+
+
+def ltc_time_constants(
+    inputs: Float[Tensor, "*B C"],
+    state: Float[Tensor, "*B H"],
+    leak: Sequence[Float[Tensor, " H"]],
+    synapses: Sequence[Float[Tensor, " S"]],
+    synapse_index: Int[Tensor, "2 S"],
+    sensory: Sequence[Float[Tensor, " S_in"]],
+    sensory_index: Int[Tensor, "2 S_in"],
+) -> Float[Tensor, "*B H"]:
+    """Effective time constants cm / (gleak + sum g) of neurons at these potentials and inputs (arXiv 2006.04439).
+
+    They lie between cm / (gleak + sum w) and cm / gleak whatever the inputs are. Arguments as in :func:`ltc`.
+    """
+    gleak, _, cm = leak
+    units = state.shape[-1]
+    conductance = _synaptic(state, units, synapses, synapse_index)[1]
+    return cm / (gleak + conductance + _synaptic(inputs, units, sensory, sensory_index)[1])
+
+
+def _synaptic(
+    source: Float[Tensor, "*B N"], units: int, synapses: Sequence[Float[Tensor, " S"]], index: Int[Tensor, "2 S"]
+) -> tuple[Float[Tensor, "*B H"], Float[Tensor, "*B H"]]:
+    """What the synapses from these sources bring to each neuron: sum of g erev, and sum of g."""
+    w, mu, sigma, erev = synapses
+    pre, post = index
+    g = w * torch.sigmoid(sigma * (source.index_select(-1, pre) - mu))
+    none = g.new_zeros(*source.shape[:-1], units)
+    return none.index_add(-1, post, g * erev), none.index_add(-1, post, g)
 
 
 def cfc(
