@@ -41,7 +41,7 @@ def describe_data(source: str, task: Task, training: Recording, parts: Mapping[s
 
 def describe_part(name: str, part: Recording, task: Task) -> Part:
     """One part: how much of it, from when to when, and how often each class."""
-    classes: Counter[str] = Counter({label: 0 for label in task.labels})
+    classes: Counter[str] = Counter(dict.fromkeys(task.labels, 0))
     labelled = 0
     for series in part.series:
         encoded, weights = task.encode(series)

@@ -79,7 +79,7 @@ class SensorNoise:
 
     name: str = "sensor noise"
     severities: tuple[float, ...] = (0.1, 0.3, 1.0)
-    unit: str = "standard deviations of the sensor"
+    unit: str = "noise (standard deviations)"
 
     def describe(self, severity: float) -> str:
         return f"noise of {severity:g} standard deviations of each sensor"
@@ -98,7 +98,7 @@ class LostSamples:
 
     name: str = "lost samples"
     severities: tuple[float, ...] = (0.1, 0.3, 0.6)
-    unit: str = "share of samples lost"
+    unit: str = "samples lost (share)"
 
     def describe(self, severity: float) -> str:
         return f"{severity:.0%} of the samples lost at random"
@@ -113,7 +113,7 @@ class SlowerSampling:
 
     name: str = "slower sampling"
     severities: tuple[float, ...] = (2.0, 4.0)
-    unit: str = "one sample in …"
+    unit: str = "kept: one sample in …"
 
     def describe(self, severity: float) -> str:
         return f"one sample in {severity:g}"
@@ -132,7 +132,7 @@ class FasterSampling:
 
     name: str = "faster sampling"
     severities: tuple[float, ...] = (2.0,)
-    unit: str = "samples for each one"
+    unit: str = "samples for each one (number)"
 
     def describe(self, severity: float) -> str:
         return f"{severity:g} samples for each one, scored at the original times"
@@ -170,7 +170,7 @@ class SilentSensor:
 
     name: str = "silent sensor"
     severities: tuple[float, ...] = (1.0, 2.0)
-    unit: str = "sensors silent at once"
+    unit: str = "silent sensors (number)"
 
     def describe(self, severity: float) -> str:
         return "one sensor silent, each in turn" if severity == 1 else f"{severity:g} sensors silent at once, in turn"
@@ -199,7 +199,7 @@ class GainOffsetDrift:
 
     name: str = "gain and offset drift"
     severities: tuple[float, ...] = (0.1, 0.3, 1.0)
-    unit: str = "share of gain and standard deviations of offset"
+    unit: str = "gain (share) and offset (std) at the end"
 
     def describe(self, severity: float) -> str:
         return f"by the end {severity:.0%} of gain and {severity:g} standard deviations of offset"
@@ -221,7 +221,7 @@ class Gap:
 
     name: str = "gap"
     severities: tuple[float, ...] = (0.05, 0.2, 0.5)
-    unit: str = "share of the series missing"
+    unit: str = "missing (share of the series)"
 
     def describe(self, severity: float) -> str:
         return f"{severity:.0%} of each series missing in the middle"

@@ -249,7 +249,7 @@ class _Jury:
             return "Nothing was learnt here: no model is shown to be better than the naive answer."
         if overall == "worth it":
             gains = _listed([MORE[f.question] for f in findings if f.answer == "worth it"])
-            return f"A liquid network is worth it here: {liquid.label} is {gains} than {rival.label}, the best other one."
+            return f"A liquid network is worth it here: {liquid.label} is {gains} than the best other, {rival.label}."
         if "one_sensor" in tags:
             probe = next(p for p in probes if p.name == "one_sensor")
             return f"A liquid network brings no advantage here: one sensor does it ({_name(probe)})."
@@ -265,7 +265,7 @@ class _Jury:
             )
             return f"A liquid network is not worth it here: {liquid.label} is the best liquid one, and {why}."
         return (
-            f"Not shown: these seeds and this test data can't tell whether {liquid.label}, the best liquid network, "
+            f"These seeds and this test data can't tell whether {liquid.label}, the best liquid network, "
             f"is worth it over {rival.label}."
         )
 

@@ -1,0 +1,88 @@
+"""``torchliquid assess``: is a liquid network worth it for a recording?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from torchliquid.cli import options
+
+
+def assess(
+    recording: options.Source,
+    target: options.Target = None,
+    time: options.Time = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(help="A recording to test on; may be given again. Without it, a part is held out."),
+    ] = None,
+    series: options.Series = None,
+    time_unit: options.TimeUnit = None,
+    long: options.Long = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
+    time_format: options.TimeFormat = None,
+    task: options.TaskKind = None,
+    horizon: options.Horizon = None,
+    contender: Annotated[
+        list[str] | None, typer.Option(help="Only this contender; may be given again. Without it, all nine.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,
+    tuning: Annotated[int, typer.Option(min=1, help="Settings tried for each contender.")] = 4,
+    parameters: options.Parameters = 2500,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 60,
+    window: options.Window = None,
+    class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more, for all contenders.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; without it, one a core.")] = None,
+    sample: Annotated[
+        bool, typer.Option(help="Keep a small scaled sample of the training inputs in saved models, for self-tests.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="The study's folder; without it, study-NAME.")] = None,
+) -> None:
+    """Judge liquid networks against LSTM, GRU, Transformer and plain models on a recording.
+
+    All train under the same conditions; the trained models are measured on the test part, clean and under shifts
+    such as noise and lost samples. Writes a report, the figures, and the best models. A study that was stopped goes
+    on when the same command is given again.
+    """
+    from torchliquid.cli.progress import StudyProgress
+    from torchliquid.study.assess import assess as run
+    from torchliquid.study.console import print_results
+
+    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
+    question = options.question(recording, test, columns, task, horizon)
+    folder = out or Path(f"study-{Path(question.name).stem}")
+    console = Console()
+    for note in question.recording.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)
+    with StudyProgress(console) as progress:
+        results = run(
+            question.recording,
+            folder,
+            task=question.task,
+            tests=question.tests,
+            validation=question.validation,
+            contenders=contender,
+            seeds=seeds,
+            tuning=tuning,
+            parameters=parameters,
+            epochs=epochs,
+            class_weights=class_weights,
+            windows=options.windows(window),
+            jobs=jobs or len(os.sched_getaffinity(0)),
+            with_sample=sample,
+            title=question.name,
+            command=shlex.join(["torchliquid", *sys.argv[1:]]),
+            listener=progress,
+        )
+    print_results(results, console)
+    console.print(f"\nReport: {folder / 'report.html'}   figures: {folder / 'results.json'}", highlight=False)
+    for name, words in (("model", "the best liquid network"), ("best", "the best network of any kind")):
+        if (folder / f"{name}.safetensors").exists():
+            console.print(f"Model:  {folder / name}.safetensors, {words}", highlight=False)

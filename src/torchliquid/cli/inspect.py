@@ -1,0 +1,50 @@
+"""``torchliquid inspect``: what a saved model is and what it expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")]) -> None:
+    """Tell what a saved model is, what it was trained on, what it expects, and whether it still computes the same."""
+    from torchliquid.models import KINDS, Model
+
+    loaded = Model.load(model)
+    task, scales = loaded.task, loaded.preprocessing
+    config = ", ".join(f"{name} {value}" for name, value in loaded.config.items())
+    rows = {
+        "kind": f"{KINDS[loaded.kind].label} ({config})",
+        "size": f"{loaded.live_parameters()} live parameters, {model.stat().st_size:,} bytes on disk",
+        "task": f"{task.kind} of {task.target!r}, one answer a {task.per}",
+    }
+    if task.horizon is not None:
+        rows["forecast"] = f"{task.horizon:g} {task.horizon_unit} ahead"
+    if task.labels:
+        rows["labels"] = ", ".join(task.labels)
+    rows["time"] = (
+        f"one unit of the model's time is {scales.time_scale:g} {scales.time_unit}, the usual gap in training"
+    )
+    rows["missing values"] = "hold the last one seen" + ("; the network is told" if scales.with_mask else "")
+    for name, value in loaded.metadata.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+        rows[name] = str(value)
+    if loaded.sample is None:
+        rows["self-test"] = "not possible: the model was saved without a sample"
+    else:
+        rows["self-test"] = f"passed: outputs on its sample differ by {loaded.self_test():.1g} from when it was saved"
+    table = Table(show_header=False, box=None)
+    for name, words in rows.items():
+        table.add_row(Text(name, "bold"), Text(words))
+    channels = Table("channel", "training mean", "deviation", title="Inputs, in this order", title_justify="left")
+    for channel, mean, std in zip(scales.channels, scales.mean, scales.std, strict=True):
+        channels.add_row(Text(channel), f"{mean:.4g}", f"{std:.4g}")
+    console = Console()
+    console.print(table)
+    console.print(channels)

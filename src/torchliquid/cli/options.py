@@ -1,0 +1,175 @@
+"""Options that several commands share, and how they turn into a recording and a task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from torchliquid.data import Recording, Windows
+from torchliquid.data.datasets import load, names
+from torchliquid.errors import InputError
+from torchliquid.tasks import Task
+
+Source = Annotated[
+    str, typer.Argument(help="A CSV or Parquet file, or a data set's name (occupancy, cmapss, japanese_vowels, ...).")
+]
+Target = Annotated[str | None, typer.Option(help="The column to learn.")]
+Time = Annotated[
+    str | None, typer.Option(help="The column with each sample's time; without it, samples are one apart.")
+]
+TimeUnit = Annotated[str | None, typer.Option(help="The unit of times that are numbers, e.g. ms, h, cycle.")]
+Series = Annotated[str | None, typer.Option(help="The column that tells series apart, e.g. an engine's number.")]
+Long = Annotated[
+    str | None,
+    typer.Option(help="For long tables: the columns of the parameter's name and its value, as NAME,VALUE."),
+]
+Ignore = Annotated[list[str] | None, typer.Option(help="A column to leave out; may be given again.")]
+Missing = Annotated[
+    list[str] | None, typer.Option(help="A value that stands for 'not observed', e.g. -1; may be given again.")
+]
+TimeFormat = Annotated[str | None, typer.Option(help="How dates are written, e.g. %d/%m/%Y %H:%M; else found out.")]
+Window = Annotated[
+    str | None,
+    typer.Option(help="Training windows as LENGTH,STRIDE,BURN_IN in samples; without it, chosen from the data."),
+]
+Horizon = Annotated[
+    str | None,
+    typer.Option(help="Forecast the target so far ahead: a number of samples (6), or a time with its unit (30min)."),
+]
+Parameters = Annotated[int, typer.Option(min=50, help="Live parameters of each neural contender.")]
+
+
+class Kind(StrEnum):
+    """What --task takes."""
+
+    classification = "classification"
+    regression = "regression"
+
+
+TaskKind = Annotated[Kind | None, typer.Option("--task", help="What to learn; found from the target where not given.")]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what, as the options say."""
+
+    target: str | None
+    time: str | None
+    time_unit: str | None
+    series: str | None
+    long: str | None
+    ignore: list[str] | None
+    missing: list[str] | None = None
+    time_format: str | None = None
+
+    def read(self, source: str, with_target: bool = True, channels: Sequence[str] | None = None) -> Recording:
+        """The recording in a file; ``channels`` None: every column of numbers that has no other meaning."""
+        parameter, value = None, None
+        if self.long is not None:
+            parameter, _, value = self.long.partition(",")
+            if not parameter or not value:
+                raise InputError(
+                    f"--long {self.long}: give two columns, the parameter's name and its value: NAME,VALUE"
+                )
+        return Recording.read(
+            Path(source),
+            target=self.target if with_target else None,
+            time=self.time,
+            time_unit=self.time_unit,
+            series=self.series,
+            parameter=parameter,
+            value=value,
+            channels=channels,
+            ignore=tuple(self.ignore or ()),
+            missing=tuple(_number(m) for m in self.missing or ()),
+            time_format=self.time_format,
+        )
+
+    def given(self) -> dict[str, object]:
+        """The options that were given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be learnt from what."""
+
+    name: str
+    recording: Recording
+    tests: dict[str, Recording]
+    task: Task
+    validation: Recording | None = None
+
+
+def question(source: str, test: list[str] | None, columns: Columns, kind: Kind | None, horizon: str | None) -> Question:
+    """Read the recordings and settle the task.
+
+    Raises:
+        InputError: whatever cannot be used, in one line.
+    """
+    if source in names() and not Path(source).exists():
+        if columns.given() or test or kind or horizon:
+            raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
+        dataset = load(source)
+        return Question(source, dataset.train, dict(dataset.tests), dataset.task, dataset.validation)
+    if columns.target is None:
+        raise InputError(f"say which column of {source} to learn, with --target")
+    forecast = horizon is not None
+    recording = columns.read(source, with_target=not forecast)
+    tests: dict[str, Recording] = {}
+    for path in test or ():
+        name = Path(path).name if Path(path).name not in tests else path
+        tests[name] = columns.read(path, with_target=not forecast, channels=recording.channels)
+    ahead, unit = _horizon(horizon, recording.time_unit) if horizon is not None else (None, "samples")
+    task = Task.infer(
+        recording,
+        target=columns.target if forecast else None,
+        kind=kind.value if kind else None,
+        horizon=ahead,
+        horizon_unit=unit,
+    )
+    return Question(Path(source).name, recording, tests, task)
+
+
+def windows(text: str | None) -> Windows | None:
+    """What --window says."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(p.strip().isdigit() for p in parts) or not 1 <= len(parts) <= 3:
+        raise InputError(
+            f"--window {text}: give LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, like 64,16,8"
+        )
+    length, *rest = (int(p) for p in parts)
+    return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _horizon(text: str, time_unit: str) -> tuple[float, str]:
+    """``6`` is in samples; ``30min`` becomes the recording's own unit."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([^\W\d]*)\s*", text)
+    if match is None:
+        raise InputError(f"--horizon {text}: give a number of samples, like 6, or a time with its unit, like 30min")
+    number, unit = float(match[1]), match[2]
+    if not unit:
+        return number, "samples"
+    if unit == time_unit:
+        return number, unit
+    if time_unit in SECONDS and unit in SECONDS:
+        return number * SECONDS[unit] / SECONDS[time_unit], time_unit
+    raise InputError(f"--horizon {text}: the recording's times are in {time_unit!r}; give the horizon in it")

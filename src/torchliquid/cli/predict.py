@@ -1,0 +1,43 @@
+"""``torchliquid predict``: a saved model's answers for a new recording, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from torchliquid.cli import options
+from torchliquid.data import Recording
+from torchliquid.files import write_atomically
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
+    recording: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the channels the model knows.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the CSV; without it, to the terminal.")] = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
+    series: options.Series = None,
+    long: options.Long = None,
+) -> None:
+    """Predict row by row, the state carried from each row to the next, as a CSV."""
+    from torchliquid.models import Model
+
+    loaded = Model.load(model)
+    remembered = loaded.metadata.get("columns", {})
+    columns = options.Columns(
+        target=None,
+        time=time or remembered.get("time"),
+        time_unit=time_unit or remembered.get("time_unit"),
+        series=series or remembered.get("series"),
+        long=long or remembered.get("long"),
+        ignore=None,
+    )
+    found: Recording = columns.read(str(recording), channels=loaded.preprocessing.channels)
+    frame = loaded.predict(found)
+    if out is None:
+        typer.echo(frame.write_csv(), nl=False)
+    else:
+        write_atomically(out, frame.write_csv)
+        typer.echo(f"{frame.height} predictions in {out}", err=True)

@@ -1,0 +1,62 @@
+"""``torchliquid train``: one model for a recording, without a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from torchliquid.cli import options
+from torchliquid.errors import InputError
+
+
+def train(
+    recording: options.Source,
+    target: options.Target = None,
+    time: options.Time = None,
+    series: options.Series = None,
+    time_unit: options.TimeUnit = None,
+    long: options.Long = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
+    time_format: options.TimeFormat = None,
+    task: options.TaskKind = None,
+    horizon: options.Horizon = None,
+    kind: Annotated[str, typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, lstm, gru or transformer.")] = "cfc",
+    parameters: options.Parameters = 2500,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 60,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Of the weights and the shuffling.")] = 0,
+    window: options.Window = None,
+    sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
+    out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
+) -> None:
+    """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
+    from torchliquid.training import TrainingConfig, TrainingError, fit
+
+    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
+    question = options.question(recording, None, columns, task, horizon)
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"training {kind}", total=1.0)
+        try:
+            model = fit(
+                question.recording,
+                kind=kind,
+                task=question.task,
+                parameters=parameters,
+                validation=question.validation,
+                windows=options.windows(window),
+                config=TrainingConfig(lr=lr, epochs=epochs, seed=seed),
+                seed=seed,
+                progress=lambda share, note: progress.update(bar, completed=share, description=f"{kind}: {note}"),
+            )
+        except TrainingError as error:
+            raise InputError(str(error)) from None
+    model.save(out, sample)
+    scores = model.metadata["training"]["validation"]
+    console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes", highlight=False)
+    console.print("On the part held out: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))

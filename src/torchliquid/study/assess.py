@@ -1,0 +1,232 @@
+"""Is a liquid network worth it for this recording? One call that answers it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchliquid.data import Recording, Windows
+from torchliquid.errors import InputError
+from torchliquid.files import remove_leftovers, write_atomically
+from torchliquid.models import Model
+from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
+from torchliquid.study.describe import describe_data, stretches
+from torchliquid.study.plan import Plan
+from torchliquid.study.report import write_report
+from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
+from torchliquid.study.runner import THREADS, Runner, StudyListener
+from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe
+from torchliquid.study.store import Store
+from torchliquid.study.verdict import judge
+from torchliquid.study.workers import Job
+from torchliquid.tasks import Task
+
+
+class Quiet:
+    """A listener that says nothing."""
+
+    def phase(self, name: str, done: int, total: int) -> None: ...
+    def started(self, job: Job) -> None: ...
+    def advanced(self, job: Job, share: float, note: str) -> None: ...
+    def finished(self, job: Job) -> None: ...
+
+
+def assess(
+    recording: Recording,
+    out: str | Path,
+    *,
+    task: Task | None = None,
+    tests: Mapping[str, Recording] | None = None,
+    validation: Recording | None = None,
+    contenders: Sequence[str] | None = None,
+    seeds: int = 5,
+    tuning: int = 4,
+    parameters: int = 2500,
+    epochs: int = 60,
+    patience: int = 12,
+    class_weights: bool = False,
+    windows: Windows | None = None,
+    shifts: Sequence[Shift] = DEFAULT_SHIFTS,
+    jobs: int = 1,
+    with_sample: bool = True,
+    title: str = "recording",
+    command: str = "",
+    listener: StudyListener | None = None,
+) -> StudyResults:
+    """Judge liquid networks against others on a recording, under the same conditions for all.
+
+    Leaves in the folder ``report.html``, ``results.json``, ``model.safetensors`` (the liquid model best on
+    validation), ``best.safetensors`` (the best network of any kind) and all trials. Given again, it goes on where
+    it was stopped, at whatever moment that was.
+
+    Args:
+        recording: to learn from, with its target.
+        out: the study's folder, new or of the same study.
+        task: what is asked; None: found from the recording.
+        tests: recordings to measure on, by name; None holds a part of the recording out.
+        validation: None holds a part of the recording out.
+        contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`; None: all.
+        seeds: trainings of each network, 2 or more for an interval.
+        tuning: settings tried for each contender.
+        parameters: budget of live parameters of each network.
+        epochs, patience: the stopping rule.
+        class_weights: whether rare classes weigh more, for all.
+        windows: how training is cut; None: chosen from the data.
+        shifts: under which the trained models are measured again.
+        jobs: processes at a time, one thread each. With more than one, call this under
+            ``if __name__ == "__main__":``, as always with processes.
+        with_sample: whether saved models carry a small scaled sample of the training inputs.
+        title, command: for the report.
+        listener: told how the study goes on.
+
+    Raises:
+        InputError: the recording, the folder or an option can't be used.
+        JobError: the process of a trial was killed.
+    """
+    chosen = _contenders(contenders)
+    for name, value, least in (("seeds", seeds, 1), ("tuning", tuning, 1), ("jobs", jobs, 1)):
+        if value < least:
+            raise InputError(f"{name} is at least {least}, not {value}")
+    plan = Plan.make(
+        recording,
+        task or Task.infer(recording),
+        tests,
+        validation,
+        parameters,
+        windows,
+        epochs,
+        patience,
+        class_weights,
+    )
+    settings: dict[str, Any] = {
+        "contenders": [c.name for c in chosen],
+        "seeds": seeds,
+        "tuning": tuning,
+        "parameters": parameters,
+        "epochs": epochs,
+        "patience": patience,
+        "class weights": class_weights,
+        "windows": asdict(plan.windows),
+        "shifts": [shift.name for shift in shifts],
+        "threads a trial": THREADS,
+        "with sample": with_sample,
+    }
+    study = settings | {"task": plan.task.to_dict(), "data": _fingerprint(plan), "version": version("torchliquid")}
+    store = Store(Path(out), study)
+    remove_leftovers(store.folder)
+    runner = Runner(plan, store, seeds, tuning, jobs, tuple(shifts), listener or Quiet())
+    competing = runner.run(chosen)
+    results = StudyResults(
+        title=title,
+        task=_task_result(plan.task),
+        data=describe_data(
+            title, plan.task, plan.training, {"training": plan.training, "validation": plan.validation, **plan.tests}
+        ),
+        contenders=(*competing, *runner.run_probes()),
+        shifts=tuple(describe(shift) for shift in shifts),
+        split=plan.split,
+        conditions=_conditions(plan, seeds, tuning, jobs),
+        settings=settings,
+        versions=_versions(),
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=_machine(),
+    )
+    results = judge(results, store.folder)
+    results = replace(results, stretches=_stretches(runner, results))
+    _save_models(runner, competing, with_sample)
+    write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json()))
+    write_report(results, store.folder / "report.html")
+    return results
+
+
+def _contenders(names: Sequence[str] | None) -> list[Contender]:
+    if names is None:
+        return list(CONTENDERS)
+    for name in names:
+        if name not in BY_NAME:
+            raise InputError(f"there is no contender {name!r}; choose from {', '.join(BY_NAME)}")
+    return [c for c in CONTENDERS if c.name in names]
+
+
+def _fingerprint(plan: Plan) -> str:
+    """Of all the data and how it is split: another recording is another study."""
+    digest = hashlib.sha256()
+    for part in (plan.training, plan.validation, *plan.tests.values()):
+        digest.update(json.dumps([part.channels, part.target, part.time_unit]).encode())
+        for series in part.series:
+            for array in (series.times, series.values, series.targets):
+                if array is not None:
+                    text = array.dtype == object
+                    digest.update(repr(array.tolist()).encode() if text else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _task_result(task: Task) -> TaskResult:
+    horizon = "" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit}"
+    return TaskResult(
+        task.kind, task.per, task.target, task.primary, task.higher_is_better, task.labels, horizon=horizon
+    )
+
+
+def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ...]:
+    windows = plan.windows
+    return (
+        "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
+        f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
+        "switches off do not count.",
+        f"Each contender was tuned with {tuning} settings, its defaults among them, from one seed; the one best on "
+        f"validation was trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the "
+        "same from every seed and are fitted once.",
+        f"Networks trained for at most {plan.epochs} epochs and stopped after {plan.patience} without a better "
+        f"validation score; the best weights were kept. Windows of {windows.length} samples, {windows.stride} apart, "
+        f"the first {windows.burn_in} not scored.",
+        f"Class weights: {'for all' if plan.class_weights else 'for none'}. One thread a trial, {jobs} at a time; live "
+        "steps were timed with nothing else of the study running.",
+        "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torchliquid", "torch", "numpy", "scikit-learn", "polars")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = f"{models[0]}, {len(models)} cores" if models else cpu
+    return f"{cpu}, {platform.system()}"
+
+
+def _stretches(runner: Runner, results: StudyResults) -> Any:
+    """Predictions to draw, of the two that were compared."""
+    if results.verdict is None:
+        return ()
+    tests = {name: runner.plan.task.with_targets(test) for name, test in runner.plan.tests.items()}
+    outputs = {}
+    for name in (results.verdict.liquid, results.verdict.rival):
+        model = runner.model(runner.best_spec([results.contender(name)]))
+        outputs[name] = [model.outputs(test) for test in tests.values()]
+    return stretches(runner.plan.task, tests, outputs)
+
+
+def _save_models(runner: Runner, competing: Sequence[ContenderResult], with_sample: bool) -> None:
+    """The liquid model best on validation, and the network best on validation."""
+    for file, families in (("model.safetensors", ("liquid",)), ("best.safetensors", ("liquid", "neural"))):
+        rated = [c for c in competing if c.family in families]
+        if rated:
+            model = runner.model(runner.best_spec(rated))
+            assert isinstance(model, Model)
+            model.save(runner.store.folder / file, with_sample)

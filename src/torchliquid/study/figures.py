@@ -1,0 +1,343 @@
+"""The report's charts as Plotly specifications: plain data, one function a chart.
+
+A colour is the name of one of the page's CSS variables (``--liquid``), so that a chart follows light and dark.
+Every text that may come from the user's data passes :func:`plotly_text`, for Plotly reads a little HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from itertools import pairwise
+from typing import Any
+
+from torchliquid.study import words
+from torchliquid.study.results import (
+    POOLED,
+    ContenderResult,
+    Gaps,
+    ShiftResult,
+    Stretch,
+    StudyResults,
+    TaskResult,
+)
+
+Figure = dict[str, Any]
+
+SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naive": "x", "probe": "triangle-up"}
+
+
+def plotly_text(text: str) -> str:
+    """Text that Plotly shows as it is."""
+    return html.escape(text, quote=False)
+
+
+def title(text: str, width: int) -> str:
+    """An axis title in lines of about so many characters."""
+    return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 24)))
+
+
+def role(results: StudyResults, contender: ContenderResult) -> str:
+    """How a contender is drawn: one of the pair compared, the naive answer, or one of the others."""
+    verdict = results.verdict
+    if verdict and contender.name == verdict.liquid:
+        return "liquid"
+    if verdict and contender.name == verdict.rival:
+        return "rival"
+    return "naive" if contender.family == "naive" else "other"
+
+
+def colour(part: str) -> str:
+    return {"liquid": "--liquid", "rival": "--rival", "naive": "--naive", "truth": "--truth"}.get(part, "--other")
+
+
+def percent(task: TaskResult) -> float:
+    return 100.0 if words.is_share(task.primary) else 1.0
+
+
+def figure(data: list[Figure], x: str, y: str, height: int = 360, columns: int = 44, **layout: Any) -> Figure:
+    """A chart with titled axes, ``columns`` characters wide; what else ``layout`` says is added."""
+    base: Figure = {
+        "height": height,
+        "margin": {"l": 8, "r": 14, "t": 12, "b": 8},
+        "showlegend": False,
+        "xaxis": {"title": {"text": title(x, columns), "standoff": 8}, "automargin": True},
+        "yaxis": {"title": {"text": title(y, height // 8), "standoff": 8}, "automargin": True},
+    }
+    for key, value in layout.items():
+        base[key] = {**base[key], **value} if isinstance(base.get(key), dict) else value
+    return {"data": data, "layout": base}
+
+
+def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, float]) -> Figure:
+    """Primary metric against the severity of one shift, the pair in front."""
+    scale, traces = percent(results.task), []
+    order = {"other": 0, "naive": 1, "rival": 2, "liquid": 3}
+    for contender in sorted(results.contenders, key=lambda c: order[role(results, c)]):
+        if shift.name not in contender.trials[0].shifts:
+            continue
+        part = role(results, contender)
+        clean = [_mean(contender.test(results.task.primary))]
+        under = [_mean([t.shifts[shift.name][i] for t in contender.trials]) for i in range(len(shift.severities))]
+        front = part in ("liquid", "rival")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if front else "lines",
+                "name": plotly_text(contender.label),
+                "x": list(range(len(under) + 1)),
+                "y": [_plain(v * scale) for v in clean + under],
+                "line": {
+                    "color": colour(part),
+                    "width": 3 if front else 1.2,
+                    "dash": {"naive": "dot", "rival": "dash"}.get(part, "solid"),
+                },
+                "marker": {"symbol": "circle" if part == "liquid" else "square", "size": 8, "color": colour(part)},
+                "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
+            }
+        )
+    ticks = ["none", *(f"{s:g}" for s in shift.severities)]
+    return figure(
+        traces,
+        shift.unit or "severity",
+        words.metric_axis(results.task, results.task.primary),
+        height=250,
+        columns=24,
+        xaxis={"tickvals": list(range(len(ticks))), "ticktext": ticks, "range": [-0.15, len(ticks) - 0.85]},
+        yaxis={"range": list(span)},
+        hovermode="x",
+    )
+
+
+def span(results: StudyResults, values: dict[str, list[float]]) -> tuple[float, float]:
+    """A range for an axis of the primary metric, from each contender's values by name.
+
+    All of the pair compared and most of the others are in it; what is thrown far off, such as a naive answer among
+    good ones, must not flatten the rest and is left to the table.
+    """
+    pair = [v for c in results.competing if role(results, c) in ("liquid", "rival") for v in values.get(c.name, [])]
+    every = sorted(v for each in values.values() for v in each if math.isfinite(v))
+    pair = [v for v in pair if math.isfinite(v)] or every
+    if not every:
+        return 0.0, 1.0
+    low, high = min(pair), max(pair)
+    reach = max(high - low, every[3 * len(every) // 4] - every[len(every) // 4], 1e-9)
+    near = [v for v in every if low - reach <= v <= high + reach]
+    low, high = min(near), max(near)
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def shift_span(results: StudyResults) -> tuple[float, float]:
+    """One range for all shifts, so that they can be compared."""
+    scale, metric = percent(results.task), results.task.primary
+    values = {
+        c.name: [
+            scale * v
+            for t in c.trials
+            for v in (
+                t.tests[POOLED].get(metric, math.nan),
+                *(v for severities in t.shifts.values() for v in severities),
+            )
+        ]
+        for c in results.contenders
+    }
+    return span(results, values)
+
+
+def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
+    """Primary metric with its interval against what a contender costs."""
+    scale, traces = percent(results.task), []
+    shown = [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None]
+    points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
+    firm = [role(results, c) in ("liquid", "rival") for c in shown]
+    positions = label_positions(points, [c.label for c in shown], firm)
+    for contender, position in zip(shown, positions, strict=True):
+        part, interval = role(results, contender), contender.primary
+        assert interval is not None
+        reach = interval.reach * scale
+        front = part in ("liquid", "rival")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text" if position else "markers",
+                "name": plotly_text(contender.label),
+                "x": [_plain(contender.mean(attribute))],
+                "y": [_plain(interval.value * scale)],
+                "text": [plotly_text(contender.label)],
+                "textposition": position or "top center",
+                "cliponaxis": False,
+                "textfont": {"color": colour(part) if front else "--muted", "size": 13 if front else 11},
+                "marker": {"symbol": SYMBOLS[contender.family], "size": 13 if front else 9, "color": colour(part)},
+                "error_y": {
+                    "type": "data",
+                    "array": [_plain(reach)],
+                    "visible": math.isfinite(reach),
+                    "thickness": 1.5,
+                    "width": 3,
+                    "color": colour(part),
+                },
+                "hovertemplate": "%{fullData.name}<br>%{x:.3~s}: %{y:.4~g}<extra></extra>",
+            }
+        )
+    xs = [x for x, _ in points] or [0.0, 1.0]
+    whiskers = {
+        c.name: [scale * v for v in (c.primary.low, c.primary.value, c.primary.high)] for c in shown if c.primary
+    }
+    room = 0.18 * max(max(xs) - min(xs), 0.3)
+    return figure(
+        traces,
+        axis,
+        words.metric_axis(results.task, results.task.primary),
+        height=400,
+        xaxis={"type": "log", "range": [min(xs) - room, max(xs) + room], "tickformat": "~s", "nticks": 6},
+        yaxis={"range": list(span(results, whiskers))},
+    )
+
+
+def label_positions(points: list[tuple[float, float]], labels: list[str], firm: list[bool]) -> list[str]:
+    """For each point the side where its label fits, firm ones first; empty where there is none and it need not be.
+
+    Reckoned in a chart of usual proportions, some 60 characters wide and 25 lines high.
+    """
+    if not points:
+        return []
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    width, height = 1.4 * max(max(xs) - min(xs), 0.3), 1.3 * max(max(ys) - min(ys), 1e-9)
+    places = [(60 * (x - min(xs)) / width, 25 * (y - min(ys)) / height) for x, y in points]
+    taken = [(x - 1, x + 1, y - 0.6, y + 0.6) for x, y in places]
+    chosen = [""] * len(points)
+    for i in sorted(range(len(points)), key=lambda i: not firm[i]):
+        (x, y), half = places[i], len(labels[i]) / 2
+        boxes = {
+            "top center": (x - half, x + half, y + 0.7, y + 2.2),
+            "bottom center": (x - half, x + half, y - 2.2, y - 0.7),
+            "middle right": (x + 1.2, x + 1.2 + 2 * half, y - 0.7, y + 0.7),
+            "middle left": (x - 1.2 - 2 * half, x - 1.2, y - 0.7, y + 0.7),
+        }
+
+        def crowd(side: str, boxes: dict[str, tuple[float, float, float, float]] = boxes) -> int:
+            left, right, low, high = boxes[side]
+            met = sum(left < r and right > a and low < h and high > b for a, r, b, h in taken)
+            return met + 3 * (left < -8 or right > 51)
+
+        best = min(boxes, key=crowd)
+        if firm[i] or crowd(best) == 0:
+            taken.append(boxes[best])
+            chosen[i] = best
+    return chosen
+
+
+def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
+    """What was true and what the two compared said, over a stretch of a test recording."""
+    task = results.task
+    times, unit = _readable_times(stretch)
+    single = stretch.time_unit == "series"
+    many_classes = len(task.labels) > 2
+    truth: Figure = {
+        "type": "scatter",
+        "name": "truth",
+        "x": times,
+        "y": [_plain(v) for v in stretch.truth],
+        "hovertemplate": "truth: %{y:.4~g}<extra></extra>",
+    }
+    if single:
+        truth |= {"mode": "markers", "marker": {"symbol": "circle-open", "size": 11, "color": colour("truth")}}
+    else:
+        truth |= {"mode": "lines", "line": {"color": colour("truth"), "width": 1.5}, "connectgaps": False}
+        if task.labels:
+            truth["line"] |= {"shape": "hv"}
+            if stretch.shown_class:
+                truth |= {"fill": "tozeroy", "fillcolor": "--truth-fill"}
+        elif sum(math.isfinite(v) for v in stretch.truth) < len(stretch.truth) / 2:
+            truth |= {"mode": "markers", "marker": {"symbol": "circle-open", "size": 10, "color": colour("truth")}}
+    traces = [truth]
+    for name, said in stretch.outputs.items():
+        contender = results.contender(name)
+        part = role(results, contender)
+        trace: Figure = {
+            "type": "scatter",
+            "name": plotly_text(contender.label),
+            "x": times,
+            "y": [_plain(v) for v in said],
+            "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
+        }
+        if single:
+            mark = {"symbol": "circle" if part == "liquid" else "square", "size": 5, "color": colour(part)}
+            trace |= {"mode": "markers", "marker": mark}
+        else:
+            line: Figure = {"color": colour(part), "width": 2, "dash": "dash" if part == "rival" else "solid"}
+            trace |= {"mode": "lines", "line": line | ({"shape": "hv"} if many_classes else {})}
+        traces.append(trace)
+    axes: Figure = {}
+    if many_classes:
+        shown = [plotly_text(label) for label in task.labels]
+        axes = {"tickvals": list(range(len(shown))), "ticktext": shown}
+        y = f"{task.target} (class)"
+    elif stretch.shown_class:
+        axes = {"range": [-0.04, 1.04]}
+        y = f"probability that {task.target} is {stretch.shown_class} (0 to 1)"
+    elif task.labels:
+        y = f"{task.target} (class)"
+    else:
+        y = f"{task.target} ({task.unit or 'in its own unit'})"
+    x = "test series (number)" if single else f"time ({unit})"
+    made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x unified")
+    made["layout"]["showlegend"] = True
+    made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    made["layout"]["margin"]["t"] = 40
+    return made
+
+
+def gap_chart(gaps: Gaps) -> Figure:
+    """How long it was between one sample and the next."""
+    unit, factor = _time_unit(gaps.median, gaps.unit)
+    bins = [(low / factor, high / factor) for low, high in pairwise(gaps.edges)]
+    widths = [high - low for low, high in bins]
+    bars: Figure = {
+        "type": "bar",
+        "y": [c or None for c in gaps.counts],
+        "customdata": [f"{low:.3g} to {high:.3g}" for low, high in bins],
+        "marker": {"color": "--liquid"},
+        "hovertemplate": "%{customdata} " + plotly_text(unit) + ": %{y:,} times<extra></extra>",
+    }
+    x: Figure = {}
+    if max(widths) > 2 * min(widths):  # bins that widen stand side by side, each under the gap it begins with
+        bars["x"] = list(range(len(bins)))
+        at = list(range(0, len(bins), max(1, len(bins) // 6)))
+        x = {"tickvals": [i - 0.5 for i in at], "ticktext": [words.significant(bins[i][0], 2) for i in at]}
+    else:
+        bars["x"], bars["width"] = [(low + high) / 2 for low, high in bins], widths
+    return figure(
+        [bars],
+        f"time since the sample before ({unit})",
+        "samples (number, log scale)",
+        height=300,
+        bargap=0.05,
+        xaxis=x,
+        yaxis={"type": "log", "tickformat": "~s", "nticks": 6},
+    )
+
+
+def _readable_times(stretch: Stretch) -> tuple[list[float | None], str]:
+    span = stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
+    unit, factor = _time_unit(span / 4, stretch.time_unit)
+    return [_plain(t / factor) for t in stretch.times], unit
+
+
+def _time_unit(typical: float, unit: str) -> tuple[str, float]:
+    """Seconds as minutes, hours or days where that reads better."""
+    if unit == "s":
+        for name, factor in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+            if typical >= factor:
+                return name, factor
+    return unit, 1.0
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _plain(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

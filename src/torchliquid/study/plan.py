@@ -1,0 +1,122 @@
+"""What is the same for every contender of a study: the parts of the data, the task, the windows, the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from torchliquid.data import Preprocessing, Recording, Windows
+from torchliquid.errors import InputError
+from torchliquid.models.model import aligned
+from torchliquid.tasks import Task
+from torchliquid.training.fit import hold_out
+
+
+class Answering(Protocol):
+    """Any model that can be scored."""
+
+    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The conditions of a study.
+
+    Attributes:
+        task: fitted on the training part.
+        training, validation: parts of what was given to learn from; nothing of the tests.
+        tests: test recordings by name.
+        preprocessing: fitted on the training part, the same for all.
+        windows: how the networks' training part is cut, and how all are scored on windows.
+        parameters: the budget of live parameters.
+        epochs, patience: the stopping rule of the networks.
+        class_weights: whether rare classes weigh more, for all or for none.
+        split: how the parts were made, in sentences.
+    """
+
+    task: Task
+    training: Recording
+    validation: Recording
+    tests: Mapping[str, Recording]
+    preprocessing: Preprocessing
+    windows: Windows
+    parameters: int
+    epochs: int
+    patience: int
+    class_weights: bool
+    split: tuple[str, ...]
+
+    @classmethod
+    def make(
+        cls,
+        recording: Recording,
+        task: Task,
+        tests: Mapping[str, Recording] | None = None,
+        validation: Recording | None = None,
+        parameters: int = 2500,
+        windows: Windows | None = None,
+        epochs: int = 60,
+        patience: int = 12,
+        class_weights: bool = False,
+    ) -> Plan:
+        """Split what is given and fit on the training part what is to be fitted.
+
+        Held out are whole series where there are enough of them, else the end of each series; the test part first,
+        unless there are test recordings, then the validation part.
+
+        Raises:
+            InputError: a part would be empty, has no label, or has a class that the training part lacks; a test
+                recording lacks a channel.
+        """
+        split = []
+        if tests:
+            split.append(f"Test: {'recordings' if len(tests) > 1 else 'a recording'} of their own, {', '.join(tests)}.")
+        else:
+            whole = recording
+            recording, test = hold_out(recording, task)
+            tests = {"held out": test}
+            split.append(f"Test: {_how(whole, test)}.")
+        if validation is None:
+            training, validation = hold_out(recording, task)
+            split.append(f"Validation, on which training stops and settings are chosen: {_how(recording, validation)}.")
+        else:
+            training = recording
+            split.append("Validation, on which training stops and settings are chosen: the part its publisher fixed.")
+        split.append("Scales, the time scale and what stands for missing values come from the training part alone.")
+        preprocessing = Preprocessing.fit(training)
+        task = task.fit(training)
+        held_out = {"the validation part": validation, **tests}
+        for name, part in held_out.items():
+            try:
+                held_out[name] = aligned(part, preprocessing)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
+            task.check(held_out[name], name)
+        validation = held_out.pop("the validation part")
+        return cls(
+            task,
+            training,
+            validation,
+            held_out,
+            preprocessing,
+            windows or Windows.choose(training, task),
+            parameters,
+            epochs,
+            patience,
+            class_weights,
+            tuple(split),
+        )
+
+    def score(self, model: Answering, part: Recording) -> float:
+        """The primary metric on a part, the state carried through its series."""
+        return self.task.metrics(model.outputs(part), part)[self.task.primary]
+
+
+def _how(whole: Recording, held: Recording) -> str:
+    if held.n_series < whole.n_series or held.n_samples == whole.n_samples:
+        return f"{held.n_series} of {whole.n_series} series, drawn at random"
+    where = "the recording" if whole.n_series == 1 else "each series"
+    return f"the last {held.n_samples / whole.n_samples:.0%} of {where}, forward in time"

@@ -1,0 +1,119 @@
+"""Evidence beside the contenders: does one sensor do it, does the order of the samples matter at all?
+
+A probe is far simpler than a contender. It is chosen on the validation part like everything else, and never competes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from torchliquid.data import Preprocessing, Recording, Windows
+from torchliquid.files import whole_folder, write_json
+from torchliquid.models.tabular import Tabular
+from torchliquid.study.plan import Answering, Plan
+from torchliquid.study.results import ContenderResult, TrialResult
+from torchliquid.study.shifts import Shift
+from torchliquid.study.trial import SCORES, measure
+from torchliquid.study.workers import Progress
+
+MOST_SENSORS = 64
+"""With more channels, the one sensor is looked for among the first so many."""
+
+
+class OneSensor:
+    """A model that is shown one channel of a recording."""
+
+    def __init__(self, channel: str, model: Tabular) -> None:
+        self.channel = channel
+        self.model = model
+
+    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
+        return self.model.outputs(only(recording, self.channel), windows)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A kind of probe: candidates are fitted by name, the one best on validation speaks for it.
+
+    Attributes:
+        name: as the verdict knows it.
+        candidates: their names under a plan.
+        fit: fits one.
+        per_step_only: whether it says something only where each sample has an answer of its own.
+    """
+
+    name: str
+    candidates: Callable[[Plan], Sequence[str]]
+    fit: Callable[[Plan, str], Answering]
+    per_step_only: bool = False
+
+
+def _one_sensor(plan: Plan, channel: str) -> OneSensor:
+    training, validation = (only(plan.task.with_targets(p), channel) for p in (plan.training, plan.validation))
+    task = replace(plan.task, horizon=None, column=None)
+    scales = Preprocessing.fit(training)
+    return OneSensor(channel, Tabular.fit("linear", task, scales, training, validation, plan.class_weights, lookback=1))
+
+
+def _no_memory(plan: Plan, kind: str) -> Tabular:
+    parts = (plan.task, plan.preprocessing, plan.training, plan.validation)
+    return Tabular.fit(kind, *parts, plan.class_weights, lookback=1)
+
+
+PROBES = (
+    Probe("one_sensor", lambda plan: plan.training.channels[:MOST_SENSORS], _one_sensor),
+    Probe("no_memory", lambda plan: ("linear", "boosting"), _no_memory, per_step_only=True),
+)
+
+
+def evaluate_probe(plan: Plan, name: str, folder: Path, shifts: Sequence[Shift], progress: Progress) -> None:
+    """Fit a probe's candidates, choose one on validation, measure it; leave the figures in a new folder."""
+    probe = next(p for p in PROBES if p.name == name)
+    fitted = {candidate: probe.fit(plan, candidate) for candidate in probe.candidates(plan)}
+    scores = {candidate: plan.score(model, plan.validation) for candidate, model in fitted.items()}
+    sign = 1 if plan.task.higher_is_better else -1
+    best = max(scores, key=lambda candidate: sign * scores[candidate])
+    with whole_folder(folder) as part:
+        measure(plan, fitted[best], part, shifts, progress)
+        write_json(part / "probe.json", {"chosen": best, "validation": scores[best]})
+
+
+def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
+    """What :func:`evaluate_probe` left, as the results hold it."""
+    probe = json.loads((folder / "probe.json").read_text())
+    measured = json.loads((folder / "evaluation.json").read_text())
+    if name == "one_sensor":
+        label, detail = "A linear model", str(probe["chosen"])
+    else:
+        kind = {"linear": "a linear model", "boosting": "gradient boosting"}[probe["chosen"]]
+        label, detail = f"{kind} on each sample alone", ""
+    trial = TrialResult(
+        seed=0,
+        hyper={},
+        validation=probe["validation"],
+        tests=measured["tests"],
+        windows=measured["windows"],
+        parameters=0,
+        bytes=0,
+        train_seconds=math.nan,
+        epochs=0,
+        latency_us=math.nan,
+        latency_p99_us=math.nan,
+        memory_mb=math.nan,
+        shifts={shift: tuple(values) for shift, values in measured["shifts"].items()},
+        scores=str((folder / SCORES).relative_to(study)),
+    )
+    return ContenderResult(name, label, "probe", (trial,), detail=detail)
+
+
+def only(recording: Recording, channel: str) -> Recording:
+    """The recording with one of its channels."""
+    place = recording.channels.index(channel)
+    series = tuple(replace(s, values=s.values[:, [place]]) for s in recording.series)
+    return replace(recording, series=series, channels=(channel,))

@@ -1,0 +1,167 @@
+"""A whole study: tune, train from every seed, fix the comparison, measure on the test part, judge.
+
+Everything finished is on disk at once, and what is on disk is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from torchliquid.files import write_json
+from torchliquid.study.contenders import Contender
+from torchliquid.study.latency import live_step
+from torchliquid.study.plan import Plan
+from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
+from torchliquid.study.results import ContenderResult, TrialResult
+from torchliquid.study.shifts import Shift
+from torchliquid.study.store import Store
+from torchliquid.study.trial import SCORES, Spec, Trainable, Trained, evaluate_trial, load_trial, train_trial
+from torchliquid.study.workers import Job, Listener, run_jobs
+
+T = TypeVar("T")
+
+THREADS = 1
+"""Of each trial, always: training differs in the last bits between one thread and two."""
+
+
+class StudyListener(Listener, Protocol):
+    """Is also told which phase a study is in."""
+
+    def phase(self, name: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs the trials of a plan and keeps them in a store."""
+
+    plan: Plan
+    store: Store
+    seeds: int
+    tuning: int
+    processes: int
+    shifts: Sequence[Shift]
+    listener: StudyListener
+
+    def run(self, contenders: Sequence[Contender]) -> list[ContenderResult]:
+        """Train, choose and measure all; one result a contender, in the given order."""
+        self._train("tuning", [s for c in contenders for s in self._tuning_specs(c)])
+        chosen = {c.name: self._chosen(c) for c in contenders}
+        finals = {c.name: self._final_specs(c, chosen[c.name]) for c in contenders}
+        every = [spec for c in contenders for spec in finals[c.name]]
+        self._train("training", every)
+        self._measure(every)
+        latency = self._latencies(every)
+        return [
+            ContenderResult(
+                c.name,
+                c.label,
+                c.family,
+                tuple(self._result(spec, latency[spec.id]) for spec in finals[c.name]),
+                description=_described(self.trained(finals[c.name][0])),
+            )
+            for c in contenders
+        ]
+
+    def trained(self, spec: Spec) -> Trained:
+        return Trained.read(self.store.trial(spec.id))
+
+    def model(self, spec: Spec) -> Trainable:
+        return load_trial(self.plan, spec, self.store.trial(spec.id))
+
+    def best_spec(self, results: Iterable[ContenderResult]) -> Spec:
+        """Of the contender best on validation among these, the seed that was best on validation."""
+        best = self._better([(r.validation, r) for r in results])
+        trial = self._better([(t.validation, t) for t in best.trials])
+        return Spec(best.name, trial.hyper, trial.seed)
+
+    # -- phases
+
+    def _tuning_specs(self, contender: Contender) -> list[Spec]:
+        return [Spec(contender.name, hyper, 0) for hyper in contender.settings(self.tuning)]
+
+    def _chosen(self, contender: Contender) -> dict[str, Any]:
+        specs = self._tuning_specs(contender)
+        return self._better([(self.trained(s).validation, s) for s in specs]).hyper
+
+    def _final_specs(self, contender: Contender, hyper: dict[str, Any]) -> list[Spec]:
+        return [Spec(contender.name, hyper, seed) for seed in range(self.seeds if contender.seeded else 1)]
+
+    def _train(self, phase: str, specs: list[Spec]) -> None:
+        self._jobs(
+            phase, specs, self.store.trial, lambda s: Job(s.words, train_trial, (self.plan, s, self.store.trial(s.id)))
+        )
+
+    def _measure(self, specs: list[Spec]) -> None:
+        def job(spec: Spec) -> Job:
+            places = (self.store.evaluation(spec.id), self.store.trial(spec.id))
+            return Job(spec.words, evaluate_trial, (self.plan, spec, *places, tuple(self.shifts)))
+
+        self._jobs("measuring", specs, self.store.evaluation, job)
+
+    def run_probes(self) -> list[ContenderResult]:
+        """Evidence beside the contenders."""
+        names = [p.name for p in PROBES if self.plan.task.per == "step" or not p.per_step_only]
+        places = {name: self.store.evaluation(f"probe-{name}") for name in names}
+        waiting = [name for name in names if not places[name].exists()]
+        self.listener.phase("probes", len(names) - len(waiting), len(names))
+        shifts = tuple(self.shifts)
+        jobs = [
+            Job(name.replace("_", " "), evaluate_probe, (self.plan, name, places[name], shifts)) for name in waiting
+        ]
+        run_jobs(jobs, self.processes, THREADS, self.listener)
+        return [probe_result(name, places[name], self.store.folder) for name in names]
+
+    def _jobs(self, phase: str, specs: list[Spec], place: Callable[[str], Path], job: Callable[[Spec], Job]) -> None:
+        waiting = [s for s in specs if not place(s.id).exists()]
+        self.listener.phase(phase, len(specs) - len(waiting), len(specs))
+        run_jobs([job(s) for s in waiting], self.processes, THREADS, self.listener)
+
+    def _latencies(self, specs: list[Spec]) -> dict[str, tuple[float, float]]:
+        """Median and 99th percentile of one live step in microseconds, with nothing else of the study running."""
+        path = self.store.folder / "latency.json"
+        known: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
+        waiting = [s for s in specs if s.id not in known]
+        self.listener.phase("timing", len(specs) - len(waiting), len(specs))
+
+        def measure(spec: Spec, progress: Any) -> None:
+            series = max(next(iter(self.plan.tests.values())).series, key=len)
+            known[spec.id] = list(live_step(self.model(spec), series))
+            write_json(path, known)
+
+        run_jobs([Job(s.words, measure, (s,)) for s in waiting], 1, THREADS, self.listener)
+        return {name: (values[0], values[1]) for name, values in known.items()}
+
+    def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:
+        trained = self.trained(spec)
+        measured = json.loads((self.store.evaluation(spec.id) / "evaluation.json").read_text())
+        return TrialResult(
+            seed=spec.seed,
+            hyper=spec.hyper,
+            validation=trained.validation,
+            tests=measured["tests"],
+            windows=measured["windows"],
+            parameters=trained.parameters,
+            bytes=trained.bytes,
+            train_seconds=trained.seconds,
+            epochs=trained.epochs,
+            latency_us=latency[0],
+            latency_p99_us=latency[1],
+            memory_mb=trained.memory_mb,
+            shifts={name: tuple(values) for name, values in measured["shifts"].items()},
+            scores=str((self.store.evaluation(spec.id) / SCORES).relative_to(self.store.folder)),
+        )
+
+    def _better(self, rated: list[tuple[float, T]]) -> T:
+        """The one with the best validation; the first of equals; one that failed (NaN) only if all did."""
+        sign = 1.0 if self.plan.task.higher_is_better else -1.0
+        return max(rated, key=lambda pair: -math.inf if math.isnan(pair[0]) else sign * pair[0])[1]
+
+
+def _described(trained: Trained) -> str:
+    """The settings of a trained model in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in trained.config.items())

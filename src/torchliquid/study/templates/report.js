@@ -1,0 +1,52 @@
+"use strict";
+// Charts take their colours from the page's CSS variables and follow it between light and dark.
+const specifications = JSON.parse(document.getElementById("specifications").textContent);
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const narrow = window.matchMedia("(max-width: 560px)");
+
+function variable(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function coloured(value, key) {
+  if (Array.isArray(value)) return value.map((item) => coloured(item, key));
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, k)]));
+  }
+  return typeof value === "string" && /color$/.test(key) && value.startsWith("--") ? variable(value) : value;
+}
+
+function draw(element) {
+  const { data, layout } = coloured(structuredClone(specifications[element.dataset.chart]), "");
+  const axis = {
+    gridcolor: variable("--grid"), linecolor: variable("--line"), zerolinecolor: variable("--line"), fixedrange: true,
+  };
+  Object.assign(layout, {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false, autosize: true,
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: variable("--muted") },
+    hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { color: variable("--ink") } },
+    xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+  });
+  if (narrow.matches) {
+    // On a phone only the pair that is compared keeps its names in the chart; the others are in the table.
+    for (const trace of data) {
+      if (trace.mode === "markers+text" && trace.textfont.size < 13) trace.mode = "markers";
+    }
+  }
+  Plotly.react(element, data, layout, { responsive: true, displayModeBar: false });
+}
+
+const charts = [...document.querySelectorAll("[data-chart]")];
+const drawn = new Set();
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting || drawn.has(entry.target)) continue;
+    drawn.add(entry.target);
+    draw(entry.target);
+  }
+}, { rootMargin: "800px" });
+charts.forEach((element) => seen.observe(element));
+const again = () => drawn.forEach(draw);
+dark.addEventListener("change", again);
+narrow.addEventListener("change", again);
+window.addEventListener("beforeprint", () => charts.forEach((element) => { drawn.add(element); draw(element); }));

@@ -1,0 +1,205 @@
+"""One trial: a contender trained from one seed under the conditions of the plan, then measured on the test part.
+
+Training and measuring are two jobs, so that a tuning trial that is not chosen never sees the test part, and a
+chosen one is not trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from torchliquid.data import Recording, Windows
+from torchliquid.files import whole_folder, write_json
+from torchliquid.models import KINDS, Model, build
+from torchliquid.models.naive import Naive
+from torchliquid.models.tabular import Tabular
+from torchliquid.study.memory import peak_memory
+from torchliquid.study.plan import Answering, Plan
+from torchliquid.study.results import POOLED
+from torchliquid.study.scores import Cells, save_scores
+from torchliquid.study.shifts import Shift, shifted
+from torchliquid.study.workers import Progress
+from torchliquid.training import TrainingConfig, TrainingError, train
+
+MODEL = "model.safetensors"
+SCORES = "scores.npz"
+TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay")
+
+Trainable = Model | Tabular | Naive
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which contender, with which settings, from which seed."""
+
+    contender: str
+    hyper: dict[str, Any]
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """A folder's name: the same settings always have the same."""
+        settings = hashlib.sha256(json.dumps(self.hyper, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.contender}-{settings}-seed{self.seed}"
+
+    @property
+    def words(self) -> str:
+        """For a person who waits."""
+        settings = ", ".join(f"{name} {value:g}" for name, value in self.hyper.items())
+        return f"{self.contender}, seed {self.seed}{f' ({settings})' if settings else ''}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training a trial gave. ``broken_off`` says why it did not end well, else it is empty."""
+
+    validation: float
+    parameters: int
+    bytes: int
+    seconds: float
+    epochs: int
+    memory_mb: float
+    config: dict[str, Any]
+    broken_off: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        data = json.loads((folder / "trial.json").read_text())
+        return cls(**{name: math.nan if value is None else value for name, value in data.items()})
+
+
+def train_trial(plan: Plan, spec: Spec, folder: Path, progress: Progress) -> None:
+    """Train one trial and leave ``trial.json``, and for a network its weights, in a new folder."""
+    broken_off, epochs = "", 0
+    start = time.perf_counter()
+    with peak_memory() as peak:
+        if spec.contender in KINDS:
+            model: Trainable = _untrained(plan, spec)
+            assert isinstance(model, Model)
+            settings = {name: value for name, value in spec.hyper.items() if name in TRAINING_SETTINGS}
+            config = TrainingConfig(
+                **settings,
+                epochs=plan.epochs,
+                patience=plan.patience,
+                class_weights=plan.class_weights,
+                seed=spec.seed,
+            )
+            try:
+                epochs = len(train(model, plan.training, plan.validation, config, plan.windows, progress).loss)
+            except TrainingError as error:
+                broken_off = str(error)
+        else:
+            model = fit_plain(plan, spec)
+    seconds = time.perf_counter() - start
+    with whole_folder(folder) as part:
+        if isinstance(model, Model):
+            model.save(part / MODEL)
+        trained = Trained(
+            math.nan if broken_off else plan.score(model, plan.validation),
+            model.live_parameters(),
+            model.n_bytes(),
+            seconds,
+            epochs,
+            peak.mb,
+            {
+                name: value
+                for name, value in getattr(model, "config", {}).items()
+                if isinstance(value, int | float | str)
+            },
+            broken_off,
+        )
+        data = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(trained).items()}
+        write_json(part / "trial.json", data)
+
+
+def load_trial(plan: Plan, spec: Spec, folder: Path) -> Trainable:
+    """The trained model: a network from its file; a linear model or trees fitted again, in seconds and to the same."""
+    return Model.load(folder / MODEL) if spec.contender in KINDS else fit_plain(plan, spec)
+
+
+def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
+    """Fit what is not a network."""
+    if spec.contender == "naive":
+        return Naive.fit(plan.task, plan.preprocessing, plan.training)
+    return Tabular.fit(
+        spec.contender,
+        plan.task,
+        plan.preprocessing,
+        plan.training,
+        plan.validation,
+        class_weights=plan.class_weights,
+        threads=torch.get_num_threads(),
+        seed=spec.seed,
+        **spec.hyper,
+    )
+
+
+def _untrained(plan: Plan, spec: Spec) -> Model:
+    torch.manual_seed(spec.seed)
+    architecture = {name: value for name, value in spec.hyper.items() if name not in TRAINING_SETTINGS}
+    return build(spec.contender, plan.task, plan.preprocessing, plan.parameters, **architecture)
+
+
+def evaluate_trial(
+    plan: Plan, spec: Spec, folder: Path, trial: Path, shifts: Sequence[Shift], progress: Progress
+) -> None:
+    """Measure a trained trial on the test part, clean and under the shifts; leave the figures in a new folder."""
+    progress(0.0, "loading")
+    model = load_trial(plan, spec, trial)
+    with whole_folder(folder) as part:
+        measure(plan, model, part, shifts, progress)
+
+
+def measure(plan: Plan, model: Answering, folder: Path, shifts: Sequence[Shift], progress: Progress) -> None:
+    """Measure any model on the test part; write ``evaluation.json`` and the sums behind the intervals."""
+    tests = {name: plan.task.with_targets(test) for name, test in plan.tests.items()}
+    cells = Cells.cut(list(tests.values()), plan.task)
+    steps = 2 + sum(len(shift.severities) for shift in shifts)
+    done = 0
+
+    def outputs(recordings: Mapping[str, Recording], windows: Windows | None, note: str) -> dict[str, list[np.ndarray]]:
+        nonlocal done
+        said = {name: model.outputs(recording, windows) for name, recording in recordings.items()}
+        done += 1
+        progress(done / steps, note)
+        return said
+
+    clean = outputs(tests, None, "the test part")
+    windowed = outputs(tests, plan.windows, "the test part in windows")
+    sums: dict[str, np.ndarray] = {}
+    shift_metrics: dict[str, list[float]] = {}
+    for shift in shifts:
+        per_severity, values = [], []
+        for severity in shift.severities:
+            changed = {n: shifted(t, shift, severity, plan.preprocessing, i) for i, (n, t) in enumerate(tests.items())}
+            said = outputs(changed, None, f"under {shift.name}")
+            per_severity.append(cells.sums(plan.task, list(changed.values()), list(said.values())))
+            values.append(_metrics(plan, changed, said)[POOLED][plan.task.primary])
+        sums[shift.name] = np.stack(per_severity)
+        shift_metrics[shift.name] = values
+    save_scores(folder / SCORES, cells, cells.sums(plan.task, list(tests.values()), list(clean.values())), sums)
+    figures = {
+        "tests": _metrics(plan, tests, clean),
+        "windows": _metrics(plan, tests, windowed),
+        "shifts": shift_metrics,
+    }
+    write_json(folder / "evaluation.json", figures)
+
+
+def _metrics(
+    plan: Plan, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """Metrics of each test recording and of all together."""
+    found = {name: plan.task.metrics(outputs[name], test) for name, test in tests.items()}
+    pooled = Recording.concat(list(tests.values()))
+    return {**found, POOLED: plan.task.metrics([o for name in tests for o in outputs[name]], pooled)}
