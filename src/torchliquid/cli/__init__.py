@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -19,17 +21,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Exit code 2 and one line for input that can't be used, 130 and one line after Ctrl-C."""
+
+    @functools.wraps(command)
+    def guarded(*args: object, **options: object) -> None:
+        try:
+            command(*args, **options)
+        except InputError as error:
+            Console(stderr=True, soft_wrap=True).print(f"torchliquid: {error}", markup=False, highlight=False)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("Stopped. What was finished is on disk: the same command goes on from there.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
 for command in (assess, train, predict, inspect):
-    app.command()(command)
+    app.command()(_guarded(command))
 
 
 def main() -> None:
-    """Run a command. Exit code 2 and one line for input that can't be used, 130 after Ctrl-C."""
-    try:
-        app()
-    except InputError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"torchliquid: {error}", markup=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nStopped. What was finished is on disk: the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
+    """The command ``torchliquid``."""
+    app()

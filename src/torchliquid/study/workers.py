@@ -75,7 +75,8 @@ def _told(listener: Listener, job: Job) -> Progress:
 
 def _run_in_processes(waiting: list[Job], processes: int, threads: int, listener: Listener) -> None:
     context = get_context("forkserver")
-    context.set_forkserver_preload(["torchliquid.study.trial"])
+    # An optimiser imports torch._dynamo at its first step: better once here than in each process.
+    context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
     running: dict[Connection, tuple[Job, Any]] = {}
     waiting.reverse()
     try:
