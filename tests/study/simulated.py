@@ -75,7 +75,7 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
         ("naive", "Naive", "naive", truth.naive),
     ]
     if truth.probe is not None:
-        kinds.append(("one_sensor", "Logistic regression", "probe", truth.probe))
+        kinds.append(("one_sensor", "A linear model", "probe", truth.probe))
     for name, label, family, skill in kinds:
         n = truth.n_seeds if family in ("liquid", "neural") else 1
         luck = rng.normal(scale=truth.seed_spread, size=n) if n > 1 else np.zeros(1)
@@ -122,6 +122,8 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
             (Part("training", 1, 8000, 8000), Part("validation", 1, 2000, 2000), Part("later", 1, 4000, 4000)),
         ),
         contenders=tuple(contenders),
-        shifts=(ShiftResult("sensor noise", (0.1, 1.0), ("noise of 0.1 standard deviations", "noise of 1")),),
+        shifts=(
+            ShiftResult("sensor noise", (0.1, 1.0), ("noise of 0.1 standard deviations", "of 1"), "", "noise (std)"),
+        ),
     )
     return results, scores

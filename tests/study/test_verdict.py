@@ -52,7 +52,7 @@ def test_one_sensor_that_does_as_well_is_named():
     verdict = with_verdict(*simulate(np.random.default_rng(1), truth)).verdict
     assert verdict.tags == ("one_sensor",)
     assert verdict.answer == "not worth it"
-    assert "one sensor does it (Logistic regression on Light alone)" in verdict.sentence
+    assert "one sensor does it (a linear model on Light alone)" in verdict.sentence
     worse = with_verdict(*simulate(np.random.default_rng(1), replace(truth, probe=-1.0))).verdict
     assert worse.tags == ()
 

@@ -81,29 +81,34 @@ def stretches(
 ) -> tuple[Stretch, ...]:
     """Pieces of the test recordings to draw: of each the stretch in which the truth changes the most.
 
-    The models have no say in the choice. With one answer a series, the first series stand side by side.
+    The models have no say in the choice. Where most series have one answer to be scored, as the remaining life at
+    the end of each engine, the series stand side by side in order of their truth, each at its last labelled sample.
 
     Args:
         task: fitted.
         tests: by name, with their targets.
         outputs: contender to what it said, decoded, for each test and series.
     """
-    drawn = []
-    for i, (name, test) in enumerate(list(tests.items())[:MOST_STRETCHES]):
-        said = {contender: of_tests[i] for contender, of_tests in outputs.items()}
-        if task.per == "series":
-            truth = np.array([_truth(task, test, j)[0] for j in range(min(test.n_series, STRETCH))])
-            rows = {c: np.array([_shown(task, o)[0] for o in out[: len(truth)]]) for c, out in said.items()}
-            drawn.append(_stretch(task, name, "", np.arange(1.0, len(truth) + 1), "series", truth, rows))
-            continue
-        best = max(range(test.n_series), key=lambda j: _liveliest(_truth(task, test, j))[1])
-        truth = _truth(task, test, best)
-        start, _ = _liveliest(truth)
-        window = slice(start, start + STRETCH)
-        series = test.series[best]
-        rows = {c: _shown(task, out[best])[window] for c, out in said.items()}
-        drawn.append(_stretch(task, name, series.name, series.times[window], test.time_unit, truth[window], rows))
-    return tuple(drawn)
+    return tuple(
+        _stretch_of(task, name, test, {contender: of_tests[i] for contender, of_tests in outputs.items()})
+        for i, (name, test) in enumerate(list(tests.items())[:MOST_STRETCHES])
+    )
+
+
+def _stretch_of(task: Task, name: str, test: Recording, said: Mapping[str, Sequence[np.ndarray]]) -> Stretch:
+    truths = [_truth(task, test, j) for j in range(test.n_series)]
+    if test.n_series > 1 and np.median([np.isfinite(t).sum() for t in truths]) <= 1:
+        asked = [(j, int(np.flatnonzero(np.isfinite(t))[-1])) for j, t in enumerate(truths) if np.isfinite(t).any()]
+        asked.sort(key=lambda place: truths[place[0]][place[1]])
+        truth = np.array([truths[j][k] for j, k in asked[:STRETCH]])
+        rows = {c: np.array([_shown(task, out[j])[k] for j, k in asked[:STRETCH]]) for c, out in said.items()}
+        return _stretch(task, name, "", np.arange(1.0, len(truth) + 1), "series", truth, rows)
+    best = max(range(test.n_series), key=lambda j: _liveliest(truths[j])[1])
+    start, _ = _liveliest(truths[best])
+    window = slice(start, start + STRETCH)
+    series = test.series[best]
+    rows = {c: _shown(task, out[best])[window] for c, out in said.items()}
+    return _stretch(task, name, series.name, series.times[window], test.time_unit, truths[best][window], rows)
 
 
 def _stretch(

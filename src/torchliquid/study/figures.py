@@ -211,10 +211,10 @@ def label_positions(points: list[tuple[float, float]], labels: list[str], firm: 
     for i in sorted(range(len(points)), key=lambda i: not firm[i]):
         (x, y), half = places[i], len(labels[i]) / 2
         boxes = {
-            "top center": (x - half, x + half, y + 0.7, y + 2.2),
-            "bottom center": (x - half, x + half, y - 2.2, y - 0.7),
             "middle right": (x + 1.2, x + 1.2 + 2 * half, y - 0.7, y + 0.7),
             "middle left": (x - 1.2 - 2 * half, x - 1.2, y - 0.7, y + 0.7),
+            "top center": (x - half, x + half, y + 0.7, y + 2.2),
+            "bottom center": (x - half, x + half, y - 2.2, y - 0.7),
         }
 
         def crowd(side: str, boxes: dict[str, tuple[float, float, float, float]] = boxes) -> int:
@@ -282,7 +282,7 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
         y = f"{task.target} (class)"
     else:
         y = f"{task.target} ({task.unit or 'in its own unit'})"
-    x = "test series (number)" if single else f"time ({unit})"
+    x = "test series (in order of the truth)" if single else f"time ({unit})"
     made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x unified")
     made["layout"]["showlegend"] = True
     made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -20,16 +19,9 @@ from plotly.offline import get_plotlyjs
 
 from torchliquid.errors import InputError
 from torchliquid.files import write_atomically
-from torchliquid.study import figures, words
-from torchliquid.study.results import POOLED, ContenderResult, Finding, Interval, StudyResults
-
-FAMILIES = {
-    "liquid": "liquid",
-    "neural": "neural",
-    "classical": "classical",
-    "naive": "naive",
-    "probe": "evidence, not a contender",
-}
+from torchliquid.study import figures, tables, words
+from torchliquid.study.results import Finding, StudyResults
+from torchliquid.study.tables import Table
 
 GLOSSARY = {
     "liquid network": "A small recurrent network whose neurons are described by differential equations, so that it "
@@ -62,16 +54,6 @@ GLOSSARY = {
     "MAE": "Mean absolute error, in the target's unit.",
     "R²": "Share of the target's variance that is explained; 0 is no better than its mean.",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a head; the first cell names its row. ``kinds`` marks rows for the style sheet."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    kinds: tuple[str, ...] = ()
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,13 +116,13 @@ def render(results: StudyResults) -> str:
         verdict=results.verdict,
         cards=[card(results, f) for f in results.verdict.findings] if results.verdict else [],
         charts=charts,
-        main=main_table(results),
-        metrics=metrics_table(results),
-        shift_table=shift_table(results),
-        channels=channel_table(results),
-        parts=part_table(results),
-        trials=trial_table(results),
-        settings=settings_table(results),
+        main=tables.main_table(results),
+        metrics=tables.metrics_table(results),
+        shift_table=tables.shift_table(results),
+        channels=tables.channel_table(results),
+        parts=tables.part_table(results),
+        trials=tables.trial_table(results),
+        settings=tables.settings_table(results),
         pair=[results.contender(n) for n in (results.verdict.liquid, results.verdict.rival)] if results.verdict else [],
         primary=words.metric_label(results.task.primary),
         glossary=GLOSSARY,
@@ -200,173 +182,13 @@ def card(results: StudyResults, finding: Finding) -> Card:
     )
 
 
-# -- tables
-
-
-def main_table(results: StudyResults) -> Table:
-    """Every contender, best on the test part first."""
-    task = results.task
-    label = words.metric_label(task.primary)
-    head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Saved", "Live parameters", "Training")
-    sign = -1.0 if task.higher_is_better else 1.0
-
-    def key(contender: ContenderResult) -> tuple[bool, float]:
-        value = _value(results, contender)
-        return math.isnan(value), sign * value
-
-    ordered = sorted(results.contenders, key=key)
-    rows = tuple(
-        (
-            c.label + (f" ({c.detail})" if c.detail else ""),
-            with_reach(results, c.primary, _value(results, c)),
-            with_reach(results, c.shifted, math.nan),
-            words.microseconds(c.mean("latency_us")),
-            words.size(c.mean("bytes")),
-            words.count(c.mean("parameters")),
-            words.duration(c.mean("train_seconds")),
-        )
-        for c in ordered
-    )
-    kinds = tuple(figures.role(results, c) if c.family != "probe" else "probe" for c in ordered)
-    return Table(head, rows, kinds)
-
-
-def with_reach(results: StudyResults, interval: Interval | None, value: float) -> str:
-    """A figure with half its interval, as far as it is known."""
-    task = results.task
-    if interval is None:
-        return words.score(task, task.primary, value)
-    if not math.isfinite(interval.reach):
-        return words.score(task, task.primary, interval.value)
-    scale = 100.0 if words.is_share(task.primary) else 1.0
-    reach = words.number(interval.reach * scale, words.decimals(interval.reach * scale))
-    unit = words.metric_unit(task, task.primary)
-    figure = words.number(interval.value * scale, words.decimals(interval.reach * scale))
-    return f"{figure} ± {reach} {unit}".strip()
-
-
-def metrics_table(results: StudyResults) -> Table:
-    """All metrics on each test recording, mean over the seeds, the state carried and on windows."""
-    names = list(dict.fromkeys(m for c in results.contenders for t in c.trials for m in t.tests.get(POOLED, {})))
-    head = ("Contender", "Test recording", "Scored", *(_capital(words.metric_label(m)) for m in names))
-    rows = []
-    for c in results.contenders:
-        for way, scored in (("state carried", "tests"), ("windows", "windows")):
-            tests = list(dict.fromkeys(t for trial in c.trials for t in getattr(trial, scored)))
-            if len(tests) == 2 and POOLED in tests:
-                tests.remove(POOLED)
-            for test in tests:
-                figures_ = [[getattr(t, scored)[test].get(m, math.nan) for t in c.trials] for m in names]
-                rows.append(
-                    (
-                        c.label,
-                        "all together" if test == POOLED else test,
-                        way,
-                        *(spread(results, m, v) for m, v in zip(names, figures_, strict=True)),
-                    )
-                )
-    return Table(head, tuple(rows))
-
-
-def spread(results: StudyResults, metric: str, values: Sequence[float]) -> str:
-    """Mean over the seeds, rounded to what their spread supports."""
-    mean = sum(values) / len(values)
-    if len(values) < 2 or not math.isfinite(mean):
-        return words.score(results.task, metric, mean)
-    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-    return words.score(results.task, metric, mean, 2 * error if error > 0 else None)
-
-
-def shift_table(results: StudyResults) -> Table:
-    """The primary metric for every contender, shift and severity."""
-    head = ("Shift", *(c.label for c in results.contenders))
-    rows = [
-        ("none", *(spread(results, results.task.primary, c.test(results.task.primary)) for c in results.contenders))
-    ]
-    for shift in results.shifts:
-        for i, description in enumerate(shift.descriptions):
-            cells = [
-                spread(results, results.task.primary, [t.shifts[shift.name][i] for t in c.trials])
-                if all(shift.name in t.shifts for t in c.trials)
-                else "–"
-                for c in results.contenders
-            ]
-            rows.append((f"{shift.name}: {description}", *cells))
-    return Table(head, tuple(rows))
-
-
-def channel_table(results: StudyResults) -> Table:
-    """The sensors: the training part's mean and spread, and how much is missing."""
-    rows = tuple(
-        (c.name, words.significant(c.mean), words.significant(c.std), words.share(c.missing))
-        for c in results.data.channels
-    )
-    return Table(("Channel", "Mean", "Standard deviation", "Not observed"), rows)
-
-
-def part_table(results: StudyResults) -> Table:
-    """Training, validation and test parts."""
-    head: tuple[str, ...] = ("Part", "Series", "Samples", "Labelled", "When")
-    classes = results.task.labels if len(results.task.labels) <= 10 else ()
-    head += tuple(f"{results.task.target} = {label}" for label in classes)
-    rows = []
-    for p in results.data.parts:
-        shares = tuple(words.share(p.classes.get(label, 0) / max(p.n_labelled, 1)) for label in classes)
-        rows.append(
-            (
-                p.name,
-                words.count(p.n_series),
-                words.count(p.n_samples),
-                words.count(p.n_labelled),
-                p.span or "–",
-                *shares,
-            )
-        )
-    return Table(head, tuple(rows))
-
-
-def trial_table(results: StudyResults) -> Table:
-    """Every trial with its settings and figures."""
-    label = words.metric_label(results.task.primary)
-    head = ("Contender", "Seed", f"Validation {label}", f"Test {label}", "Epochs", "Training", "99 % of steps within",
-            "Peak memory", "Settings")  # fmt: skip
-    metric = results.task.primary
-    rows = tuple(
-        (
-            c.label,
-            str(t.seed),
-            words.score(results.task, metric, t.validation),
-            words.score(results.task, metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
-            str(t.epochs) if t.epochs else "–",
-            words.duration(t.train_seconds),
-            words.microseconds(t.latency_p99_us),
-            f"{words.significant(t.memory_mb)} MB",
-            ", ".join(f"{key} {value}" for key, value in t.hyper.items()) or "none to tune",
-        )
-        for c in results.contenders
-        for t in c.trials
-    )
-    return Table(head, rows)
-
-
-def settings_table(results: StudyResults) -> Table:
-    """The study's settings and the versions it ran with."""
-    rows = [(key.replace("_", " "), str(value)) for key, value in results.settings.items()]
-    rows += [(f"version of {key}", value) for key, value in results.versions.items()]
-    if results.machine:
-        rows.append(("machine", results.machine))
-    if results.created:
-        rows.append(("made", results.created))
-    return Table(("Setting", "Value"), tuple(rows))
-
-
 # -- charts
 
 
 def shift_charts(results: StudyResults) -> list[Chart]:
     span = figures.shift_span(results)
     return [
-        Chart(f"shift-{i}", _capital(shift.name), figures.shift_chart(results, shift, span), note=shift.summary)
+        Chart(f"shift-{i}", words.capital(shift.name), figures.shift_chart(results, shift, span), note=shift.summary)
         for i, shift in enumerate(results.shifts)
     ]
 
@@ -396,7 +218,14 @@ def stretch_charts(results: StudyResults) -> list[Chart]:
         caption = f"Every {step}th sample." if step > 1 else ""
         what = f"Probability of {stretch.shown_class}: " if stretch.shown_class else ""
         table = Table(
-            (f"Time ({stretch.time_unit})", "Truth", *(f"{what}{label}" for label in labels)), rows, (), caption
+            (
+                "Series" if stretch.time_unit == "series" else f"Time ({stretch.time_unit})",
+                "Truth",
+                *(f"{what}{label}" for label in labels),
+            ),
+            rows,
+            (),
+            caption,
         )
         charts.append(Chart(f"stretch-{i}", f"What was true and what was said: {where}",
                             figures.stretch_chart(results, stretch), table))  # fmt: skip
@@ -416,12 +245,3 @@ def gap_chart(results: StudyResults) -> Chart:
         f"gap is {words.significant(gaps.longest)} {gaps.unit}."
     )
     return Chart("gaps", "How long it was between one sample and the next", figures.gap_chart(gaps), table, note)
-
-
-def _value(results: StudyResults, contender: ContenderResult) -> float:
-    values = contender.test(results.task.primary)
-    return sum(values) / len(values)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

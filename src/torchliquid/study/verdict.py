@@ -151,9 +151,9 @@ class _Jury:
                     f"{best.label}, the best on validation ({self.difference(over)})"
                 )
                 if probe.name == "one_sensor":
-                    opening = f"One sensor does it: {probe.label} on {probe.detail} alone reaches"
+                    opening = f"One sensor does it: {_name(probe)} reaches"
                 else:
-                    opening = f"The order of the samples brings nothing: {probe.label}, which sees no order, reaches"
+                    opening = f"The order of the samples brings nothing: {_name(probe)}, which sees no order, reaches"
                 found.append((probe, f"{opening} {figures}."))
         return found
 
@@ -271,7 +271,9 @@ class _Jury:
 
 
 def _name(probe: ContenderResult) -> str:
-    return f"{probe.label} on {probe.detail} alone" if probe.name == "one_sensor" else probe.label
+    """A probe in the middle of a sentence."""
+    label = probe.label[:1].lower() + probe.label[1:]
+    return f"{label} on {probe.detail} alone" if probe.name == "one_sensor" else label
 
 
 def _listed(items: list[str]) -> str:

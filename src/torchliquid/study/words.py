@@ -48,6 +48,11 @@ def is_share(metric: str) -> bool:
     return metric == "accuracy"
 
 
+def capital(text: str) -> str:
+    """With a large first letter, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def metric_label(metric: str) -> str:
     """What a metric is called in a sentence."""
     return METRIC_LABELS.get(metric, metric)
@@ -65,8 +70,7 @@ def metric_axis(task: TaskResult, metric: str) -> str:
         unit = "in the target's own unit" if metric in ("rmse", "mae") else "nats" if metric == "log_loss" else "0 to 1"
     if metric == "r2":
         unit = "1 is perfect"
-    label = metric_label(metric)
-    return f"{label[0].upper()}{label[1:]} ({unit})"
+    return f"{capital(metric_label(metric))} ({unit})"
 
 
 def score(task: TaskResult, metric: str, value: float, reach: float | None = None) -> str:
@@ -119,12 +123,16 @@ def duration(seconds: float) -> str:
 
 def microseconds(value: float) -> str:
     """``42 µs``, ``1.3 ms``."""
-    return f"{significant(value, 2)} µs" if not value >= 1000 else f"{significant(value / 1000, 2)} ms"
+    if not math.isfinite(value):
+        return "–"
+    return f"{significant(value, 2)} µs" if value < 1000 else f"{significant(value / 1000, 2)} ms"
 
 
 def size(n_bytes: float) -> str:
-    """``950 B``, ``14 kB``, ``2.1 MB``."""
-    if not n_bytes >= 1000:
+    """``950 B``, ``14 kB``, ``2.1 MB``; nothing where nothing is saved."""
+    if not n_bytes > 0:
+        return "–"
+    if n_bytes < 1000:
         return f"{significant(n_bytes)} B"
     return f"{significant(n_bytes / 1e3, 2)} kB" if n_bytes < 1e6 else f"{significant(n_bytes / 1e6, 2)} MB"
 

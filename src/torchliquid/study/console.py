@@ -1,0 +1,46 @@
+"""The verdict and the table in a terminal, with the figures of the report."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from torchliquid.study import tables
+from torchliquid.study.results import StudyResults
+
+MARKS = {"worth it": ("✓", "green"), "not worth it": ("✕", "red"), "not shown": ("?", "yellow")}
+ROWS = {"liquid": "bold cyan", "rival": "bold yellow", "naive": "dim", "probe": "italic"}
+
+
+def print_results(results: StudyResults, console: Console) -> None:
+    """Print the table of contenders, then the verdict with its evidence; names from the data are not markup."""
+    content = tables.main_table(results)
+    table = Table(title=Text(f"{results.title}, on the test part"), title_justify="left", header_style="bold")
+    for i, head in enumerate(content.head):
+        table.add_column(head, justify="right" if i else "left", overflow="fold")
+    for row, kind in zip(content.rows, content.kinds, strict=True):
+        table.add_row(*map(Text, row), style=ROWS.get(kind))
+    console.print(table)
+    verdict = results.verdict
+    if verdict is None:
+        console.print("No verdict: it needs a liquid contender and another one, both scored.", style="yellow")
+        return
+    console.print(
+        Text(
+            f"Compared (best on validation): {results.contender(verdict.liquid).label} and "
+            f"{results.contender(verdict.rival).label}. ± is half of the 95 % interval.",
+            style="dim",
+        )
+    )
+    mark, colour = MARKS[verdict.answer]
+    console.print()
+    console.print(Text(f"{mark} {verdict.answer.upper()}", style=f"bold {colour}"))
+    console.print(Text(verdict.sentence, style="bold"))
+    for finding in verdict.findings:
+        mark, colour = MARKS[finding.answer]
+        heading = Text(f"{mark} {finding.question}: {finding.answer}. ", style=colour)
+        console.print(Padding(heading + Text(finding.sentence, style="default"), (0, 0, 0, 2)))
+    for sentence in verdict.evidence:
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))

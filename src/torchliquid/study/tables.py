@@ -1,0 +1,183 @@
+"""The figures of a study as tables of text, for the report and the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torchliquid.study import words
+from torchliquid.study.figures import role
+from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head; the first cell names its row. ``kinds`` marks rows for the style sheet."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    kinds: tuple[str, ...] = ()
+    caption: str = ""
+
+
+def main_table(results: StudyResults) -> Table:
+    """Every contender, best on the test part first."""
+    task = results.task
+    label = words.metric_label(task.primary)
+    head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Saved", "Live parameters", "Training")
+    sign = -1.0 if task.higher_is_better else 1.0
+
+    def key(contender: ContenderResult) -> tuple[bool, float]:
+        value = _value(results, contender)
+        return math.isnan(value), sign * value
+
+    ordered = sorted(results.contenders, key=key)
+    rows = tuple(
+        (
+            words.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
+            with_reach(results, c.primary, _value(results, c)),
+            with_reach(results, c.shifted, math.nan),
+            words.microseconds(c.mean("latency_us")),
+            words.size(c.mean("bytes")),
+            words.count(c.mean("parameters")) if c.mean("parameters") > 0 else "–",
+            words.duration(c.mean("train_seconds")),
+        )
+        for c in ordered
+    )
+    kinds = tuple(role(results, c) if c.family != "probe" else "probe" for c in ordered)
+    return Table(head, rows, kinds)
+
+
+def with_reach(results: StudyResults, interval: Interval | None, value: float) -> str:
+    """A figure with half its interval, as far as it is known."""
+    task = results.task
+    if interval is None:
+        return words.score(task, task.primary, value)
+    if not math.isfinite(interval.reach):
+        return words.score(task, task.primary, interval.value)
+    scale = 100.0 if words.is_share(task.primary) else 1.0
+    reach = words.number(interval.reach * scale, words.decimals(interval.reach * scale))
+    unit = words.metric_unit(task, task.primary)
+    figure = words.number(interval.value * scale, words.decimals(interval.reach * scale))
+    return f"{figure} ± {reach} {unit}".strip()
+
+
+def metrics_table(results: StudyResults) -> Table:
+    """All metrics on each test recording, mean over the seeds, the state carried and on windows."""
+    names = list(dict.fromkeys(m for c in results.contenders for t in c.trials for m in t.tests.get(POOLED, {})))
+    head = ("Contender", "Test recording", "Scored", *(words.capital(words.metric_label(m)) for m in names))
+    rows = []
+    for c in results.contenders:
+        for way, scored in (("state carried", "tests"), ("windows", "windows")):
+            tests = list(dict.fromkeys(t for trial in c.trials for t in getattr(trial, scored)))
+            if len(tests) == 2 and POOLED in tests:
+                tests.remove(POOLED)
+            for test in tests:
+                figures_ = [[getattr(t, scored)[test].get(m, math.nan) for t in c.trials] for m in names]
+                rows.append(
+                    (
+                        c.label,
+                        "all together" if test == POOLED else test,
+                        way,
+                        *(spread(results, m, v) for m, v in zip(names, figures_, strict=True)),
+                    )
+                )
+    return Table(head, tuple(rows))
+
+
+def spread(results: StudyResults, metric: str, values: Sequence[float]) -> str:
+    """Mean over the seeds, rounded to what their spread supports."""
+    mean = sum(values) / len(values)
+    if len(values) < 2 or not math.isfinite(mean):
+        return words.score(results.task, metric, mean)
+    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+    return words.score(results.task, metric, mean, 2 * error if error > 0 else None)
+
+
+def shift_table(results: StudyResults) -> Table:
+    """The primary metric for every contender, shift and severity."""
+    head = ("Shift", *(c.label for c in results.contenders))
+    rows = [
+        ("none", *(spread(results, results.task.primary, c.test(results.task.primary)) for c in results.contenders))
+    ]
+    for shift in results.shifts:
+        for i, description in enumerate(shift.descriptions):
+            cells = [
+                spread(results, results.task.primary, [t.shifts[shift.name][i] for t in c.trials])
+                if all(shift.name in t.shifts for t in c.trials)
+                else "–"
+                for c in results.contenders
+            ]
+            rows.append((f"{shift.name}: {description}", *cells))
+    return Table(head, tuple(rows))
+
+
+def channel_table(results: StudyResults) -> Table:
+    """The sensors: the training part's mean and spread, and how much is missing."""
+    rows = tuple(
+        (c.name, words.significant(c.mean), words.significant(c.std), words.share(c.missing))
+        for c in results.data.channels
+    )
+    return Table(("Channel", "Mean", "Standard deviation", "Not observed"), rows)
+
+
+def part_table(results: StudyResults) -> Table:
+    """Training, validation and test parts."""
+    head: tuple[str, ...] = ("Part", "Series", "Samples", "Labelled", "When")
+    classes = results.task.labels if len(results.task.labels) <= 10 else ()
+    head += tuple(f"{results.task.target} = {label}" for label in classes)
+    rows = []
+    for p in results.data.parts:
+        shares = tuple(words.share(p.classes.get(label, 0) / max(p.n_labelled, 1)) for label in classes)
+        rows.append(
+            (
+                p.name,
+                words.count(p.n_series),
+                words.count(p.n_samples),
+                words.count(p.n_labelled),
+                p.span or "–",
+                *shares,
+            )
+        )
+    return Table(head, tuple(rows))
+
+
+def trial_table(results: StudyResults) -> Table:
+    """Every trial with its settings and figures."""
+    label = words.metric_label(results.task.primary)
+    head = ("Contender", "Seed", f"Validation {label}", f"Test {label}", "Epochs", "Training", "99 % of steps within",
+            "Peak memory", "Settings")  # fmt: skip
+    metric = results.task.primary
+    rows = tuple(
+        (
+            c.label,
+            str(t.seed),
+            words.score(results.task, metric, t.validation),
+            words.score(results.task, metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
+            str(t.epochs) if t.epochs else "–",
+            words.duration(t.train_seconds),
+            words.microseconds(t.latency_p99_us),
+            f"{words.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
+            ", ".join(f"{key} {value}" for key, value in t.hyper.items()) or "none to tune",
+        )
+        for c in results.contenders
+        for t in c.trials
+    )
+    return Table(head, rows)
+
+
+def settings_table(results: StudyResults) -> Table:
+    """The study's settings and the versions it ran with."""
+    rows = [(key.replace("_", " "), str(value)) for key, value in results.settings.items()]
+    rows += [(f"version of {key}", value) for key, value in results.versions.items()]
+    if results.machine:
+        rows.append(("machine", results.machine))
+    if results.created:
+        rows.append(("made", results.created))
+    return Table(("Setting", "Value"), tuple(rows))
+
+
+def _value(results: StudyResults, contender: ContenderResult) -> float:
+    values = contender.test(results.task.primary)
+    return sum(values) / len(values)
