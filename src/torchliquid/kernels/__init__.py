@@ -3,12 +3,15 @@
 ``ltc`` and ``cfc`` take what :func:`torchliquid.kernels.reference.ltc` and :func:`~torchliquid.kernels.reference.cfc`
 take. Float32 on the CPU goes to the compiled kernels; anything else, and everything where the package was built
 without them, to the reference. :func:`use` or the environment variable ``TORCHLIQUID_KERNELS`` choose by hand.
+Under ``torch.compile`` and ``torch.export`` a recurrence is one operator, see :mod:`torchliquid.kernels.ops`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ from torch import Tensor
 from torchliquid.errors import InputError
 from torchliquid.kernels import native, reference
 
-__all__ = ["cfc", "ltc", "use"]
+__all__ = ["cfc", "chosen", "ltc", "use"]
 
 log = logging.getLogger(__name__)
 _chosen: str | None = None
@@ -41,26 +44,36 @@ def use(name: str | None) -> None:
 use(os.environ.get("TORCHLIQUID_KERNELS") or None)
 
 
-def ltc(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """See :func:`torchliquid.kernels.reference.ltc`."""
-    return (native if _native_takes(args, kwargs) else reference).ltc(*args, **kwargs)
+def ltc(*args: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`torchliquid.kernels.reference.ltc`; all arguments by position."""
+    if _as_operator():
+        return ops.ltc(*args)
+    return chosen(args).ltc(*args)
 
 
-def cfc(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """See :func:`torchliquid.kernels.reference.cfc`."""
-    return (native if _native_takes(args, kwargs) else reference).cfc(*args, **kwargs)
+def cfc(*args: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`torchliquid.kernels.reference.cfc`; all arguments by position."""
+    if _as_operator():
+        return ops.cfc(*args)
+    return chosen(args).cfc(*args)
 
 
-def _native_takes(args: Any, kwargs: Any) -> bool:
-    if _chosen == "reference" or torch.compiler.is_compiling():
-        return False
+def chosen(args: Iterable[Any]) -> ModuleType:
+    """The module that runs a recurrence with these arguments: ``native`` or ``reference``."""
+    if _chosen == "reference":
+        return reference
     if not native.available():
         _say_once()
-        return False
-    return native.supports(*_tensors(args), *_tensors(kwargs.values()))
+        return reference
+    return native if native.supports(*_tensors(args)) else reference
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def _as_operator() -> bool:
+    # An operator knows no torch.func transform: inside one, even a compiled one, the reference is traced.
+    return torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
     found = []
     for value in values:
         if isinstance(value, Tensor):
@@ -75,3 +88,6 @@ def _say_once() -> None:
     if not _said:
         _said = True
         log.warning("torchliquid was built without its kernels: the slower PyTorch reference runs")
+
+
+from torchliquid.kernels import ops  # noqa: E402  (its operators call this module)

@@ -14,11 +14,11 @@ from torchliquid import kernels
 from torchliquid.errors import InputError
 from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES
 from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
 from torchliquid.wirings import Wiring
 
 
-class CfCCell(nn.Module):
+class CfCCell(RecurrentCell):
     """One step of a closed-form continuous-time network.
 
     Args:
@@ -32,8 +32,11 @@ class CfCCell(nn.Module):
             are never masked, as published.
 
     Raises:
-        InputError: an unknown mode or activation, a dropout outside [0, 1).
+        InputError: an unknown mode or activation, a dropout outside [0, 1) or with no layer to act on, a mask together
+            with a backbone or of another shape.
     """
+
+    sparsity_mask: Tensor | None
 
     def __init__(
         self,
@@ -53,33 +56,55 @@ class CfCCell(nn.Module):
             raise InputError(f"there is no activation {backbone_activation!r}; choose {', '.join(ACTIVATIONS)}")
         if not 0 <= backbone_dropout < 1:
             raise InputError(f"backbone_dropout lies from 0 to below 1, not at {backbone_dropout}")
+        if backbone_dropout and not backbone_layers:
+            raise InputError(f"backbone_dropout={backbone_dropout} has no backbone layer to act on: backbone_layers=0")
+        if backbone_layers < 0:
+            raise InputError(f"backbone_layers is 0 or more, not {backbone_layers}")
+        check_size(
+            input_size=input_size, hidden_size=hidden_size, backbone_units=backbone_units if backbone_layers else 1
+        )
         self.input_size, self.hidden_size = input_size, hidden_size
         self.state_size = self.output_size = hidden_size
         self.mode, self.activation, self.dropout = mode, backbone_activation, backbone_dropout
         width = input_size + hidden_size
+        if sparsity_mask is not None and (backbone_layers or np.shape(sparsity_mask) != (width, hidden_size)):
+            raise InputError(
+                f"a sparsity_mask is ({width}, {hidden_size}), from inputs and units to units, without a backbone; "
+                f"this one is {np.shape(sparsity_mask)} with {backbone_layers} backbone layers"
+            )
         self.backbone = nn.ModuleList()
         for _ in range(backbone_layers):
             self.backbone.append(nn.Linear(width, backbone_units))
             width = backbone_units
-        mask = None
-        if sparsity_mask is not None:
-            mask = torch.as_tensor(np.abs(sparsity_mask).T, dtype=torch.get_default_dtype())
+        self._mask = None if sparsity_mask is None else np.asarray(sparsity_mask).T != 0
+        mask = None if self._mask is None else torch.empty(self._mask.shape)
         self.register_buffer("sparsity_mask", mask, persistent=False)
         self.ff1 = nn.Linear(width, hidden_size)
         if mode == "pure":
-            self.w_tau = nn.Parameter(torch.zeros(hidden_size))
-            self.A = nn.Parameter(torch.ones(hidden_size))
+            self.w_tau = nn.Parameter(torch.empty(hidden_size))
+            self.A = nn.Parameter(torch.empty(hidden_size))
         else:
             self.ff2 = nn.Linear(width, hidden_size)
             self.time_a = nn.Linear(width, hidden_size)
             self.time_b = nn.Linear(width, hidden_size)
-        for parameter in self.parameters():
-            if parameter.dim() == 2:
-                nn.init.xavier_uniform_(parameter)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, and restore the mask, as after ``to_empty``."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+                nn.init.xavier_uniform_(module.weight)
+        if self.mode == "pure":
+            # As ncps draws them. At w_tau = 0, the published start, |w_tau| has no gradient and would stay there.
+            nn.init.xavier_uniform_(self.w_tau.unsqueeze(0))
+            nn.init.xavier_uniform_(self.A.unsqueeze(0))
+        if self.sparsity_mask is not None and self._mask is not None:
+            self.sparsity_mask.copy_(torch.from_numpy(self._mask))
 
     def backbone_tensors(self) -> list[Tensor]:
         """Weight and bias of each hidden layer, as the kernel takes them."""
-        return [tensor for layer in self.backbone for tensor in (layer.weight, layer.bias)]
+        return [tensor for layer in self._hidden() for tensor in (layer.weight, layer.bias)]
 
     def head_tensors(self) -> list[Tensor]:
         """The heads, masked and stacked, as the kernel takes them."""
@@ -90,16 +115,18 @@ class CfCCell(nn.Module):
         return [torch.cat(weights), torch.cat([head.bias for head in heads])]
 
     def _masked(self, head: nn.Linear) -> Tensor:
-        mask: Tensor | None = self.sparsity_mask
-        return head.weight if mask is None else head.weight * mask
+        return head.weight if self.sparsity_mask is None else head.weight * self.sparsity_mask
 
     def dropout_masks(self, like: Float[Tensor, "B T C"]) -> list[Float[Tensor, "B T U"]]:
         """What dropout keeps after each hidden layer, scaled; none outside training."""
         if not self.training or self.dropout == 0:
             return []
         keep = 1 - self.dropout
-        shape = like.shape[:2]
-        return [torch.bernoulli(like.new_full((*shape, layer.out_features), keep)) / keep for layer in self.backbone]
+        sizes = [(*like.shape[:2], layer.out_features) for layer in self._hidden()]
+        return [torch.bernoulli(like.new_full(size, keep)) / keep for size in sizes]
+
+    def _hidden(self) -> list[nn.Linear]:
+        return [layer for layer in self.backbone if isinstance(layer, nn.Linear)]
 
     def recur(
         self,
@@ -110,32 +137,20 @@ class CfCCell(nn.Module):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The kernel over whole sequences (B, T, C) with this cell's parameters: states and cell states (B, T, H)."""
         return _recur([self], inputs, timespans, state, lengths, memory, cell)
 
-    def forward(
-        self, input: Float[Tensor, "B C"], hx: Float[Tensor, "B H"], ts: Tensor | float = 1.0
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-        """One step: the output and the new state, which are the same.
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
+        return states
 
-        Args:
-            input: one sample each.
-            hx: the state before it.
-            ts: time since the sample before; a number, (B,) or (B, 1).
-        """
-        new = _one_step(self, input, hx, ts)
-        return new, new
-
-    def live_parameters(self) -> int:
+    def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters that can change the output: all but the masked weights."""
         total = sum(p.numel() for p in self.parameters())
-        mask: Tensor | None = self.sparsity_mask
-        if mask is None:
+        if self._mask is None:
             return total
-        return total - int((mask == 0).sum()) * (1 if self.mode == "pure" else 2)
+        return total - int((~self._mask).sum()) * (1 if self.mode == "pure" else 2)
 
 
-class WiredCfCCell(nn.Module):
+class WiredCfCCell(RecurrentCell):
     """One step of a stack of CfC cells without backbone, one a layer of a wiring, each reading the one before.
 
     The wiring's synapses say which weights of the heads f and g exist; inside a layer all neurons reach each other.
@@ -148,13 +163,10 @@ class WiredCfCCell(nn.Module):
 
     def __init__(self, input_size: int | None, wiring: Wiring, mode: str = "default") -> None:
         super().__init__()
-        if input_size is not None:
-            wiring.build(input_size)
-        if wiring.input_dim is None or wiring.output_dim is None:
-            raise InputError("the wiring does not know its inputs: give input_size, or call wiring.build()")
-        self.wiring = wiring
+        self.wiring, self.output_size = own_wiring(wiring, input_size)
+        assert self.wiring.input_dim is not None
         self.mode = mode
-        self.input_size, self.state_size, self.output_size = wiring.input_dim, wiring.units, wiring.output_dim
+        self.input_size, self.state_size = self.wiring.input_dim, wiring.units
         self.layer_sizes = [len(wiring.get_neurons_of_layer(i)) for i in range(wiring.num_layers)]
         sources = None
         for i in range(wiring.num_layers):
@@ -181,21 +193,14 @@ class WiredCfCCell(nn.Module):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`CfCCell.recur`; the layers' states stand side by side."""
         return _recur(self.cells, inputs, timespans, state, lengths, memory, cell)
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        """The last layer's state."""
-        return states[..., self.state_size - self.layer_sizes[-1] :]
+        """The motor neurons' states: the first ``output_size`` of the last layer's."""
+        first = self.state_size - self.layer_sizes[-1]
+        return states[..., first : first + self.output_size]
 
-    def forward(
-        self, input: Float[Tensor, "B C"], hx: Float[Tensor, "B H"], timespans: Tensor | float = 1.0
-    ) -> tuple[Float[Tensor, "B O"], Float[Tensor, "B H"]]:
-        """One step: the last layer's state and all layers' states side by side."""
-        new = _one_step(self, input, hx, timespans)
-        return self.read(new), new
-
-    def live_parameters(self) -> int:
+    def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters that can change the output: all but the masked weights."""
         return sum(cell.live_parameters() for cell in self.cells)
 
@@ -231,22 +236,20 @@ class CfC(RecurrentLayer):
         backbone_layers: int | None = None,
         backbone_dropout: float | None = None,
     ) -> None:
-        super().__init__(return_sequences, batch_first)
-        self.rnn_cell: CfCCell | WiredCfCCell
+        cell: RecurrentCell
         if isinstance(units, Wiring):
-            options: dict[str, Any] = {
+            given: dict[str, Any] = {
                 "backbone_units": backbone_units,
                 "backbone_layers": backbone_layers,
                 "backbone_dropout": backbone_dropout,
+                "activation": None if activation == "lecun_tanh" else activation,
             }
-            for name, value in options.items():
+            for name, value in given.items():
                 if value is not None:
-                    raise InputError(f"{name}={value} can't be used with a wiring: a wired CfC has no backbone")
-            self.wiring: Wiring | None = units
-            self.rnn_cell = WiredCfCCell(input_size, units, mode)
+                    raise InputError(f"{name}={value!r} can't be used with a wiring: a wired CfC has no backbone")
+            cell = WiredCfCCell(input_size, units, mode)
         else:
-            self.wiring = None
-            self.rnn_cell = CfCCell(
+            cell = CfCCell(
                 input_size,
                 units,
                 mode,
@@ -255,27 +258,16 @@ class CfC(RecurrentLayer):
                 1 if backbone_layers is None else backbone_layers,
                 0.0 if backbone_dropout is None else backbone_dropout,
             )
-        self.input_size, self.state_size = input_size, self.rnn_cell.state_size
+        super().__init__(cell, return_sequences, batch_first, mixed_memory)
+        if proj_size is not None:
+            check_size(proj_size=proj_size)
         self.proj_size = proj_size
-        self.fc = nn.Identity() if proj_size is None else nn.Linear(self.rnn_cell.output_size, proj_size)
-        self.output_size = self.rnn_cell.output_size if proj_size is None else proj_size
-        if mixed_memory:
-            self.lstm = MemoryCell(input_size, self.state_size)
+        self.output_size = cell.output_size if proj_size is None else proj_size
+        self.fc = nn.Identity() if proj_size is None else nn.Linear(cell.output_size, proj_size)
 
-    def recur(
-        self, inputs: Tensor, timespans: Tensor, state: Tensor, cell: Tensor | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        return self.rnn_cell.recur(inputs, timespans, state, lengths, self.lstm, cell)
-
-    def read(self, states: Tensor) -> Tensor:
-        outputs = self.rnn_cell.read(states) if isinstance(self.rnn_cell, WiredCfCCell) else states
-        projected: Tensor = self.fc(outputs)
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        projected: Tensor = self.fc(self.rnn_cell.read(states))
         return projected
-
-    def live_parameters(self) -> int:
-        """Parameters that can change the output: all but the masked weights."""
-        others = (m for m in (self.fc, self.lstm) if m is not None)
-        return self.rnn_cell.live_parameters() + sum(p.numel() for m in others for p in m.parameters())
 
 
 def _recur(
@@ -303,9 +295,3 @@ def _recur(
         None if memory is None else memory.recurrent_map.weight,
         cell,
     )
-
-
-def _one_step(cell: CfCCell | WiredCfCCell, input: Tensor, hx: Tensor, ts: Tensor | float) -> Tensor:
-    spans = torch.as_tensor(ts, dtype=input.dtype, device=input.device).reshape(-1, 1).expand(input.shape[0], 1)
-    states, _ = cell.recur(input.unsqueeze(1), spans, hx)
-    return states[:, 0]

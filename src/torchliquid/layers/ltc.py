@@ -14,8 +14,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
+from torchliquid.kernels.reference import ltc_time_constants
 from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
 from torchliquid.wirings import FullyConnected, Wiring
 
 INIT = {
@@ -28,10 +29,11 @@ INIT = {
 }
 """Ranges of the physical values at the start."""
 
-POSITIVE = ("w", "sensory_w", "cm", "gleak")
+LEAST = {"w": 0.0, "sensory_w": 0.0, "gleak": 0.0, "cm": 1e-6}
+"""What must be positive, and where clamping puts it; without capacitance there would be no state to hold."""
 
 
-class LTCCell(nn.Module):
+class LTCCell(RecurrentCell):
     """One step of a liquid time-constant network; parameters are physical quantities of neurons and synapses.
 
     Only synapses that the wiring has are stored: ``w``, ``mu``, ``sigma``, ``erev`` are vectors (S,), ordered by
@@ -43,12 +45,30 @@ class LTCCell(nn.Module):
         input_mapping, output_mapping: ``"affine"``, ``"linear"`` or None.
         ode_unfolds: solver steps a sample.
         epsilon: keeps the solver's denominator away from zero.
-        implicit_param_constraints: True keeps w, cm and gleak positive by a softplus; False by clamping them at 0
-            after each step of any ``torch.optim`` optimiser.
+        implicit_param_constraints: True keeps w, cm and gleak positive by a softplus; False by clamping them
+            after each step of any ``torch.optim`` optimiser that has them.
 
     Raises:
         InputError: an unknown mapping, no solver step, a wiring that does not fit.
     """
+
+    gleak: nn.Parameter
+    vleak: nn.Parameter
+    cm: nn.Parameter
+    w: nn.Parameter
+    mu: nn.Parameter
+    sigma: nn.Parameter
+    erev: nn.Parameter
+    sensory_w: nn.Parameter
+    sensory_mu: nn.Parameter
+    sensory_sigma: nn.Parameter
+    sensory_erev: nn.Parameter
+    input_w: nn.Parameter | None
+    input_b: nn.Parameter | None
+    output_w: nn.Parameter | None
+    output_b: nn.Parameter | None
+    synapse_index: Tensor
+    sensory_index: Tensor
 
     def __init__(
         self,
@@ -64,42 +84,57 @@ class LTCCell(nn.Module):
         for name, mapping in (("input_mapping", input_mapping), ("output_mapping", output_mapping)):
             if mapping not in ("affine", "linear", None):
                 raise InputError(f"{name} is 'affine', 'linear' or None, not {mapping!r}")
-        if ode_unfolds < 1:
-            raise InputError(f"ode_unfolds is at least 1, not {ode_unfolds}")
-        if in_features is not None:
-            wiring.build(in_features)
-        if wiring.input_dim is None or wiring.output_dim is None:
-            raise InputError("the wiring does not know its inputs: give in_features, or call wiring.build()")
-        self.wiring = wiring
-        self.input_size, self.state_size, self.output_size = wiring.input_dim, wiring.units, wiring.output_dim
+        check_size(ode_unfolds=ode_unfolds)
+        self.wiring, self.output_size = own_wiring(wiring, in_features)
+        assert self.wiring.input_dim is not None
+        self.input_size, self.state_size = self.wiring.input_dim, self.wiring.units
         self.ode_unfolds = ode_unfolds
         self.epsilon = epsilon
         self.implicit_param_constraints = implicit_param_constraints
 
-        erev, index = _synapses(wiring.erev_initializer())
-        sensory_erev, sensory_index = _synapses(wiring.sensory_erev_initializer())
-        self.register_buffer("synapse_index", index, persistent=False)
-        self.register_buffer("sensory_index", sensory_index, persistent=False)
+        reversal, index = _synapses(self.wiring.erev_initializer())
+        sensory_reversal, sensory_index = _synapses(self.wiring.sensory_erev_initializer())
         for name in ("gleak", "vleak", "cm"):
-            self._draw(name, name, self.state_size)
-        for prefix, reversal in (("", erev), ("sensory_", sensory_erev)):
-            for name in ("w", "mu", "sigma"):
-                self._draw(prefix + name, name, len(reversal))
-            self.register_parameter(f"{prefix}erev", nn.Parameter(reversal))
-        self._mapping("input", input_mapping, self.input_size)
-        self._mapping("output", output_mapping, self.output_size)
+            self._allocate(name, self.state_size)
+        for prefix, n in (("", len(reversal)), ("sensory_", len(sensory_reversal))):
+            for name in ("w", "mu", "sigma", "erev"):
+                self._allocate(prefix + name, n)
+        for side, mapping, n in (
+            ("input", input_mapping, self.input_size),
+            ("output", output_mapping, self.output_size),
+        ):
+            self._allocate(f"{side}_w", n if mapping else None)
+            self._allocate(f"{side}_b", n if mapping == "affine" else None)
+        self.register_buffer("synapse_index", torch.empty(index.shape, dtype=torch.int64), persistent=False)
+        self.register_buffer("sensory_index", torch.empty(sensory_index.shape, dtype=torch.int64), persistent=False)
+        self.reset_parameters()
         if not implicit_param_constraints:
             _CLAMPED.add(self)
 
-    def _draw(self, name: str, kind: str, n: int) -> None:
-        values = torch.empty(n).uniform_(*INIT[kind])
-        if self.implicit_param_constraints and name in POSITIVE:
-            values = values + torch.log(-torch.expm1(-values))  # the inverse of softplus
-        self.register_parameter(name, nn.Parameter(values))
+    def _allocate(self, name: str, n: int | None) -> None:
+        self.register_parameter(name, None if n is None else nn.Parameter(torch.empty(n)))
 
-    def _mapping(self, name: str, mapping: str | None, n: int) -> None:
-        self.register_parameter(f"{name}_w", nn.Parameter(torch.ones(n)) if mapping else None)
-        self.register_parameter(f"{name}_b", nn.Parameter(torch.zeros(n)) if mapping == "affine" else None)
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, and restore the synapses' places, as after ``to_empty``."""
+        assert self.wiring is not None
+        for prefix, polarity in (
+            ("", self.wiring.erev_initializer()),
+            ("sensory_", self.wiring.sensory_erev_initializer()),
+        ):
+            reversal, index = _synapses(polarity)
+            self.get_parameter(f"{prefix}erev").copy_(torch.from_numpy(reversal))
+            self.get_buffer("sensory_index" if prefix else "synapse_index").copy_(torch.from_numpy(index))
+        for name, parameter in self.named_parameters():
+            kind = name.removeprefix("sensory_")
+            if kind in INIT:
+                parameter.uniform_(*INIT[kind])
+                if self.implicit_param_constraints and name in LEAST:
+                    parameter.add_(torch.log(-torch.expm1(-parameter)))  # the inverse of softplus
+            elif kind.endswith("put_w"):
+                parameter.fill_(1.0)
+            elif kind.endswith("put_b"):
+                parameter.zero_()
 
     def positive(self, name: str) -> Tensor:
         """The physical value of w, sensory_w, cm or gleak."""
@@ -109,9 +144,33 @@ class LTCCell(nn.Module):
     def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B C"]:
         return _affine(inputs, self.input_w, self.input_b)
 
-    def map_outputs(self, state: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """The motor neurons' potentials, mapped."""
-        return _affine(state[..., : self.output_size], self.output_w, self.output_b)
+        return _affine(states[..., : self.output_size], self.output_w, self.output_b)
+
+    def leak(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Physical (gleak, vleak, cm) of each neuron."""
+        return self.positive("gleak"), self.vleak, self.positive("cm")
+
+    def synapses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Physical (w, mu, sigma, erev) of each synapse between neurons, see ``synapse_index``."""
+        return self.positive("w"), self.mu, self.sigma, self.erev
+
+    def sensory_synapses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same of each synapse from an input, see ``sensory_index``."""
+        return self.positive("sensory_w"), self.sensory_mu, self.sensory_sigma, self.sensory_erev
+
+    def time_constants(self, inputs: Float[Tensor, "*B C"], states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
+        """Effective time constants, in units of the timespans, at these inputs and potentials."""
+        return ltc_time_constants(
+            self.map_inputs(inputs),
+            states,
+            self.leak(),
+            self.synapses(),
+            self.synapse_index,
+            self.sensory_synapses(),
+            self.sensory_index,
+        )
 
     def recur(
         self,
@@ -122,16 +181,15 @@ class LTCCell(nn.Module):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The kernel over whole sequences (B, T, C) with this cell's parameters: states and cell states (B, T, H)."""
         return kernels.ltc(
             self.map_inputs(inputs),
             timespans,
             state,
             lengths,
-            (self.positive("gleak"), self.vleak, self.positive("cm")),
-            (self.positive("w"), self.mu, self.sigma, self.erev),
+            self.leak(),
+            self.synapses(),
             self.synapse_index,
-            (self.positive("sensory_w"), self.sensory_mu, self.sensory_sigma, self.sensory_erev),
+            self.sensory_synapses(),
             self.sensory_index,
             self.ode_unfolds,
             self.epsilon,
@@ -140,30 +198,28 @@ class LTCCell(nn.Module):
             cell,
         )
 
-    def forward(
-        self, inputs: Float[Tensor, "B C"], states: Float[Tensor, "B H"], elapsed_time: Tensor | float = 1.0
-    ) -> tuple[Float[Tensor, "B O"], Float[Tensor, "B H"]]:
-        """One step.
-
-        Args:
-            inputs: one sample each.
-            states: potentials before it.
-            elapsed_time: since the sample before; a number or (B,) or (B, 1).
-        """
-        spans = torch.as_tensor(elapsed_time, dtype=inputs.dtype, device=inputs.device)
-        spans = spans.reshape(-1, 1).expand(inputs.shape[0], 1)
-        new, _ = self.recur(inputs.unsqueeze(1), spans, states)
-        return self.map_outputs(new[:, 0]), new[:, 0]
-
     def clamp_parameters(self) -> None:
         """Put what must be positive back into its range; optimisers' steps do this by themselves."""
         with torch.no_grad():
-            for name in POSITIVE:
-                getattr(self, name).clamp_(min=0)
+            for name, least in LEAST.items():
+                self.get_parameter(name).clamp_(min=least)
 
-    def live_parameters(self) -> int:
-        """Parameters that can change the output: all of them, since only existing synapses are stored."""
-        return sum(p.numel() for p in self.parameters())
+    def live_parameters(self, with_memory: bool = False) -> int:
+        """Parameters that can change the output: not those of neurons, synapses and inputs with no way to a motor.
+
+        A memory (see :class:`~torchliquid.layers.MemoryCell`) reads every neuron.
+        """
+        assert self.wiring is not None
+        pre, post = _synapses(self.wiring.adjacency_matrix)[1]
+        pre_in, post_in = _synapses(self.wiring.sensory_adjacency_matrix)[1]
+        live = (np.arange(self.state_size) < self.output_size) | with_memory
+        for _ in range(self.state_size):
+            live[pre[live[post]]] = True
+        synapses = np.count_nonzero(live[post]) + np.count_nonzero(live[post_in])
+        inputs = len(np.unique(pre_in[live[post_in]]))
+        mapped = inputs * sum(p is not None for p in (self.input_w, self.input_b))
+        read = sum(p.numel() for p in (self.output_w, self.output_b) if p is not None)
+        return 3 * int(live.sum()) + 4 * int(synapses) + mapped + read
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -179,7 +235,7 @@ def _clamp_after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) 
         return
     stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for cell in _CLAMPED:
-        if any(id(getattr(cell, name)) in stepped for name in POSITIVE):
+        if any(id(cell.get_parameter(name)) in stepped for name in LEAST):
             cell.clamp_parameters()
 
 
@@ -211,34 +267,19 @@ class LTC(RecurrentLayer):
         epsilon: float = 1e-8,
         implicit_param_constraints: bool = True,
     ) -> None:
-        super().__init__(return_sequences, batch_first)
         wiring = units if isinstance(units, Wiring) else FullyConnected(units)
-        self.wiring = wiring
-        self.rnn_cell = LTCCell(
+        cell = LTCCell(
             wiring, input_size, input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints
         )
-        self.input_size, self.state_size, self.output_size = input_size, wiring.units, self.rnn_cell.output_size
-        if mixed_memory:
-            self.lstm = MemoryCell(input_size, self.state_size)
-
-    def recur(
-        self, inputs: Tensor, timespans: Tensor, state: Tensor, cell: Tensor | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        return self.rnn_cell.recur(inputs, timespans, state, lengths, self.lstm, cell)
-
-    def read(self, states: Tensor) -> Tensor:
-        return self.rnn_cell.map_outputs(states)
-
-    def live_parameters(self) -> int:
-        """Parameters that can change the output."""
-        return sum(p.numel() for p in self.parameters())
+        super().__init__(cell, return_sequences, batch_first, mixed_memory)
+        self.output_size = cell.output_size
 
 
-def _synapses(polarity: Any) -> tuple[Tensor, Tensor]:
-    """Reversal potentials (S,) and source and target (2, S) of the synapses there are, ordered by target."""
-    post, pre = np.nonzero(np.asarray(polarity).T)  # not by torch: sizes are known on the meta device too
-    reversal = np.asarray(polarity)[pre, post]
-    return torch.tensor(reversal, dtype=torch.get_default_dtype()), torch.tensor(np.stack([pre, post]))
+def _synapses(polarity: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Reversal potentials (S,), and source and target (2, S), of the synapses there are, ordered by target."""
+    polarity = np.asarray(polarity)
+    post, pre = np.nonzero(polarity.T)
+    return polarity[pre, post], np.stack([pre, post])
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

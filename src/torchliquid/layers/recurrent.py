@@ -1,61 +1,151 @@
-"""What all recurrent layers share: the forms in which they may be called."""
+"""What the liquid families share: a cell that runs whole sequences, and the layer people call."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
+from torchliquid.layers.forms import State, check_input, check_spans, spans_of, state_of, valid_of
 from torchliquid.layers.memory import MemoryCell
-
-State = Tensor | tuple[Tensor, Tensor]
-"""h (B, H), or with mixed memory (h, c)."""
+from torchliquid.wirings import Wiring
 
 
-class RecurrentLayer(nn.Module):
-    """A recurrence over whole sequences, called as ``output, hx = layer(input, hx, timespans, lengths)``."""
+class RecurrentCell(nn.Module):
+    """The parameters of a recurrence, and its kernel with them.
+
+    Attributes:
+        input_size: C.
+        state_size: H.
+        output_size: O, what :meth:`read` gives.
+        wiring: who connects to whom; None without one.
+    """
 
     input_size: int
     state_size: int
     output_size: int
+    wiring: Wiring | None = None
 
-    def __init__(self, return_sequences: bool, batch_first: bool) -> None:
-        super().__init__()
-        self.return_sequences = return_sequences
-        self.batch_first = batch_first
-        self.lstm: MemoryCell | None = None
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
 
     def recur(
         self,
         inputs: Float[Tensor, "B T C"],
         timespans: Float[Tensor, "B T"],
         state: Float[Tensor, "B H"],
-        cell: Float[Tensor, "B H"] | None,
-        lengths: Int[Tensor, " B"] | None,
+        lengths: Int[Tensor, " B"] | None = None,
+        memory: MemoryCell | None = None,
+        cell: Float[Tensor, "B H"] | None = None,
     ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
-        """States, and with mixed memory cell states, after each sample."""
+        """The kernel over whole sequences: states, and with a memory its cell states, after each sample."""
         raise NotImplementedError
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """Outputs from states."""
         raise NotImplementedError
 
+    def live_parameters(self, with_memory: bool = False) -> int:
+        """Parameters of the cell that can change the output, alone or with a memory in front."""
+        raise NotImplementedError
+
+    def forward(self, input: Tensor, hx: Tensor | None = None, ts: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            input: one sample each, (B, C), or (C,).
+            hx: the state before it, (B, H) or (H,); None: zeros.
+            ts: time since the sample before: a number, (B,) or (B, 1).
+
+        Returns:
+            The output (B, O) and the new state (B, H).
+
+        Raises:
+            InputError: as in :meth:`RecurrentLayer.forward`.
+        """
+        check_input(input, (1, 2), self.input_size, self.dtype)
+        batched = input.dim() == 2
+        x = (input if batched else input.unsqueeze(0)).unsqueeze(1)
+        spans = spans_of(ts, x, batched)
+        check_spans(spans, batched)
+        h, _ = state_of(hx, x, self.state_size, False, batched)
+        new = self.recur(x, spans, h)[0][:, 0]
+        output = self.read(new)
+        return (output, new) if batched else (output[0], new[0])
+
+
+def own_wiring(wiring: Wiring, input_size: int | None) -> tuple[Wiring, int]:
+    """Build a wiring and copy it, so that nothing done to it later changes a layer; and its number of outputs.
+
+    Raises:
+        InputError: the wiring is built for another number of inputs, or does not know its inputs or outputs.
+    """
+    if input_size is not None:
+        wiring.build(input_size)
+    if wiring.input_dim is None:
+        raise InputError("the wiring does not know its inputs: give their number, or call wiring.build() first")
+    if wiring.output_dim is None:
+        raise InputError("the wiring does not know its outputs: call wiring.set_output_dim() first")
+    return copy.deepcopy(wiring), wiring.output_dim
+
+
+def check_size(**sizes: int) -> None:
+    """Refuse sizes below one, by name."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name} is at least 1, not {size}")
+
+
+class RecurrentLayer(nn.Module):
+    """A recurrence over whole sequences, called as ``output, hx = layer(input, hx, timespans, lengths)``.
+
+    Attributes:
+        input_size: C.
+        state_size: H.
+        output_size: O, the last dimension of the output.
+        wiring: the layer's own copy of who connects to whom; None without one.
+    """
+
+    output_size: int
+
+    def __init__(self, cell: RecurrentCell, return_sequences: bool, batch_first: bool, mixed_memory: bool) -> None:
+        super().__init__()
+        self.rnn_cell = cell
+        self.return_sequences = return_sequences
+        self.batch_first = batch_first
+        self.input_size, self.state_size, self.wiring = cell.input_size, cell.state_size, cell.wiring
+        self.lstm = MemoryCell(self.input_size, self.state_size) if mixed_memory else None
+
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        """Outputs from states."""
+        return self.rnn_cell.read(states)
+
+    def live_parameters(self) -> int:
+        """Parameters that can change the output; see the cell's method for what does not count."""
+        mine = self.rnn_cell.live_parameters(self.lstm is not None)
+        return mine + sum(p.numel() for name, p in self.named_parameters() if not name.startswith("rnn_cell."))
+
     def forward(
         self,
         input: Tensor | PackedSequence,
         hx: State | None = None,
-        timespans: Tensor | float | None = None,
+        timespans: Tensor | PackedSequence | float | None = None,
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run over sequences.
 
         Args:
-            input: (B, T, C), (T, B, C) with ``batch_first=False``, or (T, C); or a ``PackedSequence``.
+            input: (B, T, C), (T, B, C) with ``batch_first=False``, or (T, C); or a ``PackedSequence``. NaN is a
+                number like any other and stays in its own sequence.
             hx: the state before the first sample, (B, H) or (H,), with mixed memory a tuple of two; None: zeros.
-            timespans: time between each sample and the one before: a number, (B,), or one a sample, shaped as the
-                input with or without a last dimension of 1. None: 1.
+            timespans: time between each sample and the one before, in units of the model's own time scale: a number,
+                one a sequence (B,), or one a sample, shaped as the input with or without a last dimension of 1; a
+                ``PackedSequence`` where the input is one. None: 1.
             lengths: (B,) samples of each sequence; what stands behind them changes nothing. None: all of them.
 
         Returns:
@@ -63,117 +153,62 @@ class RecurrentLayer(nn.Module):
             sequence's last sample, (B, O). And the state after each sequence's last sample, to go on with.
 
         Raises:
-            InputError: shapes that do not fit; timespans that are negative, NaN or infinite. The latter is looked
-                at in eager mode only: under ``torch.compile``, ``torch.export`` and ``torch.func`` finite timespans of
-                0 or more are a precondition.
+            InputError: shapes or dtypes that do not fit; spans that are negative, NaN or infinite; lengths outside 1
+                to T. Values are looked at in eager mode only: under ``torch.compile``, ``torch.export`` and
+                ``torch.func`` good spans and lengths are a precondition.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, timespans, lengths)
-        if input.dim() not in (2, 3) or input.shape[-1] != self.input_size:
-            raise InputError(
-                f"input has shape {tuple(input.shape)}; (batch, time, {self.input_size}) or (time, {self.input_size}) "
-                "is needed"
-            )
+        kind = input.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):  # half precision is not enough to carry a state
+                return self(input.to(self.rnn_cell.dtype), hx, timespans, lengths)
+        check_input(input, (2, 3), self.input_size, self.rnn_cell.dtype)
+        if isinstance(timespans, PackedSequence):
+            raise InputError("timespans are a PackedSequence and the input is not: give both in one form")
         batched = input.dim() == 3
+        time_first = batched and not self.batch_first
         x = input if batched else input.unsqueeze(0)
-        if batched and not self.batch_first:
-            x = x.transpose(0, 1)
-        if x.shape[1] == 0:
-            raise InputError("input has no samples: its time dimension is 0")
-        spans = self._timespans(timespans, x, batched)
-        h, c = self._initial(hx, x, batched)
+        x = x.transpose(0, 1) if time_first else x
+        spans = spans_of(timespans, x, batched, not time_first)
+        h, c = state_of(hx, x, self.state_size, self.lstm is not None, batched)
         valid = None
         if lengths is not None:
-            valid = _valid(lengths, x)
+            lengths = lengths.to(x.device)
+            valid = valid_of(lengths, x)
             # What is padding must not reach a gradient, not even as NaN times zero.
             x = x.masked_fill(~valid.unsqueeze(2), 0.0)
             spans = spans.masked_fill(~valid, 0.0)
-        states, cells = self.recur(x, spans, h, c, lengths)
-        last = (states[:, -1], cells[:, -1]) if c is not None else states[:, -1]
-        if self.return_sequences:
-            output = self.read(states)
-            if valid is not None:
-                output = output.masked_fill(~valid.unsqueeze(2), 0.0)
-            if batched and not self.batch_first:
-                output = output.transpose(0, 1)
-        else:
-            output = self.read(states[:, -1])
+        check_spans(spans, batched)
+
+        states, cells = self.rnn_cell.recur(x, spans, h, lengths, self.lstm, c)
+        output = self.read(states if self.return_sequences else states[:, -1])
+        if valid is not None and self.return_sequences:
+            output = output.masked_fill(~valid.unsqueeze(2), 0.0)
+        if time_first and self.return_sequences:
+            output = output.transpose(0, 1)
+        h, c = states[:, -1], None if c is None else cells[:, -1]
         if not batched:
-            return output[0], (last[0][0], last[1][0]) if isinstance(last, tuple) else last[0]
-        return output, last
+            output, h, c = output[0], h[0], None if c is None else c[0]
+        return output, h if c is None else (h, c)
 
     def _packed(
-        self, input: PackedSequence, hx: State | None, timespans: Tensor | float | None, lengths: Tensor | None
+        self,
+        input: PackedSequence,
+        hx: State | None,
+        timespans: Tensor | PackedSequence | float | None,
+        lengths: Tensor | None,
     ) -> tuple[Tensor | PackedSequence, State]:
         if lengths is not None:
             raise InputError("a PackedSequence has its lengths with it: give no others")
-        x, lengths = pad_packed_sequence(input, batch_first=self.batch_first)
-        output, last = self(x, hx, timespans, lengths.to(x.device))
-        if self.return_sequences:
-            output = pack_padded_sequence(output, lengths, self.batch_first, enforce_sorted=False)
-        return output, last
-
-    def _timespans(self, timespans: Tensor | float | None, x: Tensor, batched: bool) -> Tensor:
-        """(B, T) in the input's dtype, checked."""
-        batch, time = x.shape[:2]
-        if timespans is None:
-            return x.new_ones(batch, time)
-        spans = torch.as_tensor(timespans, dtype=x.dtype, device=x.device)
-        given = tuple(spans.shape)
-        if spans.dim() >= 2 and spans.shape[-1] == 1 and spans.dim() == (3 if batched else 2):
-            spans = spans.squeeze(-1)
-        if not batched and spans.dim() == 1:
-            spans = spans.unsqueeze(0)
-        elif spans.dim() == 1:
-            spans = spans.unsqueeze(1)
-        elif spans.dim() == 2 and batched and not self.batch_first:
-            spans = spans.transpose(0, 1)
-        if spans.dim() not in (0, 2) or (spans.dim() == 2 and spans.shape not in ((batch, time), (batch, 1))):
-            want = f"({batch}, {time})" if self.batch_first or not batched else f"({time}, {batch})"
-            raise InputError(
-                f"timespans have shape {given}; a number, one a sequence ({batch},) or one a sample {want} is needed"
-            )
-        if not _tracing(spans):
-            bad = ~(spans >= 0) | torch.isinf(spans)
-            if bool(bad.any()):
-                where = bad.nonzero()[0].tolist()
-                value = spans[tuple(where)].item()
-                place = f" of sequence {where[0]}, sample {where[1] if spans.shape[1] > 1 else 0}" if where else ""
-                raise InputError(f"the timespan{place} is {value:g}; it must be finite and not negative")
-        return spans.expand(batch, time)
-
-    def _initial(self, hx: State | None, x: Tensor, batched: bool) -> tuple[Tensor, Tensor | None]:
-        batch = x.shape[0]
-        mixed = self.lstm is not None
-        if hx is None:
-            zeros = x.new_zeros(batch, self.state_size)
-            return zeros, zeros if mixed else None
-        if isinstance(hx, tuple) != mixed:
-            raise InputError(
-                "with mixed memory the state is a tuple (h, c)" if mixed else "the state is one tensor, not a tuple"
-            )
-        parts = hx if isinstance(hx, tuple) else (hx,)
-        want = (batch, self.state_size) if batched else (self.state_size,)
-        for part in parts:
-            if part.shape != want:
-                raise InputError(f"the state has shape {tuple(part.shape)}; {want} is needed")
-        h, *c = (part if batched else part.unsqueeze(0) for part in parts)
-        return h, c[0] if c else None
-
-
-def _valid(lengths: Tensor, x: Tensor) -> Bool[Tensor, "B T"]:
-    batch, time = x.shape[:2]
-    if lengths.shape != (batch,):
-        raise InputError(f"lengths have shape {tuple(lengths.shape)}; one a sequence, ({batch},), is needed")
-    if not _tracing(lengths) and not bool(((lengths >= 1) & (lengths <= time)).all()):
-        raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")
-    return torch.arange(time, device=x.device) < lengths.unsqueeze(1)
-
-
-def _tracing(tensor: Tensor) -> bool:
-    """Whether values can't be looked at: compiled, exported, or under a torch.func transform."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.maybe_current_level() is not None
-        or tensor.device.type == "meta"
-    )
+        x, lengths = pad_packed_sequence(input, self.batch_first)
+        if isinstance(timespans, PackedSequence):
+            timespans, _ = pad_packed_sequence(timespans, self.batch_first)
+        output, last = self(x, hx, timespans, lengths)
+        if not self.return_sequences:
+            return output, last
+        order = input.sorted_indices
+        if order is not None:  # the input's own order: sorting anew may break ties differently
+            output, lengths = output.index_select(0 if self.batch_first else 1, order), lengths[order.cpu()]
+        data = pack_padded_sequence(output, lengths, self.batch_first).data
+        return PackedSequence(data, input.batch_sizes, order, input.unsorted_indices), last

@@ -1,0 +1,93 @@
+"""Each recurrence as one ``torch.library`` operator with its gradient, for ``torch.compile`` and ``torch.export``.
+
+Traced step by step, a hundred samples of an LTC are thousands of graph nodes and minutes of compilation; as an
+operator they are one node forward and one backward. ``torchliquid::ltc`` and ``torchliquid::cfc`` take what
+:mod:`torchliquid.kernels.reference` takes, and run whatever code the dispatcher chooses for their tensors. Their
+gradient runs that code again and goes back through it; they can be differentiated once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+import torchliquid.kernels as kernels
+
+MEMORY = "Tensor? memory_drive, Tensor? memory_weight, Tensor? cell"
+SCHEMAS = {
+    "ltc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] leak, Tensor[] synapses, "
+    "Tensor synapse_index, Tensor[] sensory, Tensor sensory_index, SymInt unfolds, float epsilon, " + MEMORY,
+    "cfc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] backbone, Tensor[] heads, "
+    "SymInt[] layer_sizes, str mode, str activation, Tensor[] dropout_masks, " + MEMORY,
+}
+
+
+def _register(name: str, arguments: str) -> tuple[Any, Any]:
+    def forward(*args: Any) -> tuple[Tensor, Tensor]:
+        states, cells = getattr(kernels.chosen(args), name)(*args)
+        return states, cells
+
+    def forward_shapes(*args: Any) -> tuple[Tensor, Tensor]:
+        inputs, _, state, *_, cell = args
+        batch, time, _ = inputs.shape
+        units = state.shape[1]
+        return inputs.new_empty(batch, time, units), inputs.new_empty(batch, 0 if cell is None else time, units)
+
+    def backward(grad_states: Tensor, grad_cells: Tensor, *args: Any) -> list[Tensor]:
+        leaves, structure = tree_flatten(args)
+        # An operator runs below autograd; its gradient needs autograd back.
+        included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+        without_autograd = excluded & torch._C._after_autograd_keyset
+        with torch._C._ForceDispatchKeyGuard(included, without_autograd), torch.enable_grad():
+            leaves = [leaf.detach().requires_grad_() if _differentiable(leaf) else leaf for leaf in leaves]
+            again = tree_unflatten(leaves, structure)
+            results = getattr(kernels.chosen(again), name)(*again)
+            pairs = [(r, g) for r, g in zip(results, (grad_states, grad_cells), strict=True) if r.requires_grad]
+            outputs, given = zip(*pairs, strict=True)
+            sources = [leaf for leaf in leaves if _differentiable(leaf)]
+            grads = torch.autograd.grad(outputs, sources, given, allow_unused=True, materialize_grads=True)
+        return [grad.clone(memory_format=torch.contiguous_format) for grad in grads]
+
+    def backward_shapes(grad_states: Tensor, grad_cells: Tensor, *args: Any) -> list[Tensor]:
+        return [leaf.new_empty(leaf.shape) for leaf in tree_flatten(args)[0] if _differentiable(leaf)]
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        leaves, ctx.structure = tree_flatten(inputs)
+        ctx.save_for_backward(*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+        ctx.others = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in leaves]
+
+    def gradients(ctx: Any, grad_states: Tensor, grad_cells: Tensor) -> tuple[Any, ...]:
+        saved = iter(ctx.saved_tensors)
+        leaves = [next(saved) if other is None else other[0] for other in ctx.others]
+        args = tree_unflatten(leaves, ctx.structure)
+        grads = iter(backward_op(grad_states, grad_cells, *args))
+
+        def of(arg: Any) -> Any:
+            if isinstance(arg, Sequence) and not isinstance(arg, str) and all(isinstance(a, Tensor) for a in arg):
+                return [of(a) for a in arg]
+            return next(grads) if _differentiable(arg) else None
+
+        return tuple(of(arg) for arg in args)
+
+    def operator(what: str, run: Any, shapes: Any, schema: str) -> Any:
+        op = torch.library.custom_op(what, run, mutates_args=(), schema=schema)
+        op.register_fake(shapes)
+        return op
+
+    op = operator(f"torchliquid::{name}", forward, forward_shapes, f"({arguments}) -> (Tensor, Tensor)")
+    given = f"(Tensor grad_states, Tensor grad_cells, {arguments}) -> Tensor[]"
+    backward_op = operator(f"torchliquid::{name}_backward", backward, backward_shapes, given)
+    op.register_autograd(gradients, setup_context=keep)
+    return op, backward_op
+
+
+def _differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+ltc, ltc_backward = _register("ltc", SCHEMAS["ltc"])
+cfc, cfc_backward = _register("cfc", SCHEMAS["cfc"])

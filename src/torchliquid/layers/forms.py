@@ -1,0 +1,110 @@
+"""The forms in which people give sequences to a layer, brought to one: batch first, a span a sample, checked."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from torchliquid.errors import InputError
+
+State = Tensor | tuple[Tensor, Tensor]
+"""h (B, H), or with mixed memory (h, c)."""
+
+
+def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: torch.dtype) -> None:
+    """Refuse what is not an input of this many features, with ``dims`` dimensions (unbatched, batched)."""
+    if input.dim() not in dims or input.shape[-1] != input_size:
+        one = f"(time, {input_size})" if dims[0] == 2 else f"({input_size},)"
+        raise InputError(
+            f"input has shape {tuple(input.shape)}; this layer takes {one}, or with a batch one more dimension"
+        )
+    if 0 in input.shape:
+        raise InputError(f"input has shape {tuple(input.shape)}: nothing in it to run on")
+    if input.dtype != dtype:
+        raise InputError(
+            f"input is {_name(input.dtype)} and the layer is {_name(dtype)}: "
+            f"call input.to(torch.{_name(dtype)}) or layer.to(torch.{_name(input.dtype)})"
+        )
+
+
+def spans_of(
+    timespans: Tensor | float | None, x: Float[Tensor, "B T C"], batched: bool, batch_first: bool = True
+) -> Float[Tensor, "B T"]:
+    """A span for each sample. ``timespans``: None (1), a number, (B,), (B, T) or (B, T, 1), or as the input is laid."""
+    batch, time = x.shape[:2]
+    if timespans is None:
+        return x.new_ones(batch, time)
+    if not isinstance(timespans, Tensor):
+        timespans = torch.as_tensor(timespans)
+    spans = timespans.to(x)
+    per_sample = ((batch, time) if batch_first else (time, batch)) if batched else (time,)
+    if spans.shape in (per_sample, (*per_sample, 1)):
+        spans = spans.reshape(per_sample)
+        spans = spans.unsqueeze(0) if not batched else spans if batch_first else spans.transpose(0, 1)
+    elif batched and spans.shape == (batch,):
+        spans = spans.unsqueeze(1)
+    elif spans.dim() > 0:
+        one = f", one a sequence ({batch},)" if batched else ""
+        raise InputError(
+            f"timespans have shape {tuple(spans.shape)}; a number{one} or one a sample {per_sample} is needed"
+        )
+    return spans.expand(batch, time)
+
+
+def check_spans(spans: Float[Tensor, "B T"], batched: bool) -> None:
+    """Refuse spans that are no elapsed time; where values can't be looked at, that is a precondition."""
+    if values_are_hidden(spans):
+        return
+    good = (spans >= 0) & (spans < torch.inf)
+    if not bool(good.all()):
+        sequence, sample = (~good).nonzero()[0].tolist()
+        where = f"[{sequence}, {sample}] (sequence {sequence}, sample {sample})" if batched else f"[{sample}]"
+        raise InputError(f"timespans{where} is {float(spans[sequence, sample]):g}: spans are finite and not negative")
+
+
+def state_of(
+    hx: State | None, x: Float[Tensor, "B T C"], units: int, mixed: bool, batched: bool
+) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"] | None]:
+    """h, and with mixed memory c, before the first sample; zeros where ``hx`` is None."""
+    if hx is None:
+        zeros = x.new_zeros(x.shape[0], units)
+        return zeros, zeros if mixed else None
+    if isinstance(hx, tuple) != mixed:
+        raise InputError(
+            "with mixed memory hx is a tuple (h, c), not one tensor" if mixed else "hx is one tensor, not a tuple"
+        )
+    parts = hx if isinstance(hx, tuple) else (hx,)
+    want = (x.shape[0], units) if batched else (units,)
+    if len(parts) != 1 + mixed or any(part.shape != want for part in parts):
+        shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+        raise InputError(f"hx has shape {shapes}; {'(h, c), each ' if mixed else ''}{want} is needed")
+    if any(part.dtype != x.dtype for part in parts):
+        raise InputError(f"hx is {_name(parts[0].dtype)} and the input is {_name(x.dtype)}: give both in one dtype")
+    h, *c = (part if batched else part.unsqueeze(0) for part in parts)
+    return h, c[0] if c else None
+
+
+def valid_of(lengths: Int[Tensor, " B"], x: Float[Tensor, "B T C"]) -> Bool[Tensor, "B T"]:
+    """True where a sample belongs to its sequence."""
+    batch, time = x.shape[:2]
+    if lengths.shape != (batch,):
+        raise InputError(f"lengths have shape {tuple(lengths.shape)}; one a sequence, ({batch},), is needed")
+    if not values_are_hidden(lengths) and not bool(((lengths >= 1) & (lengths <= time)).all()):
+        raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")
+    return torch.arange(time, device=x.device) < lengths.unsqueeze(1)
+
+
+def values_are_hidden(tensor: Tensor) -> bool:
+    """Whether Python can't branch on values: compiled, exported, traced, on no device, under a torch.func transform."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._is_tracing()
+        or tensor.is_meta
+        or type(tensor) is not Tensor
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
