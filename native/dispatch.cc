@@ -32,6 +32,10 @@ const std::vector<const InstructionSet*>& instruction_sets() {
   return usable;
 }
 
+static const InstructionSet* chosen = nullptr;
+const InstructionSet& instruction_set() { return chosen ? *chosen : *instruction_sets().front(); }
+void use_instruction_set(const InstructionSet& set) { chosen = &set; }
+
 int64_t parameter_count(const Ltc& p) {
   const int64_t units = p.sequence.units;
   return 4 * (int64_t(p.synapses.count) + p.sensory.count) + 3 * units + (p.sequence.drive ? 4 * units * units : 0);

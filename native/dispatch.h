@@ -10,4 +10,8 @@ namespace torchliquid {
 // Best first; never empty.
 const std::vector<const InstructionSet*>& instruction_sets();
 
+// The one in use: the best, until another is chosen.
+const InstructionSet& instruction_set();
+void use_instruction_set(const InstructionSet&);
+
 }  // namespace torchliquid

@@ -47,6 +47,20 @@ struct Ltc {
   float epsilon;
 };
 
+// A linear map of one sample.
+struct Linear {
+  int inputs, outputs;
+  const float *weight, *bias;  // (outputs, inputs), (outputs,)
+};
+
+// LSTM (gates input, forget, cell, output) or GRU (reset, update, new's share of the inputs, and of the state), its
+// weights for inputs and state side by side: (4H, C + H) and (4H,).
+struct Gated {
+  int inputs, units;
+  bool lstm;
+  const float *weight, *bias;
+};
+
 constexpr int kMaxLayers = 64;
 
 enum class Mode : int { standard, no_gate, pure };
@@ -79,10 +93,24 @@ struct Recurrence {
   void (*backward)(const Problem&, const float* plan, float* scratch, int block, float* grad_parameters);
 };
 
+// One recurrence for one sample of one stream. An object is plain memory, one a thread; plan and scratch as above,
+// and `fill` says whether the plan has yet to be made. `run` turns h, and c where there is one, into the new state.
+template <class Problem>
+struct Step {
+  size_t object_size;
+  void (*sizes)(const Problem&, size_t* plan, size_t* scratch);
+  void (*make)(void* object, const Problem&, float* plan, float* scratch, bool fill);
+  void (*run)(const void* object, const float* x, float span, float* h, float* c);
+};
+
 struct InstructionSet {
   const char* name;
   Recurrence<Ltc> ltc[2];  // few lanes, many lanes
   Recurrence<Cfc> cfc[2];
+  Step<Ltc> step_ltc;
+  Step<Cfc> step_cfc;
+  Step<Gated> step_gated;
+  Step<Linear> step_linear;
 };
 
 int64_t parameter_count(const Ltc&);

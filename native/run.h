@@ -30,12 +30,17 @@ class AlignedFloats {
 // alone, so that the number of threads changes no bit of the result.
 constexpr int kMaxGroups = 32;
 
+// Few samples: narrow blocks, so that there is one for every thread.
+template <class Problem>
+const Recurrence<Problem>& choose(const Recurrence<Problem> (&choices)[2], int batch) {
+  return batch <= 2 * choices[0].lanes ? choices[0] : choices[1];
+}
+
 template <class Problem>
 void run(const Recurrence<Problem> (&choices)[2], const Problem& problem, int threads, float* gradients) {
   const bool backward = gradients;
   const int batch = problem.sequence.batch;
-  // Few samples: narrow blocks, so that there is one for every thread.
-  const Recurrence<Problem>& r = batch <= 2 * choices[0].lanes ? choices[0] : choices[1];
+  const Recurrence<Problem>& r = choose(choices, batch);
   const int blocks = (batch + r.lanes - 1) / r.lanes;
   const int groups = backward ? std::min(blocks, kMaxGroups) : blocks;
   const int64_t parameters = backward ? parameter_count(problem) : 0;

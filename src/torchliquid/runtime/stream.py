@@ -13,6 +13,7 @@ from torchliquid.data.preprocessing import LIMIT
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC
 from torchliquid.models.model import Model
+from torchliquid.runtime.stepper import compiled
 
 Recurrence = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 """From inputs (n, 1, C), timespans (n, 1) and a state to outputs and the new state; None is the first state."""
@@ -65,6 +66,8 @@ class LayerStream:
         Returns:
             (O,), or (n, O), float32.
         """
+        if (answer := self._core.fast(values, elapsed)) is not None:
+            return answer
         inputs = _shaped(values, self.n, self._core.input_size)
         spans = np.broadcast_to(np.float32(1.0) if elapsed is None else np.asarray(elapsed, dtype=np.float32), self.n)
         outputs = self._core.step(inputs.astype(np.float32), spans)
@@ -95,9 +98,9 @@ class ModelStream:
     def __init__(self, model: Model, n: int = 1) -> None:
         self.model = model
         self.n = n
-        self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, n)
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
+        self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, n, self._held, self._started)
 
     def step(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None = None) -> np.ndarray:
         """One sample of each stream.
@@ -112,11 +115,13 @@ class ModelStream:
             (K,), or (n, K), float64: the classes' probabilities in the order of ``model.task.labels``, or values. Of a
             task per series, the answer to the series so far.
         """
+        if (fast := self._core.fast(values, elapsed)) is not None:
+            return fast
         rule = self.model.preprocessing
         # What Preprocessing does with a series, for one sample of n streams.
         scaled = (_shaped(values, self.n, rule.n_channels) - rule.mean) / rule.std
         observed = np.abs(scaled) <= LIMIT
-        self._held = np.where(observed, scaled, self._held)
+        np.copyto(self._held, scaled, where=observed)
         inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
         gaps = np.asarray(np.nan if elapsed is None else elapsed, dtype=np.float64) / rule.time_scale
         spans = np.where(self._started & (gaps >= 0) & np.isfinite(gaps), gaps, 1.0)
@@ -138,7 +143,8 @@ class ModelStream:
     def state(self, parts: Sequence[np.ndarray]) -> None:
         held, started, *network = parts
         self._core.state = tuple(network)
-        self._held, self._started = np.array(held, dtype=np.float64), np.array(started, dtype=bool)
+        self._held[...] = held
+        self._started[...] = started
 
     def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
         """Begin anew: all streams, or those named."""
@@ -149,9 +155,16 @@ class ModelStream:
 
 
 class _Core:
-    """One step of a recurrence after the other, in float32 on the processor."""
+    """One step of a recurrence after the other, in float32 on the processor: compiled where it can be."""
 
-    def __init__(self, recurrence: Recurrence, module: Model | LTC | CfC | nn.LSTM | nn.GRU, n: int) -> None:
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        module: Model | LTC | CfC | nn.LSTM | nn.GRU,
+        n: int,
+        held: np.ndarray | None = None,
+        started: np.ndarray | None = None,
+    ) -> None:
         self.recurrence = recurrence
         self.input_size = module.preprocessing.n_inputs if isinstance(module, Model) else module.input_size
         module.eval()
@@ -159,36 +172,46 @@ class _Core:
         if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
             raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
         with torch.inference_mode():
-            _, after = recurrence(torch.zeros(n, 1, self.input_size), torch.ones(n, 1), None)
-        self._parts: tuple[Tensor, ...] = tuple(torch.zeros_like(part) for part in _parts(after))
+            outputs, after = recurrence(torch.zeros(n, 1, self.input_size), torch.ones(n, 1), None)
+        self._parts = tuple(np.zeros(part.shape, dtype=np.float32) for part in _parts(after))
         self._single = not isinstance(after, tuple)
+        self._stepper = compiled(module, self._parts, held, started)
+        self._out_shape = (n, outputs.shape[-1]) if n > 1 else outputs.shape[-1]
+        self._out_type = np.float64 if isinstance(module, Model) else np.float32
+
+    def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
+        """The answer of the compiled stepper; None, with nothing done, where it does not take the sample as it is."""
+        if self._stepper is None:
+            return None
+        out: np.ndarray = np.empty(self._out_shape, self._out_type)
+        return out if self._stepper.step(values, elapsed, out) else None
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             x, t = torch.from_numpy(inputs), torch.tensor(spans)
-            state = self._parts[0] if self._single else self._parts
-            outputs, after = self.recurrence(x.unsqueeze(1), t.unsqueeze(1), state)
-            self._parts = _parts(after)
+            state = tuple(torch.from_numpy(part) for part in self._parts)
+            outputs, after = self.recurrence(x.unsqueeze(1), t.unsqueeze(1), state[0] if self._single else state)
+            for part, new in zip(self._parts, _parts(after), strict=True):
+                part[...] = new.numpy()
             array: np.ndarray = (outputs[:, 0] if outputs.ndim == 3 else outputs).numpy()
             return array
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        return tuple(part.numpy().copy() for part in self._parts)
+        return tuple(part.copy() for part in self._parts)
 
     @state.setter
     def state(self, parts: tuple[np.ndarray, ...]) -> None:
-        want = [tuple(part.shape) for part in self._parts]
+        want = [part.shape for part in self._parts]
         given = [np.shape(part) for part in parts]
         if want != given:
             raise InputError(f"the state has parts of shapes {given}; {want} are needed")
-        self._parts = tuple(torch.tensor(np.asarray(part, dtype=np.float32)) for part in parts)
+        for part, new in zip(self._parts, parts, strict=True):
+            part[...] = new
 
     def reset(self, rows: Any) -> None:
-        parts = tuple(part.clone() for part in self._parts)
-        for part in parts:
+        for part in self._parts:
             part[rows] = 0.0
-        self._parts = parts
 
 
 def _liquid(layer: LTC | CfC) -> Recurrence:
