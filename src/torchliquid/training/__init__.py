@@ -1,6 +1,7 @@
 """Training: one plain loop, and ``fit``, which does all from a recording to a model."""
 
 from torchliquid.training.fit import fit
-from torchliquid.training.loop import History, TrainingConfig, TrainingError, train
+from torchliquid.training.history import History
+from torchliquid.training.loop import TrainingConfig, TrainingError, train
 
 __all__ = ["History", "TrainingConfig", "TrainingError", "fit", "train"]

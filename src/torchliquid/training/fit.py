@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -68,22 +66,7 @@ def fit(
     task.check(validation, "the part held out for validation")
     torch.manual_seed(seed)
     model = build(kind, task, Preprocessing.fit(training), parameters, **hyper)
-    config = config or TrainingConfig(seed=seed)
-    history = train(model, training, validation, config, windows, progress)
-    columns = {"time": recording.time_name, "series": recording.series_name}
-    if not recording.dated and recording.time_unit not in ("samples", "units"):
-        columns["time_unit"] = recording.time_unit
-    model.metadata |= provenance() | {
-        "columns": {k: v for k, v in columns.items() if v is not None},
-        "training": {
-            "epochs": len(history.loss),
-            "best_epoch": history.best + 1,
-            "validation": {k: v for k, v in history.validation[history.best].items() if np.isfinite(v)},
-            "samples": training.n_samples,
-            "series": training.n_series,
-            "seed": seed,
-        },
-    }
+    train(model, training, validation, config or TrainingConfig(seed=seed), windows, progress)
     return model
 
 
@@ -104,12 +87,3 @@ def hold_out(recording: Recording, task: Task, share: float = 0.2) -> tuple[Reco
     if task.horizon is not None:
         gap = task.horizon if task.horizon_unit == "samples" else task.horizon / recording.median_gap()
     return forward_split(recording, share, int(np.ceil(gap)))
-
-
-def provenance() -> dict[str, Any]:
-    """What a saved model says of its making."""
-    try:
-        made_by = version("torchliquid")
-    except PackageNotFoundError:
-        made_by = "unknown"
-    return {"torchliquid": made_by, "created": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.model import Model, Sample, aligned
+from torchliquid.training.history import History
+from torchliquid.training.provenance import provenance
 
 Progress = Callable[[float, str], None]
 """Told the share done (0 to 1) and a word on where it stands."""
@@ -54,21 +56,6 @@ class TrainingConfig:
         for name in ("lr", "epochs", "batch_size", "patience", "clip"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
-
-
-@dataclass
-class History:
-    """What happened, epoch by epoch.
-
-    Attributes:
-        loss: mean training loss.
-        validation: metrics on the validation part, as the model will be used.
-        best: the epoch (from 0) whose weights the model has.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    validation: list[dict[str, float]] = field(default_factory=list)
-    best: int = -1
 
 
 def train(
@@ -162,6 +149,7 @@ def train(
 
     model.load_state_dict(best_weights)
     model.eval()
+    model.metadata |= provenance(training, history, config.seed)
     return history
 
 
