@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -17,9 +18,10 @@ ROWS = {"liquid": "bold cyan", "rival": "bold yellow", "naive": "dim", "probe": 
 def print_results(results: StudyResults, console: Console) -> None:
     """Print the table of contenders, then the verdict with its evidence; names from the data are not markup."""
     content = tables.main_table(results)
-    table = Table(title=Text(f"{results.title}, on the test part"), title_justify="left", header_style="bold")
+    title = Text(f"{results.title}, on the test part")
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, head in enumerate(content.head):
-        table.add_column(head, justify="right" if i else "left", overflow="fold")
+        table.add_column("\n".join(head.rsplit(" ", 1)), justify="right" if i else "left", no_wrap=i > 0)
     for row, kind in zip(content.rows, content.kinds, strict=True):
         table.add_row(*map(Text, row), style=ROWS.get(kind))
     console.print(table)

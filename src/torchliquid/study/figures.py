@@ -28,6 +28,10 @@ Figure = dict[str, Any]
 SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naive": "x", "probe": "triangle-up"}
 
 
+BOUNDED = {"accuracy", "macro_f1", "roc_auc", "average_precision"}
+"""Metrics between 0 and 1; a whisker ends there."""
+
+
 def plotly_text(text: str) -> str:
     """Text that Plotly shows as it is."""
     return html.escape(text, quote=False)
@@ -152,11 +156,17 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     shown = [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None]
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
     firm = [role(results, c) in ("liquid", "rival") for c in shown]
+    bounds = (0.0, 1.0) if results.task.primary in BOUNDED else (-math.inf, math.inf)
+    whiskers = {
+        c.name: [scale * min(max(v, bounds[0]), bounds[1]) for v in (c.primary.low, c.primary.high)]
+        for c in shown
+        if c.primary
+    }
     positions = label_positions(points, [c.label for c in shown], firm)
     for contender, position in zip(shown, positions, strict=True):
         part, interval = role(results, contender), contender.primary
         assert interval is not None
-        reach = interval.reach * scale
+        low, high = whiskers[contender.name]
         front = part in ("liquid", "rival")
         traces.append(
             {
@@ -172,8 +182,10 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
                 "marker": {"symbol": SYMBOLS[contender.family], "size": 13 if front else 9, "color": colour(part)},
                 "error_y": {
                     "type": "data",
-                    "array": [_plain(reach)],
-                    "visible": math.isfinite(reach),
+                    "symmetric": False,
+                    "array": [_plain(high - interval.value * scale)],
+                    "arrayminus": [_plain(interval.value * scale - low)],
+                    "visible": math.isfinite(interval.reach),
                     "thickness": 1.5,
                     "width": 3,
                     "color": colour(part),
@@ -182,16 +194,14 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
             }
         )
     xs = [x for x, _ in points] or [0.0, 1.0]
-    whiskers = {
-        c.name: [scale * v for v in (c.primary.low, c.primary.value, c.primary.high)] for c in shown if c.primary
-    }
     room = 0.18 * max(max(xs) - min(xs), 0.3)
+    sparse = {"dtick": 1} if max(xs) - min(xs) > 1.5 else {"nticks": 6}
     return figure(
         traces,
         axis,
         words.metric_axis(results.task, results.task.primary),
         height=400,
-        xaxis={"type": "log", "range": [min(xs) - room, max(xs) + room], "tickformat": "~s", "nticks": 6},
+        xaxis={"type": "log", "range": [min(xs) - room, max(xs) + room], "tickformat": "~g", **sparse},
         yaxis={"range": list(span(results, whiskers))},
     )
 
@@ -316,7 +326,7 @@ def gap_chart(gaps: Gaps) -> Figure:
         height=300,
         bargap=0.05,
         xaxis=x,
-        yaxis={"type": "log", "tickformat": "~s", "nticks": 6},
+        yaxis={"type": "log", "tickformat": "~s", "dtick": 1, "range": [-0.3, math.log10(max(gaps.counts) or 1) + 0.2]},
     )
 
 
@@ -330,7 +340,7 @@ def _time_unit(typical: float, unit: str) -> tuple[str, float]:
     """Seconds as minutes, hours or days where that reads better."""
     if unit == "s":
         for name, factor in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-            if typical >= factor:
+            if typical >= 2 * factor:
                 return name, factor
     return unit, 1.0
 

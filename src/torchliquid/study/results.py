@@ -189,7 +189,7 @@ class Verdict:
     rival: str  # the other one best on validation
     findings: tuple[Finding, ...]
     evidence: tuple[str, ...] = ()  # special findings first: nothing learnt, one sensor does it, order carries nothing
-    tags: tuple[str, ...] = ()  # the special findings for programs: "nothing_learnt", "one_sensor", "no_memory"
+    tags: tuple[str, ...] = ()  # for programs: "nothing_learnt" or "learning_not_shown", or "one_sensor", "no_memory"
 
     def finding(self, question: str) -> Finding:
         return next(finding for finding in self.findings if finding.question == question)

@@ -25,7 +25,7 @@ def main_table(results: StudyResults) -> Table:
     """Every contender, best on the test part first."""
     task = results.task
     label = words.metric_label(task.primary)
-    head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Saved", "Live parameters", "Training")
+    head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Saved", "Parameters", "Training")
     sign = -1.0 if task.higher_is_better else 1.0
 
     def key(contender: ContenderResult) -> tuple[bool, float]:
@@ -56,11 +56,7 @@ def with_reach(results: StudyResults, interval: Interval | None, value: float) -
         return words.score(task, task.primary, value)
     if not math.isfinite(interval.reach):
         return words.score(task, task.primary, interval.value)
-    scale = 100.0 if words.is_share(task.primary) else 1.0
-    reach = words.number(interval.reach * scale, words.decimals(interval.reach * scale))
-    unit = words.metric_unit(task, task.primary)
-    figure = words.number(interval.value * scale, words.decimals(interval.reach * scale))
-    return f"{figure} ± {reach} {unit}".strip()
+    return words.score_interval(task, task.primary, interval.value, interval.reach)
 
 
 def metrics_table(results: StudyResults) -> Table:
@@ -169,7 +165,7 @@ def trial_table(results: StudyResults) -> Table:
 
 def settings_table(results: StudyResults) -> Table:
     """The study's settings and the versions it ran with."""
-    rows = [(key.replace("_", " "), str(value)) for key, value in results.settings.items()]
+    rows = [(key.replace("_", " "), _listed(value)) for key, value in results.settings.items()]
     rows += [(f"version of {key}", value) for key, value in results.versions.items()]
     if results.machine:
         rows.append(("machine", results.machine))
@@ -181,3 +177,11 @@ def settings_table(results: StudyResults) -> Table:
 def _value(results: StudyResults, contender: ContenderResult) -> float:
     values = contender.test(results.task.primary)
     return sum(values) / len(values)
+
+
+def _listed(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

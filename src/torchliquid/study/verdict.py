@@ -89,8 +89,11 @@ class _Jury:
         interval = contender.shifted if shifted else contender.primary
         return interval.value if interval is not None else math.nan
 
-    def figure(self, value: float, interval: Interval) -> str:
-        return words.score(self.results.task, self.results.task.primary, value, interval.reach)
+    def figure(self, contender: ContenderResult, difference: Interval, shifted: bool = False) -> str:
+        """A contender's figure, as exact as its own interval or the difference's, the narrower one, supports."""
+        own = contender.shifted if shifted else contender.primary
+        reach = min(own.reach, difference.reach) if own is not None else difference.reach
+        return words.score(self.results.task, self.results.task.primary, self.level(contender, shifted), reach)
 
     def difference(self, interval: Interval) -> str:
         task = self.results.task
@@ -104,10 +107,10 @@ class _Jury:
         rival = self.results.best("neural", "classical", "naive")
         if liquid is None or rival is None or not (self.compare.has(liquid) and self.compare.has(rival)):
             return None
-        nothing = self.nothing_learnt()
-        equals = [] if nothing else self.equals(liquid)
-        tags = ["nothing_learnt"] if nothing else [probe.name for probe, _ in equals]
-        evidence = [nothing] if nothing else [sentence for _, sentence in equals]
+        learnt, doubt = self.over_naive()
+        equals = [] if learnt else self.equals(liquid)
+        tags = [learnt] if learnt else [probe.name for probe, _ in equals]
+        evidence = ([doubt] if doubt else []) + [sentence for _, sentence in equals]
         probes = [probe for probe, _ in equals]
         findings = [self.against("accuracy", liquid, rival, probes)]
         if self.compare.has(liquid, shifted=True) and self.compare.has(rival, shifted=True):
@@ -121,18 +124,26 @@ class _Jury:
         sentence = self.sentence(overall, findings, tags, liquid, rival, probes)
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
-    def nothing_learnt(self) -> str | None:
-        """A sentence where the best on validation is not shown to beat the naive answer."""
+    def over_naive(self) -> tuple[str, str | None]:
+        """A tag where no model is shown to beat the naive answer, and a sentence where the best on validation is not.
+
+        ``nothing_learnt`` where it hardly differs from it, ``learning_not_shown`` where only the interval is too wide;
+        no tag where a probe, at least, learnt something.
+        """
         best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
         if best is None or naive is None or not (self.compare.has(best) and self.compare.has(naive)):
-            return None
+            return "", None
         over = self.compare.better(best, naive)
         if over.low > 0:
-            return None
-        return (
-            f"Nothing was learnt: {best.label}, the best on validation, is not shown to be better than the naive "
-            f"answer ({self.difference(over)})."
+            return "", None
+        doubt = (
+            f"{best.label}, the best on validation, is not shown to beat the naive answer ({self.difference(over)})."
         )
+        probes = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
+        if any(self.compare.better(probe, naive).low > 0 for probe in probes):
+            return "", doubt
+        small = max(margin(self.results.task, self.level(naive)), over.reach / 2)
+        return "nothing_learnt" if over.value < small else "learning_not_shown", doubt
 
     def equals(self, liquid: ContenderResult) -> list[tuple[ContenderResult, str]]:
         """The probes, far simpler than a contender, that do as well as the best on validation and as the liquid one."""
@@ -147,7 +158,7 @@ class _Jury:
             over = self.compare.better(best, probe)
             if over.value < least and self.compare.better(liquid, probe).value < least:
                 figures = (
-                    f"{self.figure(self.level(probe), over)}, against {self.figure(self.level(best), over)} for "
+                    f"{self.figure(probe, over)}, against {self.figure(best, over)} for "
                     f"{best.label}, the best on validation ({self.difference(over)})"
                 )
                 if probe.name == "one_sensor":
@@ -172,8 +183,8 @@ class _Jury:
         matters = words.least(task, least)
         figures = (
             f"{'mean ' if shifted else ''}{words.metric_label(task.primary)}{' under the shifts' if shifted else ''} "
-            f"{self.figure(self.level(liquid, shifted), over)} against "
-            f"{self.figure(self.level(rival, shifted), over)} ({self.difference(over)})"
+            f"{self.figure(liquid, over, shifted)} against "
+            f"{self.figure(rival, over, shifted)} ({self.difference(over)})"
         )
         equal = next((p for p in probes if not self.beats(liquid, p, shifted)), None)
         if result == "worth it" and equal is not None:
@@ -225,6 +236,8 @@ class _Jury:
         """One answer. A gain in one respect counts only where no other is shown to be lost for it."""
         if "nothing_learnt" in tags:
             return "not worth it"
+        if "learning_not_shown" in tags:
+            return "not shown"
         measured = [(f.answer, f.difference, f.margin) for f in findings if f.difference and f.margin is not None]
         cheaper = findings[-1].answer == "worth it"
         gained = any(result == "worth it" for result, _, _ in measured)
@@ -246,7 +259,9 @@ class _Jury:
     ) -> str:
         """The verdict in one sentence."""
         if "nothing_learnt" in tags:
-            return "Nothing was learnt here: no model is shown to be better than the naive answer."
+            return "Nothing was learnt here: the best model is not shown to be better than the naive answer."
+        if "learning_not_shown" in tags:
+            return "It is not shown that anything was learnt here: the best model's interval reaches the naive answer."
         if overall == "worth it":
             gains = _listed([MORE[f.question] for f in findings if f.answer == "worth it"])
             return f"A liquid network is worth it here: {liquid.label} is {gains} than the best other, {rival.label}."

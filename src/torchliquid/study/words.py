@@ -18,14 +18,19 @@ METRIC_LABELS = {
 }
 
 
-def decimals(reach: float) -> int:
-    """Decimal places that a figure with this half interval deserves: the interval's first digit, two if it is 1."""
+def decimals(reach: float, least: int = -12) -> int:
+    """Decimal places that a figure with this half interval deserves: the interval's first digit, two if it is 1.
+
+    Args:
+        reach: half of the interval.
+        least: places to keep at any rate: 0 never rounds to tens.
+    """
     if not math.isfinite(reach) or reach <= 0:
         return 3
     places = -math.floor(math.log10(reach))
-    if round(reach * 10.0**places) < 2:
+    if reach * 10.0**places < 2:
         places += 1
-    return min(places, 6)
+    return max(min(places, 6), least)
 
 
 def number(value: float, places: int) -> str:
@@ -75,41 +80,53 @@ def metric_axis(task: TaskResult, metric: str) -> str:
 
 def score(task: TaskResult, metric: str, value: float, reach: float | None = None) -> str:
     """A metric's value with its unit, e.g. ``97.3 %``; without a reach to four digits at most."""
-    scale = 100.0 if is_share(metric) else 1.0
-    unit = metric_unit(task, metric)
-    if reach is None:
-        places = 1 if is_share(metric) else 3 if not unit and metric not in ("rmse", "mae", "log_loss") else None
-        text = significant(value * scale) if places is None else number(value * scale, places)
+    scale = _scale(metric)
+    if reach is not None:
+        text = number(value * scale, _places(metric, reach))
+    elif is_share(metric):
+        text = number(value * scale, 1)
     else:
-        text = number(value * scale, decimals(reach * scale))
-    return f"{text} {unit}".strip()
+        text = significant(value) if metric in ("rmse", "mae", "log_loss") else number(value, 3)
+    return f"{text} {metric_unit(task, metric)}".strip()
+
+
+def score_interval(task: TaskResult, metric: str, value: float, reach: float) -> str:
+    """``97.3 ± 0.4 %``."""
+    scale, places = _scale(metric), _places(metric, reach)
+    return f"{number(value * scale, places)} ± {number(reach * scale, places)} {metric_unit(task, metric)}".strip()
 
 
 def gain(task: TaskResult, value: float, reach: float, signed: bool = False) -> str:
     """A difference of the primary metric with its unit, e.g. ``1.2 points``."""
-    share = is_share(task.primary)
-    scale = 100.0 if share else 1.0
-    text = number(value * scale, decimals(reach * scale))
+    text = number(value * _scale(task.primary), _places(task.primary, reach))
     sign = "+" if signed and value > 0 and text.strip("0.,") else ""
-    return f"{sign}{text} {'points' if share else metric_unit(task, task.primary)}".strip()
+    return f"{sign}{text} {_gain_unit(task)}".strip()
 
 
 def gain_interval(task: TaskResult, interval: Interval) -> str:
     """``−0.4 to 1.2 points``; in words where there is none."""
     if not math.isfinite(interval.reach):
         return "unknown"
-    share = is_share(task.primary)
-    scale = 100.0 if share else 1.0
-    places = decimals(interval.reach * scale)
-    unit = "points" if share else metric_unit(task, task.primary)
-    return f"{number(interval.low * scale, places)} to {number(interval.high * scale, places)} {unit}".strip()
+    scale, places = _scale(task.primary), _places(task.primary, interval.reach)
+    low, high = number(interval.low * scale, places), number(interval.high * scale, places)
+    return f"{low} to {high} {_gain_unit(task)}".strip()
 
 
 def least(task: TaskResult, margin: float) -> str:
     """The smallest difference that matters, e.g. ``0.25 points``."""
-    share = is_share(task.primary)
-    unit = "points" if share else metric_unit(task, task.primary)
-    return f"{significant(margin * (100 if share else 1), 2)} {unit}".strip()
+    return f"{significant(margin * _scale(task.primary), 2)} {_gain_unit(task)}".strip()
+
+
+def _scale(metric: str) -> float:
+    return 100.0 if is_share(metric) else 1.0
+
+
+def _places(metric: str, reach: float) -> int:
+    return decimals(reach * _scale(metric), 0 if is_share(metric) else -12)
+
+
+def _gain_unit(task: TaskResult) -> str:
+    return "points" if is_share(task.primary) else metric_unit(task, task.primary)
 
 
 def duration(seconds: float) -> str:
@@ -133,7 +150,7 @@ def size(n_bytes: float) -> str:
     if not n_bytes > 0:
         return "–"
     if n_bytes < 1000:
-        return f"{significant(n_bytes)} B"
+        return f"{number(n_bytes, 0)} B"
     return f"{significant(n_bytes / 1e3, 2)} kB" if n_bytes < 1e6 else f"{significant(n_bytes / 1e6, 2)} MB"
 
 
