@@ -150,16 +150,18 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, states, cells = ctx.saved_tensors
-        batch, parameters, wanted = Batch(*tensors[:7]), tensors[7:], ctx.needs_input_grad[1:]
+        wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             _say_once()
-            outputs = ctx.spec.reference(batch, parameters)
-            used = len(outputs) if batch.drive is not None else 1
+            # As views: one of these tensors may have been made from another, which must not count twice.
+            tensors = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
+            outputs = ctx.spec.reference(Batch(*tensors[:7]), tensors[7:])
+            pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]
             sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
-            found = iter(
-                torch.autograd.grad(outputs[:used], sources, grads[:used], create_graph=True, allow_unused=True)
-            )
+            outputs, given = zip(*pairs, strict=True)
+            found = iter(torch.autograd.grad(outputs, sources, given, create_graph=True, allow_unused=True))
             return (None, *(next(found) if want else None for want in wanted))
+        batch, parameters = Batch(*tensors[:7]), tensors[7:]
         return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted[0]))
 
 

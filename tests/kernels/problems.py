@@ -1,0 +1,150 @@
+"""Recurrences with random shapes and parameters, for holding one implementation against another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES
+
+WORK = 3_000_000
+"""Most multiply-adds (or synapses) times samples that one problem may cost, so that a float64 reference is quick."""
+
+
+@dataclass
+class Problem:
+    """Arguments of ``ltc`` or ``cfc`` by name, float32; the drawn sizes and options for a failing test's message."""
+
+    kind: str
+    arguments: dict[str, Any]
+    drawn: dict[str, Any] = field(repr=True)
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({self.drawn})"
+
+    def run(self, module: Any, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], list[Tensor]]:
+        """Outputs, and the gradients of all that has one for random gradients of the outputs."""
+        arguments, leaves = _leaves(self.arguments, dtype)
+        # Positional, as the dispatcher takes them: both signatures name them in this order.
+        outputs = getattr(module, self.kind)(*arguments.values())
+        random = torch.Generator().manual_seed(1)
+        grads = [torch.randn(o.shape, generator=random).to(dtype) for o in outputs]
+        used = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]
+        found = torch.autograd.grad([o for o, _ in used], leaves, [g for _, g in used], allow_unused=True)
+        zeros = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
+        return [o.detach() for o, _ in used], zeros
+
+
+def _leaves(value: Any, dtype: torch.dtype, name: str = "") -> tuple[Any, list[Tensor]]:
+    if isinstance(value, dict):
+        made = {k: _leaves(v, dtype, k) for k, v in value.items()}
+        return {k: v for k, (v, _) in made.items()}, [leaf for _, leaves in made.values() for leaf in leaves]
+    if isinstance(value, list) and name != "layer_sizes":
+        items = [_leaves(v, dtype, name) for v in value]
+        return [v for v, _ in items], [leaf for _, leaves in items for leaf in leaves]
+    if isinstance(value, Tensor) and value.is_floating_point():
+        leaf = value.to(dtype, copy=True).requires_grad_(name != "dropout_masks")
+        return leaf, [leaf] if leaf.requires_grad else []
+    return value, []
+
+
+@st.composite
+def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
+    """Any shape, mode, wiring and option; parameters as the layers draw them."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
+    sizes = {
+        "batch": draw(st.one_of(st.integers(1, 70), st.integers(1, 300))),
+        "time": draw(st.one_of(st.integers(1, 20), st.integers(1, 500))),
+        "inputs": draw(st.integers(1, 64)),
+        "units": draw(st.one_of(st.integers(1, 40), st.integers(1, 200))),
+    }
+    options = {"lengths": draw(st.booleans()), "memory": draw(st.booleans()), "span": draw(st.floats(0, longest_span))}
+    make = _ltc if kind == "ltc" else _cfc
+    own, cost, more = make(draw, random, sizes["inputs"], sizes["units"])
+    sizes["time"] = max(1, min(sizes["time"], WORK // cost))
+    sizes["batch"] = max(1, min(sizes["batch"], WORK // (cost * sizes["time"])))
+    B, T, C, H = sizes.values()
+
+    def normal(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.from_numpy(random.normal(size=shape).astype(np.float32) * np.float32(scale))
+
+    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return torch.from_numpy(random.uniform(low, high, shape).astype(np.float32))
+
+    masks = []
+    for u in more.pop("dropout", []):
+        masks.append((uniform(B, T, u) < 0.8).float() / 0.8)
+    if kind == "cfc":
+        own["dropout_masks"] = masks
+    arguments = {
+        "inputs": normal(B, T, C),
+        "timespans": uniform(B, T, high=options["span"]),
+        "state": normal(B, H, scale=0.5),
+        "lengths": torch.from_numpy(random.integers(0, T + 1, B)) if options["lengths"] else None,
+        **own,
+        "memory_drive": normal(B, T, 4 * H, scale=0.5) if options["memory"] else None,
+        "memory_weight": normal(4 * H, H, scale=0.5 / H**0.5) if options["memory"] else None,
+        "cell": normal(B, H, scale=0.5) if options["memory"] else None,
+    }
+    return Problem(kind, arguments, {**sizes, **options, **more})
+
+
+def _ltc(draw: Any, random: np.random.Generator, inputs: int, units: int) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    density, unfolds = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])), draw(st.sampled_from([1, 3, 6]))
+
+    def synapses(sources: int) -> tuple[list[Tensor], Tensor]:
+        target, source = np.nonzero(random.random((units, sources)) < density)
+        n = len(target)
+        ranges = [(0.001, 1.0), (0.3, 0.8), (3.0, 8.0)]
+        values = [random.uniform(*r, n) for r in ranges] + [random.choice([-1.0, 1.0], n)]
+        return [torch.from_numpy(v.astype(np.float32)) for v in values], torch.from_numpy(np.stack([source, target]))
+
+    between, index = synapses(units)
+    sensory, sensory_index = synapses(inputs)
+    leak = [random.uniform(*r, units) for r in [(0.001, 1.0), (-0.2, 0.2), (0.4, 0.6)]]
+    own = {
+        "leak": [torch.from_numpy(v.astype(np.float32)) for v in leak],
+        "synapses": between,
+        "synapse_index": index,
+        "sensory": sensory,
+        "sensory_index": sensory_index,
+        "unfolds": unfolds,
+        "epsilon": 1e-8,
+    }
+    cost = 10 * (len(between[0]) * unfolds + len(sensory[0]) + 6 * units)
+    return own, cost, {"density": density, "unfolds": unfolds}
+
+
+def _cfc(draw: Any, random: np.random.Generator, inputs: int, units: int) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    mode = draw(st.sampled_from(CFC_MODES))
+    layers = min(units, draw(st.sampled_from([1, 1, 2, 3])))
+    hidden = draw(st.lists(st.integers(1, 140), max_size=2)) if layers == 1 else []
+    dropout = draw(st.booleans())
+    sizes = [units // layers] * (layers - 1) + [units - units // layers * (layers - 1)]
+
+    def linear(outputs: int, width: int, fan_out: int) -> list[Tensor]:
+        bound = (6 / (width + fan_out)) ** 0.5
+        shapes = [((outputs, width), bound), ((outputs,), 1 / width**0.5)]
+        return [torch.from_numpy(random.uniform(-b, b, s).astype(np.float32)) for s, b in shapes]
+
+    backbone, heads, cost, below = [], [], 0, inputs
+    for n in sizes:
+        width = below + n
+        for u in hidden:
+            backbone += linear(u, width, u)
+            cost += u * width
+            width = u
+        heads += linear(n if mode == "pure" else 4 * n, width, n)
+        cost += heads[-2].numel() if mode != "pure" else heads[-2].numel() + n
+        if mode == "pure":
+            heads += [torch.from_numpy(random.normal(size=n).astype(np.float32) * np.float32(0.5)) for _ in range(2)]
+        below = n
+    activation = draw(st.sampled_from(sorted(ACTIVATIONS)))
+    own = {"backbone": backbone, "heads": heads, "layer_sizes": sizes, "mode": mode, "activation": activation}
+    more = {"layers": layers, "hidden": hidden, "mode": mode, "activation": activation}
+    return own, cost, {**more, "dropout": hidden if dropout else []}
