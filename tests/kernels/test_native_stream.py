@@ -1,0 +1,116 @@
+"""The compiled steppers against the layers and models that they stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from torchliquid import kernels, stream
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording
+from torchliquid.errors import InputError
+from torchliquid.kernels import native
+from torchliquid.layers import LTC, CfC
+from torchliquid.models import build
+from torchliquid.tasks import Task
+from torchliquid.wirings import AutoNCP
+
+if not native.available():
+    pytest.skip("built without the kernels", allow_module_level=True)
+
+LAYERS = {
+    "cfc": lambda: CfC(8, 32),
+    "cfc pure, projected": lambda: CfC(3, 5, mode="pure", proj_size=2),
+    "cfc without gate, deep": lambda: CfC(
+        3, 7, mode="no_gate", backbone_layers=2, backbone_units=17, activation="gelu"
+    ),
+    "cfc wired": lambda: CfC(8, AutoNCP(32, 4)),
+    "cfc wired, memory": lambda: CfC(8, AutoNCP(20, 3), mixed_memory=True),
+    "ltc wired": lambda: LTC(8, AutoNCP(32, 4)),
+    "ltc": lambda: LTC(8, 40, input_mapping=None, output_mapping="linear"),
+    "ltc memory": lambda: LTC(3, 5, mixed_memory=True),
+    "ltc of one": lambda: LTC(1, 1),
+    "lstm": lambda: nn.LSTM(8, 33),
+    "gru": lambda: nn.GRU(2, 17, batch_first=True, bias=False),
+}
+
+
+def both(make: Any) -> tuple[Any, Any]:
+    """The compiled stream and the one through PyTorch."""
+    fast = make()
+    try:
+        kernels.use("reference")
+        slow = make()
+    finally:
+        kernels.use(None)
+    assert fast._core._stepper is not None
+    assert slow._core._stepper is None
+    return fast, slow
+
+
+@pytest.mark.parametrize("n", [1, 3, 37, 600])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_steps_as_in_pytorch(name: str, n: int) -> None:
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    layer = LAYERS[name]()
+    fast, slow = both(lambda: stream(layer, n))
+    for t in range(8):
+        values = random.normal(size=(n, layer.input_size) if n > 1 else layer.input_size)
+        elapsed = [None, 0.3, random.random(n) * 3][t % 3]
+        one, other = (s.step(values.astype(np.float32) if t == 4 else values, elapsed) for s in (fast, slow))
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        assert np.abs(one - other).max() <= 3e-6
+    if n > 1:
+        for s in (fast, slow):
+            s.reset([0, 2])
+    kept = fast.state
+    for part, other in zip(kept, slow.state, strict=True):
+        assert np.abs(part - other).max() <= 3e-6
+    before = fast.step(values, 1.0)
+    fast.state = kept
+    assert np.array_equal(before, fast.step(values, 1.0))
+
+
+def test_any_sequence_of_numbers_will_do_and_others_are_refused() -> None:
+    layer = CfC(2, 3)
+    fast, slow = both(lambda: stream(layer))
+    for values, elapsed in (([1.0, 2.0], 1), (np.array([1, 2]), np.float32(0.5)), (np.ones((4, 1))[::2, 0], 2.0)):
+        assert np.allclose(fast.step(values, elapsed), slow.step(values, elapsed), atol=1e-6)
+    for values, elapsed in (([1.0], 1.0), ([1.0, 2.0], -1.0), ([1.0, 2.0], np.nan)):
+        with pytest.raises(InputError):
+            fast.step(values, elapsed)
+
+
+@pytest.mark.parametrize("per", ["step", "series"])
+@pytest.mark.parametrize("kind", ["cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru"])
+def test_a_model_answers_as_in_pytorch(kind: str, per: str) -> None:
+    random = np.random.default_rng(1)
+    times = [np.cumsum(random.random(30)) for _ in range(6)]
+    values = [random.normal(size=(30, 3)) * [1, 100, 0.01] + [0, 1000, 5] for _ in times]
+    for v in values:
+        v[random.random(v.shape) < 0.2] = np.nan
+    if per == "series":
+        targets: Any = [np.array(label, dtype=object) for label in "abcabc"]
+    else:
+        targets = [random.normal(size=30) * 50 + 7 for _ in times]
+    recording = Recording.from_arrays(values, times, targets)
+    task = Task.infer(recording)
+    assert task.per == per
+    model = build(kind, task, Preprocessing.fit(recording), parameters=1500)
+    for n in (1, 40):
+        fast, slow = both(lambda: model.live(n))  # noqa: B023
+        for t in range(10):
+            sample = values[0][t] if n == 1 else np.stack([values[i % 6][t] for i in range(n)])
+            elapsed = [None, 0.7, -1.0, np.nan][t % 4]
+            one, other = fast.step(sample, elapsed), slow.step(sample, elapsed)
+            assert one.shape == other.shape
+            assert one.dtype == other.dtype
+            assert np.allclose(one, other, rtol=1e-5, atol=1e-5)
+        for part, other in zip(fast.state, slow.state, strict=True):
+            assert np.allclose(part, other, atol=1e-5)
