@@ -47,7 +47,7 @@ class TrainingConfig:
     epochs: int = 60
     batch_size: int = 32
     patience: int = 12
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.1
     clip: float = 1.0
     class_weights: bool = False
     seed: int = 0

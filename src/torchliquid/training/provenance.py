@@ -1,0 +1,33 @@
+"""What a saved model says of its making."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from torchliquid.data.recording import Recording
+from torchliquid.training.history import History
+
+
+def provenance(training: Recording, history: History, seed: int) -> dict[str, Any]:
+    """Plain data for a model's metadata: which version made it and when, how the recording's columns were read (so that
+    the next file is read alike), and how the training went."""
+    columns = {"time": training.time_name, "series": training.series_name}
+    if not training.dated and training.time_unit not in ("samples", "units"):
+        columns["time_unit"] = training.time_unit
+    return {
+        "torchliquid": version("torchliquid"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "columns": {k: v for k, v in columns.items() if v is not None},
+        "training": {
+            "epochs": len(history.loss),
+            "best_epoch": history.best + 1,
+            "validation": {k: v for k, v in history.validation[history.best].items() if np.isfinite(v)},
+            "samples": training.n_samples,
+            "series": training.n_series,
+            "seed": seed,
+        },
+    }

@@ -1,0 +1,108 @@
+"""Live streams against whole recordings: one rule, sample by sample."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import small_model, small_recording
+
+import torchliquid
+from torchliquid.data import Recording
+from torchliquid.errors import InputError
+from torchliquid.layers import LTC, CfC
+from torchliquid.models import KINDS
+
+MODELS = {(kind, per): small_model(kind, per) for kind in KINDS for per in ("step", "series")}
+MODELS |= {("context", "step"): small_model("transformer", context=5)}
+readings = st.one_of(st.just(np.nan), st.just(np.inf), st.just(-1e30), st.floats(-500, 500))
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(sorted(MODELS)),
+    st.lists(
+        st.tuples(readings, readings, readings, st.one_of(st.just(0.0), st.floats(0.01, 10.0))), min_size=2, max_size=20
+    ),
+    st.integers(1, 3),
+)
+def test_a_stream_says_what_the_model_says_of_the_whole(which, samples, n):
+    model = MODELS[which]
+    values, gaps = np.array(samples)[:, :3], np.array(samples)[:, 3]
+    times = np.cumsum(np.append(0.0, gaps[1:]))
+    whole = Recording((torchliquid.data.Series(times, values),), ("a", "b", "c"), None, "ms")
+    expected = model.outputs(whole)[0]
+    live = torchliquid.stream(model, n)
+    for i, (sample, gap) in enumerate(zip(values, gaps, strict=True)):
+        said = live.step(sample if n == 1 else np.tile(sample, (n, 1)), gap)
+        assert said.shape == ((2,) if n == 1 else (n, 2))
+        if which[1] == "step":
+            np.testing.assert_allclose(said, np.broadcast_to(expected[i], said.shape), atol=5e-6)
+    np.testing.assert_allclose(said, np.broadcast_to(expected[-1] if which[1] == "step" else expected, said.shape), atol=5e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_comes_and_goes(kind):
+    live = torchliquid.stream(MODELS[kind, "step"], 3)
+    values = np.stack([s.values[:7] for s in small_recording().series])
+    first = [live.step(values[:, i], 2.0) for i in range(3)]
+    kept = live.state
+    later = [live.step(values[:, i], 2.0) for i in range(3, 7)]
+    live.state = kept
+    np.testing.assert_array_equal([live.step(values[:, i], 2.0) for i in range(3, 7)], later)
+    live.reset([1])
+    mixed = live.step(values[:, 0], 2.0)
+    np.testing.assert_allclose(mixed[1], first[0][1], atol=1e-7)
+    assert np.abs(mixed[[0, 2]] - first[0][[0, 2]]).max() > 1e-6
+    live.reset()
+    np.testing.assert_allclose([live.step(values[:, i], 2.0) for i in range(3)], first, atol=1e-7)
+    assert set(live.label(mixed)) <= {"0", "1"}
+    with pytest.raises(InputError, match="parts of shapes"):
+        live.state = kept[:-1]
+
+
+@pytest.mark.parametrize("elapsed", [None, np.nan, -1.0, np.inf])
+def test_an_unknown_gap_is_the_usual_one(elapsed):
+    model = MODELS["ltc_ncp", "step"]
+    values = small_recording().series[0].values
+    ours, usual = torchliquid.stream(model), torchliquid.stream(model)
+    for row in values[:4]:
+        np.testing.assert_array_equal(ours.step(row, elapsed), usual.step(row, model.preprocessing.time_scale))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LTC(3, 6),
+        lambda: CfC(3, 6, mixed_memory=True, backbone_units=8),
+        lambda: LTC(3, torchliquid.wirings.AutoNCP(12, 3)),
+        lambda: CfC(3, torchliquid.wirings.AutoNCP(12, 3), proj_size=2),
+        lambda: torch.nn.LSTM(3, 6),
+        lambda: torch.nn.GRU(3, 6, batch_first=True),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 4])
+def test_bare_layers(make, n):
+    torch.manual_seed(0)
+    layer = make()
+    x, spans = torch.randn(n, 9, 3), torch.rand(n, 9) * 2
+    with torch.no_grad():
+        if isinstance(layer, torch.nn.RNNBase):
+            whole = layer(x)[0] if layer.batch_first else layer(x.transpose(0, 1))[0].transpose(0, 1)
+        else:
+            whole = layer(x, timespans=spans)[0]
+    live = torchliquid.stream(layer, n)
+    rows = [live.step(x[:, i].numpy() if n > 1 else x[0, i].numpy(), spans[:, i].numpy()) for i in range(9)]
+    found = np.stack(rows, 1) if n > 1 else np.stack(rows)[None]
+    np.testing.assert_allclose(found, whole.numpy(), atol=2e-6)
+
+
+def test_what_cannot_be_streamed():
+    with pytest.raises(InputError, match="not a Linear"):
+        torchliquid.stream(torch.nn.Linear(2, 2))
+    with pytest.raises(InputError, match="one layer"):
+        torchliquid.stream(torch.nn.LSTM(2, 2, num_layers=2))
+    with pytest.raises(InputError, match="1 or more"):
+        torchliquid.stream(LTC(3, 6), 0)
+    with pytest.raises(InputError, match=r"shape \(2,\); \(3,\) is needed"):
+        torchliquid.stream(LTC(3, 6)).step(np.ones(2))
