@@ -230,7 +230,7 @@ def label_positions(points: list[tuple[float, float]], labels: list[str], firm: 
         def crowd(side: str, boxes: dict[str, tuple[float, float, float, float]] = boxes) -> int:
             left, right, low, high = boxes[side]
             met = sum(left < r and right > a and low < h and high > b for a, r, b, h in taken)
-            return met + 3 * (left < -8 or right > 51)
+            return met + 8 * (left < -8 or right > 52)
 
         best = min(boxes, key=crowd)
         if firm[i] or crowd(best) == 0:
