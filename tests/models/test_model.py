@@ -4,11 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from small import small_model, small_recording
 
+from small import small_model, small_recording
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.errors import InputError
-from torchliquid.models import KINDS, build, model as model_module
+from torchliquid.models import KINDS, build
+from torchliquid.models import model as model_module
 from torchliquid.tasks import Task
 
 
@@ -70,9 +71,9 @@ def test_channels_are_found_by_name():
     )
     assert model.predict(shuffled).equals(expected)
     lacking = Recording.from_arrays(np.ones((5, 2)), np.arange(5.0), channels=["a", "B "], time_unit="ms")
-    with pytest.raises(InputError, match="needs the channel 'b'.*'B '"):
+    with pytest.raises(InputError, match=r"needs the channel 'b'.*'B '"):
         model.predict(lacking)
-    with pytest.raises(InputError, match="times in 'ms'.*'samples'"):
+    with pytest.raises(InputError, match=r"times in 'ms'.*'samples'"):
         model.predict(Recording.from_arrays(np.ones((5, 3)), channels=["a", "b", "c"]))
 
 

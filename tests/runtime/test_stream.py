@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import small_model, small_recording
 
 import torchliquid
+from small import small_model, small_recording
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC
@@ -38,7 +38,9 @@ def test_a_stream_says_what_the_model_says_of_the_whole(which, samples, n):
         assert said.shape == ((2,) if n == 1 else (n, 2))
         if which[1] == "step":
             np.testing.assert_allclose(said, np.broadcast_to(expected[i], said.shape), atol=5e-6)
-    np.testing.assert_allclose(said, np.broadcast_to(expected[-1] if which[1] == "step" else expected, said.shape), atol=5e-6)
+    np.testing.assert_allclose(
+        said, np.broadcast_to(expected[-1] if which[1] == "step" else expected, said.shape), atol=5e-6
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

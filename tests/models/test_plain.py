@@ -1,0 +1,96 @@
+"""The models to beat: their features against plain definitions, and figures known from elsewhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from small import small_recording
+from torchliquid.data import Preprocessing, Recording
+from torchliquid.data.datasets import load
+from torchliquid.errors import InputError
+from torchliquid.models import Naive, Tabular
+from torchliquid.models.features import features
+from torchliquid.tasks import Task
+from torchliquid.training.fit import hold_out
+
+
+@given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 1000))
+def test_features_against_their_definitions(n, window, seed):
+    rng = np.random.default_rng(seed)
+    x, spans = rng.normal(size=(n, 2)), rng.exponential(size=n).astype(np.float32)
+    mask = (rng.random((n, 2)) < 0.7).astype(float)
+    times = np.cumsum(spans, dtype=np.float64)
+    found = features(np.concatenate([x, mask], 1), spans, 2, (window,))
+    for i in range(n):
+        past = slice(max(i - window + 1, 0), i + 1)
+        t, v = times[past], x[past]
+        slope = [np.polyfit(t - t[-1], v[:, c], 1)[0] if len(t) > 1 else 0.0 for c in range(2)]
+        expected = [
+            *(x[i], mask[i], [np.log1p(spans[i])], [np.log1p(t[-1] - t[0])]),
+            *(v.mean(0), v.std(0), v.min(0), v.max(0), slope, v[-1] - v[0], mask[past].mean(0)),
+        ]
+        np.testing.assert_allclose(found[i], np.concatenate(expected), rtol=1e-4, atol=1e-5)
+    last = features(np.concatenate([x, mask], 1), spans, 2, (window,), last_only=True)
+    np.testing.assert_allclose(last[0], found[-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("per", ["step", "series"])
+@pytest.mark.parametrize("kind", ["linear", "boosting", "naive"])
+def test_live_answers_are_those_of_the_whole(kind, per):
+    training = small_recording((40, 30, 23, 35, 11, 17), per)
+    task = Task("classification", per, "target").fit(training)
+    preprocessing = Preprocessing.fit(training)
+    model = Naive.fit(task, preprocessing, training)
+    if kind != "naive":
+        model = Tabular.fit(kind, task, preprocessing, training, training)
+        assert task.metrics(model.outputs(training), training)["accuracy"] > 0.75
+    for series, expected in zip(training.series, model.outputs(training), strict=True):
+        live = model.live()
+        gaps = np.diff(series.times, prepend=series.times[0])
+        said = [live.step(v, g) for v, g in zip(series.values, gaps, strict=True)]
+        np.testing.assert_allclose(said if per == "step" else said[-1], expected, atol=1e-9)
+    assert model.live_parameters() > 0
+    assert model.n_bytes() > 0
+
+
+def test_logistic_regression_on_window_statistics_knows_the_speakers():
+    data = load("japanese_vowels")
+    training, validation = hold_out(data.train, data.task)
+    task = data.task.fit(training)
+    model = Tabular.fit("linear", task, Preprocessing.fit(training), training, validation)
+    (test,) = data.tests.values()
+    assert task.metrics(model.outputs(test), test)["accuracy"] > 0.975
+
+
+def test_boosting_finds_what_logistic_regression_finds_on_few_series():
+    """At scikit-learn's defaults it finds nothing on 40 series of two kinds: no leaf may be so small."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(20, 3)) + np.array([2.0 * (i % 2), 0, 0]) for i in range(80)]
+    whole = Recording.from_arrays(values, targets=[np.array(float(i % 2)) for i in range(80)])
+    training, test = whole.select(range(40)), whole.select(range(40, 80))
+    task = Task.infer(training)
+    model = Tabular.fit("boosting", task, Preprocessing.fit(training), training, training)
+    assert task.metrics(model.outputs(test), test)["accuracy"] > 0.95
+
+
+def test_the_naive_answers():
+    rng = np.random.default_rng(0)
+    recording = Recording.from_arrays(rng.normal(5, 2, (50, 2)), channels=["x", "y"])
+    task = Task.infer(recording, "y", horizon=3)
+    last = Naive.fit(task, Preprocessing.fit(recording), recording)
+    np.testing.assert_allclose(last.outputs(recording)[0][:, 0], recording.series[0].values[:, 1], rtol=1e-6)
+    labelled = small_recording()
+    task = Task("classification", "step", "target").fit(labelled)
+    prior = Naive.fit(task, Preprocessing.fit(labelled), labelled).outputs(labelled)
+    share = np.mean(np.concatenate([s.targets for s in labelled.series]))
+    np.testing.assert_allclose(np.concatenate(prior), [[1 - share, share]] * labelled.n_samples)
+
+
+def test_unknown_settings_are_named():
+    training = small_recording()
+    task = Task("classification", "step", "target").fit(training)
+    with pytest.raises(InputError, match="'strenght'; did you mean 'strength'"):
+        Tabular.fit("linear", task, Preprocessing.fit(training), training, training, strenght=1)
+    with pytest.raises(InputError, match="no tabular model 'forest'"):
+        Tabular.fit("forest", task, Preprocessing.fit(training), training, training)

@@ -1,0 +1,129 @@
+"""Training: every kind learns what needs a memory and a clock, the same seed gives the same, and failure is clear."""
+
+import numpy as np
+import pytest
+import torch
+
+import torchliquid
+from torchliquid.data import Preprocessing, Recording, Windows
+from torchliquid.errors import InputError
+from torchliquid.models import KINDS, build
+from torchliquid.tasks import Task
+from torchliquid.training import TrainingConfig, TrainingError, train
+
+
+def remembering(n=40, seed=0) -> Recording:
+    """The label is the sign of the last pulse in channel 1, some samples ago; channel 2 is noise."""
+    rng = np.random.default_rng(seed)
+    values, targets, times = [], [], []
+    for _ in range(n):
+        x = np.stack([np.zeros(24), rng.normal(size=24)], 1)
+        at = np.append(0, rng.choice(np.arange(4, 24), 2, replace=False))
+        x[at, 0] = rng.choice([-3.0, 3.0], 3)
+        last = np.maximum.accumulate(np.where(x[:, 0] != 0, np.arange(24), 0))
+        values.append(x)
+        targets.append((x[last, 0] > 0).astype(float))
+        times.append(np.cumsum(rng.uniform(0.5, 1.5, 24)))
+    return Recording.from_arrays(values, times, targets)
+
+
+def fresh(kind, recording, parameters=700, seed=0, **task):
+    torch.manual_seed(seed)
+    fitted = Task.infer(recording, **task)
+    return build(kind, fitted, Preprocessing.fit(recording), parameters)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_to_remember(kind):
+    recording, held = remembering(), remembering(20, seed=1)
+    model = fresh(kind, recording)
+    history = train(model, recording, held, TrainingConfig(lr=0.02, epochs=60, batch_size=8))
+    assert history.validation[history.best]["accuracy"] > 0.9
+    assert history.loss[-1] < history.loss[0]
+    scores = model.task.metrics(model.outputs(held), held)
+    assert scores == pytest.approx(history.validation[history.best])  # its best weights are those it has
+    assert model.sample is not None
+
+
+def test_values_are_learnt_in_their_unit():
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.normal(size=(400, 1)), 0)
+    recording = Recording.from_arrays(x, targets=1e6 + 1e4 * x[:, 0])
+    model = torchliquid.fit(recording, kind="cfc", parameters=500, config=TrainingConfig(epochs=25))
+    scores = model.task.metrics(model.outputs(recording), recording)
+    assert scores["r2"] > 0.9
+    assert model.metadata["training"]["samples"] == 320
+
+
+def test_the_same_seed_gives_the_same_and_stops_by_patience():
+    recording, held = remembering(12), remembering(6, seed=1)
+    runs = []
+    for _ in range(2):
+        model = fresh("cfc", recording)
+        epochs: list[int] = []
+        shares: list[float] = []
+        history = train(
+            model,
+            recording,
+            held,
+            TrainingConfig(epochs=12, patience=2, lr=1e-5),
+            progress=lambda share, note, shares=shares: shares.append(share),
+            on_epoch=lambda model, history, epochs=epochs: epochs.append(len(history.loss)),
+        )
+        runs.append((history, {k: v.clone() for k, v in model.state_dict().items()}))
+        assert epochs == list(range(1, len(history.loss) + 1))
+        assert len(history.loss) == 12 or len(history.loss) == history.best + 3
+        assert shares == pytest.approx([e / 12 for e in epochs])
+    assert runs[0][0] == runs[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(runs[0][1].values(), runs[1][1].values(), strict=True))
+
+
+def test_a_loss_without_end_breaks_off_with_the_best_weights():
+    recording = remembering(12)
+    model = fresh("gru", recording)
+
+    def spoil(model, history):
+        if len(history.loss) == 2:
+            with torch.no_grad():
+                model.readout.bias.fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match=r"gru broke off in epoch 3.*learning rate below 0\.01"):
+        train(model, recording, recording, TrainingConfig(epochs=5), on_epoch=spoil)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_class_weights_find_the_rare():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 1))
+    rare = (x[:, 0] + rng.normal(size=1500) > 2.5).astype(float)
+    recording = Recording.from_arrays(x, targets=rare)
+    found = []
+    for weighted in (False, True):
+        model = fresh("gru", recording, 200, primary="macro_f1")
+        train(
+            model, recording, recording, TrainingConfig(epochs=6, batch_size=4, class_weights=weighted), Windows(50, 50)
+        )
+        found.append(np.mean(model.outputs(recording)[0].argmax(1)))
+    assert found[1] > 2 * found[0]
+    assert found[1] > rare.mean()
+
+
+def test_forecasts_and_series_of_any_length_are_fitted():
+    t = np.arange(600.0)
+    recording = Recording.from_arrays(np.sin(t / 5)[:, None], t, channels=["wave"], time_unit="min")
+    model = torchliquid.fit(
+        recording, "wave", "lstm", horizon=8, horizon_unit="min", parameters=400, config=TrainingConfig(epochs=20)
+    )
+    truth = model.task.with_targets(recording)
+    assert model.task.metrics(model.outputs(recording), truth)["r2"] > 0.8
+    assert model.task.encode(truth.series[0])[1].sum() == 592
+
+
+def test_what_cannot_be_fitted():
+    few = Recording.from_arrays(
+        [np.random.default_rng(i).normal(size=(5, 2)) for i in range(3)], targets=["a", "b", "a"]
+    )
+    with pytest.raises(InputError, match="too few to hold any out"):
+        torchliquid.fit(few, task=Task("classification", "series", "target"))
+    with pytest.raises(InputError, match="lr must be greater than 0"):
+        TrainingConfig(lr=0)
