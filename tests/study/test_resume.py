@@ -45,7 +45,9 @@ def finished(out: Path) -> dict[Path, float]:
 def figures(out: Path) -> dict[str, object]:
     results = json.loads((out / "results.json").read_text())
     return {
-        contender["name"]: [[t[k] for k in ("seed", "hyper", "validation", "tests", "shifts")] for t in contender["trials"]]
+        contender["name"]: [
+            [t[k] for k in ("seed", "hyper", "validation", "tests", "shifts")] for t in contender["trials"]
+        ]
         for contender in results["contenders"]
     }
 

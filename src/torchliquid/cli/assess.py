@@ -36,7 +36,7 @@ def assess(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,
     tuning: Annotated[int, typer.Option(min=1, help="Settings tried for each contender.")] = 4,
     parameters: options.Parameters = 2500,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
     window: options.Window = None,
     class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more, for all contenders.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; without it, one a core.")] = None,

@@ -27,7 +27,7 @@ def train(
     horizon: options.Horizon = None,
     kind: Annotated[str, typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, lstm, gru or transformer.")] = "cfc",
     parameters: options.Parameters = 2500,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(help="Of the weights and the shuffling.")] = 0,
     window: options.Window = None,

@@ -62,12 +62,12 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("lstm", "LSTM", "neural", NEURAL_SPACE),
     Contender("gru", "GRU", "neural", NEURAL_SPACE),
     Contender("transformer", "Transformer", "neural", NEURAL_SPACE),
-    Contender("linear", "Linear", "classical", {"strength": (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)}),
+    Contender("linear", "Linear", "classical", {"strength": (0.01, 0.1, 1.0, 10.0, 100.0), "lookback": (1, 8, 64)}),
     Contender(
         "boosting",
         "Gradient boosting",
         "classical",
-        {"learning_rate": (0.03, 0.1, 0.3), "leaves": (4, 15, 31), "min_leaf": (1, 5, 20)},
+        {"learning_rate": (0.03, 0.1, 0.3), "leaves": (4, 15, 31), "min_leaf": (1, 5, 20), "lookback": (1, 8, 64)},
     ),
     Contender("naive", "Naive", "naive", {}),
 )

@@ -58,8 +58,8 @@ class Plan:
         validation: Recording | None = None,
         parameters: int = 2500,
         windows: Windows | None = None,
-        epochs: int = 60,
-        patience: int = 12,
+        epochs: int = 30,
+        patience: int = 10,
         class_weights: bool = False,
     ) -> Plan:
         """Split what is given and fit on the training part what is to be fitted.

@@ -44,9 +44,9 @@ class TrainingConfig:
     """
 
     lr: float = 0.01
-    epochs: int = 60
+    epochs: int = 30
     batch_size: int = 32
-    patience: int = 12
+    patience: int = 10
     weight_decay: float = 0.1
     clip: float = 1.0
     class_weights: bool = False

@@ -1,0 +1,100 @@
+"""Whole studies: the verdict says no when the answer is no."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from torchliquid import Model, Recording
+from torchliquid.data.datasets import load
+from torchliquid.errors import InputError
+from torchliquid.study.assess import assess
+from torchliquid.study.results import POOLED, StudyResults
+
+QUICK = {"contenders": ["cfc", "gru", "linear", "boosting", "naive"], "seeds": 3, "tuning": 1, "parameters": 400}
+
+
+def test_on_pure_noise_nothing_was_learnt(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array(["yes", "no"])[rng.integers(0, 2, 1500)]
+    recording = Recording.from_arrays(rng.normal(size=(1500, 3)), targets=labels)
+    results = assess(recording, tmp_path / "study", epochs=6, shifts=(), **QUICK)
+    assert results.verdict is not None
+    assert results.verdict.tags == ("nothing_learnt",)
+    assert results.verdict.answer == "not worth it"
+
+
+def test_where_order_carries_nothing_there_is_no_advantage(tmp_path: Path) -> None:
+    """Rows of a table that stand for themselves, in shuffled order."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2500, 3))
+    labels = np.where(x[:, 0] * x[:, 1] + 0.5 * x[:, 2] + 0.3 * rng.normal(size=2500) > 0, "yes", "no")
+    results = assess(Recording.from_arrays(x, targets=labels), tmp_path / "study", epochs=12, shifts=(), **QUICK)
+    assert results.verdict is not None
+    assert "no_memory" in results.verdict.tags
+    assert results.verdict.answer == "not worth it"
+
+
+@pytest.mark.slow
+def test_on_occupancy_one_sensor_does_it(data_dir: Path, tmp_path: Path) -> None:
+    dataset = load("occupancy")
+    results = assess(
+        dataset.train,
+        tmp_path / "study",
+        task=dataset.task,
+        tests=dataset.tests,
+        contenders=["cfc", "linear", "naive"],
+        seeds=2,
+        tuning=1,
+        epochs=15,
+        shifts=(),
+    )
+    assert results.verdict is not None
+    assert "one_sensor" in results.verdict.tags
+    probe = results.contender("one_sensor")
+    assert probe.detail == "Light"
+    assert probe.test("accuracy")[0] == pytest.approx(0.989, abs=0.002)  # as published analyses of this table find
+
+
+def test_what_a_study_leaves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    series = [np.cumsum(rng.normal(size=(int(n), 2)), 0) for n in rng.integers(10, 30, 40)]
+    targets = [f"class {int(s[-1, 0] > s[0, 0])}" for s in series]
+    recording = Recording.from_arrays(series, targets=targets, channels=["<script>alert(1)</script>", "b"])
+    out = tmp_path / "study"
+    results = assess(recording, out, epochs=5, **QUICK)
+
+    page = (out / "report.html").read_text()
+    assert len(page) < 6_000_000
+    assert "<script>alert(1)" not in page
+    assert StudyResults.from_json((out / "results.json").read_text()).to_json() == results.to_json()
+    for name in ("model", "best"):
+        model = Model.load(out / f"{name}.safetensors")
+        assert model.self_test() < 1e-5
+    budget = [c for c in results.contenders if c.family in ("liquid", "neural")]
+    assert all(abs(t.parameters - 400) <= 0.15 * 400 for c in budget for t in c.trials)
+    for contender in results.competing:
+        assert len(contender.trials) == (3 if contender.family in ("liquid", "neural") else 1)
+        for trial in contender.trials:
+            assert {"accuracy", "macro_f1", "roc_auc", "average_precision"} <= set(trial.tests[POOLED])
+            assert trial.latency_us > 0
+            assert trial.memory_mb >= 0
+            assert set(trial.shifts) == {shift.name for shift in results.shifts}
+
+    with pytest.raises(InputError, match="holds another study"):
+        assess(recording, out, epochs=6, **QUICK)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "report.html").write_text("mine")
+    with pytest.raises(InputError, match="holds files that no study wrote"):
+        assess(recording, theirs, epochs=5, **QUICK)
+    assert [p.name for p in theirs.iterdir()] == ["report.html"]
+
+
+def test_threads_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    rng = np.random.default_rng(3)
+    recording = Recording.from_arrays(rng.normal(size=(300, 1)), targets=rng.normal(size=300))
+    assess(recording, tmp_path / "s", contenders=["linear", "naive"], seeds=1, tuning=1, shifts=())
+    assert torch.get_num_threads() == before
