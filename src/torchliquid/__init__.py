@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torchliquid import wirings
     from torchliquid.data import Recording
     from torchliquid.errors import InputError
-    from torchliquid.layers import LTC, CfC, CfCCell, LTCCell, WiredCfCCell
+    from torchliquid.layers import LTC, CfC, CfCCell, LTCCell, WiredCfCCell, from_ncps
     from torchliquid.models import Model
     from torchliquid.runtime.stream import stream
     from torchliquid.tasks import Task
@@ -25,6 +26,7 @@ _HOMES = {
     "TrainingConfig": "training",
     "WiredCfCCell": "layers",
     "fit": "training",
+    "from_ncps": "layers",
     "stream": "runtime",
 }
 
@@ -40,16 +42,20 @@ __all__ = [
     "TrainingConfig",
     "WiredCfCCell",
     "fit",
+    "from_ncps",
     "stream",
+    "wirings",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Only what is used is imported: the command line answers before torch is loaded.
+    if name == "wirings":
+        return import_module("torchliquid.wirings")
     if name in _HOMES:
         return getattr(import_module(f"torchliquid.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'torchliquid' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *__all__])
