@@ -6,11 +6,25 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
+// What one core can do at best, for judging the rest: independent multiply-adds on registers.
+static int64_t multiply_adds(int64_t repeats) {
+  constexpr int chains = kManyRegisters ? 24 : 12;
+  V sum[chains], factor = broadcast(0.5f), term = broadcast(1.0f);
+  for (int i = 0; i < chains; ++i) sum[i] = broadcast(float(i));
+  for (int64_t r = 0; r < repeats; ++r)
+#pragma GCC unroll 24
+    for (int i = 0; i < chains; ++i) sum[i] = sum[i] * factor + term;
+  V total = zero();
+  for (int i = 0; i < chains; ++i) total += sum[i];
+  return repeats * chains * kWidth + (total[0] < 0);
+}
+
 #define TL_STRING_(x) #x
 #define TL_STRING(x) TL_STRING_(x)
 
 extern const InstructionSet instruction_set = {
     TL_STRING(TORCHLIQUID_ISA),
+    multiply_adds,
     {recurrence<1, LtcCell<1>, Ltc>(), recurrence<2, LtcCell<2>, Ltc>()},
     {recurrence<1, CfcCell<1>, Cfc>(), recurrence<2, CfcCell<2>, Cfc>()},
     step<StepLtc, Ltc>(),

@@ -105,6 +105,7 @@ struct Step {
 
 struct InstructionSet {
   const char* name;
+  int64_t (*multiply_adds)(int64_t repeats);  // does nothing but multiply-adds, as many as it says
   Recurrence<Ltc> ltc[2];  // few lanes, many lanes
   Recurrence<Cfc> cfc[2];
   Step<Ltc> step_ltc;

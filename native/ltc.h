@@ -178,7 +178,7 @@ struct LtcCell {
       synapses.arrive(i, before, pull, conductance);
       for (int v = 0; v < NV; ++v) {
         const int64_t at = i * L + v * kWidth;
-        V potential = load(before + at), r = 1.0f / (p.cm[i] + d[v] * conductance[v]);
+        V potential = load(before + at), r = reciprocal(p.cm[i] + d[v] * conductance[v]);
         V increment = (pull[v] - conductance[v] * potential) * r;
         store(after + at, potential + d[v] * increment);
         if (keep) {

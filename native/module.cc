@@ -98,6 +98,9 @@ NB_MODULE(_native, m) {
         return names;
       },
       "Instruction sets of this processor that the kernels are compiled for, best first.");
+  m.def(
+      "multiply_adds", [](int64_t repeats) { return instruction_set().multiply_adds(repeats); }, nb::arg("repeats"),
+      "Do nothing but multiply-adds on one core, and say how many: the limit that the kernels are measured against.");
   m.def("instruction_set", [] { return std::string(instruction_set().name); }, "The one in use.");
   m.def(
       "use_instruction_set",

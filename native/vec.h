@@ -81,8 +81,8 @@ TL_INLINE V at_most(V x, float bound) {
 #endif
 }
 
-// 1 / x for finite x of 1 and above, to about one unit in the last place: where the hardware has a good first
-// guess, two multiply-adds are several times cheaper than its division.
+// 1 / x for normal x with a normal result, to about one unit in the last place: where the hardware has a good
+// first guess, two multiply-adds are several times cheaper than its division.
 TL_INLINE V reciprocal(V x) {
 #if defined(__AVX512F__)
   V r = (V)_mm512_rcp14_ps((__m512)x);

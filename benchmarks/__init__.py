@@ -1,0 +1,1 @@
+"""Speed and memory of the liquid layers against their peers: ``python -m benchmarks``."""

@@ -1,0 +1,88 @@
+"""Timing that a busy machine spoils as little as possible: both sides in turn, medians of pairs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from torchliquid import _native  # type: ignore[attr-defined]
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def together(*runs: Callable[[], object], rounds: int = 15, inner: tuple[int, ...] | None = None) -> list[float]:
+    """Median seconds of each, measured one after the other in every round.
+
+    Args:
+        runs: what is timed.
+        rounds: how often each; at least two first rounds are not counted.
+        inner: calls a measurement, for what takes microseconds.
+    """
+    inner = inner or (1,) * len(runs)
+    times: list[list[float]] = [[] for _ in runs]
+    gc.disable()
+    try:
+        for i in range(rounds + 2):
+            for run, n, found in zip(runs, inner, times, strict=True):
+                taken = seconds(lambda run=run, n=n: [run() for _ in range(n)]) / n  # type: ignore[misc]
+                if i >= 2:
+                    found.append(taken)
+    finally:
+        gc.enable()
+    return [statistics.median(found) for found in times]
+
+
+def peak_multiply_adds() -> float:
+    """Multiply-adds a second of one core, by a plain loop; the best of many short ones."""
+    return max(_native.multiply_adds(200_000) / seconds(lambda: _native.multiply_adds(200_000)) for _ in range(200))
+
+
+def matrix_multiply_adds(n: int = 512) -> float:
+    """The same of ``torch.mm`` on square matrices, on the threads that torch has."""
+    a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+    return max(n**3 / seconds(lambda: torch.mm(a, b, out=out)) for _ in range(50))
+
+
+def peak_memory(code: str) -> float:
+    """MB that a process needs at its peak above what it holds when ``code`` calls ``start()``; Linux."""
+    script = (
+        "import re\n"
+        "def status(key):\n"
+        "    return int(re.search(key + r':\\s+(\\d+)', open('/proc/self/status').read()).group(1)) / 1024\n"
+        "def start():\n"
+        "    global before\n"
+        "    open('/proc/self/clear_refs', 'w').write('5')\n"
+        "    before = status('VmRSS')\n" + code + "\nprint(status('VmHWM') - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    return float(done.stdout.split()[-1])
+
+
+def machine() -> list[str]:
+    """What the numbers were measured on, as lines of text."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        model = next(
+            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), model
+        )
+    return [
+        f"processor: {model}, {os.cpu_count()} cores; kernels in use: {_native.instruction_set()}",
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, PyTorch {torch.__version__}",
+        f"load average at the start: {os.getloadavg()[0]:.1f} (other work on the machine makes every figure worse)",
+    ]
