@@ -191,7 +191,8 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ..
         f"validation score; the best weights were kept. Windows of {windows.length} samples, {windows.stride} apart, "
         f"the first {windows.burn_in} not scored.",
         f"Class weights: {'for all' if plan.class_weights else 'for none'}. One thread a trial, {jobs} at a time; live "
-        "steps were timed with nothing else of the study running.",
+        "steps were timed with nothing else of the study running. Those of linear models and trees are scikit-learn's, "
+        "mostly the time of Python, and decide nothing.",
         "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
     )
 

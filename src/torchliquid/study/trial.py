@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torchliquid.models.naive import Naive
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
-from torchliquid.study.results import POOLED
+from torchliquid.study.results import POOLED, from_plain, to_plain
 from torchliquid.study.scores import Cells, save_scores
 from torchliquid.study.shifts import Shift, shifted
 from torchliquid.study.workers import Progress
@@ -74,8 +74,9 @@ class Trained:
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
-        data = json.loads((folder / "trial.json").read_text())
-        return cls(**{name: math.nan if value is None else value for name, value in data.items()})
+        """What :func:`train_trial` left in a folder."""
+        trained: Trained = from_plain(cls, json.loads((folder / "trial.json").read_text()))
+        return trained
 
 
 def train_trial(plan: Plan, spec: Spec, folder: Path, progress: Progress) -> None:
@@ -118,8 +119,7 @@ def train_trial(plan: Plan, spec: Spec, folder: Path, progress: Progress) -> Non
             },
             broken_off,
         )
-        data = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(trained).items()}
-        write_json(part / "trial.json", data)
+        write_json(part / "trial.json", to_plain(trained))
 
 
 def load_trial(plan: Plan, spec: Spec, folder: Path) -> Trainable:

@@ -218,7 +218,9 @@ class _Jury:
         }
         pairs = {name: (liquid.mean(name), rival.mean(name)) for name in shown}
         ratios = {n: own / other for n, (own, other) in pairs.items() if math.isfinite(own) and other > 0}
-        deciding = [ratios[name] for name in ("latency_us", "bytes") if name in ratios]
+        # What scikit-learn takes for a live step is Python's time, not the model's: there the bytes alone decide.
+        decisive = ("latency_us", "bytes") if rival.family == "neural" else ("bytes",)
+        deciding = [ratios[name] for name in decisive if name in ratios]
         cheaper, dearer = min(deciding, default=1) <= CHEAPER, max(deciding, default=1) >= 1 / CHEAPER
         result: Answer = "not shown"
         if cheaper and dearer:

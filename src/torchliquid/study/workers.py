@@ -21,18 +21,15 @@ Progress = Callable[[float, str], None]
 """Called by a job with the share done (0 to 1) and a word on where it stands."""
 
 
-class JobFunction(Protocol):
-    """What a job runs; a module-level function, since it travels to another process."""
-
-    def __call__(self, *args: Any, progress: Progress) -> None: ...
-
-
 @dataclass(frozen=True)
 class Job:
-    """One piece of independent work."""
+    """One piece of independent work: a function that is called with ``args`` and ``progress``.
+
+    The function stands at the top of a module, since it travels to another process.
+    """
 
     name: str
-    function: JobFunction
+    function: Callable[..., None]
     args: tuple[Any, ...]
 
 
@@ -89,8 +86,8 @@ def _run_in_processes(waiting: list[Job], processes: int, threads: int, listener
                 sender.close()
                 running[receiver] = (job, process)
                 listener.started(job)
-            for receiver in connection.wait(list(running)):
-                assert isinstance(receiver, Connection)
+            ready = connection.wait(list(running))
+            for receiver in [r for r in running if r in ready]:
                 job, process = running[receiver]
                 try:
                     message = receiver.recv()
