@@ -45,7 +45,7 @@ class TrainingConfig:
 
     lr: float = 0.01
     epochs: int = 30
-    batch_size: int = 32
+    batch_size: int = 16
     patience: int = 10
     weight_decay: float = 0.1
     clip: float = 1.0
