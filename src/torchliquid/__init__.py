@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torchliquid.layers import LTC, CfC, CfCCell, LTCCell, WiredCfCCell, from_ncps
     from torchliquid.models import Model
     from torchliquid.runtime.stream import stream
+    from torchliquid.study.assess import assess
     from torchliquid.tasks import Task
     from torchliquid.training.fit import fit
     from torchliquid.training.loop import TrainingConfig
@@ -25,6 +26,7 @@ _HOMES = {
     "Task": "tasks",
     "TrainingConfig": "training",
     "WiredCfCCell": "layers",
+    "assess": "study.assess",
     "fit": "training",
     "from_ncps": "layers",
     "stream": "runtime",
@@ -41,6 +43,7 @@ __all__ = [
     "Task",
     "TrainingConfig",
     "WiredCfCCell",
+    "assess",
     "fit",
     "from_ncps",
     "stream",

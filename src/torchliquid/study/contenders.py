@@ -18,9 +18,9 @@ Hyper = dict[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
 
 NEURAL_SPACE: Space = {
-    "lr": (0.002, 0.005, 0.01, 0.02),
-    "batch_size": (16, 32, 64),
-    "weight_decay": (0.0, 1e-4, 1e-2),
+    "lr": (0.005, 0.01, 0.02),
+    "batch_size": (8, 16, 32),
+    "weight_decay": (0.01, 0.1, 1.0),
 }
 
 

@@ -1,0 +1,92 @@
+"""Studies on published recordings, written to docs/results.md: ``python -m benchmarks.studies`` (`make results`).
+
+Each is what ``torchliquid assess NAME`` does; the studies stay in build/studies and go on where they were stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from torchliquid import Model
+from torchliquid.cli.progress import StudyProgress
+from torchliquid.data.datasets import Dataset, load
+from torchliquid.study import tables, words
+from torchliquid.study.assess import assess
+from torchliquid.study.results import POOLED, StudyResults
+from torchliquid.study.tables import Table
+
+STUDIES = ("occupancy", "cmapss", "japanese_vowels")
+FOLDER = Path("build/studies")
+PAGE = Path("docs/results.md")
+HEAD = """# Results
+
+Written by `python -m benchmarks.studies` (`make results`); not by hand. Each section is the command it names, with its
+defaults: nine contenders, four tuning trials and five seeds each, about 2,500 live parameters a network. A "±" is half
+of the 95 % interval over seeds and test data together. Verdicts are the program's own words.
+"""
+
+
+def main() -> None:
+    sections = [HEAD]
+    for name in STUDIES:
+        dataset = load(name)
+        with StudyProgress(Console()) as progress:
+            results = assess(
+                dataset.train,
+                FOLDER / name,
+                task=dataset.task,
+                tests=dataset.tests,
+                validation=dataset.validation,
+                jobs=len(os.sched_getaffinity(0)),
+                title=name,
+                command=f"torchliquid assess {name}",
+                listener=progress,
+            )
+        sections.append(section(results, dataset))
+        PAGE.write_text("\n".join(sections))
+
+
+def section(results: StudyResults, dataset: Dataset) -> str:
+    verdict = results.verdict
+    assert verdict is not None
+    chosen = results.contender(verdict.liquid)
+    hyper = ", ".join(f"{k} {v:g}" for k, v in chosen.trials[0].hyper.items()) or "its defaults"
+    lines = [
+        f"## {results.title}",
+        f"`{results.command}` on {results.machine}, {results.created[:10]}. Data: {dataset.source}, {dataset.licence}.",
+        f"**{words.capital(verdict.answer)}.** {verdict.sentence}",
+        "\n".join(f"* {finding.sentence}" for finding in verdict.findings),
+        markdown(tables.main_table(results)),
+        f"The recommended liquid model (`model.safetensors`: {chosen.label}, {hyper}, the seed best on validation):",
+        markdown(recommended(results, dataset)),
+        "\n".join(f"* {sentence}" for sentence in (*results.split, *results.conditions, *dataset.notes)),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def recommended(results: StudyResults, dataset: Dataset) -> Table:
+    """The saved model's own figures on each test recording, the state carried."""
+    model = Model.load(FOLDER / results.title / "model.safetensors")
+    chosen = results.contender(results.verdict.liquid) if results.verdict else results.contenders[0]
+    rows = []
+    for name, test in dataset.tests.items():
+        scores = model.task.metrics(model.outputs(test), test)
+        rows.append((name, *(words.score(results.task, m, v) for m, v in scores.items())))
+    metrics = list(scores)
+    if len(rows) > 1:
+        sign = 1 if results.task.higher_is_better else -1
+        best = max(chosen.trials, key=lambda t: sign * t.validation)
+        rows.append(("all together", *(words.score(results.task, m, best.tests[POOLED][m]) for m in metrics)))
+    return Table(("Test recording", *(words.capital(words.metric_label(m)) for m in metrics)), tuple(rows))
+
+
+def markdown(table: Table) -> str:
+    lines = [table.head, tuple("---" for _ in table.head), *table.rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+if __name__ == "__main__":
+    main()
