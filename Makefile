@@ -1,25 +1,27 @@
-# make demo   the main job on a real recording, in three minutes
-# make test   the tests              make test-all   with the long ones
-# make lint   ruff and mypy          make bench      speed against the peers
+# make demo      the main job on a real recording, in three minutes
+# make test      the tests                    make test-slow  the long ones
+# make lint      ruff and mypy                make format     mends what can be mended
+# make bench     speed against the peers      make results    studies of published recordings
+# make sanitize  the kernels under sanitizers
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet -c constraints.txt
-NATIVE := CMakeLists.txt $(wildcard native/*)
+BUILD  := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 TESTS  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-all lint format bench wheel clean
+.PHONY: demo test test-slow lint format bench results sanitize wheel clean
 
 demo: $(VENV)/.installed
-	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --out demo
+	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --tuning 2 --out demo
 
 test: $(VENV)/.developer
 	$(TESTS) -m "not slow"
 
-test-all: $(VENV)/.developer
-	$(TESTS)
+test-slow: $(VENV)/.developer
+	$(TESTS) -m slow
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .
@@ -33,21 +35,24 @@ format: $(VENV)/.developer
 bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks
 
-wheel: $(VENV)/.installed
+results: $(VENV)/.developer
+	$(BIN)/python -m benchmarks.studies
+
+wheel: $(VENV)/bin/python
 	$(BIN)/python -m pip wheel --quiet -c constraints.txt --no-deps --wheel-dir dist .
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
+$(VENV)/.installed: $(VENV)/bin/python $(BUILD)
 	@echo "Installing torchliquid into $(VENV) (a few minutes the first time) ..."
 	$(PIP) -e '.[demo]'
 	@touch $@
 
-$(VENV)/.developer: $(VENV)/.installed
-	@echo "Installing the development tools into $(VENV) ..."
+$(VENV)/.developer: $(VENV)/bin/python $(BUILD)
+	@echo "Installing torchliquid and its development tools into $(VENV) (a few minutes the first time) ..."
 	$(PIP) -e '.[dev]'
-	@touch $@
+	@touch $@ $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) build dist demo
