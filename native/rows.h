@@ -90,20 +90,36 @@ struct Block {
     transpose_in(rows, tensor + (first * time + t) * n, time * n, n,
                  [&](int lane) { return lane < count && until[lane] > from; });
   }
+
+  // A tile of kWidth samples and as many columns at a time, through registers. Neighbouring samples lie a whole
+  // sequence apart, where no hardware looks ahead: the next and the last step's place are asked for beforehand.
   template <class Wanted>
   static void transpose_in(float* rows, const float* base, int64_t stride, int n, Wanted wanted) {
-    for (int lane = 0; lane < L; ++lane)
-      if (wanted(lane)) {
-        for (int j = 0; j < n; ++j) rows[j * L + lane] = base[lane * stride + j];
-      } else {
-        for (int j = 0; j < n; ++j) rows[j * L + lane] = 0.0f;
+    for (int v = 0; v < L; v += kWidth)
+      for (int j = 0; j < n; j += kWidth) {
+        const int columns = n - j < kWidth ? n - j : kWidth;
+        V x[kWidth];
+        for (int lane = 0; lane < kWidth; ++lane) {
+          const float* from = base + (v + lane) * stride + j;
+          const bool there = wanted(v + lane);
+          x[lane] = there ? load_first(from, columns) : zero();
+          if (there) __builtin_prefetch(from + n), __builtin_prefetch(from - n);
+        }
+        transpose(x);
+        for (int i = 0; i < columns; ++i) torchliquid::TORCHLIQUID_ISA::store(rows + (j + i) * L + v, x[i]);
       }
   }
   template <class Wanted>
   static void transpose_out(float* base, int64_t stride, const float* rows, int n, Wanted wanted) {
-    for (int lane = 0; lane < L; ++lane)
-      if (wanted(lane))
-        for (int j = 0; j < n; ++j) base[lane * stride + j] = rows[j * L + lane];
+    for (int v = 0; v < L; v += kWidth)
+      for (int j = 0; j < n; j += kWidth) {
+        const int columns = n - j < kWidth ? n - j : kWidth;
+        V x[kWidth];
+        for (int i = 0; i < kWidth; ++i) x[i] = i < columns ? at(rows + (j + i) * L + v) : zero();
+        transpose(x);
+        for (int lane = 0; lane < kWidth; ++lane)
+          if (wanted(v + lane)) store_first(base + (v + lane) * stride + j, x[lane], columns);
+      }
   }
 };
 

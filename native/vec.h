@@ -48,6 +48,26 @@ TL_INLINE void store(float* p, V v) { *reinterpret_cast<VMemory*>(p) = v; }
 TL_INLINE V load_unaligned(const float* p) { return *reinterpret_cast<const VUnaligned*>(p); }
 TL_INLINE void store_unaligned(float* p, V v) { *reinterpret_cast<VUnaligned*>(p) = v; }
 
+// The first `count` floats of a vector in memory, 0 < count <= kWidth, and nothing beyond them.
+TL_INLINE V load_first(const float* p, int count) {
+#if defined(__AVX512F__)
+  return (V)_mm512_maskz_loadu_ps(__mmask16(0xffff >> (16 - count)), p);
+#else
+  if (count == kWidth) return load_unaligned(p);
+  V v{};
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+TL_INLINE void store_first(float* p, V v, int count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, __mmask16(0xffff >> (16 - count)), (__m512)v);
+#else
+  if (count == kWidth) return store_unaligned(p, v);
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+#endif
+}
+
 template <size_t... i>
 TL_INLINE V broadcast(float x, std::index_sequence<i...>) {
   return V{((void)i, x)...};
@@ -124,6 +144,24 @@ TL_INLINE void lane_sums(V* x, float* sums) {
     for (int i = 0; i < N / 2; ++i) x[i] = fold<P>(x[2 * i], x[2 * i + 1]);
     lane_sums<N / 2, P / 2, count>(x, sums);
   }
+}
+
+// Exchanges rows and lanes of kWidth vectors, in place: first the far halves, then their halves, and so on.
+template <int d, bool low, size_t... i>
+TL_INLINE V exchange(V a, V b, std::index_sequence<i...>) {
+  return __builtin_shufflevector(a, b, (int(i) & d ? kWidth + int(i) - (low ? d : 0) : int(i) + (low ? 0 : d))...);
+}
+template <int d = kWidth / 2>
+TL_INLINE void transpose(V* x) {
+  using lanes = std::make_index_sequence<kWidth>;
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i)
+    if (!(i & d)) {
+      V a = x[i], b = x[i + d];
+      x[i] = exchange<d, true>(a, b, lanes{});
+      x[i + d] = exchange<d, false>(a, b, lanes{});
+    }
+  if constexpr (d > 1) transpose<d / 2>(x);
 }
 
 }  // namespace torchliquid::TORCHLIQUID_ISA
