@@ -1,0 +1,93 @@
+"""Compiling the generated C: by the machine's own compiler for itself, by zig for every target."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from torchliquid.edge.targets import Target
+from torchliquid.errors import InputError
+
+DEVICE = Path(__file__).parent / "device"
+"""C that runs on the device besides the model: replay, files, start-up."""
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
+"""What the generated C itself is compiled with everywhere."""
+
+LEAN = ("-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-g")
+
+
+@cache
+def zig() -> list[str]:
+    """The command of ``zig cc``.
+
+    Raises:
+        InputError: ziglang is not installed.
+    """
+    if importlib.util.find_spec("ziglang") is None:
+        raise InputError("compiling for other machines needs ziglang: pip install 'torchliquid[edge]'")
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
+@cache
+def host() -> list[str]:
+    """A C compiler for this machine: cc, gcc or clang, else zig."""
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    return zig()
+
+
+def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
+    """Run a compiler.
+
+    Raises:
+        InputError: it failed, with its first complaint.
+    """
+    done = subprocess.run([str(c) for c in command], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
+        raise InputError(f"{Path(str(command[0])).name} could not compile the generated C: {lines[0]}")
+
+
+def compile_program(target: Target | None, model: Path, parts: Sequence[str], out: Path, defines: Sequence[str] = ()) -> None:
+    """A program of the model's C and parts of :data:`DEVICE`.
+
+    Args:
+        target: None: this machine, by its own compiler.
+        model: the folder with model.h and model.c; or a stub's C file beside which model.h stands.
+        parts: names of C files in :data:`DEVICE`.
+        out: the program.
+        defines: further arguments.
+    """
+    source = model / "model.c" if model.is_dir() else model
+    header = f"-I{source.parent if model.is_dir() else model.parent}"
+    command = [*(host() if target is None else zig()), *arguments(target), *LEAN, header, f"-I{DEVICE}", *defines]
+    # The model and the rest are compiled apart: the rest is GNU C, and nothing of the model may be inlined into it.
+    object_file = out.with_suffix(".model.o")
+    run([*command, *STRICT, "-c", source, "-o", object_file])
+    link = ["-lm"]
+    if target is not None and target.bare:
+        script = out.with_suffix(".ld")
+        script.write_text(
+            f"MEMORY\n{{\n    flash (rx) : ORIGIN = 0, LENGTH = {target.flash}K\n"
+            f"    ram (rwx) : ORIGIN = 0x20000000, LENGTH = {target.ram}K\n}}\n" + (DEVICE / "cortex_m.ld").read_text()
+        )
+        parts = [*parts, "cortex_m.c"]
+        link = ["-nostdlib", "-T", str(script), "-Wl,--entry=reset"]
+    elif target is not None:
+        link = ["-static", "-fno-PIE", *link]
+    files = [DEVICE / part for part in parts]
+    run([*command, "-std=gnu99", "-Wl,--gc-sections", object_file, *files, "-o", out, *link])
+
+
+def arguments(target: Target | None) -> list[str]:
+    """Machine and optimisation."""
+    if target is None:
+        return ["-O2"]
+    return ["-target", target.triple, f"-mcpu={target.cpu}", target.optimize]

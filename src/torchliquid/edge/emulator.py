@@ -1,0 +1,150 @@
+"""Running a compiled replay: on this machine, or in QEMU, where instructions can be counted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from torchliquid.edge import elf
+from torchliquid.edge.compilers import DEVICE, host, run
+from torchliquid.edge.generate import Field
+from torchliquid.edge.targets import Target
+from torchliquid.errors import InputError
+
+ANEW, SET_STATE, MEASURE_STACK = 1, 2, 4
+STACK_RANGE = 32768
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a program answered to its records."""
+
+    state_bytes: int
+    records: np.ndarray  # status, faults, stack, outputs, state
+    instructions: np.ndarray | None  # a step each
+
+
+def record_types(inputs: int, outputs: int, fields: list[Field]) -> tuple[np.dtype, np.dtype]:
+    """What replay.c reads and writes; the state is the members from ``hidden`` to before ``faults``."""
+    names = [field.name for field in fields]
+    kept = fields[names.index("hidden") : names.index("faults")]
+    kinds = {"float": "<f4", "uint32_t": "<u4", "int32_t": "<i4", "int16_t": "<i2", "int8_t": "i1"}
+    # Members stand as in the struct, behind the features.
+    whole = np.dtype([(f.name, kinds[f.kind], (f.length,) if f.length else ()) for f in fields], align=True)
+    first, last = whole.fields["hidden"][1], whole.fields["faults"][1]  # type: ignore[index]
+    state = np.dtype(
+        {
+            "names": [f.name for f in kept],
+            "formats": [whole.fields[f.name][0] for f in kept],  # type: ignore[index]
+            "offsets": [whole.fields[f.name][1] - first for f in kept],  # type: ignore[index]
+            "itemsize": last - first,
+        }
+    )
+    raw = ("state", "u1", (last - first,))
+    given = np.dtype([("flags", "<u4"), raw, ("inputs", "<f4", (inputs,)), ("elapsed", "<f4")], align=True)
+    found = np.dtype(
+        [("status", "<u4"), ("faults", "<u4"), ("stack", "<u4"), ("outputs", "<f4", (outputs,)), raw], align=True
+    )
+    return (
+        np.dtype({**_layout(given), "formats": [state if n == "state" else given[n] for n in given.names or ()]}),
+        np.dtype({**_layout(found), "formats": [state if n == "state" else found[n] for n in found.names or ()]}),
+    )
+
+
+def _layout(dtype: np.dtype) -> dict[str, object]:
+    names = dtype.names or ()
+    return {
+        "names": list(names),
+        "offsets": [dtype.fields[n][1] for n in names],  # type: ignore[index]
+        "itemsize": dtype.itemsize,
+    }
+
+
+def available(target: Target) -> bool:
+    """Whether what runs this target is installed."""
+    return not target.emulator or shutil.which(target.emulator) is not None
+
+
+def replay(
+    target: Target | None, program: Path, records: np.ndarray, found: np.dtype, count: bool = False, limit: float = 600
+) -> Replayed:
+    """Run a program on records.
+
+    Args:
+        target: None: this machine.
+        program: compiled from ``replay.c``.
+        records: of the first type of :func:`record_types`.
+        found: the second type.
+        count: also count the instructions of each step, in QEMU.
+        limit: seconds after which it is given up.
+
+    Raises:
+        InputError: the emulator is not installed, or the program failed.
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in.bin").write_bytes(records.tobytes())
+        counts = folder / "counts"
+        plugin: list[str] = []
+        if count and target is not None:
+            at = elf.functions(program)
+            where = f"from={at['model_step'] & ~1:#x},to={at['after_step'] & ~1:#x},out={counts}"
+            plugin = ["-plugin", f"{counter()},{where}"]
+        command = [*_command(target, program), str(program)] if target is None or not target.bare else []
+        if target is not None and target.bare:
+            command = [*_command(target, program), "-kernel", str(program)]
+        if target is not None:
+            command[1:1] = plugin
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False)
+        except subprocess.TimeoutExpired:
+            raise InputError(f"{command[0]} did not come to an end within {limit:g} s") from None
+        out = folder / "out.bin"
+        if done.returncode or not out.exists():
+            raise InputError(f"the exported program failed in {command[0]}: {done.stderr.strip()[:200] or 'no word'}")
+        data = out.read_bytes()
+        instructions = np.loadtxt(counts, dtype=np.int64, ndmin=1) if plugin else None
+    answers = np.frombuffer(data, dtype=found, offset=4)
+    if len(answers) != len(records):
+        raise InputError(f"the exported program stopped after {len(answers)} of {len(records)} samples")
+    return Replayed(int.from_bytes(data[:4], "little"), answers, instructions)
+
+
+def _command(target: Target | None, program: Path) -> list[str]:
+    if target is None or not target.emulator:
+        return []
+    if not available(target):
+        raise InputError(
+            f"{target.name} runs here in {target.emulator}, which is not installed: "
+            "apt-get install qemu-user qemu-system-arm"
+        )
+    if not target.bare:
+        return [target.emulator]
+    files = ["-semihosting-config", "enable=on,target=native"]
+    return [target.emulator, "-M", target.board, "-nographic", "-monitor", "none", "-serial", "none", *files]
+
+
+@cache
+def counter() -> Path:
+    """The counting plugin, compiled for the QEMU that is here."""
+    emulator = next((e for e in ("qemu-system-arm", "qemu-arm", "qemu-aarch64") if shutil.which(e)), None)
+    if emulator is None:
+        raise InputError("counting instructions needs QEMU: apt-get install qemu-user qemu-system-arm")
+    said = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=True).stdout
+    major = int(re.search(r"version (\d+)", said)[1])  # type: ignore[index]
+    folder = TemporaryDirectory(prefix="torchliquid-")
+    _keep.append(folder)
+    plugin = Path(folder.name) / "count.so"
+    interface = 1 if major < 9 else 2  # what qemu-plugin.h of that version calls QEMU_PLUGIN_VERSION, or still takes
+    run([*host(), "-shared", "-fPIC", "-O2", f"-DVERSION={interface}", DEVICE / "count.c", "-o", plugin])
+    return plugin
+
+
+_keep: list[TemporaryDirectory[str]] = []

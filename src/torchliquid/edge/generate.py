@@ -1,0 +1,348 @@
+"""A network as C99: the constants, and the templates that they go into."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Literal
+
+import jinja2
+import numpy as np
+
+from torchliquid.data.preprocessing import LIMIT
+from torchliquid.edge import text
+from torchliquid.edge.network import LARGEST, Cfc, CfcLayer, Dense, Gru, Lstm, Ltc, Network, Synapses
+from torchliquid.errors import InputError
+
+Math = Literal["builtin", "libm"]
+Layout = Literal["rows", "columns"]
+
+LONGEST_NAME = 1000
+"""Characters of a channel's or label's name; C99 compilers need not take string literals beyond 4,095 bytes."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array in the C, and what is said about it."""
+
+    text: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A member of the state; ``length`` 0 is a single one."""
+
+    kind: str
+    name: str
+    length: int
+    meaning: str
+
+    @property
+    def bytes(self) -> int:
+        return {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1}[self.kind]
+
+    @property
+    def size(self) -> int:
+        return self.bytes * max(self.length, 1)
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """The C templates; nothing from a model file is ever a template."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("torchliquid.edge"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
+    """``model.h`` and ``model.c`` in single precision.
+
+    Args:
+        network: from :func:`torchliquid.edge.network.describe`.
+        math: exp and tanh of our own, or ``expf`` and ``tanhf``.
+        layout: weights row by row, as small cores like them, or column by column, as SIMD does.
+    """
+    constants = [*scale_constants(network), *_core_constants(network, layout), *_readout_constants(network, layout)]
+    fields = state_fields(network, "float", "float")
+    context = {
+        **frame(network, constants, fields, math),
+        "arithmetic": "Single precision.",
+        "layout": layout,
+        "quantized": False,
+        **_core_context(network),
+        "readout": _readout_call(network),
+    }
+    return render(context)
+
+
+def render(context: dict[str, Any]) -> dict[str, str]:
+    """The two files."""
+    return {name: templates().get_template(f"{name}.j2").render(context) for name in ("model.h", "model.c")}
+
+
+def state_fields(network: Network, features: str, hidden: str, cell: str | None = None) -> list[Field]:
+    """What must be remembered from sample to sample."""
+    n = network.features
+    fields = [Field(features, "features", n, "what the network is fed: the last good readings, scaled")]
+    fields.append(Field(hidden, "hidden", network.units, "the neurons"))
+    if network.cells:
+        fields.append(Field(cell or hidden, "cell", network.units, "and their memory"))
+    if network.task.per == "series":
+        fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
+    fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at 16777216"))
+    fields.append(Field("uint32_t", "faults", 0, "how often something was held, replaced or kept"))
+    return fields
+
+
+def frame(network: Network, constants: list[Constant], fields: list[Field], math: Math) -> dict[str, Any]:
+    """What the templates need to know besides the recurrence, whatever the arithmetic."""
+    task, scales = network.task, network.preprocessing
+    for name in (*scales.channels, *task.labels):
+        if len(name) > LONGEST_NAME:
+            raise InputError(f"the name {name[:30]!r}... has {len(name)} characters; up to {LONGEST_NAME} are possible")
+    answers = "a probability for each label" if task.labels else "values in the target's unit"
+    everything = "\n".join(c.text for c in constants) + repr(fields)
+    return {
+        "title": title(network),
+        "version": version("torchliquid"),
+        "answers": answers,
+        "inputs": scales.n_channels,
+        "outputs": task.n_outputs,
+        "units": network.units,
+        "features": network.features,
+        "fields": fields,
+        "saved_bytes": 8 + sum(field.size for field in fields),
+        "has_floats": any(field.kind == "float" for field in fields),
+        "fingerprint": f"0x{zlib.crc32(everything.encode()):08x}u",
+        "constants": constants,
+        "channels": [text.string(c) for c in scales.channels],
+        "labels": [text.string(label) for label in task.labels],
+        "per_series": task.per == "series",
+        "math": math,
+        "limit": text.number(LIMIT),
+        "with_mask": scales.with_mask,
+        "with_span": network.with_span,
+        "mean_rest": mean_rest(network).any(),
+        "time_unit": text.remark(scales.time_unit),
+        "time_scale": f"{scales.time_scale:.6g}",
+        "per_time_scale": text.number(1 / scales.time_scale),
+        "longest": text.number(longest_span(network)),
+        "memory": network.memory is not None or isinstance(network.core, Lstm),
+        "cells": network.cells,
+        "bounded": network.bounded(),
+        "core": type(network.core).__name__.lower(),
+        "unfolds": network.core.unfolds if isinstance(network.core, Ltc) else 0,
+    }
+
+
+def title(network: Network) -> str:
+    """One line on what the model is."""
+    names = {Ltc: "LTC", Cfc: "CfC", Lstm: "LSTM", Gru: "GRU"}
+    task = network.task
+    ahead = "" if task.horizon is None else f", {task.horizon:g} {text.remark(task.horizon_unit)} ahead"
+    kind = names[type(network.core)] + (" with mixed memory" if network.memory else "")
+    return f"{kind} of {network.units} neurons: {task.kind} of {text.remark(task.target)}{ahead}"
+
+
+def longest_span(network: Network) -> float:
+    """Spans beyond it change nothing any more, and would only overflow."""
+    if isinstance(network.core, Ltc):
+        return min(1e30, LARGEST / network.core.strongest())
+    return 1e30
+
+
+def mean_rest(network: Network) -> np.ndarray:
+    """What single precision leaves of the channels' means, where that matters to the scaled reading."""
+    mean, std = network.preprocessing.mean, network.preprocessing.std
+    rest: np.ndarray = mean - mean.astype(np.float32)
+    return rest if (np.abs(rest) > 1e-7 * std).any() else np.zeros_like(rest)
+
+
+def scale_constants(network: Network) -> list[Constant]:
+    """Means and deviations of readings, and of the target."""
+    scales, task = network.preprocessing, network.task
+    made = [Constant(text.array("input_mean", scales.mean), "Readings: the training part's means and 1 / deviations.")]
+    if mean_rest(network).any():
+        remark = "What single precision leaves of the means."
+        made.append(Constant(text.array("input_mean_rest", mean_rest(network)), remark))
+    made.append(Constant(text.array("input_scale", 1 / scales.std)))
+    if not task.labels:
+        made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
+        made.append(Constant(text.array("target_scale", task.std)))
+    return made
+
+
+def _weights(name: str, weight: np.ndarray, layout: Layout, remark: str = "") -> Constant:
+    return Constant(text.array(f"{name}_weight", weight.T if layout == "columns" else weight), remark)
+
+
+def _dense(name: str, dense: Dense, layout: Layout, remark: str) -> list[Constant]:
+    return [_weights(name, dense.weight, layout, remark), Constant(text.array(f"{name}_bias", dense.bias))]
+
+
+def _readout_constants(network: Network, layout: Layout) -> list[Constant]:
+    return _dense("readout", network.readout, layout, "From the neurons to the answer.")
+
+
+def _readout_call(network: Network) -> str:
+    states = f"state->hidden + {network.first}" if network.first else "state->hidden"
+    columns = network.readout.weight.shape[1]
+    return (
+        f"dense(readout_weight, readout_bias, MODEL_OUTPUTS, {states}, {columns}, state->features, 0, outputs);"
+    )
+
+
+def _core_constants(network: Network, layout: Layout) -> list[Constant]:
+    made: list[Constant] = []
+    memory = network.memory or (network.core if isinstance(network.core, Lstm) else None)
+    if memory is not None:
+        made += _dense("gate", memory.gates, layout, "Gates input, forget, candidate, output.")
+    core = network.core
+    if isinstance(core, Ltc):
+        made += _ltc(core)
+    elif isinstance(core, Cfc):
+        for i, dense in enumerate(core.backbone):
+            made += _dense(f"backbone{i}", dense, layout, f"Backbone, layer {i + 1}.")
+        for i, layer in enumerate(core.layers):
+            made += _cfc_layer(i, layer, wire_type(core), layout)
+    elif isinstance(core, Gru):
+        made += _dense("gate", core.gates, layout, "Gates reset and update.")
+        made += _dense("candidate", core.candidate, layout, "The new state's part from the inputs,")
+        made += _dense("recalled", core.recalled, layout, "and from the state before.")
+    return made
+
+
+def _ltc(core: Ltc) -> list[Constant]:
+    kind = source_type(core)
+    made = [
+        Constant("typedef struct {\n    float weight, slope, offset, reversal;\n} synapse;"),
+        *synapse_constants("sensory", core.sensory, kind, "Synapses from the inputs, by the neuron they end at."),
+        *synapse_constants("synapse", core.synapses, kind, "Synapses between neurons, by the neuron they end at."),
+        Constant(text.array("leak_pull", core.pull), "Leak and capacitance of each neuron."),
+        Constant(text.array("leak_conductance", core.conductance)),
+        Constant(text.array("capacitance", core.capacitance)),
+    ]
+    return made
+
+
+def source_type(core: Ltc) -> str:
+    """Of the indices of sources and of their counts."""
+    both = (core.sensory, core.synapses)
+    return text.index_type(max(int(max(s.source.max(initial=0), s.count.max(initial=0))) for s in both))
+
+
+def synapse_constants(name: str, synapses: Synapses, kind: str, remark: str) -> list[Constant]:
+    columns = (synapses.weight, synapses.slope, synapses.offset, synapses.reversal)
+    rows = ["{" + ", ".join(text.number(v) for v in row) + "}" for row in zip(*columns, strict=True)]
+    plural = "synapses" if name == "synapse" else name
+    # An empty array is no C: a circuit without any such synapse gets one that is never read.
+    body = text.wrapped(rows or ["{0.0f, 0.0f, 0.0f, 0.0f}"])
+    return [
+        Constant(f"static const synapse {plural}[{max(len(rows), 1)}] = {{\n{body}\n}};", remark),
+        Constant(text.array(f"{name}_source", synapses.source if rows else [0], kind)),
+        Constant(text.array(f"{name}_count", synapses.count, kind)),
+    ]
+
+
+def _cfc_layer(i: int, layer: CfcLayer, kind: str, layout: Layout) -> list[Constant]:
+    made: list[Constant] = []
+    heads, n, u = layer.heads, layer.inputs, layer.units
+    pure = layer.rate is not None
+    where = f"layer {i + 1}"
+    if layer.mask is None:
+        names = "Head f" if pure else "Heads f, g, a, b"
+        made += [_weights(f"head{i}", heads.weight, layout, f"{names}, {where}.")]
+    else:
+        masked = 1 if pure else 2
+        weight = np.concatenate([heads.weight[h * u : (h + 1) * u, :n][layer.mask] for h in range(masked)])
+        source, count = wires(layer)
+        made += [
+            Constant(
+                text.array(f"wire{i}_weight", weight if len(weight) else [0.0]),
+                f"Synapses into {where}, by the neuron they end at: weights of {'f' if pure else 'f and g'}, sources.",
+            ),
+            Constant(text.array(f"wire{i}_source", source if len(source) else [0], kind)),
+            Constant(text.array(f"wire{i}_count", count, kind)),
+            _weights(f"head{i}", heads.weight[: masked * u, n:], layout, "And inside the layer."),
+        ]
+        if not pure:
+            made += [_weights(f"gate{i}", heads.weight[2 * u :], layout, "The time gates a and b.")]
+    made += [Constant(text.array(f"head{i}_bias", heads.bias))]
+    if layer.rate is not None and layer.amplitude is not None:
+        made += [Constant(text.array(f"rate{i}", layer.rate)), Constant(text.array(f"amplitude{i}", layer.amplitude))]
+    return made
+
+
+def wires(layer: CfcLayer) -> tuple[np.ndarray, np.ndarray]:
+    """Sources of the weights that a mask leaves, and how many each neuron has."""
+    assert layer.mask is not None
+    return np.nonzero(layer.mask)[1], layer.mask.sum(1)
+
+
+def _core_context(network: Network) -> dict[str, Any]:
+    """Names and sizes that the core's template needs."""
+    core, made = network.core, cfc_context(network)
+    uses = {
+        "tanh": not isinstance(core, Ltc) or network.memory is not None,
+        "gelu": False,
+        "log1p": network.with_span,
+        "sparse": False,
+        "sigmoid": True,
+    }
+    if isinstance(core, Cfc):
+        masked = [layer for layer in core.layers if layer.mask is not None]
+        backbone = core.activation if core.backbone else ""
+        pure = core.mode == "pure"
+        uses["sparse"] = bool(masked)
+        uses["gelu"] = backbone == "gelu"
+        uses["tanh"] = not pure or "tanh" in backbone or network.memory is not None
+        uses["sigmoid"] = not pure or backbone == "silu" or network.memory is not None
+    made["uses"] = uses
+    if isinstance(core, Ltc):
+        made["source_type"] = source_type(core)
+    return made
+
+
+def cfc_context(network: Network) -> dict[str, Any]:
+    """Where each layer of a CfC reads and writes."""
+    core = network.core
+    if not isinstance(core, Cfc):
+        return {}
+    layers, at, before = [], 0, "x"
+    for layer in core.layers:
+        here = f"h + {at}" if at else "h"
+        synapses = None if layer.mask is None else int(layer.mask.sum())
+        layers.append(
+            {
+                "units": layer.units,
+                "inputs": layer.inputs,
+                "rows": len(layer.heads.bias),
+                "synapses": synapses,
+                "masked_heads": 1 if core.mode == "pure" else 2,
+                "x": before,
+                "h": here,
+            }
+        )
+        before, at = here, at + layer.units
+    return {
+        "mode": core.mode,
+        "activation_name": core.activation,
+        "backbone": [len(dense.bias) for dense in core.backbone],
+        "layers": layers,
+        "widest_heads": max(len(layer.heads.bias) for layer in core.layers),
+        "wire_type": wire_type(core),
+    }
+
+
+def wire_type(core: Cfc) -> str:
+    """Of the indices of a wired CfC's sources and of their counts."""
+    largest = [int(w.max(initial=0)) for layer in core.layers if layer.mask is not None for w in wires(layer)]
+    return text.index_type(max(largest, default=0))

@@ -1,0 +1,127 @@
+"""What PyTorch answers to a recording, step by step, and how far a compiled export is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from torchliquid.data.recording import Recording
+from torchliquid.edge.emulator import ANEW, MEASURE_STACK, SET_STATE, Replayed, record_types
+from torchliquid.edge.generate import Field
+from torchliquid.errors import InputError
+from torchliquid.models import Model
+from torchliquid.models.model import aligned
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """Samples as a device gets them, and what PyTorch makes of each.
+
+    Attributes:
+        inputs (T, C), elapsed (T,): raw, float32.
+        anew (T,): where the state begins anew.
+        outputs (T, K): answers, as :meth:`Task.decode` gives them.
+        hidden (T, H), cell (T, H or 0), mean (T, K or 0): the state after each sample.
+        samples (T,): how many came since the state began.
+    """
+
+    inputs: np.ndarray
+    elapsed: np.ndarray
+    anew: np.ndarray
+    outputs: np.ndarray
+    hidden: np.ndarray
+    cell: np.ndarray
+    mean: np.ndarray
+    samples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.elapsed)
+
+
+def samples_of(model: Model, recording: Recording, most: int = 10_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Raw inputs (T, C), elapsed times (T,) and where a series begins (T,), of up to so many samples."""
+    inputs, elapsed, anew = [], [], []
+    left = most
+    for series in aligned(recording, model.preprocessing).series:
+        n = min(len(series), left)
+        inputs.append(series.values[:n])
+        elapsed.append(np.diff(series.times[:n], prepend=series.times[:1] - model.preprocessing.time_scale))
+        anew.append(np.arange(n) == 0)
+        left -= n
+    with np.errstate(over="ignore"):
+        return np.concatenate(inputs).astype(np.float32), np.concatenate(elapsed).astype(np.float32), np.concatenate(anew)
+
+
+def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of the training sample that a model file carries, brought back to raw units.
+
+    Raises:
+        InputError: it carries none.
+    """
+    sample, rule = model.sample, model.preprocessing
+    if sample is None or not len(sample.lengths):
+        raise InputError("the model carries no sample of its training data: save it with one, or give --data")
+    valid = torch.arange(sample.timespans.shape[1]) < sample.lengths.unsqueeze(1)
+    scaled = sample.inputs[valid].double().numpy()
+    values = scaled[:, : rule.n_channels] * rule.std + rule.mean
+    if rule.with_mask:
+        values[scaled[:, rule.n_channels :] < 0.5] = np.nan
+    anew = np.zeros(valid.shape, dtype=bool)
+    anew[:, 0] = True
+    elapsed = sample.timespans[valid].double().numpy() * rule.time_scale
+    return values.astype(np.float32), elapsed.astype(np.float32), anew[valid.numpy()]
+
+
+@torch.no_grad()
+def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> Walk:
+    """PyTorch, one sample after the other."""
+    model.eval()
+    rule, per_series = model.preprocessing, model.task.per == "series"
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean")}
+    samples = np.zeros(len(elapsed), dtype=np.uint32)
+    hold, state = rule.start(), None
+    for i in range(len(elapsed)):
+        if anew[i]:
+            hold, state = rule.start(), None
+        x, span = rule.step(hold, inputs[i].astype(np.float64), float(elapsed[i]))
+        raw, state = model(torch.from_numpy(x)[None, None], torch.tensor([[span]], dtype=torch.float32), None, state)
+        own = state[:-2] if per_series else state
+        rows["outputs"].append(raw.reshape(-1).numpy())
+        rows["hidden"].append(own[0][0].numpy())
+        rows["cell"].append(own[1][0].numpy() if len(own) > 1 else np.empty(0, np.float32))
+        rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
+        samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
+    stacked = {name: np.stack(values) for name, values in rows.items()}
+    stacked["outputs"] = model.task.decode(stacked["outputs"])
+    return Walk(inputs, elapsed, anew, samples=samples, **stacked)
+
+
+def records(walked: Walk, fields: Sequence[Field], same_state: bool, stack: int = 0) -> tuple[np.ndarray, np.dtype]:
+    """The samples as a program takes them, and the type of what it answers.
+
+    Args:
+        same_state: set the state before each sample to what PyTorch had.
+        stack: of how many samples the stack is measured.
+    """
+    given, found = record_types(walked.inputs.shape[1], walked.outputs.shape[1], list(fields))
+    made = np.zeros(len(walked), dtype=given)
+    made["inputs"], made["elapsed"] = walked.inputs, walked.elapsed
+    made["flags"] = np.where(walked.anew, ANEW, 0)
+    made["flags"][:stack] |= MEASURE_STACK
+    if same_state:
+        follows = np.flatnonzero(~walked.anew[1:]) + 1
+        made["flags"][follows] |= SET_STATE
+        for name in given["state"].names or ():
+            made["state"][name][follows] = getattr(walked, name)[follows - 1]
+    return made, found
+
+
+def largest_difference(walked: Walk, found: Replayed) -> float:
+    """Largest difference of an output, in standard deviations of that output."""
+    spread = walked.outputs.std(0)
+    # An output that hardly moves is measured against the one that moves most.
+    spread = np.maximum(spread, 1e-3 * max(float(spread.max()), 1e-30))
+    return float((np.abs(found.records["outputs"] - walked.outputs) / spread).max(initial=0.0))

@@ -1,0 +1,53 @@
+"""Numbers and names as C text. Names come from a model file, which may be hostile: none reaches the C unescaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+WIDTH = 110
+
+
+def number(value: float) -> str:
+    """The shortest literal that is this value in single precision."""
+    text = str(np.float32(value))
+    return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
+
+
+def array(name: str, values: np.ndarray | Sequence[float], kind: str = "float") -> str:
+    """A constant array, row by row as NumPy lays it."""
+    flat = np.asarray(values).reshape(-1)
+    items = [number(v) for v in flat] if kind == "float" else [str(int(v)) for v in flat]
+    return f"static const {kind} {name}[{len(items)}] = {{\n{wrapped(items)}\n}};"
+
+
+def wrapped(items: Iterable[str]) -> str:
+    """Items with commas in indented lines."""
+    lines, line = [], "   "
+    for item in items:
+        if len(line) + len(item) + 2 > WIDTH:
+            lines.append(line)
+            line = "   "
+        line += f" {item},"
+    return "\n".join([*lines, line])
+
+
+def index_type(largest: int) -> str:
+    """The smallest unsigned type that holds it."""
+    return "uint8_t" if largest < 2**8 else "uint16_t" if largest < 2**16 else "uint32_t"
+
+
+def string(name: str) -> str:
+    """A C string literal: whatever is not plain stands as an octal escape, `?` too (trigraphs)."""
+    plain = set(b" !#$%&'()*+,-./:;<=>@[]^_{|}~") | set(b"0123456789") | set(range(65, 91)) | set(range(97, 123))
+    # Three octal digits end by themselves; `*/` inside a literal is harmless, but a reader's tool may not know.
+    text = "".join(chr(b) if b in plain else f"\\{b:03o}" for b in name.encode("utf-8", "surrogatepass"))
+    return '"' + text.replace("*/", "*\\057").replace("//", "/\\057") + '"'
+
+
+def remark(name: str) -> str:
+    """A name for a comment or a line of Markdown: only harmless characters, and not endlessly many."""
+    text = re.sub(r"[^A-Za-z0-9 _.,:+=()%-]", "_", name)
+    return text if len(text) <= 60 else text[:57] + "..."
