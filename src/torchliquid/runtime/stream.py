@@ -184,7 +184,10 @@ class _Core:
         if self._stepper is None:
             return None
         out: np.ndarray = np.empty(self._out_shape, self._out_type)
-        return out if self._stepper.step(values, elapsed, out) else None
+        if self._stepper.step(values, elapsed, out):
+            return out
+        plain = np.ascontiguousarray(values, dtype=np.float64)  # a list, a column of a table, another type
+        return out if self._stepper.step(plain, elapsed, out) else None
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

@@ -224,10 +224,10 @@ class StudyResults:
         return tuple(contender for contender in self.contenders if contender.family != "probe")
 
     def best(self, *families: Family) -> ContenderResult | None:
-        """The contender of these families that was best on validation; the earlier one wins a tie."""
+        """The contender of these families that was best on validation; of equals the one with fewer parameters."""
         sign = 1.0 if self.task.higher_is_better else -1.0
         rated = [c for c in self.contenders if c.family in families and math.isfinite(c.validation)]
-        return max(rated, key=lambda c: sign * c.validation, default=None)
+        return max(rated, key=lambda c: (sign * c.validation, -c.mean("parameters")), default=None)
 
     def to_json(self) -> str:
         """JSON text; figures that are not finite become null."""
