@@ -134,7 +134,7 @@ def assess(
         contenders=(*competing, *runner.run_probes()),
         shifts=tuple(describe(shift) for shift in shifts),
         split=plan.split,
-        conditions=_conditions(plan, seeds, tuning, jobs),
+        conditions=(*_conditions(plan, seeds, tuning, jobs), *_refit(runner, competing)),
         settings=settings,
         versions=_versions(),
         command=command,
@@ -143,7 +143,7 @@ def assess(
     )
     results = judge(results, store.folder)
     results = replace(results, stretches=_stretches(runner, results))
-    _save_models(runner, competing, with_sample)
+    _save_models(runner, results, with_sample)
     write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json()))
     write_report(results, store.folder / "report.html")
     return results
@@ -197,6 +197,24 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ..
     )
 
 
+def _refit(runner: Runner, competing: Sequence[ContenderResult]) -> tuple[str, ...]:
+    """How to get the model that was best of all, where it is one that is in no file."""
+    rated = [c for c in competing if c.family in ("liquid", "neural", "classical")]
+    if not rated:
+        return ()
+    best = runner.best_spec(rated)
+    contender = BY_NAME[best.contender]
+    if contender.family != "classical":
+        return ()
+    hyper = "".join(f", {name}={value!r}" for name, value in best.hyper.items())
+    return (
+        f"{contender.label} was best of all on validation and is in no file; to refit it, in Python: plan = "
+        "torchliquid.study.plan.Plan.make(recording, task, tests, validation, ...) with what the study was given; "
+        f"torchliquid.models.tabular.Tabular.fit({best.contender!r}, plan.task, plan.preprocessing, plan.training, "
+        f"plan.validation, plan.class_weights{hyper}).",
+    )
+
+
 def _versions() -> dict[str, str]:
     names = ("torchliquid", "torch", "numpy", "scikit-learn", "polars")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
@@ -218,16 +236,16 @@ def _stretches(runner: Runner, results: StudyResults) -> Any:
     tests = {name: runner.plan.task.with_targets(test) for name, test in runner.plan.tests.items()}
     outputs = {}
     for name in (results.verdict.liquid, results.verdict.rival):
-        model = runner.model(runner.best_spec([results.contender(name)]))
+        model = runner.model(runner.best_spec(results.contender(name)))
         outputs[name] = [model.outputs(test) for test in tests.values()]
     return stretches(runner.plan.task, tests, outputs)
 
 
-def _save_models(runner: Runner, competing: Sequence[ContenderResult], with_sample: bool) -> None:
+def _save_models(runner: Runner, results: StudyResults, with_sample: bool) -> None:
     """The liquid model best on validation, and the network best on validation."""
-    for file, families in (("model.safetensors", ("liquid",)), ("best.safetensors", ("liquid", "neural"))):
-        rated = [c for c in competing if c.family in families]
-        if rated:
-            model = runner.model(runner.best_spec(rated))
+    liquid, network = results.best("liquid"), results.best("liquid", "neural")
+    for file, best in (("model.safetensors", liquid), ("best.safetensors", network)):
+        if best is not None:
+            model = runner.model(runner.best_spec(best))
             assert isinstance(model, Model)
             model.save(runner.store.folder / file, with_sample)

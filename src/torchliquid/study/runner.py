@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -73,11 +73,10 @@ class Runner:
     def model(self, spec: Spec) -> Trainable:
         return load_trial(self.plan, spec, self.store.trial(spec.id))
 
-    def best_spec(self, results: Iterable[ContenderResult]) -> Spec:
-        """Of the contender best on validation among these, the seed that was best on validation."""
-        best = self._better([(r.validation, r) for r in results])
-        trial = self._better([(t.validation, t) for t in best.trials])
-        return Spec(best.name, trial.hyper, trial.seed)
+    def best_spec(self, result: ContenderResult) -> Spec:
+        """The seed that was best on validation."""
+        trial = self._better([(t.validation, t) for t in result.trials])
+        return Spec(result.name, trial.hyper, trial.seed)
 
     # -- phases
 
