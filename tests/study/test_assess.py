@@ -92,6 +92,21 @@ def test_what_a_study_leaves(tmp_path: Path) -> None:
     assert [p.name for p in theirs.iterdir()] == ["report.html"]
 
 
+def test_six_series_leave_one_to_test_on_and_a_whole_report(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    series = [rng.normal(size=(15, 2)) + i % 2 for i in range(6)]
+    recording = Recording.from_arrays(series, targets=["odd" if i % 2 else "even" for i in range(6)])
+    chosen = {"contenders": ["cfc", "linear"], "seeds": 1, "tuning": 1, "epochs": 1, "parameters": 300}
+    results = assess(recording, tmp_path / "study", shifts=(), **chosen)
+    assert results.verdict is not None
+    assert results.verdict.answer == "not shown"
+    assert (tmp_path / "study" / "report.html").exists()
+    refit = any("to refit it" in sentence for sentence in results.conditions)
+    best = results.best("liquid", "neural", "classical")
+    assert best is not None
+    assert refit == (best.family == "classical")
+
+
 def test_threads_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     rng = np.random.default_rng(3)

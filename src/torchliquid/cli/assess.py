@@ -86,3 +86,6 @@ def assess(
     for name, words in (("model", "the best liquid network"), ("best", "the best network of any kind")):
         if (folder / f"{name}.safetensors").exists():
             console.print(f"Model:  {folder / name}.safetensors, {words}", highlight=False)
+    best = results.best("liquid", "neural", "classical")
+    if best is not None and best.family == "classical":
+        console.print(f"{best.label}, the best of all on validation, is in no file: the report says how to refit it.")

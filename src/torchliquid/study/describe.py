@@ -97,7 +97,8 @@ def stretches(
 
 def _stretch_of(task: Task, name: str, test: Recording, said: Mapping[str, Sequence[np.ndarray]]) -> Stretch:
     truths = [_truth(task, test, j) for j in range(test.n_series)]
-    if test.n_series > 1 and np.median([np.isfinite(t).sum() for t in truths]) <= 1:
+    one_answer_each = np.median([np.isfinite(t).sum() for t in truths]) <= 1
+    if task.per == "series" or (test.n_series > 1 and one_answer_each):
         asked = [(j, int(np.flatnonzero(np.isfinite(t))[-1])) for j, t in enumerate(truths) if np.isfinite(t).any()]
         asked.sort(key=lambda place: truths[place[0]][place[1]])
         truth = np.array([truths[j][k] for j, k in asked[:STRETCH]])
