@@ -129,6 +129,11 @@ class Task:
             column = _forecast_column(training, self.target, self.horizon, self.horizon_unit)
         task = replace(self, column=column)
         known = _pool([task.truth(s) for s in training.series])
+        if not len(known) and self.horizon is not None:
+            raise InputError(
+                f"no sample has a reading of {self.target!r} {self.horizon:g} {self.horizon_unit} ahead of it; "
+                "give a shorter horizon"
+            )
         if not len(known):
             raise InputError(f"the target {self.target!r} has no value at all; name another column as the target")
         if self.kind == "classification":
@@ -257,7 +262,13 @@ class Task:
         return (each * weights).sum() / weights.sum().clamp_min(1e-12)
 
     def class_weights(self, training: Recording) -> np.ndarray:
-        """(K,) float32, inverse to how often each class occurs, 1 on average over the samples."""
+        """(K,) float32, inverse to how often each class occurs, 1 on average over the samples.
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        if self.kind != "classification":
+            raise InputError(f"class weights are for classes; {self.target!r} is regressed: leave them out")
         encoded = [self.encode(s) for s in training.series]
         counts = np.zeros(self.n_outputs)
         for targets, weights in encoded:

@@ -69,8 +69,10 @@ class Plan:
 
         Raises:
             InputError: a part would be empty, has no label, or has a class that the training part lacks; a test
-                recording lacks a channel.
+                recording lacks a channel; class weights where there are no classes.
         """
+        if class_weights and task.kind == "regression":
+            raise InputError(f"class weights are for classes; {task.target!r} is regressed: leave them out")
         split = []
         if tests:
             split.append(f"Test: {'recordings' if len(tests) > 1 else 'a recording'} of their own, {', '.join(tests)}.")
