@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -150,6 +151,20 @@ def windows(text: str | None) -> Windows | None:
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
 
 
+def check_writable(out: Path, *read: Path) -> None:
+    """See before long work that a file can be written, and that it is none that was read.
+
+    Raises:
+        InputError: it can't, or it is.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InputError(f"--out {out}: there is no folder {out.parent} that can be written; choose another")
+    if any(path.exists() and out.exists() and out.samefile(path) for path in read):
+        raise InputError(f"--out {out} is the file that is read; choose another name")
+
+
 def _number(text: str) -> float | str:
     try:
         return float(text)
@@ -162,7 +177,7 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 def _horizon(text: str, time_unit: str) -> tuple[float, str]:
     """``6`` is in samples; ``30min`` becomes the recording's own unit."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([^\W\d]*)\s*", text)
+    match = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([^\W\d]*)\s*", text)
     if match is None:
         raise InputError(f"--horizon {text}: give a number of samples, like 6, or a time with its unit, like 30min")
     number, unit = float(match[1]), match[2]

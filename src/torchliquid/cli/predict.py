@@ -20,19 +20,30 @@ def predict(
     time_unit: options.TimeUnit = None,
     series: options.Series = None,
     long: options.Long = None,
+    missing: options.Missing = None,
+    time_format: options.TimeFormat = None,
 ) -> None:
-    """Predict row by row, the state carried from each row to the next, as a CSV."""
+    """Predict row by row, the state carried from each row to the next, as a CSV.
+
+    The table is read as the one the model was trained on; options say where it differs.
+    """
     from torchliquid.models import Model
 
     loaded = Model.load(model)
+    if out is not None:
+        options.check_writable(out, model, recording)
     remembered = loaded.metadata.get("columns", {})
+    if long is None and "parameter" in remembered:
+        long = f"{remembered['parameter']},{remembered['value']}"
     columns = options.Columns(
         target=None,
         time=time or remembered.get("time"),
         time_unit=time_unit or remembered.get("time_unit"),
         series=series or remembered.get("series"),
-        long=long or remembered.get("long"),
+        long=long,
         ignore=None,
+        missing=missing or [str(mark) for mark in remembered.get("missing", ())],
+        time_format=time_format or remembered.get("time_format"),
     )
     found: Recording = columns.read(str(recording), channels=loaded.preprocessing.channels)
     frame = loaded.predict(found)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -65,7 +65,9 @@ class Recording:
         time_unit: ``"s"`` when times were dates or clock times, else the unit the user named; ``"samples"`` when there
             was no time, ``"units"`` when it was numbers of an unnamed unit.
         notes: what reading found or mended, each a sentence.
-        time_name, series_name: the columns that gave the times and the series, for reading the next file alike.
+        columns: how the table that it was read from is to be understood (``time``, ``series``, ``parameter``,
+            ``value``, ``missing``, ``time_unit``, ``time_format`` of :meth:`from_frame`, where given): plain data, for
+            reading the next file alike.
         dated: times are seconds since 1970-01-01 (UTC, or local where the dates had no zone).
     """
 
@@ -74,8 +76,7 @@ class Recording:
     target: str | None = None
     time_unit: str = "samples"
     notes: tuple[str, ...] = ()
-    time_name: str | None = None
-    series_name: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
     dated: bool = False
 
     def __post_init__(self) -> None:

@@ -145,7 +145,17 @@ def from_frame(
             found.append(f"{unlabelled} samples have no {target!r}; they are not scored.")
     parts, rows_of = _apart(moments, codes, names, values, targets, numbered)
     where = "row {}" if numbered is not None else "time {:g}"
-    recording = Recording(parts, tuple(used), target, unit, time_name=time, series_name=series, dated=dated)
+    told = {
+        "time": time,
+        "series": series,
+        "parameter": parameter,
+        "value": value,
+        "missing": [m for m in missing if isinstance(m, str) or np.isfinite(m)] or None,
+        "time_unit": time_unit,
+        "time_format": time_format,
+    }
+    understood = {name: given for name, given in told.items() if given is not None}
+    recording = Recording(parts, tuple(used), target, unit, columns=understood, dated=dated)
     return tidy(recording, found, rows_of, where, may_be_empty=channels is not None)
 
 

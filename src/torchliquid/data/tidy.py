@@ -64,7 +64,7 @@ def tidy(
         raise InputError(
             f"time stands still: all {n} samples have the time {series[0].times[0]:g}"
             + (" of their series" if many else "")
-            + (f" in column {recording.time_name!r}" if recording.time_name else "")
+            + (f" in column {recording.columns['time']!r}" if "time" in recording.columns else "")
             + "; name another time column, or none for samples in a row"
         )
     _refuse_implausible(recording, numbers, where)

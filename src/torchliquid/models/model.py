@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
 
+COLUMNS = ("time", "series", "parameter", "value", "missing", "time_unit", "time_format")
+"""What a model's metadata may say of how a table is read."""
+
 SIDE_BY_SIDE = 64
 """Series that go through the network at once."""
 
@@ -134,14 +137,14 @@ class Model(nn.Module):
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
         """
         if not isinstance(recording, Recording):
-            columns = {
-                k: v for k, v in self.metadata.get("columns", {}).items() if k in ("time", "series", "time_unit")
-            }
-            recording = Recording.from_frame(recording, **columns, channels=self._channels_in(recording))
+            columns = {k: v for k, v in self.metadata.get("columns", {}).items() if k in COLUMNS}
+            long = "parameter" in columns
+            channels = list(self.preprocessing.channels) if long else self._channels_in(recording)
+            recording = Recording.from_frame(recording, **columns, channels=channels)
         outputs = self.outputs(recording)
         per_step = self.task.per == "step"
         frame: dict[str, Any] = {}
-        if recording.n_series > 1 or recording.series_name:
+        if recording.n_series > 1 or "series" in recording.columns:
             names = [s.name for s in recording.series]
             frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
         if per_step:

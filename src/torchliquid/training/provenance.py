@@ -15,13 +15,13 @@ from torchliquid.training.history import History
 def provenance(training: Recording, history: History, seed: int) -> dict[str, Any]:
     """Plain data for a model's metadata: which version made it and when, how the recording's columns were read (so that
     the next file is read alike), and how the training went."""
-    columns = {"time": training.time_name, "series": training.series_name}
+    columns = dict(training.columns)
     if not training.dated and training.time_unit not in ("samples", "units"):
         columns["time_unit"] = training.time_unit
     return {
         "torchliquid": version("torchliquid"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "columns": {k: v for k, v in columns.items() if v is not None},
+        "columns": columns,
         "training": {
             "epochs": len(history.loss),
             "best_epoch": history.best + 1,

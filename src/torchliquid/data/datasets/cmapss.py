@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -71,6 +73,4 @@ def _with_targets(recording: Recording, targets: list[np.ndarray]) -> Recording:
     series = tuple(
         Series(s.times, s.values, target, s.name) for s, target in zip(recording.series, targets, strict=True)
     )
-    return Recording(
-        series, recording.channels, "remaining_life", recording.time_unit, recording.notes, "cycle", "unit"
-    )
+    return replace(recording, series=series, target="remaining_life")
