@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from torchliquid import Model, Recording
 from torchliquid.cli import main
 
 
@@ -81,6 +82,36 @@ def test_train_a_forecast(recording: Path, tmp_path: Path) -> None:
     assert predicted.stdout.splitlines()[0].split(",")[-1] == "prediction"
 
 
+def test_predict_reads_a_table_as_training_did(table: pl.DataFrame, tmp_path: Path) -> None:
+    """A long table with its own form of dates and its own mark for what was not observed."""
+    long = table.select(pl.col("when").str.to_datetime().dt.strftime("%d.%m.%Y %H:%M:%S"), "level", "other").unpivot(
+        index="when", variable_name="name", value_name="reading"
+    )
+    unseen = pl.int_range(pl.len()) % 7 == 0
+    long = long.with_columns(pl.when(unseen).then(-999.0).otherwise("reading").alias("reading"))
+    long.write_csv(tmp_path / "long.csv")
+    model = tmp_path / "long.safetensors"
+    trained = run(
+        *("train", tmp_path / "long.csv", "--target", "level", "--horizon", 3, "--long", "name,reading"),
+        *("--time", "when", "--time-format", "%d.%m.%Y %H:%M:%S", "--missing", -999, "--parameters", 300),
+        *("--epochs", 1, "--out", model),
+    )
+    assert trained.returncode == 0, trained.stderr
+    predicted = run("predict", model, tmp_path / "long.csv")
+    assert predicted.returncode == 0, predicted.stderr
+    given = Recording.read(
+        tmp_path / "long.csv",
+        time="when",
+        time_format="%d.%m.%Y %H:%M:%S",
+        parameter="name",
+        value="reading",
+        missing=[-999],
+    )
+    assert np.isnan(given.series[0].values).any()
+    assert predicted.stdout == Model.load(model).predict(given).write_csv()
+    assert Model.load(model).predict(long).equals(Model.load(model).predict(given))
+
+
 def damaged(path: Path, how: str) -> Path:
     data = bytearray(path.read_bytes())
     changed = path.with_name(f"{how}{path.suffix}")
@@ -133,6 +164,13 @@ def test_bad_input_ends_with_one_line_and_changes_nothing(
         "no whole .safetensors": ("predict", damaged(weights, "foreign"), recording),
         "may be truncated": ("inspect", weights),
         "kind": ("train", recording, *state, "--kind", "ltcn", "--out", tmp_path / "m.safetensors"),
+        "is the file that is read": ("train", recording, *state, "--out", recording),
+        "is no model": ("train", recording, *state, "--out", parquet),
+        "there is no folder": ("train", recording, *state, "--out", tmp_path / "nowhere" / "m.safetensors"),
+        "is a folder": ("inspect", occupied),
+        "give a number of samples": ("assess", recording, "--target", "level", "--horizon", "1.2.3"),
+        "shorter horizon": ("assess", recording, "--target", "level", "--horizon", "5000"),
+        "class weights": ("assess", recording, "--target", "level", "--time", "when", "--class-weights"),
     }
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
     for expected, words in cases.items():

@@ -14,6 +14,7 @@ from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
+from torchliquid.study.workers import JobError
 
 app = typer.Typer(
     help="Liquid neural networks, from a recording of sensors to a network that runs on the device.",
@@ -24,17 +25,24 @@ app = typer.Typer(
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Exit code 2 and one line for input that can't be used, 130 and one line after Ctrl-C."""
+    """Exit code 2 and one line for what can't be used or done, 130 and one line after Ctrl-C."""
 
     @functools.wraps(command)
     def guarded(*args: object, **options: object) -> None:
         try:
             command(*args, **options)
-        except InputError as error:
+        except (InputError, JobError) as error:
             Console(stderr=True, soft_wrap=True).print(f"torchliquid: {error}", markup=False, highlight=False)
             raise typer.Exit(2) from None
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):  # whoever reads the output has enough
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"torchliquid: {where}{error.strerror or error}; check the disk and its permissions", file=sys.stderr)
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            print("Stopped. What was finished is on disk: the same command goes on from there.", file=sys.stderr)
+            done = " What was finished is on disk: the same command goes on from there." if command is assess else ""
+            print(f"Stopped.{done}", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return guarded

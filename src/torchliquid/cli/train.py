@@ -29,7 +29,7 @@ def train(
     parameters: options.Parameters = 2500,
     epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
-    seed: Annotated[int, typer.Option(help="Of the weights and the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
     window: options.Window = None,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
@@ -38,6 +38,9 @@ def train(
     from torchliquid.training import TrainingConfig, TrainingError, fit
 
     columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
+    options.check_writable(out, Path(recording))
+    if out.exists() and out.suffix != ".safetensors":
+        raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
     question = options.question(recording, None, columns, task, horizon)
     console = Console()
     with Progress(console=console, transient=True) as progress:

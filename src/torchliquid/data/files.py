@@ -111,6 +111,9 @@ def _read_text(path: Path, head: bytes) -> Table:
         names = [f"column_{i + 1}" for i in range(frame.width)]
     if len(set(names)) == len(names):
         frame.columns = names
+    again = [name for name in frame.columns if has_header and "_duplicated_" in name]
+    if again:
+        notes.append(f"Column names stand more than once in the header; the later ones are {', '.join(again)}.")
     return Table(frame, 2 if has_header else 1, tuple(notes))
 
 

@@ -62,6 +62,8 @@ def save(model: Model, path: Path, with_sample: bool) -> None:
 
 def load(path: Path) -> Model:
     """See :meth:`Model.load`."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the .safetensors file in it")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
