@@ -2,7 +2,7 @@
 
     OUT/study.json                  what is being studied; another study never mixes with it
     OUT/trials/ID/                  one trained contender: trial.json, model.safetensors where it has weights
-    OUT/evaluations/ID/             its figures on the test part: evaluation.json, predictions.npz
+    OUT/evaluations/ID/             its figures on the test part: evaluation.json, scores.npz
     OUT/latency.json                times of one live step
 
 A folder or file appears under its name only once it is whole.
