@@ -96,6 +96,10 @@ class Task:
             InputError: no target, an unknown name, a horizon that is none, a target that is missing everywhere or
                 always the same, words that name no kind.
         """
+        if not isinstance(recording, Recording):
+            raise InputError(
+                f"a Recording is needed, not {type(recording).__name__}; make one, as with Recording.from_frame"
+            )
         if kind not in (None, "classification", "regression"):
             raise InputError(f"the task is 'classification' or 'regression', not {kind!r}")
         if per not in (None, "step", "series"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
@@ -59,3 +61,25 @@ def test_parts_and_sums_of_recordings():
     assert cut.times.tolist() == [1, 2]
     with pytest.raises(InputError, match="time_unit: 'samples' and 's'"):
         Recording.concat([a, Recording.from_arrays(np.arange(3.0), np.arange(3.0), time_unit="s")])
+
+
+def test_a_tensor_is_one_array_and_what_is_none_is_refused():
+    tensor = torch.arange(10.0).reshape(5, 2)
+    recording = Recording.from_arrays(tensor)
+    assert (recording.n_series, recording.n_samples) == (1, 5)
+    np.testing.assert_array_equal(recording.series[0].values, tensor.numpy())
+    for values, more, says in (
+        (3.0, {}, "an array or a list of arrays, not float"),
+        (np.zeros((2, 3, 4, 5)), {}, r"shape \(3, 4, 5\)"),
+        ([tensor, tensor], {"names": ["a"]}, "1 names were given for 2 series"),
+    ):
+        with pytest.raises(InputError, match=says):
+            Recording.from_arrays(values, **more)
+
+
+def test_pandas_frames_that_cannot_be_read_say_so_in_one_line():
+    twice = pd.DataFrame(np.ones((3, 2)), columns=["a", "a"])
+    mixed = pd.DataFrame({"a": [1, "x", 2], "b": 1.0})
+    for frame in (twice, mixed, mixed["b"]):
+        with pytest.raises(InputError, match=r"^[^\n]*pandas[^\n]*$"):
+            Recording.from_frame(frame)

@@ -22,13 +22,18 @@ def from_arrays(
     names: Sequence[str] | None,
 ) -> Recording:
     """See :meth:`torchliquid.data.Recording.from_arrays`."""
+    if hasattr(values, "__array__"):  # a tensor or a frame of numbers is one array as well
+        values = np.asarray(values)
+    elif not isinstance(values, Sequence):
+        raise InputError(f"values are an array or a list of arrays, not {type(values).__name__}")
     one = isinstance(values, np.ndarray) and values.ndim <= 2
     all_values = [_array(v, f"series {i}") for i, v in enumerate([values] if one else values)]
     if not all_values:
         raise InputError("no series were given")
     all_times = [None] * len(all_values) if times is None else [times] if one else list(times)
     all_targets = [None] * len(all_values) if targets is None else [targets] if one else list(targets)
-    for what, given in (("times", all_times), ("targets", all_targets)):
+    all_names = list(names) if names is not None else [str(i) for i in range(len(all_values))]
+    for what, given in (("times", all_times), ("targets", all_targets), ("names", all_names)):
         if len(given) != len(all_values):
             raise InputError(f"{len(given)} {what} were given for {len(all_values)} series")
     width = all_values[0].shape[1]
@@ -37,7 +42,7 @@ def from_arrays(
     dated = False
     series = []
     for i, (v, t, y) in enumerate(zip(all_values, all_times, all_targets, strict=True)):
-        name = str(names[i]) if names is not None else str(i)
+        name = str(all_names[i])
         if t is None:
             seconds = np.arange(len(v), dtype=np.float64)
         else:
@@ -72,6 +77,8 @@ def _array(values: Any, what: str) -> np.ndarray:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}: not an array of numbers ({error})") from None
+    if array.ndim > 2:
+        raise InputError(f"{what}: an array of shape {array.shape}; (T, C) is needed")
     return array if array.ndim == 2 else array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
 
 

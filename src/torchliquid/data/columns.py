@@ -126,11 +126,16 @@ def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row
         values = numbers(column, (), row)
     if values is None:
         raise InputError(
-            f"column {column.name!r} holds no times, but {column.drop_nulls()[0]!r}; name another column, or "
+            f"column {column.name!r} holds no times, but {_one(column)}; name another column, or "
             "give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
         )
     values[np.isinf(values)] = np.nan
     return values, unit or "units", False
+
+
+def _one(column: pl.Series) -> str:
+    """A value of the column, on one line."""
+    return repr(column.drop_nulls()[0]) if is_text(column) else f"values of type {column.dtype}"
 
 
 def looks_like_dates(column: pl.Series) -> bool:

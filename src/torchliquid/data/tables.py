@@ -164,13 +164,18 @@ def _as_polars(frame: Any, time: str | None, series: str | None) -> pl.DataFrame
         return frame.collect()
     if isinstance(frame, pl.DataFrame):
         return frame
-    if hasattr(frame, "reset_index"):  # pandas, whose index often holds the times
+    if hasattr(frame, "reset_index") and hasattr(frame, "columns"):  # pandas, whose index often holds the times
         if {time, series} & set(frame.index.names) - set(frame.columns) - {None}:
             frame = frame.reset_index()
         try:
             return pl.from_pandas(frame.rename(columns=str))
         except ImportError:
             raise InputError("this pandas frame can only be read with pyarrow: pip install pyarrow") from None
+        except (TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"this pandas frame cannot be read ({reason}); give each column one name and type"
+            ) from None
     raise InputError(f"a Polars or pandas data frame is needed, not {type(frame).__name__}")
 
 

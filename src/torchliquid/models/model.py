@@ -161,7 +161,8 @@ class Model(nn.Module):
         return pl.DataFrame(frame)
 
     def _channels_in(self, frame: Any) -> list[str]:
-        known = [str(c) for c in frame.columns]
+        # What is no frame at all, from_frame refuses.
+        known = [str(c) for c in getattr(frame, "columns", self.preprocessing.channels)]
         for channel in self.preprocessing.channels:
             if channel not in known:
                 raise InputError(
