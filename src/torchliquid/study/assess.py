@@ -22,7 +22,7 @@ from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
 from torchliquid.study.plan import Plan
 from torchliquid.study.report import write_report
-from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
+from torchliquid.study.results import StudyResults, TaskResult
 from torchliquid.study.runner import THREADS, Runner, StudyListener
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe
 from torchliquid.study.store import Store
@@ -134,15 +134,17 @@ def assess(
         contenders=(*competing, *runner.run_probes()),
         shifts=tuple(describe(shift) for shift in shifts),
         split=plan.split,
-        conditions=(*_conditions(plan, seeds, tuning, jobs), *_refit(runner, competing)),
+        conditions=_conditions(plan, seeds, tuning, jobs),
         settings=settings,
         versions=_versions(),
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
     )
+    results = replace(results, conditions=(*results.conditions, *_refit(results)))
     results = judge(results, store.folder)
-    results = replace(results, stretches=_stretches(runner, results))
+    conditions = (*results.conditions, *_refit(results))
+    results = replace(results, conditions=conditions, stretches=_stretches(runner, results))
     _save_models(runner, results, with_sample)
     write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json()))
     write_report(results, store.folder / "report.html")
@@ -197,20 +199,16 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ..
     )
 
 
-def _refit(runner: Runner, competing: Sequence[ContenderResult]) -> tuple[str, ...]:
+def _refit(results: StudyResults) -> tuple[str, ...]:
     """How to get the model that was best of all, where it is one that is in no file."""
-    rated = [c for c in competing if c.family in ("liquid", "neural", "classical")]
-    if not rated:
+    best = results.best("liquid", "neural", "classical")
+    if best is None or best.family != "classical":
         return ()
-    best = runner.best_spec(rated)
-    contender = BY_NAME[best.contender]
-    if contender.family != "classical":
-        return ()
-    hyper = "".join(f", {name}={value!r}" for name, value in best.hyper.items())
+    hyper = "".join(f", {name}={value!r}" for name, value in best.trials[0].hyper.items())
     return (
-        f"{contender.label} was best of all on validation and is in no file; to refit it, in Python: plan = "
+        f"{best.label} was best of all on validation and is in no file; to refit it, in Python: plan = "
         "torchliquid.study.plan.Plan.make(recording, task, tests, validation, ...) with what the study was given; "
-        f"torchliquid.models.tabular.Tabular.fit({best.contender!r}, plan.task, plan.preprocessing, plan.training, "
+        f"torchliquid.models.tabular.Tabular.fit({best.name!r}, plan.task, plan.preprocessing, plan.training, "
         f"plan.validation, plan.class_weights{hyper}).",
     )
 
