@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import TaskID as BarID
+from rich.table import Column
 
 from torchliquid.study.workers import Job
 
@@ -15,12 +16,12 @@ class StudyProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
             TimeRemainingColumn(),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
         self.total: BarID | None = None
@@ -37,7 +38,7 @@ class StudyProgress:
         """A new phase of ``total`` jobs begins, ``done`` of which an earlier run finished."""
         if self.total is not None:
             self.progress.remove_task(self.total)
-        self.total = self.progress.add_task(f"[bold]{name}", total=total, completed=done)
+        self.total = self.progress.add_task(f"[bold]{name}[/], {total} trials", total=total, completed=done)
         if not self.console.is_terminal:
             already = f", {done} done before" if done else ""
             self.console.print(f"{name}: {total} to do{already}", highlight=False)
