@@ -76,8 +76,8 @@ void dense(float* out, const float* in, const float* packed, int outputs, int in
 // one step lie `stride` floats after those of the step before.
 template <int NV, int M, int K>
 TL_INLINE void outer_tile(float* weight, int inputs, const float* grad, const float* in, int64_t stride, int steps) {
-  constexpr int L = NV * kWidth, size = M * K, padded = size <= 1 ? 1 : size <= 2 ? 2 : size <= 4 ? 4 : size <= 8 ? 8 : 16;
-  V sum[padded] = {};
+  constexpr int L = NV * kWidth;
+  V sum[M * K] = {};
   for (int t = 0; t < steps; ++t, grad += stride, in += stride)
     for (int v = 0; v < NV; ++v) {
       V x[K];
@@ -87,8 +87,8 @@ TL_INLINE void outer_tile(float* weight, int inputs, const float* grad, const fl
         for (int k = 0; k < K; ++k) sum[m * K + k] += g * x[k];
       }
     }
-  float sums[padded];
-  lane_sums<padded>(sum, sums);
+  float sums[M * K];
+  all_lane_sums<M * K>(sum, sums);
   for (int m = 0; m < M; ++m)
     for (int k = 0; k < K; ++k) weight[m * inputs + k] += sums[m * K + k];
 }

@@ -21,7 +21,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-constexpr int64_t kChunkFloats = 96 * 1024;  // a chunk of slots stays in the second-level cache
+constexpr int64_t kChunkFloats = 128 * 1024;  // a chunk of slots stays in the second-level cache
 constexpr int64_t kMaxChunk = 16;
 
 template <int NV, class Cell, class Problem>
