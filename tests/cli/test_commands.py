@@ -112,6 +112,12 @@ def test_predict_reads_a_table_as_training_did(table: pl.DataFrame, tmp_path: Pa
     assert Model.load(model).predict(long).equals(Model.load(model).predict(given))
 
 
+def test_the_commands_answer_before_torch_is_loaded() -> None:
+    """So help is there at once, and Ctrl-C meets the guard rather than an import."""
+    code = "import sys, torchliquid.cli; sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def damaged(path: Path, how: str) -> Path:
     data = bytearray(path.read_bytes())
     changed = path.with_name(f"{how}{path.suffix}")
@@ -159,6 +165,7 @@ def test_bad_input_ends_with_one_line_and_changes_nothing(
         "does not occur": ("assess", file("class.csv", new_class), *state),
         "1e+30|1e30": ("assess", file("huge.csv", huge), *state),
         "truncated": ("assess", damaged(parquet, "truncated"), *state),
+        "did you mean 'occupancy'": ("assess", "occupancyy"),
         "no such|not there|does not exist|no file": ("assess", tmp_path / "nowhere.csv", *state),
         "holds files that no study wrote": ("assess", recording, *state, "--out", occupied),
         "no whole .safetensors": ("predict", damaged(weights, "foreign"), recording),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 
@@ -14,7 +15,6 @@ from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
-from torchliquid.study.workers import JobError
 
 app = typer.Typer(
     help="Liquid neural networks, from a recording of sensors to a network that runs on the device.",
@@ -31,7 +31,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: object, **options: object) -> None:
         try:
             command(*args, **options)
-        except (InputError, JobError) as error:
+        except InputError as error:
             Console(stderr=True, soft_wrap=True).print(f"torchliquid: {error}", markup=False, highlight=False)
             raise typer.Exit(2) from None
         except OSError as error:
@@ -40,7 +40,15 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             where = f"{error.filename}: " if error.filename else ""
             print(f"torchliquid: {where}{error.strerror or error}; check the disk and its permissions", file=sys.stderr)
             raise typer.Exit(2) from None
+        except RuntimeError as error:
+            from torchliquid.study.workers import JobError
+
+            if not isinstance(error, JobError):
+                raise
+            print(f"torchliquid: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near: a second Ctrl-C would only break it
             done = " What was finished is on disk: the same command goes on from there." if command is assess else ""
             print(f"Stopped.{done}", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchliquid.data import Recording, Windows
-from torchliquid.data.datasets import load, names
 from torchliquid.errors import InputError
-from torchliquid.tasks import Task
+
+if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
+    from torchliquid.data import Recording, Windows
+    from torchliquid.tasks import Task
 
 Source = Annotated[
     str, typer.Argument(help="A CSV or Parquet file, or a data set's name (occupancy, cmapss, japanese_vowels, ...).")
@@ -71,6 +72,8 @@ class Columns:
 
     def read(self, source: str, with_target: bool = True, channels: Sequence[str] | None = None) -> Recording:
         """The recording in a file; ``channels`` None: every column of numbers that has no other meaning."""
+        from torchliquid.data import Recording
+
         parameter, value = None, None
         if self.long is not None:
             parameter, _, value = self.long.partition(",")
@@ -114,11 +117,17 @@ def question(source: str, test: list[str] | None, columns: Columns, kind: Kind |
     Raises:
         InputError: whatever cannot be used, in one line.
     """
+    from torchliquid.data.columns import nearest
+    from torchliquid.data.datasets import load, names
+    from torchliquid.tasks import Task
+
     if source in names() and not Path(source).exists():
         if columns.given() or test or kind or horizon:
             raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
         dataset = load(source)
         return Question(source, dataset.train, dict(dataset.tests), dataset.task, dataset.validation)
+    if columns.target is None and not Path(source).exists():
+        raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
     if columns.target is None:
         raise InputError(f"say which column of {source} to learn, with --target")
     forecast = horizon is not None
@@ -140,6 +149,8 @@ def question(source: str, test: list[str] | None, columns: Columns, kind: Kind |
 
 def windows(text: str | None) -> Windows | None:
     """What --window says."""
+    from torchliquid.data import Windows
+
     if text is None:
         return None
     parts = text.split(",")

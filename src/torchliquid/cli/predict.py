@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from torchliquid.cli import options
-from torchliquid.data import Recording
 from torchliquid.files import write_atomically
 
 
@@ -45,7 +44,7 @@ def predict(
         missing=missing or [str(mark) for mark in remembered.get("missing", ())],
         time_format=time_format or remembered.get("time_format"),
     )
-    found: Recording = columns.read(str(recording), channels=loaded.preprocessing.channels)
+    found = columns.read(str(recording), channels=loaded.preprocessing.channels)
     frame = loaded.predict(found)
     if out is None:
         typer.echo(frame.write_csv(), nl=False)
