@@ -24,7 +24,7 @@ def command(recording: Path, out: Path, jobs: int) -> list[str]:
     contenders = [w for name in ("cfc_ncp", "gru", "linear", "naive") for w in ("--contender", name)]
     return [
         *(sys.executable, "-m", "torchliquid", "assess", str(recording), "--target", "up", "--time", "t"),
-        *("--seeds", "2", "--tuning", "2", "--epochs", "4", "--parameters", "300", "--jobs", str(jobs)),
+        *("--seeds", "2", "--tuning", "2", "--epochs", "4", "--parameters", "400", "--jobs", str(jobs)),
         *contenders,
         *("--out", str(out)),
     ]

@@ -17,7 +17,7 @@ import numpy as np
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
-from torchliquid.models import Model
+from torchliquid.models import KINDS, Model, build
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
 from torchliquid.study.plan import Plan
@@ -107,6 +107,9 @@ def assess(
         patience,
         class_weights,
     )
+    for contender in chosen:
+        if contender.name in KINDS:  # a budget too small is said before anything is written
+            build(contender.name, plan.task, plan.preprocessing, parameters)
     settings: dict[str, Any] = {
         "contenders": [c.name for c in chosen],
         "seeds": seeds,
