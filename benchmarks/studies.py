@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from torchliquid import Model
+from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.data.datasets import Dataset, load
 from torchliquid.study import tables, words
 from torchliquid.study.assess import assess
-from torchliquid.study.results import POOLED, StudyResults
+from torchliquid.study.results import StudyResults
 from torchliquid.study.tables import Table
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels")
@@ -60,7 +60,7 @@ def section(results: StudyResults, dataset: Dataset) -> str:
         f"**{words.capital(verdict.answer)}.** {verdict.sentence}",
         "\n".join(f"* {finding.sentence}" for finding in verdict.findings),
         markdown(tables.main_table(results)),
-        f"The recommended liquid model (`model.safetensors`: {chosen.label}, {hyper}, the seed best on validation):",
+        f"The recommended liquid model (`model.safetensors`: {chosen.label}, {hyper}):",
         markdown(recommended(results, dataset)),
         "\n".join(f"* {sentence}" for sentence in (*results.split, *results.conditions, *dataset.notes)),
     ]
@@ -70,16 +70,12 @@ def section(results: StudyResults, dataset: Dataset) -> str:
 def recommended(results: StudyResults, dataset: Dataset) -> Table:
     """The saved model's own figures on each test recording, the state carried."""
     model = Model.load(FOLDER / results.title / "model.safetensors")
-    chosen = results.contender(results.verdict.liquid) if results.verdict else results.contenders[0]
-    rows = []
-    for name, test in dataset.tests.items():
-        scores = model.task.metrics(model.outputs(test), test)
-        rows.append((name, *(words.score(results.task, m, v) for m, v in scores.items())))
-    metrics = list(scores)
-    if len(rows) > 1:
-        sign = 1 if results.task.higher_is_better else -1
-        best = max(chosen.trials, key=lambda t: sign * t.validation)
-        rows.append(("all together", *(words.score(results.task, m, best.tests[POOLED][m]) for m in metrics)))
+    parts = dict(dataset.tests)
+    if len(parts) > 1:
+        parts["all together"] = Recording.concat(list(parts.values()))
+    found = {name: model.task.metrics(model.outputs(part), part) for name, part in parts.items()}
+    metrics = list(next(iter(found.values())))
+    rows = [(name, *(words.score(results.task, m, scores[m]) for m in metrics)) for name, scores in found.items()]
     return Table(("Test recording", *(words.capital(words.metric_label(m)) for m in metrics)), tuple(rows))
 
 

@@ -189,9 +189,9 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ..
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
-        f"Each contender was tuned with {tuning} settings, its defaults among them, from one seed; the one best on "
-        f"validation was trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the "
-        "same from every seed and are fitted once.",
+        f"Each contender was tuned with {tuning} settings, its defaults first, from one seed. The first that is as good on "
+        "validation as the best, within a tenth of its errors or a twentieth of its RMSE, was trained from "
+        f"{seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the same from every seed.",
         f"Networks trained for at most {plan.epochs} epochs and stopped after {plan.patience} without a better "
         f"validation score; the best weights were kept. Windows of {windows.length} samples, {windows.stride} apart, "
         f"the first {windows.burn_in} not scored.",

@@ -21,6 +21,7 @@ from torchliquid.study.results import ContenderResult, TrialResult
 from torchliquid.study.shifts import Shift
 from torchliquid.study.store import Store
 from torchliquid.study.trial import SCORES, Spec, Trainable, Trained, evaluate_trial, load_trial, train_trial
+from torchliquid.study.verdict import margin
 from torchliquid.study.workers import Job, Listener, run_jobs
 
 T = TypeVar("T")
@@ -74,8 +75,8 @@ class Runner:
         return load_trial(self.plan, spec, self.store.trial(spec.id))
 
     def best_spec(self, result: ContenderResult) -> Spec:
-        """The seed that was best on validation."""
-        trial = self._better([(t.validation, t) for t in result.trials])
+        """The seed to use: the first of those as good as the best on validation."""
+        trial = self._as_good_as_best([(t.validation, t) for t in result.trials])
         return Spec(result.name, trial.hyper, trial.seed)
 
     # -- phases
@@ -85,7 +86,7 @@ class Runner:
 
     def _chosen(self, contender: Contender) -> dict[str, Any]:
         specs = self._tuning_specs(contender)
-        return self._better([(self.trained(s).validation, s) for s in specs]).hyper
+        return self._as_good_as_best([(self.trained(s).validation, s) for s in specs]).hyper
 
     def _final_specs(self, contender: Contender, hyper: dict[str, Any]) -> list[Spec]:
         return [Spec(contender.name, hyper, seed) for seed in range(self.seeds if contender.seeded else 1)]
@@ -155,10 +156,13 @@ class Runner:
             scores=str((self.store.evaluation(spec.id) / SCORES).relative_to(self.store.folder)),
         )
 
-    def _better(self, rated: list[tuple[float, T]]) -> T:
-        """The one with the best validation; the first of equals; one that failed (NaN) only if all did."""
+    def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:
+        """The first that is not worse on validation than the best by what matters: smaller differences are luck, and
+        to chase them is to fit the validation part. One that failed (NaN) only if all did."""
         sign = 1.0 if self.plan.task.higher_is_better else -1.0
-        return max(rated, key=lambda pair: -math.inf if math.isnan(pair[0]) else sign * pair[0])[1]
+        scores = [-math.inf if math.isnan(value) else sign * value for value, _ in rated]
+        least = margin(self.plan.task, sign * max(scores)) if math.isfinite(max(scores)) else 0.0
+        return next(one for score, (_, one) in zip(scores, rated, strict=True) if score >= max(scores) - least)
 
 
 def _described(trained: Trained) -> str:

@@ -32,6 +32,7 @@ from torchliquid.study.results import (
     Verdict,
 )
 from torchliquid.study.scores import Scores
+from torchliquid.tasks import Task
 
 MARGIN_OF_ERRORS = 0.10
 MARGIN_OF_RMSE = 0.05
@@ -64,7 +65,7 @@ def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyRe
     return replace(results, verdict=_Jury(results, compare).verdict())
 
 
-def margin(task: TaskResult, rival: float) -> float:
+def margin(task: Task | TaskResult, rival: float) -> float:
     """The smallest difference that matters, given the rival's figure."""
     if task.primary in ("rmse", "mae"):
         return MARGIN_OF_RMSE * rival
