@@ -189,7 +189,7 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ..
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
-        f"Each contender was tuned with {tuning} settings, its defaults first, from one seed. The first that is as good on "
+        f"Each contender was tuned with {tuning} settings, its defaults first, from one seed. The first as good on "
         "validation as the best, within a tenth of its errors or a twentieth of its RMSE, was trained from "
         f"{seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the same from every seed.",
         f"Networks trained for at most {plan.epochs} epochs and stopped after {plan.patience} without a better "
