@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from torchliquid.cli.assess import assess
+from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
 from torchliquid.cli.train import train
@@ -56,7 +57,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for command in (assess, train, predict, inspect):
+for command in (assess, train, predict, inspect, export):
     app.command()(_guarded(command))
 
 

@@ -48,7 +48,7 @@ class Widths:
         names = {"input": "inputs", "hidden": "the backbone's values", "state": "states"}
         if not wide:
             return "int8 weights and values"
-        return f"int8 weights and values, but int16 {' and '.join(names[n] for n in wide)}"
+        return f"int8 weights, int16 {' and '.join(names[n] for n in wide)}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,263 @@
+"""From a saved model to a folder that runs on a device: made, proven, measured, and refused where it does not fit."""
+
+from __future__ import annotations
+
+import math as mathematics
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchliquid.data.recording import Recording
+from torchliquid.edge import bundle, emulator, footprint, onnx, parity
+from torchliquid.edge.artifact import Artifact, check_parity, make, root_mean_square
+from torchliquid.edge.footprint import Footprint, Limits
+from torchliquid.edge.generate import Math, title
+from torchliquid.edge.network import describe
+from torchliquid.edge.targets import Target
+from torchliquid.errors import InputError
+from torchliquid.explain.dynamics import largest_lyapunov_exponent
+from torchliquid.files import write_json
+from torchliquid.models import Model
+
+SAME_STATE = 1e-3
+"""Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
+
+MINE = ("model.h", "model.c", "selftest.c", "Makefile", "README.md", "model.py", "footprint.json", "step.onnx", "sequence.onnx")
+
+
+@dataclass
+class Report:
+    """What an export found."""
+
+    measured: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    costs: dict[str, Footprint] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+
+
+def export(
+    model: Model,
+    target: Target,
+    out: Path,
+    data: Recording | None = None,
+    others: Mapping[str, Model] | None = None,
+    int8: bool = False,
+    math: Math | None = None,
+    limits: Limits | None = None,
+    name: str = "this model",
+) -> Report:
+    """Write a model as C, or for the target ``onnx`` as ONNX, into a folder.
+
+    Args:
+        model: trained.
+        target: one of :data:`torchliquid.edge.targets.TARGETS`.
+        out: the folder; new, empty, or an earlier export.
+        data: a recording that the export is also proven on, and the task's metric told of; where it has targets.
+        others: models to compare costs with, the best first.
+        int8: integers instead of single precision.
+        math: exp and tanh of our own or the C library's; None: as the target likes it.
+        limits: what may not be exceeded.
+        name: of the model in tables.
+
+    Raises:
+        InputError: an unknown network, nothing to check or to scale by, C that differs from the model, limits that
+            are exceeded. Nothing is written then.
+    """
+    limits = limits or Limits()
+    _check(target, out, int8, math, limits)
+    report = Report()
+    samples = _samples(model, data, int8, report)
+    if target.name == "onnx":
+        with _filled(out) as folder:
+            difference = onnx.write(model, folder, samples)
+            report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
+            report.plain = {"target": target.name, "difference": difference}
+            write_json(folder / "footprint.json", report.plain)
+            (folder / "README.md").write_text(onnx.readme(model, report.measured))
+        return report
+    artifact = make(model, target, math or target.math, int8, samples)
+    _prove(artifact, target, data, report)
+    _lyapunov(model, data, report)
+    if target.triple and emulator.available(target):
+        report.costs[name] = footprint.measure(artifact, target)
+        for other, each in (others or {}).items():
+            _compare(other, each, artifact, target, int8, data, report)
+        if over := limits.exceeded(report.costs[name]):
+            raise InputError(f"{target.name}: {'; '.join(over)}{_alternative(report.costs, name, limits)}")
+        cost = report.costs[name]
+        report.measured += [
+            f"flash {cost.flash:,} bytes, RAM {cost.ram:,} bytes (state {cost.state:,}, deepest stack {cost.stack:,})",
+            f"a step is {cost.instructions:,} instructions, counted in emulation; instructions are not cycles: "
+            f"about {cost.microseconds:,.1f} µs, if {target.assumption} hold",
+        ]
+    elif target.triple:
+        report.warnings.append(f"costs were not measured: {target.emulator} is not installed")
+    report.plain |= {
+        "model": title(artifact.network),
+        "target": target.name,
+        "math": artifact.math,
+        "arithmetic": artifact.arithmetic,
+        "assumption": target.assumption if target.triple else None,
+        "models": {n: cost.plain() for n, cost in report.costs.items()},
+        "warnings": report.warnings,
+    }
+    with _filled(out) as folder:
+        table = footprint.table(report.costs) if report.costs else ""
+        bundle.write(artifact, target, folder, report.measured, table, report.warnings)
+        write_json(folder / "footprint.json", report.plain)
+    return report
+
+
+def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Limits) -> None:
+    if target.bare and math == "libm":
+        raise InputError(
+            f"there is no C library for {target.name} here to prove an export with expf and tanhf; "
+            "take --math builtin, or --target c99 --math libm for your own tools"
+        )
+    if limits and not target.triple:
+        raise InputError(f"limits need a machine to measure on; --target {target.name} is none: name one")
+    if target.name == "onnx" and (int8 or math):
+        raise InputError("--quantize and --math are for C; an ONNX model is in single precision")
+    if limits and not emulator.available(target):
+        raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
+    if out.exists() and (not out.is_dir() or any(p.name not in (*MINE, "libmodel.so", "selftest", "__pycache__") for p in out.iterdir())):
+        raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
+
+
+def _samples(
+    model: Model, data: Recording | None, int8: bool, report: Report
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the export is checked on; int8 takes its scales from the training sample where there is one."""
+    if data is not None and (not int8 or model.sample is None):
+        return parity.samples_of(model, data)
+    if model.sample is not None or int8:
+        return parity.samples_of_model(model)
+    report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
+    rng = np.random.default_rng(0)
+    scales = model.preprocessing
+    values = scales.mean + scales.std * np.cumsum(rng.normal(size=(256, scales.n_channels)) * 0.3, 0)
+    return values.astype(np.float32), np.full(256, scales.time_scale, dtype=np.float32), np.arange(256) == 0
+
+
+def _prove(artifact: Artifact, target: Target, data: Recording | None, report: Report) -> None:
+    machine = target if target.triple and emulator.available(target) else None
+    where = "this machine" if machine is None else target.name
+    steps = len(artifact.walked)
+    if artifact.widths is None:
+        difference = check_parity(artifact, machine, SAME_STATE)
+        report.measured.append(
+            f"on {where} a step differs from PyTorch by up to {difference:.1e} of an output's spread ({steps:,} samples)"
+        )
+        report.plain["difference_same_state"] = difference
+    else:
+        error = root_mean_square(artifact.walked, artifact.run(machine, same_state=False))
+        tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
+        report.measured.append(
+            f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, root mean square ({steps:,} samples)"
+        )
+        report.measured.append(f"widths chosen by measured error: {artifact.widths.words} (tried: {tried})")
+        report.plain |= {"error": error, "tried": {w.words: e for w, e in artifact.errors.items()}}
+    if data is not None:
+        _metric(artifact, data, report)
+
+
+def _metric(artifact: Artifact, data: Recording, report: Report) -> None:
+    """The task's metric of PyTorch and of the C, on the first samples of the recording."""
+    model = artifact.model
+    walked = parity.walk(model, *parity.samples_of(model, data, most=1_000_000))
+    ran = _over(artifact, walked)
+    ends = np.flatnonzero(np.append(walked.anew[1:], True))
+    starts = np.flatnonzero(walked.anew)
+    scores = []
+    for outputs in (walked.outputs, ran.records["outputs"].astype(np.float64)):
+        if model.task.per == "series":
+            parts = [outputs[end] for end in ends]
+        else:
+            parts = [outputs[start : end + 1] for start, end in zip(starts, ends, strict=True)]
+        try:
+            scores.append(model.task.metrics(parts, data))
+        except InputError as error:
+            report.warnings.append(f"the recording has no metric: {error}")
+            return
+    primary = model.task.primary
+    before, after = (score[primary] for score in scores)
+    report.measured.append(f"{primary} on the recording: {before:.4f} in PyTorch, {after:.4f} in C ({len(walked):,} samples)")
+    report.plain["metric"] = {"name": primary, "pytorch": before, "c": after}
+
+
+def _over(artifact: Artifact, walked: parity.Walk) -> emulator.Replayed:
+    moved = Artifact(
+        artifact.model, artifact.network, artifact.math, artifact.files, artifact.fields, walked, artifact.widths
+    )
+    return moved.run(None, same_state=False)
+
+
+def _lyapunov(model: Model, data: Recording | None, report: Report) -> None:
+    if data is None:
+        return
+    exponent = largest_lyapunov_exponent(model, data)
+    report.plain["lyapunov"] = exponent if mathematics.isfinite(exponent) else None
+    if exponent > 0:
+        report.warnings.append(
+            f"small differences in the state grow on this recording (Lyapunov exponent {exponent:.3f} a sample): running "
+            "free, two machines that round differently part from each other, though each step is the same. Gaps far "
+            "longer than in training do this to a CfC."
+        )
+    else:
+        report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} a sample")
+
+
+def _compare(
+    name: str, model: Model, artifact: Artifact, target: Target, int8: bool, data: Recording | None, report: Report
+) -> None:
+    try:
+        samples = _samples(model, data, int8, Report())
+        report.costs[name] = footprint.measure(make(model, target, artifact.math, int8, samples), target)
+    except InputError as error:
+        report.warnings.append(f"{name} is not compared: {error}")
+
+
+def _alternative(costs: Mapping[str, Footprint], name: str, limits: Limits) -> str:
+    fitting = [other for other, cost in costs.items() if other != name and not limits.exceeded(cost)]
+    if fitting:
+        return f". Of the study's contenders {fitting[0]} would fit ({costs[fitting[0]].flash:,} bytes of flash)"
+    return ". No other contender of the study fits" if len(costs) > 1 else ""
+
+
+class _filled:
+    """A temporary folder whose files take their places in ``out`` when all are there."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def __enter__(self) -> Path:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
+        except OSError as error:
+            raise InputError(f"{self.out} cannot be written ({error.strerror}); choose another folder with --out") from None
+        return self.part
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for file in self.part.iterdir():
+            if kind is None:
+                os.replace(file, self.out / file.name)
+            else:
+                file.unlink()
+        self.part.rmdir()
+        if kind is not None and not any(self.out.iterdir()):
+            self.out.rmdir()
+
+
+def known(model: Model) -> bool:
+    """Whether a model's arithmetic can be exported at all."""
+    try:
+        describe(model)
+    except InputError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""What a model costs on a target: flash, RAM and instructions, measured, and time, estimated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from torchliquid.edge import elf, emulator, parity
+from torchliquid.edge.artifact import Artifact, stack_range
+from torchliquid.edge.compilers import DEVICE, compile_program
+from torchliquid.edge.emulator import MEASURE_STACK
+from torchliquid.edge.targets import Target
+from torchliquid.errors import InputError
+
+STEPS = 64
+"""Samples whose instructions are counted."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Costs of one model.
+
+    Attributes:
+        flash: bytes of code and constants that model_init and model_step need, with all they call.
+        state, stack: bytes of the state, and of the deepest stack of model_step.
+        instructions: of a step, the most of those counted; ``fewest`` the least.
+        microseconds: of a step at the target's clock, by the target's cycles an instruction: an estimate.
+    """
+
+    flash: int
+    state: int
+    stack: int
+    instructions: int
+    fewest: int
+    microseconds: float
+
+    @property
+    def ram(self) -> int:
+        return self.state + self.stack
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "ram": self.ram}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a step may cost at most: bytes of flash and RAM, microseconds. None: anything."""
+
+    flash: int | None = None
+    ram: int | None = None
+    step: float | None = None
+
+    def __bool__(self) -> bool:
+        return any(limit is not None for limit in (self.flash, self.ram, self.step))
+
+    def exceeded(self, cost: Footprint) -> list[str]:
+        """What is over and by how much, in words; empty where all fits."""
+        over = []
+        for name, value, limit in (("flash", cost.flash, self.flash), ("RAM", cost.ram, self.ram)):
+            if limit is not None and value > limit:
+                over.append(f"{name} is {value:,} bytes, {value - limit:,} over the limit of {limit:,}")
+        if self.step is not None and cost.microseconds > self.step:
+            excess = cost.microseconds - self.step
+            over.append(f"a step takes about {cost.microseconds:,.0f} µs, {excess:,.0f} over the limit of {self.step:,.0f}")
+        return over
+
+
+def measure(artifact: Artifact, target: Target) -> Footprint:
+    """Compile for the target, and count while it runs in emulation.
+
+    Raises:
+        InputError: the emulator is not installed, or the model does not fit the board that is emulated.
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        program = artifact.compile(target, folder)
+        given, found = parity.records(artifact.walked, artifact.fields, same_state=False)
+        given = given[:STEPS].copy()
+        # The first call on Linux also links the library's functions, once: the stack is watched from the second on.
+        given["flags"][1:4] |= MEASURE_STACK
+        ran = emulator.replay(target, program, given, found, count=True)
+        flash = _flash(target, folder)
+    counts = ran.instructions
+    assert counts is not None
+    stack = int(ran.records["stack"].max())
+    if stack >= stack_range(target):
+        raise InputError(f"model_step needs {stack:,} bytes of stack or more: too many for {target.name}")
+    most = int(counts.max())
+    microseconds = most * target.cycles / target.clock_mhz
+    return Footprint(flash, ran.state_bytes, stack, most, int(counts.min()), microseconds)
+
+
+def _flash(target: Target, folder: Path) -> int:
+    """The least program with the model, less the same with a model that does nothing."""
+    stub = folder / "stub.c"
+    stub.write_text((DEVICE / "stub.c").read_text())
+    sizes = []
+    for source, name in ((folder, "with"), (stub, "without")):
+        compile_program(target, source, ["size.c"], folder / name)
+        sizes.append(elf.flash(folder / name))
+    return sizes[0] - sizes[1]
+
+
+def bytes_of(words: str, option: str) -> int:
+    """``32k`` in bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(k|K|m|M)?(?:i?[bB])?\s*", words)
+    if match is None:
+        raise InputError(f"{option} {words}: give a number of bytes, like 4096 or 32k")
+    return int(float(match[1]) * {"k": 1024, "m": 1024**2, "": 1}[(match[2] or "").lower()])
+
+
+def microseconds_of(words: str, option: str) -> float:
+    """``2ms`` in microseconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s)\s*", words)
+    if match is None:
+        raise InputError(f"{option} {words}: give a time with its unit, like 2ms or 500us")
+    return float(match[1]) * {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}[match[2]]
+
+
+def table(costs: dict[str, Footprint]) -> str:
+    """Models side by side, as Markdown."""
+    rows = ["| model | flash, bytes | RAM, bytes (state + stack) | instructions a step | about µs a step |", "|---|---|---|---|---|"]
+    for name, cost in costs.items():
+        spread = f"{cost.instructions:,}" if cost.fewest == cost.instructions else f"{cost.fewest:,} to {cost.instructions:,}"
+        ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
+        rows.append(f"| {name} | {cost.flash:,} | {ram} | {spread} | {cost.microseconds:,.1f} |")
+    return "\n".join(rows)
+
+
+def data_dependence(counts: np.ndarray) -> float:
+    """How far the most instructions are above the fewest."""
+    return float(counts.max() / counts.min() - 1)
