@@ -30,16 +30,14 @@ def measure_curves() -> list[Curve]:
     sizes = [64, 128, 256, 512]
     for name, layer in layers.items():
         runs = [trainer(layer, 64, time) for time in sizes]
-        curves.append(Curve(f"{name}, B 64", "T", sizes, [1e3 * s for s in together(*runs, rounds=7)]))
+        curves.append(Curve(f"{name}, B 64", "T", sizes, [1e3 * s for s in together(*runs)]))
         runs = [trainer(layer, batch, 128) for batch in sizes]
-        curves.append(Curve(f"{name}, T 128", "B", sizes, [1e3 * s for s in together(*runs, rounds=7)]))
+        curves.append(Curve(f"{name}, T 128", "B", sizes, [1e3 * s for s in together(*runs)]))
     torch.manual_seed(0)
     wired = [LTC(8, Random(128, 4, sparsity_level=s)) for s in (0.95, 0.9, 0.8, 0.6)]
     synapses = [layer.rnn_cell.synapse_index.shape[1] for layer in wired]
     runs = [trainer(layer, 64, 64) for layer in wired]
-    curves.append(
-        Curve("LTC of 128 units, B 64, T 64", "synapses", synapses, [1e3 * s for s in together(*runs, rounds=7)])
-    )
+    curves.append(Curve("LTC of 128 units, B 64, T 64", "synapses", synapses, [1e3 * s for s in together(*runs)]))
     return curves
 
 

@@ -23,23 +23,23 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def together(*runs: Callable[[], object], rounds: int = 15, inner: tuple[int, ...] | None = None) -> list[float]:
-    """Median seconds of each, measured one after the other in every round.
+def together(*runs: Callable[[], object], inner: tuple[int, ...] | None = None) -> list[float]:
+    """Median seconds of each, measured one after the other in every round: fifteen, or half a minute's but five.
 
     Args:
         runs: what is timed.
-        rounds: how often each; at least two first rounds are not counted.
         inner: calls a measurement, for what takes microseconds.
     """
     inner = inner or (1,) * len(runs)
+    warm = sum(seconds(run) * n for _ in range(2) for run, n in zip(runs, inner, strict=True)) / 2
+    rounds = max(5, min(15, int(30 / warm)))
     times: list[list[float]] = [[] for _ in runs]
     gc.disable()
     try:
-        for i in range(rounds + 2):
+        for _ in range(rounds):
             for run, n, found in zip(runs, inner, times, strict=True):
                 taken = seconds(lambda run=run, n=n: [run() for _ in range(n)]) / n  # type: ignore[misc]
-                if i >= 2:
-                    found.append(taken)
+                found.append(taken)
     finally:
         gc.enable()
     return [statistics.median(found) for found in times]
