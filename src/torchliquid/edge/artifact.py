@@ -95,8 +95,8 @@ def make(model: Model, target: Target, math: Math, int8: bool, samples: tuple[np
     tried: dict[Widths, Artifact] = {}
     errors: dict[Widths, float] = {}
     for widths in CANDIDATES:
-        if widths.hidden == 16 and widths.input == 8 and not seen.hidden:
-            continue  # nothing hidden: the same as before
+        if widths.hidden == 16 and not seen.hidden:
+            continue  # nothing hidden: the same as one before
         formats = quantize.formats(network, seen, widths)
         fields = quantize.fields_int8(network, widths)
         files = quantize.sources_int8(network, formats, math)

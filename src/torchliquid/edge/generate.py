@@ -224,13 +224,20 @@ def _ltc(core: Ltc) -> list[Constant]:
     kind = source_type(core)
     made = [
         Constant("typedef struct {\n    float weight, slope, offset, reversal;\n} synapse;"),
-        *synapse_constants("sensory", core.sensory, kind, "Synapses from the inputs, by the neuron they end at."),
-        *synapse_constants("synapse", core.synapses, kind, "Synapses between neurons, by the neuron they end at."),
+        sensed_constant(core),
+        *_synapses("sensory", core.sensory, core.sensed, kind, "Synapses from the inputs, by the neuron they end at."),
+        *_synapses("synapse", core.synapses, slice(None), kind, "Synapses between neurons, by the neuron they end at."),
         Constant(text.array("leak_pull", core.pull), "Leak and capacitance of each neuron."),
         Constant(text.array("leak_conductance", core.conductance)),
         Constant(text.array("capacitance", core.capacitance)),
     ]
     return made
+
+
+def sensed_constant(core: Ltc) -> Constant:
+    """Which neurons have sensory synapses: only for them sums are kept."""
+    first, last = core.sensed.start, core.sensed.stop
+    return Constant(f"enum {{ FIRST_SENSED = {first}, SENSED = {last - first} }}; /* neurons that inputs reach */")
 
 
 def source_type(core: Ltc) -> str:
@@ -239,7 +246,7 @@ def source_type(core: Ltc) -> str:
     return text.index_type(max(int(max(s.source.max(initial=0), s.count.max(initial=0))) for s in both))
 
 
-def synapse_constants(name: str, synapses: Synapses, kind: str, remark: str) -> list[Constant]:
+def _synapses(name: str, synapses: Synapses, ends: slice, kind: str, remark: str) -> list[Constant]:
     columns = (synapses.weight, synapses.slope, synapses.offset, synapses.reversal)
     rows = ["{" + ", ".join(text.number(v) for v in row) + "}" for row in zip(*columns, strict=True)]
     plural = "synapses" if name == "synapse" else name
@@ -248,7 +255,7 @@ def synapse_constants(name: str, synapses: Synapses, kind: str, remark: str) -> 
     return [
         Constant(f"static const synapse {plural}[{max(len(rows), 1)}] = {{\n{body}\n}};", remark),
         Constant(text.array(f"{name}_source", synapses.source if rows else [0], kind)),
-        Constant(text.array(f"{name}_count", synapses.count, kind)),
+        Constant(text.array(f"{name}_count", synapses.count[ends], kind)),
     ]
 
 

@@ -69,6 +69,12 @@ class Ltc:
     capacitance: np.ndarray  # (units,)
     unfolds: int
 
+    @property
+    def sensed(self) -> slice:
+        """The neurons from the first to the last that an input reaches; one where there is none."""
+        reached = np.flatnonzero(self.sensory.count)
+        return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 1)
+
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """(units,) between which potentials stay from zero on: each step mixes the old one with what pulls at it."""
         rest = self.pull / np.maximum(self.conductance, 1e-300)

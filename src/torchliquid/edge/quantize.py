@@ -23,6 +23,7 @@ from torchliquid.edge.generate import (
     frame,
     render,
     scale_constants,
+    sensed_constant,
     state_fields,
     wire_type,
 )
@@ -338,9 +339,10 @@ class _Maker:
         reversal = max(float(np.abs(s.reversal).max(initial=0)) for s in both)
         reversal_shift = math.floor(math.log2(127 / max(reversal, 1e-3)))
         pull_shift = chosen.state + 7 - reversal_shift - conductance_shift
+        self.made.append(sensed_constant(core))
         drive = {
-            "sensory": self._synapses("sensory", core.sensory, scale, reversal_shift, "input", kind),
-            "synapses": self._synapses("synapses", core.synapses, scale, reversal_shift, "state", kind),
+            "sensory": self._synapses("sensory", core.sensory, core.sensed, scale, reversal_shift, "input", kind),
+            "synapses": self._synapses("synapses", core.synapses, slice(None), scale, reversal_shift, "state", kind),
         }
         self.made += [
             Constant(text.array("sensory_shift", drive["sensory"][0], "uint8_t"), "What brings sums into one unit."),
@@ -358,7 +360,7 @@ class _Maker:
         self.context |= {"source_type": kind, "sensory_up": drive["sensory"][1], "synapse_up": drive["synapses"][1]}
 
     def _synapses(
-        self, name: str, synapses: Synapses, scale: np.ndarray, reversal_shift: int, kind: str, index: str
+        self, name: str, synapses: Synapses, ends: slice, scale: np.ndarray, reversal_shift: int, kind: str, index: str
     ) -> tuple[np.ndarray, int]:
         """Their constants; how far each neuron's slopes times a source are shifted down, after one common factor."""
         largest = np.full(len(synapses.count), 1e-3)
@@ -390,9 +392,9 @@ class _Maker:
                 f"static const synapse {name}[{max(len(rows), 1)}] = {{\n{body}\n}};",
                 f"Synapses {where}, by the neuron they end at.",
             ),
-            Constant(text.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count, index)),
+            Constant(text.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count[ends], index)),
         ]
-        return np.minimum(down + up, 31), 2**up
+        return np.minimum(down + up, 31)[ends], 2**up
 
     def tables(self) -> None:
         grid = np.arange(129) / 16
