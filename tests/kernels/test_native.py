@@ -44,7 +44,8 @@ def assert_as_reference(problem: Problem) -> None:
     outputs, gradients = problem.run(native)
     true_outputs, true_gradients = problem.run(reference, torch.float64)
     for one, true in zip(outputs, true_outputs, strict=True):
-        assert (one - true).abs().max() <= FORWARD, problem
+        # A CfC in pure mode has no bound: where its state grows, its rounding grows with it.
+        assert (one - true).abs().max() <= FORWARD * max(1.0, float(true.abs().max()) if true.numel() else 1.0), problem
     # A tensor whose gradients cancel out to nothing is held to the scale of the others.
     least = 1e-2 * max(float(g.abs().max()) for g in true_gradients if g.numel())
     for one, true in zip(gradients, true_gradients, strict=True):
