@@ -40,7 +40,9 @@ def export(
             help="c99, linux-x86_64, raspberry-pi, raspberry-pi-zero, cortex-m0, cortex-m4, cortex-m7, riscv32 or onnx."
         ),
     ] = "c99",
-    out: Annotated[Path, typer.Option(help="The folder to write; new, empty, or an earlier export.")] = Path("exported"),
+    out: Annotated[Path, typer.Option(help="The folder to write; new, empty, or an earlier export.")] = Path(
+        "exported"
+    ),
     data: Annotated[Path | None, typer.Option(help="A recording to prove it on, and to tell the metric of.")] = None,
     study: Annotated[Path | None, typer.Option(help="The folder of a study, to compare its contenders' costs.")] = None,
     quantize: Annotated[Quantization, typer.Option(help="Integers instead of single precision.")] = Quantization.none,
@@ -87,7 +89,7 @@ def export(
         recording,
         {} if study is None else contenders(study, model),
         quantize is Quantization.int8,
-        None if math_ is None else math_.value,  # type: ignore[arg-type]
+        None if math_ is None else math_.value,
         limits,
         loaded.kind,
     )

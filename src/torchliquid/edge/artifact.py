@@ -77,7 +77,9 @@ def stack_range(target: Target | None) -> int:
     return 8192 if target is not None and target.ram and target.ram < 64 else 65536
 
 
-def make(model: Model, target: Target, math: Math, int8: bool, samples: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Artifact:
+def make(
+    model: Model, target: Target, math: Math, int8: bool, samples: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> Artifact:
     """The C of a model for a target.
 
     Args:
@@ -125,6 +127,6 @@ def check_parity(artifact: Artifact, target: Target | None, same_state: float) -
     if not difference <= same_state:
         raise InputError(
             f"the exported C differs from the model by {difference:.2g} of an output's spread "
-            f"{'on this machine' if target is None else 'on ' + target.name}, more than {same_state:g}: nothing was exported"
+            f"{'on this machine' if target is None else 'on ' + target.name}, more than {same_state:g}: not exported"
         )
     return difference

@@ -18,7 +18,9 @@ STEPS = 48
 """Recorded samples in a self-test, before those with faults."""
 
 
-def write(artifact: Artifact, target: Target, folder: Path, measured: list[str], table: str, warnings: list[str]) -> None:
+def write(
+    artifact: Artifact, target: Target, folder: Path, measured: list[str], table: str, warnings: list[str]
+) -> None:
     """All files of an export but footprint.json."""
     artifact.write(folder)
     network = artifact.network
@@ -39,7 +41,9 @@ def write(artifact: Artifact, target: Target, folder: Path, measured: list[str],
         "table": table,
         "warnings": warnings,
     }
-    context["fields"] = [{"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields]
+    context["fields"] = [
+        {"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields
+    ]
     for name in ("selftest.c", "Makefile", "README.md", "model.py"):
         (folder / name).write_text(templates().get_template(f"{name}.j2").render(context))
 
@@ -89,7 +93,9 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
     tolerance, words = 1e-3, "of the output's spread, against PyTorch"
     if artifact.widths is not None:
         # The integers are checked against the same integers on the machine that exported them.
-        one = Artifact(artifact.model, artifact.network, artifact.math, artifact.files, artifact.fields, walked, artifact.widths)
+        one = Artifact(
+            artifact.model, artifact.network, artifact.math, artifact.files, artifact.fields, walked, artifact.widths
+        )
         expected = one.run(None, same_state=False).records["outputs"]
         words = "of the output's spread, against the same integers where it was exported"
     spread = np.maximum(artifact.walked.outputs.std(0), 1e-3 * max(float(artifact.walked.outputs.std(0).max()), 1e-6))

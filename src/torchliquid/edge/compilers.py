@@ -51,11 +51,15 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
     """
     done = subprocess.run([str(c) for c in command], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
+        lines = (
+            [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
+        )
         raise InputError(f"{Path(str(command[0])).name} could not compile the generated C: {lines[0]}")
 
 
-def compile_program(target: Target | None, model: Path, parts: Sequence[str], out: Path, defines: Sequence[str] = ()) -> None:
+def compile_program(
+    target: Target | None, model: Path, parts: Sequence[str], out: Path, defines: Sequence[str] = ()
+) -> None:
     """A program of the model's C and parts of :data:`DEVICE`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Just enough of ELF files (System V ABI, 32 and 64 bits, little-endian) to measure programs: sections and functions."""
+"""Just enough of ELF files (System V ABI, 32 and 64 bits, little-endian) to measure: sections and functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def flash(path: Path) -> int:
     return sum(
         size
         for name, kind, flags, _, size, _, _ in _sections(path.read_bytes())
-        if flags & ALLOCATED and kind != NO_BITS and name.startswith((".text", ".rodata", ".data", ".srodata", ".sdata"))
+        if flags & ALLOCATED
+        and kind != NO_BITS
+        and name.startswith((".text", ".rodata", ".data", ".srodata", ".sdata"))
     )
 
 

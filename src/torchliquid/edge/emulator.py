@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def record_types(inputs: int, outputs: int, fields: list[Field]) -> tuple[np.dty
     # Members stand as in the struct, behind the features.
     whole = np.dtype([(f.name, kinds[f.kind], (f.length,) if f.length else ()) for f in fields], align=True)
     first, last = whole.fields["hidden"][1], whole.fields["faults"][1]  # type: ignore[index]
-    state = np.dtype(
+    state: np.dtype[Any] = np.dtype(  # type: ignore[call-overload]
         {
             "names": [f.name for f in kept],
             "formats": [whole.fields[f.name][0] for f in kept],  # type: ignore[index]
@@ -53,8 +54,8 @@ def record_types(inputs: int, outputs: int, fields: list[Field]) -> tuple[np.dty
         [("status", "<u4"), ("faults", "<u4"), ("stack", "<u4"), ("outputs", "<f4", (outputs,)), raw], align=True
     )
     return (
-        np.dtype({**_layout(given), "formats": [state if n == "state" else given[n] for n in given.names or ()]}),
-        np.dtype({**_layout(found), "formats": [state if n == "state" else found[n] for n in found.names or ()]}),
+        np.dtype({**_layout(given), "formats": [state if n == "state" else given[n] for n in given.names or ()]}),  # type: ignore[call-overload]
+        np.dtype({**_layout(found), "formats": [state if n == "state" else found[n] for n in found.names or ()]}),  # type: ignore[call-overload]
     )
 
 

@@ -27,7 +27,17 @@ from torchliquid.models import Model
 SAME_STATE = 1e-3
 """Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
 
-MINE = ("model.h", "model.c", "selftest.c", "Makefile", "README.md", "model.py", "footprint.json", "step.onnx", "sequence.onnx")
+MINE = (
+    "model.h",
+    "model.c",
+    "selftest.c",
+    "Makefile",
+    "README.md",
+    "model.py",
+    "footprint.json",
+    "step.onnx",
+    "sequence.onnx",
+)
 
 
 @dataclass
@@ -125,7 +135,9 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError("--quantize and --math are for C; an ONNX model is in single precision")
     if limits and not emulator.available(target):
         raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
-    if out.exists() and (not out.is_dir() or any(p.name not in (*MINE, "libmodel.so", "selftest", "__pycache__") for p in out.iterdir())):
+    if out.exists() and (
+        not out.is_dir() or any(p.name not in (*MINE, "libmodel.so", "selftest", "__pycache__") for p in out.iterdir())
+    ):
         raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
 
 
@@ -151,14 +163,14 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
     if artifact.widths is None:
         difference = check_parity(artifact, machine, SAME_STATE)
         report.measured.append(
-            f"on {where} a step differs from PyTorch by up to {difference:.1e} of an output's spread ({steps:,} samples)"
+            f"on {where} a step differs from PyTorch by up to {difference:.1e} of the output's spread ({steps:,} rows)"
         )
         report.plain["difference_same_state"] = difference
     else:
         error = root_mean_square(artifact.walked, artifact.run(machine, same_state=False))
         tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
         report.measured.append(
-            f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, root mean square ({steps:,} samples)"
+            f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, RMS ({steps:,} samples)"
         )
         report.measured.append(f"widths chosen by measured error: {artifact.widths.words} (tried: {tried})")
         report.plain |= {"error": error, "tried": {w.words: e for w, e in artifact.errors.items()}}
@@ -186,7 +198,9 @@ def _metric(artifact: Artifact, data: Recording, report: Report) -> None:
             return
     primary = model.task.primary
     before, after = (score[primary] for score in scores)
-    report.measured.append(f"{primary} on the recording: {before:.4f} in PyTorch, {after:.4f} in C ({len(walked):,} samples)")
+    report.measured.append(
+        f"{primary} on the recording: {before:.4f} in PyTorch, {after:.4f} in C ({len(walked):,} samples)"
+    )
     report.plain["metric"] = {"name": primary, "pytorch": before, "c": after}
 
 
@@ -204,9 +218,9 @@ def _lyapunov(model: Model, data: Recording | None, report: Report) -> None:
     report.plain["lyapunov"] = exponent if mathematics.isfinite(exponent) else None
     if exponent > 0:
         report.warnings.append(
-            f"small differences in the state grow on this recording (Lyapunov exponent {exponent:.3f} a sample): running "
-            "free, two machines that round differently part from each other, though each step is the same. Gaps far "
-            "longer than in training do this to a CfC."
+            f"small differences grow on this recording (Lyapunov exponent {exponent:.3f} a sample): "
+            "running free, two machines that round differently part from each other, though each step is the same. Gaps "
+            "far longer than in training do this to a CfC."
         )
     else:
         report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} a sample")
@@ -240,7 +254,9 @@ class _filled:
             self.out.mkdir(parents=True, exist_ok=True)
             self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
         except OSError as error:
-            raise InputError(f"{self.out} cannot be written ({error.strerror}); choose another folder with --out") from None
+            raise InputError(
+                f"{self.out} cannot be written ({error.strerror}); choose another folder with --out"
+            ) from None
         return self.part
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -67,7 +67,9 @@ class Limits:
                 over.append(f"{name} is {value:,} bytes, {value - limit:,} over the limit of {limit:,}")
         if self.step is not None and cost.microseconds > self.step:
             excess = cost.microseconds - self.step
-            over.append(f"a step takes about {cost.microseconds:,.0f} µs, {excess:,.0f} over the limit of {self.step:,.0f}")
+            over.append(
+                f"a step takes about {cost.microseconds:,.0f} µs, {excess:,.0f} over the limit of {self.step:,.0f}"
+            )
         return over
 
 
@@ -125,9 +127,16 @@ def microseconds_of(words: str, option: str) -> float:
 
 def table(costs: dict[str, Footprint]) -> str:
     """Models side by side, as Markdown."""
-    rows = ["| model | flash, bytes | RAM, bytes (state + stack) | instructions a step | about µs a step |", "|---|---|---|---|---|"]
+    rows = [
+        "| model | flash, bytes | RAM, bytes (state + stack) | instructions a step | about µs a step |",
+        "|---|---|---|---|---|",
+    ]
     for name, cost in costs.items():
-        spread = f"{cost.instructions:,}" if cost.fewest == cost.instructions else f"{cost.fewest:,} to {cost.instructions:,}"
+        spread = (
+            f"{cost.instructions:,}"
+            if cost.fewest == cost.instructions
+            else f"{cost.fewest:,} to {cost.instructions:,}"
+        )
         ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
         rows.append(f"| {name} | {cost.flash:,} | {ram} | {spread} | {cost.microseconds:,.1f} |")
     return "\n".join(rows)

@@ -195,9 +195,7 @@ def _readout_constants(network: Network, layout: Layout) -> list[Constant]:
 def _readout_call(network: Network) -> str:
     states = f"state->hidden + {network.first}" if network.first else "state->hidden"
     columns = network.readout.weight.shape[1]
-    return (
-        f"dense(readout_weight, readout_bias, MODEL_OUTPUTS, {states}, {columns}, state->features, 0, outputs);"
-    )
+    return f"dense(readout_weight, readout_bias, MODEL_OUTPUTS, {states}, {columns}, state->features, 0, outputs);"
 
 
 def _core_constants(network: Network, layout: Layout) -> list[Constant]:

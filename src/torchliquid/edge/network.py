@@ -136,7 +136,7 @@ class Lstm:
 
 @dataclass(frozen=True, eq=False)
 class Gru:
-    """Gates reset and update (2 * units, inputs + units); the candidate's two halves (units, inputs), (units, units)."""
+    """Gates reset and update (2 * units, inputs + units); the candidate's halves (units, inputs) and (units, units)."""
 
     units: int
     gates: Dense
@@ -291,7 +291,8 @@ def _arrays(*values: Any) -> Iterable[np.ndarray]:
 # -- one reader a family
 
 
-def _numbers(tensor: Tensor) -> np.ndarray:
+def _numbers(tensor: Tensor | nn.Module) -> np.ndarray:
+    assert isinstance(tensor, Tensor)  # nn.LSTM and nn.GRU do not say so of their weights
     return tensor.detach().to("cpu", torch.float64).numpy()
 
 
@@ -332,12 +333,13 @@ def _ltc(cell: LTCCell) -> Ltc:
 
 def _cfc(cell: nn.Module) -> tuple[Cfc, int]:
     """The layers, and where the states begin that the readout reads."""
+    assert isinstance(cell, CfCCell | WiredCfCCell)
+    activation = cell.activation if isinstance(cell, CfCCell) else "lecun_tanh"
+    if activation not in ACTIVATIONS or cell.mode not in MODES:
+        raise InputError(f"there is no C or ONNX for a CfC of mode {cell.mode!r} with {activation!r}")
     if isinstance(cell, WiredCfCCell):
         first = cell.state_size - cell.layer_sizes[-1]
         return Cfc(cell.mode, "lecun_tanh", (), tuple(_cfc_layer(c) for c in cell.cells)), first
-    assert isinstance(cell, CfCCell)
-    if cell.activation not in ACTIVATIONS or cell.mode not in MODES:
-        raise InputError(f"there is no C or ONNX for a CfC of mode {cell.mode!r} with {cell.activation!r}")
     backbone = tuple(_dense(linear) for linear in cell.backbone if isinstance(linear, nn.Linear))
     return Cfc(cell.mode, cell.activation, backbone, (_cfc_layer(cell),)), 0
 

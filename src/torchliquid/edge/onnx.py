@@ -33,7 +33,7 @@ class Graph:
     def constant(self, values: Any, kind: type = np.float32) -> str:
         from onnx import numpy_helper
 
-        array = np.asarray(values, dtype=kind)
+        array: np.ndarray = np.asarray(values, dtype=kind)
         key = array.tobytes() + str((array.dtype, array.shape)).encode()
         if key not in self._names:
             self._names[key] = f"{self.prefix}constant{len(self._names)}"
@@ -104,7 +104,11 @@ def step(network: Network) -> Graph:
         h = _gru(g, core, features, h)
     g.call("Identity", h, out="hidden_out")
     n = network.readout.weight.shape[1]
-    read = h if n == network.units else g.call("Slice", h, *(g.constant([v], np.int64) for v in (network.first, network.first + n, 1)))
+    read = (
+        h
+        if n == network.units
+        else g.call("Slice", h, *(g.constant([v], np.int64) for v in (network.first, network.first + n, 1)))
+    )
     answer = g.dense(read, network.readout)
     if task.per == "series":
         count = g.call("Add", "count", g.constant(1.0), out="count_out")
@@ -277,7 +281,9 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
         found.append(_stepped(stepper, network, values, elapsed))
         largest = max(largest, *(float((np.abs(f - walked.outputs[start:end]) / spread).max()) for f in found))
     if not largest <= 1e-3:
-        raise InputError(f"ONNX Runtime differs from the model by {largest:.2g} of an output's spread: nothing was exported")
+        raise InputError(
+            f"ONNX Runtime differs from the model by {largest:.2g} of an output's spread: nothing was exported"
+        )
     return largest
 
 
@@ -304,8 +310,8 @@ def readme(model: Model, measured: list[str]) -> str:
         f"Raw readings in this order: {channels}. NaN where there is none: the last good one is held. "
         f"`elapsed` is the time since the sample before in {text.remark(network.preprocessing.time_unit)}; "
         "the first sample's is not looked at, an impossible one counts as the usual gap.\n\n"
-        f"* `step.onnx`: `values` (B, {n}), `elapsed` (B), and the states {sizes}, zeros at first; gives `outputs` (B, {k}) "
-        "and each state's successor, `<name>_out`.\n"
+        f"* `step.onnx`: `values` (B, {n}), `elapsed` (B), and the states {sizes}, zeros at first; gives `outputs` "
+        f"(B, {k}) and each state's successor, `<name>_out`.\n"
         f"* `sequence.onnx`: `values` (B, T, {n}), `elapsed` (B, T); gives `outputs` (B, T, {k}).\n\n"
         + "".join(f"* {line}\n" for line in measured)
     )

@@ -52,7 +52,11 @@ def samples_of(model: Model, recording: Recording, most: int = 10_000) -> tuple[
         anew.append(np.arange(n) == 0)
         left -= n
     with np.errstate(over="ignore"):
-        return np.concatenate(inputs).astype(np.float32), np.concatenate(elapsed).astype(np.float32), np.concatenate(anew)
+        return (
+            np.concatenate(inputs).astype(np.float32),
+            np.concatenate(elapsed).astype(np.float32),
+            np.concatenate(anew),
+        )
 
 
 def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

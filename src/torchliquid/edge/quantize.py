@@ -258,9 +258,9 @@ class _Maker:
         for i, dense in enumerate(core.backbone):
             # The factors inside and outside of LeCun's tanh go into the weights before and behind it.
             inner = Dense(dense.weight * (gain[1] if i else 1.0), dense.bias)
-            unit = TANH * gain[0] if smooth else 2.0**chosen.drive
+            scale = TANH * gain[0] if smooth else 2.0**chosen.drive
             only = f"hidden{i - 1}" if i else ""
-            self.dense(f"backbone{i}", inner, 0 if i else n, unit, f"Backbone, layer {i + 1}.", only)
+            self.dense(f"backbone{i}", inner, 0 if i else n, scale, f"Backbone, layer {i + 1}.", only)
         for i, layer in enumerate(core.layers):
             u = layer.units
             rows = [2.0**chosen.head] if core.mode == "pure" else [TANH, TANH, 2.0**chosen.gate, SIGMOID]
@@ -368,7 +368,7 @@ class _Maker:
         slope_shift = np.floor(np.log2(127 / largest)).astype(int)
         down = slope_shift + self.shift(kind) - 11
         up = max(0, -int(down.min()))
-        _check(np.array([127 * self.most(kind) * 2.0**up * 2]), name)
+        _check(np.array([127 * self.most(kind) * 2.0**up * 4]), name)
         target = synapses.target
         columns = (
             np.round(synapses.weight / scale[target]),
@@ -422,18 +422,22 @@ def wires_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _rows(dense: Dense, shift: int, bound: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scale of each row, int8 weights, int32 biases; ``bound`` is the largest sum of a row in units of the values."""
     scale = np.abs(dense.weight).max(1) / 127
-    scale = np.maximum.reduce([scale, bound / (FULL / 2), np.abs(dense.bias) * 2.0**shift / (FULL / 2), np.full_like(scale, 1e-12)])
+    scale = np.maximum.reduce(
+        [scale, bound / (FULL / 2), np.abs(dense.bias) * 2.0**shift / (FULL / 2), np.full_like(scale, 1e-12)]
+    )
     return scale, np.round(dense.weight / scale[:, None]), np.round(dense.bias / scale * 2.0**shift)
 
 
 def _check(sums: np.ndarray, name: str) -> None:
     if (sums >= 2**31).any():
-        raise InputError(f"{name} is too large for int8, its sums need more than 32 bits; export it with --quantize none")
+        raise InputError(
+            f"{name} is too large for int8, its sums need more than 32 bits; export it with --quantize none"
+        )
 
 
 def _factors(factor: np.ndarray, bound: np.ndarray, name: str) -> tuple[np.ndarray, int]:
     """Whole numbers and the shift that make a sum times one of them the unit that comes next."""
-    if (bound * factor).max() >= 2**31:
+    if (bound * factor).max() >= 2**30:
         raise InputError(f"the weights of {name} are too large for int8; export the model with --quantize none")
     shift = min(30 - math.ceil(math.log2(factor.max())), 62)
     return np.round(factor * 2.0**shift), shift

@@ -65,12 +65,22 @@ TARGETS: dict[str, Target] = {
         Target("c99", "any C99 compiler", "libm", "columns", optimize="-O3"),
         _linux("linux-x86_64", "Linux on a PC", "x86_64-linux-musl", "x86_64_v2", "qemu-x86_64", 2000, 0.5),
         _linux(
-            "raspberry-pi", "Raspberry Pi 3 or later, 64 bits", "aarch64-linux-musl", "cortex_a53", "qemu-aarch64", 1200, 1
+            "raspberry-pi",
+            "Raspberry Pi 3 or later, 64 bits",
+            "aarch64-linux-musl",
+            "cortex_a53",
+            "qemu-aarch64",
+            1200,
+            1,
         ),
-        _linux("raspberry-pi-zero", "Raspberry Pi Zero or 1", "arm-linux-musleabihf", "arm1176jzf_s", "qemu-arm", 1000, 1.5),
+        _linux(
+            "raspberry-pi-zero", "Raspberry Pi Zero or 1", "arm-linux-musleabihf", "arm1176jzf_s", "qemu-arm", 1000, 1.5
+        ),
         _cortex("cortex-m0", "Cortex-M0, no floating-point unit", "cortex_m0", "microbit", 16, 16, 1.5),
         _cortex("cortex-m4", "Cortex-M4 with floating-point unit", "cortex_m4+vfp4d16sp", "mps2-an386", 4096, 64, 1.4),
-        _cortex("cortex-m7", "Cortex-M7 with floating-point unit", "cortex_m7+fp_armv8d16sp", "mps2-an500", 4096, 216, 1),
+        _cortex(
+            "cortex-m7", "Cortex-M7 with floating-point unit", "cortex_m7+fp_armv8d16sp", "mps2-an500", 4096, 216, 1
+        ),
         Target(
             "riscv32",
             "RISC-V, 32 bits, no floating-point unit (RV32IMAC)",

@@ -43,7 +43,8 @@ def largest_lyapunov_exponent(model: Model, recording: Recording, samples: int =
 
 
 def _growth(model: Model, inputs: np.ndarray, spans: np.ndarray, generator: torch.Generator) -> list[float]:
-    distance, state, found = 1e-7, None, []
+    distance, state = 1e-7, None
+    found: list[float] = []
     for x, span in zip(torch.from_numpy(inputs).double(), torch.from_numpy(spans).double(), strict=True):
         _, state = model.network(x.expand(2, 1, -1), span.expand(2, 1), None, state)
         apart = torch.cat([(part[1] - part[0]).reshape(-1) for part in state])

@@ -75,7 +75,9 @@ class Plan:
             raise InputError(f"class weights are for classes; {task.target!r} is regressed: leave them out")
         split = []
         if tests:
-            split.append(f"Test: {'recordings of their own' if len(tests) > 1 else 'a recording of its own'}, {', '.join(tests)}.")
+            split.append(
+                f"Test: {'recordings of their' if len(tests) > 1 else 'a recording of its'} own, {', '.join(tests)}."
+            )
         else:
             whole = recording
             recording, test = hold_out(recording, task)

@@ -1,0 +1,96 @@
+"""Models around every layer of the layers' table, and the baselines, for whatever a test asks of their exports."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "layers")]
+from layer_cases import CASES  # type: ignore[import-not-found]  # noqa: E402
+
+from small import small_recording  # type: ignore[import-not-found]  # noqa: E402
+from torchliquid.data import Preprocessing, Recording  # noqa: E402
+from torchliquid.edge import artifact, parity, quantize  # noqa: E402
+from torchliquid.edge.calibrate import ranges  # noqa: E402
+from torchliquid.edge.network import describe  # noqa: E402
+from torchliquid.edge.quantize import Widths  # noqa: E402
+from torchliquid.edge.targets import TARGETS  # noqa: E402
+from torchliquid.models import Model  # noqa: E402
+from torchliquid.models.networks import Gated, Liquid  # noqa: E402
+from torchliquid.tasks import Task  # noqa: E402
+
+NAMES = (*CASES, "lstm", "gru")
+every_network = pytest.mark.parametrize("name", NAMES)
+
+HOST = TARGETS["c99"]
+KINDS = (("classification", "step"), ("regression", "step"), ("classification", "series"), ("regression", "series"))
+
+QEMU = {name: t.emulator for name, t in TARGETS.items() if t.emulator}
+
+
+def needs(*programs: str) -> None:
+    """Skip, and say why, where a program is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed: this machine cannot run the emulated targets or the fuzzer")
+
+
+def needs_zig() -> None:
+    pytest.importorskip("ziglang", reason="ziglang is not installed: nothing can be compiled for other machines")
+
+
+def readings(samples: int = 400, seed: int = 0, holes: float = 0.1) -> Recording:
+    """Irregular, with holes, long enough to run free on."""
+    return small_recording((samples, *[30] * (samples // 60)), holes=holes, seed=seed)
+
+
+def make_model(name: str, seed: int = 0, with_mask: bool | None = None) -> Model:
+    """A network of the table inside a model; tasks take turns."""
+    torch.manual_seed(seed)
+    kind, per = KINDS[NAMES.index(name) % 4]
+    recording = small_recording(per=per)
+    task = Task(kind, per, "target").fit(recording)  # type: ignore[arg-type]
+    rule = Preprocessing.fit(recording, with_mask=NAMES.index(name) % 3 == 0 if with_mask is None else with_mask)
+    if name in ("lstm", "gru"):
+        network = Gated(name, rule.n_inputs, 6)
+    else:
+        # The table's layers take three inputs; with the mask there are six: the rest of the layer is the same.
+        import layer_cases
+
+        before, layer_cases.INPUTS = layer_cases.INPUTS, rule.n_inputs
+        try:
+            network = Liquid(CASES[name]())
+        finally:
+            layer_cases.INPUTS = before
+    model = Model(name, {}, network, task, rule).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # off the symmetric start, as training would move it
+            parameter += 0.1 * torch.randn_like(parameter) * parameter.abs().mean().clamp_min(0.1)
+        # An untrained readout hardly moves, and all would be rounding: its answers get the spread of trained ones.
+        inputs, spans = rule(readings().series[0])
+        features, _ = network(torch.from_numpy(inputs)[None], torch.from_numpy(spans)[None])
+        answers = model.readout(features)[0]
+        model.readout.weight /= answers.std(0).unsqueeze(1)
+        model.readout.bias.copy_(-(answers.mean(0) - model.readout.bias) / answers.std(0))
+    return model
+
+
+def samples_of(model: Model, recording: Recording, most: int = 10_000):
+    return parity.samples_of(model, recording, most)
+
+
+def in_int8(model: Model, walked: parity.Walk, widths: Widths) -> artifact.Artifact:
+    """Of exactly these widths."""
+    network = describe(model)
+    formats = quantize.formats(network, ranges(model, network, walked), widths)
+    files = quantize.sources_int8(network, formats, "builtin")
+    return artifact.Artifact(model, network, "builtin", files, quantize.fields_int8(network, widths), walked, widths)
+
+
+def spread(walked: parity.Walk) -> np.ndarray:
+    return walked.outputs.std(0)

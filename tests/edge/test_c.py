@@ -1,0 +1,283 @@
+"""Generated C on this machine, against PyTorch, for every network there is."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+import contextlib
+
+from edge_cases import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
+
+from torchliquid.data import Preprocessing
+from torchliquid.edge import artifact, emulator, parity
+from torchliquid.edge.compilers import STRICT, host, run, zig
+from torchliquid.edge.network import Ltc, describe
+from torchliquid.edge.quantize import Widths
+from torchliquid.edge.targets import TARGETS
+from torchliquid.errors import InputError
+from torchliquid.layers import LTC, CfC
+from torchliquid.models import Model, build
+from torchliquid.models.networks import Liquid
+from torchliquid.tasks import Task
+from torchliquid.wirings import AutoNCP
+
+HELD, SPAN, KEPT = 1, 2, 4
+
+
+def compilers() -> list[list[str]]:
+    found = [[name] for name in ("gcc", "clang") if shutil.which(name)]
+    with contextlib.suppress(InputError):
+        found.append(zig())
+    return found
+
+
+@every_network
+def test_each_step_agrees_with_pytorch_and_compiles_without_a_word(name: str, tmp_path: Path) -> None:
+    model = make_model(name)
+    for math, target in (("builtin", "cortex-m4"), ("libm", "c99")):  # by rows and by columns
+        made = artifact.make(model, TARGETS[target], math, False, samples_of(model, readings()))  # type: ignore[arg-type]
+        assert np.isnan(made.walked.inputs).any()
+        found = made.run(None, same_state=True)
+        assert np.abs(found.records["state"]["hidden"] - made.walked.hidden).max() <= 3e-6
+        # Untrained readouts magnify rounding; of trained ones test_recordings.py asks for 1e-5.
+        assert parity.largest_difference(made.walked, found) <= 1e-4
+        assert parity.largest_difference(made.walked, made.run(None, same_state=False)) <= 1e-4
+        made.write(tmp_path)
+        for compiler in compilers():
+            command = [*compiler, *STRICT, "-Wdouble-promotion", "-O1", "-c", "model.c", "-o", "model.o"]
+            run(command, tmp_path)
+
+
+@every_network
+def test_int8_stays_near(name: str, tmp_path: Path) -> None:
+    model = make_model(name)
+    walked = parity.walk(model, *samples_of(model, readings()))
+    for widths, error in ((Widths(16, 16, 16), 0.15), (Widths(8, 8, 16), 0.3)):
+        made = in_int8(model, walked, widths)
+        made.write(tmp_path)
+        for compiler in compilers():
+            run([*compiler, *STRICT, "-O1", "-c", "model.c", "-o", "model.o"], tmp_path)
+        assert artifact.root_mean_square(walked, made.run(None, same_state=False)) <= error
+
+
+def test_the_state_is_wider_where_the_error_asks_for_it() -> None:
+    model = make_model("ltc ncp")
+    made = artifact.make(model, HOST, "builtin", True, samples_of(model, readings()))
+    assert made.widths is not None
+    assert made.widths.state == 16
+    assert made.errors[Widths(8, 8, 8)] > 2 * made.errors[made.widths]
+
+
+@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "lstm"])
+def test_faults_do_what_python_does(name: str) -> None:
+    model = make_model(name, with_mask=name == "cfc")
+    inputs, elapsed, anew = samples_of(model, readings(holes=0.0))
+    rng = np.random.default_rng(0)
+    bad = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38], dtype=np.float32)
+    where = rng.random(inputs.shape) < 0.2
+    inputs[where] = rng.choice(bad, where.sum())
+    times = np.array([0, -1, np.nan, np.inf, -np.inf, 604800.0, 1e9], dtype=np.float32)
+    odd = rng.random(len(elapsed)) < 0.3
+    elapsed[odd] = rng.choice(times, odd.sum())
+    made = artifact.make(model, HOST, "builtin", False, (inputs, elapsed, anew))
+    found = made.run(None, same_state=True).records
+    # The same through the live stream: the rule is Python's, not the walk's.
+    stream = model.live()
+    for i in range(200):
+        if anew[i]:
+            stream.reset()
+        expected = stream.step(inputs[i], elapsed[i])
+        assert np.abs(expected - made.walked.outputs[i]).max() <= 1e-5
+    assert parity.largest_difference(made.walked, made.run(None, same_state=True)) <= 1e-5
+    held = where.sum(1)
+    impossible = ~((elapsed >= 0) & np.isfinite(elapsed)) & ~anew
+    np.testing.assert_array_equal(found["status"], np.where(held > 0, HELD, 0) | np.where(impossible, SPAN, 0))
+    first = np.flatnonzero(anew)[1]
+    assert found["faults"][first - 1] == (held + impossible)[:first].sum()
+
+
+def test_an_ltc_stays_within_its_bounds_whatever_comes() -> None:
+    model = make_model("ltc ncp")
+    rng = np.random.default_rng(1)
+    n = 3000
+    inputs = (rng.standard_cauchy((n, 3)) * 10.0 ** rng.uniform(-3, 30, (n, 1))).astype(np.float32)
+    elapsed = (10.0 ** rng.uniform(-40, 38, n)).astype(np.float32)
+    network = describe(model)
+    assert isinstance(network.core, Ltc)
+    low, high = network.core.bounds()
+    walked = parity.walk(model, inputs[:2], elapsed[:2], np.array([True, False]))
+    for made in (
+        artifact.make(model, HOST, "builtin", False, (inputs[:2], elapsed[:2], np.array([True, False]))),
+        in_int8(model, walked, Widths(16, 16, 16)),
+    ):
+        given, found = emulator.record_types(3, made.walked.outputs.shape[1], made.fields)
+        records = np.zeros(n, dtype=given)
+        records["inputs"], records["elapsed"] = inputs, elapsed
+        hidden = _replay(made, records, found)["state"]["hidden"].astype(float)
+        if made.widths is not None:
+            hidden /= 2.0**15 / 2 ** np.ceil(np.log2(max(np.abs(low).max(), np.abs(high).max()) * 1.01))
+        assert np.isfinite(hidden).all()
+        slack = 1e-5 if made.widths is None else 0.02
+        assert (hidden >= low - slack).all()
+        assert (hidden <= high + slack).all()
+
+
+def _replay(made: artifact.Artifact, records: np.ndarray, found: np.dtype) -> np.ndarray:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return emulator.replay(None, made.compile(None, Path(folder)), records, found).records
+
+
+def test_a_step_that_would_overflow_keeps_the_state() -> None:
+    model = make_model("cfc ncp pure memory")
+    with torch.no_grad():
+        for cell in model.network.layer.rnn_cell.cells:
+            cell.A.fill_(1e14)
+    inputs, elapsed, anew = samples_of(model, readings(40))
+    elapsed[:] = 0.0  # then nothing decays, and each step multiplies
+    rule = model.preprocessing
+    network = describe(model)
+    from torchliquid.edge.generate import sources, state_fields
+
+    fields = state_fields(network, "float", "float")
+    walked = parity.Walk(
+        inputs, elapsed, anew, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 3, np.zeros(0)
+    )
+    made = artifact.Artifact(model, network, "builtin", sources(network, "builtin", "rows"), fields, walked)
+    given, found = emulator.record_types(rule.n_channels, model.task.n_outputs, fields)
+    records = np.zeros(len(elapsed), dtype=given)
+    records["inputs"], records["elapsed"] = inputs, elapsed
+    ran = _replay(made, records, found)
+    assert (ran["status"] & KEPT).any()
+    assert np.isfinite(ran["state"]["hidden"]).all()
+    assert np.isfinite(ran["state"]["cell"]).all()
+
+
+def test_the_built_in_functions_are_as_exact_as_they_say(tmp_path: Path) -> None:
+    model = make_model("cfc memory")  # gelu
+    made = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(20)))
+    made.write(tmp_path)
+    lstm = make_model("lstm")
+    log = artifact.make(lstm, HOST, "builtin", False, samples_of(lstm, readings(20))).files["model.c"]
+    log = log[log.index("static float model_log1p") : log.index("/* y = bias")].replace("model_log1p", "our_log1p")
+    if "static void add_product" in log:
+        log = log[: log.index("/* y +=")]
+    (tmp_path / "check.c").write_text(
+        '#include "model.c"\n#include <math.h>\n#include <stdio.h>\n'
+        + log
+        + """
+static double worst[4];
+static void see(int which, double error) { if (!(error <= worst[which])) worst[which] = error; }
+int main(void)
+{
+    for (uint32_t bits = 0; bits < 0xff800000u; bits += 97) {
+        word each;
+        each.bits = bits;
+        float x = each.value;
+        if (!(x == x)) continue;
+        if (x > -87.0f && x < 88.0f) see(0, fabs(model_exp(x) / exp(x) - 1));
+        see(1, fabs(model_tanh(x) - tanh(x)));
+        see(2, fabs(model_normal(x) - 0.5 * erfc(-x / sqrt(2.0))));
+        if (x >= 0 && x < 1e30f) see(3, fabs(our_log1p(x) - log1p(x)) / (1 + log1p(x)));
+    }
+    printf("%g %g %g %g\\n", worst[0], worst[1], worst[2], worst[3]);
+    return 0;
+}
+"""
+    )
+    run([*host(), "-O2", "check.c", "-o", "check", "-lm"], tmp_path)
+    worst = [float(v) for v in subprocess.run(["./check"], cwd=tmp_path, capture_output=True, text=True).stdout.split()]
+    assert worst[0] <= 2.2e-7
+    assert worst[1] <= 1.9e-7
+    assert worst[2] <= 4e-7
+    assert worst[3] <= 3e-7
+
+
+def test_names_from_a_hostile_file_stay_names(tmp_path: Path) -> None:
+    nasty = [
+        'a"; system("touch owned"); //',
+        "b */ int owned = 1; /*",
+        "c\\\n#error owned",
+        "d??/\n??'%s%n",
+        "é\u202e\x00\x7f",
+        "{{ 7 * 7 }}{% raw %}",
+        "'''); import os; os.system('touch owned') #",
+    ]
+    rule = Preprocessing(tuple(nasty), np.zeros(len(nasty)), np.ones(len(nasty)), 1.0, "*/ #error owned\n", False)
+    task = Task("classification", "step", "*/ int owned; /*\n#error", labels=tuple(nasty[::-1]))
+    torch.manual_seed(0)
+    model = build("cfc", task, rule, 300)
+    from torchliquid.edge.export import export
+
+    export(model, HOST, tmp_path / "out")
+    folder = tmp_path / "out"
+    done = subprocess.run(["make", "check", "libmodel.so"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    library = ctypes.CDLL(str(folder / "libmodel.so"))
+    for symbol, names in (("model_channels", nasty), ("model_labels", nasty[::-1])):
+        strings = (ctypes.c_char_p * len(names)).in_dll(library, symbol)
+        assert [bytes(s) for s in strings] == [n.encode().split(b"\0")[0] for n in names]
+    script = "import model; print(ascii((model.INPUTS, model.LABELS))); model.Model().step([0.0] * 7, 1.0)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == ascii((nasty, nasty[::-1])), done.stderr
+    assert not list(tmp_path.rglob("owned"))
+
+
+class Strange(CfC):
+    """A layer that the generator cannot know."""
+
+
+def test_unknown_arithmetic_is_refused_by_name() -> None:
+    model = make_model("cfc")
+    task, rule = model.task, model.preprocessing
+    with pytest.raises(InputError, match="Transformer"):
+        describe(build("transformer", task, rule, 3000))
+    with pytest.raises(InputError, match="Strange"):
+        describe(Model("cfc", {}, Liquid(Strange(rule.n_inputs, 4)), task, rule))
+    wired = Model("cfc", {}, Liquid(CfC(rule.n_inputs, AutoNCP(8, 2))), task, rule)
+    wired.network.layer.rnn_cell.mode = "explicit"
+    with pytest.raises(InputError, match="explicit"):
+        describe(wired)
+    broken = Model("ltc", {}, Liquid(LTC(rule.n_inputs, 4)), task, rule)
+    nn.init.constant_(broken.readout.bias, float("nan"))
+    with pytest.raises(InputError, match="finite"):
+        describe(broken)
+
+
+@pytest.mark.parametrize("name", NAMES[::4])
+def test_a_state_is_saved_and_restored_and_others_are_refused(name: str, tmp_path: Path) -> None:
+    model = make_model(name)
+    walked = parity.walk(model, *samples_of(model, readings(40)))
+    float32 = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(40)))
+    for i, made in enumerate((float32, in_int8(model, walked, Widths(8, 8, 16)))):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        from torchliquid.edge import bundle
+
+        bundle.write(made, HOST, folder, [], "", [])
+        subprocess.run(["make", "libmodel.so"], cwd=folder, capture_output=True, check=True)
+        script = (
+            "from model import *\nm, n = Model(), Model()\n"
+            "for i in range(20): m.step([i % 3, -20.0 + i, 300.0], 1.5)\n"
+            "saved = m.save(); n.restore(saved); assert n.save() == saved\n"
+            "assert [m.step([1, -2, 3], 1) for i in range(5)] == [n.step([1, -2, 3], 1) for i in range(5)]\n"
+            "before = n.save()\n"
+            "for at in range(0, len(saved)):\n"
+            "    wrong = bytearray(saved); wrong[at] ^= 0x10\n"
+            "    try: n.restore(bytes(wrong))\n"
+            "    except ValueError: continue\n"
+            "    raise SystemExit('a damaged state was taken')\n"
+            "assert n.save() == before\n"
+        )
+        subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
