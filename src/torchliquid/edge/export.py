@@ -219,8 +219,8 @@ def _lyapunov(model: Model, data: Recording | None, report: Report) -> None:
     if exponent > 0:
         report.warnings.append(
             f"small differences grow on this recording (Lyapunov exponent {exponent:.3f} a sample): "
-            "running free, two machines that round differently part from each other, though each step is the same. Gaps "
-            "far longer than in training do this to a CfC."
+            "running free, two machines that round differently part from each other, though each step is the same. "
+            "Gaps far longer than in training do this to a CfC."
         )
     else:
         report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} a sample")
