@@ -38,15 +38,8 @@ bench: $(VENV)/.developer
 results: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.studies
 
-# The sanitizers' runtimes must be loaded before Python itself.
 sanitize: $(VENV)/.developer
-	for kind in address,undefined thread; do \
-	    first=$${kind%%,*}; name=a; [ $$first = thread ] && name=t; \
-	    cmake -S . -B build/sanitize-$$first -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DTORCHLIQUID_SANITIZE=$$kind \
-	        > build/sanitize-$$first.log && cmake --build build/sanitize-$$first -j 2 >> build/sanitize-$$first.log && \
-	    ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$$($(CXX) -print-file-name=lib$${name}san.so) \
-	        $(BIN)/python tests/kernels/drive.py build/sanitize-$$first/_native*.so || exit 1; \
-	done
+	bash native/sanitize.sh $(BIN)/python
 
 wheel: $(VENV)/bin/python
 	$(BIN)/python -m pip wheel --quiet -c constraints.txt --no-deps --wheel-dir dist .
