@@ -39,7 +39,7 @@ results: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.studies
 
 sanitize: $(VENV)/.developer
-	bash native/sanitize.sh $(BIN)/python
+	PATH=$(CURDIR)/$(BIN):$$PATH sh native/sanitize.sh $(CURDIR)/$(BIN)/python
 
 wheel: $(VENV)/bin/python
 	$(BIN)/python -m pip wheel --quiet -c constraints.txt --no-deps --wheel-dir dist .
