@@ -1,0 +1,54 @@
+"""Fuzz exported C under address and undefined-behaviour sanitizers: ``python tests/edge/fuzz.py --seconds 3600``.
+
+The time is shared among networks of every family, in single precision and in integers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parent))
+from edge_cases import HOST, in_int8, make_model, readings, samples_of
+
+from torchliquid.edge import artifact
+from torchliquid.edge.compilers import STRICT
+from torchliquid.edge.quantize import Widths
+
+NETWORKS = ("ltc ncp", "ltc memory", "cfc memory", "cfc ncp pure memory", "lstm", "gru")
+SANITIZED = ("-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
+
+
+def fuzz(name: str, int8: bool, seconds: int) -> str:
+    """Fuzz one export; libFuzzer's last words. Raises where it found something."""
+    model = make_model(name)
+    made = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(60)))
+    if int8:
+        made = in_int8(model, made.walked, Widths(8, 8, 16))
+    with TemporaryDirectory() as folder:
+        made.write(Path(folder))
+        source = Path(__file__).with_suffix(".c")
+        build = ["clang", *STRICT, *SANITIZED, "-I.", str(source), "model.c", "-o", "fuzz"]
+        subprocess.run(build, cwd=folder, check=True)
+        run = ["./fuzz", f"-max_total_time={seconds}", "-max_len=2048", "-print_final_stats=1", "-verbosity=0"]
+        done = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{name}{' int8' if int8 else ''}: {done.stderr[-3000:]}")
+    return next(line for line in done.stderr.splitlines() if "number_of_executed_units" in line).split()[-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60)
+    seconds = parser.parse_args().seconds
+    for name in NETWORKS:
+        for int8 in (False, True):
+            runs = fuzz(name, int8, max(1, seconds // (2 * len(NETWORKS))))
+            print(f"{name}{' int8' if int8 else ''}: {int(runs):,} inputs, nothing found", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""A minute of fuzzing; ``fuzz.py --seconds 3600`` is an hour of the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from edge_cases import needs
+from fuzz import NETWORKS, fuzz
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nothing_breaks_it(name: str, int8: bool) -> None:
+    needs("clang")
+    assert int(fuzz(name, int8, 5)) > 1000
