@@ -1,0 +1,218 @@
+"""The export as a whole: what it writes, proves, measures and refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from edge_cases import HOST, every_network, make_model, needs, needs_zig, readings, samples_of
+
+from torchliquid.cli import app
+from torchliquid.data import Preprocessing
+from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx
+from torchliquid.edge.footprint import Footprint, bytes_of, microseconds_of
+from torchliquid.errors import InputError
+from torchliquid.explain.dynamics import largest_lyapunov_exponent
+from torchliquid.layers import LTC, CfC
+from torchliquid.models import Model, build
+from torchliquid.models.model import Sample
+from torchliquid.models.networks import Liquid
+from torchliquid.study.results import ContenderResult, DataResult, Gaps, StudyResults, TaskResult, TrialResult
+from torchliquid.study.trial import Spec
+from torchliquid.tasks import Task
+from torchliquid.wirings import NCP
+
+M4 = TARGETS["cortex-m4"]
+
+
+def with_sample(model: Model) -> Model:
+    inputs, spans = model.preprocessing(readings(60).series[0])
+    n = torch.tensor([len(spans)])
+    model.sample = Sample(torch.from_numpy(inputs)[None], torch.from_numpy(spans)[None], n)
+    return model
+
+
+def emulated() -> None:
+    needs_zig()
+    needs("qemu-system-arm")
+
+
+def in_words(**options: str) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+@every_network
+def test_onnx_agrees_step_by_step_and_as_a_sequence(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = make_model(name)
+    assert onnx.write(model, tmp_path, samples_of(model, readings(120))) <= 1e-4
+
+
+def test_onnx_runs_many_sequences_at_once(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    model = make_model("ltc memory")
+    inputs, elapsed, _ = samples_of(model, readings(30))
+    onnx.write(model, tmp_path, (inputs, elapsed, np.arange(len(elapsed)) == 0))
+    session = runtime.InferenceSession(str(tmp_path / "sequence.onnx"))
+    one = session.run(None, {"values": inputs[None], "elapsed": elapsed[None]})[0]
+    many = session.run(None, {"values": np.stack([inputs] * 3), "elapsed": np.stack([elapsed] * 3)})[0]
+    np.testing.assert_allclose(many, np.concatenate([one] * 3), atol=1e-6)
+
+
+def test_an_export_proves_itself_anywhere(tmp_path: Path) -> None:
+    model = with_sample(make_model("cfc ncp"))
+    report = export(model, HOST, tmp_path, readings(100))
+    done = subprocess.run(["make", "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+    # A model that was tampered with fails the same test.
+    source = (tmp_path / "model.c").read_text()
+    (tmp_path / "model.c").write_text(source.replace("readout_bias[2] = {\n    ", "readout_bias[2] = {\n    1"))
+    assert subprocess.run(["make", "check"], cwd=tmp_path, capture_output=True, check=False).returncode != 0
+    assert json.loads((tmp_path / "footprint.json").read_text())["difference_same_state"] < 1e-4
+    assert not report.costs
+    export(model, HOST, tmp_path)  # over an earlier export
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(InputError, match="other files"):
+        export(model, HOST, tmp_path)
+
+
+def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
+    model = make_model("cfc")
+    with pytest.raises(InputError, match="sample"):
+        export(model, HOST, tmp_path / "a", int8=True)
+    with pytest.raises(InputError, match="builtin"):
+        export(model, M4, tmp_path / "a", math="libm")
+    with pytest.raises(InputError, match="machine"):
+        export(model, HOST, tmp_path / "a", limits=Limits(flash=1))
+    assert not (tmp_path / "a").exists()
+    report = export(model, HOST, tmp_path / "a")
+    assert any("made-up" in warning for warning in report.warnings)
+
+
+def test_sizes_and_times_in_words() -> None:
+    assert [bytes_of(w, "") for w in ("512", "32k", "1.5 K", "2M", "64kB")] == [512, 32768, 1536, 2097152, 65536]
+    assert [microseconds_of(w, "") for w in ("2ms", "500us", "1 s")] == [2000, 500, 1e6]
+    for wrong in ("", "k", "-1", "1e3", "3 apples"):
+        with pytest.raises(InputError, match="--x"):
+            bytes_of(wrong, "--x")
+    with pytest.raises(InputError, match="unit"):
+        microseconds_of("2", "--x")
+    over = Limits(flash=10, ram=10, step=10).exceeded(Footprint(12, 5, 6, 1, 1, 9.0))
+    assert len(over) == 2
+    assert "2 over" in over[0]
+    assert "1 over" in over[1]
+
+
+def study_of(folder: Path, models: dict[str, Model]) -> None:
+    """A study's folder, as far as an export reads it."""
+    contenders = []
+    for i, (name, model) in enumerate(models.items()):
+        trial = folder / "trials" / Spec(name, {}, 0).id
+        trial.mkdir(parents=True)
+        model.save(trial / "model.safetensors")
+        found = TrialResult(0, {}, 0.9 - i / 10, {}, {}, 1, 1, 1.0, 1, 1.0, 1.0, 1.0)
+        contenders.append(ContenderResult(name, name, "liquid", (found,)))
+    task = TaskResult("classification", "step", "target", "accuracy", True)
+    data = DataResult("x", (), Gaps((0.0, 1.0), (1,), 1.0, 1.0, "s"), ())
+    (folder / "results.json").write_text(StudyResults("x", task, data, tuple(contenders)).to_json())
+
+
+def test_a_limit_names_what_is_over_and_who_would_fit(tmp_path: Path) -> None:
+    emulated()
+    task, rule = make_model("ltc").task, make_model("ltc").preprocessing
+    torch.manual_seed(0)
+    sizes = {"cfc": 2000, "gru": 1500, "lstm": 300}
+    models = {kind: with_sample(build(kind, task, rule, n)) for kind, n in sizes.items()}
+    study_of(tmp_path / "study", models)
+    models["cfc"].save(tmp_path / "big.safetensors")
+    asked = ["export", str(tmp_path / "big.safetensors"), *in_words(target="cortex-m4", out=str(tmp_path / "out"))]
+    asked += in_words(study=str(tmp_path / "study"))
+    refused = CliRunner().invoke(app, [*asked, *in_words(flash_limit="4k", step_limit="5us")])
+    assert refused.exit_code == 2
+    said = refused.output.replace("\n", "")
+    assert "over the limit of 4,096" in said
+    assert "over the limit of 5" in said
+    assert not (tmp_path / "out").exists()
+    refused = CliRunner().invoke(app, [*asked, *in_words(flash_limit="4k")])
+    assert "lstm of the study would fit" in refused.output.replace("\n", "")
+    done = CliRunner().invoke(app, [*asked, *in_words(flash_limit="64k", ram_limit="8k", step_limit="10ms")])
+    assert done.exit_code == 0, done.output
+    plain = json.loads((tmp_path / "out" / "footprint.json").read_text())
+    assert set(plain["models"]) == {"cfc", "cfc of the study", "gru of the study", "lstm of the study"}
+    assert plain["models"]["lstm of the study"]["flash"] < 4096
+
+
+def lane_keeping() -> Model:
+    """As large as the published lane-keeping network: 19 neurons, 32 inputs, 1 output, 252 synapses."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    rule = Preprocessing(tuple(f"c{i}" for i in range(32)), rng.normal(size=32), 1 + rng.random(32), 1.0, "s", False)
+    layer = LTC(32, NCP(12, 6, 1, 6, 4, 6, 6, seed=1), output_mapping=None)
+    return Model("ltc", {}, Liquid(layer), Task("regression", "step", "y", mean=(0.0,), std=(1.0,)), rule)
+
+
+def small_cfc() -> Model:
+    torch.manual_seed(0)
+    rule = Preprocessing(tuple("abcdefgh"), np.zeros(8), np.ones(8), 1.0, "s", False)
+    task = Task("regression", "step", "y", mean=(0.0,), std=(1.0,))
+    return Model("cfc", {}, Liquid(CfC(8, 32, backbone_units=64)), task, rule)
+
+
+def walk_of(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    values = np.cumsum(rng.normal(size=(200, model.preprocessing.n_channels)) * 0.3, 0)
+    return values.astype(np.float32), rng.exponential(1, 200).astype(np.float32), np.arange(200) == 0
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7"])
+def test_the_published_circuit_is_as_small_as_promised(name: str) -> None:
+    emulated()
+    target = TARGETS[name]
+    circuit = lane_keeping()
+    costs = [
+        footprint.measure(artifact.make(circuit, target, "builtin", int8, walk_of(circuit)), target)
+        for int8 in (False, True)
+    ]
+    assert costs[0].flash <= 8192
+    assert costs[1].flash <= 4096
+    assert max(cost.ram for cost in costs) <= 512
+    cfc = small_cfc()
+    assert footprint.measure(artifact.make(cfc, target, "builtin", True, walk_of(cfc)), target).flash < 16384
+
+
+def damped(factor: float) -> Model:
+    """h <- factor * h near zero: its exponent is known."""
+    rule = Preprocessing(("a",), np.zeros(1), np.ones(1), 1.0, "ms", False)
+    layer = CfC(1, 3, mode="no_gate", backbone_layers=0)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.rnn_cell.ff1.weight[:, 1:] = factor * torch.eye(3)
+    return Model("cfc", {}, Liquid(layer), Task("regression", "step", "y", mean=(0.0,), std=(1.0,)), rule)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.95, 1.2])
+def test_the_largest_lyapunov_exponent_of_a_known_map(factor: float) -> None:
+    from torchliquid.data import Recording
+
+    still = Recording.from_arrays([np.zeros((300, 1))], [np.arange(300.0)], None, ["a"], time_unit="ms")
+    assert largest_lyapunov_exponent(damped(factor), still) == pytest.approx(np.log(factor), abs=1e-3)
+
+
+def test_a_model_whose_differences_grow_is_exported_with_a_warning(tmp_path: Path) -> None:
+    from torchliquid.data import Recording
+
+    still = Recording.from_arrays([np.zeros((300, 1))], [np.arange(300.0)], None, ["a"], time_unit="ms")
+    report = export(damped(1.2), HOST, tmp_path / "a", still)
+    assert any("part from each other" in warning for warning in report.warnings)
+    assert "part from each other" in (tmp_path / "a" / "README.md").read_text()
+    assert not any("part" in warning for warning in export(damped(0.9), HOST, tmp_path / "b", still).warnings)
