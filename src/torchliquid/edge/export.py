@@ -6,13 +6,13 @@ import math as mathematics
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from torchliquid.data.recording import Recording
+from torchliquid.data.recording import Recording, Series
 from torchliquid.edge import bundle, emulator, footprint, onnx, parity
 from torchliquid.edge.artifact import Artifact, check_parity, make, root_mean_square
 from torchliquid.edge.footprint import Footprint, Limits
@@ -92,7 +92,7 @@ def export(
         return report
     artifact = make(model, target, math or target.math, int8, samples)
     _prove(artifact, target, data, report)
-    _lyapunov(model, data, report)
+    _lyapunov(artifact, data, report)
     if target.triple and emulator.available(target):
         report.costs[name] = footprint.measure(artifact, target)
         for other, each in (others or {}).items():
@@ -179,51 +179,48 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
 
 
 def _metric(artifact: Artifact, data: Recording, report: Report) -> None:
-    """The task's metric of PyTorch and of the C, on the first samples of the recording."""
+    """The task's metric of PyTorch and of the C over a whole recording."""
     model = artifact.model
-    walked = parity.walk(model, *parity.samples_of(model, data, most=1_000_000))
-    ran = _over(artifact, walked)
-    ends = np.flatnonzero(np.append(walked.anew[1:], True))
-    starts = np.flatnonzero(walked.anew)
-    scores = []
-    for outputs in (walked.outputs, ran.records["outputs"].astype(np.float64)):
-        if model.task.per == "series":
-            parts = [outputs[end] for end in ends]
-        else:
-            parts = [outputs[start : end + 1] for start, end in zip(starts, ends, strict=True)]
-        try:
-            scores.append(model.task.metrics(parts, data))
-        except InputError as error:
-            report.warnings.append(f"the recording has no metric: {error}")
-            return
-    primary = model.task.primary
-    before, after = (score[primary] for score in scores)
-    report.measured.append(
-        f"{primary} on the recording: {before:.4f} in PyTorch, {after:.4f} in C ({len(walked):,} samples)"
-    )
-    report.plain["metric"] = {"name": primary, "pytorch": before, "c": after}
-
-
-def _over(artifact: Artifact, walked: parity.Walk) -> emulator.Replayed:
-    moved = Artifact(
-        artifact.model, artifact.network, artifact.math, artifact.files, artifact.fields, walked, artifact.widths
-    )
-    return moved.run(None, same_state=False)
-
-
-def _lyapunov(model: Model, data: Recording | None, report: Report) -> None:
-    if data is None:
+    inputs, elapsed, anew = parity.samples_of(model, data, data.n_samples)
+    nothing = np.zeros((len(elapsed), model.task.n_outputs))
+    unknown = parity.Walk(inputs, elapsed, anew, nothing, nothing, nothing, nothing, elapsed)
+    outputs = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"].astype(np.float64)
+    parts = np.split(outputs, np.flatnonzero(anew)[1:])
+    try:
+        before = model.task.metrics(model.outputs(data), data)
+        after = model.task.metrics([p[-1] for p in parts] if model.task.per == "series" else parts, data)
+    except InputError as error:
+        report.warnings.append(f"the recording has no metric: {error}")
         return
-    exponent = largest_lyapunov_exponent(model, data)
+    primary = model.task.primary
+    report.measured.append(
+        f"{primary} on the recording: {before[primary]:.4f} in PyTorch, {after[primary]:.4f} in C "
+        f"({len(elapsed):,} samples)"
+    )
+    report.plain["metric"] = {"name": primary, "pytorch": before[primary], "c": after[primary]}
+
+
+def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> None:
+    exponent = largest_lyapunov_exponent(artifact.model, _recorded(artifact) if data is None else data)
     report.plain["lyapunov"] = exponent if mathematics.isfinite(exponent) else None
     if exponent > 0:
         report.warnings.append(
-            f"small differences grow on this recording (Lyapunov exponent {exponent:.3f} a sample): "
+            f"small differences in the state grow on these samples (Lyapunov exponent {exponent:.3f} a sample): "
             "running free, two machines that round differently part from each other, though each step is the same. "
             "Gaps far longer than in training do this to a CfC."
         )
     else:
         report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} a sample")
+
+
+def _recorded(artifact: Artifact) -> Recording:
+    """The samples that the export is checked on, as a recording."""
+    walked, rule = artifact.walked, artifact.network.preprocessing
+    starts = np.flatnonzero(walked.anew)[1:]
+    times = [np.cumsum(np.maximum(part, 0.0), dtype=np.float64) for part in np.split(walked.elapsed, starts)]
+    values = [part.astype(np.float64) for part in np.split(walked.inputs, starts)]
+    series = tuple(Series(t, v, None, "") for t, v in zip(times, values, strict=True))
+    return Recording(series, rule.channels, None, rule.time_unit)
 
 
 def _compare(
