@@ -95,7 +95,8 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
         raise InputError(f"model_step needs {stack:,} bytes of stack or more: too many for {target.name}")
     most = int(counts.max())
     microseconds = most * target.cycles / target.clock_mhz
-    return Footprint(flash, ran.state_bytes, stack, most, int(counts.min()), microseconds)
+    # The first step finds a state of zeros, with which software floating point is quicker: it tells nothing.
+    return Footprint(flash, ran.state_bytes, stack, most, int(counts[1:].min(initial=most)), microseconds)
 
 
 def _flash(target: Target, folder: Path) -> int:

@@ -153,7 +153,7 @@ class _Maker:
         self.made = [finer if c.text.startswith("static const float input_scale") else c for c in scales]
         core = network.core
         memory = network.memory or (core if isinstance(core, Lstm) else None)
-        uses = {"tanh": False, "sigmoid": False, "gelu": False, "log1p": network.with_span, "sparse": False}
+        uses = {"tanh": False, "sigmoid": False, "gelu": False, "log1p": False, "sparse": False}
         self.context["uses"] = uses
         self.context["tables"] = self.functions()
         if memory is not None:
@@ -412,6 +412,11 @@ class _Maker:
                 values = np.clip(np.round(scale * (curve - back * curvature)), 0, 32767)
                 remark = f"{words}, x from 0 to 8 in steps of 1/16; lines between them are wrong by less than 2.5e-4."
                 self.made.append(Constant(text.array(f"{name}_table", values, "int16_t"), remark))
+        if self.network.with_span:
+            values = np.minimum(np.round(np.log2(1 + np.arange(65) / 64) * 32768), 32767)
+            remark = "32768 log2(x), x from 1 to 2 in steps of 1/64."
+            self.made.append(Constant(text.array("log_table", values, "int16_t"), remark))
+            self.context["log_factor"] = round(math.log(2) * 2.0 ** (self.formats.input + 15))
 
 
 def wires_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
