@@ -98,6 +98,21 @@ def test_every_target_runs_and_int8_is_the_same_everywhere(target: Target, data_
 
 
 @pytest.mark.slow
+def test_hospital_stays_full_of_holes_with_one_answer_each(data_dir: Path) -> None:
+    from torchliquid.data.datasets import load
+
+    found = load("physionet2012")
+    training = found.train.select(range(200))
+    torch.manual_seed(0)
+    model = build("cfc", found.task, Preprocessing.fit(training), 2500)
+    train(model, training, training, TrainingConfig(epochs=2, seed=0), Windows.choose(training, found.task))
+    made = artifact.make(model, HOST, "libm", False, samples_of(model, training, 10_000))
+    assert np.isnan(made.walked.inputs).mean() > 0.5
+    assert parity.largest_difference(made.walked, made.run(None, same_state=True)) <= 1e-5
+    assert parity.largest_difference(made.walked, made.run(None, same_state=False)) <= 1e-4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_int8_costs_little(kind: str, data_dir: Path) -> None:
     """The metric of the task moves by less than a hundredth."""
