@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchliquid import wirings
+    from torchliquid import explain, wirings
     from torchliquid.data import Recording
     from torchliquid.errors import InputError
     from torchliquid.layers import LTC, CfC, CfCCell, LTCCell, WiredCfCCell, from_ncps
@@ -44,6 +44,7 @@ __all__ = [
     "TrainingConfig",
     "WiredCfCCell",
     "assess",
+    "explain",
     "fit",
     "from_ncps",
     "stream",
@@ -53,8 +54,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Only what is used is imported: the command line answers before torch is loaded.
-    if name == "wirings":
-        return import_module("torchliquid.wirings")
+    if name in ("explain", "wirings"):
+        return import_module(f"torchliquid.{name}")
     if name in _HOMES:
         return getattr(import_module(f"torchliquid.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'torchliquid' has no attribute {name!r}")

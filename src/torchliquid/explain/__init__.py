@@ -1,0 +1,9 @@
+"""What a model does inside: time constants, neurons' roles, attribution, the circuit and its dynamics."""
+
+from torchliquid.explain.attribution import Attribution
+from torchliquid.explain.dynamics import Dynamics
+from torchliquid.explain.roles import Role, Roles
+from torchliquid.explain.time_constants import TimeConstants, time_constants
+from torchliquid.explain.wiring import Circuit, wiring
+
+__all__ = ["Attribution", "Circuit", "Dynamics", "Role", "Roles", "TimeConstants", "time_constants", "wiring"]

@@ -4,12 +4,68 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from torchliquid.data.recording import Recording
 from torchliquid.models.model import Model, aligned
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPoint:
+    """A state that a constant input leaves where it is.
+
+    Attributes:
+        at: which input, in words.
+        inputs: (C,) that input, in the channels' own units.
+        state: (H,) the state.
+        spectral_radius: of the step's Jacobian there: below 1 a small push dies out, above 1 it grows.
+        stable: whether it is below 1.
+        residual: largest change of any neuron in one more step.
+    """
+
+    at: str
+    inputs: np.ndarray
+    state: np.ndarray
+    spectral_radius: float
+    stable: bool
+    residual: float
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """Whether a model's state settles, and where it can go.
+
+    Attributes:
+        neurons: H names, in the order of the state.
+        unit: the recording's unit of time.
+        fixed_points: those that were found, at the mean input and at quantiles of it, at the usual gap.
+        lyapunov: largest Lyapunov exponent along the recording, per sample, at its own gaps.
+        gap: the median gap, in the recording's unit.
+        multiples: (G,) by which all gaps were stretched.
+        lyapunov_by_gap: (G,) the exponent at each.
+        turns_positive_at: the least gap, in the recording's unit, from which on it is positive; None: it never is.
+        bounds: (H, 2) between which each neuron's state must lie whatever the inputs are; None where nothing is proven.
+        bounds_because: a sentence that says why, or why not.
+        seen: (H, 2) least and largest state along the recording.
+        samples, of_samples: how many samples were used, of how many.
+    """
+
+    neurons: tuple[str, ...]
+    unit: str
+    fixed_points: tuple[FixedPoint, ...]
+    lyapunov: float
+    gap: float
+    multiples: np.ndarray
+    lyapunov_by_gap: np.ndarray
+    turns_positive_at: float | None
+    bounds: np.ndarray | None
+    bounds_because: str
+    seen: np.ndarray
+    samples: int
+    of_samples: int
 
 
 @torch.no_grad()

@@ -166,15 +166,10 @@ def cfc(
         The states after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
     """
     act = ACTIVATIONS[activation]
-    per_layer = 4 if mode == "pure" else 2
-    layer_heads = [heads[i : i + per_layer] for i in range(0, len(heads), per_layer)]
+    layer_heads = _by_layer(heads, mode)
 
     def layer_step(x: Tensor, h: Tensor, span: Tensor, masks: Sequence[Tensor], head: Sequence[Tensor]) -> Tensor:
-        z = torch.cat([x, h], 1)
-        for i in range(0, len(backbone), 2):
-            z = act(F.linear(z, backbone[i], backbone[i + 1]))
-            if masks:
-                z = z * masks[i // 2]
+        z = _shared(x, h, backbone, act, masks)
         if mode == "pure":
             weight, bias, w_tau, amplitude = head
             f = F.linear(z, weight, bias)
@@ -193,6 +188,50 @@ def cfc(
         return torch.cat(parts, 1)
 
     return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, dropout_masks)
+
+
+def cfc_rates(
+    inputs: Float[Tensor, "*B C"],
+    before: Float[Tensor, "*B H"],
+    after: Float[Tensor, "*B H"],
+    backbone: Sequence[Tensor],
+    heads: Sequence[Tensor],
+    layer_sizes: Sequence[int],
+    mode: str,
+    activation: str,
+) -> Float[Tensor, "*B H"]:
+    """How fast each neuron's gate moves with the timespan, per unit of it: ``a`` of sigmoid(a t + b), or in mode
+    ``pure`` |w_tau| + |f| of its exponential.
+
+    Args:
+        before: states that a sample's step starts from, after the memory where there is one.
+        after: states that it ends in; in a stack each layer reads those of the layer in front.
+        inputs, backbone, heads, layer_sizes, mode, activation: as in :func:`cfc`.
+    """
+    sizes, rates, x = list(layer_sizes), [], inputs
+    states = zip(before.split(sizes, -1), after.split(sizes, -1), _by_layer(heads, mode), strict=True)
+    for h, new, head in states:
+        drive = F.linear(_shared(x, h, backbone, ACTIVATIONS[activation]), head[0], head[1])
+        rates.append(head[2].abs() + drive.abs() if mode == "pure" else drive.chunk(4, -1)[2])
+        x = new
+    return torch.cat(rates, -1)
+
+
+def _by_layer(heads: Sequence[Tensor], mode: str) -> list[Sequence[Tensor]]:
+    per_layer = 4 if mode == "pure" else 2
+    return [heads[i : i + per_layer] for i in range(0, len(heads), per_layer)]
+
+
+def _shared(
+    x: Tensor, h: Tensor, backbone: Sequence[Tensor], act: Callable[[Tensor], Tensor], masks: Sequence[Tensor] = ()
+) -> Tensor:
+    """What the heads read."""
+    z = torch.cat([x, h], -1)
+    for i in range(0, len(backbone), 2):
+        z = act(F.linear(z, backbone[i], backbone[i + 1]))
+        if masks:
+            z = z * masks[i // 2]
+    return z
 
 
 def lstm_step(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES
+from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES, cfc_rates
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
 from torchliquid.wirings import Wiring
@@ -139,6 +139,13 @@ class CfCCell(RecurrentCell):
     ) -> tuple[Tensor, Tensor]:
         return _recur([self], inputs, timespans, state, lengths, memory, cell)
 
+    def gate_rates(
+        self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
+    ) -> Float[Tensor, "*B H"]:
+        """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
+        :func:`~torchliquid.kernels.reference.cfc_rates`."""
+        return _rates([self], inputs, before, after)
+
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
         return states
 
@@ -194,6 +201,13 @@ class WiredCfCCell(RecurrentCell):
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         return _recur(self.cells, inputs, timespans, state, lengths, memory, cell)
+
+    def gate_rates(
+        self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
+    ) -> Float[Tensor, "*B H"]:
+        """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
+        :func:`~torchliquid.kernels.reference.cfc_rates`."""
+        return _rates(self.cells, inputs, before, after)
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """The motor neurons' states: the first ``output_size`` of the last layer's."""
@@ -268,6 +282,13 @@ class CfC(RecurrentLayer):
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         projected: Tensor = self.fc(self.rnn_cell.read(states))
         return projected
+
+
+def _rates(cells: Sequence[CfCCell], inputs: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    first = cells[0]
+    heads = [tensor for one in cells for tensor in one.head_tensors()]
+    sizes = [one.hidden_size for one in cells]
+    return cfc_rates(inputs, before, after, first.backbone_tensors(), heads, sizes, first.mode, first.activation)
 
 
 def _recur(

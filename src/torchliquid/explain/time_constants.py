@@ -1,0 +1,164 @@
+"""How fast each neuron forgets, sample by sample: an LTC's time constants, or the time scale of a CfC's gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchliquid.data.recording import Recording
+from torchliquid.explain.neurons import Trajectory, follow, liquid_layer, neuron_names, weights_hash
+from torchliquid.layers.cfc import CfCCell, WiredCfCCell
+from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.models.model import Model
+
+MEANING = {
+    "ltc": (
+        "The time in which a small push to this neuron's potential fades to 37 % while its inputs and the potentials "
+        "that feed its synapses stay as they are: capacitance over leak and synaptic conductance."
+    ),
+    "gated": (
+        "The gap between samples over which the argument of this neuron's gate sigmoid(a t + b) changes by one: "
+        "1 / |a|. It says how much the length of a gap matters, not how long the neuron remembers: a CfC jumps to its "
+        "new state at each sample and nothing decays in between."
+    ),
+    "pure": (
+        "The gap between samples over which this neuron's exponential exp(-t (|w_tau| + |f|)) falls to 37 %. It says "
+        "how fast the answer to one sample approaches its limit as the gap grows, not how long the neuron remembers."
+    ),
+}
+
+HEADS = {
+    "ltc": None,
+    "default": ("towards head f as the gap grows", "towards head g as the gap grows"),
+    "no_gate": ("head g fades as the gap grows", "head g is added as the gap grows"),
+    "pure": None,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TimeConstants:
+    """The effective time constant (LTC) or the gate's time scale (CfC) of each neuron at each sample.
+
+    Attributes:
+        name: ``"time constant"`` or ``"gate time scale"``.
+        meaning: a sentence that says what it is and is not.
+        unit: the recording's unit of time.
+        neurons: H names, in the order of the state.
+        series: names of the series.
+        times: for each series (T,), in the recording's unit.
+        values: for each series (T, H) float64, in the recording's unit; infinite where a gate does not move at all.
+        towards: for each series (T, H) int8, of a CfC's gates: 1 moves towards the second head with a longer gap, -1
+            towards the first; None where there is no such choice.
+        heads: what -1 and 1 mean, in words; None likewise.
+        bounds: (H, 2) float64, the least and the largest time constant possible whatever the inputs are; None for CfC.
+        states: for each series (T, H), the neurons' states after each sample.
+        weights_before, weights_after: SHA-256 of the weights before and after the run.
+        samples, of_samples: how many samples were used, of how many.
+    """
+
+    name: str
+    meaning: str
+    unit: str
+    neurons: tuple[str, ...]
+    series: tuple[str, ...]
+    times: tuple[np.ndarray, ...]
+    values: tuple[np.ndarray, ...]
+    towards: tuple[np.ndarray, ...] | None
+    heads: tuple[str, str] | None
+    bounds: np.ndarray | None
+    states: tuple[np.ndarray, ...]
+    weights_before: str
+    weights_after: str
+    samples: int
+    of_samples: int
+
+
+@torch.no_grad()
+def time_constants(model: Model, recording: Recording, samples: int = 50_000) -> TimeConstants:
+    """The time constants of a model's neurons along a recording, the state carried as in use.
+
+    An LTC's are cm / (gleak + sum of synaptic conductances) at the inputs of a sample and the potentials after it
+    (Hasani et al., arXiv 2006.04439). Where a neuron has a synapse onto itself, that synapse's conductance is held as
+    well. A CfC has no decay; what it has is its gate, see ``meaning``.
+
+    Args:
+        model: an LTC or a CfC, wired or not.
+        recording: with all of the model's channels, in the unit of time that it was trained on.
+        samples: at most about so many are used: of 20 or more series whole ones, evenly over the recording, of fewer
+            the beginning of each.
+
+    Raises:
+        InputError: another kind of model, a channel is missing, times in another unit, no samples.
+    """
+    layer = liquid_layer(model)
+    cell = layer.rnn_cell
+    before = weights_hash(model)
+    path = follow(model, recording, samples)
+    scale = model.preprocessing.time_scale
+    bounds, towards = None, None
+    if isinstance(cell, LTCCell):
+        mode, meaning = "ltc", MEANING["ltc"]
+        values = [_array(cell.time_constants(*_tensors(layer, x, h))) * scale for x, h in _samples(path)]
+        bounds = _bounds(cell) * scale
+    else:
+        assert isinstance(cell, CfCCell | WiredCfCCell)
+        mode = cell.mode
+        meaning = MEANING["pure" if mode == "pure" else "gated"]
+        rates = [_gate_rates(layer, cell, path, i) for i in range(len(path.states))]
+        with np.errstate(divide="ignore"):
+            values = [scale / np.abs(rate) for rate in rates]
+        if mode != "pure":
+            towards = tuple(np.where(rate > 0, 1, -1).astype(np.int8) for rate in rates)
+    series = path.recording.series
+    return TimeConstants(
+        "time constant" if isinstance(cell, LTCCell) else "gate time scale",
+        meaning,
+        path.recording.time_unit,
+        neuron_names(model),
+        tuple(s.name for s in series),
+        tuple(s.times for s in series),
+        tuple(values),
+        towards,
+        HEADS[mode],
+        bounds,
+        path.states,
+        before,
+        weights_hash(model),
+        path.recording.n_samples,
+        recording.n_samples,
+    )
+
+
+def _samples(path: Trajectory) -> zip[tuple[np.ndarray, np.ndarray]]:
+    return zip(path.inputs, path.states, strict=True)
+
+
+def _tensors(layer: RecurrentLayer, *arrays: np.ndarray) -> list[Tensor]:
+    weight = next(layer.parameters())
+    return [torch.from_numpy(array).to(weight) for array in arrays]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.asarray(tensor.cpu().numpy(), dtype=np.float64)
+
+
+def _bounds(cell: LTCCell) -> np.ndarray:
+    """All synapses open, and all closed."""
+    gleak, _, cm = (_array(part) for part in cell.leak())
+    open_synapses = np.zeros(cell.state_size)
+    np.add.at(open_synapses, cell.synapse_index[1].cpu().numpy(), _array(cell.synapses()[0]))
+    np.add.at(open_synapses, cell.sensory_index[1].cpu().numpy(), _array(cell.sensory_synapses()[0]))
+    return np.stack([cm / (gleak + open_synapses), cm / gleak], 1)
+
+
+def _gate_rates(layer: RecurrentLayer, cell: CfCCell | WiredCfCCell, path: Trajectory, i: int) -> np.ndarray:
+    x, after = _tensors(layer, path.inputs[i], path.states[i])
+    before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
+    if layer.lstm is not None and path.cells is not None:
+        (memory,) = _tensors(layer, path.cells[i])
+        before, _ = layer.lstm(x, (before, torch.cat([torch.zeros_like(memory[:1]), memory[:-1]])))
+    return _array(cell.gate_rates(x, before, after))
