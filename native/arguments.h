@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <optional>
 #include <stdexcept>
@@ -47,7 +48,8 @@ struct Gradients {
   Floats states;
   Maybe<Floats> cells;
   Maybe<Out> input;
-  Out timespan, state;
+  Maybe<Out> timespan;
+  Out state;
   Maybe<Out> drive, cell;
   Out parameters;
 };
@@ -143,9 +145,25 @@ inline int place(const std::string& name, std::initializer_list<const char*> nam
   throw std::invalid_argument("unknown name: " + name);
 }
 
+// Where the one span lies that all samples have, up to each sequence's length; null if they differ, or if it is so long
+// that the last digits of b would be lost in span * a + b.
+inline const float* common_span(const Sequence& s) {
+  const float* common = nullptr;
+  for (int64_t b = 0; b < s.batch; ++b) {
+    const float* own = s.timespan + b * s.time;
+    const int64_t steps = s.lengths ? std::min<int64_t>(s.lengths[b], s.time) : s.time;
+    for (int64_t t = 0; t < steps; ++t) {
+      if (!common) common = own + t;
+      if (own[t] != *common) return nullptr;
+    }
+  }
+  return common && *common <= 8 ? common : nullptr;
+}
+
 inline Cfc cfc(const CfcArguments& a, Sequence s) {
   Cfc p{};
   p.sequence = s;
+  p.common_span = common_span(s);
   p.mode = Mode(place(a.mode, {"default", "no_gate", "pure"}));
   p.activation = place(a.activation, {"lecun_tanh", "tanh", "relu", "silu", "gelu"});
   const size_t per_layer = p.mode == Mode::pure ? 4 : 2;

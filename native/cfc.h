@@ -25,13 +25,18 @@ struct CfcCell {
   const Cfc& p;
   int H, C, widest = 0;
   bool pure;
+  // Where all spans are one number, the gate's maps a and b are one map too, span * a + b, and a quarter of the heads'
+  // work is saved. Not where the span's gradient is asked for: that takes a alone.
+  bool merged;
   DenseLayer backbone[kMaxLayers], heads[kMaxLayers];
+  float* merged_heads[kMaxLayers];
   int64_t at_in[kMaxLayers], first_unit[kMaxLayers + 1];  // rows in a slot of each layer's input; its part of the state
   int64_t parameters = 0, forward_rows, slot_rows = 0, backward_rows, block_rows;
 
   CfcCell(const Cfc& problem, Arena& plan, bool backward)
-      : p(problem), H(problem.sequence.units), C(problem.sequence.inputs), pure(problem.mode == Mode::pure) {
-    const int outputs_per_unit = pure ? 1 : 4;
+      : p(problem), H(problem.sequence.units), C(problem.sequence.inputs), pure(problem.mode == Mode::pure),
+        merged(!pure && problem.common_span && !problem.sequence.grad_timespan) {
+    const int outputs_per_unit = pure ? 1 : merged ? 3 : 4;
     auto lay = [&](DenseLayer& d, int outputs, int inputs, const float* weight, const float* bias, int skipped) {
       d = {outputs, inputs, weight, bias, plan.take(packed_size<NV>(outputs, inputs)), nullptr, skipped, 0, 0, parameters};
       if (backward) d.packed_back = plan.take(packed_size<NV>(inputs - skipped, outputs));
@@ -56,8 +61,16 @@ struct CfcCell {
         width = p.backbone_units[i];
         skipped = 0;
       }
-      lay(heads[l], outputs_per_unit * p.layer_units[l], width, p.head_weight[l], p.head_bias[l], skipped);
+      const int outputs = outputs_per_unit * p.layer_units[l];
+      lay(heads[l], outputs, width, p.head_weight[l], p.head_bias[l], skipped);
       if (pure) parameters += 2 * p.layer_units[l];
+      if (merged) {
+        parameters += int64_t(p.layer_units[l]) * (width + 1);
+        slot_rows += p.layer_units[l];
+        float* own = merged_heads[l] = plan.take(int64_t(outputs) * (width + 1));
+        heads[l].weight = own;
+        heads[l].bias = own + int64_t(outputs) * width;
+      }
       inputs = p.layer_units[l];
     }
     forward_rows = slot_rows + widest;
@@ -71,7 +84,20 @@ struct CfcCell {
       if (backward) pack<NV>(d.packed_back, d.weight + d.skipped, nullptr, d.inputs - d.skipped, d.outputs, 1, d.inputs);
     };
     for (int i = 0; i < p.backbone_layers; ++i) fill_layer(backbone[i]);
-    for (int l = 0; l < p.layers; ++l) fill_layer(heads[l]);
+    for (int l = 0; l < p.layers; ++l) {
+      if (merged) {
+        float* own = merged_heads[l];
+        own = merge(own, p.head_weight[l], int64_t(p.layer_units[l]) * heads[l].inputs);
+        merge(own, p.head_bias[l], p.layer_units[l]);
+      }
+      fill_layer(heads[l]);
+    }
+  }
+  // Of four parts of n numbers f, g, a, b makes the three f, g, span * a + b; returns the place behind them.
+  float* merge(float* to, const float* parts, int64_t n) const {
+    memcpy(to, parts, sizeof(float) * 2 * n);
+    for (int64_t i = 2 * n; i < 3 * n; ++i) to[i] = *p.common_span * parts[i] + parts[n + i];
+    return to + 3 * n;
   }
 
   template <Activation A, bool with_slope>
@@ -99,7 +125,7 @@ struct CfcCell {
   }
 
   // The heads' outputs become the new state of layer l. They are left as backward wants them: tanh f, tanh g, a, s,
-  // and in mode pure f.
+  // and in mode pure f. Merged heads have no a, and its place is free.
   void combine(int l, float* y, const float* span, float* out) const {
     const int n = p.layer_units[l], part = n * L;
     for (int i = 0; i < n; ++i)
@@ -112,7 +138,9 @@ struct CfcCell {
           store(out + at, amplitude - amplitude * decay * f);
           continue;
         }
-        V g = tanh(load(y + part + at)), s = sigmoid(load(y + 2 * part + at) * t + load(y + 3 * part + at));
+        V gate = load(y + 2 * part + at);
+        if (!merged) gate = gate * t + load(y + 3 * part + at);
+        V g = tanh(load(y + part + at)), s = sigmoid(gate);
         f = tanh(f);
         store(out + at, p.mode == Mode::no_gate ? f + s * g : (1.0f - s) * f + s * g);
         store(y + at, f);
@@ -144,6 +172,10 @@ struct CfcCell {
         V to_gate = to_h * (gated ? g - f : g) * (s - s * s);
         store(y + at, to_h * (gated ? 1.0f - s : broadcast(1.0f)) * (1.0f - f * f));
         store(y + part + at, to_h * s * (1.0f - g * g));
+        if (merged) {
+          store(y + 2 * part + at, to_gate);
+          continue;
+        }
         store(y + 2 * part + at, to_gate * t);
         store(y + 3 * part + at, to_gate);
         to_span[v] += to_gate * a;
@@ -185,6 +217,14 @@ struct CfcCell {
 
   void begin(float* block_state) const { memset(block_state, 0, sizeof(float) * block_rows * L); }
   void finish(float* block_state, float* gradients) const {
+    for (int l = 0; merged && l < p.layers; ++l) {
+      // The merged map's gradient lies where that of b belongs; that of a is the same, times the span.
+      const int64_t weights = int64_t(p.layer_units[l]) * heads[l].inputs, biases = p.layer_units[l];
+      float* own = gradients + heads[l].at_gradient;
+      for (int64_t i = 0; i < weights; ++i) own[2 * weights + i] = *p.common_span * own[3 * weights + i];
+      own += 4 * weights;
+      for (int64_t i = 0; i < biases; ++i) own[2 * biases + i] = *p.common_span * own[3 * biases + i];
+    }
     if (!pure) return;
     const float* sums = block_state;
     for (int l = 0; l < p.layers; ++l) {
@@ -231,19 +271,24 @@ struct CfcCell {
     for (int v = 0; v < NV; ++v) store(grad_span + v * kWidth, to_span[v]);
   }
 
-  void accumulate(const float* slots, int64_t stride, int steps, float* gradients) const {
-    auto add = [&](const DenseLayer& d, int64_t at_grad, int64_t at_input) {
-      outer<NV>(gradients + d.at_gradient, slots + at_grad * L, d.outputs, slots + at_input * L, d.inputs, stride, steps);
-      add_lane_sums<NV>(gradients + d.at_gradient + int64_t(d.outputs) * d.inputs, slots + at_grad * L, d.outputs, stride,
-                        steps);
+  void accumulate(const float* slots, int64_t stride, int steps, float* gradients, float* turned) const {
+    auto add = [&](float* weight, float* bias, int64_t at_grad, int outputs, int64_t at_input, int inputs) {
+      outer<NV>(weight, slots + at_grad * L, outputs, slots + at_input * L, inputs, stride, steps, turned);
+      add_lane_sums<NV>(bias, slots + at_grad * L, outputs, stride, steps);
     };
     for (int l = 0; l < p.layers; ++l) {
       int64_t at_input = at_in[l];
       for (int i = 0; i < p.backbone_layers; ++i) {
-        add(backbone[i], backbone[i].at_slope, at_input);
-        at_input = backbone[i].at_out;
+        const DenseLayer& d = backbone[i];
+        float* own = gradients + d.at_gradient;
+        add(own, own + int64_t(d.outputs) * d.inputs, d.at_slope, d.outputs, at_input, d.inputs);
+        at_input = d.at_out;
       }
-      add(heads[l], heads[l].at_out, at_input);
+      const DenseLayer& d = heads[l];
+      const int n = p.layer_units[l];
+      float *weight = gradients + d.at_gradient, *bias = weight + int64_t(merged ? 4 * n : d.outputs) * d.inputs;
+      add(weight, bias, d.at_out, merged ? 2 * n : d.outputs, at_input, d.inputs);
+      if (merged) add(weight + int64_t(3 * n) * d.inputs, bias + 3 * n, d.at_out + 2 * n, n, at_input, d.inputs);
     }
   }
 };

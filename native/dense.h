@@ -74,36 +74,75 @@ void dense(float* out, const float* in, const float* packed, int outputs, int in
 
 // Gradient of a dense layer's weights: weight[u * inputs + k] += sum over steps and lanes of grad[u] in[k]; rows of
 // one step lie `stride` floats after those of the step before.
-template <int NV, int M, int K>
-TL_INLINE void outer_tile(float* weight, int inputs, const float* grad, const float* in, int64_t stride, int steps) {
-  constexpr int L = NV * kWidth;
-  V sum[M * K] = {};
-  for (int t = 0; t < steps; ++t, grad += stride, in += stride)
-    for (int v = 0; v < NV; ++v) {
-      V x[K];
-      for (int k = 0; k < K; ++k) x[k] = load(in + k * L + v * kWidth);
-      for (int m = 0; m < M; ++m) {
-        V g = load(grad + m * L + v * kWidth);
-        for (int k = 0; k < K; ++k) sum[m * K + k] += g * x[k];
-      }
-    }
-  float sums[M * K];
-  all_lane_sums<M * K>(sum, sums);
-  for (int m = 0; m < M; ++m)
-    for (int k = 0; k < K; ++k) weight[m * inputs + k] += sums[m * K + k];
-}
+//
+// The sum runs over the lanes, so the inputs are turned first, a few columns k at a time: lane after lane, each with
+// its k side by side. A tile of weights then stays in registers while it walks over all lanes of all steps, each
+// gradient broadcast, and no sum across lanes is left to do.
+constexpr int kTurned = kManyRegisters ? 3 : 2;  // vectors of k in a tile
+constexpr int kOuter = kManyRegisters ? 8 : 5;   // rows u in a tile
 
 template <int NV>
-void outer(float* weight, const float* grad, int outputs, const float* in, int inputs, int64_t stride, int steps) {
-  constexpr int L = NV * kWidth, M = 4, K = kManyRegisters ? 4 : 2;
-  for (int u = 0; u < outputs; u += M)
-    with_constant<M>(outputs - u < M ? outputs - u : M, [&](auto m) {
-      int k = 0;
-      for (; k + K <= inputs; k += K)
-        outer_tile<NV, m.value, K>(weight + int64_t(u) * inputs + k, inputs, grad + u * L, in + k * L, stride, steps);
-      for (; k < inputs; ++k)
-        outer_tile<NV, m.value, 1>(weight + int64_t(u) * inputs + k, inputs, grad + u * L, in + k * L, stride, steps);
+constexpr int64_t turned_size(int steps) {
+  return int64_t(steps) * NV * kWidth * kTurned * kWidth;
+}
+
+template <int NV, int K>
+TL_INLINE void turn(float* turned, const float* in, int columns, int64_t stride, int steps) {
+  constexpr int L = NV * kWidth;
+  for (int t = 0; t < steps; ++t, in += stride, turned += L * K * kWidth)
+    for (int v = 0; v < NV; ++v)
+      for (int j = 0; j < K; ++j) {
+        V x[kWidth];
+        for (int i = 0; i < kWidth; ++i) {
+          const int k = j * kWidth + i;
+          x[i] = k < columns ? load(in + k * L + v * kWidth) : zero();
+        }
+        transpose(x);
+        for (int lane = 0; lane < kWidth; ++lane) store(turned + ((v * kWidth + lane) * K + j) * kWidth, x[lane]);
+      }
+}
+
+template <int NV, int M, int K>
+TL_INLINE void outer_tile(float* weight, int inputs, int columns, const float* grad, const float* turned, int64_t stride,
+                          int steps) {
+  constexpr int L = NV * kWidth;
+  V sum[M][K] = {};
+  for (int t = 0; t < steps; ++t, grad += stride)
+    for (int lane = 0; lane < L; ++lane, turned += K * kWidth) {
+      V x[K];
+      for (int j = 0; j < K; ++j) x[j] = load(turned + j * kWidth);
+      for (int m = 0; m < M; ++m) {
+        V g = broadcast(grad[m * L + lane]);
+        for (int j = 0; j < K; ++j) sum[m][j] += g * x[j];
+      }
+    }
+  for (int m = 0; m < M; ++m)
+    for (int j = 0; j < K; ++j) {
+      const int left = columns - j * kWidth, count = left < kWidth ? left : kWidth;
+      float* to = weight + m * inputs + j * kWidth;
+      store_first(to, load_first(to, count) + sum[m][j], count);
+    }
+}
+
+// `turned` is workspace of turned_size<NV>(steps).
+template <int NV>
+void outer(float* weight, const float* grad, int outputs, const float* in, int inputs, int64_t stride, int steps,
+           float* turned) {
+  constexpr int L = NV * kWidth, M = kOuter;
+  for (int k = 0; k < inputs; k += kTurned * kWidth) {
+    const int columns = inputs - k < kTurned * kWidth ? inputs - k : kTurned * kWidth;
+    with_constant<kTurned>((columns + kWidth - 1) / kWidth, [&](auto vectors) {
+      constexpr int K = vectors.value;
+      turn<NV, K>(turned, in + k * L, columns, stride, steps);
+      int u = 0;
+      for (; u + M <= outputs; u += M)
+        outer_tile<NV, M, K>(weight + int64_t(u) * inputs + k, inputs, columns, grad + u * L, turned, stride, steps);
+      if (u < outputs)
+        with_constant<M - 1>(outputs - u, [&](auto m) {
+          outer_tile<NV, m.value, K>(weight + int64_t(u) * inputs + k, inputs, columns, grad + u * L, turned, stride, steps);
+        });
     });
+  }
 }
 
 // Gradient of its bias: bias[u] += sum over steps and lanes of grad[u].

@@ -25,7 +25,7 @@ struct Sequence {
   const float* grad_states;  // (B, T, H)
   const float* grad_cells;   // (B, T, H), null without memory
   float* grad_input;         // (B, T, C), null where not wanted
-  float* grad_timespan;      // (B, T)
+  float* grad_timespan;      // (B, T), null where not wanted
   float* grad_state;         // (B, H)
   float* grad_drive;         // (B, T, 4H), null without memory
   float* grad_cell;          // (B, H), null without memory
@@ -69,6 +69,7 @@ enum class Mode : int { standard, no_gate, pure };
 // amplitude in mode pure), memory.
 struct Cfc {
   Sequence sequence;
+  const float* common_span;  // what every timespan is, null where they differ
   Mode mode;
   int activation;
   int backbone_layers;

@@ -72,8 +72,9 @@ struct Memory {
     dense<NV>(grad_h, slot, packed_back, H, 4 * H);
   }
 
-  void accumulate(const float* h, const float* slot, int64_t stride, int steps, float* gradients) const {
-    outer<NV>(gradients, slot, 4 * H, h, H, stride, steps);
+  void accumulate(const float* h, const float* slot, int64_t stride, int steps, float* gradients,
+                  float* turned) const {
+    outer<NV>(gradients, slot, 4 * H, h, H, stride, steps, turned);
   }
 };
 

@@ -33,9 +33,9 @@ NB_MODULE(_native, m) {
            nb::arg("timespan"), nb::arg("state"), nb::arg("lengths").none(), nb::arg("drive").none(),
            nb::arg("memory").none(), nb::arg("cell").none());
   nb::class_<Gradients>(m, "Gradients")
-      .def(nb::init<Floats, Maybe<Floats>, Maybe<Out>, Out, Out, Maybe<Out>, Maybe<Out>, Out>(), nb::arg("states"),
-           nb::arg("cells").none(), nb::arg("input").none(), nb::arg("timespan"), nb::arg("state"), nb::arg("drive").none(),
-           nb::arg("cell").none(), nb::arg("parameters"));
+      .def(nb::init<Floats, Maybe<Floats>, Maybe<Out>, Maybe<Out>, Out, Maybe<Out>, Maybe<Out>, Out>(), nb::arg("states"),
+           nb::arg("cells").none(), nb::arg("input").none(), nb::arg("timespan").none(), nb::arg("state"),
+           nb::arg("drive").none(), nb::arg("cell").none(), nb::arg("parameters"));
   nb::class_<LtcArguments>(m, "Ltc")
       .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, Whole, std::vector<Floats>, Whole, int,
                     float>(),

@@ -10,7 +10,7 @@
 //   recompute(block, t, x, h, span, slot, work)
 //   begin(block_state), finish(block_state, gradients)            around a block's backward
 //   backward(x, h, span, slot, grad_out, grad_x, grad_h, grad_span, work, block_state)
-//   accumulate(slot, stride, steps, gradients)
+//   accumulate(slot, stride, steps, gradients, turned)            turned: workspace, see dense.h
 #pragma once
 
 #include <cstring>
@@ -90,7 +90,7 @@ class Scan {
 
   // g stands for "gradient of"; `row` takes what is read from a tensor.
   struct BackwardWork {
-    float *slots, *g, *gh, *gh_before, *gc, *gc_before, *gx, *gspan, *row, *cell, *block;
+    float *slots, *g, *gh, *gh_before, *gc, *gc_before, *gx, *gspan, *row, *cell, *block, *turned;
     BackwardWork(const Scan& scan, Arena& arena) {
       const int64_t state = int64_t(scan.s.units) * L;
       slots = arena.take(scan.chunk * scan.stride);
@@ -100,6 +100,7 @@ class Scan {
       gspan = arena.take(L);
       cell = arena.take(scan.cell.backward_rows * L);
       block = arena.take(scan.cell.block_rows * L);
+      turned = arena.take(turned_size<NV>(scan.chunk));
     }
   };
 
@@ -130,7 +131,7 @@ class Scan {
 
   void run_backward(float* scratch, const Block<NV>& b, float* gradients) {
     Arena arena{scratch};
-    auto [slots, g, gh, gh_before, gc, gc_before, gx, gspan, row, work, block_state] = BackwardWork(*this, arena);
+    auto [slots, g, gh, gh_before, gc, gc_before, gx, gspan, row, work, block_state, turned] = BackwardWork(*this, arena);
     const int H = s.units;
     float* memory_gradients = gradients + cell.parameters;
     cell.begin(block_state);
@@ -174,11 +175,11 @@ class Scan {
         }
         b.update(gh, gh_before, t, H);
         if (s.grad_input) b.store(s.grad_input, gx, t, s.inputs, true);
-        b.store(s.grad_timespan, gspan, t, 1, true);
+        if (s.grad_timespan) b.store(s.grad_timespan, gspan, t, 1, true);
       }
-      cell.accumulate(slots + at_cell, stride, stop - start, gradients);
+      cell.accumulate(slots + at_cell, stride, stop - start, gradients, turned);
       if (memory.active)
-        memory.accumulate(slots + at_h, slots + at_memory, stride, stop - start, memory_gradients);
+        memory.accumulate(slots + at_h, slots + at_memory, stride, stop - start, memory_gradients, turned);
     }
     b.store_state(s.grad_state, gh, H);
     if (memory.active) b.store_state(s.grad_cell, gc, H);

@@ -1,7 +1,8 @@
-// Runs tasks on a few threads that live as long as the call.
+// Runs tasks on a few threads.
 //
-// A thread costs some 20 µs to start, a sequence milliseconds: a pool would save nothing that shows, and threads
-// that are gone when the call returns can neither spin nor be missing after a fork.
+// Where OpenMP is in the process, as with PyTorch, its waiting threads do the work: they are what keeps the cores busy
+// between two calls, and threads of our own would have to share the cores with them. Else, and in a child after a
+// fork, which has none of OpenMP's threads, each call starts its own: some 20 µs, and nothing is left when it returns.
 #pragma once
 
 #include <atomic>
@@ -9,22 +10,47 @@
 #include <thread>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
+#include <pthread.h>
+#endif
+
 namespace torchliquid {
+
+// OpenMP's entry point, by the name that libgomp and libomp share: calls f(data) on as many threads, or on fewer.
+using OpenMp = void (*)(void (*f)(void*), void* data, unsigned threads, unsigned flags);
+
+inline OpenMp openmp() {
+#if defined(__unix__) || defined(__APPLE__)
+  static std::atomic<bool> forked{false};
+  static const OpenMp found = [] {
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+    return reinterpret_cast<OpenMp>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  }();
+  return forked ? nullptr : found;
+#else
+  return nullptr;
+#endif
+}
 
 // Calls f(task, worker) once for each task in [0, tasks); worker < threads. f must not throw.
 template <class F>
 void parallel(int tasks, int threads, F f) {
-  std::atomic<int> next{0};
-  auto work = [&](int worker) {
+  if (threads > tasks) threads = tasks;
+  std::atomic<int> next{0}, workers{0};
+  auto work = [&] {
+    const int worker = workers.fetch_add(1, std::memory_order_relaxed);
     for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) f(task, worker);
   };
+  if (threads <= 1) return work();
+  if (OpenMp run = openmp()) return run([](void* mine) { (*static_cast<decltype(work)*>(mine))(); }, &work, threads, 0);
   std::vector<std::thread> others;
   try {
-    for (int worker = 1; worker < threads && worker < tasks; ++worker) others.emplace_back(work, worker);
+    for (int worker = 1; worker < threads; ++worker) others.emplace_back(work);
   } catch (const std::system_error&) {
     // No more threads to be had: those there are do the work.
   }
-  work(0);
+  work();
   for (std::thread& t : others) t.join();
 }
 

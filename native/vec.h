@@ -146,14 +146,6 @@ TL_INLINE void lane_sums(V* x, float* sums) {
   }
 }
 
-// The same for any N.
-template <int N>
-TL_INLINE void all_lane_sums(V* x, float* sums) {
-  constexpr int first = N >= 16 ? 16 : N >= 8 ? 8 : N >= 4 ? 4 : N >= 2 ? 2 : 1;
-  lane_sums<first>(x, sums);
-  if constexpr (N > first) all_lane_sums<N - first>(x + first, sums + first);
-}
-
 // Exchanges rows and lanes of kWidth vectors, in place: first the far halves, then their halves, and so on.
 template <int d, bool low, size_t... i>
 TL_INLINE V exchange(V a, V b, std::index_sequence<i...>) {

@@ -29,7 +29,9 @@ class Problem:
 
     def run(self, module: Any, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], list[Tensor]]:
         """Outputs, and the gradients of all that has one for random gradients of the outputs."""
-        arguments, leaves = _leaves(self.arguments, dtype)
+        # Equal spans without a gradient of theirs take a path of their own.
+        fixed = ("dropout_masks", "timespans") if self.drawn["equal_spans"] else ("dropout_masks",)
+        arguments, leaves = _leaves(self.arguments, dtype, fixed)
         # Positional, as the dispatcher takes them: both signatures name them in this order.
         outputs = getattr(module, self.kind)(*arguments.values())
         random = torch.Generator().manual_seed(1)
@@ -40,15 +42,15 @@ class Problem:
         return [o.detach() for o, _ in used], zeros
 
 
-def _leaves(value: Any, dtype: torch.dtype, name: str = "") -> tuple[Any, list[Tensor]]:
+def _leaves(value: Any, dtype: torch.dtype, fixed: tuple[str, ...], name: str = "") -> tuple[Any, list[Tensor]]:
     if isinstance(value, dict):
-        made = {k: _leaves(v, dtype, k) for k, v in value.items()}
+        made = {k: _leaves(v, dtype, fixed, k) for k, v in value.items()}
         return {k: v for k, (v, _) in made.items()}, [leaf for _, leaves in made.values() for leaf in leaves]
     if isinstance(value, list) and name != "layer_sizes":
-        items = [_leaves(v, dtype, name) for v in value]
+        items = [_leaves(v, dtype, fixed, name) for v in value]
         return [v for v, _ in items], [leaf for _, leaves in items for leaf in leaves]
     if isinstance(value, Tensor) and value.is_floating_point():
-        leaf = value.to(dtype, copy=True).requires_grad_(name != "dropout_masks")
+        leaf = value.to(dtype, copy=True).requires_grad_(name not in fixed)
         return leaf, [leaf] if leaf.requires_grad else []
     return value, []
 
@@ -63,7 +65,8 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
         "inputs": draw(st.integers(1, 64)),
         "units": draw(st.one_of(st.integers(1, 40), st.integers(1, 200))),
     }
-    options = {"lengths": draw(st.booleans()), "memory": draw(st.booleans()), "span": draw(st.floats(0, longest_span))}
+    flags = {name: draw(st.booleans()) for name in ("lengths", "memory", "equal_spans")}
+    options = {**flags, "span": draw(st.floats(0, longest_span))}
     make = _ltc if kind == "ltc" else _cfc
     own, cost, more = make(draw, random, sizes["inputs"], sizes["units"])
     sizes["time"] = max(1, min(sizes["time"], WORK // cost))
@@ -83,7 +86,7 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
         own["dropout_masks"] = masks
     arguments = {
         "inputs": normal(B, T, C),
-        "timespans": uniform(B, T, high=options["span"]),
+        "timespans": uniform(B, T, low=options["span"] * options["equal_spans"], high=options["span"]),
         "state": normal(B, H, scale=0.5),
         "lengths": torch.from_numpy(random.integers(0, T + 1, B)) if options["lengths"] else None,
         **own,

@@ -162,7 +162,7 @@ class _Run(torch.autograd.Function):
             found = iter(torch.autograd.grad(outputs, sources, given, create_graph=True, allow_unused=True))
             return (None, *(next(found) if want else None for want in wanted))
         batch, parameters = Batch(*tensors[:7]), tensors[7:]
-        return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted[0]))
+        return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted))
 
 
 def run_forward(spec: _Ltc | _Cfc, batch: Batch, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -183,15 +183,15 @@ def run_backward(
     states: Tensor,
     cells: Tensor,
     grads: tuple[Tensor, Tensor],
-    want_inputs: bool = True,
+    wanted: Sequence[bool] = (True, True),
 ) -> list[Tensor | None]:
-    """Gradients of a Batch's tensors and the parameters; no autograd."""
+    """Gradients of a Batch's tensors and the parameters, those of inputs and timespans only where wanted; no autograd."""
     mixed = batch.drive is not None
     trained = [*parameters, batch.memory] if batch.memory is not None else parameters
     flat = torch.empty(sum(p.numel() for p in trained))
     # Zeros, because the kernels leave alone what lies behind a sequence's end.
-    to_inputs = _zeros(batch.inputs) if want_inputs else None
-    to_timespans, to_state = _zeros(batch.timespans), _zeros(batch.state)
+    to_inputs, to_timespans = (_zeros(t) if want else None for t, want in zip(batch[:2], wanted, strict=False))
+    to_state = _zeros(batch.state)
     to_drive, to_cell = _zeros(batch.drive), _zeros(batch.cell)
     saved = _arrays([states, cells if mixed else None])
     given = [grads[0], grads[1] if mixed else None]
