@@ -185,7 +185,7 @@ def run_backward(
     grads: tuple[Tensor, Tensor],
     wanted: Sequence[bool] = (True, True),
 ) -> list[Tensor | None]:
-    """Gradients of a Batch's tensors and the parameters, those of inputs and timespans only where wanted; no autograd."""
+    """Gradients of a Batch's tensors (inputs and timespans only where wanted) and of the parameters; no autograd."""
     mixed = batch.drive is not None
     trained = [*parameters, batch.memory] if batch.memory is not None else parameters
     flat = torch.empty(sum(p.numel() for p in trained))
