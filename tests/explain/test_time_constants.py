@@ -5,25 +5,9 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
+from models import model_of
 from small import small_model, small_recording
-from torchliquid import LTC, CfC, InputError, explain
-from torchliquid.models.networks import Liquid
-from torchliquid.wirings import AutoNCP
-
-
-def with_layer(model, layer):
-    model.network = Liquid(layer)
-    model.readout = torch.nn.Linear(layer.output_size, model.task.n_outputs)
-    return model.eval()
-
-
-def model_of(kind, **options):
-    model = small_model(kind)
-    if options:
-        make = LTC if kind.startswith("ltc") else CfC
-        units = AutoNCP(14, 4) if kind.endswith("ncp") else 6
-        with_layer(model, make(model.preprocessing.n_inputs, units, **options))
-    return model
+from torchliquid import InputError, explain
 
 
 def sigmoid(x):

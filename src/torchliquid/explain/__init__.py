@@ -2,8 +2,8 @@
 
 from torchliquid.explain.attribution import Attribution
 from torchliquid.explain.dynamics import Dynamics
-from torchliquid.explain.roles import Role, Roles
+from torchliquid.explain.roles import Role, Roles, roles
 from torchliquid.explain.time_constants import TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
 
-__all__ = ["Attribution", "Circuit", "Dynamics", "Role", "Roles", "TimeConstants", "time_constants", "wiring"]
+__all__ = ["Attribution", "Circuit", "Dynamics", "Role", "Roles", "TimeConstants", "roles", "time_constants", "wiring"]

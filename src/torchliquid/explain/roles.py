@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import rankdata
+
+from torchliquid.data.recording import Recording
+from torchliquid.explain.hold import hold
+from torchliquid.explain.neurons import (
+    MANY_SERIES,
+    Trajectory,
+    follow,
+    input_names,
+    liquid_layer,
+    neuron_kinds,
+    neuron_names,
+)
+from torchliquid.explain.surrogates import DRAWS, Arrays, Surrogates, chances
+from torchliquid.models.model import Model
+from torchliquid.tasks import Task
+
+LARGEST_LAG = 64
+
+FAINT = 0.3
+"""A weaker rank correlation makes no role, however sure it is: it explains less than a tenth of a neuron's movement."""
+
+SLIGHT = 0.01
+"""Nor does a loss of a smaller share of the metric."""
+
+GAP = "time since the sample before"
 
 
 @dataclass(frozen=True)
@@ -14,15 +40,17 @@ class Role:
 
     Attributes:
         neuron, kind: its name and kind, as in all analyses.
-        follows: the input, target or class (``"Occupancy = 1"``) that it follows best; None where none is significant.
-        lag: how many samples behind it follows, and the same in the recording's unit of time at its median gap.
+        follows: the input, target or class (``"Occupancy = 1"``) that it follows best; None where none is
+            significant and stronger than 0.3.
+        lag, lag_time: how many samples behind it follows, and the same in the recording's unit of time at its median
+            gap. Of what it follows, or where that is None of what comes nearest to it, as are the next two.
         correlation: rank correlation at that lag; negative where the neuron falls as the other rises.
         p: chance of a correlation this strong anywhere in the search without any link.
         loss: by how much the task's metric gets worse with the neuron held at its mean; negative: better.
         loss_p: chance of a loss this large, among all neurons, with targets of another time; NaN without targets.
         active: share of samples in which it lies in the upper half of its range (5 % to 95 % quantile).
         active_where: the same share for each class, or for the lower and the upper half of the target.
-        clear: whether it follows anything, or the model loses by more than chance without it.
+        clear: whether it follows anything, or the model loses by more than chance, and by at least 1 %, without it.
         sentence: all of this in words, with the figure that supports it.
     """
 
@@ -53,7 +81,7 @@ class Roles:
         metric: name of the task's metric; None where the recording has no targets.
         higher_is_better: its direction.
         intact, without: the metric of the whole model, and (H,) without each neuron; NaN without targets.
-        false_rate: the chance of any correlation being called significant without a link, and of any loss.
+        false_rate: the chance that any neuron at all is given a role by chance.
         control_found: neurons with a clear role when their activity is compared with another time's data.
         unit: the recording's unit of time.
         method: sentences that say how this was found.
@@ -76,3 +104,237 @@ class Roles:
     method: str
     samples: int
     of_samples: int
+
+
+def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate: float = 0.05, seed: int = 0) -> Roles:
+    """What each neuron follows, what the model loses without it, and when it is active.
+
+    What it follows: the strongest rank correlation of its state with an input, the target or a class, up to 64 samples
+    before, a tenth of the shortest series at most, of many series a quarter of the median. Without it: the task's
+    metric with the neuron held at its mean at every step, so that nothing else learns from it; at its mean, because
+    zero may be a value it never has. Both are judged against data of another time, see
+    :mod:`torchliquid.explain.surrogates`: half of ``false_rate`` for any correlation of any neuron, half for any loss.
+
+    A correlation is no proof that the neuron computes what it follows: inputs that move together are followed together.
+
+    Args:
+        model: an LTC or a CfC, wired or not.
+        recording: with all of the model's channels; without targets nothing is said of losses.
+        samples: at most about so many are used: of 20 or more series whole ones, evenly over the recording, of fewer
+            the beginning of each.
+        false_rate: the chance that any neuron at all is given a role by chance.
+        seed: of the draws.
+
+    Raises:
+        InputError: another kind of model, a channel is missing, times in another unit, too few samples to tell a role
+            from chance, a class that the model does not know.
+    """
+    liquid_layer(model)
+    path = follow(model, _with_truth(model.task, recording), samples)
+    lengths = [len(s) for s in path.recording.series]
+    permute = model.task.per == "series" or len(lengths) >= MANY_SERIES
+    lags = int(min(LARGEST_LAG, np.median(lengths) // 4 if permute else min(lengths) // 10))
+    draws = Surrogates.draw(lengths, permute, seed)
+    control = draws.control(seed + 1)
+
+    truth = _truth(model.task, path.recording)
+    names, features = _features(model, path, truth)
+    ranked = _ranked(path.states), _ranked(features)
+    found, by_chance = draws.correlations(*ranked, lags)
+    lag = np.abs(found).argmax(2)
+    correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
+    strength, turned_strength = np.abs(correlation), control.correlations(*ranked, lags)[1][0]
+    p = chances(_fisher(strength), _fisher(by_chance))
+    turned_p = chances(_fisher(turned_strength), _fisher(by_chance))
+    level = false_rate / 2
+    follows = [(p <= level) & (strength >= FAINT), (turned_p <= level) & (turned_strength >= FAINT)]
+    clear = [each.any(1) for each in follows]
+
+    held_at = np.concatenate(path.states).mean(0, dtype=np.float64)
+    nothing = np.full(len(held_at), np.nan)
+    metric, intact, without, loss, loss_p = None, np.nan, nothing, nothing, nothing
+    if any(np.isfinite(t).any() for t in truth):
+        said = [model.outputs(path.recording), *_without(model, path.recording, held_at)]
+        metric = model.task.primary
+        intact, *rest = (model.task.metrics(outputs, path.recording)[metric] for outputs in said)
+        without = np.array(rest)
+        loss = (intact - without) * (1 if model.task.higher_is_better else -1)
+        outputs = np.stack([np.concatenate([np.atleast_2d(o) for o in each]) for each in said])
+        real, turned = (_losses(model.task, outputs, each) for each in (truth, *control.pairings(truth)))
+        drawn = np.stack([_losses(model.task, outputs, each) for each in draws.pairings(truth)])
+        loss_p = chances(real, drawn)
+        large = loss >= SLIGHT * abs(intact)
+        clear = [c | large & (chances(r, drawn) <= level) for c, r in zip(clear, (real, turned), strict=True)]
+
+    groups = _groups(model.task, path.recording, truth)
+    gap = path.recording.median_gap()
+    each = []
+    for h, (neuron, kind) in enumerate(zip(neuron_names(model), neuron_kinds(model), strict=True)):
+        f = int((np.where(follows[0][h], strength[h], -1.0) if follows[0][h].any() else strength[h]).argmax())
+        active, where = _activity([s[:, h] for s in path.states], groups)
+        one = Role(
+            neuron,
+            kind,
+            names[f] if follows[0][h].any() else None,
+            int(lag[h, f]),
+            float(lag[h, f] * gap),
+            float(correlation[h, f]),
+            float(p[h, f]),
+            float(loss[h]),
+            float(loss_p[h]),
+            active,
+            where,
+            bool(clear[0][h]),
+            "",
+        )
+        words = _sentence(one, names[f], path.recording.time_unit, metric, intact, without[h], level)
+        each.append(replace(one, sentence=words))
+    return Roles(
+        tuple(each),
+        names,
+        correlation,
+        lag,
+        p,
+        held_at,
+        metric,
+        model.task.higher_is_better,
+        float(intact),
+        without,
+        false_rate,
+        int(clear[1].sum()),
+        path.recording.time_unit,
+        _method(draws, lags, false_rate),
+        path.recording.n_samples,
+        recording.n_samples,
+    )
+
+
+def _with_truth(task: Task, recording: Recording) -> Recording:
+    """Forecasts reach over the end of a part that is cut off: the truth comes first."""
+    return task.with_targets(recording) if isinstance(recording, Recording) else recording
+
+
+def _truth(task: Task, recording: Recording) -> list[np.ndarray]:
+    """For each series (T, K) class numbers or scaled values, (1, K) for a task per series; NaN where not known."""
+    found = []
+    for series in recording.series:
+        targets, weights = task.encode(series)
+        rows = np.atleast_1d(weights).size
+        values = targets.reshape(rows, -1).astype(np.float64)
+        found.append(np.where(np.reshape(weights, (rows, 1)) > 0, values, np.nan))
+    return found
+
+
+def _features(model: Model, path: Trajectory, truth: list[np.ndarray]) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """What neurons are compared with: names, and for each series (T, F)."""
+    task, names = model.task, list(input_names(model))
+    spans = np.concatenate(path.spans)
+    uneven = spans.std() > 0.01 * spans.mean()
+    names += [GAP] if uneven else []
+    target = task.target if task.horizon is None else f"{task.target}, {task.horizon:g} {task.horizon_unit} ahead"
+    if task.kind == "classification":
+        shown = list(range(len(task.labels)))[1 if len(task.labels) == 2 else 0 :]
+        names += [f"{target} = {task.labels[k]}" for k in shown]
+    else:
+        names += [target] if task.n_outputs == 1 else [f"{target} {k + 1}" for k in range(task.n_outputs)]
+    features = []
+    for x, dt, y in zip(path.inputs, path.spans, truth, strict=True):
+        if task.kind == "classification":
+            y = np.where(np.isfinite(y), y == np.array(shown), np.nan)
+        y = np.broadcast_to(y, (len(x), y.shape[1]))
+        features.append(np.concatenate([x, dt[:, None], y] if uneven else [x, y], 1))
+    return tuple(names), features
+
+
+def _ranked(parts: Arrays) -> list[np.ndarray]:
+    ranks = rankdata(np.concatenate(parts), axis=0, nan_policy="omit")
+    return np.split(ranks, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _fisher(correlation: np.ndarray) -> np.ndarray:
+    """Of about the same spread whatever the correlation: 0.99 and 0.999 are far apart."""
+    return np.arctanh(np.minimum(correlation, 1 - 1e-6))
+
+
+def _without(model: Model, recording: Recording, held_at: np.ndarray) -> Iterator[list[np.ndarray]]:
+    for h, value in enumerate(held_at):
+        yield hold(model, h, float(value)).outputs(recording)
+
+
+def _losses(task: Task, outputs: np.ndarray, truth: list[np.ndarray]) -> np.ndarray:
+    """(H,) by how much the mean error grows from the whole model (outputs[0]) to the one without a neuron.
+
+    Wrong answers where the metric counts those, surprise (log loss) for other classifiers, squared errors for values.
+    """
+    y = np.concatenate(truth)
+    known = np.isfinite(y).all(1)
+    y, said = y[known], outputs[:, known]
+    if not len(y):
+        return np.zeros(len(outputs) - 1)
+    if task.kind == "regression":
+        error = np.square((said - task.mean) / task.std - y).mean((1, 2))
+    elif task.primary == "accuracy":
+        error = (said.argmax(2) != y[:, 0]).mean(1)
+    else:
+        of_truth = np.take_along_axis(said, y[None, :, :1].astype(int), 2)
+        error = -np.log(np.clip(of_truth, 1e-12, 1)).mean((1, 2))
+    return np.asarray(error[1:] - error[0])
+
+
+def _groups(task: Task, recording: Recording, truth: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Samples (T,) of each class, or of the lower and the upper half of the target."""
+    every = [np.broadcast_to(y[:, 0], len(s)) for y, s in zip(truth, recording.series, strict=True)]
+    if task.kind == "classification":
+        return {f"{task.target} = {label}": [y == k for y in every] for k, label in enumerate(task.labels)}
+    known = np.concatenate(every)
+    known = known[np.isfinite(known)]
+    if task.n_outputs > 1 or not len(known):
+        return {}
+    middle = np.median(known)
+    return {f"low {task.target}": [y <= middle for y in every], f"high {task.target}": [y > middle for y in every]}
+
+
+def _activity(states: list[np.ndarray], groups: Mapping[str, list[np.ndarray]]) -> tuple[float, dict[str, float]]:
+    whole = np.concatenate(states)
+    low, high = np.quantile(whole, [0.05, 0.95])
+    active = whole > (low + high) / 2
+    where = {name: np.concatenate(members) for name, members in groups.items()}
+    return float(active.mean()), {name: float(active[at].mean()) for name, at in where.items() if at.any()}
+
+
+def _sentence(
+    role: Role, nearest: str, unit: str, metric: str | None, intact: float, without: float, level: float
+) -> str:
+    behind = "at once"
+    if role.lag:
+        time = "" if unit == "samples" else f" ({role.lag_time:.4g} {unit})"
+        behind = f"{role.lag} sample{'s' * (role.lag > 1)}{time} behind"
+    figures = f"rank correlation {role.correlation:.2f}, {behind}, p = {role.p:.2g}"
+    if role.follows is not None:
+        rises = role.correlation > 0
+        words = f"Follows {nearest} ({figures})" if rises else f"Falls as {nearest} rises ({figures})"
+    elif role.clear:
+        words = f"Needed, but follows no single signal (nearest: {nearest}, {figures})"
+    else:
+        words = f"No clear role (nearest: {nearest}, {figures})"
+    if metric is not None:
+        change = f"{metric} is {without:.4g} instead of {intact:.4g}"
+        beyond = role.loss_p <= level and role.loss > 0
+        words += f"; without it {change}{'' if beyond else ', no more than chance'}"
+    words += f"; active in {role.active:.0%} of samples"
+    if len(role.active_where) > 1:
+        most = max(role.active_where, key=role.active_where.__getitem__)
+        least = min(role.active_where, key=role.active_where.__getitem__)
+        words += f", {role.active_where[most]:.0%} where {most}, {role.active_where[least]:.0%} where {least}"
+    return words + "."
+
+
+def _method(draws: Surrogates, lags: int, false_rate: float) -> str:
+    other = "turned in time by a random offset" if draws.partners is None else "each series paired with another one"
+    return (
+        f"Rank correlations over lags of 0 to {lags} samples, and the metric with each neuron held at its mean; both "
+        f"compared with the largest found in {DRAWS} draws of data of another time ({other}), so that in "
+        f"{false_rate:.0%} of recordings without any link any neuron at all is given a role. A correlation below "
+        f"{FAINT:g} or a loss below {SLIGHT:.0%} of the metric makes no role. A correlation is no proof of a cause: "
+        "inputs that move together are followed together."
+    )

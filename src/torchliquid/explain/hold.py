@@ -1,0 +1,56 @@
+"""A model with one neuron held at a value, as a voltage clamp holds a cell: what is left without that neuron."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from torchliquid.explain.neurons import liquid_layer
+from torchliquid.layers.cfc import CfCCell, WiredCfCCell
+from torchliquid.layers.ltc import LTCCell
+from torchliquid.models.model import Model
+
+CLAMP = 1e9
+"""Leak conductance of a clamped LTC neuron: with it, one solver step reaches the leak's potential."""
+
+
+@torch.no_grad()
+def hold(model: Model, neuron: int, value: float) -> Model:
+    """A copy of a model in which a neuron's state is ``value`` after every sample and, in an LTC, after every solver
+    step, so that neither the readout nor any other neuron learns anything from it.
+
+    Only weights of the copy are changed: the leak of an LTC's neuron, the heads of a CfC's.
+
+    Raises:
+        InputError: a model without liquid neurons.
+    """
+    twin = copy.deepcopy(model)
+    cell = liquid_layer(twin).rnn_cell
+    if isinstance(cell, LTCCell):
+        cell.gleak[neuron] = CLAMP
+        cell.vleak[neuron] = value
+        return twin
+    assert isinstance(cell, CfCCell | WiredCfCCell)
+    for one in cell.cells if isinstance(cell, WiredCfCCell) else [cell]:
+        if neuron < one.hidden_size:
+            _hold(one, neuron, value)
+            break
+        neuron -= one.hidden_size
+    return twin
+
+
+def _hold(cell: CfCCell, neuron: int, value: float) -> None:
+    cell.ff1.weight[neuron] = 0.0
+    if cell.mode == "pure":  # A - A exp(...) f with f = 0
+        cell.ff1.bias[neuron] = 0.0
+        cell.A[neuron] = value
+        return
+    cell.ff2.weight[neuron] = 0.0
+    if cell.mode == "no_gate":  # tanh(f) + s tanh(g) with s = 1 and half of the value from each
+        value /= 2
+        cell.time_a.weight[neuron], cell.time_a.bias[neuron] = 0.0, 0.0
+        cell.time_b.weight[neuron], cell.time_b.bias[neuron] = 0.0, 50.0
+    bias = float(np.arctanh(np.clip(value, -1 + 1e-7, 1 - 1e-7)))
+    cell.ff1.bias[neuron], cell.ff2.bias[neuron] = bias, bias
