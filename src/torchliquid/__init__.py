@@ -7,7 +7,19 @@ if TYPE_CHECKING:
     from torchliquid import explain, wirings
     from torchliquid.data import Recording
     from torchliquid.errors import InputError
-    from torchliquid.layers import LTC, CfC, CfCCell, LTCCell, WiredCfCCell, from_ncps
+    from torchliquid.layers import (
+        CTGRU,
+        CTRNN,
+        GRUD,
+        LTC,
+        ODELSTM,
+        CfC,
+        CfCCell,
+        LTCCell,
+        NeuralODE,
+        WiredCfCCell,
+        from_ncps,
+    )
     from torchliquid.models import Model
     from torchliquid.runtime.stream import stream
     from torchliquid.study.assess import assess
@@ -16,12 +28,17 @@ if TYPE_CHECKING:
     from torchliquid.training.loop import TrainingConfig
 
 _HOMES = {
+    "CTGRU": "layers",
+    "CTRNN": "layers",
     "CfC": "layers",
     "CfCCell": "layers",
+    "GRUD": "layers",
     "InputError": "errors",
     "LTC": "layers",
     "LTCCell": "layers",
     "Model": "models",
+    "NeuralODE": "layers",
+    "ODELSTM": "layers",
     "Recording": "data",
     "Task": "tasks",
     "TrainingConfig": "training",
@@ -33,12 +50,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "CTGRU",
+    "CTRNN",
+    "GRUD",
     "LTC",
+    "ODELSTM",
     "CfC",
     "CfCCell",
     "InputError",
     "LTCCell",
     "Model",
+    "NeuralODE",
     "Recording",
     "Task",
     "TrainingConfig",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from torchliquid import LTC, CfC
+from torchliquid import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.wirings import AutoNCP, FullyConnected, Random
 
@@ -26,6 +26,13 @@ CASES: dict[str, Make] = {
     "cfc ncp": lambda **o: CfC(INPUTS, AutoNCP(7, 2), 3, **o),
     "cfc ncp no_gate": lambda **o: CfC(INPUTS, AutoNCP(7, 2), mode="no_gate", **o),
     "cfc ncp pure memory": lambda **o: CfC(INPUTS, AutoNCP(7, 2), mode="pure", mixed_memory=True, **o),
+    "ctrnn": lambda **o: CTRNN(INPUTS, 4, **o),
+    "ctrnn rk4": lambda **o: CTRNN(INPUTS, 4, solver="rk4", **o),
+    "neural ode": lambda **o: NeuralODE(INPUTS, 4, ode_unfolds=3, **o),
+    "neural ode driven": lambda **o: NeuralODE(INPUTS, 4, update=None, **o),
+    "ctgru": lambda **o: CTGRU(INPUTS, 4, scales=3, **o),
+    "grud": lambda **o: GRUD(INPUTS, 4, **o),
+    "ode lstm": lambda **o: ODELSTM(INPUTS, 4, **o),
     "cfc wired in one layer": lambda **o: CfC(INPUTS, FullyConnected(4, 2), **o),
 }
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from layer_cases import CASES, INPUTS, every_layer, parts, some, state
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from torchliquid import LTC, CfC, InputError, LTCCell
+from torchliquid import GRUD, LTC, CfC, InputError, LTCCell, NeuralODE
 from torchliquid.wirings import AutoNCP, Wiring
 
 NEAR = {"rtol": 0.0, "atol": 2e-6}
@@ -23,7 +23,9 @@ def near(a, b):
 def test_a_sample_of_a_batch_is_the_sample_alone(make, batch, seed):
     layer = some(make, seed)
     for size in (batch, layer.state_size):  # B = H is where ncps is silently wrong
-        x, spans = torch.randn(size, 10, INPUTS), 5 * torch.rand(size, 10)
+        # Without a leak a state, and the rounding of it, grows with the time.
+        longest = 1 if isinstance(layer, NeuralODE) else 5
+        x, spans = torch.randn(size, 10, INPUTS), longest * torch.rand(size, 10)
         hx = state(layer, size)
         whole, last = layer(x, hx, spans)
         for i in range(size):
@@ -111,7 +113,7 @@ def test_nan_in_an_input_stays_in_its_own_sequence(make):
     others = [0, 1, 3, 4]
     near(output[others], clean[others])
     near(output[2, :3], clean[2, :3])
-    assert output[2, 3:].isnan().any()
+    assert output[2, 3:].isnan().any() != isinstance(layer, GRUD)  # to which it is a value that was not observed
 
 
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc deep", "cfc ncp"])

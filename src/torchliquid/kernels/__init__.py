@@ -20,7 +20,7 @@ from torch import Tensor
 from torchliquid.errors import InputError
 from torchliquid.kernels import native, reference
 
-__all__ = ["cfc", "chosen", "ltc", "use"]
+__all__ = ["cfc", "chosen", "ctrnn", "ltc", "use"]
 
 log = logging.getLogger(__name__)
 _chosen: str | None = None
@@ -56,6 +56,13 @@ def cfc(*args: Any) -> tuple[Tensor, Tensor]:
     if _as_operator():
         return ops.cfc(*args)
     return chosen(args).cfc(*args)
+
+
+def ctrnn(*args: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`torchliquid.kernels.reference.ctrnn`; all arguments by position."""
+    if _as_operator():
+        return ops.ctrnn(*args)
+    return chosen(args).ctrnn(*args)
 
 
 def chosen(args: Iterable[Any]) -> ModuleType:

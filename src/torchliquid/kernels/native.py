@@ -87,6 +87,9 @@ def cfc(
     return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
 
 
+ctrnn = reference.ctrnn
+
+
 class Batch(NamedTuple):
     """What both recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
 

@@ -23,6 +23,8 @@ SCHEMAS = {
     "Tensor synapse_index, Tensor[] sensory, Tensor sensory_index, SymInt unfolds, float epsilon, " + MEMORY,
     "cfc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] backbone, Tensor[] heads, "
     "SymInt[] layer_sizes, str mode, str activation, Tensor[] dropout_masks, " + MEMORY,
+    "ctrnn": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor weight, Tensor bias, "
+    "Tensor? rate, str solver, SymInt unfolds, " + MEMORY,
 }
 
 
@@ -91,3 +93,4 @@ def _differentiable(leaf: Any) -> bool:
 
 ltc, ltc_backward = _register("ltc", SCHEMAS["ltc"])
 cfc, cfc_backward = _register("cfc", SCHEMAS["cfc"])
+ctrnn, ctrnn_backward = _register("ctrnn", SCHEMAS["ctrnn"])

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from torchliquid.solvers.fixed import FIXED
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "lecun_tanh": lambda x: 1.7159 * torch.tanh(0.666 * x),
     "tanh": torch.tanh,
@@ -88,7 +90,7 @@ def ltc(
 
     # What the inputs do to the neurons does not wait for the state: it stands ready for all samples at once.
     ready = (pull_in, conductance_in)
-    return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
 
 
 def ltc_time_constants(
@@ -187,7 +189,7 @@ def cfc(
             parts.append(x)
         return torch.cat(parts, 1)
 
-    return _scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, dropout_masks)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, dropout_masks)
 
 
 def cfc_rates(
@@ -234,6 +236,69 @@ def _shared(
     return z
 
 
+def ctrnn(
+    inputs: Float[Tensor, "B T C"],
+    timespans: Float[Tensor, "B T"],
+    state: Float[Tensor, "B H"],
+    lengths: Int[Tensor, " B"] | None,
+    weight: Float[Tensor, "H C+H"],
+    bias: Float[Tensor, " H"],
+    rate: Float[Tensor, " H"] | None,
+    solver: str,
+    unfolds: int,
+    memory_drive: Float[Tensor, "B T 4*H"] | None = None,
+    memory_weight: Float[Tensor, "4*H H"] | None = None,
+    cell: Float[Tensor, "B H"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
+    """Recurrence of dh/dt = -rate h + tanh(W x + U h + b), the input held (Funahashi and Nakamura, 1993).
+
+    Without a rate it is the Neural ODE of the LTC paper's tables (arXiv 2006.04439).
+
+    Args:
+        inputs: what each sample feeds in; C may be 0.
+        timespans: time since the sample before, finite and not negative.
+        state: before the first sample.
+        lengths: samples of each sequence; later ones leave the state alone. None: all of them.
+        weight: W and U side by side.
+        bias: b.
+        rate: of the leak, one a unit; None: no leak.
+        solver: one of :data:`torchliquid.solvers.FIXED`.
+        unfolds: solver steps a sample.
+        memory_drive: for mixed memory, the input's share of the LSTM's gates (see :func:`lstm_step`).
+        memory_weight: the LSTM's recurrent weight.
+        cell: the LSTM's cell state before the first sample.
+
+    Returns:
+        The states after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
+    """
+    recurrent = weight[:, inputs.shape[2] :]
+    leak = () if rate is None else (rate,)
+
+    def step(_: Tensor, h: Tensor, span: Tensor, held: Tensor) -> Tensor:
+        return FIXED[solver](lambda v: field(v, held, recurrent, *leak), h, span.unsqueeze(1), unfolds)
+
+    ready = (drive_of(inputs, weight, bias),)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+
+
+def drive_of(
+    inputs: Float[Tensor, "B T C"], weight: Float[Tensor, "H C+H"], bias: Float[Tensor, " H"]
+) -> Float[Tensor, "B T H"]:
+    """W x + b of every sample, which does not wait for the state."""
+    return F.linear(inputs, weight[:, : inputs.shape[2]], bias)
+
+
+def field(
+    h: Float[Tensor, "B H"],
+    held: Float[Tensor, "B H"],
+    recurrent: Float[Tensor, "H H"],
+    rate: Float[Tensor, " H"] | None = None,
+) -> Float[Tensor, "B H"]:
+    """tanh(W x + b + U h) - rate h, with W x + b ``held``."""
+    drive = torch.tanh(held + F.linear(h, recurrent))
+    return drive if rate is None else drive - rate * h
+
+
 def lstm_step(
     drive: Float[Tensor, "B 4*H"],
     weight: Float[Tensor, "4*H H"],
@@ -250,7 +315,7 @@ def lstm_step(
     return torch.sigmoid(out) * torch.tanh(c), c
 
 
-def _scan(
+def scan(
     step: Callable[..., Tensor],
     inputs: Tensor,
     timespans: Tensor,
@@ -261,6 +326,7 @@ def _scan(
     cell: Tensor | None,
     extras: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
+    """A step of any recurrence over sequences: ``step(input, state, span, *extras of the sample)``."""
     states, cells = [], []
     for t in range(inputs.shape[1]):
         before, cell_before = state, cell

@@ -1,0 +1,103 @@
+"""Continuous-time gated recurrent units (Mozer, Kazakov and Lindsey, arXiv 1710.04110)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from torchliquid.kernels.reference import scan
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+
+
+class CTGRUCell(RecurrentCell):
+    """One step of a CT-GRU: each unit keeps M traces that fade with time constants tau_i = 10^(i / 2), i = 0 to M - 1.
+
+    With traces e (H, M), faded by exp(-span / tau_i) during the span before the sample, and h their sum over i:
+
+        r = softmax_i -(ln tau_R - ln tau_i)^2,   ln tau_R = W_R x + U_R h + b_R
+        q = tanh(W_Q x + U_Q sum_i r_i e_i + b_Q)
+        s = softmax_i -(ln tau_S - ln tau_i)^2,   ln tau_S = W_S x + U_S h + b_S
+        e_i <- (1 - s_i) e_i + s_i q
+
+    The paper fades the traces at the end of a step, for the time until the next event; here a span is known when the
+    sample that ends it comes.
+
+    Args:
+        input_size: inputs C.
+        hidden_size: units H; the state is the traces, (B, H M).
+        scales: M.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, scales: int = 8) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size, scales=scales)
+        self.input_size, self.state_size, self.output_size = input_size, hidden_size * scales, hidden_size
+        self.scales = scales
+        self.gates = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+        self.signal = nn.Linear(input_size + hidden_size, hidden_size)
+        for linear in (self.gates, self.signal):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def recur(
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: MemoryCell | None = None,
+        cell: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        width = self.input_size
+        from_input = F.linear(
+            inputs,
+            torch.cat([self.gates.weight[:, :width], self.signal.weight[:, :width]]),
+            torch.cat([self.gates.bias, self.signal.bias]),
+        )
+        to_gates, to_signal = self.gates.weight[:, width:], self.signal.weight[:, width:]
+        scale = torch.arange(self.scales, dtype=inputs.dtype, device=inputs.device) * (math.log(10) / 2)
+        fading = torch.exp(-timespans.unsqueeze(2) / scale.exp())  # of all samples at once: (B, T, M)
+
+        def step(_: Tensor, state: Tensor, span: Tensor, ready: Tensor, fading: Tensor) -> Tensor:
+            traces = state.unflatten(1, (-1, self.scales)) * fading.unsqueeze(1)
+            log_taus = ready[:, : -self.output_size] + F.linear(traces.sum(2), to_gates)
+            near = torch.softmax(-(log_taus.unsqueeze(2) - scale).square(), 2)
+            r, s = near.chunk(2, 1)
+            q = torch.tanh(ready[:, -self.output_size :] + F.linear((r * traces).sum(2), to_signal))
+            return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
+
+        return scan(step, inputs, timespans, state, lengths, None, None, None, (from_input, fading))
+
+    def read(self, states: Float[Tensor, "*B HM"]) -> Float[Tensor, "*B H"]:
+        """The sums of each unit's traces."""
+        return states.unflatten(-1, (-1, self.scales)).sum(-1)
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class CTGRU(RecurrentLayer):
+    """A continuous-time GRU over sequences.
+
+    Args:
+        input_size: inputs C.
+        units: H.
+        return_sequences: outputs of every sample, or of each sequence's last.
+        batch_first: (B, T, C) or (T, B, C).
+        scales: time constants a unit, from 1 up by factors of the root of 10, in units of the timespans.
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    def __init__(
+        self, input_size: int, units: int, return_sequences: bool = True, batch_first: bool = True, scales: int = 8
+    ) -> None:
+        cell = CTGRUCell(input_size, units, scales)
+        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        self.output_size = cell.output_size

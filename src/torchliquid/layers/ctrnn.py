@@ -1,0 +1,94 @@
+"""Continuous-time recurrent networks (Funahashi and Nakamura, Neural Networks 6, 1993)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.ode import Solver, run_field
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+
+
+class CTRNNCell(RecurrentCell):
+    """One step of dh/dt = -h / tau + tanh(W x + U h + b), the input x held during the span before it.
+
+    The state stays within tau of zero, wherever the solver's steps are short enough.
+
+    Args:
+        input_size: inputs C.
+        hidden_size: units H.
+        solver: how the equation is stepped.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size)
+        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
+        self.solver = solver
+        self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size))
+        self.raw_tau = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; time constants of 1, as in the LTC paper's baseline (arXiv 2006.04439)."""
+        nn.init.xavier_uniform_(self.weight)
+        self.bias.zero_()
+        self.raw_tau.fill_(1.0).expm1_().log_()  # the inverse of softplus
+
+    @property
+    def tau(self) -> Float[Tensor, " H"]:
+        """Time constants, in units of the timespans."""
+        return F.softplus(self.raw_tau)
+
+    def recur(
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: MemoryCell | None = None,
+        cell: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        return run_field(self.solver, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau)
+
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        return states
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class CTRNN(RecurrentLayer):
+    """A continuous-time recurrent network over sequences.
+
+    Args:
+        input_size: inputs C.
+        units: H.
+        return_sequences: outputs of every sample, or of each sequence's last.
+        batch_first: (B, T, C) or (T, B, C).
+        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+
+    Raises:
+        InputError: a size below 1, an unknown solver.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        return_sequences: bool = True,
+        batch_first: bool = True,
+        solver: str = "euler",
+        ode_unfolds: int = 6,
+        rtol: float = 1e-4,
+        atol: float = 1e-6,
+        adjoint: bool = False,
+    ) -> None:
+        cell = CTRNNCell(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
+        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        self.output_size = cell.output_size

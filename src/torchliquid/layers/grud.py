@@ -1,0 +1,116 @@
+"""GRU-D: a GRU for series with missing values (Che et al., arXiv 1606.01865)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from torchliquid.errors import InputError
+from torchliquid.kernels.reference import scan
+from torchliquid.layers.forms import State
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+
+
+class GRUDCell(RecurrentCell):
+    """One step of a GRU-D; an input of NaN is one that was not observed.
+
+    With m the mask, d the time since a channel was last observed, x' what was observed then, and a mean of 0:
+
+        x <- m x + (1 - m) exp(-max(0, w_x d + b_x)) x'
+        h <- exp(-max(0, W_h d + b_h)) h
+        h <- GRU([x, m], h)
+
+    Inputs are standardised, so that the mean to which they decay is 0.
+
+    Args:
+        input_size: channels C.
+        hidden_size: units H. The state, (B, H + 2 C), is h, each channel's last value observed, and the time since.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size)
+        self.input_size, self.output_size = input_size, hidden_size
+        self.state_size = hidden_size + 2 * input_size
+        self.input_decay = nn.Parameter(torch.rand(input_size))
+        self.input_decay_bias = nn.Parameter(torch.zeros(input_size))
+        self.state_decay = nn.Linear(input_size, hidden_size)
+        self.update = nn.GRUCell(2 * input_size, hidden_size)
+
+    def recur(
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: MemoryCell | None = None,
+        cell: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        sizes = [self.output_size, self.input_size, self.input_size]
+        observed = ~inputs.isnan()
+
+        def step(x: Tensor, state: Tensor, span: Tensor, seen: Tensor) -> Tensor:
+            h, last, since = state.split(sizes, 1)
+            since = since + span.unsqueeze(1)
+            faded = torch.exp(-torch.relu(self.input_decay * since + self.input_decay_bias)) * last
+            h = torch.exp(-torch.relu(self.state_decay(since))) * h
+            h = self.update(torch.cat([torch.where(seen, x, faded), seen.to(x)], 1), h)
+            return torch.cat([h, torch.where(seen, x, last), since * ~seen], 1)
+
+        values = inputs.masked_fill(~observed, 0.0)
+        return scan(step, values, timespans, state, lengths, None, None, None, (observed,))
+
+    def read(self, states: Float[Tensor, "*B S"]) -> Float[Tensor, "*B H"]:
+        return states[..., : self.output_size]
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class GRUD(RecurrentLayer):
+    """A GRU-D over sequences.
+
+    Args:
+        input_size: channels C, standardised.
+        units: H.
+        return_sequences: outputs of every sample, or of each sequence's last.
+        batch_first: (B, T, C) or (T, B, C).
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    def __init__(self, input_size: int, units: int, return_sequences: bool = True, batch_first: bool = True) -> None:
+        cell = GRUDCell(input_size, units)
+        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        self.output_size = cell.output_size
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        timespans: Tensor | PackedSequence | float | None = None,
+        lengths: Tensor | None = None,
+        mask: Bool[Tensor, "B T C"] | None = None,
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """As :meth:`RecurrentLayer.forward`, but an input of NaN is one that was not observed.
+
+        Args:
+            mask: shaped as the input, true where it was observed; None: where it is not NaN.
+
+        Raises:
+            InputError: also a mask that is not boolean or of another shape, or beside a ``PackedSequence``.
+        """
+        if mask is not None:
+            if isinstance(input, PackedSequence):
+                raise InputError("a PackedSequence takes no mask: put NaN where a value was not observed")
+            if mask.shape != input.shape or mask.dtype != torch.bool:
+                raise InputError(
+                    f"mask is {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}; "
+                    f"bool {tuple(input.shape)} is needed"
+                )
+            input = input.masked_fill(~mask, torch.nan)
+        return super().forward(input, hx, timespans, lengths)

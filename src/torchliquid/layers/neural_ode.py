@@ -1,0 +1,134 @@
+"""Neural ODEs on sequences: the ODE-RNN (Rubanova et al., arXiv 1907.03907), and the LTC paper's baseline."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from torchliquid.errors import InputError
+from torchliquid.kernels.reference import scan
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.ode import Solver, run_field
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+
+
+class ODERNNCell(RecurrentCell):
+    """One step of an ODE-RNN: the state follows dh/dt = V tanh(U h + b) + c during the span, then a GRU cell takes
+    the sample in (arXiv 1907.03907, algorithm 1).
+
+    Args:
+        input_size: inputs C.
+        hidden_size: units H, of the state and of the field's hidden layer.
+        solver: how the equation is stepped.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size)
+        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
+        self.solver = solver
+        self.hidden = nn.Linear(hidden_size, hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+        self.update = nn.GRUCell(input_size, hidden_size)
+
+    def recur(
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: MemoryCell | None = None,
+        cell: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        weights = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias)
+
+        def step(x: Tensor, h: Tensor, span: Tensor) -> Tensor:
+            after: Tensor = self.update(x, self.solver.step(_field, h, span.unsqueeze(1), (), weights))
+            return after
+
+        return scan(step, inputs, timespans, state, lengths, None, None, None)
+
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        return states
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+def _field(h: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> Tensor:
+    return F.linear(torch.tanh(F.linear(h, weight, bias)), out_weight, out_bias)
+
+
+class DrivenODECell(RecurrentCell):
+    """One step of dh/dt = tanh(W x + U h + b), the input x held during the span before it (arXiv 2006.04439).
+
+    Arguments as in :class:`ODERNNCell`.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size)
+        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
+        self.solver = solver
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden_size, input_size + hidden_size)))
+        self.bias = nn.Parameter(torch.zeros(hidden_size))
+
+    def recur(
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: MemoryCell | None = None,
+        cell: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        return run_field(self.solver, inputs, timespans, state, lengths, self.weight, self.bias, None)
+
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        return states
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class NeuralODE(RecurrentLayer):
+    """A state that follows a learned vector field.
+
+    By default an ODE-RNN: the field knows no input, and a GRU cell takes each sample in when it comes
+    (arXiv 1907.03907). The "Neural ODE" of the LTC paper's tables (arXiv 2006.04439) is another network: its field
+    reads the input, held during the span, and nothing else happens at a sample; ``update=None`` is that one. It has
+    no leak, so that its state has no bound.
+
+    Args:
+        input_size: inputs C.
+        units: H.
+        return_sequences: outputs of every sample, or of each sequence's last.
+        batch_first: (B, T, C) or (T, B, C).
+        update: ``"gru"``, or None: the input drives the field.
+        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+
+    Raises:
+        InputError: a size below 1, an unknown solver or update.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        return_sequences: bool = True,
+        batch_first: bool = True,
+        update: str | None = "gru",
+        solver: str = "rk4",
+        ode_unfolds: int = 6,
+        rtol: float = 1e-4,
+        atol: float = 1e-6,
+        adjoint: bool = False,
+    ) -> None:
+        if update not in ("gru", None):
+            raise InputError(f"update is 'gru' or None, not {update!r}")
+        make = DrivenODECell if update is None else ODERNNCell
+        cell = make(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
+        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        self.output_size = cell.output_size

@@ -1,0 +1,76 @@
+"""ODE-LSTM (Lechner and Hasani, arXiv 2006.04418): an LSTM whose output lives on in an ODE."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.ode import Solver, memory_of, run_field
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+
+
+class _Flow(RecurrentCell):
+    """dh/dt = -h + tanh(U h + b): what happens between samples, to whatever the memory wrote."""
+
+    def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size)
+        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
+        self.solver = solver
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden_size, hidden_size)))
+        self.bias = nn.Parameter(torch.zeros(hidden_size))
+
+    def recur(
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: MemoryCell | None = None,
+        cell: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        front = memory_of(memory, inputs, cell)
+        rate = torch.ones_like(self.bias)
+        return run_field(self.solver, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front)
+
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        return states
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class ODELSTM(RecurrentLayer):
+    """An ODE-LSTM over sequences: (h', c) = LSTM(x, (h, c)), then h is h' after a span of dh/dt = f(h).
+
+    f is that of a continuous-time RNN with no input, f(h) = -h + tanh(U h + b), so that h stays bounded however long
+    the span. c sees no time (arXiv 2006.04418, algorithm 1). The state is (h, c).
+
+    Args:
+        input_size: inputs C.
+        units: H.
+        return_sequences: outputs of every sample, or of each sequence's last.
+        batch_first: (B, T, C) or (T, B, C).
+        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+
+    Raises:
+        InputError: a size below 1, an unknown solver.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        return_sequences: bool = True,
+        batch_first: bool = True,
+        solver: str = "rk4",
+        ode_unfolds: int = 3,
+        rtol: float = 1e-4,
+        atol: float = 1e-6,
+        adjoint: bool = False,
+    ) -> None:
+        cell = _Flow(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
+        super().__init__(cell, return_sequences, batch_first, mixed_memory=True)
+        self.output_size = cell.output_size
