@@ -13,6 +13,8 @@ from rich.console import Console
 from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.data.datasets import Dataset, load
+from torchliquid.page import numbers
+from torchliquid.page.glossary import metric_label
 from torchliquid.study import tables, words
 from torchliquid.study.assess import assess
 from torchliquid.study.results import StudyResults
@@ -57,7 +59,7 @@ def section(results: StudyResults, dataset: Dataset) -> str:
     lines = [
         f"## {results.title}",
         f"`{results.command}` on {results.machine}, {results.created[:10]}. Data: {dataset.source}, {dataset.licence}.",
-        f"**{words.capital(verdict.answer)}.** {verdict.sentence}",
+        f"**{numbers.capital(verdict.answer)}.** {verdict.sentence}",
         "\n".join(f"* {finding.sentence}" for finding in verdict.findings),
         markdown(tables.main_table(results)),
         f"The recommended liquid model (`model.safetensors`: {chosen.label}, {hyper}):",
@@ -76,7 +78,7 @@ def recommended(results: StudyResults, dataset: Dataset) -> Table:
     found = {name: model.task.metrics(model.outputs(part), part) for name, part in parts.items()}
     metrics = list(next(iter(found.values())))
     rows = [(name, *(words.score(results.task, m, scores[m]) for m in metrics)) for name, scores in found.items()]
-    return Table(("Test recording", *(words.capital(words.metric_label(m)) for m in metrics)), tuple(rows))
+    return Table(("Test recording", *(numbers.capital(metric_label(m)) for m in metrics)), tuple(rows))
 
 
 def markdown(table: Table) -> str:

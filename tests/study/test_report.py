@@ -11,6 +11,7 @@ from simulated import Truth, simulate
 
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
+from torchliquid.page import numbers
 from torchliquid.study import words
 from torchliquid.study.console import print_results
 from torchliquid.study.describe import STRETCH, describe_data, describe_gaps, stretches
@@ -159,9 +160,9 @@ def test_figures_are_rounded_to_what_their_spread_supports():
     assert words.gain(share, -0.0123, 0.005, signed=True) == "−1.2 points"
     assert words.gain(share, 0.0123, 0.02, signed=True) == "+1 points"
     assert words.gain(share, -0.0001, 0.02, signed=True) == "0 points"
-    assert [words.duration(s) for s in (0.4, 35, 720, 11_000)] == ["0.40 s", "35 s", "12 min", "3.1 h"]
-    assert [words.size(b) for b in (950, 14_000, 2_100_000, 0)] == ["950 B", "14 kB", "2.1 MB", "–"]
-    assert [words.microseconds(m) for m in (42, 1300, float("nan"))] == ["42 µs", "1.3 ms", "–"]
+    assert [numbers.duration(s) for s in (0.4, 35, 720, 11_000)] == ["0.40 s", "35 s", "12 min", "3.1 h"]
+    assert [numbers.size(b) for b in (950, 14_000, 2_100_000, 0)] == ["950 B", "14 kB", "2.1 MB", "–"]
+    assert [numbers.microseconds(m) for m in (42, 1300, float("nan"))] == ["42 µs", "1.3 ms", "–"]
 
 
 def test_stretches_show_where_the_truth_changes():

@@ -1,17 +1,12 @@
-"""The report's charts as Plotly specifications: plain data, one function a chart.
-
-A colour is the name of one of the page's CSS variables (``--liquid``), so that a chart follows light and dark.
-Every text that may come from the user's data passes :func:`plotly_text`, for Plotly reads a little HTML.
-"""
+"""The report's charts, one function a chart."""
 
 from __future__ import annotations
 
-import html
 import math
-import textwrap
 from itertools import pairwise
-from typing import Any
 
+from torchliquid.page import numbers
+from torchliquid.page.charts import Figure, figure, plotly_text
 from torchliquid.study import words
 from torchliquid.study.results import (
     POOLED,
@@ -23,23 +18,11 @@ from torchliquid.study.results import (
     TaskResult,
 )
 
-Figure = dict[str, Any]
-
 SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naive": "x", "probe": "triangle-up"}
 
 
 BOUNDED = {"accuracy", "macro_f1", "roc_auc", "average_precision"}
 """Metrics between 0 and 1; a whisker ends there."""
-
-
-def plotly_text(text: str) -> str:
-    """Text that Plotly shows as it is."""
-    return html.escape(text, quote=False)
-
-
-def title(text: str, width: int) -> str:
-    """An axis title in lines of about so many characters."""
-    return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 24)))
 
 
 def role(results: StudyResults, contender: ContenderResult) -> str:
@@ -58,20 +41,6 @@ def colour(part: str) -> str:
 
 def percent(task: TaskResult) -> float:
     return 100.0 if words.is_share(task.primary) else 1.0
-
-
-def figure(data: list[Figure], x: str, y: str, height: int = 360, columns: int = 44, **layout: Any) -> Figure:
-    """A chart with titled axes, ``columns`` characters wide; what else ``layout`` says is added."""
-    base: Figure = {
-        "height": height,
-        "margin": {"l": 8, "r": 14, "t": 12, "b": 8},
-        "showlegend": False,
-        "xaxis": {"title": {"text": title(x, columns), "standoff": 8}, "automargin": True},
-        "yaxis": {"title": {"text": title(y, height // 8), "standoff": 8}, "automargin": True},
-    }
-    for key, value in layout.items():
-        base[key] = {**base[key], **value} if isinstance(base.get(key), dict) else value
-    return {"data": data, "layout": base}
 
 
 def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, float]) -> Figure:
@@ -316,7 +285,7 @@ def gap_chart(gaps: Gaps) -> Figure:
     if max(widths) > 2 * min(widths):  # bins that widen stand side by side, each under the gap it begins with
         bars["x"] = list(range(len(bins)))
         at = list(range(0, len(bins), max(1, len(bins) // 6)))
-        x = {"tickvals": [i - 0.5 for i in at], "ticktext": [words.significant(bins[i][0], 2) for i in at]}
+        x = {"tickvals": [i - 0.5 for i in at], "ticktext": [numbers.significant(bins[i][0], 2) for i in at]}
     else:
         bars["x"], bars["width"] = [(low + high) / 2 for low, high in bins], widths
     return figure(

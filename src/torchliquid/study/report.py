@@ -1,33 +1,19 @@
-"""``report.html``: one file that opens anywhere, without a network, and says first what a reader wants to know.
-
-The page is made from the results alone; the same results give the same page, byte for byte. Templates escape
-whatever comes from the data; data inside a script tag is JSON in which no character can end the tag.
-"""
+"""``report.html``: says first what a reader wants to know. Made from the results alone."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from torchliquid.errors import InputError
-from torchliquid.files import write_atomically
+from torchliquid import page
+from torchliquid.page import Chart, Table, numbers, write_page
+from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
 from torchliquid.study import figures, tables, words
 from torchliquid.study.results import Finding, StudyResults
-from torchliquid.study.tables import Table
 
 GLOSSARY = {
-    "liquid network": "A small recurrent network whose neurons are described by differential equations, so that it "
-    "can be fed samples at uneven times. LTC is solved step by step, CfC has the solution in closed form. It learns "
-    "in training only; what changes while it runs is its state, and how fast that state changes.",
-    "NCP": "Neural circuit policy: a sparse wiring in layers (sensory, inter, command, motor neurons).",
+    **NETWORKS,
     "contender": "A kind of model in this study, trained anew from each seed.",
     "seed": "The start of the random numbers of one training. The same model from another seed comes out different.",
     "validation part": "Data the models were not fitted to, used to stop training, to tune and to choose who is "
@@ -45,26 +31,8 @@ GLOSSARY = {
     "99th percentile": "All but one of a hundred live steps are at least this fast.",
     "live parameters": "Trained numbers that can change the output; those a wiring masks out don't count.",
     "state carried": "The model runs through a whole recording without being reset, as it will be used.",
-    "accuracy": "Share of samples (or series) given the right class.",
-    "macro F1": "For each class the balance of misses and false alarms, averaged over the classes, rare ones as much.",
-    "log loss": "How surprised the stated probabilities are by the truth; 0 is perfect.",
-    "ROC AUC": "How often a sample of the second class gets a higher probability than one of the first; 0.5 is chance.",
-    "average precision": "Mean share of true alarms as the alarm threshold is lowered.",
-    "RMSE": "Root of the mean squared error, in the target's unit.",
-    "MAE": "Mean absolute error, in the target's unit.",
-    "R²": "Share of the target's variance that is explained; 0 is no better than its mean.",
+    **METRICS,
 }
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart with the title that says what it shows, and the table behind it."""
-
-    id: str
-    title: str
-    figure: figures.Figure
-    table: Table | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,34 +56,24 @@ def write_report(results: StudyResults, path: Path) -> None:
     Raises:
         InputError: the folder can't be written.
     """
-    page = render(results)
-    try:
-        write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"the report {path} can't be written ({error.strerror}); choose another folder") from None
+    write_page(render(results), path)
 
 
 def render(results: StudyResults) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("torchliquid.study", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    charts = {
-        "shifts": shift_charts(results),
-        "costs": cost_charts(results),
-        "stretches": stretch_charts(results),
-        "gaps": [gap_chart(results)],
-    }
-    specifications = {chart.id: chart.figure for group in charts.values() for chart in group}
-    return environment.get_template("report.html.j2").render(
+    return page.render(
+        "torchliquid.study",
+        "report.html.j2",
+        charts={
+            "shifts": shift_charts(results),
+            "costs": cost_charts(results),
+            "stretches": stretch_charts(results),
+            "gaps": [gap_chart(results)],
+        },
+        glossary=GLOSSARY,
         results=results,
         verdict=results.verdict,
         cards=[card(results, f) for f in results.verdict.findings] if results.verdict else [],
-        charts=charts,
         main=tables.main_table(results),
         metrics=tables.metrics_table(results),
         shift_table=tables.shift_table(results),
@@ -124,27 +82,8 @@ def render(results: StudyResults) -> str:
         trials=tables.trial_table(results),
         settings=tables.settings_table(results),
         pair=[results.contender(n) for n in (results.verdict.liquid, results.verdict.rival)] if results.verdict else [],
-        primary=words.metric_label(results.task.primary),
-        glossary=GLOSSARY,
         n_trials=sum(len(c.trials) for c in results.competing),
-        # These four are the package's own or escaped for where they stand.
-        specifications=Markup(script_json(specifications)),
-        plotly=Markup(get_plotlyjs()),
-        style=Markup(_template("report.css")),
-        script=Markup(_template("report.js")),
     )
-
-
-def script_json(data: Any) -> str:
-    """JSON that is safe inside a script tag: no ``<``, ``>`` or ``&``, no line ends that scripts trip over."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _template(name: str) -> str:
-    return resources.files("torchliquid.study").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 # -- the verdict
@@ -158,7 +97,7 @@ def card(results: StudyResults, finding: Finding) -> Card:
         if latency is None:
             return Card(finding, "–")
         faster = latency < 1
-        ratio = words.significant(1 / latency if faster else latency, 2)
+        ratio = numbers.significant(1 / latency if faster else latency, 2)
         return Card(finding, f"{ratio} × {'faster' if faster else 'slower'}", "a live step")
     difference, least = finding.difference, finding.margin or 0.0
     headline = words.gain(task, difference.value, difference.reach, signed=True)
@@ -188,13 +127,13 @@ def card(results: StudyResults, finding: Finding) -> Card:
 def shift_charts(results: StudyResults) -> list[Chart]:
     span = figures.shift_span(results)
     return [
-        Chart(f"shift-{i}", words.capital(shift.name), figures.shift_chart(results, shift, span), note=shift.summary)
+        Chart(f"shift-{i}", numbers.capital(shift.name), figures.shift_chart(results, shift, span), note=shift.summary)
         for i, shift in enumerate(results.shifts)
     ]
 
 
 def cost_charts(results: StudyResults) -> list[Chart]:
-    label = words.metric_label(results.task.primary)
+    label = metric_label(results.task.primary)
     axes = {
         "latency_us": (f"Test {label} against the time of a live step", "median time of a live step (µs, log scale)"),
         "parameters": (f"Test {label} against the size of the model", "live parameters (number, log scale)"),
@@ -212,7 +151,7 @@ def stretch_charts(results: StudyResults) -> list[Chart]:
         labels = [results.contender(name).label for name in stretch.outputs]
         step = max(1, len(stretch.times) // 60)
         rows = tuple(
-            tuple(words.significant(v, 4) for v in row)
+            tuple(numbers.significant(v, 4) for v in row)
             for row in list(zip(stretch.times, stretch.truth, *stretch.outputs.values(), strict=True))[::step]
         )
         caption = f"Every {step}th sample." if step > 1 else ""
@@ -235,13 +174,13 @@ def stretch_charts(results: StudyResults) -> list[Chart]:
 def gap_chart(results: StudyResults) -> Chart:
     gaps = results.data.gaps
     rows = tuple(
-        (f"{low:.4g} to {high:.4g}", words.count(n))
+        (f"{low:.4g} to {high:.4g}", numbers.count(n))
         for low, high, n in zip(gaps.edges, gaps.edges[1:], gaps.counts, strict=False)
         if n
     )
     table = Table((f"Time between samples ({gaps.unit})", "Times"), rows)
     note = (
-        f"Half of the samples came within {words.significant(gaps.median)} {gaps.unit} of the one before; the longest "
-        f"gap is {words.significant(gaps.longest)} {gaps.unit}."
+        f"Half of the samples came within {numbers.significant(gaps.median)} {gaps.unit} of the one before; the "
+        f"longest gap is {numbers.significant(gaps.longest)} {gaps.unit}."
     )
     return Chart("gaps", "How long it was between one sample and the next", figures.gap_chart(gaps), table, note)

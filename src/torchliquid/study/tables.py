@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from torchliquid.page import Table, numbers
+from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
 from torchliquid.study.figures import role
 from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a head; the first cell names its row. ``kinds`` marks rows for the style sheet."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    kinds: tuple[str, ...] = ()
-    caption: str = ""
-
-
 def main_table(results: StudyResults) -> Table:
     """Every contender, best on the test part first."""
     task = results.task
-    label = words.metric_label(task.primary)
+    label = metric_label(task.primary)
     head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Saved", "Parameters", "Training")
     sign = -1.0 if task.higher_is_better else 1.0
 
@@ -35,13 +26,13 @@ def main_table(results: StudyResults) -> Table:
     ordered = sorted(results.contenders, key=key)
     rows = tuple(
         (
-            words.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
+            numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
             with_reach(results, c.primary, _value(results, c)),
             with_reach(results, c.shifted, math.nan),
-            words.microseconds(c.mean("latency_us")),
-            words.size(c.mean("bytes")),
-            words.count(c.mean("parameters")) if c.mean("parameters") > 0 else "–",
-            words.duration(c.mean("train_seconds")),
+            numbers.microseconds(c.mean("latency_us")),
+            numbers.size(c.mean("bytes")),
+            numbers.count(c.mean("parameters")) if c.mean("parameters") > 0 else "–",
+            numbers.duration(c.mean("train_seconds")),
         )
         for c in ordered
     )
@@ -62,7 +53,7 @@ def with_reach(results: StudyResults, interval: Interval | None, value: float) -
 def metrics_table(results: StudyResults) -> Table:
     """All metrics on each test recording, mean over the seeds, the state carried and on windows."""
     names = list(dict.fromkeys(m for c in results.contenders for t in c.trials for m in t.tests.get(POOLED, {})))
-    head = ("Contender", "Test recording", "Scored", *(words.capital(words.metric_label(m)) for m in names))
+    head = ("Contender", "Test recording", "Scored", *(numbers.capital(metric_label(m)) for m in names))
     rows = []
     for c in results.contenders:
         for way, scored in (("state carried", "tests"), ("windows", "windows")):
@@ -112,7 +103,7 @@ def shift_table(results: StudyResults) -> Table:
 def channel_table(results: StudyResults) -> Table:
     """The sensors: the training part's mean and spread, and how much is missing."""
     rows = tuple(
-        (c.name, words.significant(c.mean), words.significant(c.std), words.share(c.missing))
+        (c.name, numbers.significant(c.mean), numbers.significant(c.std), numbers.share(c.missing))
         for c in results.data.channels
     )
     return Table(("Channel", "Mean", "Standard deviation", "Not observed"), rows)
@@ -125,13 +116,13 @@ def part_table(results: StudyResults) -> Table:
     head += tuple(f"{results.task.target} = {label}" for label in classes)
     rows = []
     for p in results.data.parts:
-        shares = tuple(words.share(p.classes.get(label, 0) / max(p.n_labelled, 1)) for label in classes)
+        shares = tuple(numbers.share(p.classes.get(label, 0) / max(p.n_labelled, 1)) for label in classes)
         rows.append(
             (
                 p.name,
-                words.count(p.n_series),
-                words.count(p.n_samples),
-                words.count(p.n_labelled),
+                numbers.count(p.n_series),
+                numbers.count(p.n_samples),
+                numbers.count(p.n_labelled),
                 p.span or "–",
                 *shares,
             )
@@ -141,7 +132,7 @@ def part_table(results: StudyResults) -> Table:
 
 def trial_table(results: StudyResults) -> Table:
     """Every trial with its settings and figures."""
-    label = words.metric_label(results.task.primary)
+    label = metric_label(results.task.primary)
     head = ("Contender", "Seed", f"Validation {label}", f"Test {label}", "Epochs", "Training", "99 % of steps within",
             "Peak memory", "Settings")  # fmt: skip
     metric = results.task.primary
@@ -152,9 +143,9 @@ def trial_table(results: StudyResults) -> Table:
             words.score(results.task, metric, t.validation),
             words.score(results.task, metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
             str(t.epochs) if t.epochs else "–",
-            words.duration(t.train_seconds),
-            words.microseconds(t.latency_p99_us),
-            f"{words.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
+            numbers.duration(t.train_seconds),
+            numbers.microseconds(t.latency_p99_us),
+            f"{numbers.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
             ", ".join(f"{key} {value}" for key, value in t.hyper.items()) or "none to tune",
         )
         for c in results.contenders

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from torchliquid.page import numbers
+from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
 from torchliquid.study.comparison import Comparison
 from torchliquid.study.results import (
@@ -183,7 +185,7 @@ class _Jury:
         result = answer(over, least)
         matters = words.least(task, least)
         figures = (
-            f"{'mean ' if shifted else ''}{words.metric_label(task.primary)}{' under the shifts' if shifted else ''} "
+            f"{'mean ' if shifted else ''}{metric_label(task.primary)}{' under the shifts' if shifted else ''} "
             f"{self.figure(liquid, over, shifted)} against "
             f"{self.figure(rival, over, shifted)} ({self.difference(over)})"
         )
@@ -212,10 +214,10 @@ class _Jury:
     def cost(self, liquid: ContenderResult, rival: ContenderResult) -> Finding:
         """Ratios, liquid over rival; the live step and the bytes decide."""
         shown = {
-            "latency_us": ("a live step takes", words.microseconds),
-            "bytes": ("the saved model has", words.size),
-            "parameters": ("live parameters are", words.count),
-            "train_seconds": ("training took", words.duration),
+            "latency_us": ("a live step takes", numbers.microseconds),
+            "bytes": ("the saved model has", numbers.size),
+            "parameters": ("live parameters are", numbers.count),
+            "train_seconds": ("training took", numbers.duration),
         }
         pairs = {name: (liquid.mean(name), rival.mean(name)) for name in shown}
         ratios = {n: own / other for n, (own, other) in pairs.items() if math.isfinite(own) and other > 0}

@@ -1,0 +1,113 @@
+"""A page from a template: one file with its style, its scripts, its charts and the tables behind them.
+
+The same content gives the same page, byte for byte. Templates escape whatever comes from the data; data inside a
+script tag is JSON in which no character can end the tag.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from torchliquid.errors import InputError
+from torchliquid.files import write_atomically
+from torchliquid.page.charts import Figure
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head; the first cell names its row. ``kinds`` marks rows for the style sheet."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    kinds: tuple[str, ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with the title that says what it shows, and the table behind it."""
+
+    id: str
+    title: str
+    figure: Figure
+    table: Table | None = None
+    note: str = ""
+
+
+def render(
+    package: str,
+    template: str,
+    charts: Mapping[str, list[Chart]],
+    glossary: Mapping[str, str],
+    data: Any = None,
+    style: str | None = None,
+    script: str | None = None,
+    **content: Any,
+) -> str:
+    """A page as text.
+
+    Args:
+        package: whose ``templates`` folder holds ``template``, which extends ``page.html.j2``, and what it names.
+        template: name of the template.
+        charts: by the part of the page that they stand in.
+        glossary: words and what they mean here.
+        data: plain data for ``script``, found there as ``pageData``.
+        style, script: names of files beside the template, for what only this page has.
+        content: what the template shows.
+    """
+    loaders = [jinja2.PackageLoader(name, "templates") for name in (package, "torchliquid.page")]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["word_id"] = lambda word: "word-" + word.replace(" ", "-").replace("%", "percent")
+    # What is marked here is the package's own or escaped for where it stands.
+    specifications = {chart.id: chart.figure for group in charts.values() for chart in group}
+    own_style = _text(package, style) if style else ""
+    own_script = _text(package, script) if script else ""
+    return environment.get_template(template).render(
+        charts=charts,
+        glossary=glossary,
+        specifications=Markup(script_json(specifications)),
+        page_data=None if data is None else Markup(script_json(data)),
+        plotly=Markup(get_plotlyjs()),
+        style=Markup(_text("torchliquid.page", "page.css") + own_style),
+        script=Markup(_text("torchliquid.page", "page.js") + own_script),
+        **content,
+    )
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        InputError: the folder can't be written.
+    """
+    try:
+        write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the page {path} can't be written ({error.strerror}); choose another folder") from None
+
+
+def script_json(data: Any) -> str:
+    """JSON that is safe inside a script tag: no ``<``, ``>`` or ``&``, no line ends that scripts trip over."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _text(package: str, name: str) -> str:
+    return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
