@@ -62,6 +62,10 @@ def test_each_step_agrees_with_pytorch_and_compiles_without_a_word(name: str, tm
 def test_int8_stays_near(name: str, tmp_path: Path) -> None:
     model = make_model(name)
     walked = parity.walk(model, *samples_of(model, readings()))
+    if name in ("ltc euler", "ltc ncp rk4"):
+        with pytest.raises(InputError, match="int8 steps an LTC by the solver fused"):
+            in_int8(model, walked, Widths(16, 16, 16))
+        return
     for widths, error in ((Widths(16, 16, 16), 0.15), (Widths(8, 8, 16), 0.3)):
         made = in_int8(model, walked, widths)
         made.write(tmp_path)

@@ -34,6 +34,8 @@ CASES: dict[str, Make] = {
     "grud": lambda **o: GRUD(INPUTS, 4, **o),
     "ode lstm": lambda **o: ODELSTM(INPUTS, 4, **o),
     "cfc wired in one layer": lambda **o: CfC(INPUTS, FullyConnected(4, 2), **o),
+    "ltc euler": lambda **o: LTC(INPUTS, 4, ode_unfolds=40, solver="euler", **o),
+    "ltc ncp rk4": lambda **o: LTC(INPUTS, AutoNCP(7, 2), ode_unfolds=20, solver="rk4", **o),
 }
 
 every_layer = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())

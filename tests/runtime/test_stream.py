@@ -15,6 +15,7 @@ from torchliquid.models import KINDS
 
 MODELS = {(kind, per): small_model(kind, per) for kind in KINDS for per in ("step", "series")}
 MODELS |= {("context", "step"): small_model("transformer", context=5)}
+MODELS |= {(solver, "step"): small_model("ltc_ncp", solver=solver) for solver in ("rk4", "tsit5")}
 readings = st.one_of(st.just(np.nan), st.just(np.inf), st.just(-1e30), st.floats(-500, 500))
 
 

@@ -140,6 +140,7 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "bounded": network.bounded(),
         "core": type(network.core).__name__.lower(),
         "unfolds": network.core.unfolds if isinstance(network.core, Ltc) else 0,
+        "solver": network.core.solver if isinstance(network.core, Ltc) else "",
     }
 
 

@@ -26,6 +26,7 @@ from torchliquid.tasks import Task
 
 ACTIVATIONS = ("lecun_tanh", "tanh", "relu", "silu", "gelu")
 MODES = ("default", "no_gate", "pure")
+SOLVERS = ("fused", "euler", "rk4")
 """What the templates know: a kind that the layers learn later is refused until they know it too."""
 
 LARGEST = 1e36
@@ -59,7 +60,7 @@ class Synapses:
 
 @dataclass(frozen=True, eq=False)
 class Ltc:
-    """Liquid time-constant neurons with the fused solver; ``pull`` and ``conductance`` are the leak's."""
+    """Liquid time-constant neurons, stepped by one of :data:`SOLVERS`; ``pull`` and ``conductance`` are the leak's."""
 
     units: int
     sensory: Synapses
@@ -68,6 +69,7 @@ class Ltc:
     conductance: np.ndarray  # (units,) gleak + epsilon
     capacitance: np.ndarray  # (units,)
     unfolds: int
+    solver: str = "fused"
 
     @property
     def sensed(self) -> slice:
@@ -76,7 +78,7 @@ class Ltc:
         return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 1)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """(units,) between which potentials stay from zero on: each step mixes the old one with what pulls at it."""
+        """(units,) between which potentials stay from zero on: each fused step mixes the old with what pulls at it."""
         rest = self.pull / np.maximum(self.conductance, 1e-300)
         low, high = np.minimum(rest, 0.0), np.maximum(rest, 0.0)
         for synapses in (self.sensory, self.synapses):
@@ -186,6 +188,8 @@ class Network:
         if isinstance(core, Cfc) and core.mode == "pure":
             return False
         if isinstance(core, Ltc):
+            if core.solver != "fused":
+                return False
             return core.strongest() < LARGEST / 1e6 and self.reach() < LARGEST
         return self.reach() < LARGEST
 
@@ -318,6 +322,11 @@ def _synapses(values: Iterable[Tensor], index: Tensor, units: int) -> Synapses:
 
 
 def _ltc(cell: LTCCell) -> Ltc:
+    if cell.solver not in SOLVERS:
+        raise InputError(
+            f"an LTC with the adaptive solver {cell.solver} cannot be exported: its steps have no fixed number; "
+            f"choose {', '.join(SOLVERS[:-1])} or {SOLVERS[-1]} by `torchliquid solvers MODEL RECORDING --write NEW`"
+        )
     sensory = _synapses(cell.sensory_synapses(), cell.sensory_index, cell.state_size)
     scale = np.ones(cell.input_size) if cell.input_w is None else _numbers(cell.input_w)
     shift = np.zeros(cell.input_size) if cell.input_b is None else _numbers(cell.input_b)
@@ -328,7 +337,9 @@ def _ltc(cell: LTCCell) -> Ltc:
     )
     gleak, vleak, cm = (_numbers(v) for v in cell.leak())
     synapses = _synapses(cell.synapses(), cell.synapse_index, cell.state_size)
-    return Ltc(cell.state_size, sensory, synapses, gleak * vleak, gleak + cell.epsilon, cm, cell.ode_unfolds)
+    return Ltc(
+        cell.state_size, sensory, synapses, gleak * vleak, gleak + cell.epsilon, cm, cell.ode_unfolds, cell.solver
+    )
 
 
 def _cfc(cell: nn.Module) -> tuple[Cfc, int]:

@@ -136,11 +136,30 @@ def _ltc(g: Graph, ltc: Ltc, x: str, span: str, v: str) -> str:
     pull_in, conductance_in = _gather(g, ltc.sensory, x, ltc.units)
     pull_in, conductance_in = g.add(pull_in, g.constant(ltc.pull)), g.add(conductance_in, g.constant(ltc.conductance))
     d = g.call("Div", span, float(ltc.unfolds))
-    for _ in range(ltc.unfolds):
+
+    def bring(v: str) -> tuple[str, str]:
+        """What pulls, less what v loses by it, and the conductance."""
         pull, conductance = _gather(g, ltc.synapses, v, ltc.units)
         pull, conductance = g.add(pull, pull_in), g.add(conductance, conductance_in)
-        change = g.mul(d, g.sub(pull, g.mul(conductance, v)))
-        v = g.add(v, g.call("Div", change, g.add(g.constant(ltc.capacitance), g.mul(d, conductance))))
+        return g.sub(pull, g.mul(conductance, v)), conductance
+
+    def rate(v: str) -> str:
+        return g.call("Div", bring(v)[0], g.constant(ltc.capacitance))
+
+    for _ in range(ltc.unfolds):
+        if ltc.solver == "fused":
+            change, conductance = bring(v)
+            v = g.add(v, g.call("Div", g.mul(d, change), g.add(g.constant(ltc.capacitance), g.mul(d, conductance))))
+        elif ltc.solver == "euler":
+            v = g.add(v, g.mul(d, rate(v)))
+        else:
+            half = g.mul(d, 0.5)
+            k1 = rate(v)
+            k2 = rate(g.add(v, g.mul(half, k1)))
+            k3 = rate(g.add(v, g.mul(half, k2)))
+            k4 = rate(g.add(v, g.mul(d, k3)))
+            total = g.add(g.add(k1, k4), g.mul(g.add(k2, k3), 2.0))
+            v = g.add(v, g.mul(g.mul(d, float(1 / 6)), total))
     return v
 
 

@@ -69,6 +69,10 @@ class Formats:
 def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
     """The finest units that hold what was seen; int16 has room for twice as much."""
     core = network.core
+    if isinstance(core, Ltc) and core.solver != "fused":
+        raise InputError(
+            f"int8 steps an LTC by the solver fused, this one's is {core.solver}: export it with --quantize none"
+        )
 
     def shift(largest: float, bits: int, room: float = 2.0) -> int:
         reach = max(largest, 1e-3) * (room if bits == 16 else 1.0)

@@ -75,10 +75,7 @@ def ltc(
     Returns:
         The potentials after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
     """
-    gleak, vleak, cm = leak
-    pull_in, conductance_in = _synaptic(inputs, state.shape[1], sensory, sensory_index)
-    pull_in = pull_in + gleak * vleak
-    conductance_in = conductance_in + gleak + epsilon
+    cm = leak[2]
 
     def step(_: Tensor, v: Tensor, span: Tensor, pull_in: Tensor, conductance_in: Tensor) -> Tensor:
         d = (span / unfolds).unsqueeze(1)
@@ -88,9 +85,61 @@ def ltc(
             v = v + d * (pull - conductance * v) / (cm + d * conductance)
         return v
 
-    # What the inputs do to the neurons does not wait for the state: it stands ready for all samples at once.
-    ready = (pull_in, conductance_in)
+    ready = _ltc_drives(inputs, leak, sensory, sensory_index, epsilon)
     return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+
+
+Solve = Callable[[Callable[..., Tensor], Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""From a field, a state (B, H) and spans (B, 1) to the state a span later; called as ``solve(field, state, span,
+drives, weights)`` with a field that is called as ``field(state, *drives, *weights)``, drives one row a sample."""
+
+
+def ltc_solved(
+    inputs: Float[Tensor, "B T C"],
+    timespans: Float[Tensor, "B T"],
+    state: Float[Tensor, "B H"],
+    lengths: Int[Tensor, " B"] | None,
+    leak: Sequence[Float[Tensor, " H"]],
+    synapses: Sequence[Float[Tensor, " S"]],
+    synapse_index: Int[Tensor, "2 S"],
+    sensory: Sequence[Float[Tensor, " S_in"]],
+    sensory_index: Int[Tensor, "2 S_in"],
+    solve: Solve,
+    epsilon: float,
+    memory_drive: Float[Tensor, "B T 4*H"] | None = None,
+    memory_weight: Float[Tensor, "4*H H"] | None = None,
+    cell: Float[Tensor, "B H"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
+    """The liquid time-constant recurrence with any solver: between samples v follows
+
+        cm dv/dt = gleak vleak + sum g_j erev_j - (gleak + sum g_j + epsilon) v,
+
+    the equation that :func:`ltc` solves by its own fused steps, the input constant within a span. All arguments and
+    results as there, except ``solve``.
+    """
+
+    def field(v: Tensor, pull_in: Tensor, conductance_in: Tensor, cm: Tensor, *synapses: Tensor) -> Tensor:
+        pull, conductance = _synaptic(v, v.shape[-1], synapses, synapse_index)
+        return (pull + pull_in - (conductance + conductance_in) * v) / cm
+
+    def step(_: Tensor, v: Tensor, span: Tensor, *drives: Tensor) -> Tensor:
+        return solve(field, v, span.unsqueeze(1), drives, (leak[2], *synapses))
+
+    ready = _ltc_drives(inputs, leak, sensory, sensory_index, epsilon)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+
+
+def _ltc_drives(
+    inputs: Float[Tensor, "B T C"],
+    leak: Sequence[Float[Tensor, " H"]],
+    sensory: Sequence[Float[Tensor, " S_in"]],
+    sensory_index: Int[Tensor, "2 S_in"],
+    epsilon: float,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
+    """What leak and inputs bring to the neurons: it does not wait for the state, so it is ready for all samples."""
+    gleak, vleak, _ = leak
+    pull, conductance = _synaptic(inputs, gleak.shape[0], sensory, sensory_index)
+    return pull + gleak * vleak, conductance + gleak + epsilon
 
 
 def ltc_time_constants(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ltc_time_constants
+from torchliquid.kernels.reference import Solve, ltc_solved, ltc_time_constants
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
+from torchliquid.solvers import ADAPTIVE, FIXED, adaptive
 from torchliquid.wirings import FullyConnected, Wiring
+
+SOLVERS = ("fused", *FIXED, *ADAPTIVE)
+"""Solvers of an LTC by name."""
 
 INIT = {
     "gleak": (0.001, 1.0),
@@ -47,9 +52,14 @@ class LTCCell(RecurrentCell):
         epsilon: keeps the solver's denominator away from zero.
         implicit_param_constraints: True keeps w, cm and gleak positive by a softplus; False by clamping them
             after each step of any ``torch.optim`` optimiser that has them.
+        solver: ``"fused"``, the authors' semi-implicit steps, stable at any span, order 1, with compiled kernels;
+            ``"euler"`` (order 1) and ``"rk4"`` (order 4), explicit, stable only while the steps are short (see
+            :func:`torchliquid.solvers.stability.stability`); ``"dopri5"`` and ``"tsit5"``, adaptive, for which
+            ``ode_unfolds`` means nothing.
+        rtol, atol, adjoint: of the adaptive ones, see :func:`torchliquid.solvers.adaptive`.
 
     Raises:
-        InputError: an unknown mapping, no solver step, a wiring that does not fit.
+        InputError: an unknown mapping or solver, no solver step, a wiring that does not fit.
     """
 
     gleak: nn.Parameter
@@ -79,8 +89,18 @@ class LTCCell(RecurrentCell):
         ode_unfolds: int = 6,
         epsilon: float = 1e-8,
         implicit_param_constraints: bool = True,
+        solver: str = "fused",
+        rtol: float = 1e-4,
+        atol: float = 1e-6,
+        adjoint: bool = False,
     ) -> None:
         super().__init__()
+        if solver not in SOLVERS:
+            raise InputError(f"solver is one of {', '.join(SOLVERS)}, not {solver!r}")
+        if adjoint and solver not in ADAPTIVE:
+            raise InputError(f"adjoint is for the solvers {' and '.join(ADAPTIVE)}, not {solver}")
+        if not (rtol > 0 and atol > 0):
+            raise InputError(f"rtol and atol must be greater than 0, not {rtol} and {atol}")
         for name, mapping in (("input_mapping", input_mapping), ("output_mapping", output_mapping)):
             if mapping not in ("affine", "linear", None):
                 raise InputError(f"{name} is 'affine', 'linear' or None, not {mapping!r}")
@@ -91,6 +111,7 @@ class LTCCell(RecurrentCell):
         self.ode_unfolds = ode_unfolds
         self.epsilon = epsilon
         self.implicit_param_constraints = implicit_param_constraints
+        self.solver, self.rtol, self.atol, self.adjoint = solver, rtol, atol, adjoint
 
         reversal, index = _synapses(self.wiring.erev_initializer())
         sensory_reversal, sensory_index = _synapses(self.wiring.sensory_erev_initializer())
@@ -181,7 +202,9 @@ class LTCCell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return kernels.ltc(
+        fused = self.solver == "fused"
+        run: Callable[..., tuple[Tensor, Tensor]] = kernels.ltc if fused else ltc_solved
+        return run(
             self.map_inputs(inputs),
             timespans,
             state,
@@ -191,11 +214,20 @@ class LTCCell(RecurrentCell):
             self.synapse_index,
             self.sensory_synapses(),
             self.sensory_index,
-            self.ode_unfolds,
+            self.ode_unfolds if fused else self._solve(),
             self.epsilon,
             None if memory is None else memory.input_map(inputs),
             None if memory is None else memory.recurrent_map.weight,
             cell,
+        )
+
+    def _solve(self) -> Solve:
+        if self.solver in ADAPTIVE:
+            chosen = (self.solver, self.rtol, self.atol, self.adjoint)
+            return lambda field, v, span, drives, weights: adaptive(field, v, span, *chosen, drives, weights)
+        step = FIXED[self.solver]
+        return lambda field, v, span, drives, weights: step(
+            lambda v: field(v, *drives, *weights), v, span, self.ode_unfolds
         )
 
     def clamp_parameters(self) -> None:
@@ -251,7 +283,8 @@ class LTC(RecurrentLayer):
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
         mixed_memory: an LSTM cell in front keeps what fades in the neurons (arXiv 2006.04418).
-        input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints: as in :class:`LTCCell`.
+        input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints, solver, rtol, atol, adjoint: as
+            in :class:`LTCCell`.
     """
 
     def __init__(
@@ -266,10 +299,24 @@ class LTC(RecurrentLayer):
         ode_unfolds: int = 6,
         epsilon: float = 1e-8,
         implicit_param_constraints: bool = True,
+        solver: str = "fused",
+        rtol: float = 1e-4,
+        atol: float = 1e-6,
+        adjoint: bool = False,
     ) -> None:
         wiring = units if isinstance(units, Wiring) else FullyConnected(units)
         cell = LTCCell(
-            wiring, input_size, input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints
+            wiring,
+            input_size,
+            input_mapping,
+            output_mapping,
+            ode_unfolds,
+            epsilon,
+            implicit_param_constraints,
+            solver,
+            rtol,
+            atol,
+            adjoint,
         )
         super().__init__(cell, return_sequences, batch_first, mixed_memory)
         self.output_size = cell.output_size

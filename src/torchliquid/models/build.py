@@ -68,14 +68,15 @@ def _cfc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed:
     return Liquid(CfC(inputs, AutoNCP(units, motors, sparsity, wiring_seed), mode=mode))
 
 
-def _ltc(inputs: int, units: int, unfolds: int) -> Network:
-    return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds))
+def _ltc(inputs: int, units: int | AutoNCP, unfolds: int, **solver: Any) -> Network:
+    # No output mapping: the readout is linear already. Files from before there were solvers name none.
+    return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds, **solver))
 
 
-def _ltc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int) -> Network:
-    # No output mapping: the readout is linear already.
-    wiring = AutoNCP(units, motors, sparsity, wiring_seed)
-    return Liquid(LTC(inputs, wiring, output_mapping=None, ode_unfolds=unfolds))
+def _ltc_ncp(
+    inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int, **solver: Any
+) -> Network:
+    return _ltc(inputs, AutoNCP(units, motors, sparsity, wiring_seed), unfolds, **solver)
 
 
 def _gated(kind: str) -> Callable[..., Network]:
@@ -102,8 +103,8 @@ KINDS: dict[str, Kind] = {
         lambda size, config, n_outputs: {"units": size, "backbone_units": config.get("backbone_units", size)},
     ),
     "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default"}, _ncp_sizes),
-    "ltc": Kind("LTC", _ltc, {"unfolds": 6}, _units),
-    "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6}, _ncp_sizes),
+    "ltc": Kind("LTC", _ltc, {"unfolds": 6, "solver": "fused"}, _units),
+    "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6, "solver": "fused"}, _ncp_sizes),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),
     "transformer": Kind(

@@ -74,6 +74,8 @@ def _recurrence(core: Any, layer: nn.Module) -> dict[str, Any] | None:
     sequence = core.Sequence(*map(_copy, sizes), None, None, None, None)
     cell = layer.rnn_cell
     if isinstance(cell, LTCCell):
+        if cell.solver != "fused":
+            return None
         made = _ltc(core, sequence, cell)
     elif isinstance(cell, CfCCell | WiredCfCCell):
         made = _cfc(core, sequence, cell)
