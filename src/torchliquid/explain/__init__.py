@@ -1,9 +1,20 @@
 """What a model does inside: time constants, neurons' roles, attribution, the circuit and its dynamics."""
 
-from torchliquid.explain.attribution import Attribution
+from torchliquid.explain.attribution import Attribution, attribution
 from torchliquid.explain.dynamics import Dynamics
 from torchliquid.explain.roles import Role, Roles, roles
 from torchliquid.explain.time_constants import TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
 
-__all__ = ["Attribution", "Circuit", "Dynamics", "Role", "Roles", "TimeConstants", "roles", "time_constants", "wiring"]
+__all__ = [
+    "Attribution",
+    "Circuit",
+    "Dynamics",
+    "Role",
+    "Roles",
+    "TimeConstants",
+    "attribution",
+    "roles",
+    "time_constants",
+    "wiring",
+]

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from torchliquid.data.recording import Recording
+from torchliquid.errors import InputError
+from torchliquid.explain.neurons import LIQUID_KINDS, used_part
+from torchliquid.models.model import Model
+from torchliquid.models.networks import Gated, Liquid, State
+
+STEPS = (32, 128, 512)
+"""Points of the path from the baseline, at which gradients are taken: more for moments that fewer did not settle."""
+
+TOLERANCE = 0.05
+"""Of the mean distance between an output and the baseline's: by how much a moment's shares may miss theirs."""
+
+AT_ONCE = 1024
+"""Points that go through the network together."""
+
+SMALL_CHANGE = 0.1
+"""Of the target's deviation: a smaller one keeps an answer as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,18 +37,22 @@ class Attribution:
         lags: (L,) 0, 1, ...: samples before the explained answer.
         lag_times: (L,) the same in the recording's unit of time: the mean age of these samples.
         unit: the recording's unit of time.
-        share: (C, L) share of the absolute attribution, averaged over the moments; sums to 1 with ``older``.
-        older: share of what came before the L samples, by way of the state.
+        share: (C, L) share of the absolute attribution over all moments; sums to 1 with ``older``. A reading that was
+            held over later samples counts where it was taken.
+        older: share of what came before the L samples: the net attribution of the state there, and of readings held.
         noisy_share, noisy_older: the same with noise on the readings.
         noise: its deviation, in units of each channel's deviation in training.
-        alike: cosine of a moment's absolute attributions (C, L) without and with noise, the median over the moments.
+        alike: cosine of a moment's absolute attributions without and with noise, the median over the moments; 1 is
+            no change.
         alike_by_chance: the same of two unrelated moments without noise: what ``alike`` is to be compared with.
         answers_kept: share of the moments whose answer the noise leaves alone: the same class, or in regression a
             change of less than a tenth of the target's deviation.
-        completeness: largest difference between a moment's attributions' sum and the output's distance from the
-            baseline's, relative to the mean of such distances.
+        completeness: how exact the integration is: largest difference between the sum of a moment's attributions and
+            the output's distance from the baseline's, relative to the mean of such distances; at most 0.05.
         explained: a sentence that says which output was explained, against which baseline.
         moments: how many were explained.
+        left_out: how many more were not, because no number of steps settles what a network does on the way from the
+            baseline: one that is chaotic there, or has two states to fall into.
         samples, of_samples: how many samples were used, of how many.
     """
 
@@ -46,5 +71,265 @@ class Attribution:
     completeness: float
     explained: str
     moments: int
+    left_out: int
     samples: int
     of_samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """M moments, each with the samples that lead to it, padded at their ends, and the state before them."""
+
+    inputs: Tensor
+    spans: Tensor
+    lengths: Tensor
+    state: State
+    taken: np.ndarray
+    """(M, L, C) in which place of the window each value was read; negative before it."""
+
+
+def attribution(
+    model: Model,
+    recording: Recording,
+    lags: int | None = None,
+    moments: int = 64,
+    noise: float = 0.2,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Attribution:
+    """Which inputs moved the output, and how long ago, by integrated gradients (Sundararajan et al., arXiv 1703.01365).
+
+    The path leads from a baseline, every channel at its training mean and nothing observed, and the state that of a
+    fresh start, to the samples and the state as they were in use. Timespans stay as they are and are given no share.
+
+    Args:
+        model: an LTC, a CfC, an LSTM or a GRU.
+        recording: with all of the model's channels; targets are not needed.
+        lags: how many samples at most lead to an explained answer; None: 64, of a task per series 256. They are halved
+            until half of the moments can be explained, and what is before them counts as older.
+        moments: how many answers, evenly over the recording, are explained.
+        noise: deviation of the noise that readings get, in units of each channel's deviation in training.
+        samples: at most about so many are used: of 20 or more series whole ones, evenly over the recording, of fewer
+            the beginning of each.
+        seed: of the noise.
+
+    Raises:
+        InputError: Captum is not installed, another kind of model, numbers that make no sense, a channel is missing,
+            times in another unit, no samples, a network too erratic to be explained.
+    """
+    if not isinstance(model, Model) or not isinstance(model.network, Liquid | Gated):
+        kind = f"a model of kind {model.kind!r}" if isinstance(model, Model) else type(model).__name__
+        raise InputError(f"attribution explains {', '.join((*LIQUID_KINDS, 'lstm', 'gru'))}, not {kind}")
+    if lags is None:
+        lags = 64 if model.task.per == "step" else 256
+    if min(lags, moments) < 1 or not noise >= 0:
+        raise InputError(f"lags and moments are 1 or more and noise is 0 or more, not {lags}, {moments} and {noise}")
+    part = used_part(model, recording, samples)
+    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    rng = np.random.default_rng(seed)
+    shaken = tuple(
+        replace(s, values=s.values + noise * model.preprocessing.std * rng.normal(size=s.values.shape))
+        for s in part.series
+    )
+    chosen = _moments(model, part, lags, moments)
+    while True:
+        clean, noisy = (_windows(twin, one, chosen, lags) for one in (part, replace(part, series=shaken)))
+        outputs, shaken_outputs = _outputs(twin, clean), _outputs(twin, noisy)
+        chooser = _chooser(model, outputs)
+        found = [_integrate(twin, windows, chooser) for windows in (clean, noisy)]
+        settled = np.maximum(found[0][1], found[1][1]) <= TOLERANCE
+        if settled.mean() >= 0.5:
+            break
+        if lags == 1:
+            raise InputError(
+                "the outputs change too erratically with the inputs for integrated gradients; see explain.dynamics"
+            )
+        lags //= 2
+    kept = torch.from_numpy(settled)
+    maps = [one[0][settled] for one in found]
+    channels = len(model.preprocessing.channels)
+    (share, older), (noisy_share, noisy_older) = (_shares(one, channels) for one in maps)
+    used = [moment for moment, good in zip(chosen, settled, strict=True) if good]
+    return Attribution(
+        model.preprocessing.channels,
+        np.arange(share.shape[1]),
+        _ages(part, used, share.shape[1]),
+        part.time_unit,
+        share,
+        older,
+        noisy_share,
+        noisy_older,
+        noise,
+        float(np.median(_cosines(maps[0], maps[1]))),
+        float(np.median(_cosines(maps[0], np.roll(maps[0], max(len(used) // 2, 1), axis=0)))),
+        _kept(model, outputs[kept], shaken_outputs[kept]),
+        float(max(one[1][settled].max() for one in found)),
+        _explained(model),
+        len(used),
+        len(chosen) - len(used),
+        part.n_samples,
+        recording.n_samples,
+    )
+
+
+def _integrate(model: Model, windows: _Windows, chooser: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute attributions (M, 1 + C * L), see :func:`_maps`, and by how much each moment's miss its distance (M,)."""
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError:
+        raise InputError("attribution needs Captum; run: pip install 'torchliquid[explain]'") from None
+
+    def explained(inputs: Tensor, *rest: Tensor) -> Tensor:
+        *state, spans, lengths, choose = rest
+        return (_answer(model, inputs, spans, lengths, tuple(state)) * choose).sum(1)
+
+    # How many samples the mean of a series goes over so far is no input.
+    n = len(windows.state) if model.task.per == "step" else len(windows.state) - 1
+    start = (windows.inputs, *windows.state[:n])
+    fixed = (*windows.state[n:], windows.spans, windows.lengths, chooser)
+    with torch.no_grad():
+        distance = explained(*start, *fixed) - explained(*(torch.zeros_like(s) for s in start), *fixed)
+    scale = distance.abs().mean().clamp_min(1e-12)
+    found = [torch.zeros_like(s) for s in start]
+    missed = torch.full_like(distance, torch.inf)
+    for steps in STEPS:
+        todo = (missed > TOLERANCE).nonzero()[:, 0]
+        if not len(todo):
+            break
+        parts = IntegratedGradients(explained).attribute(
+            tuple(s[todo] for s in start),
+            additional_forward_args=tuple(f[todo] for f in fixed),
+            n_steps=steps,
+            internal_batch_size=max(AT_ONCE, len(todo)),
+        )
+        for whole, part in zip(found, parts, strict=True):
+            whole[todo] = part.to(whole)
+        total = sum((part.flatten(1).sum(1) for part in parts), torch.zeros_like(distance[todo]))
+        missed[todo] = ((total - distance[todo]).abs() / scale).to(missed)
+        if (missed > TOLERANCE).float().mean() > 0.75:
+            break
+    channels = len(model.preprocessing.channels)
+    return _maps(found[0], tuple(found[1:]), windows, channels), missed.cpu().numpy()
+
+
+def _moments(model: Model, part: Recording, lags: int, moments: int) -> list[tuple[int, int]]:
+    """(series, sample) of the answers to explain: with all of their lags before them where a series is long enough."""
+    ends = [(i, len(s) - 1) for i, s in enumerate(part.series)]
+    if model.task.per == "step":
+        ends = [(i, t) for i, last in ends for t in range(min(lags - 1, last), last + 1)]
+    return [ends[i] for i in np.unique(np.linspace(0, len(ends) - 1, moments).astype(int))]
+
+
+@torch.no_grad()
+def _windows(model: Model, part: Recording, chosen: list[tuple[int, int]], lags: int) -> _Windows:
+    weight = model.readout.weight
+    rule = model.preprocessing
+    longest = max(min(t + 1, lags) for _, t in chosen)
+    inputs = weight.new_zeros(len(chosen), longest, rule.n_inputs)
+    spans = weight.new_zeros(len(chosen), longest)
+    lengths = torch.tensor([min(t + 1, lags) for _, t in chosen], device=weight.device)
+    taken = np.zeros((len(chosen), longest, rule.n_channels), dtype=int)
+    states: list[State] = []
+    at, row = -1, 0
+    for row, (i, t) in enumerate(chosen):
+        if i != at:
+            prepared = [torch.from_numpy(a).to(weight) for a in rule(part.series[i])]
+            x, dt = prepared
+            seen = np.where(rule.observed(part.series[i].values), np.arange(len(x))[:, None], -lags - len(x))
+            read = np.maximum.accumulate(seen, axis=0)
+            at, done, state = i, 0, None
+        begin = max(t + 1 - lags, 0)
+        if begin > done:
+            _, state = model(x[None, done:begin], dt[None, done:begin], None, state)
+            done = begin
+        if state is None:  # all zeros, of whatever shapes this network has
+            _, some = model(x[None, :1], dt[None, :1])
+            states.append(tuple(torch.zeros_like(s) for s in some))
+        else:
+            states.append(state)
+        n = t + 1 - begin
+        inputs[row, :n], spans[row, :n], taken[row, :n] = (
+            x[begin : t + 1],
+            dt[begin : t + 1],
+            read[begin : t + 1] - begin,
+        )
+    state = tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+    return _Windows(inputs, spans, lengths, state, taken)
+
+
+def _answer(model: Model, inputs: Tensor, spans: Tensor, lengths: Tensor, state: State) -> Tensor:
+    """(M, K) outputs at each window's last sample."""
+    outputs, _ = model(inputs, spans, lengths, state)
+    if model.task.per == "step":
+        outputs = outputs[torch.arange(len(outputs)), lengths - 1]
+    return outputs
+
+
+@torch.no_grad()
+def _outputs(model: Model, windows: _Windows) -> Tensor:
+    return _answer(model, windows.inputs, windows.spans, windows.lengths, windows.state)
+
+
+def _chooser(model: Model, outputs: Tensor) -> Tensor:
+    """(M, K) what makes one number of the outputs: the predicted class's logit over the mean, or one value in turn."""
+    k = outputs.shape[1]
+    if model.task.kind == "classification":
+        return torch.eye(k).to(outputs)[outputs.argmax(1)] - 1 / k
+    return torch.eye(k).to(outputs)[torch.arange(len(outputs)) % k]
+
+
+def _maps(found: Tensor, state: tuple[Tensor, ...], windows: _Windows, channels: int) -> np.ndarray:
+    """(M, 1 + C * L) absolute attributions: first of what is older, then of each channel and lag."""
+    values = found.cpu().numpy().astype(np.float64)
+    by_channel = values[..., :channels].copy()
+    mask = values[..., channels:]
+    m, length, _ = values.shape
+    older = sum((s.flatten(1).sum(1).cpu().numpy().astype(np.float64) for s in state), np.zeros(m))
+    where = np.zeros((m, channels, length))
+    lengths = windows.lengths.cpu().numpy()
+    place = np.arange(length)
+    for row, n in enumerate(lengths):
+        for c in range(channels):
+            read = windows.taken[row, :n, c]
+            inside = read >= 0
+            np.add.at(where[row, c], n - 1 - read[inside], by_channel[row, :n, c][inside])
+            older[row] += by_channel[row, :n, c][~inside].sum()
+            if mask.shape[2]:
+                where[row, c, n - 1 - place[:n]] += mask[row, :n, c]
+    return np.abs(np.concatenate([older[:, None], where.reshape(m, -1)], 1)).reshape(m, 1 + channels * length)
+
+
+def _shares(maps: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
+    total = maps.sum(0) / max(maps.sum(), 1e-300)
+    return total[1:].reshape(channels, -1), float(total[0])
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(1) / np.maximum(norm, 1e-300))
+
+
+def _ages(part: Recording, chosen: list[tuple[int, int]], lags: int) -> np.ndarray:
+    ages = np.full((len(chosen), lags), np.nan)
+    for row, (i, t) in enumerate(chosen):
+        times = part.series[i].times[max(t + 1 - lags, 0) : t + 1]
+        ages[row, : len(times)] = (times[-1] - times)[::-1]
+    return np.asarray(np.nanmean(ages, axis=0))
+
+
+def _kept(model: Model, outputs: Tensor, shaken: Tensor) -> float:
+    if model.task.kind == "classification":
+        return float((outputs.argmax(1) == shaken.argmax(1)).float().mean())
+    return float(((outputs - shaken).abs().amax(1) < SMALL_CHANGE).float().mean())
+
+
+def _explained(model: Model) -> str:
+    if model.task.kind == "classification":
+        what = "the predicted class's logit, above the mean of all classes'"
+    else:
+        what = "the predicted value" if model.task.n_outputs == 1 else "the predicted values, each in turn"
+    when = "at the moment" if model.task.per == "step" else "at the end of the series"
+    return (
+        f"Explained is {what}, {when}, against a past in which every channel was at its training mean and nothing "
+        "was observed. The gaps between samples are given no share."
+    )
