@@ -204,6 +204,27 @@ inline Cfc cfc(const CfcArguments& a, Sequence s) {
   return p;
 }
 
+struct CtrnnArguments {
+  SequenceArguments sequence;
+  Floats drive, recurrent, bias;
+  Maybe<Floats> rate;
+  std::string solver;
+  int unfolds;
+};
+
+inline Ctrnn ctrnn(const CtrnnArguments& a, Sequence s) {
+  if (a.unfolds < 1 || a.unfolds > (1 << 20)) throw std::invalid_argument("unfolds: 1 to 2^20");
+  Ctrnn p{};
+  p.sequence = s;
+  p.drive = checked(a.drive, {s.units, s.inputs}, "drive");
+  p.recurrent = checked(a.recurrent, {s.units, s.units}, "recurrent");
+  p.bias = checked(a.bias, {s.units}, "bias");
+  p.rate = checked(a.rate, {s.units}, "rate");
+  p.solver = Solver(place(a.solver, {"euler", "rk4"}));
+  p.unfolds = a.unfolds;
+  return p;
+}
+
 struct GatedArguments {
   Floats weight, bias;
   bool lstm;

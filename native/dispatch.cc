@@ -58,4 +58,9 @@ int64_t parameter_count(const Cfc& p) {
   return count;
 }
 
+int64_t parameter_count(const Ctrnn& p) {
+  const int64_t units = p.sequence.units;
+  return units * (p.sequence.inputs + units + 1 + (p.rate ? 1 : 0)) + (p.sequence.drive ? 4 * units * units : 0);
+}
+
 }  // namespace torchliquid

@@ -1,5 +1,6 @@
 // All kernels for one instruction set: compiled once for each, with -DTORCHLIQUID_ISA=<name> and its -m flags.
 #include "cfc.h"
+#include "ctrnn.h"
 #include "ltc.h"
 #include "scan.h"
 #include "step.h"
@@ -27,6 +28,7 @@ extern const InstructionSet instruction_set = {
     multiply_adds,
     {recurrence<1, LtcCell<1>, Ltc>(), recurrence<2, LtcCell<2>, Ltc>()},
     {recurrence<1, CfcCell<1>, Cfc>(), recurrence<2, CfcCell<2>, Cfc>()},
+    {recurrence<1, CtrnnCell<1>, Ctrnn>(), recurrence<2, CtrnnCell<2>, Ctrnn>()},
     step<StepLtc, Ltc>(),
     step<StepCfc, Cfc>(),
     step<StepGated, Gated>(),

@@ -8,7 +8,7 @@
 
 namespace torchliquid {
 
-// A batch of sequences and the state, shared by both recurrences. Pointers that may be null say so.
+// A batch of sequences and the state, shared by all recurrences. Pointers that may be null say so.
 struct Sequence {
   int batch, time, inputs, units;
   const float* input;        // (B, T, C)
@@ -82,6 +82,17 @@ struct Cfc {
   const float *w_tau[kMaxLayers], *amplitude[kMaxLayers];  // mode pure only
 };
 
+enum class Solver : int { euler, rk4 };
+
+// Gradients of the parameters: drive (H * C), recurrent (H * H), bias, and with a leak rate (H each), memory.
+struct Ctrnn {
+  Sequence sequence;
+  const float *drive, *recurrent, *bias;  // (H, C), (H, H), (H,)
+  const float* rate;                      // (H,), null for no leak
+  Solver solver;
+  int unfolds;
+};
+
 // One recurrence compiled for one instruction set and one number of lanes a block. Memory comes from the caller,
 // 64-byte aligned: `plan` is made once a call and shared, `scratch` is one thread's.
 template <class Problem>
@@ -109,6 +120,7 @@ struct InstructionSet {
   int64_t (*multiply_adds)(int64_t repeats);  // does nothing but multiply-adds, as many as it says
   Recurrence<Ltc> ltc[2];  // few lanes, many lanes
   Recurrence<Cfc> cfc[2];
+  Recurrence<Ctrnn> ctrnn[2];
   Step<Ltc> step_ltc;
   Step<Cfc> step_cfc;
   Step<Gated> step_gated;
@@ -117,5 +129,6 @@ struct InstructionSet {
 
 int64_t parameter_count(const Ltc&);
 int64_t parameter_count(const Cfc&);
+int64_t parameter_count(const Ctrnn&);
 
 }  // namespace torchliquid

@@ -84,6 +84,29 @@ NB_MODULE(_native, m) {
             run(instruction_set().cfc, p, threads, parameters);
           },
           nb::arg("states"), nb::arg("cells").none(), nb::arg("gradients"), nb::arg("threads"));
+  nb::class_<CtrnnArguments>(m, "Ctrnn")
+      .def(nb::init<SequenceArguments, Floats, Floats, Floats, Maybe<Floats>, std::string, int>(), nb::arg("sequence"),
+           nb::arg("drive"), nb::arg("recurrent"), nb::arg("bias"), nb::arg("rate").none(), nb::arg("solver"),
+           nb::arg("unfolds"))
+      .def(
+          "forward",
+          [](const CtrnnArguments& a, Out states, Maybe<Out> cells, int threads) {
+            Ctrnn p = ctrnn(a, sequence(a.sequence, states, cells));
+            nb::gil_scoped_release released;
+            run(instruction_set().ctrnn, p, threads, nullptr);
+          },
+          nb::arg("states"), nb::arg("cells").none(), nb::arg("threads"))
+      .def(
+          "backward",
+          [](const CtrnnArguments& a, Floats states, Maybe<Floats> cells, const Gradients& g, int threads) {
+            Sequence s = sequence(a.sequence, states, cells);
+            add_gradients(s, g);
+            Ctrnn p = ctrnn(a, s);
+            float* parameters = parameter_gradients(g, p);
+            nb::gil_scoped_release released;
+            run(instruction_set().ctrnn, p, threads, parameters);
+          },
+          nb::arg("states"), nb::arg("cells").none(), nb::arg("gradients"), nb::arg("threads"));
 
   nb::class_<GatedArguments>(m, "Gated")
       .def(nb::init<Floats, Floats, bool>(), nb::arg("weight"), nb::arg("bias"), nb::arg("lstm"));

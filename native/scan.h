@@ -1,4 +1,4 @@
-// Runs a cell over a block of sequences, forward and backward: what the two recurrences share.
+// Runs a cell over a block of sequences, forward and backward: what the recurrences share.
 //
 // A block is L = NV * kWidth samples, one a lane. Forward stores the states and nothing else; backward takes the
 // time axis in chunks from the end: it recomputes a chunk's steps from the stored states, walks back through them,

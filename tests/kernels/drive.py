@@ -63,6 +63,12 @@ def cfc(
     return made, sum(p.size for p in backbone + heads)
 
 
+def ctrnn(native: Any, sequence: Any, inputs: int, units: int, solver: str, leaks: bool) -> tuple[Any, int]:
+    parameters = [normal(units, inputs), normal(units, units), normal(units)]
+    rate = np.abs(normal(units)) if leaks else None
+    return native.Ctrnn(sequence, *parameters, rate, solver, 3), sum(p.size for p in parameters) + units * leaks
+
+
 def run(native: Any, problem: Any, sequence: dict[str, Any], parameters: int, threads: int) -> list[np.ndarray]:
     (batch, time, _), units = sequence["input"].shape, sequence["state"].shape[1]
     mixed = sequence["drive"] is not None
@@ -96,6 +102,9 @@ def problems(native: Any) -> Iterator[tuple[Any, dict[str, Any], int]]:
         shared = native.Sequence(**sequence)
         for density in (0.0, 0.4, 1.0):
             problem, parameters = ltc(native, shared, inputs, units, density)
+            yield problem, sequence, parameters
+        for solver, leaks in itertools.product(("euler", "rk4"), (False, True)):
+            problem, parameters = ctrnn(native, shared, inputs, units, solver, leaks)
             yield problem, sequence, parameters
         stacks: list[tuple[list[int], list[int]]] = [([units], []), ([units], [11]), ([units], [4, 130])]
         if units >= 3:

@@ -18,7 +18,7 @@ WORK = 3_000_000
 
 @dataclass
 class Problem:
-    """Arguments of ``ltc`` or ``cfc`` by name, float32; the drawn sizes and options for a failing test's message."""
+    """Arguments of ``ltc``, ``cfc`` or ``ctrnn`` by name, float32; the drawn sizes and options for a failing test's message."""
 
     kind: str
     arguments: dict[str, Any]
@@ -67,7 +67,7 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
     }
     flags = {name: draw(st.booleans()) for name in ("lengths", "memory", "equal_spans")}
     options = {**flags, "span": draw(st.floats(0, longest_span))}
-    make = _ltc if kind == "ltc" else _cfc
+    make = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn}[kind]
     own, cost, more = make(draw, random, sizes["inputs"], sizes["units"])
     sizes["time"] = max(1, min(sizes["time"], WORK // cost))
     sizes["batch"] = max(1, min(sizes["batch"], WORK // (cost * sizes["time"])))
@@ -151,3 +151,22 @@ def _cfc(draw: Any, random: np.random.Generator, inputs: int, units: int) -> tup
     own = {"backbone": backbone, "heads": heads, "layer_sizes": sizes, "mode": mode, "activation": activation}
     more = {"layers": layers, "hidden": hidden, "mode": mode, "activation": activation}
     return own, cost, {**more, "dropout": hidden if dropout else []}
+
+
+def _ctrnn(
+    draw: Any, random: np.random.Generator, inputs: int, units: int
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    solver, unfolds = draw(st.sampled_from(["euler", "rk4"])), draw(st.sampled_from([2, 3, 6]))
+    leaks = draw(st.booleans())
+    # A field that contracts, and steps short enough for it: nothing makes one precision's rounding grow.
+    recurrent = 0.1 / units**0.5 * random.normal(size=(units, units)) - 0.3 * np.eye(units)
+    weight = np.concatenate([random.normal(size=(units, inputs)) / inputs**0.5, recurrent], 1)
+    own = {
+        "weight": torch.from_numpy(weight.astype(np.float32)),
+        "bias": torch.from_numpy(random.normal(size=units).astype(np.float32)),
+        "rate": torch.from_numpy(random.uniform(0.05, 0.3, units).astype(np.float32)) if leaks else None,
+        "solver": solver,
+        "unfolds": unfolds,
+    }
+    options = {"solver": solver, "unfolds": unfolds, "leaks": leaks}
+    return own, weight.size * unfolds * (1 if solver == "euler" else 4), options

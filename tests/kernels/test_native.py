@@ -53,7 +53,7 @@ def assert_as_reference(problem: Problem) -> None:
             assert (one - true).abs().max() <= BACKWARD * max(float(true.abs().max()), least), problem
 
 
-@pytest.mark.parametrize("kind", ["ltc", "cfc"])
+@pytest.mark.parametrize("kind", ["ltc", "cfc", "ctrnn"])
 def test_agrees_with_the_reference_in_double_precision(kind: str, instruction_set: str) -> None:
     @drawing
     @given(problems(kind))
@@ -64,7 +64,7 @@ def test_agrees_with_the_reference_in_double_precision(kind: str, instruction_se
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ltc", "cfc"])
+@pytest.mark.parametrize("kind", ["ltc", "cfc", "ctrnn"])
 def test_agrees_over_many_more_shapes(kind: str) -> None:
     @settings(drawing, max_examples=300)
     @given(problems(kind))
@@ -118,7 +118,7 @@ def _exact_heads(a: dict[str, Any]) -> list[torch.Tensor]:
     return heads
 
 
-@pytest.mark.parametrize("kind", ["ltc", "cfc"])
+@pytest.mark.parametrize("kind", ["ltc", "cfc", "ctrnn"])
 @settings(drawing, max_examples=10)
 @given(data=st.data())
 def test_extreme_inputs(kind: str, data: st.DataObject) -> None:
@@ -136,7 +136,7 @@ def test_extreme_inputs(kind: str, data: st.DataObject) -> None:
     assert torch.isfinite(cells).all()
 
 
-@pytest.mark.parametrize("kind", ["ltc", "cfc"])
+@pytest.mark.parametrize("kind", ["ltc", "cfc", "ctrnn"])
 @settings(drawing, max_examples=10)
 @given(data=st.data())
 def test_the_number_of_threads_changes_no_bit(kind: str, data: st.DataObject) -> None:

@@ -87,11 +87,29 @@ def cfc(
     return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
 
 
-ctrnn = reference.ctrnn
+def ctrnn(
+    inputs: Tensor,
+    timespans: Tensor,
+    state: Tensor,
+    lengths: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    rate: Tensor | None,
+    solver: str,
+    unfolds: int,
+    memory_drive: Tensor | None = None,
+    memory_weight: Tensor | None = None,
+    cell: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`torchliquid.kernels.reference.ctrnn`."""
+    n = inputs.shape[2]
+    parameters = (weight[:, :n], weight[:, n:], bias, *(() if rate is None else (rate,)))
+    spec = _Ctrnn(solver, unfolds)
+    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
 
 
 class Batch(NamedTuple):
-    """What both recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
+    """What all recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
 
     inputs: Tensor
     timespans: Tensor
@@ -140,11 +158,29 @@ class _Cfc:
         return reference.cfc(*batch[:4], *layers, self.mode, self.activation, self.masks, *batch[4:])
 
 
+class _Ctrnn:
+    """The same of a CT-RNN or Neural ODE: weights of inputs and state, bias, and with a leak its rate."""
+
+    def __init__(self, solver: str, unfolds: int) -> None:
+        self.solver, self.unfolds = solver, unfolds
+
+    def problem(self, batch: Batch, parameters: Sequence[Tensor]) -> Any:
+        drive, recurrent, bias, *rate = _arrays(parameters)
+        return _native.Ctrnn(batch.native(), drive, recurrent, bias, rate[0] if rate else None, self.solver, self.unfolds)
+
+    def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        weights = (torch.cat([p[0], p[1]], 1), p[2], p[3] if len(p) > 3 else None)
+        return reference.ctrnn(*batch[:4], *weights, self.solver, self.unfolds, *batch[4:])
+
+
+Spec = _Ltc | _Cfc | _Ctrnn
+
+
 class _Run(torch.autograd.Function):
     """One recurrence over a batch, for autograd. Arguments: the spec, a Batch's tensors, the parameters."""
 
     @staticmethod
-    def forward(ctx: Any, spec: _Ltc | _Cfc, *tensors: Any) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, spec: Spec, *tensors: Any) -> tuple[Tensor, Tensor]:
         states, cells = run_forward(spec, Batch(*tensors[:7]), tensors[7:])
         ctx.spec = spec
         ctx.save_for_backward(*tensors, states, cells)
@@ -168,7 +204,7 @@ class _Run(torch.autograd.Function):
         return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted))
 
 
-def run_forward(spec: _Ltc | _Cfc, batch: Batch, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def run_forward(spec: Spec, batch: Batch, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """States (B, T, H) and cells (B, T, H), (B, 0, H) without memory; no autograd."""
     n, time, _ = batch.inputs.shape
     units = batch.state.shape[1]
@@ -180,7 +216,7 @@ def run_forward(spec: _Ltc | _Cfc, batch: Batch, parameters: Sequence[Tensor]) -
 
 
 def run_backward(
-    spec: _Ltc | _Cfc,
+    spec: Spec,
     batch: Batch,
     parameters: Sequence[Tensor],
     states: Tensor,
