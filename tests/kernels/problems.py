@@ -18,7 +18,7 @@ WORK = 3_000_000
 
 @dataclass
 class Problem:
-    """Arguments of ``ltc``, ``cfc`` or ``ctrnn`` by name, float32; the drawn sizes and options for a failing test's message."""
+    """Arguments of a recurrence by name, float32; the drawn sizes and options for a failing test's message."""
 
     kind: str
     arguments: dict[str, Any]

@@ -166,7 +166,9 @@ class _Ctrnn:
 
     def problem(self, batch: Batch, parameters: Sequence[Tensor]) -> Any:
         drive, recurrent, bias, *rate = _arrays(parameters)
-        return _native.Ctrnn(batch.native(), drive, recurrent, bias, rate[0] if rate else None, self.solver, self.unfolds)
+        return _native.Ctrnn(
+            batch.native(), drive, recurrent, bias, rate[0] if rate else None, self.solver, self.unfolds
+        )
 
     def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         weights = (torch.cat([p[0], p[1]], 1), p[2], p[3] if len(p) > 3 else None)
