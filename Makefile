@@ -2,7 +2,7 @@
 # make test      the tests                    make test-slow  the long ones
 # make lint      ruff and mypy                make format     mends what can be mended
 # make bench     speed against the peers      make results    studies of published recordings
-# make sanitize  the kernels under sanitizers
+# make sanitize  the kernels under sanitizers  make docs     the site, into site/
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,7 +12,7 @@ TESTS  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint format bench results sanitize wheel clean
+.PHONY: demo test test-slow lint format bench results sanitize docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --tuning 2 --out demo
@@ -41,6 +41,9 @@ results: $(VENV)/.developer
 sanitize: $(VENV)/.developer
 	PATH=$(CURDIR)/$(BIN):$$PATH sh native/sanitize.sh $(CURDIR)/$(BIN)/python
 
+docs: $(VENV)/.developer
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 wheel: $(VENV)/bin/python
 	$(BIN)/python -m pip wheel --quiet -c constraints.txt --no-deps --wheel-dir dist .
 
@@ -58,4 +61,4 @@ $(VENV)/.developer: $(VENV)/bin/python $(BUILD)
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist demo site
