@@ -92,6 +92,21 @@ def test_a_loss_without_end_breaks_off_with_the_best_weights():
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+def test_an_explicit_solver_too_coarse_for_the_network_is_said_before_and_after(caplog):
+    recording = remembering(12)
+    task = Task.infer(recording)
+    made = [build("ltc", task, Preprocessing.fit(recording), 700, solver="euler", unfolds=n) for n in (1, 1000)]
+    coarse, fine = made
+    with torch.no_grad():
+        coarse.network.layer.rnn_cell.cm.fill_(-8.0)
+    with pytest.raises(TrainingError, match=r"ltc broke off in epoch 1.*([\d,]+) steps hold, and the solver fused"):
+        train(coarse, recording, recording, TrainingConfig(epochs=2))
+    assert "steps of the solver euler may be unstable" in caplog.text
+    caplog.clear()
+    train(fine, recording, recording, TrainingConfig(epochs=1))
+    assert not caplog.text
+
+
 def test_class_weights_find_the_rare():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1500, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,6 +27,8 @@ def train(
     horizon: options.Horizon = None,
     kind: Annotated[str, typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, lstm, gru or transformer.")] = "cfc",
     parameters: options.Parameters = 2500,
+    solver: Annotated[str | None, typer.Option(help="Of an LTC: fused, euler, rk4, dopri5 or tsit5.")] = None,
+    unfolds: Annotated[int | None, typer.Option(min=1, help="Of an LTC: the solver's steps a sample.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
@@ -42,6 +44,9 @@ def train(
     if out.exists() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
     question = options.question(recording, None, columns, task, horizon)
+    stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
+    if stepping and not kind.startswith("ltc"):
+        raise InputError(f"--solver and --unfolds are of an LTC, not of a {kind}; take --kind ltc or ltc_ncp")
     console = Console()
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)
@@ -55,10 +60,15 @@ def train(
                 windows=options.windows(window),
                 config=TrainingConfig(lr=lr, epochs=epochs, seed=seed),
                 seed=seed,
+                **stepping,
                 progress=lambda share, note: progress.update(bar, completed=share, description=f"{kind}: {note}"),
             )
         except TrainingError as error:
-            raise InputError(str(error)) from None
+            if error.model is None:
+                raise InputError(str(error)) from None
+            error.model.save(out, sample)
+            best = error.model.metadata["training"]["best_epoch"]
+            raise InputError(f"{error}; {out} holds the best weights before, those of epoch {best}") from None
     model.save(out, sample)
     scores = model.metadata["training"]["validation"]
     console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes", highlight=False)

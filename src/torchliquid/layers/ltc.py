@@ -15,10 +15,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import Solve, ltc_solved, ltc_time_constants
+from torchliquid.kernels.reference import ltc_solved, ltc_time_constants
 from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.ode import Solver
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
-from torchliquid.solvers import ADAPTIVE, FIXED, adaptive
+from torchliquid.solvers import ADAPTIVE, FIXED
 from torchliquid.wirings import FullyConnected, Wiring
 
 SOLVERS = ("fused", *FIXED, *ADAPTIVE)
@@ -54,7 +55,7 @@ class LTCCell(RecurrentCell):
             after each step of any ``torch.optim`` optimiser that has them.
         solver: ``"fused"``, the authors' semi-implicit steps, stable at any span, order 1, with compiled kernels;
             ``"euler"`` (order 1) and ``"rk4"`` (order 4), explicit, stable only while the steps are short (see
-            :func:`torchliquid.solvers.stability.stability`); ``"dopri5"`` and ``"tsit5"``, adaptive, for which
+            :meth:`fastest_rate`); ``"dopri5"`` and ``"tsit5"``, adaptive, for which
             ``ode_unfolds`` means nothing.
         rtol, atol, adjoint: of the adaptive ones, see :func:`torchliquid.solvers.adaptive`.
 
@@ -193,6 +194,20 @@ class LTCCell(RecurrentCell):
             self.sensory_index,
         )
 
+    @torch.no_grad()
+    def fastest_rate(self) -> float:
+        """The largest total conductance over capacitance of any neuron, all its synapses open: 1 / time.
+
+        The neuron's own decay is never faster (arXiv 2006.04439, theorem 1), and an explicit solver's steps must be
+        short against it, see :func:`torchliquid.solvers.instability`. An estimate for the network: what neurons do to
+        each other can add to it.
+        """
+        gleak, _, cm = self.leak()
+        total = gleak + self.epsilon
+        total = total.index_add(0, self.synapse_index[1], self.positive("w"))
+        total = total.index_add(0, self.sensory_index[1], self.positive("sensory_w"))
+        return float((total / cm).max())
+
     def recur(
         self,
         inputs: Tensor,
@@ -202,8 +217,12 @@ class LTCCell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        fused = self.solver == "fused"
-        run: Callable[..., tuple[Tensor, Tensor]] = kernels.ltc if fused else ltc_solved
+        by = (
+            None
+            if self.solver == "fused"
+            else Solver(self.solver, self.ode_unfolds, self.rtol, self.atol, self.adjoint)
+        )
+        run: Callable[..., tuple[Tensor, Tensor]] = kernels.ltc if by is None else ltc_solved
         return run(
             self.map_inputs(inputs),
             timespans,
@@ -214,20 +233,11 @@ class LTCCell(RecurrentCell):
             self.synapse_index,
             self.sensory_synapses(),
             self.sensory_index,
-            self.ode_unfolds if fused else self._solve(),
+            self.ode_unfolds if by is None else by.step,
             self.epsilon,
             None if memory is None else memory.input_map(inputs),
             None if memory is None else memory.recurrent_map.weight,
             cell,
-        )
-
-    def _solve(self) -> Solve:
-        if self.solver in ADAPTIVE:
-            chosen = (self.solver, self.rtol, self.atol, self.adjoint)
-            return lambda field, v, span, drives, weights: adaptive(field, v, span, *chosen, drives, weights)
-        step = FIXED[self.solver]
-        return lambda field, v, span, drives, weights: step(
-            lambda v: field(v, *drives, *weights), v, span, self.ode_unfolds
         )
 
     def clamp_parameters(self) -> None:

@@ -1,6 +1,18 @@
 """How an ODE is stepped from one sample to the next."""
 
-from torchliquid.solvers.adaptive import ADAPTIVE, adaptive
+from torchliquid.solvers.adaptive import ADAPTIVE, SolverError, adaptive
 from torchliquid.solvers.fixed import FIXED, Field, euler, rk4
+from torchliquid.solvers.stability import LIMITS, instability, steps_that_hold
 
-__all__ = ["ADAPTIVE", "FIXED", "Field", "adaptive", "euler", "rk4"]
+__all__ = [
+    "ADAPTIVE",
+    "FIXED",
+    "LIMITS",
+    "Field",
+    "SolverError",
+    "adaptive",
+    "euler",
+    "instability",
+    "rk4",
+    "steps_that_hold",
+]

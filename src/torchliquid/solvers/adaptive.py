@@ -18,6 +18,10 @@ MAX_STEPS = 10_000
 """Steps within one span before a sample counts as stuck."""
 
 
+class SolverError(InputError):
+    """A solver did not reach the end of a span with finite numbers."""
+
+
 def adaptive(
     field: Callable[..., Tensor],
     state: Float[Tensor, "B H"],
@@ -48,8 +52,9 @@ def adaptive(
         weights: what the field reads and all samples share.
 
     Raises:
-        InputError: unknown method, tolerances not positive, torchode is not installed; or a sample's solution is not
-            finite or needs more than :data:`MAX_STEPS` steps.
+        InputError: unknown method, tolerances not positive, torchode is not installed.
+        SolverError: a sample's solution is not finite or needs more than :data:`MAX_STEPS` steps; going backwards, the
+            adjoint does not find back to where the span began.
     """
     if method not in ADAPTIVE:
         raise InputError(f"an adaptive solver is {' or '.join(ADAPTIVE)}, not {method!r}")
@@ -84,7 +89,7 @@ def _solve(field: Callable[[Tensor], Tensor], state: Tensor, method: str, rtol: 
     if int(solution.status.max()) != 0 or not bool(torch.isfinite(after).all()):
         stuck = bool((solution.status == torchode.Status.REACHED_MAX_STEPS.value).any())
         reason = f"needs more than {MAX_STEPS} steps in one span" if stuck else "meets numbers that are not finite"
-        raise InputError(f"the solver {method} {reason} (rtol {rtol:g}, atol {atol:g}): {_advice(stuck)}")
+        raise SolverError(f"the solver {method} {reason} (rtol {rtol:g}, atol {atol:g}): {_advice(stuck)}")
     return after
 
 
@@ -137,7 +142,7 @@ class _Adjoint(torch.autograd.Function):
         begun = _solve(backwards, start, method, rtol, atol, 2 * n)
         v, a, *found = begun.split([n, n, *sizes], 1)
         if not bool(((v - state).abs() <= max(rtol**0.5, 1e-3) * (state.abs() + 1)).all()):
-            raise InputError(
+            raise SolverError(
                 f"the adjoint of {method} does not find back to where the span began "
                 f"(off by {float((v - state).abs().max()):.2g}): tighten rtol and atol, or leave adjoint out"
             )

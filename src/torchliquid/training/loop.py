@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
+from torchliquid.layers import LTCCell
 from torchliquid.models.model import Model, Sample, aligned
+from torchliquid.solvers import SolverError, instability
 from torchliquid.training.history import History
 from torchliquid.training.provenance import provenance
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
 """Told the share done (0 to 1) and a word on where it stands."""
 
 
 class TrainingError(RuntimeError):
-    """Training broke off; the message is one line. The model holds its best weights so far."""
+    """Training broke off; the message is one line.
+
+    Attributes:
+        model: with its best weights so far; None where no epoch came to its end.
+    """
+
+    model: Model | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def train(
         on_epoch: called after each epoch, e.g. to keep a checkpoint.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or the solver does not reach the end of a span.
         InputError: nothing to learn from.
     """
     config = config or TrainingConfig()
@@ -112,20 +122,38 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / warm, 0.525 + 0.475 * math.cos(math.pi * s / steps))
     )
+    longest = max(float(batch.timespans.max()) for batch in todo)
+    if advice := _unstable(model, longest):
+        log.warning(advice)
     best_score, best_weights = (-math.inf, -math.inf), copy.deepcopy(model.state_dict())
+
+    def broken_off(reason: str = "") -> TrainingError:
+        model.load_state_dict(best_weights)
+        model.eval()
+        reason = reason or _unstable(model, longest) or f"try a learning rate below {config.lr:g}"
+        error = TrainingError(
+            f"training {model.kind} broke off in epoch {epoch + 1}: its numbers are no longer finite; {reason}"
+        )
+        if history.validation:
+            model.metadata |= provenance(training, history, config.seed)
+            error.model = model
+        return error
 
     for epoch in range(config.epochs):
         model.train()
         total = 0.0
         for batch in todo:
             batch = batch.to(device)
-            raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
-            loss = task.loss(raw, batch.targets, batch.weights, class_weights)
             optimizer.zero_grad()
-            loss.backward()
+            try:
+                raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
+                loss = task.loss(raw, batch.targets, batch.weights, class_weights)
+                loss.backward()
+            except SolverError as error:
+                raise broken_off(str(error)) from None
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             if not torch.isfinite(norm):
-                raise _broken_off(model, best_weights, epoch, config)
+                raise broken_off()
             optimizer.step()
             schedule.step()
             total += loss.item()
@@ -133,7 +161,7 @@ def train(
 
         outputs = model.outputs(validation)
         if not all(np.isfinite(o).all() for o in outputs):
-            raise _broken_off(model, best_weights, epoch, config)
+            raise broken_off()
         scores = task.metrics(outputs, validation)
         history.validation.append(scores)
         score = task.score(scores)
@@ -153,13 +181,11 @@ def train(
     return history
 
 
-def _broken_off(model: Model, best: dict[str, Tensor], epoch: int, config: TrainingConfig) -> TrainingError:
-    model.load_state_dict(best)
-    model.eval()
-    return TrainingError(
-        f"training {model.kind} broke off in epoch {epoch + 1}: its numbers are no longer finite; "
-        f"try a learning rate below {config.lr:g}"
-    )
+def _unstable(model: Model, longest: float) -> str | None:
+    cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
+    if not isinstance(cell, LTCCell):
+        return None
+    return instability(cell.solver, cell.ode_unfolds, cell.fastest_rate(), longest)
 
 
 def _sample(todo: list[Batch], windows: int = 8, length: int = 64) -> Sample:
