@@ -1,7 +1,7 @@
 """What a model does inside: time constants, neurons' roles, attribution, the circuit and its dynamics."""
 
 from torchliquid.explain.attribution import Attribution, attribution
-from torchliquid.explain.dynamics import Dynamics
+from torchliquid.explain.dynamics import Dynamics, dynamics
 from torchliquid.explain.roles import Role, Roles, roles
 from torchliquid.explain.time_constants import TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
@@ -14,6 +14,7 @@ __all__ = [
     "Roles",
     "TimeConstants",
     "attribution",
+    "dynamics",
     "roles",
     "time_constants",
     "wiring",

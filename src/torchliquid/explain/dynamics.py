@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from torchliquid.data.recording import Recording
+from torchliquid.explain.neurons import follow, liquid_layer, neuron_names
+from torchliquid.layers.cfc import CfCCell, WiredCfCCell
+from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, aligned
+
+MULTIPLES = np.logspace(-1, 3, 17)
+"""Of the recording's gaps."""
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+STARTS = 8
+"""States along the recording from which fixed points are looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +60,7 @@ class Dynamics:
         gap: the median gap, in the recording's unit.
         multiples: (G,) by which all gaps were stretched.
         lyapunov_by_gap: (G,) the exponent at each.
-        turns_positive_at: the least gap, in the recording's unit, from which on it is positive; None: it never is.
+        turns_positive_at: the least median gap, in the recording's unit, at which it is positive; None: at none.
         bounds: (H, 2) between which each neuron's state must lie whatever the inputs are; None where nothing is proven.
         bounds_because: a sentence that says why, or why not.
         seen: (H, 2) least and largest state along the recording.
@@ -68,7 +82,45 @@ class Dynamics:
     of_samples: int
 
 
-@torch.no_grad()
+def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: int = 0) -> Dynamics:
+    """Fixed points, Lyapunov exponents at the recording's gaps and at stretched ones, and the bounds of the state.
+
+    Fixed points are looked for at constant inputs, the mean of the recording's and its quantiles taken for each channel
+    by itself, at the usual gap: iterating from states along the recording, then by Newton's method. More may exist.
+
+    Args:
+        model: an LTC or a CfC, wired or not.
+        recording: with all of the model's channels.
+        samples: at most about so many give the states; 2,000 the exponent along the recording, 500 those of the sweep.
+        seed: of the direction in which neighbours start.
+
+    Raises:
+        InputError: another kind of model, a channel is missing, times in another unit, no samples.
+    """
+    layer = liquid_layer(model)
+    path = follow(model, recording, samples)
+    states = np.concatenate(path.states)
+    by_gap = _exponents(model, path.recording, MULTIPLES, 500, seed)
+    gap = path.recording.median_gap()
+    positive = np.flatnonzero(by_gap > 0)
+    bounds, because = _bounds(layer)
+    return Dynamics(
+        neuron_names(model),
+        path.recording.time_unit,
+        _fixed_points(model, np.concatenate(path.inputs), states),
+        largest_lyapunov_exponent(model, path.recording, seed=seed),
+        gap,
+        MULTIPLES,
+        by_gap,
+        float(MULTIPLES[positive[0]] * gap) if len(positive) else None,
+        bounds,
+        because,
+        np.stack([states.min(0), states.max(0)], 1).astype(np.float64),
+        path.recording.n_samples,
+        recording.n_samples,
+    )
+
+
 def largest_lyapunov_exponent(model: Model, recording: Recording, samples: int = 2000, seed: int = 0) -> float:
     """Mean growth, per sample, of the logarithm of a small difference between two states driven by the same samples.
 
@@ -86,33 +138,143 @@ def largest_lyapunov_exponent(model: Model, recording: Recording, samples: int =
     Returns:
         Per sample, in natural logarithms; -inf where a difference is gone after a single sample.
     """
+    return float(_exponents(model, recording, (1.0,), samples, seed)[0])
+
+
+@torch.no_grad()
+def _exponents(
+    model: Model, recording: Recording, multiples: Sequence[float] | np.ndarray, samples: int, seed: int
+) -> np.ndarray:
+    """(G,) the exponent with all gaps stretched by each multiple."""
     twin = copy.deepcopy(model).double().eval()
     generator = torch.Generator().manual_seed(seed)
-    growth: list[float] = []
+    stretch = torch.tensor(multiples, dtype=torch.float64)
+    growth: list[np.ndarray] = []
     for series in aligned(recording, model.preprocessing).series:
         left = samples - len(growth)
         if left <= 0:
             break
         inputs, spans = (part[:left] for part in model.preprocessing(series))
-        growth += _growth(twin, inputs, spans, generator)[len(spans) // 10 :]
-    return float(np.mean(growth)) if growth else math.nan
+        growth += _growth(twin, inputs, spans, stretch, generator)[len(spans) // 10 :]
+    return np.asarray(np.mean(growth, axis=0)) if growth else np.full(len(stretch), math.nan)
 
 
-def _growth(model: Model, inputs: np.ndarray, spans: np.ndarray, generator: torch.Generator) -> list[float]:
-    distance, state = 1e-7, None
-    found: list[float] = []
-    for x, span in zip(torch.from_numpy(inputs).double(), torch.from_numpy(spans).double(), strict=True):
-        _, state = model.network(x.expand(2, 1, -1), span.expand(2, 1), None, state)
-        apart = torch.cat([(part[1] - part[0]).reshape(-1) for part in state])
-        norm = float(apart.norm())
-        if found or norm > 0:
-            found.append(math.log(norm / distance) if norm > 0 else -math.inf)
-        if norm == 0:  # the first sample starts both alike; later, nothing is left of the difference
-            apart = torch.randn(apart.shape, generator=generator, dtype=torch.float64)
-            norm = float(apart.norm())
-        pieces = (apart * distance / norm).split([part[0].numel() for part in state])
+def _growth(
+    model: Model, inputs: np.ndarray, spans: np.ndarray, stretch: Tensor, generator: torch.Generator
+) -> list[np.ndarray]:
+    """For each sample (G,) growth; a trajectory and its neighbour for each multiple run side by side."""
+    n, distance, state = len(stretch), 1e-7, None
+    found: list[np.ndarray] = []
+    samples = zip(torch.from_numpy(inputs).double(), torch.from_numpy(spans).double(), strict=True)
+    for t, (x, span) in enumerate(samples):
+        _, state = model.network(x.expand(2 * n, 1, -1), (span * stretch).repeat(2)[:, None], None, state)
+        apart = torch.cat([(part[n:] - part[:n]).reshape(n, -1) for part in state], 1)
+        norm = apart.norm(dim=1)
+        if t:  # the first sample finds both alike, but for rounding
+            found.append(torch.log(norm / distance).numpy())
+        gone = (norm == 0) | (t == 0)
+        apart[gone] = torch.randn(apart.shape, generator=generator, dtype=torch.float64)[gone]
+        pieces = (apart * distance / apart.norm(dim=1, keepdim=True)).split([part[0].numel() for part in state], 1)
         state = tuple(
-            torch.stack([part[0], part[0] + piece.reshape(part[0].shape)])
+            torch.cat([part[:n], part[:n] + piece.reshape(part[:n].shape)])
             for part, piece in zip(state, pieces, strict=True)
         )
     return found
+
+
+def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple[FixedPoint, ...]:
+    layer = copy.deepcopy(liquid_layer(model)).double().eval().requires_grad_(False)
+    rule = model.preprocessing
+    places = {"mean input": inputs.mean(0)}
+    places |= {f"{q:.0%} quantile of each input": np.quantile(inputs, q, axis=0) for q in QUANTILES}
+    along = states[np.linspace(0, len(states) - 1, STARTS).astype(int)].astype(np.float64)
+    starts = np.concatenate([np.zeros((1, layer.state_size)), along])
+    points = []
+    for at, x in places.items():
+        x = np.array(x, dtype=np.float64)
+        if rule.with_mask:
+            x[rule.n_channels :] = 1.0
+        step = _step(layer, torch.from_numpy(x))
+        found: list[Tensor] = []
+        for state in _settled(step, torch.from_numpy(starts), layer.lstm is not None):
+            point = _newton(step, state)
+            if point is not None and not any(bool((point - other).abs().max() < 1e-4) for other in found):
+                found.append(point)
+        for point in found:
+            slope = torch.autograd.functional.jacobian(step, point)
+            assert isinstance(slope, Tensor)
+            radius = float(torch.linalg.eigvals(slope).abs().max())
+            residual = float((step(point) - point).abs().max())
+            raw = x[: rule.n_channels] * rule.std + rule.mean
+            points.append(FixedPoint(at, raw, point[: layer.state_size].numpy(), radius, radius < 1, residual))
+    return tuple(points)
+
+
+def _step(layer: RecurrentLayer, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """The state after one more sample of the usual gap, of one state (S,) or several (B, S); with a memory S = 2 H."""
+
+    def step(state: Tensor) -> Tensor:
+        rows = state.reshape(-1, state.shape[-1])
+        parts = rows.split(layer.state_size, 1)
+        _, new = layer(x.expand(len(rows), 1, -1), parts[0] if layer.lstm is None else tuple(parts))
+        return (torch.cat(new, 1) if isinstance(new, tuple) else new).reshape(state.shape)
+
+    return step
+
+
+@torch.no_grad()
+def _settled(step: Callable[[Tensor], Tensor], starts: Tensor, with_memory: bool, steps: int = 200) -> Tensor:
+    state = torch.cat([starts, torch.zeros_like(starts)], 1) if with_memory else starts
+    for _ in range(steps):
+        state = step(state)
+    return state
+
+
+def _newton(step: Callable[[Tensor], Tensor], state: Tensor, steps: int = 30) -> Tensor | None:
+    """The root of step(state) - state next to a state; None where none is found."""
+    for _ in range(steps):
+        gap = step(state) - state
+        if not bool(torch.isfinite(gap).all()):
+            return None
+        if float(gap.abs().max()) < 1e-10:
+            return state
+        slope = torch.autograd.functional.jacobian(step, state)
+        assert isinstance(slope, Tensor)
+        state = state - torch.linalg.lstsq(slope - torch.eye(len(state)).to(slope), gap[:, None]).solution[:, 0]
+    return None
+
+
+def _bounds(layer: RecurrentLayer) -> tuple[np.ndarray | None, str]:
+    cell = layer.rnn_cell
+    if isinstance(cell, LTCCell):
+        if cell.solver != "fused":
+            return (
+                None,
+                f"Nothing is proven for the solver {cell.solver}: a large step can leave the range.",
+            )
+        _, vleak, _ = cell.leak()
+        low, high = (np.minimum(vleak.detach().cpu().numpy(), 0.0), np.maximum(vleak.detach().cpu().numpy(), 0.0))
+        for (*_, erev), index in (
+            (cell.synapses(), cell.synapse_index),
+            (cell.sensory_synapses(), cell.sensory_index),
+        ):
+            target, reversal = index[1].cpu().numpy(), erev.detach().cpu().numpy()
+            np.minimum.at(low, target, reversal)
+            np.maximum.at(high, target, reversal)
+        why = (
+            "Each solver step puts the potential between itself, its leak potential and the reversal potentials of its "
+            "synapses, whatever the inputs and gaps are; it starts at 0."
+        )
+        if layer.lstm is not None:
+            low, high = np.minimum(low, -1.0), np.maximum(high, 1.0)
+            why += " The memory in front sets it between -1 and 1 before each sample."
+        return np.stack([low, high], 1).astype(np.float64), why
+    assert isinstance(cell, CfCCell | WiredCfCCell)
+    if cell.mode == "pure":
+        return None, "Nothing is proven in mode pure: A - A exp(...) f has no bound in f."
+    most = 1.0 if cell.mode == "default" else 2.0
+    why = {
+        "default": "The state is a mean, weighted by the gate, of two hyperbolic tangents.",
+        "no_gate": "The state is one hyperbolic tangent plus at most another.",
+    }[cell.mode]
+    return np.tile([-most, most], (layer.state_size, 1)), why

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import torch
 
+from torchliquid.errors import InputError
 from torchliquid.explain.neurons import liquid_layer
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
@@ -24,11 +25,14 @@ def hold(model: Model, neuron: int, value: float) -> Model:
     Only weights of the copy are changed: the leak of an LTC's neuron, the heads of a CfC's.
 
     Raises:
-        InputError: a model without liquid neurons.
+        InputError: a model without liquid neurons, or an LTC whose solver is not the fused one, which alone bears a
+            leak so large.
     """
     twin = copy.deepcopy(model)
     cell = liquid_layer(twin).rnn_cell
     if isinstance(cell, LTCCell):
+        if cell.solver != "fused":
+            raise InputError(f"no neuron can be held with the solver {cell.solver!r}; roles are for solver 'fused'")
         cell.gleak[neuron] = CLAMP
         cell.vleak[neuron] = value
         return twin

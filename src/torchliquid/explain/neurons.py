@@ -10,7 +10,8 @@ import torch
 
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.layers.cfc import WiredCfCCell
+from torchliquid.layers.cfc import CfCCell, WiredCfCCell
+from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, aligned
 from torchliquid.models.networks import Liquid
@@ -48,11 +49,12 @@ def liquid_layer(model: Model) -> RecurrentLayer:
     """
     if not isinstance(model, Model):
         raise InputError(f"a trained torchliquid Model can be explained, not {type(model).__name__}")
-    if not isinstance(model.network, Liquid):
+    layer = model.network.layer if isinstance(model.network, Liquid) else None
+    if layer is None or not isinstance(layer.rnn_cell, LTCCell | CfCCell | WiredCfCCell):
         raise InputError(
             f"a model of kind {model.kind!r} has no liquid neurons to explain; train {', '.join(LIQUID_KINDS)}"
         )
-    return model.network.layer
+    return layer
 
 
 def neuron_kinds(model: Model) -> tuple[str, ...]:
