@@ -25,7 +25,10 @@ def train(
     time_format: options.TimeFormat = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
-    kind: Annotated[str, typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, lstm, gru or transformer.")] = "cfc",
+    kind: Annotated[
+        str,
+        typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm, gru or transformer."),
+    ] = "cfc",
     parameters: options.Parameters = 2500,
     solver: Annotated[str | None, typer.Option(help="Of an LTC: fused, euler, rk4, dopri5 or tsit5.")] = None,
     unfolds: Annotated[int | None, typer.Option(min=1, help="Of an LTC: the solver's steps a sample.")] = None,

@@ -11,7 +11,8 @@ import torch
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
+from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Gated, Liquid, Network, Transformer
 from torchliquid.tasks import Task
@@ -79,6 +80,14 @@ def _ltc_ncp(
     return _ltc(inputs, AutoNCP(units, motors, sparsity, wiring_seed), unfolds, **solver)
 
 
+def _solved(layer: Callable[..., RecurrentLayer]) -> Callable[..., Network]:
+    return lambda inputs, units, unfolds, **options: Liquid(layer(inputs, units, ode_unfolds=unfolds, **options))
+
+
+def _ctgru(inputs: int, units: int, scales: int) -> Network:
+    return Liquid(CTGRU(inputs, units, scales=scales))
+
+
 def _gated(kind: str) -> Callable[..., Network]:
     return lambda inputs, units: Gated(kind, inputs, units)
 
@@ -105,6 +114,10 @@ KINDS: dict[str, Kind] = {
     "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default"}, _ncp_sizes),
     "ltc": Kind("LTC", _ltc, {"unfolds": 6, "solver": "fused"}, _units),
     "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6, "solver": "fused"}, _ncp_sizes),
+    "ctrnn": Kind("CT-RNN", _solved(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
+    "neural_ode": Kind("Neural ODE", _solved(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
+    "ctgru": Kind("CT-GRU", _ctgru, {"scales": 8}, _units),
+    "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),
     "transformer": Kind(

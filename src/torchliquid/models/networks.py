@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers.recurrent import RecurrentLayer
 
 State = tuple[Tensor, ...]
 
@@ -33,9 +33,9 @@ class Network(nn.Module):
 
 
 class Liquid(Network):
-    """A liquid layer."""
+    """A layer in the call form of LTC."""
 
-    def __init__(self, layer: LTC | CfC) -> None:
+    def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
         self.layer = layer
         self.output_size = layer.output_size

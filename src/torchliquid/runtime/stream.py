@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torchliquid.data.preprocessing import LIMIT
 from torchliquid.errors import InputError
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.runtime.stepper import compiled
 
@@ -22,13 +22,14 @@ Recurrence = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 @overload
 def stream(model_or_layer: Model, n: int = 1) -> ModelStream: ...
 @overload
-def stream(model_or_layer: LTC | CfC | nn.LSTM | nn.GRU, n: int = 1) -> LayerStream: ...
+def stream(model_or_layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> LayerStream: ...
 def stream(model_or_layer: nn.Module, n: int = 1) -> ModelStream | LayerStream:
     """Run a model, or a bare layer, on ``n`` live streams at once.
 
     Args:
-        model_or_layer: a :class:`Model`, fed raw readings, or a layer (``LTC``, ``CfC``, ``nn.LSTM``, ``nn.GRU`` of
-            one layer in one direction), fed as it is. Its weights must not change afterwards.
+        model_or_layer: a :class:`Model`, fed raw readings, or a layer (``LTC``, ``CfC`` and their relatives,
+            ``nn.LSTM``, ``nn.GRU`` of one layer in one direction), fed as it is. Its weights must not change
+            afterwards.
         n: streams that go on side by side, each with its own state.
 
     Raises:
@@ -38,7 +39,7 @@ def stream(model_or_layer: nn.Module, n: int = 1) -> ModelStream | LayerStream:
         raise InputError(f"a stream needs n of 1 or more, not {n}")
     if isinstance(model_or_layer, Model):
         return ModelStream(model_or_layer, n)
-    if isinstance(model_or_layer, LTC | CfC | nn.LSTM | nn.GRU):
+    if isinstance(model_or_layer, RecurrentLayer | nn.LSTM | nn.GRU):
         return LayerStream(model_or_layer, n)
     raise InputError(f"a Model or a layer can be streamed, not a {type(model_or_layer).__name__}")
 
@@ -50,7 +51,7 @@ class LayerStream:
         n: streams side by side; with one, arrays have no dimension for it.
     """
 
-    def __init__(self, layer: LTC | CfC | nn.LSTM | nn.GRU, n: int = 1) -> None:
+    def __init__(self, layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> None:
         if isinstance(layer, nn.LSTM | nn.GRU) and (layer.num_layers > 1 or layer.bidirectional):
             raise InputError("a stream takes an LSTM or a GRU of one layer in one direction")
         self.n = n
@@ -160,7 +161,7 @@ class _Core:
     def __init__(
         self,
         recurrence: Recurrence,
-        module: Model | LTC | CfC | nn.LSTM | nn.GRU,
+        module: Model | RecurrentLayer | nn.LSTM | nn.GRU,
         n: int,
         held: np.ndarray | None = None,
         started: np.ndarray | None = None,
@@ -217,7 +218,7 @@ class _Core:
             part[rows] = 0.0
 
 
-def _liquid(layer: LTC | CfC) -> Recurrence:
+def _liquid(layer: RecurrentLayer) -> Recurrence:
     if not (layer.batch_first and layer.return_sequences):
         raise InputError("a stream takes layers with batch_first=True and return_sequences=True")
     return lambda x, spans, hx: layer(x, hx, timespans=spans)
