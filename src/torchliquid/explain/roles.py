@@ -127,7 +127,7 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
 
     Raises:
         InputError: another kind of model, a channel is missing, times in another unit, too few samples to tell a role
-            from chance, a class that the model does not know.
+            from chance, a class that the model does not know, an LTC whose solver is not the fused one.
     """
     liquid_layer(model)
     path = follow(model, _with_truth(model.task, recording), samples)
