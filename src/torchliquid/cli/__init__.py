@@ -14,6 +14,7 @@ from torchliquid.cli.assess import assess
 from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
+from torchliquid.cli.solvers import solvers
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
 
@@ -57,7 +58,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for command in (assess, train, predict, inspect, export):
+for command in (assess, train, predict, inspect, solvers, export):
     app.command()(_guarded(command))
 
 

@@ -16,6 +16,7 @@ from torchliquid.errors import InputError
 
 if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
     from torchliquid.data import Recording, Windows
+    from torchliquid.models import Model
     from torchliquid.tasks import Task
 
 Source = Annotated[
@@ -98,6 +99,32 @@ class Columns:
     def given(self) -> dict[str, object]:
         """The options that were given."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def remembered(
+    model: Model,
+    target: str | None,
+    time: str | None,
+    time_unit: str | None,
+    series: str | None,
+    long: str | None,
+    missing: list[str] | None,
+    time_format: str | None,
+) -> Columns:
+    """Columns as of the table that a model was trained on; what was typed comes first."""
+    known = model.metadata.get("columns", {})
+    if long is None and "parameter" in known:
+        long = f"{known['parameter']},{known['value']}"
+    return Columns(
+        target=target,
+        time=time or known.get("time"),
+        time_unit=time_unit or known.get("time_unit"),
+        series=series or known.get("series"),
+        long=long,
+        ignore=None,
+        missing=missing or [str(mark) for mark in known.get("missing", ())],
+        time_format=time_format or known.get("time_format"),
+    )
 
 
 @dataclass(frozen=True)

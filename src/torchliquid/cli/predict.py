@@ -31,19 +31,7 @@ def predict(
     loaded = Model.load(model)
     if out is not None:
         options.check_writable(out, model, recording)
-    remembered = loaded.metadata.get("columns", {})
-    if long is None and "parameter" in remembered:
-        long = f"{remembered['parameter']},{remembered['value']}"
-    columns = options.Columns(
-        target=None,
-        time=time or remembered.get("time"),
-        time_unit=time_unit or remembered.get("time_unit"),
-        series=series or remembered.get("series"),
-        long=long,
-        ignore=None,
-        missing=missing or [str(mark) for mark in remembered.get("missing", ())],
-        time_format=time_format or remembered.get("time_format"),
-    )
+    columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
     found = columns.read(str(recording), channels=loaded.preprocessing.channels)
     frame = loaded.predict(found)
     if out is None:

@@ -1,0 +1,76 @@
+"""``torchliquid solvers``: which solver, with how many steps, a trained model needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from torchliquid.cli import options
+from torchliquid.errors import InputError
+from torchliquid.files import write_json
+
+
+def solvers(
+    model: Annotated[Path, typer.Argument(help="An LTC that assess or train saved.")],
+    recording: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the channels the model knows.")],
+    out: Annotated[Path | None, typer.Option(help="A folder for solvers.json and solvers.html.")] = None,
+    error: Annotated[float, typer.Option(help="Largest error, in standard deviations of the answer.")] = 1e-2,
+    write: Annotated[Path | None, typer.Option(help="Save the model with the chosen solver under this name.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="About how many samples to look at.")] = 1024,
+    target: options.Target = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
+    series: options.Series = None,
+    long: options.Long = None,
+    missing: options.Missing = None,
+    time_format: options.TimeFormat = None,
+) -> None:
+    """Compare solvers and step counts: error against a tight solution, the task's metric, time a sample.
+
+    The table is read as the one the model was trained on; options say where it differs.
+    """
+    from torchliquid.explain.solvers import compare_solvers, holds_up_to, solver_names, with_solver
+    from torchliquid.explain.solvers_page import plain, render, table
+    from torchliquid.models import Model
+    from torchliquid.page import write_page
+
+    if not error > 0:
+        raise InputError(f"--error must be greater than 0, not {error}")
+    loaded = Model.load(model)
+    solver_names(loaded)
+    if write is not None:
+        options.check_writable(write, model, recording)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    if loaded.task.horizon is None:
+        target = target or loaded.task.target
+    columns = options.remembered(loaded, target, time, time_unit, series, long, missing, time_format)
+    found = compare_solvers(loaded, columns.read(str(recording), channels=loaded.preprocessing.channels), samples)
+    chosen = found.cheapest(error)
+    shown = table(found)
+    console = Console()
+    printed = Table(*shown.head)
+    for row in shown.rows:
+        printed.add_row(*row)
+    console.print(printed)
+    console.print(
+        f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has {found.now[0]}, "
+        f"{found.now[1]} steps. The tight solution's {found.metric} is {found.tight:.4g}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if gap := holds_up_to(loaded, chosen):
+        unit = loaded.preprocessing.time_unit
+        console.print(f"Sure to be stable at gaps up to {gap:.3g} {unit}, whatever the inputs are.", highlight=False)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "solvers.json", plain(found, chosen, error))
+        write_page(render(found, chosen, error, model.stem), out / "solvers.html")
+        console.print(f"{out / 'solvers.html'}", highlight=False)
+    if write is not None:
+        with_solver(loaded, chosen.solver, chosen.unfolds).save(write)
+        console.print(f"{write}: the same weights with {chosen.name}", highlight=False)

@@ -1,0 +1,219 @@
+"""Which solver a trained model needs: error, metric and time of each with more and fewer steps."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from torchliquid.data.recording import Recording, Series
+from torchliquid.errors import InputError
+from torchliquid.layers import LTCCell
+from torchliquid.models.build import assemble
+from torchliquid.models.model import Model, aligned
+from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError
+
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Steps a sample that are tried."""
+
+COST = {"fused": 1, "euler": 1, "rk4": 4}
+"""Evaluations of all synapses in one step."""
+
+TIGHT = (1e-9, 1e-11)
+"""Relative and absolute tolerance of what counts as the truth."""
+
+PIECE = 64
+"""Samples of a piece; pieces run side by side, each from a fresh state."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One solver with its steps, or with its tolerance.
+
+    Attributes:
+        solver: its name.
+        unfolds: steps a sample; 0 of an adaptive one.
+        rtol: relative tolerance; None of one with fixed steps.
+        error: root mean square difference of the answers from those of the tight solution, in standard deviations of
+            the answer; of several outputs the largest; infinite where the numbers are not finite.
+        metric: the task's primary metric on the same samples; NaN without targets.
+        microseconds: of one sample through a live stream in float32 on this machine, the median.
+    """
+
+    solver: str
+    unfolds: int
+    rtol: float | None
+    error: float
+    metric: float
+    microseconds: float
+
+    @property
+    def evaluations(self) -> int | None:
+        """Evaluations of all synapses a sample: what a device pays; None where they vary."""
+        return self.unfolds * COST[self.solver] if self.solver in COST else None
+
+    @property
+    def name(self) -> str:
+        return f"{self.solver}, rtol {self.rtol:g}" if self.rtol else f"{self.solver}, {self.unfolds} steps"
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """What a model's solvers cost and give.
+
+    Attributes:
+        choices: all that were tried.
+        now: the model's own solver and steps.
+        metric: name of the task's primary metric.
+        tight: that metric of the tight solution.
+        samples: how many samples, in how many pieces, were looked at.
+        pieces: how many.
+    """
+
+    choices: tuple[Choice, ...]
+    now: tuple[str, int]
+    metric: str
+    tight: float
+    samples: int
+    pieces: int
+
+    def cheapest(self, error: float) -> Choice:
+        """The fixed solver with the fewest evaluations whose error is at most this; of equals the first, fused.
+
+        Raises:
+            InputError: none reaches it.
+        """
+        fixed = [c for c in self.choices if c.evaluations is not None]
+        good = [c for c in fixed if c.error <= error]
+        if not good:
+            best = min(fixed, key=lambda c: c.error)
+            raise InputError(
+                f"no solver with up to {STEPS[-1]} steps comes within {error:g}; the nearest is {best.name}, "
+                f"within {best.error:.2g}: give a larger --error"
+            )
+        return min(good, key=lambda c: c.evaluations or 0)
+
+
+def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> Tradeoff:
+    """Try each solver of an LTC, CT-RNN or Neural ODE on a recording.
+
+    The truth is dopri5 in double precision at a relative tolerance of 1e-9; errors are in double precision too, so
+    that they are the solver's alone.
+
+    Args:
+        model: trained; not changed.
+        recording: with the model's channels; the metric needs targets.
+        samples: about how many are looked at, in pieces spread evenly over the recording.
+
+    Raises:
+        InputError: the model solves no ODE, the recording does not fit, torchode is not installed; the tight solution
+            needs too many steps.
+    """
+    names = solver_names(model)
+    recording = aligned(recording, model.preprocessing)
+    targeted = recording.target is not None
+    if targeted:
+        recording = model.task.with_targets(recording)
+    pieces = _pieces(recording, samples, model.task.per == "step")
+    truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
+    spread = np.maximum(np.concatenate([np.atleast_2d(t) for t in truth]).std(0), 1e-12)
+
+    def metric(answers: list[np.ndarray]) -> float:
+        if not targeted or not all(np.isfinite(a).all() for a in answers):
+            return float("nan")
+        return model.task.metrics(answers, pieces)[model.task.primary]
+
+    def tried(solver: str, unfolds: int, rtol: float | None) -> Choice:
+        one = with_solver(model, solver, unfolds, rtol or 0.0)
+        try:
+            answers = _answers(one, pieces)
+            off = np.concatenate([np.atleast_2d(a - t) for a, t in zip(answers, truth, strict=True)])
+            error = float((np.sqrt(np.square(off).mean(0)) / spread).max())
+            return Choice(solver, unfolds, rtol, error if np.isfinite(error) else np.inf, metric(answers), _time(one))
+        except SolverError:
+            return Choice(solver, unfolds, rtol, np.inf, float("nan"), float("nan"))
+
+    choices = [tried(name, n, None) for name in names if name not in ADAPTIVE for n in STEPS]
+    choices += [tried(name, 0, rtol) for name in names if name in ADAPTIVE for rtol in (1e-2, 1e-4)]
+    now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
+    total = sum(len(s.times) for s in pieces.series)
+    return Tradeoff(tuple(choices), now, model.task.primary, metric(truth), total, pieces.n_series)
+
+
+def solver_names(model: Model) -> tuple[str, ...]:
+    """The solvers that a model's kind can be stepped by.
+
+    Raises:
+        InputError: it solves no ODE.
+    """
+    if model.kind in ("ltc", "ltc_ncp"):
+        return (*COST, *ADAPTIVE)
+    if "solver" in model.config:
+        return (*(name for name in COST if name != "fused"), *ADAPTIVE)
+    raise InputError(f"a {model.kind} solves no differential equation; give an ltc or an ltc_ncp")
+
+
+def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, atol: float = 0.0) -> Model:
+    """The same weights under another solver, as a model that can be saved; what is 0 is left as it is by default."""
+    config = {k: v for k, v in model.config.items() if k not in ("rtol", "atol", "adjoint")}
+    given = {"unfolds": unfolds, "rtol": rtol, "atol": atol}
+    config |= {"solver": solver, **{name: value for name, value in given.items() if value}}
+    made = assemble(model.kind, config, model.task, model.preprocessing)
+    made.load_state_dict(model.state_dict())
+    made.metadata, made.sample = copy.deepcopy(model.metadata), copy.deepcopy(model.sample)
+    return made.eval()
+
+
+def holds_up_to(model: Model, choice: Choice) -> float | None:
+    """The longest gap, in the recording's unit, at which an LTC is surely stable; None where no gap is too long.
+
+    By :meth:`~torchliquid.layers.LTCCell.fastest_rate`: all synapses open at once, which training data may never see.
+    """
+    cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
+    if choice.solver not in LIMITS or not isinstance(cell, LTCCell):
+        return None
+    return LIMITS[choice.solver] * choice.unfolds / cell.fastest_rate() * model.preprocessing.time_scale
+
+
+def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:
+    """Up to so many samples: pieces of all series, evenly spread; of a task per series the beginnings of series."""
+    starts = [
+        (series, start)
+        for series in recording.series
+        for start in (range(0, max(len(series.times) - PIECE + 1, 1), PIECE) if per_step else (0,))
+    ]
+    chosen = np.unique(np.linspace(0, len(starts) - 1, min(len(starts), max(samples // PIECE, 1))).round().astype(int))
+    return replace(recording, series=tuple(_cut(starts[i][0], starts[i][1], per_step) for i in chosen))
+
+
+def _cut(series: Series, start: int, per_step: bool) -> Series:
+    part = slice(start, start + PIECE)
+    targets = series.targets[part] if per_step and series.targets is not None else series.targets
+    return replace(series, times=series.times[part], values=series.values[part], targets=targets)
+
+
+@torch.no_grad()
+def _answers(model: Model, pieces: Recording) -> list[np.ndarray]:
+    twin = copy.deepcopy(model).double()
+    parts = [model.preprocessing(series) for series in pieces.series]
+    inputs = pad_sequence([torch.from_numpy(x).double() for x, _ in parts], batch_first=True)
+    spans = pad_sequence([torch.from_numpy(t).double() for _, t in parts], batch_first=True)
+    lengths = torch.tensor([len(t) for _, t in parts])
+    raw = model.task.decode(twin(inputs, spans, lengths)[0].numpy())
+    if model.task.per == "series":
+        return list(raw)
+    return [answers[:n] for answers, n in zip(raw, lengths.tolist(), strict=True)]
+
+
+def _time(model: Model, steps: int = 50) -> float:
+    stream, values = model.live(), model.preprocessing.mean
+    taken = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        stream.step(values, model.preprocessing.time_scale)
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken)) * 1e6

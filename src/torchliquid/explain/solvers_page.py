@@ -1,0 +1,97 @@
+"""The trade-off of solvers as a page and as plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from torchliquid import page
+from torchliquid.explain.solvers import Choice, Tradeoff
+from torchliquid.page.charts import figure
+from torchliquid.page.document import Chart, Table
+from torchliquid.page.glossary import NETWORKS, metric_label
+from torchliquid.page.numbers import microseconds, significant
+
+COLOURS = {"fused": "--liquid", "euler": "--rival", "rk4": "--other"}
+GLOSSARY = {
+    "fused": "The LTC authors' semi-implicit steps: stable however long the step; the error falls in proportion to it.",
+    "euler": "Explicit steps; the error falls in proportion to the step, and too long a step explodes.",
+    "rk4": "The classical Runge-Kutta method, four evaluations a step; half the step is a sixteenth of the error, and "
+    "too long a step explodes.",
+    "dopri5, tsit5": "Adaptive: as many steps as a tolerance asks for, each sample its own. Not for devices.",
+    "evaluation": "One look at all synapses: what a step costs on a device.",
+    "liquid network": NETWORKS["liquid network"],
+}
+
+
+def plain(found: Tradeoff, chosen: Choice, error: float) -> dict[str, Any]:
+    """For JSON; what is not finite is null."""
+
+    def row(choice: Choice) -> dict[str, Any]:
+        values = {**asdict(choice), "evaluations": choice.evaluations}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+    return {
+        "now": {"solver": found.now[0], "unfolds": found.now[1]},
+        "error_asked": error,
+        "chosen": row(chosen),
+        "metric": found.metric,
+        "metric_of_tight_solution": found.tight if math.isfinite(found.tight) else None,
+        "samples": found.samples,
+        "pieces": found.pieces,
+        "choices": [row(choice) for choice in found.choices],
+    }
+
+
+def table(found: Tradeoff) -> Table:
+    """All that were tried, side by side."""
+    rows = []
+    for c in found.choices:
+        error = f"{c.error:.1e}" if math.isfinite(c.error) else "not finite"
+        evaluations = "varies" if c.evaluations is None else str(c.evaluations)
+        rows.append((c.name, evaluations, error, significant(c.metric, 4), microseconds(c.microseconds)))
+    head = ("solver", "evaluations a sample", "error", metric_label(found.metric), "time a sample here")
+    return Table(head, tuple(rows))
+
+
+def render(found: Tradeoff, chosen: Choice, error: float, title: str) -> str:
+    """The page as text."""
+    lines = []
+    for solver, colour in COLOURS.items():
+        points = [c for c in found.choices if c.solver == solver and math.isfinite(c.error) and c.error < 1e3]
+        lines.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": solver,
+                "x": [c.evaluations for c in points],
+                "y": [c.error for c in points],
+                "text": [c.name for c in points],
+                "line": {"color": colour, "width": 2},
+            }
+        )
+    asked = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": error, "y1": error, "line": {"dash": "dot"}}
+    drawn = figure(
+        [line for line in lines if line["x"]],
+        "evaluations of all synapses a sample",
+        "error, standard deviations of the answer",
+        height=420,
+        showlegend=True,
+        shapes=[asked],
+        xaxis={"type": "log"},
+        yaxis={"type": "log", "exponentformat": "power"},
+    )
+    chart = Chart("error", "How far the answers are from the tight solution", drawn, table(found))
+    return page.render(
+        "torchliquid.explain",
+        "solvers.html.j2",
+        charts={"error": [chart]},
+        glossary=GLOSSARY,
+        found=found,
+        chosen=chosen,
+        asked=error,
+        title=title,
+        tight=significant(found.tight, 4),
+        metric=metric_label(found.metric),
+    )

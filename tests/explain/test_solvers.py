@@ -1,0 +1,70 @@
+"""The command that compares solvers, on a small LTC."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from small import small_model, small_recording
+from torchliquid import Model
+from torchliquid.cli import app
+from torchliquid.edge.network import describe
+from torchliquid.errors import InputError
+from torchliquid.explain.solvers import compare_solvers, with_solver
+
+
+@pytest.mark.slow
+def test_the_chosen_solver_is_the_cheapest_that_is_near_enough() -> None:
+    model = small_model("ltc_ncp")
+    found = compare_solvers(model, small_recording())
+    assert found.now == ("fused", 6)
+    assert found.samples == 70  # pieces of 64 at most, of three series
+    for error in (0.1, 1e-3):
+        chosen = found.cheapest(error)
+        assert chosen.error <= error
+        assert all(c.error > error for c in found.choices if (c.evaluations or 1e9) < chosen.evaluations)
+    errors = {c.unfolds: c.error for c in found.choices if c.solver == "fused"}
+    assert errors[64] < errors[32] / 1.8 < errors[16] / 3.2
+    assert {c.solver for c in found.choices} == {"fused", "euler", "rk4", "dopri5", "tsit5"}
+    with pytest.raises(InputError, match="give a larger --error"):
+        found.cheapest(1e-30)
+
+
+@pytest.mark.slow
+def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -> None:
+    model, recording = small_model("ltc_ncp"), small_recording()
+    model.metadata["columns"] = {"time": "time", "series": "series", "time_unit": "ms"}
+    model.save(tmp_path / "m.safetensors")
+    rows = [
+        {"series": str(i), "time": t, **dict(zip("abc", v, strict=True)), "target": y}
+        for i, s in enumerate(recording.series)
+        for t, v, y in zip(s.times, s.values.tolist(), s.targets, strict=True)
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "r.csv")
+    given = ["solvers", str(tmp_path / "m.safetensors"), str(tmp_path / "r.csv"), "--error", "1e-4"]
+    result = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "o"), "--write", str(tmp_path / "n.safetensors")])
+    assert result.exit_code == 0, result.output
+    said = json.loads((tmp_path / "o" / "solvers.json").read_text())
+    assert "solvers.html" in {p.name for p in (tmp_path / "o").iterdir()}
+    after = Model.load(tmp_path / "n.safetensors")
+    assert (after.config["solver"], after.config["unfolds"]) == (said["chosen"]["solver"], said["chosen"]["unfolds"])
+    expected = with_solver(model, said["chosen"]["solver"], said["chosen"]["unfolds"]).outputs(recording)
+    for ours, theirs in zip(after.outputs(recording), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    core = describe(after).core
+    assert (core.solver, core.unfolds) == ("rk4", after.config["unfolds"])  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="adaptive solver tsit5 cannot be exported"):
+        describe(with_solver(model, "tsit5"))
+
+    small_model("cfc").save(tmp_path / "c.safetensors")
+    for wrong, message in (
+        ([str(tmp_path / "c.safetensors"), given[2]], "solves no differential equation"),
+        ([*given[1:3], "--error", "0"], "--error must be greater than 0"),
+        ([*given[1:3], "--error", "1e-30"], "give a larger --error"),
+    ):
+        result = CliRunner().invoke(app, ["solvers", *wrong])
+        assert result.exit_code == 2
+        assert message in result.output.replace("\n", " ")
