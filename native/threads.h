@@ -20,13 +20,15 @@ namespace torchliquid {
 // OpenMP's entry point, by the name that libgomp and libomp share: calls f(data) on as many threads, or on fewer.
 using OpenMp = void (*)(void (*f)(void*), void* data, unsigned threads, unsigned flags);
 
+#if defined(__unix__) || defined(__APPLE__)
+inline std::atomic<bool> forked{false};
+// From loading on: PyTorch may have started the threads, and the process forked, before any call of ours.
+inline const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+#endif
+
 inline OpenMp openmp() {
 #if defined(__unix__) || defined(__APPLE__)
-  static std::atomic<bool> forked{false};
-  static const OpenMp found = [] {
-    pthread_atfork(nullptr, nullptr, [] { forked = true; });
-    return reinterpret_cast<OpenMp>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  }();
+  static const OpenMp found = reinterpret_cast<OpenMp>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
   return forked ? nullptr : found;
 #else
   return nullptr;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,17 @@ def test_works_after_a_fork() -> None:
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*results)
+
+
+def test_works_in_a_fork_of_a_process_in_which_only_pytorch_had_threads() -> None:
+    code = (
+        "import os, torch; from torchliquid.layers import CfC\n"
+        "torch.set_num_threads(2); torch.ones(4_000_000).mul(2)\n"
+        "child = os.fork()\n"
+        "if child: raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "CfC(3, 20)(torch.ones(80, 3, 3)); os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "OMP_NUM_THREADS": "2"})
 
 
 def test_second_derivatives_are_the_references(caplog: pytest.LogCaptureFixture) -> None:
