@@ -51,7 +51,11 @@ def main() -> None:
     table = []
     for curve in grown:
         sizes = ", ".join(f"{n}: {ms:.3g}" for n, ms in zip(curve.sizes, curve.milliseconds, strict=True))
-        table.append(f"| {curve.name} | {curve.axis} | {sizes} | {curves.exponent(curve):.2f} |")
+        line = curves.line(curve)
+        table.append(
+            f"| {curve.name} | {curve.axis} | {sizes} | {line.fixed:.2g} + {line.slope:.3g} n | "
+            f"{line.deviation:.1%} | {line.exponent:.2f} |"
+        )
         print(table[-1], flush=True)
     (DOCS / "performance.svg").write_text(curves.drawing(grown))
     (DOCS / "performance.md").write_text(
@@ -101,10 +105,12 @@ The peer of the 10,000 streams is 10,000 single steps, timed on 500. ONNX Runtim
 
 ## Growth
 
-Milliseconds of a training step; the exponent is 1 where the cost is linear.
+Milliseconds of a training step, the fastest of the rounds; the line closest to them and how far the furthest of them
+lies from it. What is fixed (Adam, PyTorch's calls; over synapses also all that each neuron costs) keeps the exponent
+of a fit without it below 1.
 
-| work | over | size: ms | exponent |
-|---|---|---|---|
+| work | over | size n: ms | line | furthest from it | exponent |
+|---|---|---|---|---|---|
 {curves}
 
 ![Cost over time steps, batch and synapses](performance.svg)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.cases import trainer
-from benchmarks.measure import together
+from benchmarks import measure
+from benchmarks.cases import Run, trainer
 from torchliquid.layers import LTC, CfC
 from torchliquid.wirings import AutoNCP, Random
 
@@ -30,20 +30,38 @@ def measure_curves() -> list[Curve]:
     sizes = [64, 128, 256, 512]
     for name, layer in layers.items():
         runs = [trainer(layer, 64, time) for time in sizes]
-        curves.append(Curve(f"{name}, B 64", "T", sizes, [1e3 * s for s in together(*runs)]))
+        curves.append(Curve(f"{name}, B 64", "T", sizes, milliseconds(runs)))
         runs = [trainer(layer, batch, 128) for batch in sizes]
-        curves.append(Curve(f"{name}, T 128", "B", sizes, [1e3 * s for s in together(*runs)]))
+        curves.append(Curve(f"{name}, T 128", "B", sizes, milliseconds(runs)))
     torch.manual_seed(0)
     wired = [LTC(8, Random(128, 4, sparsity_level=s)) for s in (0.95, 0.9, 0.8, 0.6)]
     synapses = [layer.rnn_cell.synapse_index.shape[1] for layer in wired]
     runs = [trainer(layer, 64, 64) for layer in wired]
-    curves.append(Curve("LTC of 128 units, B 64, T 64", "synapses", synapses, [1e3 * s for s in together(*runs)]))
+    curves.append(Curve("LTC of 128 units, B 64, T 64", "synapses", synapses, milliseconds(runs)))
     return curves
 
 
-def exponent(curve: Curve) -> float:
-    """The power of the size that the cost grows with: 1 is linear."""
-    return float(np.polyfit(np.log(curve.sizes), np.log(curve.milliseconds), 1)[0])
+def milliseconds(runs: list[Run]) -> list[float]:
+    return [1e3 * seconds for seconds in measure.together(*runs, of_rounds=min)]
+
+
+@dataclass
+class Line:
+    """Milliseconds = fixed + slope * size; the largest relative deviation; the exponent of a fit without ``fixed``."""
+
+    fixed: float
+    slope: float
+    deviation: float
+    exponent: float
+
+
+def line(curve: Curve) -> Line:
+    """The line that relative deviations are least squares of: each size counts the same."""
+    sizes, times = np.array(curve.sizes, float), np.array(curve.milliseconds)
+    terms = np.stack([np.ones_like(sizes), sizes], 1) / times[:, None]
+    fixed, slope = np.linalg.lstsq(terms, np.ones_like(times), rcond=None)[0]
+    deviation = np.abs((fixed + slope * sizes) / times - 1).max()
+    return Line(float(fixed), float(slope), float(deviation), float(np.polyfit(np.log(sizes), np.log(times), 1)[0]))
 
 
 def drawing(curves: list[Curve]) -> str:
