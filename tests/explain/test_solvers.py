@@ -33,6 +33,15 @@ def test_the_chosen_solver_is_the_cheapest_that_is_near_enough() -> None:
         found.cheapest(1e-30)
 
 
+@pytest.mark.parametrize("kind", ["ctrnn", "neural_ode"])
+def test_its_relatives_have_the_explicit_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchliquid.explain.solvers.STEPS", (8, 16))
+    found = compare_solvers(small_model(kind), small_recording())
+    errors = {(c.solver, c.unfolds): c.error for c in found.choices}
+    assert errors["euler", 16] < errors["euler", 8] / 1.6
+    assert errors["rk4", 16] < errors["euler", 16]
+
+
 @pytest.mark.slow
 def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -> None:
     model, recording = small_model("ltc_ncp"), small_recording()
@@ -61,7 +70,7 @@ def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -
 
     small_model("cfc").save(tmp_path / "c.safetensors")
     for wrong, message in (
-        ([str(tmp_path / "c.safetensors"), given[2]], "solves no differential equation"),
+        ([str(tmp_path / "c.safetensors"), given[2]], "is stepped by no solver"),
         ([*given[1:3], "--error", "0"], "--error must be greater than 0"),
         ([*given[1:3], "--error", "1e-30"], "give a larger --error"),
     ):

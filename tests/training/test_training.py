@@ -87,8 +87,10 @@ def test_a_loss_without_end_breaks_off_with_the_best_weights():
             with torch.no_grad():
                 model.readout.bias.fill_(float("nan"))
 
-    with pytest.raises(TrainingError, match=r"gru broke off in epoch 3.*learning rate below 0\.01"):
+    with pytest.raises(TrainingError, match=r"gru broke off in epoch 3.*learning rate below 0\.01") as broke:
         train(model, recording, recording, TrainingConfig(epochs=5), on_epoch=spoil)
+    assert broke.value.model is model
+    assert 1 <= model.metadata["training"]["best_epoch"] <= 2
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 

@@ -30,8 +30,8 @@ def train(
         typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm, gru or transformer."),
     ] = "cfc",
     parameters: options.Parameters = 2500,
-    solver: Annotated[str | None, typer.Option(help="Of an LTC: fused, euler, rk4, dopri5 or tsit5.")] = None,
-    unfolds: Annotated[int | None, typer.Option(min=1, help="Of an LTC: the solver's steps a sample.")] = None,
+    solver: Annotated[str | None, typer.Option(help="fused (of an LTC), euler, rk4, dopri5 or tsit5.")] = None,
+    unfolds: Annotated[int | None, typer.Option(min=1, help="The solver's steps a sample.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
@@ -40,6 +40,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
     """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
+    from torchliquid.models import KINDS
     from torchliquid.training import TrainingConfig, TrainingError, fit
 
     columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
@@ -48,8 +49,9 @@ def train(
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
     question = options.question(recording, None, columns, task, horizon)
     stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
-    if stepping and not kind.startswith("ltc"):
-        raise InputError(f"--solver and --unfolds are of an LTC, not of a {kind}; take --kind ltc or ltc_ncp")
+    if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
+        solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)
+        raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
     console = Console()
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.layers import LTCCell
-from torchliquid.models.build import assemble
+from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model, aligned
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError
 
@@ -152,9 +152,10 @@ def solver_names(model: Model) -> tuple[str, ...]:
     """
     if model.kind in ("ltc", "ltc_ncp"):
         return (*COST, *ADAPTIVE)
-    if "solver" in model.config:
+    if "solver" in KINDS[model.kind].defaults:
         return (*(name for name in COST if name != "fused"), *ADAPTIVE)
-    raise InputError(f"a {model.kind} solves no differential equation; give an ltc or an ltc_ncp")
+    solved = ", ".join(name for name, kind in KINDS.items() if "solver" in kind.defaults)
+    raise InputError(f"a {model.kind} is stepped by no solver; these are: {solved}")
 
 
 def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, atol: float = 0.0) -> Model:
