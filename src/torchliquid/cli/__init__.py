@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from torchliquid.cli.assess import assess
+from torchliquid.cli.explain import explain
 from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
@@ -58,7 +59,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for command in (assess, train, predict, inspect, solvers, export):
+for command in (assess, train, predict, inspect, explain, solvers, export):
     app.command()(_guarded(command))
 
 

@@ -69,18 +69,7 @@ def export(
     )
     recording = None
     if data is not None:
-        remembered = loaded.metadata.get("columns", {})
-        long = f"{remembered['parameter']},{remembered['value']}" if "parameter" in remembered else None
-        columns = options.Columns(
-            target=None if loaded.task.horizon is not None else loaded.task.target,
-            time=remembered.get("time"),
-            time_unit=remembered.get("time_unit"),
-            series=remembered.get("series"),
-            long=long,
-            ignore=None,
-            missing=[str(mark) for mark in remembered.get("missing", ())],
-            time_format=remembered.get("time_format"),
-        )
+        columns = options.remembered(loaded, None if loaded.task.horizon is not None else loaded.task.target)
         recording = columns.read(str(data), loaded.task.horizon is None, loaded.preprocessing.channels)
     report = edge.export(
         loaded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,6 +96,18 @@ class Columns:
             time_format=self.time_format,
         )
 
+    def read_for(self, model: Model, source: str) -> Recording:
+        """A recording for a model, with the model's target where the table has that column."""
+        from torchliquid.data.files import read_table
+
+        task, channels = model.task, model.preprocessing.channels
+        try:
+            known = read_table(Path(source)).frame.columns
+        except InputError:  # said below, with the file's name
+            known = []
+        labelled = task.horizon is None and self.long is None and task.target in known
+        return replace(self, target=task.target if labelled else None).read(source, channels=channels)
+
     def given(self) -> dict[str, object]:
         """The options that were given."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -104,12 +116,12 @@ class Columns:
 def remembered(
     model: Model,
     target: str | None,
-    time: str | None,
-    time_unit: str | None,
-    series: str | None,
-    long: str | None,
-    missing: list[str] | None,
-    time_format: str | None,
+    time: str | None = None,
+    time_unit: str | None = None,
+    series: str | None = None,
+    long: str | None = None,
+    missing: list[str] | None = None,
+    time_format: str | None = None,
 ) -> Columns:
     """Columns as of the table that a model was trained on; what was typed comes first."""
     known = model.metadata.get("columns", {})

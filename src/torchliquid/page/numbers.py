@@ -73,3 +73,12 @@ def count(n: float) -> str:
 def share(part: float) -> str:
     """``0 %``, ``0.3 %``, ``12 %``."""
     return f"{significant(part * 100, 2)} %"
+
+
+def time_unit(typical: float, unit: str) -> tuple[str, float]:
+    """The unit in which a time of this length reads well, in how many of the given one: seconds may become hours."""
+    if unit == "s":
+        for name, factor in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+            if typical >= 2 * factor:
+                return name, factor
+    return unit, 1.0

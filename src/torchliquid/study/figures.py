@@ -271,7 +271,7 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
 
 def gap_chart(gaps: Gaps) -> Figure:
     """How long it was between one sample and the next."""
-    unit, factor = _time_unit(gaps.median, gaps.unit)
+    unit, factor = numbers.time_unit(gaps.median, gaps.unit)
     bins = [(low / factor, high / factor) for low, high in pairwise(gaps.edges)]
     widths = [high - low for low, high in bins]
     bars: Figure = {
@@ -301,17 +301,8 @@ def gap_chart(gaps: Gaps) -> Figure:
 
 def _readable_times(stretch: Stretch) -> tuple[list[float | None], str]:
     span = stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
-    unit, factor = _time_unit(span / 4, stretch.time_unit)
+    unit, factor = numbers.time_unit(span / 4, stretch.time_unit)
     return [_plain(t / factor) for t in stretch.times], unit
-
-
-def _time_unit(typical: float, unit: str) -> tuple[str, float]:
-    """Seconds as minutes, hours or days where that reads better."""
-    if unit == "s":
-        for name, factor in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-            if typical >= 2 * factor:
-                return name, factor
-    return unit, 1.0
 
 
 def _mean(values: list[float]) -> float:

@@ -13,7 +13,7 @@ function coloured(value, key) {
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, k)]));
   }
-  return typeof value === "string" && /color$/.test(key) && value.startsWith("--") ? variable(value) : value;
+  return typeof value === "string" && /color(scale)?$/.test(key) && value.startsWith("--") ? variable(value) : value;
 }
 
 function draw(element) {

@@ -1,0 +1,62 @@
+"""``torchliquid explain``: what a saved model does inside, as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from torchliquid.cli import options
+from torchliquid.errors import InputError
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(help="A liquid model that assess or train saved.")],
+    recording: Annotated[
+        str, typer.Argument(help="A CSV or Parquet file with the channels the model knows, or a data set's name.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for explain.html and explain.json.")] = Path("explained"),
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
+    series: options.Series = None,
+    long: options.Long = None,
+    missing: options.Missing = None,
+    time_format: options.TimeFormat = None,
+) -> None:
+    """Show time constants, the circuit, the neurons' roles, what the answer rests on, and how stable it all is.
+
+    The table is read as the one the model was trained on; options say where it differs. With the target's column in
+    it, each neuron is judged by what the model loses without it.
+    """
+    from torchliquid.data.datasets import load, names
+    from torchliquid.explain.explanation import explanation
+    from torchliquid.explain.neurons import liquid_layer
+    from torchliquid.explain.report import write_explanation
+    from torchliquid.models import Model
+
+    loaded = Model.load(model)
+    liquid_layer(loaded)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
+    if recording in names() and not Path(recording).exists():
+        dataset = load(recording)
+        found = next(iter(dataset.tests.values()), dataset.train)
+    else:
+        found = columns.read_for(loaded, recording)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=None)
+        explained = explanation(
+            loaded,
+            found,
+            Path(recording).name,
+            lambda what, done, steps: progress.update(bar, description=what, completed=done, total=steps),
+        )
+    write_explanation(explained, out)
+    for name, why in explained.left_out.items():
+        console.print(f"not measured: {name}: {why}", markup=False, highlight=False)
+    typer.echo(f"Page: {out / 'explain.html'}   figures: {out / 'explain.json'}")

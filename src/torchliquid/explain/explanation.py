@@ -1,0 +1,133 @@
+"""All that can be said of one model on one recording, and the moments that its picture moves through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from torchliquid.data.recording import Recording
+from torchliquid.errors import InputError
+from torchliquid.explain.attribution import Attribution, attribution
+from torchliquid.explain.dynamics import Dynamics, dynamics
+from torchliquid.explain.neurons import follow, input_names
+from torchliquid.explain.roles import Roles, roles
+from torchliquid.explain.time_constants import TimeConstants, time_constants
+from torchliquid.explain.wiring import Circuit, wiring
+from torchliquid.models.build import KINDS
+from torchliquid.models.model import Model
+from torchliquid.page.numbers import time_unit
+from torchliquid.tasks import Task
+
+MOMENTS = 240
+
+STEPS = ("time constants", "the circuit", "roles", "attribution", "dynamics")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what comes next, how many of the steps are done, of how many."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What the picture moves through: evenly chosen samples of the longest series.
+
+    Attributes:
+        series: its name.
+        times: (M,) from the first sample.
+        unit: of ``times``, minutes or hours for many seconds.
+        inputs: (M, n_inputs) scaled as the network gets them, in deviations from the training mean.
+        states, taus: (M, H) the neurons' states, and their time constants or gate time scales in the recording's unit.
+    """
+
+    series: str
+    times: np.ndarray
+    unit: str
+    inputs: np.ndarray
+    states: np.ndarray
+    taus: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The analyses of a model on a recording; ``left_out`` says why one is missing."""
+
+    model: str
+    task: Task
+    channels: tuple[str, ...]
+    inputs: tuple[str, ...]
+    parameters: int
+    source: str
+    circuit: Circuit
+    moments: Moments
+    time_constants: TimeConstants
+    roles: Roles | None
+    attribution: Attribution | None
+    dynamics: Dynamics | None
+    left_out: dict[str, str]
+
+
+def explanation(model: Model, recording: Recording, source: str = "", progress: Progress | None = None) -> Explanation:
+    """Run every analysis.
+
+    What one analysis can't do with this recording, such as finding roles in too few samples, is said on the page; the
+    others still run.
+
+    Args:
+        model: an LTC or a CfC, wired or not.
+        recording: with all of the model's channels, and the target where roles are to be judged by what they are
+            worth.
+        source: what the recording is called.
+        progress: told before each step.
+
+    Raises:
+        InputError: another kind of model, a channel is missing, times in another unit, no samples.
+    """
+    left_out: dict[str, str] = {}
+
+    def step(i: int) -> None:
+        if progress is not None:
+            progress(STEPS[i] if i < len(STEPS) else "done", i, len(STEPS))
+
+    def tried(i: int, analyse: Callable[[Model, Recording], T]) -> T | None:
+        step(i)
+        try:
+            return analyse(model, recording)
+        except InputError as error:
+            left_out[STEPS[i]] = str(error)
+            return None
+
+    step(0)
+    taus = time_constants(model, recording)
+    step(1)
+    circuit = wiring(model)
+    moments = _moments(model, recording, taus)
+    found = tried(2, roles), tried(3, attribution), tried(4, dynamics)
+    step(len(STEPS))
+    return Explanation(
+        KINDS[model.kind].label,
+        model.task,
+        model.preprocessing.channels,
+        input_names(model),
+        model.live_parameters(),
+        source,
+        circuit,
+        moments,
+        taus,
+        *found,
+        left_out,
+    )
+
+
+@torch.no_grad()
+def _moments(model: Model, recording: Recording, taus: TimeConstants) -> Moments:
+    path = follow(model, recording, taus.samples)
+    i = int(np.argmax([len(states) for states in path.states]))
+    at = np.unique(np.linspace(0, len(path.states[i]) - 1, MOMENTS).astype(int))
+    times = (taus.times[i] - taus.times[i][0])[at]
+    unit, factor = time_unit(float(times[-1]) / 4, taus.unit)
+    return Moments(taus.series[i], times / factor, unit, path.inputs[i][at], taus.states[i][at], taus.values[i][at])

@@ -1,0 +1,196 @@
+"""The charts of the explanation, one function a chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from torchliquid.explain.attribution import Attribution
+from torchliquid.explain.dynamics import Dynamics
+from torchliquid.explain.explanation import Moments
+from torchliquid.explain.roles import Roles
+from torchliquid.explain.time_constants import TimeConstants
+from torchliquid.page.charts import Figure, figure, plotly_text
+from torchliquid.page.numbers import time_unit
+
+SEQUENTIAL = [[0, "--heat-low"], [0.5, "--heat-middle"], [1, "--heat-high"]]
+DIVERGING = [[0, "--rival"], [0.5, "--heat-low"], [1, "--liquid"]]
+
+SINGLED_OUT = (("--liquid", "solid"), ("--rival", "dash"), ("--naive", "dot"))
+"""How the neurons that change the most are drawn: told apart by dash as well as by colour."""
+
+
+def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
+    """The neurons' time constants over the recording: the middle half of them, and those that change the most."""
+    x = _plain(moments.times)
+    finite = np.where(np.isfinite(moments.taus) & (moments.taus > 0), moments.taus, np.nan)
+    low, middle, high = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=1)
+    band: Figure = {"type": "scatter", "mode": "lines", "x": x, "hoverinfo": "skip", "line": {"width": 0}}
+    traces = [
+        {**band, "y": _plain(low), "showlegend": False},
+        {**band, "y": _plain(high), "fill": "tonexty", "fillcolor": "--truth-fill", "name": "middle half of all"},
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "median of all",
+            "x": x,
+            "y": _plain(middle),
+            "line": {"color": "--truth", "width": 2},
+            "hovertemplate": "%{fullData.name}: %{y:.3~g}<extra></extra>",
+        },
+    ]
+    for h, (color, dash) in zip(_liveliest(finite), SINGLED_OUT, strict=False):
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": plotly_text(taus.neurons[h]),
+                "x": x,
+                "y": _plain(finite[:, h]),
+                "line": {"color": color, "width": 2, "dash": dash},
+                "hovertemplate": "%{fullData.name}: %{y:.3~g}<extra></extra>",
+            }
+        )
+    made = figure(
+        traces,
+        f"time since the beginning ({moments.unit})",
+        f"{taus.name} ({taus.unit}, log scale)",
+        height=380,
+        yaxis={"type": "log", "tickformat": "~g", "nticks": 6},
+        hovermode="x unified",
+    )
+    return _with_legend(made)
+
+
+def _liveliest(finite: np.ndarray) -> list[int]:
+    low, high = np.nanquantile(np.log(finite), [0.05, 0.95], axis=0)
+    return [int(h) for h in np.argsort(-np.nan_to_num(high - low, nan=-1.0), kind="stable")]
+
+
+def role_chart(roles: Roles) -> Figure:
+    """How strongly each neuron follows each input and the target."""
+    return heat_map(
+        [role.neuron for role in roles.roles],
+        roles.features,
+        np.clip(roles.correlations, -1, 1),
+        "what the neuron may follow (name)",
+        "neuron (name)",
+        "rank correlation",
+        DIVERGING,
+        (-1.0, 1.0),
+    )
+
+
+def attribution_chart(found: Attribution, share: np.ndarray, most: float) -> Figure:
+    """Which input moved the answer, and how long ago; ``most`` is the end of the colours."""
+    names = [*found.channels]
+    ages = [f"{lag:g}" for lag in found.lags]
+    return heat_map(
+        names,
+        ages,
+        100 * share,
+        "samples before the answer (number)",
+        "input (name)",
+        "% of all",
+        SEQUENTIAL,
+        (0.0, 100 * most),
+        horizontal=True,
+    )
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: np.ndarray,
+    x: str,
+    y: str,
+    what: str,
+    colours: list[list[object]],
+    ends: tuple[float, float],
+    horizontal: bool = False,
+) -> Figure:
+    """Values by row and column; the first row on top."""
+    trace: Figure = {
+        "type": "heatmap",
+        "x": [plotly_text(name) for name in columns],
+        "y": [plotly_text(name) for name in rows],
+        "z": [_plain(row) for row in values],
+        "colorscale": colours,
+        "zmin": ends[0],
+        "zmax": ends[1],
+        "xgap": 1 if len(columns) <= 20 else 0,
+        "ygap": 1,
+        "colorbar": {
+            "orientation": "h", "y": 1.0, "yanchor": "bottom", "thickness": 10, "len": 0.9, "outlinewidth": 0,
+            "nticks": 5, "title": {"text": what, "side": "top"},
+        },
+        "hovertemplate": "%{y}, %{x}: %{z:.3~g}<extra></extra>",
+    }  # fmt: skip
+    axis = {"type": "category", "nticks": 9} if horizontal else {"type": "category", "tickangle": -40}
+    made = figure(
+        [trace],
+        x,
+        y,
+        columns=28,
+        height=130 + 22 * max(len(rows), 4) + (0 if horizontal else 90),
+        xaxis={**axis, "showgrid": False},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+    )
+    made["layout"]["margin"]["t"] = 56
+    return made
+
+
+def lyapunov_chart(found: Dynamics) -> Figure:
+    """How fast small differences grow or die out when samples come further apart."""
+    unit, factor = time_unit(found.gap, found.unit)
+    gaps = np.asarray(found.multiples) * found.gap / factor
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "growth",
+            "x": _plain(gaps),
+            "y": _plain(found.lyapunov_by_gap),
+            "line": {"color": "--liquid", "width": 2},
+            "marker": {"size": 7, "color": "--liquid"},
+            "hovertemplate": f"%{{x:.3~g}} {plotly_text(unit)}: %{{y:.3~g}}<extra></extra>",
+        }
+    ]
+    lines: list[Figure] = [
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": 0,
+            "y1": 0,
+            "line": {"color": "--truth", "width": 1.5},
+        }
+    ]  # fmt: skip
+    if found.turns_positive_at is not None:
+        at = found.turns_positive_at / factor
+        lines.append(
+            {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at,
+             "line": {"color": "--rival", "width": 2, "dash": "dash"}}
+        )  # fmt: skip
+    return figure(
+        traces,
+        f"time between samples ({unit}, log scale)",
+        "growth of a small difference (per sample, natural log)",
+        height=320,
+        xaxis={"type": "log", "tickformat": "~g", "nticks": 6},
+        shapes=lines,
+    )
+
+
+def _with_legend(made: Figure) -> Figure:
+    made["layout"]["showlegend"] = True
+    made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    made["layout"]["margin"]["t"] = 60
+    return made
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(f"{v:.4g}") if math.isfinite(v) else None for v in np.asarray(values, float).tolist()]

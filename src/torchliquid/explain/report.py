@@ -1,0 +1,370 @@
+"""``explain.html`` and ``explain.json``: what a model does inside, for a reader and for a program."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchliquid import page
+from torchliquid.errors import InputError
+from torchliquid.explain import figures
+from torchliquid.explain.explanation import Explanation
+from torchliquid.files import write_json
+from torchliquid.page import Chart, Table
+from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
+from torchliquid.page.numbers import capital, count, number, share, significant, time_unit
+
+GLOSSARY = {
+    **NETWORKS,
+    "time constant": "The time in which a small push to an LTC's neuron fades to 37 %. It changes with the inputs: "
+    "that is what is liquid.",
+    "gate time scale": "What a CfC has instead of a time constant: the gap between samples over which the argument of "
+    "a neuron's gate changes by one. It is no memory span.",
+    "excitatory": "A synapse that drives the neuron up.",
+    "inhibitory": "A synapse that drives the neuron down.",
+    "sensory, inter, command, motor": "The layers of a wired circuit, from the inputs to the answer.",
+    "state": "What a neuron holds from one sample to the next.",
+    "role": "A neuron has a clear role when it follows an input or the target, or when the model loses without it, "
+    "both by more than chance explains.",
+    "rank correlation": "How well one thing rises when another does: 1 always, 0 no link, −1 always falls.",
+    "attribution": "How much each past reading moved the answer (integrated gradients).",
+    "Lyapunov exponent": "Growth of a small difference in the state, per sample. Below 0 it dies out, so that the same "
+    "inputs lead to the same answer whatever came long before. Above 0 the network is chaotic.",
+    "fixed point": "A state that a constant input leaves where it is.",
+    **{word: METRICS[word] for word in ("accuracy", "macro F1", "log loss", "RMSE", "MAE")},
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A finding in large type, with what it means."""
+
+    question: str
+    figure: str
+    sentence: str
+    mark: str = ""
+
+
+def write_explanation(explained: Explanation, folder: Path) -> None:
+    """Write ``explain.json`` and ``explain.html`` into a folder, each whole or not at all; the page comes last.
+
+    Raises:
+        InputError: the folder can't be written.
+    """
+    text = render(explained)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "explain.json", plain(explained))
+    except OSError as error:
+        raise InputError(f"{folder} can't be written ({error.strerror}); choose another folder") from None
+    page.write_page(text, folder / "explain.html")
+
+
+def plain(explained: Explanation) -> Any:
+    """The figures as plain data. Time constants and states are those of the moments; NaN and infinity are None."""
+    taus = explained.time_constants
+    slim = replace(taus, times=(), values=(), towards=None, states=())
+    return _plain(asdict(replace(explained, time_constants=slim)))
+
+
+def render(explained: Explanation) -> str:
+    """The page as text."""
+    charts = {
+        "taus": [tau_chart(explained)],
+        "roles": role_charts(explained),
+        "attribution": attribution_charts(explained),
+        "dynamics": dynamics_charts(explained),
+    }
+    word, sentence = summary(explained)
+    return page.render(
+        "torchliquid.explain",
+        "explain.html.j2",
+        charts,
+        GLOSSARY,
+        data=picture(explained),
+        style="circuit.css",
+        script="circuit.js",
+        e=explained,
+        word=word,
+        sentence=sentence,
+        facts=facts(explained),
+        synapses=synapse_table(explained),
+        clear=role_table(explained, True),
+        unclear=role_table(explained, False),
+        fixed=fixed_point_table(explained),
+        fixed_states=state_table(explained),
+        bounds=bounds_table(explained),
+    )
+
+
+# -- what comes first
+
+
+def summary(explained: Explanation) -> tuple[str, str]:
+    """The answer in a word or two, and in a sentence."""
+    taus, dynamics, roles = explained.time_constants, explained.dynamics, explained.roles
+    low, high = tau_span(explained)
+    same = taus.weights_before == taus.weights_after
+    parts = [f"the neurons' {taus.name}s move between {low} and {high} {taus.unit} while the weights "
+             f"{'stay the same' if same else 'change'}"]  # fmt: skip
+    if roles is not None:
+        clear = sum(role.clear for role in roles.roles)
+        parts.append(f"{clear} of {len(roles.roles)} neurons have a clear role")
+    word = "Its time changes, its weights do not" if same else "Its weights changed"
+    if dynamics is not None:
+        settles = dynamics.lyapunov < 0
+        word = "It settles" if settles else "It is chaotic"
+        parts.append(f"a small difference in its state {'dies out' if settles else 'grows'} along this recording")
+    text = "; ".join(parts)
+    return word, text[0].upper() + text[1:] + "."
+
+
+def facts(explained: Explanation) -> list[Fact]:
+    """The findings, one a card."""
+    taus = explained.time_constants
+    low, high = tau_span(explained)
+    same = taus.weights_before == taus.weights_after
+    found = [
+        Fact(
+            f"Do its {taus.name}s change?",
+            f"{low} to {high} {taus.unit}",
+            f"Over neurons and samples, 90 % of them. The weights {'did not change' if same else 'changed'}: their "
+            f"SHA-256 is {taus.weights_before[:12]}… before and {taus.weights_after[:12]}… after.",
+        )
+    ]
+    if (roles := explained.roles) is not None:
+        clear = sum(role.clear for role in roles.roles)
+        found.append(
+            Fact(
+                "Do its neurons have roles?",
+                f"{clear} of {len(roles.roles)}",
+                f"have a clear one. With data of another time the same search finds {roles.control_found}.",
+            )
+        )
+    if (a := explained.attribution) is not None:
+        channels = np.asarray(a.share).sum(1)
+        top = int(np.argmax(channels))
+        found.append(
+            Fact(
+                "What does it look at?",
+                f"{a.channels[top]}, {share(float(channels[top]))}",
+                f"of what moved the answer. Under noise of {a.noise:g} deviations the pattern is {number(a.alike, 2)} "
+                f"alike (1 is the same; two unrelated moments {number(a.alike_by_chance, 2)}) and "
+                f"{share(a.answers_kept)} of the answers stay.",
+            )
+        )
+    if (d := explained.dynamics) is not None:
+        growth = "−∞" if d.lyapunov == -math.inf else number(d.lyapunov, 2)
+        if d.turns_positive_at is None:
+            beyond = f"It stays so up to gaps of {_time(float(d.gap * np.max(d.multiples)), d.unit)}."
+        else:
+            beyond = (
+                f"It turns chaotic when samples are {_time(d.turns_positive_at, d.unit)} apart; usual here: "
+                f"{_time(d.gap, d.unit)}."
+            )
+        found.append(Fact("Is it stable?", f"{growth} per sample", f"Below 0 small differences die out. {beyond}"))
+    return found
+
+
+def tau_span(explained: Explanation) -> tuple[str, str]:
+    """Between which two values 90 % of all time constants lie."""
+    values = np.concatenate([v.ravel() for v in explained.time_constants.values])
+    low, high = np.quantile(values[np.isfinite(values)], [0.05, 0.95])
+    return significant(float(low), 2), significant(float(high), 2)
+
+
+# -- the circuit
+
+
+def picture(explained: Explanation) -> dict[str, Any]:
+    """What the circuit's script needs."""
+    moments, roles, taus = explained.moments, explained.roles, explained.time_constants
+    most_needed = max(roles.roles, key=lambda r: (r.clear, r.loss)).neuron if roles is not None else taus.neurons[0]
+    sentences = {role.neuron: role.sentence for role in roles.roles} if roles is not None else {}
+    return _plain(
+        {
+            "neurons": [
+                {"name": n.name, "kind": n.kind, "x": n.x, "y": n.y, "state": n.state,
+                 "role": sentences.get(n.name, "")}
+                for n in explained.circuit.neurons
+            ],
+            "synapses": [(s.source, s.target, s.polarity, s.strength) for s in explained.circuit.synapses],
+            "start": next((i for i, n in enumerate(explained.circuit.neurons) if n.name == most_needed), 0),
+            "times": moments.times,
+            "clock": moments.unit,
+            "inputs": moments.inputs,
+            "states": moments.states,
+            "taus": moments.taus,
+            "unit": taus.unit,
+            "tau": taus.name,
+        }
+    )  # fmt: skip
+
+
+def synapse_table(explained: Explanation) -> Table:
+    neurons = explained.circuit.neurons
+    rows = tuple(
+        (neurons[s.source].name, neurons[s.target].name, "excitatory" if s.polarity > 0 else "inhibitory",
+         significant(s.strength, 2))
+        for s in explained.circuit.synapses
+    )  # fmt: skip
+    left = explained.circuit.left_out
+    caption = f"The strongest; {count(left)} weaker ones are left out." if left else ""
+    return Table(("From", "To", "Kind", "Strength"), rows, (), caption)
+
+
+# -- the rest, chart by chart
+
+
+def tau_chart(explained: Explanation) -> Chart:
+    taus = explained.time_constants
+    values = np.concatenate(taus.values)
+    finite = np.where(np.isfinite(values), values, np.nan)
+    low, middle, high = np.nanquantile(finite, [0.05, 0.5, 0.95], axis=0)
+    head: tuple[str, ...] = ("Neuron", "5 % quantile", "Median", "95 % quantile")
+    columns = [[significant(float(v)) for v in part] for part in (low, middle, high)]
+    if taus.bounds is not None:
+        head += ("Possible at all",)
+        columns.append([f"{significant(float(a))} to {significant(float(b))}" for a, b in taus.bounds])
+    if taus.towards is not None and taus.heads is not None:
+        head += (taus.heads[1].capitalize(),)
+        columns.append([share(float(v)) for v in (np.concatenate(taus.towards) > 0).mean(0)])
+    rows = tuple(zip(taus.neurons, *columns, strict=True))
+    return Chart(
+        "taus",
+        f"How the {taus.name}s move through the recording, and which change the most",
+        figures.tau_chart(taus, explained.moments),
+        Table(head, rows, (), f"In {taus.unit}, over all samples."),
+        taus.meaning,
+    )
+
+
+def role_charts(explained: Explanation) -> list[Chart]:
+    roles = explained.roles
+    if roles is None:
+        return []
+    rows = tuple(
+        (role.neuron, *(f"{number(float(c), 2)}" for c in line))
+        for role, line in zip(roles.roles, roles.correlations, strict=True)
+    )
+    title = "Which neuron rises (blue) or falls (orange) with which input or target"
+    table = Table(("Neuron", *roles.features), rows, (), "Rank correlation at the lag where it is strongest.")
+    return [Chart("roles", title, figures.role_chart(roles), table)]
+
+
+def role_table(explained: Explanation, clear: bool) -> Table | None:
+    """The neurons with a clear role, or those without; None where there is none of them."""
+    roles = explained.roles
+    if roles is None or not any(role.clear == clear for role in roles.roles):
+        return None
+    head: tuple[str, ...] = ("Neuron", "Role")
+    if roles.metric is not None:
+        head += (f"{capital(metric_label(roles.metric))} without it",)
+    rows = []
+    order = sorted(range(len(roles.roles)), key=lambda h: -roles.roles[h].loss)
+    for h in (h for h in order if roles.roles[h].clear == clear):
+        cells = (roles.roles[h].neuron, roles.roles[h].sentence)
+        rows.append(cells + ((significant(float(roles.without[h])),) if roles.metric is not None else ()))
+    caption = f"The whole model: {significant(roles.intact)}." if roles.metric is not None else ""
+    return Table(head, tuple(rows), () if clear else ("unclear",) * len(rows), caption)
+
+
+def attribution_charts(explained: Explanation) -> list[Chart]:
+    a = explained.attribution
+    if a is None:
+        return []
+    most = float(max(np.max(a.share), np.max(a.noisy_share)))
+    charts = []
+    for name, title, values, older in (
+        ("clean", "Which input moved the answer, and how long ago", a.share, a.older),
+        ("noise", f"The same with noise of {a.noise:g} deviations on the readings", a.noisy_share, a.noisy_older),
+    ):
+        rows = tuple(
+            (channel, share(float(line.sum())), *(f"{number(100 * float(v), 1)} %" for v in line[:8]))
+            for channel, line in zip(a.channels, np.asarray(values), strict=True)
+        )
+        head = ("Input", "In all", *(f"{lag:g} before" for lag in a.lags[:8]))
+        table = Table(head, rows, (), f"What came before these {len(a.lags)} samples: {share(older)}.")
+        charts.append(
+            Chart(f"attribution-{name}", title, figures.attribution_chart(a, np.asarray(values), most), table)
+        )
+    return charts
+
+
+def dynamics_charts(explained: Explanation) -> list[Chart]:
+    d = explained.dynamics
+    if d is None:
+        return []
+    rows = tuple(
+        (_time(float(m * d.gap), d.unit), f"{significant(float(m), 2)} ×", _growth(float(v)))
+        for m, v in zip(d.multiples, d.lyapunov_by_gap, strict=True)
+    )
+    table = Table(("Time between samples", "Of the recording's", "Growth per sample"), rows)
+    title = "Up to which gap between samples it is stable: above the line differences grow, below they die out"
+    note = (
+        f"The dashes stand at {_time(d.turns_positive_at, d.unit)}: there it first is chaotic."
+        if d.turns_positive_at is not None
+        else "Within these gaps it never turns chaotic."
+    )
+    return [Chart("lyapunov", title, figures.lyapunov_chart(d), table, note)]
+
+
+def fixed_point_table(explained: Explanation) -> Table | None:
+    d = explained.dynamics
+    if d is None:
+        return None
+    rows = tuple(
+        (p.at, "stable" if p.stable else "not stable", number(p.spectral_radius, 3), f"{p.residual:.0e}")
+        for p in d.fixed_points
+    )
+    return Table(("Input held", "Is it stable?", "Spectral radius", "Change in one more step"), rows)
+
+
+def state_table(explained: Explanation) -> Table | None:
+    """Each neuron's state at each fixed point."""
+    d = explained.dynamics
+    if d is None:
+        return None
+    rows = tuple(
+        (neuron, *(number(float(p.state[h]), 2) for p in d.fixed_points)) for h, neuron in enumerate(d.neurons)
+    )
+    return Table(("Neuron", *(p.at for p in d.fixed_points)), rows)
+
+
+def bounds_table(explained: Explanation) -> Table | None:
+    d = explained.dynamics
+    if d is None:
+        return None
+    rows = tuple(
+        (neuron, f"{number(float(low), 2)} to {number(float(high), 2)}",
+         "–" if d.bounds is None else f"{number(float(d.bounds[h][0]), 2)} to {number(float(d.bounds[h][1]), 2)}")
+        for h, (neuron, (low, high)) in enumerate(zip(d.neurons, d.seen, strict=True))
+    )  # fmt: skip
+    return Table(("Neuron", "Seen here", "Possible at all"), rows)
+
+
+def _time(value: float, unit: str) -> str:
+    name, factor = time_unit(value, unit)
+    return f"{significant(value / factor, 2)} {name}"
+
+
+def _growth(value: float) -> str:
+    return "gone after one sample" if value == -math.inf else number(value, 2)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    if isinstance(data, np.ndarray):
+        return _plain(data.tolist())
+    if isinstance(data, np.generic):
+        return _plain(data.item())
+    if isinstance(data, float):
+        return float(f"{data:.5g}") if math.isfinite(data) else None
+    return data
