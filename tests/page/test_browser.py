@@ -1,0 +1,141 @@
+"""Both pages in a real browser: every control, three widths, light and dark, no fault that axe finds."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path += [str(Path(__file__).parents[1] / room) for room in ("study", "explain")]
+
+from test_page import model, recording
+from test_report import study
+
+from torchliquid.explain.explanation import explanation
+from torchliquid.explain.report import render as render_explanation
+from torchliquid.study.report import render as render_report
+
+EVIL = "<script>alert(1)</script>"
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """A report and two explanations, their data full of names that want to be code."""
+    folder = tmp_path_factory.mktemp("pages")
+    made = {"report": render_report(study(EVIL))}
+    for kind in ("ltc_ncp", "cfc"):
+        made[kind] = render_explanation(explanation(model(kind, EVIL), recording(EVIL), EVIL))
+    for name, text in made.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in made}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1440])
+@pytest.mark.parametrize("name", ["report", "ltc_ncp", "cfc"])
+def test_a_page_works_for_everyone(name, width, scheme, pages, browser):
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, faults, asked = context.new_page(), [], []
+    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: (faults.append("a name ran as code"), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+    started = time.perf_counter()
+    page.goto(pages[name].as_uri())
+    print(f"{name}, {width} px, {scheme}: opened in {time.perf_counter() - started:.2f} s")
+
+    def fits() -> bool:
+        return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+    assert fits()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # draws all charts
+    page.wait_for_function("[...document.querySelectorAll('[data-chart]')].every((e) => e.querySelector('.main-svg'))")
+    for link in page.locator("nav a").all():
+        link.click()
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.locator("details:not([open])").count() == 0
+    assert fits()
+    for term in page.locator(".term").all():
+        term.click()
+        assert page.locator("[popover]:popover-open").count() == 1
+        page.keyboard.press("Escape")
+        assert page.locator("[popover]:popover-open").count() == 0
+    if name != "report":
+        drive_the_circuit(page)
+    assert page.get_by_text(EVIL).count() > 0
+    assert "alert(1)" not in page.evaluate("[...document.scripts].filter((s) => !s.type).map((s) => s.text).join()")
+    found = Axe().run(page).response["violations"]
+    assert not [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
+    assert not faults
+    assert all(address.startswith(("file://", "data:")) for address in asked)
+    context.close()
+
+
+def drive_the_circuit(page) -> None:
+    """Slider, play, choice and keyboard each change what is shown."""
+    slider, clock, about = page.locator("#moment"), page.locator("#clock"), page.locator("#about-name")
+    now = page.locator("#about-now")
+    slider.focus()
+    before = clock.inner_text(), page.locator("#drawing .body").evaluate_all("b => b.map((e) => e.style.cssText)")
+    page.keyboard.press("End")
+    after = clock.inner_text(), page.locator("#drawing .body").evaluate_all("b => b.map((e) => e.style.cssText)")
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    page.locator("#chosen").select_option(index=0)
+    first = about.inner_text()
+    assert first == EVIL
+    page.locator("#drawing .neuron[tabindex='0']").focus()
+    page.keyboard.press("ArrowUp")
+    assert about.inner_text() != first
+    assert any(word in now.inner_text() for word in ("time constant", "gate time scale"))
+    assert page.locator("#about-role").inner_text()
+    page.locator("#drawing .neuron").first.hover()
+    assert about.inner_text() == first
+    play = page.locator("#play")
+    play.focus()
+    page.keyboard.press("Enter")  # from the end it begins anew
+    assert play.get_attribute("aria-pressed") == "true"
+    page.wait_for_function("Number(document.getElementById('moment').value) >= 3")
+    play.click()
+    assert play.inner_text() == "Play"
+    stands = slider.input_value()
+    page.wait_for_timeout(300)
+    assert slider.input_value() == stands
+
+
+def test_who_asked_for_less_motion_gets_single_pictures(pages, browser):
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(pages["ltc_ncp"].as_uri())
+    page.locator("#play").click()
+    page.wait_for_timeout(500)
+    assert page.locator("#moment").input_value() == "0"
+    page.wait_for_function("Number(document.getElementById('moment').value) >= 9")
+    context.close()
+
+
+def test_pages_are_small(pages):
+    for path in pages.values():
+        assert path.stat().st_size < 6e6
