@@ -15,6 +15,7 @@ from torchliquid.cli.explain import explain
 from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
+from torchliquid.cli.reproduce import reproduce
 from torchliquid.cli.solvers import solvers
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
@@ -52,14 +53,18 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near: a second Ctrl-C would only break it
-            done = " What was finished is on disk: the same command goes on from there." if command is assess else ""
+            done = (
+                " What was finished is on disk: the same command goes on from there."
+                if command in (assess, reproduce)
+                else ""
+            )
             print(f"Stopped.{done}", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return guarded
 
 
-for command in (assess, train, predict, inspect, explain, solvers, export):
+for command in (assess, train, predict, inspect, explain, solvers, export, reproduce):
     app.command()(_guarded(command))
 
 

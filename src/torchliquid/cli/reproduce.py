@@ -1,0 +1,38 @@
+"""``torchliquid reproduce``: a published table, rerun."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="occupancy, traffic, cheetah, walker or physionet.")],
+    contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; without it, five or three.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; without it, one a core.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    page: Annotated[Path | None, typer.Option(help="Write all tables of the folder to this Markdown file.")] = None,
+) -> None:
+    """Rerun a published table of liquid networks and their rivals as its authors ran it.
+
+    Hours on two cores. A run that was stopped goes on when the same command is given again.
+    """
+    from torchliquid.cli.progress import StudyProgress
+    from torchliquid.reproduce.protocols import protocol
+    from torchliquid.reproduce.run import reproduce as run
+    from torchliquid.reproduce.run import write_page
+    from torchliquid.reproduce.summary import section
+    from torchliquid.reproduce.trials import read
+
+    console = Console()
+    with StudyProgress(console) as progress:
+        run(name, out, progress, contender or (), split or (), seeds, jobs or len(os.sched_getaffinity(0)))
+    if page is not None:
+        write_page(out, page)
+    console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")), markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""The papers' tables, rerun by one command each: ``torchliquid reproduce NAME``."""

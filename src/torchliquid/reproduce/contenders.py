@@ -1,0 +1,78 @@
+"""The networks of the tables: a recurrent layer and a linear readout of its states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
+from torchliquid.models.networks import Gated, Liquid, Network
+from torchliquid.reproduce.protocol import Protocol
+from torchliquid.wirings import Random
+
+
+def _ltc(inputs: int, units: int, sparsity: float, **layer: Any) -> Network:
+    wiring = Random(units, units, sparsity_level=sparsity) if sparsity else units
+    return Liquid(LTC(inputs, wiring, output_mapping=None, **layer))
+
+
+def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
+    return lambda inputs, units, sparsity, **layer: Liquid(make(inputs, units, **layer))
+
+
+MAKERS: dict[str, Callable[..., Network]] = {
+    "LTC": _ltc,
+    "CfC": _layer(CfC),
+    "CfC no gate": _layer(CfC),
+    "CfC pure": _layer(CfC),
+    "CfC-mm": _layer(CfC),
+    "CT-RNN": _layer(CTRNN),
+    "CT-GRU": _layer(CTGRU),
+    "Neural ODE": _layer(partial(NeuralODE, update=None)),
+    "ODE-RNN": _layer(NeuralODE),
+    "ODE-LSTM": _layer(ODELSTM),
+    "LSTM": lambda inputs, units, sparsity: Gated("lstm", inputs, units),
+    "GRU": lambda inputs, units, sparsity: Gated("gru", inputs, units),
+}
+
+
+class Contender(nn.Module):
+    """A network of a table; outputs for every sample, or for each sequence's last where it has one label.
+
+    Weights are drawn from torch's global generator.
+    """
+
+    def __init__(self, protocol: Protocol, name: str, inputs: int, outputs: int, per_sequence: bool) -> None:
+        super().__init__()
+        setting = protocol.settings[name]
+        self.network = MAKERS[name](inputs, setting.units, protocol.sparsity, **setting.layer)
+        self.readout = nn.Linear(self.network.output_size, outputs)
+        self.per_sequence = per_sequence
+        # An LTC's missing half are synapses that its wiring lacks.
+        sparse = protocol.sparsity and name != "LTC"
+        matrices = [p for p in self.network.parameters() if p.dim() == 2] if sparse else []
+        self.masks = [(p, (torch.rand(p.shape) >= protocol.sparsity).to(p)) for p in matrices]
+        self.mask()
+
+    @torch.no_grad()
+    def mask(self) -> None:
+        """Set the masked weights to zero again."""
+        for parameter, mask in self.masks:
+            parameter.mul_(mask)
+
+    def forward(self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None) -> Tensor:
+        features, _ = self.network(inputs, timespans, lengths)
+        if self.per_sequence:
+            last = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
+            features = features[torch.arange(len(inputs)), last - 1]
+        out: Tensor = self.readout(features)
+        return out
+
+    def live_parameters(self) -> int:
+        """Weights that are not masked."""
+        hidden = sum(int((mask == 0).sum()) for _, mask in self.masks)
+        return self.network.live_parameters() + sum(p.numel() for p in self.readout.parameters()) - hidden

@@ -1,0 +1,132 @@
+"""What a published table is made of: its data cut as its authors cut it, its metric, and each contender's training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Split = Literal["published", "time"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sequences that are trained or measured on.
+
+    Attributes:
+        inputs: (N, T, C).
+        timespans: (N, T), in units of the usual gap.
+        targets: class indices (N, T), values (N, T, K), or one class a sequence (N,).
+        lengths: samples of each sequence, where they differ.
+    """
+
+    inputs: Float[Tensor, "N T C"]
+    timespans: Float[Tensor, "N T"]
+    targets: Tensor
+    lengths: Int[Tensor, " N"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def pick(self, rows: Tensor) -> Part:
+        """Some of the sequences."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Part(self.inputs[rows], self.timespans[rows], self.targets[rows], lengths)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three parts, and how many outputs a network has."""
+
+    train: Part
+    validation: Part
+    test: Part
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one contender is built and trained.
+
+    Attributes:
+        units: of the layer.
+        lr: of Adam at the start.
+        decay: of the learning rate, each epoch.
+        batch: sequences in a batch.
+        epochs: at most so many.
+        patience: epochs without a better validation metric after which training stops.
+        clip: largest norm of the gradient; None: not clipped.
+        weight_decay: decoupled.
+        class_weight: of the second of two classes.
+        layer: more arguments of the layer.
+    """
+
+    units: int = 32
+    lr: float = 0.001
+    decay: float = 1.0
+    batch: int = 16
+    epochs: int = 200
+    patience: int = 25
+    clip: float | None = None
+    weight_decay: float = 0.0
+    class_weight: float = 1.0
+    layer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One table.
+
+    Attributes:
+        name: as the command knows it.
+        source: the paper.
+        metric: ``"accuracy %"``, ``"squared error"`` or ``"AUC"``.
+        published: mean and deviation of each contender, as printed.
+        settings: of each contender that is run, ours among them.
+        parts: cuts the data.
+        splits: ``"published"``, and ``"time"`` where that one leaks.
+        sparsity: share of weights that a random mask sets to zero in all networks.
+        notes: what a reader must know, each a sentence.
+        sampling_error: standard error that the metric has from the test part's size alone.
+    """
+
+    name: str
+    source: str
+    metric: str
+    published: Mapping[str, tuple[float, float]]
+    settings: Mapping[str, Setting]
+    parts: Callable[[Split], Parts]
+    splits: tuple[Split, ...] = ("published",)
+    sparsity: float = 0.0
+    notes: tuple[str, ...] = ()
+    sampling_error: float = 0.0
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric != "squared error"
+
+
+def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.ndarray]:
+    """The same windows of each array (T, ...): (N, length, ...)."""
+    starts = range(0, len(arrays[0]) - length + 1, stride)
+    return [np.stack([a[s : s + length] for s in starts]) for a in arrays]
+
+
+def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None = None) -> Part:
+    """A part from arrays; spans of 1 where none are given."""
+    x = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
+    spans = torch.ones(x.shape[:2]) if timespans is None else torch.from_numpy(timespans.astype(np.float32))
+    classes = targets.dtype.kind in "iu"
+    return Part(x, spans, torch.from_numpy(targets.astype(np.int64 if classes else np.float32)))
+
+
+def at_random(whole: Part, seed: int, shares: Sequence[float]) -> list[Part]:
+    """Parts of these shares in the order of NumPy's old permutation of that seed, and last what is left."""
+    order = torch.from_numpy(np.random.RandomState(seed).permutation(len(whole)))
+    cuts = np.cumsum([int(share * len(whole)) for share in shares])
+    return [whole.pick(rows) for rows in torch.tensor_split(order, torch.from_numpy(cuts))]

@@ -1,0 +1,41 @@
+"""Half-Cheetah of the LTC paper: the next of 17 observations, with half of the weights set to zero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torchliquid.data.datasets import load
+from torchliquid.data.recording import Recording
+from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, part, windows
+from torchliquid.reproduce.protocols import ltc_paper
+
+LENGTH, STRIDE = 32, 10
+
+
+def parts(split: Split) -> Parts:
+    dataset = load("cheetah")
+
+    def cut(recording: Recording) -> Part:
+        pieces = [windows([s.values, s.targets], LENGTH, STRIDE) for s in recording.series if s.targets is not None]
+        return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+
+    assert dataset.validation is not None
+    return Parts(cut(dataset.train), cut(dataset.validation), cut(dataset.tests["test"]), outputs=17)
+
+
+PROTOCOL = Protocol(
+    name="cheetah",
+    source=ltc_paper.SOURCE,
+    metric="squared error",
+    published={
+        "LSTM": (2.500, 0.140),
+        "CT-RNN": (2.838, 0.112),
+        "Neural ODE": (3.805, 0.313),
+        "CT-GRU": (3.014, 0.134),
+        "LTC": (2.308, 0.015),
+    },
+    settings=ltc_paper.settings(ltc_lr=0.01),
+    parts=parts,
+    sparsity=0.5,
+    notes=("Split by rollout: nothing leaks, and there is no second row.",),
+)

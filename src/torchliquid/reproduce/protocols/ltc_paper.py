@@ -1,0 +1,24 @@
+"""What the tables of the LTC paper share (Hasani et al., arXiv 2006.04439): 32 units, Adam, batches of 16."""
+
+from __future__ import annotations
+
+from torchliquid.reproduce.protocol import Setting
+
+SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"
+
+
+def settings(ltc_lr: float) -> dict[str, Setting]:
+    """Of each contender; ours train as the paper's LTC does."""
+    liquid, gated = Setting(lr=ltc_lr), Setting()
+    return {
+        "LTC": liquid,
+        "CfC": liquid,
+        "CfC no gate": Setting(lr=ltc_lr, layer={"mode": "no_gate"}),
+        "CfC-mm": Setting(lr=ltc_lr, layer={"mixed_memory": True}),
+        "LSTM": gated,
+        "GRU": gated,
+        "CT-RNN": gated,
+        "Neural ODE": gated,
+        "CT-GRU": gated,
+        "ODE-LSTM": gated,
+    }

@@ -1,0 +1,65 @@
+"""Walker2d of the CfC paper: the next of 17 observations, one step in ten unseen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torchliquid.data.datasets import load
+from torchliquid.data.recording import Recording
+from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, part, windows
+
+LENGTH, STRIDE = 64, 16
+PATIENCE = 15
+
+
+def parts(split: Split) -> Parts:
+    dataset = load("walker")
+
+    def cut(recording: Recording) -> Part:
+        pieces = []
+        for s in recording.series:
+            if s.targets is not None and len(s) >= LENGTH:
+                pieces.append(windows([s.values, s.targets, np.diff(s.times, prepend=s.times[0] - 1)], LENGTH, STRIDE))
+        return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+
+    assert dataset.validation is not None
+    return Parts(cut(dataset.train), cut(dataset.validation), cut(dataset.tests["test"]), outputs=17)
+
+
+def _cfc(units: int, lr: float, batch: int, clip: float, **layer: object) -> Setting:
+    return Setting(units, lr, 0.95, batch, epochs=50, patience=PATIENCE, clip=clip, layer=layer)
+
+
+_PLAIN = Setting(64, 0.005, 0.95, 128, epochs=50, patience=PATIENCE, clip=1.0)
+
+PROTOCOL = Protocol(
+    name="walker",
+    source="Hasani et al., Closed-form continuous-time neural networks, arXiv 2106.13898",
+    metric="squared error",
+    published={
+        "CfC": (0.640, 0.006),
+        "CfC no gate": (0.650, 0.008),
+        "CfC-mm": (0.617, 0.006),
+        "CfC pure": (0.948, 0.010),
+        "LTC": (0.662, 0.013),
+    },
+    settings={
+        "CfC": _cfc(64, 0.02, 256, 1.0, backbone_units=256, backbone_layers=1, backbone_dropout=0.1, activation="silu"),
+        "CfC-mm": _cfc(
+            128, 0.005, 128, 10.0, backbone_units=128, backbone_layers=2, backbone_dropout=0.2, mixed_memory=True
+        ),
+        "CfC no gate": _cfc(
+            256, 0.008, 128, 1.0, backbone_units=128, backbone_layers=1, backbone_dropout=0.1, mode="no_gate"
+        ),
+        "CfC pure": _cfc(64, 0.006, 128, 10.0, mode="pure"),
+        "LTC": Setting(64, 0.05, 0.95, 128, epochs=50, patience=PATIENCE, clip=10.0),
+        "LSTM": _PLAIN,
+        "GRU": _PLAIN,
+        "CT-RNN": _PLAIN,
+        "ODE-RNN": _PLAIN,
+        "CT-GRU": _PLAIN,
+        "ODE-LSTM": _PLAIN,
+    },
+    parts=parts,
+    notes=("Split by rollout: nothing leaks, and there is no second row.",),
+)

@@ -1,0 +1,102 @@
+"""What the trials of a table add up to: the figures for programs, and the page for people."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.stats import t as student
+
+from torchliquid.reproduce.protocol import Protocol
+
+SEEDS = {"LTC": 5, "CfC": 5, "CfC no gate": 5, "CfC pure": 5, "CfC-mm": 5, "LSTM": 5, "GRU": 5}
+"""Trainings of each contender; three of those that are not named."""
+
+
+def seeds_of(contender: str) -> int:
+    return SEEDS.get(contender, 3)
+
+
+def summary(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The table as plain data: a row for each contender and split that has a finished trial."""
+    rows = []
+    for split in protocol.splits:
+        for contender in protocol.settings:
+            done = [x for x in trials if (x["contender"], x["split"]) == (contender, split) and "test" in x]
+            if not done:
+                continue
+            values = [x["test"] for x in done]
+            rows.append(
+                {
+                    "contender": contender,
+                    "split": split,
+                    "mean": statistics.mean(values),
+                    "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+                    "n": len(values),
+                    "seeds": [x["seed"] for x in done],
+                    "parameters": done[0]["parameters"],
+                    "seconds": statistics.mean(x["seconds"] for x in done),
+                }
+            )
+    return {
+        "table": protocol.name,
+        "metric": protocol.metric,
+        "higher_is_better": protocol.higher_is_better,
+        "published": {name: mean for name, (mean, _) in protocol.published.items()},
+        "rows": rows,
+    }
+
+
+def reached(protocol: Protocol, row: dict[str, Any]) -> str:
+    """Whether the published figure lies inside the 95 % interval of ours, or ours is better; in words."""
+    if row["contender"] not in protocol.published or row["split"] != "published":
+        return ""
+    if row["n"] < 2:
+        return "one seed says nothing"
+    published, _ = protocol.published[row["contender"]]
+    error = math.hypot(row["std"] / math.sqrt(row["n"]), protocol.sampling_error)
+    half = float(student.ppf(0.975, row["n"] - 1)) * error
+    ahead = (row["mean"] - published) * (1 if protocol.higher_is_better else -1)
+    return "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
+
+
+def section(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
+    """The table in Markdown, with what is missing from it."""
+    digits = 2 if protocol.metric == "accuracy %" else 3
+    lines = [
+        f"## {protocol.name.capitalize()}",
+        "",
+        f"`torchliquid reproduce {protocol.name}`; {protocol.metric}, "
+        f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
+        "",
+        "| contender | split | ours | published | reached | n | parameters | seconds a training |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in summary(protocol, trials)["rows"]:
+        mean, std = protocol.published.get(row["contender"], (math.nan, math.nan))
+        paper = "" if math.isnan(mean) or row["split"] != "published" else f"{mean:.{digits}f} ± {std:.{digits}f}"
+        ours = f"{row['mean']:.{digits}f} ± {row['std']:.{digits}f}"
+        lines.append(
+            f"| {row['contender']} | {row['split']} | {ours} | {paper} | {reached(protocol, row)} | {row['n']} | "
+            f"{row['parameters']:,} | {row['seconds']:.0f} |"
+        )
+    lines.append("")
+    if absent := missing(protocol, trials):
+        lines += [f"Not yet complete: {absent}.", ""]
+    lines += [
+        f"* {x['contender']}, {x['split']} split, seed {x['seed']}: {x['failed']}." for x in trials if "failed" in x
+    ]
+    return "\n".join([*lines, *(f"* {note}" for note in protocol.notes)]) + "\n"
+
+
+def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
+    """Trainings that are still to be done, in words; empty where there are none."""
+    found = []
+    for split in protocol.splits:
+        for contender in protocol.settings:
+            done = sum((x["contender"], x["split"]) == (contender, split) for x in trials)
+            if left := seeds_of(contender) - done:
+                found.append(f"{left} of {contender} ({split} split)")
+    return ", ".join(found)

@@ -1,0 +1,124 @@
+"""Published tables: their protocols' facts, what a killed run keeps, and one small run on real data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from torchliquid.cli import app
+from torchliquid.errors import InputError
+from torchliquid.reproduce import summary, trials
+from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.protocols import NAMES, protocol
+from torchliquid.reproduce.trial import train
+
+needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason="TORCHLIQUID_DATA is not set")
+SIZES = {
+    # windows of 16 of 8,143 rows, a tenth of them validating; 16 every 8 of 2,665 and 9,752 rows
+    "occupancy": (7_316, 812, 332 + 1_218),
+    "traffic": (9_034, 1_204, 1_806),
+    # 97 windows of 32, 10 apart, in each rollout of 999 steps
+    "cheetah": (10 * 97, 5 * 97, 10 * 97),
+}
+
+
+@needs_data
+@pytest.mark.parametrize("name", SIZES)
+def test_parts_are_as_large_as_published(name: str) -> None:
+    parts = protocol(name).parts("published")
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == SIZES[name]
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["occupancy", "traffic"])
+def test_the_split_in_time_shares_no_sample(name: str) -> None:
+    def samples(part: object) -> set[bytes]:
+        rows = part.inputs[:, :, :].numpy()  # type: ignore[attr-defined]
+        return {window[0].tobytes() + window[-1].tobytes() for window in rows}
+
+    parts = protocol(name).parts("time")
+    assert not samples(parts.train) & samples(parts.validation)
+    if name == "traffic":
+        assert not samples(parts.train) & samples(parts.test)
+        assert not samples(parts.validation) & samples(parts.test)
+
+
+@needs_data
+def test_walker_drops_one_step_in_ten() -> None:
+    spans = protocol("walker").parts("published").train.timespans
+    assert spans.min() == 1
+    assert abs(float(1 / spans.mean()) - 0.9) < 0.01
+
+
+def test_half_of_the_weights_stay_zero() -> None:
+    cheetah = protocol("cheetah")
+    torch.manual_seed(0)
+    for name in ("CfC", "LSTM", "CT-RNN"):
+        model = Contender(cheetah, name, 17, 17, False)
+        optimizer = torch.optim.Adam(model.parameters())
+        model(torch.randn(2, 4, 17), torch.ones(2, 4)).square().sum().backward()
+        optimizer.step()
+        model.mask()
+        zero = torch.cat([(p == 0).flatten() for p, _ in model.masks]).float().mean()
+        assert abs(float(zero) - 0.5) < 0.05, name
+
+
+@needs_data
+@pytest.mark.parametrize("contender", ["LTC", "CfC", "LSTM", "CT-RNN"])
+def test_trains_on_real_data_and_the_seed_decides_all(contender: str) -> None:
+    table = protocol("occupancy")
+    settings = {contender: dataclasses.replace(table.settings[contender], epochs=2)}
+    table, parts = dataclasses.replace(table, settings=settings), table.parts("published")
+    parts = dataclasses.replace(parts, train=parts.train.pick(torch.arange(0, 7_000, 10)))
+    once, again = (train(table, parts, "published", contender, 1, lambda *_: None) for _ in range(2))
+    assert once["test"] > 80
+    assert {k: v for k, v in once.items() if k != "seconds"} == {k: v for k, v in again.items() if k != "seconds"}
+
+
+def test_what_a_killed_run_left_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    trials.append(file, {"seed": 0})
+    with file.open("a") as half:
+        half.write('{"seed": 1, "te')
+    assert trials.read(file) == [{"seed": 0}]
+    trials.append(file, {"seed": 1})
+    assert trials.read(file) == [{"seed": 0}, {"seed": 1}]
+
+
+def test_the_summary_counts_and_compares() -> None:
+    table = protocol("cheetah")
+
+    def line(contender: str, seed: int, **more: object) -> dict[str, object]:
+        made = {"contender": contender, "split": "published", "seed": seed, "parameters": 7, "seconds": 1.0}
+        return made | more
+
+    done = [line("LTC", seed, test=value) for seed, value in enumerate((2.2, 2.3, 2.4))]
+    done.append(line("CT-RNN", 0, failed="the loss is no longer finite in epoch 3"))
+    found = summary.summary(table, done)
+    assert json.loads(json.dumps(found)) == found
+    (row,) = found["rows"]
+    assert (row["contender"], row["n"], row["seeds"]) == ("LTC", 3, [0, 1, 2])
+    assert row["mean"] == pytest.approx(2.3)
+    assert row["std"] == pytest.approx(np.std([2.2, 2.3, 2.4], ddof=1))
+    assert summary.reached(table, row) == "yes"
+    assert summary.reached(table, row | {"mean": 3.3}) == "no"
+    assert summary.reached(table, row | {"mean": 1.3}) == "yes, better"
+    text = summary.section(table, done)
+    assert "2 of LTC" in text
+    assert "no longer finite in epoch 3" in text
+
+
+def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no table 'ocupancy'"):
+        protocol("ocupancy")
+    done = CliRunner().invoke(app, ["reproduce", "ocupancy", "--out", str(tmp_path / "new")])
+    assert done.exit_code == 2
+    assert not (tmp_path / "new").exists()
+    assert len(NAMES) == 5
