@@ -78,10 +78,10 @@ Written by `make bench`; every figure below comes from one run of it.
 
 A ratio is the median time of the peer by ours, both measured in turn, {threads} threads each. *At best* is what the
 arithmetic alone would take at the plain loop's rate on those threads: for a CfC each weight once forward and twice
-back, for an LTC 12 multiply-adds a synapse and sub-step forward and 22 back, counted from its formula (argument,
-exponential, reciprocal, sums). What the kernels add to that, recomputing the forward pass on the way back instead of
-storing it, elementary functions and moving data, is the distance to 100%. A training step is a forward pass, a loss,
-a backward pass and a step of Adam.
+back (over sequences the time gate's two maps are one, as all spans are equal here), for an LTC 12 multiply-adds a
+synapse and sub-step forward and 22 back, counted from its formula (argument, exponential, reciprocal, sums). What the
+kernels add to that, recomputing the forward pass on the way back instead of storing it, elementary functions and moving
+data, is the distance to 100%. A training step is a forward pass, a loss, a backward pass and a step of Adam.
 
 ## Whole sequences
 
