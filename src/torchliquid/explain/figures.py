@@ -180,6 +180,7 @@ def lyapunov_chart(found: Dynamics) -> Figure:
         f"time between samples ({unit}, log scale)",
         "growth of a small difference (per sample, natural log)",
         height=320,
+        columns=28,
         xaxis={"type": "log", "tickformat": "~g", "nticks": 6},
         shapes=lines,
     )
