@@ -1,0 +1,70 @@
+"""MiniRocket on series with one label each (Dempster et al., arXiv 2012.08791): no recurrence, hardly any training."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from torchliquid.errors import InputError
+
+
+def on_grid(
+    inputs: Float[np.ndarray, "N T C"],
+    timespans: Float[np.ndarray, "N T"],
+    lengths: Int[np.ndarray, " N"],
+    end: float,
+    bins: int,
+) -> Float[np.ndarray, "N C bins"]:
+    """Irregular samples on an even grid, which MiniRocket needs: the last observed value at the end of each bin.
+
+    Args:
+        inputs: values, and behind them their mask; what was not observed yet is 0.
+        timespans: time since the sample before.
+        lengths: samples of each series.
+        end: time at which the last bin ends, counted from the first sample.
+        bins: of equal width.
+
+    Returns:
+        The values held, one channel for each pair of value and mask.
+    """
+    values, observed = np.split(inputs, 2, axis=2)
+    place = np.clip((np.cumsum(timespans, 1) / end * bins).astype(int), 0, bins - 1)
+    grid = np.full((len(inputs), bins, values.shape[2]), np.nan)
+    for i, length in enumerate(lengths):
+        for t in range(length):
+            row = grid[i, place[i, t]]
+            grid[i, place[i, t]] = np.where(observed[i, t] > 0, values[i, t], row)
+    for b in range(1, bins):
+        grid[:, b] = np.where(np.isnan(grid[:, b]), grid[:, b - 1], grid[:, b])
+    return np.nan_to_num(grid).transpose(0, 2, 1).astype(np.float32)
+
+
+def scores(
+    train: Float[np.ndarray, "N C T"],
+    labels: Int[np.ndarray, " N"],
+    test: Float[np.ndarray, "M C T"],
+    seed: int,
+    kernels: int = 10_000,
+) -> Float[np.ndarray, " M"]:
+    """How strongly each test series speaks for label 1: a ridge classifier on MiniRocket's features.
+
+    Args:
+        seed: of the choice of channels and biases.
+        kernels: features at most.
+
+    Raises:
+        InputError: aeon is not installed.
+    """
+    try:
+        from aeon.transformations.collection.convolution_based import MiniRocket
+    except ImportError:
+        raise InputError("MiniRocket needs aeon: pip install 'torchliquid[reproduce]'") from None
+    rocket = MiniRocket(n_kernels=kernels, random_state=seed, n_jobs=1)
+    features = rocket.fit_transform(train)
+    ridge = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 7), class_weight="balanced"))
+    ridge.fit(features, labels)
+    found: np.ndarray = ridge.decision_function(rocket.transform(test))
+    return found

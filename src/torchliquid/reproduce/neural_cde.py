@@ -1,0 +1,79 @@
+"""Neural controlled differential equations on irregular samples (Kidger et al., arXiv 2005.08926)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from torchliquid.models.networks import Network, State
+
+
+class NeuralCDE(Network):
+    """dz = f(z) dX along the straight lines between samples; X holds the inputs and the time.
+
+    z starts at a linear map of the first sample. Between two samples dX is constant, and one step of RK4 goes along it,
+    so that the features of a sample know that sample and those before it, none after. f(z) = tanh of two linear maps.
+
+    Args:
+        input_size: inputs C.
+        units: H, size of z.
+        hidden: size of the field's hidden layer.
+        masked: the second half of the inputs is the mask of the first: values that were not observed stay at what was
+            last observed (0 before that), and the mask is counted up, as the paper does for missing values.
+
+    The state is z (B, H), the path's last point (B, C), and whether there was a sample before (B, 1).
+    """
+
+    def __init__(self, input_size: int, units: int, hidden: int = 32, masked: bool = False) -> None:
+        super().__init__()
+        self.output_size, self.masked = units, masked
+        self.start = nn.Linear(input_size, units)
+        self.inner = nn.Linear(units, hidden)
+        self.field = nn.Linear(hidden, units * (input_size + 1))
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        batch, time, channels = inputs.shape
+        if state is None:
+            state = (
+                inputs.new_zeros(batch, self.output_size),
+                inputs.new_zeros(batch, channels),
+                inputs.new_zeros(batch, 1),
+            )
+        z, before, begun = state
+        path = self._path(inputs, before) if self.masked else inputs
+        features, points = [], []
+        for i in range(time):
+            point = path[:, i]
+            change = torch.cat([point - before, timespans[:, i : i + 1]], 1)
+            z = torch.where(begun > 0, self._along(z, change), self.start(point))
+            before, begun = point, torch.ones_like(begun)
+            features.append(z)
+            points.append(point)
+        after = torch.stack(features, 1)
+        last = torch.full((batch,), time, device=inputs.device) if lengths is None else lengths
+        rows = torch.arange(batch, device=inputs.device)
+        return after, (after[rows, last - 1], torch.stack(points, 1)[rows, last - 1], begun)
+
+    def _path(self, inputs: Float[Tensor, "B T C"], before: Float[Tensor, "B C"]) -> Float[Tensor, "B T C"]:
+        values, observed = inputs.chunk(2, -1)
+        held, counts = before.chunk(2, -1)
+        filled = []
+        for i in range(inputs.shape[1]):
+            held = torch.where(observed[:, i] > 0, values[:, i], held)
+            filled.append(held)
+        # A count of a hundred is as far as a value of one.
+        return torch.cat([torch.stack(filled, 1), counts.unsqueeze(1) + observed.cumsum(1) / 100], -1)
+
+    def _along(self, z: Float[Tensor, "B H"], change: Float[Tensor, "B D"]) -> Float[Tensor, "B H"]:
+        def slope(z: Tensor) -> Tensor:
+            matrix = torch.tanh(self.field(F.relu(self.inner(z)))).unflatten(1, (z.shape[1], -1))
+            return torch.bmm(matrix, change.unsqueeze(2)).squeeze(2)
+
+        k1 = slope(z)
+        k2 = slope(z + k1 / 2)
+        k3 = slope(z + k2 / 2)
+        return z + (k1 + 2 * k2 + 2 * k3 + slope(z + k3)) / 6

@@ -1,0 +1,85 @@
+"""A diagonal state-space network, what a sceptic would try first (S4D: Gu et al., arXiv 2206.11893)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from torchliquid.models.networks import Network, State
+
+
+class StateSpaceLayer(nn.Module):
+    """Each channel drives N complex states that fade and turn at learned rates; what they say is mixed and added.
+
+    With A = -exp(a) + i w (the real part 1/2 and w = pi n at the start, S4D-Lin) and d the channel's learned step,
+        h <- exp(A d span) h + (exp(A d) - 1) / A u,   y = 2 Re(C h) + D u
+    so that the states fade through the span before a sample and each sample drives them for one step, however long the
+    gap (asynchronous discretisation, arXiv 2404.18508).
+
+    Args:
+        width: channels W.
+        states: N, of each channel.
+    """
+
+    def __init__(self, width: int, states: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.log_decay = nn.Parameter(torch.full((width, states), math.log(0.5)))
+        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(width, 1))
+        self.log_step = nn.Parameter(torch.empty(width, 1).uniform_(math.log(0.001), math.log(0.1)))
+        self.read = nn.Parameter(torch.randn(width, states, 2) * math.sqrt(0.5))
+        self.skip = nn.Parameter(torch.randn(width))
+        self.mix = nn.Linear(width, 2 * width)
+
+    def forward(
+        self, x: Float[Tensor, "B T W"], spans: Float[Tensor, "B T"], h: Complex[Tensor, "B W N"]
+    ) -> tuple[Float[Tensor, "B T W"], Complex[Tensor, "B T W N"]]:
+        """Outputs and the states after each sample; ``h`` is the state before the first."""
+        u = self.norm(x)
+        rate = torch.complex(-self.log_decay.exp(), self.frequency)
+        step = self.log_step.exp()
+        fading = torch.exp(rate * step * spans[..., None, None])
+        drive = ((torch.exp(rate * step) - 1) / rate) * u.unsqueeze(-1)
+        states = []
+        for i in range(x.shape[1]):
+            h = fading[:, i] * h + drive[:, i]
+            states.append(h)
+        after = torch.stack(states, 1)
+        y = 2 * (after * torch.view_as_complex(self.read)).sum(-1).real + self.skip * u
+        value, gate = self.mix(nn.functional.gelu(y)).chunk(2, -1)
+        return x + value * torch.sigmoid(gate), after
+
+
+class StateSpace(Network):
+    """A stack of diagonal state-space layers.
+
+    Args:
+        input_size: inputs C.
+        units: channels W of each layer, and features of each sample.
+        states: N, complex states of each channel.
+        layers: L; the state is (B, L, W, N, 2).
+    """
+
+    def __init__(self, input_size: int, units: int, states: int = 16, layers: int = 2) -> None:
+        super().__init__()
+        self.output_size, self.states = units, states
+        self.embedding = nn.Linear(input_size, units)
+        self.layers = nn.ModuleList(StateSpaceLayer(units, states) for _ in range(layers))
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        batch, time = timespans.shape
+        if state is None:
+            state = (inputs.new_zeros(batch, len(self.layers), self.output_size, self.states, 2),)
+        last = torch.full((batch,), time, device=inputs.device) if lengths is None else lengths
+        rows = torch.arange(batch, device=inputs.device)
+        x = self.embedding(inputs)
+        ends = []
+        for i, layer in enumerate(self.layers):
+            x, after = layer(x, timespans, torch.view_as_complex(state[0][:, i].contiguous()))
+            ends.append(torch.view_as_real(after[rows, last - 1]))
+        return x, (torch.stack(ends, 1),)
