@@ -14,6 +14,7 @@ def test_a_grid_holds_what_was_last_observed():
     np.testing.assert_array_equal(grid, [[[1, 1, 1, 3], [0, 6, 6, 7]]])
 
 
+@pytest.mark.slow
 def test_it_tells_shapes_apart_and_a_seed_repeats_it():
     pytest.importorskip("aeon")
     rng = np.random.default_rng(0)

@@ -54,8 +54,8 @@ def test_a_state_space_layer_is_the_sum_over_all_samples_before():
     layer = StateSpaceLayer(2, 3).double()
     x, spans = torch.randn(1, 6, 2, dtype=torch.float64), torch.rand(1, 6, dtype=torch.float64) * 2
     _, after = layer(x, spans, torch.zeros(1, 2, 3, dtype=torch.complex128))
-    rate = -np.exp(layer.log_decay.detach().numpy()) + 1j * layer.frequency.detach().numpy()
-    step, u = np.exp(layer.log_step.detach().numpy()), layer.norm(x)[0].detach().numpy()
+    rate = -np.exp(layer.log_decay[0].detach().numpy()) + 1j * layer.frequency[0].detach().numpy()
+    step, u = np.exp(layer.log_step[0].detach().numpy()), layer.norm(x)[0].detach().numpy()
     clock = np.cumsum(spans[0].numpy())
     for t in range(6):
         want = sum(

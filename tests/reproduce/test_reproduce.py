@@ -21,9 +21,10 @@ from torchliquid.reproduce.trial import train
 
 needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason="TORCHLIQUID_DATA is not set")
 SIZES = {
-    # windows of 16 of 8,143 rows, a tenth of them validating; 16 every 8 of 2,665 and 9,752 rows
-    "occupancy": (7_316, 812, 332 + 1_218),
-    "traffic": (9_034, 1_204, 1_806),
+    # 8,127 windows of 16 of 8,143 rows, a tenth of them validating; 16 every 8 of 2,665 and 9,752 rows
+    "occupancy": (7_315, 812, 332 + 1_217),
+    # 12,043 windows of 32, 4 apart, of 48,204 rows
+    "traffic": (9_033, 1_204, 1_806),
     # 97 windows of 32, 10 apart, in each rollout of 999 steps
     "cheetah": (10 * 97, 5 * 97, 10 * 97),
 }

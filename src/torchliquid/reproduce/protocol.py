@@ -112,8 +112,12 @@ class Protocol:
 
 
 def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.ndarray]:
-    """The same windows of each array (T, ...): (N, length, ...)."""
-    starts = range(0, len(arrays[0]) - length + 1, stride)
+    """The same windows of each array (T, ...): (N, length, ...).
+
+    None reaches the last row, as in the authors' code: one window more, and the seed of a published permutation gives
+    another split.
+    """
+    starts = range(0, len(arrays[0]) - length, stride)
     return [np.stack([a[s : s + length] for s in starts]) for a in arrays]
 
 

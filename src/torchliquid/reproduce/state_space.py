@@ -27,9 +27,9 @@ class StateSpaceLayer(nn.Module):
     def __init__(self, width: int, states: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.log_decay = nn.Parameter(torch.full((width, states), math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(width, 1))
-        self.log_step = nn.Parameter(torch.empty(width, 1).uniform_(math.log(0.001), math.log(0.1)))
+        self.log_decay = nn.Parameter(torch.full((1, width, states), math.log(0.5)))
+        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(1, width, 1))
+        self.log_step = nn.Parameter(torch.empty(1, width, 1).uniform_(math.log(0.001), math.log(0.1)))
         self.read = nn.Parameter(torch.randn(width, states, 2) * math.sqrt(0.5))
         self.skip = nn.Parameter(torch.randn(width))
         self.mix = nn.Linear(width, 2 * width)

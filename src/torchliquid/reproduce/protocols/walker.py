@@ -18,7 +18,7 @@ def parts(split: Split) -> Parts:
     def cut(recording: Recording) -> Part:
         pieces = []
         for s in recording.series:
-            if s.targets is not None and len(s) >= LENGTH:
+            if s.targets is not None and len(s) > LENGTH:
                 pieces.append(windows([s.values, s.targets, np.diff(s.times, prepend=s.times[0] - 1)], LENGTH, STRIDE))
         return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
 
