@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,11 +44,13 @@ def fuzz(name: str, int8: bool, seconds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60)
-    seconds = parser.parse_args().seconds
-    for name in NETWORKS:
-        for int8 in (False, True):
-            runs = fuzz(name, int8, max(1, seconds // (2 * len(NETWORKS))))
+    parser.add_argument("--seconds", type=int, default=60, help="of fuzzing, all together")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at once")
+    asked = parser.parse_args()
+    seconds = max(1, asked.seconds // (2 * len(NETWORKS)))
+    every = list(product(NETWORKS, (False, True)))
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for (name, int8), runs in zip(every, pool.map(lambda one: fuzz(*one, seconds), every), strict=True):
             print(f"{name}{' int8' if int8 else ''}: {int(runs):,} inputs, nothing found", flush=True)
 
 

@@ -110,6 +110,22 @@ def test_faults_do_what_python_does(name: str) -> None:
     assert found["faults"][first - 1] == (held + impossible)[:first].sum()
 
 
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp pure memory"])
+def test_a_time_of_minus_zero_is_zero(name: str, int8: bool) -> None:
+    model = make_model(name)
+    inputs, elapsed, anew = samples_of(model, readings(60))
+    answers = []
+    for zero in (0.0, -0.0):
+        elapsed[1::2] = zero
+        made = artifact.make(model, HOST, "builtin", False, (inputs, elapsed, anew))
+        if int8:
+            made = in_int8(model, made.walked, Widths(8, 8, 16))
+        answers.append(made.run(None, same_state=False).records)
+    for field in ("outputs", "status"):
+        np.testing.assert_array_equal(answers[0][field], answers[1][field])
+
+
 def test_an_ltc_stays_within_its_bounds_whatever_comes() -> None:
     model = make_model("ltc ncp")
     rng = np.random.default_rng(1)

@@ -170,10 +170,12 @@ def mean_rest(network: Network) -> np.ndarray:
 def scale_constants(network: Network) -> list[Constant]:
     """Means and deviations of readings, and of the target."""
     scales, task = network.preprocessing, network.task
-    made = [Constant(text.array("input_mean", scales.mean), "Readings: the training part's means and 1 / deviations.")]
+    # Means with their signs changed: adding is the one software routine of the two that is needed anyway.
+    remark = "Readings: the training part's means, below zero, and 1 / deviations."
+    made = [Constant(text.array("input_shift", -scales.mean), remark)]
     if mean_rest(network).any():
         remark = "What single precision leaves of the means."
-        made.append(Constant(text.array("input_mean_rest", mean_rest(network)), remark))
+        made.append(Constant(text.array("input_shift_rest", -mean_rest(network)), remark))
     made.append(Constant(text.array("input_scale", 1 / scales.std)))
     if not task.labels:
         made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
