@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.neural_cde import NeuralCDE
+from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.state_space import StateSpace, StateSpaceLayer
 
 NETWORKS = {
@@ -108,3 +110,21 @@ def test_it_learns_what_one_sample_alone_does_not_show(make):
         error.backward()
         optimizer.step()
     assert error < 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_contender_of_a_table_is_made_and_has_a_gradient(name):
+    table = protocol(name)
+    masked = name == "physionet"
+    x, spans, lengths = torch.randn(2, 5, 6), torch.ones(2, 5), torch.tensor([5, 3])
+    x[..., 3:] = (x[..., 3:] > 0).float()
+    for contender in table.settings:
+        if contender == "MiniRocket":
+            continue
+        torch.manual_seed(0)
+        model = Contender(table, contender, 6, 2, masked)
+        out = model(x, spans, lengths if masked else None)
+        assert out.shape == ((2, 2) if masked else (2, 5, 2)), contender
+        out.square().sum().backward()
+        assert model.readout.weight.grad.abs().sum() > 0, contender
+        assert model.live_parameters() > 0

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
-from torchliquid.models.networks import Gated, Liquid, Network
+from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
+from torchliquid.models.networks import Gated, Liquid, Network, State
+from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocol import Protocol
+from torchliquid.reproduce.state_space import StateSpace
 from torchliquid.wirings import Random
 
 
@@ -22,6 +24,24 @@ def _ltc(inputs: int, units: int, sparsity: float, **layer: Any) -> Network:
 
 def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
     return lambda inputs, units, sparsity, **layer: Liquid(make(inputs, units, **layer))
+
+
+class Missing(Network):
+    """A GRU-D for inputs that have their mask behind them."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.layer = GRUD(inputs // 2, units)
+        self.output_size = units
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        values, observed = inputs.chunk(2, -1)
+        features, hx = self.layer(values, None if state is None else state[0], timespans, lengths, observed > 0)
+        assert isinstance(features, Tensor)
+        assert isinstance(hx, Tensor)
+        return features, (hx,)
 
 
 MAKERS: dict[str, Callable[..., Network]] = {
@@ -35,6 +55,9 @@ MAKERS: dict[str, Callable[..., Network]] = {
     "Neural ODE": _layer(partial(NeuralODE, update=None)),
     "ODE-RNN": _layer(NeuralODE),
     "ODE-LSTM": _layer(ODELSTM),
+    "GRU-D": lambda inputs, units, sparsity: Missing(inputs, units),
+    "State space": lambda inputs, units, sparsity, **layer: StateSpace(inputs, units, **layer),
+    "Neural CDE": lambda inputs, units, sparsity, **layer: NeuralCDE(inputs, units, **layer),
     "LSTM": lambda inputs, units, sparsity: Gated("lstm", inputs, units),
     "GRU": lambda inputs, units, sparsity: Gated("gru", inputs, units),
 }

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.linear_model import RidgeClassifierCV
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from torchliquid.errors import InputError
+from torchliquid.reproduce.protocol import Part, Parts
+
+KERNELS = 10_000
+"""Features at most."""
 
 
 def on_grid(
@@ -42,12 +47,26 @@ def on_grid(
     return np.nan_to_num(grid).transpose(0, 2, 1).astype(np.float32)
 
 
+def areas(parts: Parts, seed: int, end: float, bins: int) -> tuple[float, float]:
+    """AUC on validation and test; ``end`` and ``bins`` as in :func:`on_grid`."""
+
+    def grid(part: Part) -> np.ndarray:
+        assert part.lengths is not None
+        return on_grid(part.inputs.numpy(), part.timespans.numpy(), part.lengths.numpy(), end, bins)
+
+    held_out = np.concatenate([grid(parts.validation), grid(parts.test)])
+    found = scores(grid(parts.train), parts.train.targets.numpy(), held_out, seed)
+    first, second = np.split(found, [len(parts.validation)])
+    validation, test = parts.validation.targets.numpy(), parts.test.targets.numpy()
+    return float(roc_auc_score(validation, first)), float(roc_auc_score(test, second))
+
+
 def scores(
     train: Float[np.ndarray, "N C T"],
     labels: Int[np.ndarray, " N"],
     test: Float[np.ndarray, "M C T"],
     seed: int,
-    kernels: int = 10_000,
+    kernels: int = KERNELS,
 ) -> Float[np.ndarray, " M"]:
     """How strongly each test series speaks for label 1: a ridge classifier on MiniRocket's features.
 

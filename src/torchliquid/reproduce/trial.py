@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from torchliquid.reproduce import minirocket
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import protocol as named
@@ -23,7 +24,8 @@ from torchliquid.study.workers import Progress
 def run_trial(table: str, split: Split, contender: str, seed: int, file: Path, progress: Progress) -> None:
     """Train and measure, then append the trial's line to ``file``."""
     protocol = named(table)
-    append(file, train(protocol, protocol.parts(split), split, contender, seed, progress))
+    run = rocket if contender == "MiniRocket" else train
+    append(file, run(protocol, protocol.parts(split), split, contender, seed, progress))
 
 
 def train(
@@ -81,6 +83,27 @@ def train(
         return line | {"failed": failed}
     model.load_state_dict(weights)
     return line | {"validation": sign * best, "test": measure(protocol, model, parts.test)}
+
+
+def rocket(
+    protocol: Protocol, parts: Parts, split: Split, contender: str, seed: int, progress: Progress
+) -> dict[str, Any]:
+    """The line of a MiniRocket, which trains no network; its parameters are the classifier's at most."""
+    start = time.perf_counter()
+    validation, test = minirocket.areas(parts, seed, end=48, bins=48)
+    return {
+        "contender": contender,
+        "split": split,
+        "seed": seed,
+        "epochs": 1,
+        "best_epoch": 1,
+        "parameters": minirocket.KERNELS + 1,
+        "seconds": round(time.perf_counter() - start, 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "validation": validation,
+        "test": test,
+    }
 
 
 def loss_of(outputs: Tensor, targets: Tensor, setting: Setting) -> Tensor:

@@ -21,4 +21,5 @@ def settings(ltc_lr: float) -> dict[str, Setting]:
         "Neural ODE": gated,
         "CT-GRU": gated,
         "ODE-LSTM": gated,
+        "State space": gated,
     }

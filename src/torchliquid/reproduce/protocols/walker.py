@@ -59,6 +59,8 @@ PROTOCOL = Protocol(
         "ODE-RNN": _PLAIN,
         "CT-GRU": _PLAIN,
         "ODE-LSTM": _PLAIN,
+        "State space": _PLAIN,
+        "Neural CDE": _PLAIN,
     },
     parts=parts,
     notes=("Split by rollout: nothing leaks, and there is no second row.",),
