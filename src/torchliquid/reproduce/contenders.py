@@ -44,12 +44,20 @@ class Missing(Network):
         return features, (hx,)
 
 
+def _mixed(inputs: int, units: int, sparsity: float, forget_bias: float = 1.0, **layer: Any) -> Network:
+    cfc = CfC(inputs, units, mixed_memory=True, **layer)
+    assert cfc.lstm is not None
+    with torch.no_grad():  # the cell itself adds 1 to its forget gate
+        cfc.lstm.input_map.bias[2 * units : 3 * units] += forget_bias - 1
+    return Liquid(cfc)
+
+
 MAKERS: dict[str, Callable[..., Network]] = {
     "LTC": _ltc,
     "CfC": _layer(CfC),
     "CfC no gate": _layer(CfC),
     "CfC pure": _layer(CfC),
-    "CfC-mm": _layer(CfC),
+    "CfC-mm": _mixed,
     "CT-RNN": _layer(CTRNN),
     "CT-GRU": _layer(CTGRU),
     "Neural ODE": _layer(partial(NeuralODE, update=None)),
@@ -73,6 +81,10 @@ class Contender(nn.Module):
         super().__init__()
         setting = protocol.settings[name]
         self.network = MAKERS[name](inputs, setting.units, protocol.sparsity, **setting.layer)
+        if setting.gain:
+            for parameter in self.network.parameters():
+                if parameter.dim() == 2:
+                    nn.init.xavier_uniform_(parameter, setting.gain)
         self.readout = nn.Linear(self.network.output_size, outputs)
         self.per_sequence = per_sequence
         # An LTC's missing half are synapses that its wiring lacks.

@@ -63,6 +63,7 @@ class Setting:
         clip: largest norm of the gradient; None: not clipped.
         weight_decay: decoupled.
         class_weight: of the second of two classes.
+        gain: of a Xavier draw of all matrices; 0: the layer's own start.
         layer: more arguments of the layer.
     """
 
@@ -75,6 +76,7 @@ class Setting:
     clip: float | None = None
     weight_decay: float = 0.0
     class_weight: float = 1.0
+    gain: float = 0.0
     layer: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -14,7 +14,7 @@ def settings(ltc_lr: float) -> dict[str, Setting]:
         "LTC": liquid,
         "CfC": liquid,
         "CfC no gate": Setting(lr=ltc_lr, layer={"mode": "no_gate"}),
-        "CfC-mm": Setting(lr=ltc_lr, layer={"mixed_memory": True}),
+        "CfC-mm": liquid,
         "LSTM": gated,
         "GRU": gated,
         "CT-RNN": gated,

@@ -46,7 +46,7 @@ PROTOCOL = Protocol(
     settings={
         "CfC": _cfc(64, 0.02, 256, 1.0, backbone_units=256, backbone_layers=1, backbone_dropout=0.1, activation="silu"),
         "CfC-mm": _cfc(
-            128, 0.005, 128, 10.0, backbone_units=128, backbone_layers=2, backbone_dropout=0.2, mixed_memory=True
+            128, 0.005, 128, 10.0, backbone_units=128, backbone_layers=2, backbone_dropout=0.2, forget_bias=2.1
         ),
         "CfC no gate": _cfc(
             256, 0.008, 128, 1.0, backbone_units=128, backbone_layers=1, backbone_dropout=0.1, mode="no_gate"
