@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.metrics import roc_auc_score
@@ -81,9 +82,11 @@ def scores(
         from aeon.transformations.collection.convolution_based import MiniRocket
     except ImportError:
         raise InputError("MiniRocket needs aeon: pip install 'torchliquid[reproduce]'") from None
+    threads = torch.get_num_threads()  # aeon leaves another number behind, with which later trials would differ
     rocket = MiniRocket(n_kernels=kernels, random_state=seed, n_jobs=1)
     features = rocket.fit_transform(train)
     ridge = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 7), class_weight="balanced"))
     ridge.fit(features, labels)
     found: np.ndarray = ridge.decision_function(rocket.transform(test))
+    torch.set_num_threads(threads)
     return found
