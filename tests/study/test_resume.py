@@ -30,6 +30,10 @@ def command(recording: Path, out: Path, jobs: int) -> list[str]:
     ]
 
 
+def results(out: Path) -> int:
+    return len([*out.glob("trials/*/trial.json"), *out.glob("evaluations/*/evaluation.json")])
+
+
 def finished(out: Path) -> dict[Path, float]:
     """Every result on disk, all of it whole, and when it was made."""
     found = {}
@@ -63,8 +67,10 @@ def test_a_study_killed_at_random_moments_goes_on(tmp_path: Path) -> None:
     for _ in range(60):
         process = subprocess.Popen(command(recording, out, 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            # Most kills fall into the work, which begins when imports are done; some earlier.
-            process.wait(rng.uniform(0.5, 8.0) + (4.0 if kills % 4 else 0.0))
+            if kills > 1:  # the first two fall into imports, the others behind a new result
+                while process.poll() is None and results(out) <= len(seen):
+                    time.sleep(0.02)
+            process.wait(rng.uniform(0.1, 1.0))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
