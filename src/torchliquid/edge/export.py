@@ -5,8 +5,9 @@ from __future__ import annotations
 import math as mathematics
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ def export(
             difference = onnx.write(model, folder, samples)
             report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
             report.plain = {"target": target.name, "difference": difference}
+            if data is not None:
+                _metric(model, partial(onnx.run, folder), "ONNX Runtime", data, report)
             write_json(folder / "footprint.json", report.plain)
             (folder / "README.md").write_text(onnx.readme(model, report.measured))
         return report
@@ -175,17 +178,21 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
         report.measured.append(f"widths chosen by measured error: {artifact.widths.words} (tried: {tried})")
         report.plain |= {"error": error, "tried": {w.words: e for w, e in artifact.errors.items()}}
     if data is not None:
-        _metric(artifact, data, report)
+        _metric(artifact.model, partial(_run, artifact), "C", data, report)
 
 
-def _metric(artifact: Artifact, data: Recording, report: Report) -> None:
-    """The task's metric of PyTorch and of the C over a whole recording."""
-    model = artifact.model
-    inputs, elapsed, anew = parity.samples_of(model, data, data.n_samples)
-    nothing = np.zeros((len(elapsed), model.task.n_outputs))
+def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
+    """Outputs of the C on this machine for these samples."""
+    nothing = np.zeros((len(elapsed), artifact.model.task.n_outputs))
     unknown = parity.Walk(inputs, elapsed, anew, nothing, nothing, nothing, nothing, elapsed)
-    outputs = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"].astype(np.float64)
-    parts = np.split(outputs, np.flatnonzero(anew)[1:])
+    outputs: np.ndarray = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"]
+    return outputs
+
+
+def _metric(model: Model, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report) -> None:
+    """The task's metric of PyTorch and of the export over a whole recording."""
+    inputs, elapsed, anew = parity.samples_of(model, data, data.n_samples)
+    parts = np.split(run(inputs, elapsed, anew).astype(np.float64), np.flatnonzero(anew)[1:])
     try:
         before = model.task.metrics(model.outputs(data), data)
         after = model.task.metrics([p[-1] for p in parts] if model.task.per == "series" else parts, data)
@@ -194,10 +201,10 @@ def _metric(artifact: Artifact, data: Recording, report: Report) -> None:
         return
     primary = model.task.primary
     report.measured.append(
-        f"{primary} on the recording: {before[primary]:.4f} in PyTorch, {after[primary]:.4f} in C "
+        f"{primary} on the recording: {before[primary]:.4f} in PyTorch, {after[primary]:.4f} in {where} "
         f"({len(elapsed):,} samples)"
     )
-    report.plain["metric"] = {"name": primary, "pytorch": before[primary], "c": after[primary]}
+    report.plain["metric"] = {"name": primary, "pytorch": before[primary], "export": after[primary]}
 
 
 def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> None:

@@ -306,6 +306,16 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
     return largest
 
 
+def run(folder: Path, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
+    """Outputs of ``sequence.onnx`` in ONNX Runtime for these samples; ``anew`` where a series starts."""
+    import onnxruntime
+
+    runner = onnxruntime.InferenceSession(str(folder / "sequence.onnx"))
+    starts = np.flatnonzero(anew)[1:]
+    pieces = zip(np.split(inputs, starts), np.split(elapsed, starts), strict=True)
+    return np.concatenate([runner.run(["outputs"], {"values": x[None], "elapsed": t[None]})[0][0] for x, t in pieces])
+
+
 def _stepped(session: Any, network: Network, values: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
     state = {name: np.zeros((1, size), dtype=np.float32) for name, size in state_sizes(network).items()}
     rows = []
