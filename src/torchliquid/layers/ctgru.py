@@ -77,9 +77,6 @@ class CTGRUCell(RecurrentCell):
         """The sums of each unit's traces."""
         return states.unflatten(-1, (-1, self.scales)).sum(-1)
 
-    def live_parameters(self, with_memory: bool = False) -> int:
-        return sum(p.numel() for p in self.parameters())
-
 
 class CTGRU(RecurrentLayer):
     """A continuous-time GRU over sequences.

@@ -56,12 +56,6 @@ class CTRNNCell(RecurrentCell):
     ) -> tuple[Tensor, Tensor]:
         return run_field(self.solver, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau)
 
-    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        return states
-
-    def live_parameters(self, with_memory: bool = False) -> int:
-        return sum(p.numel() for p in self.parameters())
-
 
 class CTRNN(RecurrentLayer):
     """A continuous-time recurrent network over sequences.

@@ -66,9 +66,6 @@ class GRUDCell(RecurrentCell):
     def read(self, states: Float[Tensor, "*B S"]) -> Float[Tensor, "*B H"]:
         return states[..., : self.output_size]
 
-    def live_parameters(self, with_memory: bool = False) -> int:
-        return sum(p.numel() for p in self.parameters())
-
 
 class GRUD(RecurrentLayer):
     """A GRU-D over sequences.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid.errors import InputError
@@ -50,12 +49,6 @@ class ODERNNCell(RecurrentCell):
 
         return scan(step, inputs, timespans, state, lengths, None, None, None)
 
-    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        return states
-
-    def live_parameters(self, with_memory: bool = False) -> int:
-        return sum(p.numel() for p in self.parameters())
-
 
 def _field(h: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> Tensor:
     return F.linear(torch.tanh(F.linear(h, weight, bias)), out_weight, out_bias)
@@ -85,12 +78,6 @@ class DrivenODECell(RecurrentCell):
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         return run_field(self.solver, inputs, timespans, state, lengths, self.weight, self.bias, None)
-
-    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        return states
-
-    def live_parameters(self, with_memory: bool = False) -> int:
-        return sum(p.numel() for p in self.parameters())
 
 
 class NeuralODE(RecurrentLayer):

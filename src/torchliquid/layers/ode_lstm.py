@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid.layers.memory import MemoryCell
@@ -34,12 +33,6 @@ class _Flow(RecurrentCell):
         front = memory_of(memory, inputs, cell)
         rate = torch.ones_like(self.bias)
         return run_field(self.solver, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front)
-
-    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        return states
-
-    def live_parameters(self, with_memory: bool = False) -> int:
-        return sum(p.numel() for p in self.parameters())
 
 
 class ODELSTM(RecurrentLayer):

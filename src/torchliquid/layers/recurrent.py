@@ -47,12 +47,12 @@ class RecurrentCell(nn.Module):
         raise NotImplementedError
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        """Outputs from states."""
-        raise NotImplementedError
+        """Outputs from states: the states, where a cell does not say otherwise."""
+        return states
 
     def live_parameters(self, with_memory: bool = False) -> int:
-        """Parameters of the cell that can change the output, alone or with a memory in front."""
-        raise NotImplementedError
+        """Parameters of the cell that can change the output, alone or with a memory in front: all, likewise."""
+        return sum(p.numel() for p in self.parameters())
 
     def forward(self, input: Tensor, hx: Tensor | None = None, ts: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
         """One step.
