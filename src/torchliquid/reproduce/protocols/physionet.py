@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -112,7 +114,7 @@ PROTOCOL = Protocol(
         "ODE-LSTM": _PLAIN,
         "GRU-D": _PLAIN,
         "State space": _PLAIN,
-        "Neural CDE": Setting(**{**_PLAIN.__dict__, "units": 32, "layer": {"masked": True}}),
+        "Neural CDE": replace(_PLAIN, units=32, layer={"masked": True}),
         "MiniRocket": Setting(),
     },
     parts=parts,
