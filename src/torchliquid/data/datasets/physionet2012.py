@@ -64,7 +64,8 @@ def load() -> Dataset:
     train, test = series_split(recording, 0.2, seed=0)
     notes = [
         f"{len(series):,} patients of set a; one in five, as many of them dead, is the test part.",
-        "Published AUCs (CfC 0.839, arXiv 2106.13898) were measured on sets a and b, 8,000 patients, cut elsewhere.",
+        "Published AUCs (CfC 0.839, arXiv 2106.13898) were measured on set a as well, cut elsewhere: the paper says "
+        "8,000 patients of sets a and b, its authors' script reads set a alone.",
         "-1 in a descriptor (age, gender, height, weight, type of unit) means unknown and is missing here.",
     ]
     if absent := [c for c in CHANNELS if c not in present]:
