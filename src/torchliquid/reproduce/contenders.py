@@ -14,12 +14,16 @@ from torchliquid.models.networks import Gated, Liquid, Network, State
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocol import Protocol
 from torchliquid.reproduce.state_space import StateSpace
-from torchliquid.wirings import Random
+from torchliquid.wirings import AutoNCP, Random
 
 
 def _ltc(inputs: int, units: int, sparsity: float, **layer: Any) -> Network:
     wiring = Random(units, units, sparsity_level=sparsity) if sparsity else units
     return Liquid(LTC(inputs, wiring, output_mapping=None, **layer))
+
+
+def _on_ncp(make: Callable[..., Any]) -> Callable[..., Network]:
+    return lambda inputs, units, sparsity, motors: Liquid(make(inputs, AutoNCP(units, motors)))
 
 
 def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
@@ -58,6 +62,8 @@ MAKERS: dict[str, Callable[..., Network]] = {
     "CfC no gate": _layer(CfC),
     "CfC pure": _layer(CfC),
     "CfC-mm": _mixed,
+    "LTC on NCP": _on_ncp(partial(LTC, output_mapping=None)),
+    "CfC on NCP": _on_ncp(CfC),
     "CT-RNN": _layer(CTRNN),
     "CT-GRU": _layer(CTGRU),
     "Neural ODE": _layer(partial(NeuralODE, update=None)),
@@ -69,6 +75,9 @@ MAKERS: dict[str, Callable[..., Network]] = {
     "LSTM": lambda inputs, units, sparsity: Gated("lstm", inputs, units),
     "GRU": lambda inputs, units, sparsity: Gated("gru", inputs, units),
 }
+
+WIRED = {"LTC", "LTC on NCP", "CfC on NCP"}
+"""Those that are sparse by their wiring; an NCP always is, by half."""
 
 
 class Contender(nn.Module):
@@ -87,8 +96,8 @@ class Contender(nn.Module):
                     nn.init.xavier_uniform_(parameter, setting.gain)
         self.readout = nn.Linear(self.network.output_size, outputs)
         self.per_sequence = per_sequence
-        # An LTC's missing half are synapses that its wiring lacks.
-        sparse = protocol.sparsity and name != "LTC"
+        # What a wired network misses are synapses that its wiring lacks.
+        sparse = protocol.sparsity and name not in WIRED
         matrices = [p for p in self.network.parameters() if p.dim() == 2] if sparse else []
         self.masks = [(p, (torch.rand(p.shape) >= protocol.sparsity).to(p)) for p in matrices]
         self.mask()

@@ -11,12 +11,12 @@ from scipy.stats import t as student
 
 from torchliquid.reproduce.protocol import Protocol
 
-SEEDS = {"LTC": 5, "CfC": 5, "CfC no gate": 5, "CfC pure": 5, "CfC-mm": 5, "LSTM": 5, "GRU": 5}
-"""Trainings of each contender; three of those that are not named."""
+FIVE = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC on NCP", "LSTM", "GRU"}
+"""Contenders with five trainings; the others have three."""
 
 
 def seeds_of(contender: str) -> int:
-    return SEEDS.get(contender, 3)
+    return 5 if contender in FIVE else 3
 
 
 def summary(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:

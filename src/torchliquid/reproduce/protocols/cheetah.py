@@ -34,7 +34,7 @@ PROTOCOL = Protocol(
         "CT-GRU": (3.014, 0.134),
         "LTC": (2.308, 0.015),
     },
-    settings=ltc_paper.settings(ltc_lr=0.01),
+    settings=ltc_paper.settings(ltc_lr=0.01, motors=17),
     parts=parts,
     sparsity=0.5,
     notes=("Split by rollout: nothing leaks, and there is no second row.",),

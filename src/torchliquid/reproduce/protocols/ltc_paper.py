@@ -7,14 +7,22 @@ from torchliquid.reproduce.protocol import Setting
 SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"
 
 
-def settings(ltc_lr: float) -> dict[str, Setting]:
-    """Of each contender; ours train as the paper's LTC does."""
+def settings(ltc_lr: float, motors: int = 8) -> dict[str, Setting]:
+    """Of each contender; ours train as the paper's LTC does.
+
+    Args:
+        ltc_lr: learning rate of liquid networks.
+        motors: motor neurons of an NCP, at least one for each output.
+    """
     liquid, gated = Setting(lr=ltc_lr), Setting()
+    on_ncp = Setting(lr=ltc_lr, layer={"motors": motors})
     return {
         "LTC": liquid,
         "CfC": liquid,
         "CfC no gate": Setting(lr=ltc_lr, layer={"mode": "no_gate"}),
         "CfC-mm": liquid,
+        "LTC on NCP": on_ncp,
+        "CfC on NCP": on_ncp,
         "LSTM": gated,
         "GRU": gated,
         "CT-RNN": gated,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from torchliquid.data.datasets import load
@@ -30,6 +32,8 @@ def _cfc(units: int, lr: float, batch: int, clip: float, **layer: object) -> Set
     return Setting(units, lr, 0.95, batch, epochs=50, patience=PATIENCE, clip=clip, layer=layer)
 
 
+_CFC = _cfc(64, 0.02, 256, 1.0, backbone_units=256, backbone_layers=1, backbone_dropout=0.1, activation="silu")
+_LTC = Setting(64, 0.05, 0.95, 128, epochs=50, patience=PATIENCE, clip=10.0)
 _PLAIN = Setting(64, 0.005, 0.95, 128, epochs=50, patience=PATIENCE, clip=1.0)
 
 PROTOCOL = Protocol(
@@ -44,7 +48,7 @@ PROTOCOL = Protocol(
         "LTC": (0.662, 0.013),
     },
     settings={
-        "CfC": _cfc(64, 0.02, 256, 1.0, backbone_units=256, backbone_layers=1, backbone_dropout=0.1, activation="silu"),
+        "CfC": _CFC,
         "CfC-mm": _cfc(
             128, 0.005, 128, 10.0, backbone_units=128, backbone_layers=2, backbone_dropout=0.2, forget_bias=2.1
         ),
@@ -52,7 +56,9 @@ PROTOCOL = Protocol(
             256, 0.008, 128, 1.0, backbone_units=128, backbone_layers=1, backbone_dropout=0.1, mode="no_gate"
         ),
         "CfC pure": _cfc(64, 0.006, 128, 10.0, mode="pure"),
-        "LTC": Setting(64, 0.05, 0.95, 128, epochs=50, patience=PATIENCE, clip=10.0),
+        "LTC": _LTC,
+        "LTC on NCP": replace(_LTC, layer={"motors": 17}),
+        "CfC on NCP": replace(_CFC, layer={"motors": 17}),
         "LSTM": _PLAIN,
         "GRU": _PLAIN,
         "CT-RNN": _PLAIN,
