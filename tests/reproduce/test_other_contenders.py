@@ -1,5 +1,7 @@
 """The contenders beside the papers': against second implementations, in pieces, padded, and at something to learn."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from scipy.integrate import solve_ivp
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocols import NAMES, protocol
-from torchliquid.reproduce.state_space import StateSpace, StateSpaceLayer
+from torchliquid.reproduce.state_space import Scan, StateSpace, StateSpaceLayer
 
 NETWORKS = {
     "state space": lambda: StateSpace(4, 6, states=3),
@@ -65,6 +67,13 @@ def test_a_state_space_layer_is_the_sum_over_all_samples_before():
             for s in range(t + 1)
         )
         np.testing.assert_allclose(after[0, t].detach().numpy(), want, rtol=1e-10)
+
+
+def test_the_scan_has_the_gradients_of_its_recurrence():
+    torch.manual_seed(5)
+    draw = functools.partial(torch.randn, dtype=torch.complex128, requires_grad=True)
+    which = torch.tensor([[0, 1], [1, 1], [0, 0]])
+    assert torch.autograd.gradcheck(lambda f, d, h: Scan.apply(f, which, d, h), (draw(2, 3), draw(3, 2, 3), draw(2, 3)))
 
 
 def test_a_neural_cde_follows_a_tight_solution_along_the_lines():

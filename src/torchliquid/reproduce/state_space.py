@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from torchliquid.models.networks import Network, State
+
+
+class Scan(torch.autograd.Function):
+    """The recurrence h[t] = fading[which[t]] h[t-1] + drive[t] over the first dimension.
+
+    The gradients are a recurrence as well, in the other direction; autograd would make a whole sequence of zeros for
+    each step's slice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        fading: Complex[Tensor, "K W N"],
+        which: Int[Tensor, "T B"],
+        drive: Complex[Tensor, "T B W N"],
+        h: Complex[Tensor, "B W N"],
+    ) -> Complex[Tensor, "T B W N"]:
+        states = torch.empty((len(drive) + 1, *h.shape), dtype=drive.dtype, device=drive.device)
+        states[0] = h
+        for i, rows in enumerate(which):
+            torch.addcmul(drive[i], fading[rows], states[i], out=states[i + 1])
+        ctx.save_for_backward(fading, which, states)
+        return states[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+        fading, which, states = ctx.saved_tensors
+        grad, back, before = grads[0].clone(), fading.conj().resolve_conj(), torch.zeros_like(grads[0][0])
+        for i in range(len(grad) - 1, -1, -1):
+            (grad[i - 1] if i else before).addcmul_(back[which[i]], grad[i])
+        of_each = torch.view_as_real(grad * states[:-1].conj()).flatten(0, 1)
+        of_fading = of_each.new_zeros(len(fading), *of_each.shape[1:]).index_add_(0, which.flatten(), of_each)
+        return torch.view_as_complex(of_fading), None, grad, before
 
 
 class StateSpaceLayer(nn.Module):
@@ -41,13 +75,11 @@ class StateSpaceLayer(nn.Module):
         u = self.norm(x)
         rate = torch.complex(-self.log_decay.exp(), self.frequency)
         step = self.log_step.exp()
-        fading = torch.exp(rate * step * spans[..., None, None])
-        drive = ((torch.exp(rate * step) - 1) / rate) * u.unsqueeze(-1)
-        states = []
-        for i in range(x.shape[1]):
-            h = fading[:, i] * h + drive[:, i]
-            states.append(h)
-        after = torch.stack(states, 1)
+        # Spans repeat, and their exponentials are what costs most.
+        different, which = spans.T.unique(return_inverse=True)
+        fading = torch.exp(rate * step * different[:, None, None])
+        drive = ((torch.exp(rate * step) - 1) / rate) * u.transpose(0, 1).unsqueeze(-1)
+        after = Scan.apply(fading, which, drive, h).transpose(0, 1)
         y = 2 * (after * torch.view_as_complex(self.read)).sum(-1).real + self.skip * u
         value, gate = self.mix(nn.functional.gelu(y)).chunk(2, -1)
         return x + value * torch.sigmoid(gate), after
@@ -63,7 +95,7 @@ class StateSpace(Network):
         layers: L; the state is (B, L, W, N, 2).
     """
 
-    def __init__(self, input_size: int, units: int, states: int = 16, layers: int = 2) -> None:
+    def __init__(self, input_size: int, units: int, states: int = 8, layers: int = 2) -> None:
         super().__init__()
         self.output_size, self.states = units, states
         self.embedding = nn.Linear(input_size, units)

@@ -40,7 +40,7 @@ def train(
     torch.manual_seed(seed)
     per_sequence = parts.train.targets.dim() == 1
     model = Contender(protocol, contender, parts.train.inputs.shape[2], parts.outputs, per_sequence)
-    optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
     sign = 1 if protocol.higher_is_better else -1
     best, best_epoch, weights, epoch, failed = -math.inf, 0, copy.deepcopy(model.state_dict()), 0, ""
