@@ -95,7 +95,7 @@ class Contender(nn.Module):
                 if parameter.dim() == 2:
                     nn.init.xavier_uniform_(parameter, setting.gain)
         self.readout = nn.Linear(self.network.output_size, outputs)
-        self.per_sequence = per_sequence
+        self.span, self.per_sequence = setting.span, per_sequence
         # What a wired network misses are synapses that its wiring lacks.
         sparse = protocol.sparsity and name not in WIRED
         matrices = [p for p in self.network.parameters() if p.dim() == 2] if sparse else []
@@ -109,7 +109,7 @@ class Contender(nn.Module):
             parameter.mul_(mask)
 
     def forward(self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None) -> Tensor:
-        features, _ = self.network(inputs, timespans, lengths)
+        features, _ = self.network(inputs, self.span * timespans, lengths)
         if self.per_sequence:
             last = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
             features = features[torch.arange(len(inputs)), last - 1]

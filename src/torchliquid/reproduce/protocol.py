@@ -63,6 +63,7 @@ class Setting:
         clip: largest norm of the gradient; None: not clipped.
         weight_decay: decoupled.
         class_weight: of the second of two classes.
+        span: units of the layer's time from one sample to the next, where the data's spans are 1.
         gain: of a Xavier draw of all matrices; 0: the layer's own start.
         layer: more arguments of the layer.
     """
@@ -76,6 +77,7 @@ class Setting:
     clip: float | None = None
     weight_decay: float = 0.0
     class_weight: float = 1.0
+    span: float = 1.0
     gain: float = 0.0
     layer: Mapping[str, Any] = field(default_factory=dict)
 

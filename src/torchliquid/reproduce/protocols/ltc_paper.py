@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torchliquid.reproduce.protocol import Setting
 
 SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"

@@ -45,15 +45,20 @@ def _part(series: list[Series], low: np.ndarray, size: np.ndarray) -> Part:
 
 
 def _sequence(series: Series, low: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features beside their mask, and hours since the sample before; readings of one rounded time are one sample."""
+    """Last values observed beside the mask of those now, and hours since the sample before.
+
+    Readings of one rounded time are one sample; what was never observed yet is 0.
+    """
     ticks = np.round(series.times / QUANTUM).astype(np.int64)
     times, place = np.unique(ticks, return_inverse=True)
     x = np.full((len(times), len(low)), np.nan)
     for row, values in zip(place, (series.values - low) / size, strict=True):
         x[row] = np.where(np.isnan(values), x[row], values)
     mask = ~np.isnan(x)
+    latest = np.maximum.accumulate(np.where(mask, np.arange(len(x))[:, None], 0), 0)
+    held = np.nan_to_num(np.take_along_axis(x, latest, 0))
     spans = np.diff(times, prepend=times[0]) * QUANTUM / 3600
-    return np.concatenate([np.where(mask, x, 0), mask], 1).astype(np.float32), spans.astype(np.float32)
+    return np.concatenate([held, mask], 1).astype(np.float32), spans.astype(np.float32)
 
 
 # The published settings of each variant; the learning rate of CfC no gate has all but gone after twenty epochs.

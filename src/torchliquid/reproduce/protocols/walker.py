@@ -55,7 +55,7 @@ PROTOCOL = Protocol(
         "CfC no gate": _cfc(
             256, 0.008, 128, 1.0, backbone_units=128, backbone_layers=1, backbone_dropout=0.1, mode="no_gate"
         ),
-        "CfC pure": _cfc(64, 0.006, 128, 10.0, mode="pure"),
+        "CfC pure": _cfc(256, 0.006, 128, 10.0, backbone_units=192, backbone_layers=1, activation="silu", mode="pure"),
         "LTC": _LTC,
         "LTC on NCP": replace(_LTC, layer={"motors": 17}),
         "CfC on NCP": replace(_CFC, layer={"motors": 17}),
