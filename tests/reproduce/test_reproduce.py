@@ -78,7 +78,7 @@ def test_trains_on_real_data_and_the_seed_decides_all(contender: str) -> None:
     settings = {contender: dataclasses.replace(table.settings[contender], epochs=2)}
     table, parts = dataclasses.replace(table, settings=settings), table.parts("published")
     parts = dataclasses.replace(parts, train=parts.train.pick(torch.arange(0, 7_000, 10)))
-    once, again = (train(table, parts, "published", contender, 1, lambda *_: None) for _ in range(2))
+    once, again = (train(table, parts, contender, 1, lambda *_: None) for _ in range(2))
     assert once["test"] > 80
     assert {k: v for k, v in once.items() if k != "seconds"} == {k: v for k, v in again.items() if k != "seconds"}
 

@@ -38,7 +38,7 @@ class StudyProgress:
         """A new phase of ``total`` jobs begins, ``done`` of which an earlier run finished."""
         if self.total is not None:
             self.progress.remove_task(self.total)
-        self.total = self.progress.add_task(f"[bold]{name}[/], {total} trials", total=total, completed=done)
+        self.total = self.progress.add_task(f"[bold]{name}[/], {total} in all", total=total, completed=done)
         if not self.console.is_terminal:
             already = f", {done} done before" if done else ""
             self.console.print(f"{name}: {total} to do{already}", highlight=False)

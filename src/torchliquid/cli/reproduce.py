@@ -16,6 +16,9 @@ def reproduce(
     split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; without it, five or three.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; without it, one a core.")] = None,
+    tune: Annotated[
+        int, typer.Option(min=0, help="Tuning trials of each contender first; 0: the published settings.")
+    ] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     page: Annotated[Path | None, typer.Option(help="Write all tables of the folder to this Markdown file.")] = None,
 ) -> None:
@@ -32,7 +35,7 @@ def reproduce(
 
     console = Console()
     with StudyProgress(console) as progress:
-        run(name, out, progress, contender or (), split or (), seeds, jobs or len(os.sched_getaffinity(0)))
+        run(name, out, progress, contender or (), split or (), seeds, jobs or len(os.sched_getaffinity(0)), tune)
     if page is not None:
         write_page(out, page)
     console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")), markup=False, highlight=False)

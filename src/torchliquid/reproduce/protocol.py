@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -113,6 +113,10 @@ class Protocol:
     @property
     def higher_is_better(self) -> bool:
         return self.metric != "squared error"
+
+    def with_setup(self, contender: str, setup: Mapping[str, Any]) -> Protocol:
+        """The table with other values of some fields of one contender's setting."""
+        return replace(self, settings={**self.settings, contender: replace(self.settings[contender], **setup)})
 
 
 def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.ndarray]:

@@ -21,33 +21,55 @@ from torchliquid.reproduce.trials import append
 from torchliquid.study.workers import Progress
 
 
-def run_trial(table: str, split: Split, contender: str, seed: int, file: Path, progress: Progress) -> None:
-    """Train and measure, then append the trial's line to ``file``."""
+def run_trial(
+    table: str,
+    split: Split,
+    contender: str,
+    seed: int,
+    tuned: dict[str, Any] | None,
+    file: Path,
+    progress: Progress,
+) -> None:
+    """Train and measure, then append the trial's line to ``file``.
+
+    ``tuned`` holds the ``setup`` to train with instead of the published one, and the number of ``trials`` that it was
+    chosen from.
+    """
     protocol = named(table)
-    run = rocket if contender == "MiniRocket" else train
-    append(file, run(protocol, protocol.parts(split), split, contender, seed, progress))
+    parts = protocol.parts(split)
+    if contender == "MiniRocket":
+        line = rocket(parts, seed)
+    else:
+        line = train(protocol.with_setup(contender, tuned["setup"] if tuned else {}), parts, contender, seed, progress)
+    name = {"contender": contender, "split": split, "seed": seed}
+    append(file, name | ({"tuned": tuned} if tuned else {}) | line)
 
 
-def train(
-    protocol: Protocol, parts: Parts, split: Split, contender: str, seed: int, progress: Progress
-) -> dict[str, Any]:
+def train(protocol: Protocol, parts: Parts, contender: str, seed: int, progress: Progress) -> dict[str, Any]:
     """Train as the paper did; the weights best on validation are measured on the test part.
 
     Returns:
         Plain data; ``failed`` says why where the loss became infinite, and there is no ``test`` then.
     """
+    model, line = fit(protocol, parts.train, parts.validation, parts.outputs, contender, seed, progress)
+    return line if "failed" in line else line | {"test": measure(protocol, model, parts.test)}
+
+
+def fit(
+    protocol: Protocol, train: Part, validation: Part, outputs: int, contender: str, seed: int, progress: Progress
+) -> tuple[Contender, dict[str, Any]]:
+    """Train on one part, and keep the weights of the epoch that is best on another."""
     setting, start = protocol.settings[contender], time.perf_counter()
     torch.manual_seed(seed)
-    per_sequence = parts.train.targets.dim() == 1
-    model = Contender(protocol, contender, parts.train.inputs.shape[2], parts.outputs, per_sequence)
+    model = Contender(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
     sign = 1 if protocol.higher_is_better else -1
     best, best_epoch, weights, epoch, failed = -math.inf, 0, copy.deepcopy(model.state_dict()), 0, ""
     for epoch in range(1, setting.epochs + 1):
         model.train()
-        for rows in torch.randperm(len(parts.train)).split(setting.batch):
-            batch = parts.train.pick(rows)
+        for rows in torch.randperm(len(train)).split(setting.batch):
+            batch = train.pick(rows)
             loss = loss_of(model(batch.inputs, batch.timespans, batch.lengths), batch.targets, setting)
             optimizer.zero_grad()
             loss.backward()
@@ -58,7 +80,7 @@ def train(
             if not torch.isfinite(loss):
                 failed = f"the loss is no longer finite in epoch {epoch}"
                 break
-        score = math.nan if failed else measure(protocol, model, parts.validation)
+        score = math.nan if failed else measure(protocol, model, validation)
         if failed or not math.isfinite(score):
             failed = failed or f"the outputs are no longer finite in epoch {epoch}"
             break
@@ -69,9 +91,6 @@ def train(
         if epoch - best_epoch >= setting.patience:
             break
     line = {
-        "contender": contender,
-        "split": split,
-        "seed": seed,
         "epochs": epoch,
         "best_epoch": best_epoch,
         "parameters": model.live_parameters(),
@@ -80,21 +99,16 @@ def train(
         "torch": torch.__version__,
     }
     if failed:
-        return line | {"failed": failed}
+        return model, line | {"failed": failed}
     model.load_state_dict(weights)
-    return line | {"validation": sign * best, "test": measure(protocol, model, parts.test)}
+    return model, line | {"validation": sign * best}
 
 
-def rocket(
-    protocol: Protocol, parts: Parts, split: Split, contender: str, seed: int, progress: Progress
-) -> dict[str, Any]:
+def rocket(parts: Parts, seed: int) -> dict[str, Any]:
     """The line of a MiniRocket, which trains no network; its parameters are the classifier's at most."""
     start = time.perf_counter()
     validation, test = minirocket.areas(parts, seed, end=48, bins=48)
     return {
-        "contender": contender,
-        "split": split,
-        "seed": seed,
         "epochs": 1,
         "best_epoch": 1,
         "parameters": minirocket.KERNELS + 1,

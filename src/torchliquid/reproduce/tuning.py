@@ -1,0 +1,103 @@
+"""Tuning on the validation part: the search space, the same for all contenders, and the trials that choose from it.
+
+The first trial has the published setting, the others are drawn by Optuna; all are kept, one line each. The test part
+is not given to a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchliquid.errors import InputError
+from torchliquid.reproduce.protocol import Protocol, Setting, Split
+from torchliquid.reproduce.protocols import protocol as named
+from torchliquid.reproduce.trial import fit
+from torchliquid.reproduce.trials import append
+from torchliquid.study.workers import Progress
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+EPOCHS = 0.25
+"""A tuning trial's share of the epochs."""
+
+UNTUNED = {"MiniRocket"}
+"""Its classifier chooses its only setting on the training part."""
+
+
+def space(setting: Setting) -> dict[str, BaseDistribution]:
+    """What is searched, around a published setting.
+
+    Raises:
+        InputError: Optuna is not installed.
+    """
+    try:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+    except ImportError:
+        raise InputError("tuning needs Optuna: pip install 'torchliquid[reproduce]'") from None
+    return {
+        "lr": FloatDistribution(setting.lr / 4, setting.lr * 4, log=True),
+        "decay": CategoricalDistribution((1.0, 0.98, 0.95, 0.9)),
+        "clip": CategoricalDistribution((None, 1.0, 10.0)),
+        "batch": CategoricalDistribution((setting.batch, 2 * setting.batch, 4 * setting.batch)),
+    }
+
+
+def tune(
+    table: str,
+    split: Split,
+    contender: str,
+    trials: int,
+    done: Sequence[dict[str, Any]],
+    file: Path,
+    progress: Progress,
+) -> None:
+    """Run the trials that are missing from ``done``, a contender's earlier ones in order, and append each to ``file``.
+
+    What a trial tries follows from its number and the trials before it: one that was killed is drawn again alike.
+    """
+    protocol, lines = named(table), list(done)
+    parts = protocol.parts(split)
+    for number in range(len(lines), trials):
+        setup = draw(protocol, contender, lines)
+        epochs = max(round(EPOCHS * protocol.settings[contender].epochs), 1)
+
+        def told(share: float, note: str, number: int = number) -> None:
+            progress((number + share) / trials, f"trial {number + 1}, {note}")
+
+        tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
+        _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, told)
+        line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
+        append(file, line)
+        lines.append(line)
+
+
+def draw(protocol: Protocol, contender: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the next trial tries: nothing new in the first, then draws of Optuna's tree-structured Parzen estimator,
+    of which the first ten are at random."""
+    if not lines:
+        return {}
+    searched = space(protocol.settings[contender])
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction="maximize" if protocol.higher_is_better else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=len(lines)),
+    )
+    for line in lines[1:]:
+        if "validation" in line:
+            study.add_trial(
+                optuna.trial.create_trial(params=line["setup"], distributions=searched, value=line["validation"])
+            )
+    return study.ask(searched).params
+
+
+def best(protocol: Protocol, lines: Sequence[dict[str, Any]], trials: int) -> dict[str, Any]:
+    """The setup that was best on validation in the first so many trials, of one contender and split, in order."""
+    sign = 1 if protocol.higher_is_better else -1
+    rated = [line for line in lines[:trials] if "validation" in line]
+    setup: dict[str, Any] = max(rated, key=lambda line: sign * line["validation"], default={"setup": {}})["setup"]
+    return setup
