@@ -128,8 +128,8 @@ PROTOCOL = Protocol(
         "set a, which has 4,000, and never reads set b.",
         "One patient in five tests, of the others one in five validates and chooses the epoch. The authors' script has "
         "no validation part: it trains on four in five for all epochs and tests the last weights.",
-        "Here a value that was not observed is 0; the authors carry the last observed one forward. Here features are "
-        "scaled by their range; the authors divide by the maximum, and an unknown descriptor is their value -1.",
+        "What is not observed is the last value observed, as the authors have it. Here features are scaled by their "
+        "range; the authors divide by the maximum, and an unknown descriptor is their value -1.",
         "The time between samples is in hours here; in the authors' loader it is minus the time between the two "
         "samples before.",
         "The file used here has no ICUType, one of the authors' 41 features.",
