@@ -1,8 +1,9 @@
 # make demo      the main job on a real recording, in three minutes
 # make test      the tests                    make test-slow  the long ones
 # make lint      ruff and mypy                make format     mends what can be mended
-# make bench     speed against the peers      make results    studies of published recordings
-# make sanitize  the kernels under sanitizers  make docs     the site, into site/
+# make bench     speed against the peers       make studies    studies of published recordings
+# make results   the papers' tables (hours)    make docs       the site, into site/
+# make sanitize  the kernels under sanitizers
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,7 +13,7 @@ TESTS  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint format bench results sanitize docs wheel clean
+.PHONY: demo test test-slow lint format bench studies results sanitize docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --tuning 2 --out demo
@@ -35,8 +36,13 @@ format: $(VENV)/.developer
 bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks
 
-results: $(VENV)/.developer
+studies: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.studies
+
+results: $(VENV)/.developer
+	for table in occupancy traffic cheetah walker physionet; do \
+		$(BIN)/torchliquid reproduce $$table --page docs/results.md || exit; \
+	done
 
 sanitize: $(VENV)/.developer
 	PATH=$(CURDIR)/$(BIN):$$PATH sh native/sanitize.sh $(CURDIR)/$(BIN)/python

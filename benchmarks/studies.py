@@ -1,4 +1,4 @@
-"""Studies on published recordings, written to docs/results.md: ``python -m benchmarks.studies`` (`make results`).
+"""Studies on published recordings, written to docs/studies.md: ``python -m benchmarks.studies`` (`make studies`).
 
 Each is what ``torchliquid assess NAME`` does; the studies stay in build/studies and go on where they were stopped.
 """
@@ -22,10 +22,10 @@ from torchliquid.study.tables import Table
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels")
 FOLDER = Path("build/studies")
-PAGE = Path("docs/results.md")
+PAGE = Path("docs/studies.md")
 HEAD = """# Results
 
-Written by `python -m benchmarks.studies` (`make results`); not by hand. Each section is the command it names, with its
+Written by `python -m benchmarks.studies` (`make studies`); not by hand. Each section is the command it names, with its
 defaults: nine contenders, four tuning trials and five seeds each, about 2,500 live parameters a network. A "±" is half
 of the 95 % interval over seeds and test data together. Verdicts are the program's own words.
 """

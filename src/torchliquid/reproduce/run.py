@@ -21,7 +21,7 @@ from torchliquid.study.workers import Job, run_jobs
 
 HEAD = """# Published tables, rerun
 
-Written by `torchliquid reproduce NAME --page docs/tables.md`; not by hand. *Reached* says whether the published mean
+Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand. *Reached* says whether the published mean
 lies inside the 95 % interval of ours over the seeds. Networks train as the papers say, or as *settings* says, and stop
 when validation no longer gets better; a training has one thread.
 """
