@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import urllib.error
-import zipfile
 
 import numpy as np
 import pytest
 
-from torchliquid.data.datasets import cmapss, fetch, load, names, occupancy
+from torchliquid.data.datasets import fetch, load, names, occupancy
 from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.errors import InputError
 
@@ -162,40 +160,3 @@ def test_japanese_vowels_without_aeon_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "aeon.datasets", None)
     with pytest.raises(InputError, match=r"pip install 'torchliquid\[demo\]'"):
         load("japanese_vowels")
-
-
-def packed(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def test_an_archive_is_fetched_checked_and_kept(tmp_path, monkeypatch, request):
-    data = request.getfixturevalue("data_dir") / "cmapss"
-    files = {name: (data / name).read_bytes() for name in cmapss.SOURCE.files}
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("TORCHLIQUID_DATA")
-    asked = []
-
-    def serve(content: bytes):
-        def urlopen(request, timeout):
-            asked.append(request.full_url)
-            return io.BytesIO(content)
-
-        monkeypatch.setattr(fetch.urllib.request, "urlopen", urlopen)
-
-    cache = tmp_path / "torchliquid" / "cmapss"
-    broken = files | {"RUL_FD001.txt": b"1\n" * 100}
-    for wrong in (b"no archive", packed({"x": b""}), packed({cmapss.SOURCE.inside[0]: packed(broken)})):
-        serve(wrong)
-        with pytest.raises(InputError, match="holds something else now"):
-            cmapss.load()
-        assert not cache.exists()  # nothing of a bad archive is kept
-    serve(packed({cmapss.SOURCE.inside[0]: packed(files)}))
-    assert cmapss.load().train.n_series == 100
-    assert sorted(p.name for p in cache.iterdir()) == sorted(files)
-    count = len(asked)
-    assert cmapss.load().train.n_series == 100
-    assert len(asked) == count  # from the cache

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import ssl
+import tempfile
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from io import BytesIO
+from http.client import HTTPException
 from pathlib import Path
 
 from torchliquid.errors import InputError
-from torchliquid.files import write_atomically
 
 TIMEOUT = 30
 """Seconds without an answer after which a publisher counts as out of reach."""
+
+UNREACHABLE = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,12 @@ class Source:
     Attributes:
         name: the data set's, and its folder's.
         address: the publisher's page, for a person.
-        files: SHA-256 of each file, in each form in which it is known to be right.
+        files: SHA-256 of each file, in each form in which it is known to be right; none where no one has published it,
+            and then the loader looks at the file's form.
         sizes: bytes of each file, in the same order.
         archive: address of a zip archive with the files, where they can be fetched without a person.
         inside: zip archives inside it, from the outermost, that hold them.
+        direct: addresses of files that can be fetched as they are.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Source:
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     archive: str | None = None
     inside: tuple[str, ...] = ()
+    direct: Mapping[str, str] = field(default_factory=dict)
 
 
 def folders(name: str) -> list[Path]:
@@ -54,67 +60,114 @@ def find(source: Source, file: str) -> Path | None:
 
 
 def locate(source: Source, file: str) -> Path:
-    """The file on this machine, checked; fetched into the cache where it is not there and its archive is known.
+    """The file on this machine, checked; fetched into the cache where it is not there and its address is known.
 
     Raises:
         InputError: it is not there and cannot be fetched, or it is not the file it should be.
     """
     path = find(source, file)
     if path is None:
-        if source.archive is None:
-            raise InputError(_absent(source, file, "it cannot be fetched without you"))
-        _fetch(source)
+        _fetch(source, file)
         path = folders(source.name)[-1] / file
-    wrong = difference(source, file, path.read_bytes())
+    wrong = difference(source, file, path)
     if wrong:
         raise InputError(f"{path} is not the published file ({wrong}); remove it and get it from {source.address}")
     return path
 
 
-def difference(source: Source, file: str, data: bytes) -> str | None:
-    """What shows that this is not the published file; None where it is."""
-    sizes = source.sizes.get(file, ())
-    if sizes and len(data) not in sizes:
-        return f"{len(data):,} bytes instead of {' or '.join(f'{s:,}' for s in sizes)}"
-    found = hashlib.sha256(data).hexdigest()
+def difference(source: Source, file: str, path: Path) -> str | None:
+    """What shows that the file at ``path`` is not the published one; None where nothing does."""
+    sizes, size = source.sizes.get(file, ()), path.stat().st_size
+    if sizes and size not in sizes:
+        return f"{size:,} bytes instead of {' or '.join(f'{s:,}' for s in sizes)}"
+    if not source.files[file]:
+        return None
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found not in source.files[file]:
         return f"SHA-256 {found[:12]}... instead of {source.files[file][0][:12]}..."
     return None
 
 
-def _fetch(source: Source) -> None:
-    """Fetch an archive and put all its files in the cache, each checked and each whole or not at all."""
-    first = next(iter(source.files))
-    assert source.archive is not None
-    try:
-        request = urllib.request.Request(source.archive, headers={"User-Agent": "torchliquid"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            data = answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(_absent(source, first, f"{source.archive} cannot be reached ({reason})")) from None
-    try:
-        for name in source.inside:
-            data = zipfile.ZipFile(BytesIO(data)).read(name)
-        archive = zipfile.ZipFile(BytesIO(data))
-        contents = {file: archive.read(file) for file in source.files}
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise InputError(_absent(source, first, f"{source.archive} holds something else now ({error})")) from None
-    for file, content in contents.items():
-        wrong = difference(source, file, content)
-        if wrong:
-            raise InputError(_absent(source, file, f"{source.archive} holds something else now ({wrong})"))
+def _fetch(source: Source, file: str) -> None:
+    """Fetch a file, or the archive that holds it, and put what it holds in the cache, all of it checked first."""
+    address = source.direct.get(file, source.archive)
+    if address is None:
+        raise InputError(_absent(source, file, "it cannot be fetched without you"))
     cache = folders(source.name)[-1]
+    part = cache / f".{Path(file).name if file in source.direct else 'archive'}.part"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        for file, content in contents.items():
-            write_atomically(cache / file, partial(_write, content=content))
+        download(address, part)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".unpacked.") as room:
+            try:
+                contents = {file: part} if file in source.direct else _unpack(source, part, Path(room))
+                wrong = next(filter(None, (difference(source, f, path) for f, path in contents.items())), None)
+            except (zipfile.BadZipFile, KeyError) as error:
+                wrong = str(error)
+            if wrong:
+                part.unlink()  # or the next try would go on with it
+                raise InputError(_absent(source, file, f"{address} holds something else now ({wrong})"))
+            for name, path in contents.items():
+                (cache / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, cache / name)
+        part.unlink(missing_ok=True)
+    except UNREACHABLE as error:
+        reason = getattr(error, "reason", error)
+        if part.exists():
+            broke_off = f"{address} broke off after {part.stat().st_size:,} bytes ({reason})"
+            raise InputError(f"{broke_off}; give the same command again to go on") from None
+        raise InputError(_absent(source, file, f"{address} cannot be reached ({reason})")) from None
     except OSError as error:
         raise InputError(f"{cache} cannot be written ({error.strerror}); set TORCHLIQUID_DATA to a folder") from None
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def download(address: str, part: Path) -> None:
+    """Fetch what is at an address into ``part``, going on after what an earlier try left there.
+
+    Beside it lies the version (strong ETag or date) that it is a part of: of another one, or without any, everything is
+    fetched again.
+
+    Raises:
+        OSError, HTTPException: one of :data:`UNREACHABLE` on the way, another where ``part`` cannot be written.
+    """
+    note = part.with_suffix(".version")
+    version = note.read_text() if note.exists() and part.exists() else ""
+    have = part.stat().st_size if version else 0
+    headers = {"User-Agent": "torchliquid"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": version}
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:
+            note.unlink()
+            if error.headers["Content-Range"] == f"bytes */{have}":
+                return  # all of it is here already
+            part.unlink()
+        raise
+    with answer:
+        if answer.status == 206 and not answer.headers["Content-Range"].startswith(f"bytes {have}-"):
+            part.unlink()
+            raise ConnectionError("another range than asked for")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        tag = answer.headers["ETag"] or ""
+        note.write_text(tag if tag.startswith('"') else answer.headers["Last-Modified"] or "")
+        with part.open("ab" if answer.status == 206 else "wb") as file:
+            shutil.copyfileobj(answer, file)
+            here, length = file.tell(), answer.headers["Content-Length"]
+    total = int(length or 0) + (have if answer.status == 206 else 0)
+    if length and here < total:
+        raise ConnectionError(f"of {total:,}")
+    note.unlink()
+
+
+def _unpack(source: Source, archive: Path, room: Path) -> dict[str, Path]:
+    """Where in ``room`` each of the source's files lies after this."""
+    for name in source.inside:
+        with zipfile.ZipFile(archive) as outer:
+            archive = Path(outer.extract(name, room / "inside"))
+    with zipfile.ZipFile(archive) as inner:
+        return {file: Path(inner.extract(file, room)) for file in source.files}
 
 
 def _absent(source: Source, file: str, why: str) -> str:

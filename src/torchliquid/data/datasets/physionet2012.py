@@ -18,6 +18,7 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.splits import series_split
 from torchliquid.tasks import Task
 
+FILES = "https://physionet.org/files/challenge-2012/1.0.0"
 # The publisher offers set-a.zip and set-a.tar.gz; either will do.
 SOURCE = Source(
     name="physionet2012",
@@ -27,6 +28,7 @@ SOURCE = Source(
         "set-a.tar.gz": ("8cb250f179cd0952b4b9ebcf8954b63d70383131670fac1cfee13deaa13ca920",),
         "Outcomes-a.txt": ("2613ea60ccda29f87571a7d6b09ad130858a8ccd66325bd073365925026883c2",),
     },
+    direct={file: f"{FILES}/{file}" for file in ("set-a.tar.gz", "Outcomes-a.txt")},
 )
 TARGET = "In-hospital_death"
 DESCRIPTORS = ["Age", "Gender", "Height", "ICUType", "Weight"]
@@ -41,8 +43,7 @@ CHANNELS = [
 
 
 def load() -> Dataset:
-    tar = find(SOURCE, "set-a.tar.gz")
-    path = locate(SOURCE, "set-a.tar.gz" if tar and not find(SOURCE, "set-a.zip") else "set-a.zip")
+    path = locate(SOURCE, "set-a.zip" if find(SOURCE, "set-a.zip") else "set-a.tar.gz")
     frame = _readings(path)
     unknown = pl.col("Parameter").is_in(DESCRIPTORS) & (pl.col("Value") == -1)
     frame = frame.filter(pl.col("Parameter") != "RecordID").with_columns(

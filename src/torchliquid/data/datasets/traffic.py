@@ -34,7 +34,7 @@ def load() -> Dataset:
     table = read_table(path).frame
     if len(table) != ROWS or not set(COLUMNS) <= set(table.columns):
         raise InputError(f"{path} is not the published table of {ROWS:,} rows; get it from {SOURCE.address}")
-    if difference(SOURCE, FILE, path.read_bytes()):
+    if difference(SOURCE, FILE, path):
         notes.append(f"{path.name} is another edition than the one the project's own figures were measured on.")
 
     when = pl.col("date_time").str.slice(0, 16).str.to_datetime("%Y-%m-%d %H:%M")
