@@ -7,14 +7,14 @@ import urllib.error
 import numpy as np
 import pytest
 
-from torchliquid.data.datasets import fetch, load, names, occupancy
+from torchliquid.data.datasets import fetch, load, occupancy
 from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def loaded(data_dir) -> dict[str, Dataset]:
-    return {name: load(name) for name in names()}
+    return {name: load(name) for name in EXPECTED}
 
 
 # name: kind, per, classes or values, channels, series and samples of training, then of each test part

@@ -16,7 +16,7 @@ from torchliquid.cli import app
 from torchliquid.errors import InputError
 from torchliquid.reproduce import summary, trials
 from torchliquid.reproduce.contenders import Contender
-from torchliquid.reproduce.protocols import NAMES, protocol
+from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.trial import train
 
 needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason="TORCHLIQUID_DATA is not set")
@@ -122,4 +122,3 @@ def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["reproduce", "ocupancy", "--out", str(tmp_path / "new")])
     assert done.exit_code == 2
     assert not (tmp_path / "new").exists()
-    assert len(NAMES) == 5

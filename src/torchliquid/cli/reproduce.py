@@ -11,7 +11,10 @@ from rich.console import Console
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="occupancy, traffic, cheetah, walker or physionet.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="occupancy, traffic, cheetah, person, har, power, gesture, ozone, walker or physionet."),
+    ],
     contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; without it, five or three.")] = None,

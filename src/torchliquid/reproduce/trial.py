@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
 
 from torchliquid.reproduce import minirocket
@@ -139,6 +139,8 @@ def measure(protocol: Protocol, model: Contender, part: Part) -> float:
         return math.nan
     if protocol.metric == "AUC":
         return float(roc_auc_score(part.targets.numpy(), outputs.softmax(-1)[:, 1].numpy()))
+    if protocol.metric == "F1":
+        return float(f1_score(part.targets.flatten().numpy(), outputs.argmax(-1).flatten().numpy(), zero_division=0.0))
     if protocol.metric == "accuracy %":
         return 100 * float((outputs.argmax(-1) == part.targets).float().mean())
     return float((outputs.double() - part.targets).square().mean())

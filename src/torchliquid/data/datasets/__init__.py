@@ -11,7 +11,20 @@ from torchliquid.errors import InputError
 
 __all__ = ["Dataset", "load", "names"]
 
-_NAMES = ("occupancy", "cmapss", "traffic", "cheetah", "walker", "physionet2012", "japanese_vowels")
+_NAMES = (
+    "occupancy",
+    "cmapss",
+    "traffic",
+    "cheetah",
+    "walker",
+    "physionet2012",
+    "japanese_vowels",
+    "person",
+    "har",
+    "power",
+    "gesture",
+    "ozone",
+)
 
 
 def names() -> tuple[str, ...]:
@@ -23,7 +36,8 @@ def load(name: str) -> Dataset:
     """Load a published recording.
 
     Its files are looked for in ``$TORCHLIQUID_DATA/<name>``, then in ``~/.cache/torchliquid/<name>``; where the
-    publisher's archive is known, they are fetched into the latter. Each is checked by its SHA-256.
+    publisher's archive is known, they are fetched into the latter. Each is checked by its SHA-256, or by its form
+    where none is known.
 
     Raises:
         InputError: no such name, or files that are missing, out of reach or not the published ones.

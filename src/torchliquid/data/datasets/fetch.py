@@ -71,8 +71,13 @@ def locate(source: Source, file: str) -> Path:
         path = folders(source.name)[-1] / file
     wrong = difference(source, file, path)
     if wrong:
-        raise InputError(f"{path} is not the published file ({wrong}); remove it and get it from {source.address}")
+        raise not_published(source, path, wrong)
     return path
+
+
+def not_published(source: Source, path: Path, why: str) -> InputError:
+    """The error of a file that is not what its name says."""
+    return InputError(f"{path} is not the published file ({why}); remove it and get it from {source.address}")
 
 
 def difference(source: Source, file: str, path: Path) -> str | None:

@@ -8,7 +8,7 @@ from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
 from torchliquid.reproduce.protocol import Protocol
 
-NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet")
+NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet", "person", "har", "power", "gesture", "ozone")
 
 
 def protocol(name: str) -> Protocol:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from torchliquid.reproduce.protocol import Setting
+import numpy as np
+import torch
+
+from torchliquid.data.datasets.dataset import Dataset
+from torchliquid.data.recording import Series
+from torchliquid.reproduce.protocol import Part, Parts, Setting, Split, at_random, part, windows
 
 SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"
 
 
-def settings(ltc_lr: float, motors: int = 8) -> dict[str, Setting]:
+LEAKS = (
+    "The published split cuts overlapping windows at random into training and test: the neighbours of a test "
+    "window are trained on, and its figures compare with the paper's alone. Beside it the same data cut in time."
+)
+"""Of a table whose windows overlap."""
+
+UNTRIED = "Written from the publisher's description and the authors' script; not yet run on the publisher's file."
+
+
+def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
     """Of each contender; ours train as the paper's LTC does.
 
     Each of the LTC's six solver steps lasts one unit in the authors' code, so that a sample lasts six.
@@ -17,10 +33,11 @@ def settings(ltc_lr: float, motors: int = 8) -> dict[str, Setting]:
     Args:
         ltc_lr: learning rate of liquid networks.
         motors: motor neurons of an NCP, at least one for each output.
+        same: fields that are the same for all.
     """
     liquid, gated = Setting(lr=ltc_lr), Setting()
     on_ncp = Setting(lr=ltc_lr, layer={"motors": motors})
-    return {
+    made = {
         "LTC": replace(liquid, span=6.0),
         "CfC": liquid,
         "CfC no gate": Setting(lr=ltc_lr, layer={"mode": "no_gate"}),
@@ -35,3 +52,56 @@ def settings(ltc_lr: float, motors: int = 8) -> dict[str, Setting]:
         "ODE-LSTM": gated,
         "State space": gated,
     }
+    return {name: replace(setting, **same) for name, setting in made.items()}
+
+
+def series(dataset: Dataset) -> list[Series]:
+    """All of a data set, its parts behind each other."""
+    return [s for recording in (dataset.train, *dataset.tests.values()) for s in recording.series]
+
+
+def classes(recordings: Sequence[Series]) -> tuple[list[np.ndarray], int]:
+    """The targets of each as whole numbers from 0, and how many there are."""
+    texts = [np.asarray(s.targets).astype(str) for s in recordings]
+    known, numbers = np.unique(np.concatenate(texts), return_inverse=True)
+    return np.split(numbers, np.cumsum([len(t) for t in texts])[:-1]), len(known)
+
+
+def cut(values: Sequence[np.ndarray], targets: Sequence[np.ndarray], length: int, stride: int) -> Part:
+    """The windows of series (T, C) and their targets (T,) or (T, K), behind each other."""
+    pieces = [windows(pair, length, stride) for pair in zip(values, targets, strict=True)]
+    return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+
+
+def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) -> Parts:
+    """A tenth of the windows validates and 15 % test: at random as published, or in time.
+
+    In time three quarters train, then a tenth validates, then the rest tests.
+
+    Args:
+        whole: windows in order.
+        seed: of the published permutation.
+        apart: windows between two that share no sample.
+        outputs: of a network.
+    """
+    if split == "published":
+        validation, test, train = at_random(whole, seed, [0.1, 0.15])
+        return Parts(train, validation, test, outputs)
+    cuts = [len(whole) * 75 // 100, len(whole) * 85 // 100]
+    index = np.arange(len(whole))
+    masks = (index < cuts[0] - apart, (index >= cuts[0]) & (index < cuts[1] - apart), index >= cuts[1])
+    train, validation, test = (whole.pick(torch.from_numpy(np.flatnonzero(m))) for m in masks)
+    return Parts(train, validation, test, outputs)
+
+
+def beside_a_test(train: Part, test: Part, split: Split, apart: int, outputs: int) -> Parts:
+    """A tenth of the training windows validates, at random as published, or the last in time; ``apart`` as above."""
+    if split == "published":
+        validation, rest = at_random(train, 893429, [0.1])
+        return Parts(rest, validation, test, outputs)
+    start = len(train) * 9 // 10
+    index = np.arange(len(train))
+    rest, validation = (
+        train.pick(torch.from_numpy(np.flatnonzero(m))) for m in (index <= start - apart, index >= start)
+    )
+    return Parts(rest, validation, test, outputs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-import torch
 
 from torchliquid.data.datasets import load
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, at_random, part, windows
+from torchliquid.data.recording import Recording
+from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH = 16
@@ -17,24 +19,12 @@ def parts(split: Split) -> Parts:
     rows = dataset.train.series[0].values
     mean, deviation = rows.mean(0), rows.std(0)
 
-    def cut(recording: object, stride: int) -> Part:
-        series = recording.series[0]  # type: ignore[attr-defined]
-        x, y = windows([(series.values - mean) / deviation, series.targets.astype(np.int64)], LENGTH, stride)
-        return part(x, y)
+    def cut(recordings: Iterable[Recording], stride: int) -> Part:
+        found = [s for recording in recordings for s in recording.series]
+        values = [(s.values - mean) / deviation for s in found]
+        return ltc_paper.cut(values, [np.asarray(s.targets, np.int64) for s in found], LENGTH, stride)
 
-    whole = cut(dataset.train, 1)
-    tests = [cut(test, 8) for test in dataset.tests.values()]
-    test = part(*(np.concatenate([getattr(t, name).numpy() for t in tests]) for name in ("inputs", "targets")))
-    if split == "published":
-        validation, train = at_random(whole, 893429, [0.1])
-    else:
-        # The last tenth of the time validates, and no window reaches into it from before.
-        start = len(whole) * 9 // 10
-        index = np.arange(len(whole))
-        train, validation = (
-            whole.pick(torch.from_numpy(np.flatnonzero(m))) for m in (index <= start - LENGTH, index >= start)
-        )
-    return Parts(train, validation, test, outputs=2)
+    return ltc_paper.beside_a_test(cut([dataset.train], 1), cut(dataset.tests.values(), 8), split, LENGTH, outputs=2)
 
 
 PROTOCOL = Protocol(
