@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write plain data as JSON, whole or not at all."""
-    text = json.dumps(data, indent=1, allow_nan=True)
-    write_atomically(path, lambda part: part.write_text(text))
+    text = to_json(data)
+    write_atomically(path, lambda part: part.write_bytes(text))
 
 
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes ``path`` as its name when the block ends well."""
+def to_json(data: Any) -> bytes:
+    """Plain data as the bytes of a JSON file."""
+    return json.dumps(data, indent=1, allow_nan=True).encode()
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder of files, whole or not at all."""
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
-        yield part
-        for file in part.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+        for name, data in files.items():
+            with (part / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(part, 0o755)
         os.replace(part, path)
     except BaseException:

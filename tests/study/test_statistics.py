@@ -6,7 +6,7 @@ from scipy import stats
 
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
-from torchliquid.study.scores import METRICS, Cells, Scores, save_scores, shift_mean
+from torchliquid.study.scores import METRICS, Cells, Scores, pack_scores, shift_mean
 from torchliquid.study.statistics import Term, compare, correlation_time, estimate
 from torchliquid.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS, Task
 
@@ -132,7 +132,7 @@ def test_scores_come_back_from_disk_and_shifts_count_the_same(tmp_path):
         for _ in range(4)
     ]
     for i, (clean, shifts) in enumerate(trials):
-        save_scores(tmp_path / f"{i}.npz", cells, clean, shifts)
+        (tmp_path / f"{i}.npz").write_bytes(pack_scores(cells, clean, shifts))
     scores = Scores.load([tmp_path / f"{i}.npz" for i in range(4)])
     assert scores.clean.shape == (4, 6, 2)
     assert not scores.independent

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
-from torchliquid.study.workers import Job, JobError, Progress, run_jobs
+from torchliquid.study.workers import Job, JobError, Progress, cores, run_jobs, workers
 
 
 class Record:
@@ -28,25 +30,31 @@ class Record:
         self.events.append(("finished", job.name))
 
 
-def write_threads(path: Path, progress: Progress) -> None:
+def threads(number: int, progress: Progress) -> Iterator[tuple[int, int, set[int], int]]:
     progress(0.5, "half")
-    path.write_text(f"{torch.get_num_threads()} {os.getpid()}")
+    pools = {pool["num_threads"] for pool in threadpool_info()}
+    yield number, torch.get_num_threads(), pools, os.getpid()
 
 
-def fail(message: str, progress: Progress) -> None:
+def fail(message: str, progress: Progress) -> Iterator[str]:
+    yield "one"
     raise ValueError(message)
 
 
-def die(progress: Progress) -> None:
+def die(progress: Progress) -> Iterator[None]:
     os.kill(os.getpid(), signal.SIGKILL)
+    yield
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_every_job_runs_with_its_threads_and_reports(tmp_path: Path, processes: int) -> None:
-    record = Record()
-    run_jobs([Job(str(i), write_threads, (tmp_path / str(i),)) for i in range(5)], processes, 1, record)
-    threads, pids = zip(*((tmp_path / str(i)).read_text().split() for i in range(5)), strict=True)
-    assert set(threads) == {"1"}
+@pytest.mark.parametrize("each", [1, 2])
+def test_every_job_runs_with_its_threads_and_reports(processes: int, each: int) -> None:
+    record, kept = Record(), []
+    run_jobs([Job(str(i), threads, (i,), kept.append) for i in range(5)], record, processes, each)
+    numbers, of_torch, of_pools, pids = zip(*sorted(kept), strict=True)
+    assert numbers == (0, 1, 2, 3, 4)
+    assert set(of_torch) == {each}
+    assert all(pools == {each} for pools in of_pools), "of BLAS and OpenMP as well"
     assert len(set(pids)) == (1 if processes == 1 else 5)
     for i in range(5):
         assert [e for e, name in record.events if name == str(i)] == ["started", "0.5 half", "finished"]
@@ -54,13 +62,28 @@ def test_every_job_runs_with_its_threads_and_reports(tmp_path: Path, processes: 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_of_a_job_comes_back_as_it_was(processes: int) -> None:
+    kept: list[str] = []
     with pytest.raises(ValueError, match="row 7"):
-        run_jobs([Job("a", fail, ("row 7",)), Job("b", fail, ("row 7",))], processes, 1, Record())
+        run_jobs([Job(name, fail, ("row 7",), kept.append) for name in "ab"], Record(), processes, 1)
+    assert kept, "what it had yielded before was kept"
 
 
-def test_a_killed_process_is_named(tmp_path: Path) -> None:
+def test_a_killed_process_is_named() -> None:
     with pytest.raises(JobError, match="LSTM, seed 3 ended with code -9"):
-        run_jobs([Job("LSTM, seed 3", die, ())], 2, 1, Record())
+        run_jobs([Job("LSTM, seed 3", die, (), print)], Record(), 2, 1)
+
+
+def test_no_more_processes_than_cores() -> None:
+    kept: list[tuple[int, int, set[int], int]] = []
+    events = Record()
+    with workers(1000, 1) as run:
+        run([Job(str(i), threads, (i,), kept.append) for i in range(2 * cores() + 1)], events)
+    running = most = 0
+    for event, _ in events.events:
+        running += {"started": 1, "finished": -1}.get(event, 0)
+        most = max(most, running)
+    assert most <= cores()
+    assert len(kept) == 2 * cores() + 1
 
 
 def test_jobs_end_with_a_killed_parent(tmp_path: Path) -> None:
@@ -79,9 +102,11 @@ def test_jobs_end_with_a_killed_parent(tmp_path: Path) -> None:
             path.write_text(str(os.getpid()))
             while True:
                 time.sleep(0.05)
+            yield
 
         if __name__ == "__main__":
-            run_jobs([Job(str(i), endless, (Path(sys.argv[1]) / f"pid{i}",)) for i in range(2)], 2, 1, Silent())
+            jobs = [Job(str(i), endless, (Path(sys.argv[1]) / f"pid{i}",), print) for i in range(2)]
+            run_jobs(jobs, Silent(), 2, 1)
         """)
     )
     parent = subprocess.Popen([sys.executable, str(tmp_path / "endless.py"), str(tmp_path)])

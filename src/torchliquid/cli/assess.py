@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -39,7 +38,8 @@ def assess(
     epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
     window: options.Window = None,
     class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more, for all contenders.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; without it, one a core.")] = None,
+    jobs: options.Jobs = None,
+    ray: options.Ray = None,
     sample: Annotated[
         bool, typer.Option(help="Keep a small scaled sample of the training inputs in saved models, for self-tests.")
     ] = True,
@@ -59,6 +59,7 @@ def assess(
     question = options.question(recording, test, columns, task, horizon)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Console()
+    processes = options.processes(jobs, ray, console)
     for note in question.recording.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
     with StudyProgress(console) as progress:
@@ -75,7 +76,8 @@ def assess(
             epochs=epochs,
             class_weights=class_weights,
             windows=options.windows(window),
-            jobs=jobs or len(os.sched_getaffinity(0)),
+            jobs=processes,
+            ray=ray,
             with_sample=sample,
             title=question.name,
             command=shlex.join(["torchliquid", *sys.argv[1:]]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from torchliquid.errors import InputError
 
@@ -44,6 +45,16 @@ Window = Annotated[
 Horizon = Annotated[
     str | None,
     typer.Option(help="Forecast the target so far ahead: a number of samples (6), or a time with its unit (30min)."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trainings at a time, no more than there are cores; without it, one a core."),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Train on the Ray cluster at this address; auto: on the one that this machine is in."
+    ),
 ]
 Parameters = Annotated[int, typer.Option(min=50, help="Live parameters of each neural contender.")]
 
@@ -199,6 +210,17 @@ def windows(text: str | None) -> Windows | None:
         )
     length, *rest = (int(p) for p in parts)
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
+
+
+def processes(jobs: int | None, ray: str | None, console: Console) -> int:
+    """How many trainings run at a time on this machine."""
+    from torchliquid.study.workers import cores
+
+    if jobs is not None and ray is not None:
+        raise InputError("--jobs is for this machine, --ray for a cluster; give one of them")
+    if jobs is not None and jobs > cores():
+        console.print(f"Note: this machine has {cores()} cores for it; so many trainings run at a time, not {jobs}.")
+    return min(jobs or cores(), cores())
 
 
 def check_writable(out: Path, *read: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from torchliquid.cli import options
 
 
 def reproduce(
@@ -18,7 +19,8 @@ def reproduce(
     contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; without it, five or three.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; without it, one a core.")] = None,
+    jobs: options.Jobs = None,
+    ray: options.Ray = None,
     tune: Annotated[
         int, typer.Option(min=0, help="Tuning trials of each contender first; 0: the published settings.")
     ] = 0,
@@ -37,8 +39,9 @@ def reproduce(
     from torchliquid.reproduce.trials import read
 
     console = Console()
+    processes = options.processes(jobs, ray, console)
     with StudyProgress(console) as progress:
-        run(name, out, progress, contender or (), split or (), seeds, jobs or len(os.sched_getaffinity(0)), tune)
+        run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray)
     if page is not None:
         write_page(out, page)
     console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")), markup=False, highlight=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
 from torchliquid.files import write_atomically, write_json
 from torchliquid.reproduce import tuning
-from torchliquid.reproduce.protocol import Protocol, Setting
+from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
 from torchliquid.reproduce.trial import run_trial
 from torchliquid.reproduce.trials import append, read
 from torchliquid.reproduce.tuning import UNTUNED
 from torchliquid.study.runner import THREADS, StudyListener
-from torchliquid.study.workers import Job, run_jobs
+from torchliquid.study.workers import Job, RunJobs, workers
 
 HEAD = """# Published tables, rerun
 
@@ -36,6 +37,7 @@ def reproduce(
     seeds: int | None = None,
     jobs: int = 1,
     tune: int = 0,
+    ray: str | None = None,
 ) -> dict[str, Any]:
     """Rerun a table, going on where an earlier run stopped.
 
@@ -45,12 +47,13 @@ def reproduce(
         listener: told how it goes on.
         contenders, splits: only these; empty: all.
         seeds: trainings of each; None: five of liquid networks, LSTM and GRU, three of the others.
-        jobs: processes at a time, one thread each.
+        jobs: processes at a time, one thread each, and no more than there are cores.
         tune: tuning trials of each contender before it trains with the best, kept in ``NAME.tuning.jsonl``; 0: all
             train with the published settings.
+        ray: address of a Ray cluster that does the trials instead, as of :func:`torchliquid.assess`.
 
     Raises:
-        InputError: an unknown name, data that is not there.
+        InputError: an unknown name, data that is not there, no cluster at that address.
     """
     table = protocol(name)
     for contender in contenders:
@@ -59,13 +62,28 @@ def reproduce(
     for split in splits:
         if split not in table.splits:
             raise InputError(f"{name} has no split {split!r}; {nearest(split, table.splits)}")
-    table.parts("published")  # what is missing, data or Optuna, is said before anything is written
+    # What is missing, data or Optuna, is said before anything is written.
+    parts = {split: table.parts(split) for split in table.splits if not splits or split in splits}
     if tune:
         tuning.space(Setting())
+    with workers(jobs, THREADS, ray) as run_jobs:
+        return _run(table, parts, folder, listener, contenders or list(table.settings), seeds, tune, run_jobs)
+
+
+def _run(
+    table: Protocol,
+    parts: Mapping[Split, Parts],
+    folder: Path,
+    listener: StudyListener,
+    contenders: Sequence[str],
+    seeds: int | None,
+    tune: int,
+    run_jobs: RunJobs,
+) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.trials.jsonl"
-    pairs = [(split, contender) for split in splits or table.splits for contender in contenders or table.settings]
-    tuned = _tune(table, pairs, tune, folder, listener, jobs) if tune else {}
+    file = folder / f"{table.name}.trials.jsonl"
+    pairs = [(split, contender) for split in parts for contender in contenders]
+    tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs) if tune else {}
     wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(pair[1]))]
     done = {(x["split"], x["contender"], x["seed"], tuning_trials(x)): x for x in read(file)}
     work = []
@@ -76,36 +94,46 @@ def reproduce(
         if choice and plain and not choice["setup"]:  # the published setting was best: it has been trained already
             append(file, plain | {"tuned": choice})
             continue
-        work.append(
-            Job(f"{contender}, {split} split, seed {seed}", run_trial, (name, split, contender, seed, choice, file))
-        )
+        args = (table.name, parts[split], split, contender, seed, choice)
+        work.append(Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(append, file)))
     listener.phase("training", len(wanted) - len(work), len(wanted))
     try:
-        run_jobs(work, jobs, THREADS, listener)
+        run_jobs(work, listener)
     finally:
         found = summary(table, read(file))
-        write_json(folder / f"{name}.json", found)
+        write_json(folder / f"{table.name}.json", found)
     return found
 
 
 def _tune(
-    table: Protocol, pairs: Sequence[tuple[str, str]], trials: int, folder: Path, listener: StudyListener, jobs: int
-) -> dict[tuple[str, str], dict[str, Any]]:
+    table: Protocol,
+    parts: Mapping[Split, Parts],
+    pairs: Sequence[tuple[Split, str]],
+    trials: int,
+    folder: Path,
+    listener: StudyListener,
+    run_jobs: RunJobs,
+) -> dict[tuple[Split, str], dict[str, Any]]:
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"
     pairs = [pair for pair in pairs if pair[1] not in UNTUNED]
 
-    def lines() -> dict[tuple[str, str], list[dict[str, Any]]]:
+    def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
         every = read(file)
         return {pair: [x for x in every if (x["split"], x["contender"]) == pair] for pair in pairs}
 
     work = [
-        Job(f"{contender}, {split} split", tuning.tune, (table.name, split, contender, trials, done, file))
+        Job(
+            f"{contender}, {split} split",
+            tuning.tune,
+            (table.name, parts[split], split, contender, trials, done),
+            partial(append, file),
+        )
         for (split, contender), done in lines().items()
         if len(done) < trials
     ]
     listener.phase("tuning", len(pairs) - len(work), len(pairs))
-    run_jobs(work, jobs, THREADS, listener)
+    run_jobs(work, listener)
     return {pair: {"trials": trials, "setup": tuning.best(table, done, trials)} for pair, done in lines().items()}
 
 

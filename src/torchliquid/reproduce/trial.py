@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,32 +17,30 @@ from torchliquid.reproduce import minirocket
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import protocol as named
-from torchliquid.reproduce.trials import append
 from torchliquid.study.workers import Progress
 
 
 def run_trial(
     table: str,
+    parts: Parts,
     split: Split,
     contender: str,
     seed: int,
     tuned: dict[str, Any] | None,
-    file: Path,
     progress: Progress,
-) -> None:
-    """Train and measure, then append the trial's line to ``file``.
+) -> Iterator[dict[str, Any]]:
+    """Train and measure; yields the trial's line.
 
     ``tuned`` holds the ``setup`` to train with instead of the published one, and the number of ``trials`` that it was
     chosen from.
     """
     protocol = named(table)
-    parts = protocol.parts(split)
     if contender == "MiniRocket":
         line = rocket(parts, seed)
     else:
         line = train(protocol.with_setup(contender, tuned["setup"] if tuned else {}), parts, contender, seed, progress)
     name = {"contender": contender, "split": split, "seed": seed}
-    append(file, name | ({"tuned": tuned} if tuned else {}) | line)
+    yield name | ({"tuned": tuned} if tuned else {}) | line
 
 
 def train(protocol: Protocol, parts: Parts, contender: str, seed: int, progress: Progress) -> dict[str, Any]:

@@ -6,15 +6,13 @@ is not given to a trial.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchliquid.errors import InputError
-from torchliquid.reproduce.protocol import Protocol, Setting, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import protocol as named
 from torchliquid.reproduce.trial import fit
-from torchliquid.reproduce.trials import append
 from torchliquid.study.workers import Progress
 
 if TYPE_CHECKING:
@@ -47,19 +45,18 @@ def space(setting: Setting) -> dict[str, BaseDistribution]:
 
 def tune(
     table: str,
+    parts: Parts,
     split: Split,
     contender: str,
     trials: int,
     done: Sequence[dict[str, Any]],
-    file: Path,
     progress: Progress,
-) -> None:
-    """Run the trials that are missing from ``done``, a contender's earlier ones in order, and append each to ``file``.
+) -> Iterator[dict[str, Any]]:
+    """Run the trials that are missing from ``done``, a contender's earlier ones in order; yields the line of each.
 
     What a trial tries follows from its number and the trials before it: one that was killed is drawn again alike.
     """
     protocol, lines = named(table), list(done)
-    parts = protocol.parts(split)
     for number in range(len(lines), trials):
         setup = draw(protocol, contender, lines)
         epochs = max(round(EPOCHS * protocol.settings[contender].epochs), 1)
@@ -70,7 +67,7 @@ def tune(
         tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
         _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, told)
         line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
-        append(file, line)
+        yield line
         lines.append(line)
 
 

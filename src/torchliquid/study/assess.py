@@ -27,7 +27,7 @@ from torchliquid.study.runner import THREADS, Runner, StudyListener
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe
 from torchliquid.study.store import Store
 from torchliquid.study.verdict import judge
-from torchliquid.study.workers import Job
+from torchliquid.study.workers import Job, cores, workers
 from torchliquid.tasks import Task
 
 
@@ -57,6 +57,7 @@ def assess(
     windows: Windows | None = None,
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
+    ray: str | None = None,
     with_sample: bool = True,
     title: str = "recording",
     command: str = "",
@@ -82,14 +83,16 @@ def assess(
         class_weights: whether rare classes weigh more, for all.
         windows: how training is cut; None: chosen from the data.
         shifts: under which the trained models are measured again.
-        jobs: processes at a time, one thread each. With more than one, call this under
-            ``if __name__ == "__main__":``, as always with processes.
+        jobs: processes at a time, one thread each, and no more than there are cores. With more than one, call this
+            under ``if __name__ == "__main__":``, as always with processes.
+        ray: address of a Ray cluster that does the trials instead, ``host:port``, or ``auto`` for the one that this
+            machine is in; the results are the same.
         with_sample: whether saved models carry a small scaled sample of the training inputs.
         title, command: for the report.
         listener: told how the study goes on.
 
     Raises:
-        InputError: the recording, the folder or an option can't be used.
+        InputError: the recording, the folder or an option can't be used; no cluster is at that address.
         JobError: the process of a trial was killed.
     """
     chosen = _contenders(contenders)
@@ -124,20 +127,21 @@ def assess(
         "with sample": with_sample,
     }
     study = settings | {"task": plan.task.to_dict(), "data": _fingerprint(plan), "version": version("torchliquid")}
-    store = Store(Path(out), study)
-    remove_leftovers(store.folder)
-    runner = Runner(plan, store, seeds, tuning, jobs, tuple(shifts), listener or Quiet())
-    competing = runner.run(chosen)
+    with workers(jobs, THREADS, ray) as run_jobs:
+        store = Store(Path(out), study)
+        remove_leftovers(store.folder)
+        runner = Runner(plan, store, seeds, tuning, run_jobs, tuple(shifts), listener or Quiet())
+        competing, probes = runner.run(chosen), runner.run_probes()
     results = StudyResults(
         title=title,
         task=_task_result(plan.task),
         data=describe_data(
             title, plan.task, plan.training, {"training": plan.training, "validation": plan.validation, **plan.tests}
         ),
-        contenders=(*competing, *runner.run_probes()),
+        contenders=(*competing, *probes),
         shifts=tuple(describe(shift) for shift in shifts),
         split=plan.split,
-        conditions=_conditions(plan, seeds, tuning, jobs),
+        conditions=_conditions(plan, seeds, tuning, jobs, ray),
         settings=settings,
         versions=_versions(),
         command=command,
@@ -183,7 +187,8 @@ def _task_result(task: Task) -> TaskResult:
     )
 
 
-def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ...]:
+def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int, ray: str | None) -> tuple[str, ...]:
+    where = f"{min(jobs, cores())} at a time" if ray is None else "on a Ray cluster"
     windows = plan.windows
     return (
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
@@ -195,7 +200,7 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int) -> tuple[str, ..
         f"Networks trained for at most {plan.epochs} epochs and stopped after {plan.patience} without a better "
         f"validation score; the best weights were kept. Windows of {windows.length} samples, {windows.stride} apart, "
         f"the first {windows.burn_in} not scored.",
-        f"Class weights: {'for all' if plan.class_weights else 'for none'}. One thread a trial, {jobs} at a time; live "
+        f"Class weights: {'for all' if plan.class_weights else 'for none'}. One thread a trial, {where}; live "
         "steps were timed with nothing else of the study running. Those of linear models and trees are scikit-learn's, "
         "mostly the time of Python, and decide nothing.",
         "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",

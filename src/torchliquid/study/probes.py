@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from torchliquid.data import Preprocessing, Recording, Windows
-from torchliquid.files import whole_folder, write_json
+from torchliquid.files import to_json
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import ContenderResult, TrialResult
 from torchliquid.study.shifts import Shift
-from torchliquid.study.trial import SCORES, measure
+from torchliquid.study.trial import SCORES, Files, measure
 from torchliquid.study.workers import Progress
 
 MOST_SENSORS = 64
@@ -72,20 +72,19 @@ PROBES = (
 )
 
 
-def evaluate_probe(plan: Plan, name: str, folder: Path, shifts: Sequence[Shift], progress: Progress) -> None:
-    """Fit a probe's candidates, choose one on validation, measure it; leave the figures in a new folder."""
+def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
+    """Fit a probe's candidates, choose one on validation, measure it."""
     probe = next(p for p in PROBES if p.name == name)
     fitted = {candidate: probe.fit(plan, candidate) for candidate in probe.candidates(plan)}
     scores = {candidate: plan.score(model, plan.validation) for candidate, model in fitted.items()}
     sign = 1 if plan.task.higher_is_better else -1
     best = max(scores, key=lambda candidate: sign * scores[candidate])
-    with whole_folder(folder) as part:
-        measure(plan, fitted[best], part, shifts, progress)
-        write_json(part / "probe.json", {"chosen": best, "validation": scores[best]})
+    chosen = {"chosen": best, "validation": scores[best]}
+    yield {**measure(plan, fitted[best], shifts, progress), "probe.json": to_json(chosen)}
 
 
 def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
-    """What :func:`evaluate_probe` left, as the results hold it."""
+    """What :func:`evaluate_probe` found, as the results hold it."""
     probe = json.loads((folder / "probe.json").read_text())
     measured = json.loads((folder / "evaluation.json").read_text())
     if name == "one_sensor":

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from torchliquid.files import write_json
+from torchliquid.files import write_folder, write_json
+from torchliquid.models import KINDS, Model
 from torchliquid.study.contenders import Contender
 from torchliquid.study.latency import live_step
 from torchliquid.study.plan import Plan
@@ -20,9 +22,19 @@ from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
 from torchliquid.study.results import ContenderResult, TrialResult
 from torchliquid.study.shifts import Shift
 from torchliquid.study.store import Store
-from torchliquid.study.trial import SCORES, Spec, Trainable, Trained, evaluate_trial, load_trial, train_trial
+from torchliquid.study.trial import (
+    MODEL,
+    SCORES,
+    Files,
+    Spec,
+    Trainable,
+    Trained,
+    evaluate_trial,
+    fit_plain,
+    train_trial,
+)
 from torchliquid.study.verdict import margin
-from torchliquid.study.workers import Job, Listener, run_jobs
+from torchliquid.study.workers import Job, Listener, Progress, RunJobs, run_jobs
 
 T = TypeVar("T")
 
@@ -44,7 +56,7 @@ class Runner:
     store: Store
     seeds: int
     tuning: int
-    processes: int
+    run_jobs: RunJobs
     shifts: Sequence[Shift]
     listener: StudyListener
 
@@ -72,7 +84,11 @@ class Runner:
         return Trained.read(self.store.trial(spec.id))
 
     def model(self, spec: Spec) -> Trainable:
-        return load_trial(self.plan, spec, self.store.trial(spec.id))
+        """The trained model: a network from its file, anything else fitted again."""
+        return self._network(spec) or fit_plain(self.plan, spec)
+
+    def _network(self, spec: Spec) -> Model | None:
+        return Model.load(self.store.trial(spec.id) / MODEL) if spec.contender in KINDS else None
 
     def best_spec(self, result: ContenderResult) -> Spec:
         """The seed to use: the first of those as good as the best on validation."""
@@ -92,16 +108,13 @@ class Runner:
         return [Spec(contender.name, hyper, seed) for seed in range(self.seeds if contender.seeded else 1)]
 
     def _train(self, phase: str, specs: list[Spec]) -> None:
-        self._jobs(
-            phase, specs, self.store.trial, lambda s: Job(s.words, train_trial, (self.plan, s, self.store.trial(s.id)))
-        )
+        self._jobs(phase, specs, self.store.trial, train_trial, lambda spec: (self.plan, spec))
 
     def _measure(self, specs: list[Spec]) -> None:
-        def job(spec: Spec) -> Job:
-            places = (self.store.evaluation(spec.id), self.store.trial(spec.id))
-            return Job(spec.words, evaluate_trial, (self.plan, spec, *places, tuple(self.shifts)))
+        def args(spec: Spec) -> tuple[Any, ...]:
+            return (self.plan, spec, self._network(spec), self.shifts)
 
-        self._jobs("measuring", specs, self.store.evaluation, job)
+        self._jobs("measuring", specs, self.store.evaluation, evaluate_trial, args)
 
     def run_probes(self) -> list[ContenderResult]:
         """Evidence beside the contenders."""
@@ -109,17 +122,25 @@ class Runner:
         places = {name: self.store.evaluation(f"probe-{name}") for name in names}
         waiting = [name for name in names if not places[name].exists()]
         self.listener.phase("probes", len(names) - len(waiting), len(names))
-        shifts = tuple(self.shifts)
         jobs = [
-            Job(name.replace("_", " "), evaluate_probe, (self.plan, name, places[name], shifts)) for name in waiting
+            Job(n.replace("_", " "), evaluate_probe, (self.plan, n, self.shifts), partial(write_folder, places[n]))
+            for n in waiting
         ]
-        run_jobs(jobs, self.processes, THREADS, self.listener)
+        self.run_jobs(jobs, self.listener)
         return [probe_result(name, places[name], self.store.folder) for name in names]
 
-    def _jobs(self, phase: str, specs: list[Spec], place: Callable[[str], Path], job: Callable[[Spec], Job]) -> None:
+    def _jobs(
+        self,
+        phase: str,
+        specs: list[Spec],
+        place: Callable[[str], Path],
+        function: Callable[..., Iterator[Files]],
+        args: Callable[[Spec], tuple[Any, ...]],
+    ) -> None:
         waiting = [s for s in specs if not place(s.id).exists()]
         self.listener.phase(phase, len(specs) - len(waiting), len(specs))
-        run_jobs([job(s) for s in waiting], self.processes, THREADS, self.listener)
+        jobs = [Job(s.words, function, args(s), partial(write_folder, place(s.id))) for s in waiting]
+        self.run_jobs(jobs, self.listener)
 
     def _latencies(self, specs: list[Spec]) -> dict[str, tuple[float, float]]:
         """Median and 99th percentile of one live step in microseconds, with nothing else of the study running."""
@@ -128,12 +149,16 @@ class Runner:
         waiting = [s for s in specs if s.id not in known]
         self.listener.phase("timing", len(specs) - len(waiting), len(specs))
 
-        def measure(spec: Spec, progress: Any) -> None:
+        def measure(spec: Spec, progress: Progress) -> Iterator[dict[str, list[float]]]:
             series = max(next(iter(self.plan.tests.values())).series, key=len)
-            known[spec.id] = list(live_step(self.model(spec), series))
+            yield {spec.id: list(live_step(self.model(spec), series))}
+
+        def keep(measured: dict[str, list[float]]) -> None:
+            known.update(measured)
             write_json(path, known)
 
-        run_jobs([Job(s.words, measure, (s,)) for s in waiting], 1, THREADS, self.listener)
+        jobs = [Job(s.words, measure, (s,), keep) for s in waiting]
+        run_jobs(jobs, self.listener, processes=1, threads=THREADS)
         return {name: (values[0], values[1]) for name, values in known.items()}
 
     def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:

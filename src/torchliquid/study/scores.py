@@ -7,6 +7,7 @@ is a function of statistics summed over cells: leaving cells out is then a subtr
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from scipy import special
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
-from torchliquid.files import write_atomically
 from torchliquid.tasks import Task
 
 MANY_SERIES = 20
@@ -188,16 +188,13 @@ def _labelled(series: Series, task: Task) -> tuple[np.ndarray, np.ndarray, np.nd
     return times[known], known, rows[:, 0] if task.kind == "classification" and rows.ndim > 1 else rows
 
 
-def save_scores(path: Path, cells: Cells, clean: np.ndarray, shifts: Mapping[str, np.ndarray]) -> None:
-    """Write one trial's sums: ``clean`` (cells, n), and for each shift (severities, cells, n)."""
+def pack_scores(cells: Cells, clean: np.ndarray, shifts: Mapping[str, np.ndarray]) -> bytes:
+    """One trial's sums as a file: ``clean`` (cells, n), and for each shift (severities, cells, n)."""
     arrays = {"independent": np.array(cells.independent), "clean": clean}
     arrays |= {f"shift/{name}": sums for name, sums in shifts.items()}
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-    write_atomically(path, write)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -216,7 +213,7 @@ class Scores:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> Scores:
-        """Read the trials' sums, one file a seed, as :func:`save_scores` wrote them.
+        """Read the trials' sums, one file a seed, as :func:`pack_scores` made them.
 
         Raises:
             InputError: a file is missing or damaged.

@@ -1,7 +1,7 @@
 """One trial: a contender trained from one seed under the conditions of the plan, then measured on the test part.
 
 Training and measuring are two jobs, so that a tuning trial that is not chosen never sees the test part, and a
-chosen one is not trained again.
+chosen one is not trained again. Each yields the files of a folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ import numpy as np
 import torch
 
 from torchliquid.data import Recording, Windows
-from torchliquid.files import whole_folder, write_json
+from torchliquid.files import to_json
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
+from torchliquid.models.storage import pack
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import POOLED, from_plain, to_plain
-from torchliquid.study.scores import Cells, save_scores
+from torchliquid.study.scores import Cells, pack_scores
 from torchliquid.study.shifts import Shift, shifted
 from torchliquid.study.workers import Progress
 from torchliquid.training import TrainingConfig, TrainingError, train
@@ -36,6 +37,8 @@ SCORES = "scores.npz"
 TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay")
 
 Trainable = Model | Tabular | Naive
+Files = dict[str, bytes]
+"""What stands in a folder, by name."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ class Trained:
         return trained
 
 
-def train_trial(plan: Plan, spec: Spec, folder: Path, progress: Progress) -> None:
-    """Train one trial and leave ``trial.json``, and for a network its weights, in a new folder."""
+def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
+    """Train one trial; yields ``trial.json``, and for a network its weights."""
     broken_off, epochs = "", 0
     start = time.perf_counter()
     with peak_memory() as peak:
@@ -102,33 +105,23 @@ def train_trial(plan: Plan, spec: Spec, folder: Path, progress: Progress) -> Non
         else:
             model = fit_plain(plan, spec)
     seconds = time.perf_counter() - start
-    with whole_folder(folder) as part:
-        if isinstance(model, Model):
-            model.save(part / MODEL)
-        trained = Trained(
-            math.nan if broken_off else plan.score(model, plan.validation),
-            model.live_parameters(),
-            model.n_bytes(),
-            seconds,
-            epochs,
-            peak.mb,
-            {
-                name: value
-                for name, value in getattr(model, "config", {}).items()
-                if isinstance(value, int | float | str)
-            },
-            broken_off,
-        )
-        write_json(part / "trial.json", to_plain(trained))
-
-
-def load_trial(plan: Plan, spec: Spec, folder: Path) -> Trainable:
-    """The trained model: a network from its file; a linear model or trees fitted again, in seconds and to the same."""
-    return Model.load(folder / MODEL) if spec.contender in KINDS else fit_plain(plan, spec)
+    described = getattr(model, "config", {})
+    trained = Trained(
+        math.nan if broken_off else plan.score(model, plan.validation),
+        model.live_parameters(),
+        model.n_bytes(),
+        seconds,
+        epochs,
+        peak.mb,
+        {name: value for name, value in described.items() if isinstance(value, int | float | str)},
+        broken_off,
+    )
+    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
+    yield {**weights, "trial.json": to_json(to_plain(trained))}
 
 
 def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
-    """Fit what is not a network."""
+    """Fit what is not a network, in seconds and always to the same: it has no file."""
     if spec.contender == "naive":
         return Naive.fit(plan.task, plan.preprocessing, plan.training)
     return Tabular.fit(
@@ -151,17 +144,15 @@ def _untrained(plan: Plan, spec: Spec) -> Model:
 
 
 def evaluate_trial(
-    plan: Plan, spec: Spec, folder: Path, trial: Path, shifts: Sequence[Shift], progress: Progress
-) -> None:
-    """Measure a trained trial on the test part, clean and under the shifts; leave the figures in a new folder."""
+    plan: Plan, spec: Spec, network: Model | None, shifts: Sequence[Shift], progress: Progress
+) -> Iterator[Files]:
+    """Measure a trained trial on the test part, clean and under the shifts; None: what is no network, fitted here."""
     progress(0.0, "loading")
-    model = load_trial(plan, spec, trial)
-    with whole_folder(folder) as part:
-        measure(plan, model, part, shifts, progress)
+    yield measure(plan, network or fit_plain(plan, spec), shifts, progress)
 
 
-def measure(plan: Plan, model: Answering, folder: Path, shifts: Sequence[Shift], progress: Progress) -> None:
-    """Measure any model on the test part; write ``evaluation.json`` and the sums behind the intervals."""
+def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Progress) -> Files:
+    """Measure any model on the test part: ``evaluation.json`` and the sums behind the intervals."""
     tests = {name: plan.task.with_targets(test) for name, test in plan.tests.items()}
     cells = Cells.cut(list(tests.values()), plan.task)
     steps = 2 + sum(len(shift.severities) for shift in shifts)
@@ -187,13 +178,13 @@ def measure(plan: Plan, model: Answering, folder: Path, shifts: Sequence[Shift],
             values.append(_metrics(plan, changed, said)[POOLED][plan.task.primary])
         sums[shift.name] = np.stack(per_severity)
         shift_metrics[shift.name] = values
-    save_scores(folder / SCORES, cells, cells.sums(plan.task, list(tests.values()), list(clean.values())), sums)
+    scores = pack_scores(cells, cells.sums(plan.task, list(tests.values()), list(clean.values())), sums)
     figures = {
         "tests": _metrics(plan, tests, clean),
         "windows": _metrics(plan, tests, windowed),
         "shifts": shift_metrics,
     }
-    write_json(folder / "evaluation.json", figures)
+    return {SCORES: scores, "evaluation.json": to_json(figures)}
 
 
 def _metrics(

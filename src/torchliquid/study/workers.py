@@ -1,21 +1,26 @@
-"""Independent jobs on the processes of this machine.
+"""Independent jobs: in this process, on the processes of this machine, or on a Ray cluster.
 
-Each job gets a fresh process, so that its peak memory and its end are its own. Jobs hand results over by
-writing them to disk; only progress and errors come back through the pipe.
+A job is a generator: what it yields travels back to the process that handed it out, which alone keeps it, as soon as
+it is there. So a job is the same in all three ways, on a machine that shares no disk as well.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import torch
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 Progress = Callable[[float, str], None]
 """Called by a job with the share done (0 to 1) and a word on where it stands."""
@@ -23,14 +28,20 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of independent work: a function that is called with ``args`` and ``progress``.
+    """One piece of independent work.
 
-    The function stands at the top of a module, since it travels to another process.
+    Attributes:
+        name: for a person who waits, and no other job's.
+        function: called with ``args`` and ``progress``, it yields results. It stands at the top of a module, since
+            it travels to another process.
+        args: what is large should be the same object in all jobs: it is sent to a cluster once.
+        keep: called with each result, in the process that hands the jobs out.
     """
 
     name: str
-    function: Callable[..., None]
+    function: Callable[..., Iterator[Any]]
     args: tuple[Any, ...]
+    keep: Callable[[Any], object]
 
 
 class Listener(Protocol):
@@ -41,36 +52,72 @@ class Listener(Protocol):
     def finished(self, job: Job) -> None: ...
 
 
+RunJobs = Callable[[Sequence[Job], Listener], None]
+"""Runs jobs to their end; whatever one of them raised ends the others and is raised."""
+
+
 class JobError(RuntimeError):
     """A job's process ended without finishing."""
 
 
-def run_jobs(jobs: Sequence[Job], processes: int, threads: int, listener: Listener) -> None:
-    """Run the jobs, ``processes`` at a time with ``threads`` torch threads each; 1 process means this one.
+@contextmanager
+def workers(processes: int, threads: int, ray: str | None = None) -> Iterator[RunJobs]:
+    """Who does the jobs, each with so many threads: ``processes`` of this machine, or a Ray cluster.
+
+    Args:
+        processes: at a time; 1 means this one, and no more than :func:`cores` are started.
+        threads: of each job, wherever it runs.
+        ray: address of a cluster, ``host:port`` or ``auto``; ``processes`` does not matter then.
+
+    Raises:
+        InputError: no cluster can be reached there.
+    """
+    if ray is None:
+        yield partial(run_jobs, processes=min(processes, cores()), threads=threads)
+    else:
+        from torchliquid.study.cluster import connected, run_on_cluster
+
+        with connected(ray):
+            yield partial(run_on_cluster, threads=threads)
+
+
+def cores() -> int:
+    """That this process may use, as its affinity and its container say."""
+    return int(cpu_count())
+
+
+def run_jobs(jobs: Sequence[Job], listener: Listener, processes: int, threads: int) -> None:
+    """Run the jobs, ``processes`` at a time with ``threads`` threads each; 1 process means this one.
 
     Raises:
         JobError: a job's process died (killed, out of memory).
         Exception: whatever a job raised; the other running jobs are ended first.
     """
     if processes == 1:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
+        with limited(threads):
             for job in jobs:
                 listener.started(job)
-                job.function(*job.args, progress=_told(listener, job))
+                for result in job.function(*job.args, progress=partial(listener.advanced, job)):
+                    job.keep(result)
                 listener.finished(job)
+    else:
+        _run_in_processes(list(jobs), listener, processes, threads)
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """So many threads for all that computes: torch, BLAS, OpenMP."""
+    before = torch.get_num_threads()
+    with threadpool_limits(threads):
+        torch.set_num_threads(threads)
+        try:
+            yield
         finally:
             torch.set_num_threads(before)
-        return
-    _run_in_processes(list(jobs), processes, threads, listener)
 
 
-def _told(listener: Listener, job: Job) -> Progress:
-    return lambda share, note: listener.advanced(job, share, note)
-
-
-def _run_in_processes(waiting: list[Job], processes: int, threads: int, listener: Listener) -> None:
+def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, threads: int) -> None:
+    """Each job gets a fresh process, so that its peak memory and its end are its own."""
     context = get_context("forkserver")
     # An optimiser imports torch._dynamo at its first step: better once here than in each process.
     context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
@@ -81,7 +128,9 @@ def _run_in_processes(waiting: list[Job], processes: int, threads: int, listener
             while waiting and len(running) < processes:
                 job = waiting.pop()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, threads, sender), daemon=True, name=job.name)
+                # Pickled here, since multiprocessing would move torch's tensors to shared memory, often too small.
+                work = pickle.dumps((job.function, job.args))
+                process = context.Process(target=_work, args=(work, threads, sender), daemon=True, name=job.name)
                 process.start()
                 sender.close()
                 running[receiver] = (job, process)
@@ -90,35 +139,39 @@ def _run_in_processes(waiting: list[Job], processes: int, threads: int, listener
             for receiver in [r for r in running if r in ready]:
                 job, process = running[receiver]
                 try:
-                    message = receiver.recv()
+                    kind, told = receiver.recv()
                 except EOFError:
                     process.join()
                     raise JobError(
                         f"the process of {job.name} ended with code {process.exitcode} before it finished; if memory "
                         "ran out, give fewer --jobs"
                     ) from None
-                if isinstance(message, BaseException):
-                    raise message
-                if message is None:
+                if kind == "error":
+                    raise told
+                if kind == "result":
+                    job.keep(told)
+                elif kind == "progress":
+                    listener.advanced(job, *told)
+                else:
                     process.join()
                     del running[receiver]
                     listener.finished(job)
-                else:
-                    listener.advanced(job, *message)
     finally:
         for _, process in running.values():
             process.kill()
 
 
-def _work(job: Job, threads: int, sender: Connection) -> None:
+def _work(work: bytes, threads: int, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
     try:
-        job.function(*job.args, progress=lambda share, note: sender.send((share, note)))
-        sender.send(None)
+        function, args = pickle.loads(work)
+        with limited(threads):
+            for result in function(*args, progress=lambda share, note: sender.send(("progress", (share, note)))):
+                sender.send(("result", result))
+        sender.send(("end", None))
     except Exception as error:
-        sender.send(error)
+        sender.send(("error", error))
 
 
 def _end_with_parent() -> None:

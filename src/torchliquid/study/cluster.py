@@ -1,0 +1,179 @@
+"""Jobs on a Ray cluster: one task each, its results coming back as it yields them.
+
+The nodes need torchliquid and nothing else: no shared disk, no data. A task whose node dies is done again on another;
+what it had yielded is not kept twice, since a job yields the same again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from torchliquid.errors import InputError
+from torchliquid.study.workers import Job, JobError, Listener, limited
+
+RETRIES = 3
+"""Deaths of its node that a job survives."""
+
+QUICKLY = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": "5", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Ray would try for a quarter of an hour to reach something that is no head, and print all the while."""
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect to a cluster, and leave it, ending all that still runs there, at the end of the block.
+
+    Args:
+        address: ``host:port`` of its head, or ``auto`` for the cluster that this machine is in.
+
+    Raises:
+        InputError: Ray is not installed, or there is no cluster there, or this machine is not in it.
+    """
+    _check(address)
+    for name, value in QUICKLY.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise InputError("a cluster needs Ray: pip install 'torchliquid[ray]'") from None
+    try:
+        with _nothing_on_stderr():
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+        ray._private.worker._worker_logs_enabled = False  # pages of a dead node's log, which no option keeps away
+    except Exception as error:
+        reason = re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
+        raise InputError(
+            f"no Ray cluster can be used at {address} ({reason}); give the address that `ray start --head` printed, on "
+            "a machine that is in the cluster"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Say at once what Ray would find out late."""
+    if address == "auto":
+        return
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", address)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise InputError(f"{address!r} is no address of a Ray cluster; give HOST:PORT, like 10.0.0.1:6379, or auto")
+    try:
+        socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=10).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"no Ray cluster answers at {address} ({reason}); give the address that `ray start --head` printed"
+        ) from None
+
+
+@contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """Ray's C++ core writes past Python."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> None:
+    """Run the jobs on the cluster, as many at a time as it has CPUs for their threads.
+
+    Raises:
+        JobError: the processes or nodes of a job died again and again.
+        Exception: whatever a job raised; the others are ended first.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    news: Any = ray.remote(News).options(num_cpus=0, scheduling_strategy=here).remote()
+    task: Any = ray.remote(_work).options(num_cpus=threads, num_returns="streaming", max_retries=RETRIES)
+    # Pickled here: arrays that Ray itself unpickles on a node cannot be written to.
+    sent = {id(arg): ray.put(pickle.dumps(arg)) for job in jobs for arg in job.args}
+    running: dict[Any, Job] = {
+        task.remote(job.function, threads, _versions(), news, number, *(sent[id(arg)] for arg in job.args)): job
+        for number, job in enumerate(jobs)
+    }
+    started: set[str] = set()
+
+    def tell() -> None:
+        left = {job.name for job in running.values()}
+        for number, share, note in ray.get(news.take.remote()):
+            job = jobs[number]
+            if job.name not in left:
+                continue
+            if job.name not in started:
+                started.add(job.name)
+                listener.started(job)
+            listener.advanced(job, share, note)
+
+    try:
+        while running:
+            ready: list[Any] = ray.wait(list(running), timeout=0.2)[0]
+            tell()
+            for results in ready:
+                job = running[results]
+                try:
+                    job.keep(ray.get(next(results)))
+                except StopIteration:
+                    del running[results]
+                    if job.name not in started:
+                        listener.started(job)
+                    listener.finished(job)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                except ray.exceptions.RayError as error:
+                    reason = str(error).strip().split("\n")[0]
+                    raise JobError(f"{job.name} did not finish on the cluster: {reason}") from None
+    finally:
+        for results in running:
+            ray.cancel(results, force=True)
+        ray.kill(news)
+
+
+class News:
+    """Where the jobs stand, on its way to who handed them out; an actor beside that process."""
+
+    def __init__(self) -> None:
+        self.news: list[tuple[int, float, str]] = []
+
+    def tell(self, job: int, share: float, note: str) -> None:
+        self.news.append((job, share, note))
+
+    def take(self) -> list[tuple[int, float, str]]:
+        """All since the last time."""
+        taken, self.news = self.news, []
+        return taken
+
+
+def _work(
+    function: Callable[..., Iterator[Any]], threads: int, versions: dict[str, str], news: Any, number: int, *args: bytes
+) -> Iterator[Any]:
+    """A job on its node."""
+    if versions != _versions():
+        raise InputError(f"{socket.gethostname()} has {_versions()}, not {versions}; install the same on every machine")
+
+    def progress(share: float, note: str) -> None:
+        news.tell.remote(number, share, note)
+
+    progress(0.0, f"on {socket.gethostname()}")
+    with limited(threads):
+        yield from function(*(pickle.loads(arg) for arg in args), progress=progress)
+
+
+def _versions() -> dict[str, str]:
+    """What must be the same on every machine, or results would differ."""
+    return {name: version(name) for name in ("torchliquid", "torch", "numpy", "scikit-learn")}
