@@ -23,7 +23,7 @@ def _ltc(inputs: int, units: int, sparsity: float, **layer: Any) -> Network:
 
 
 def _on_ncp(make: Callable[..., Any]) -> Callable[..., Network]:
-    return lambda inputs, units, sparsity, motors: Liquid(make(inputs, AutoNCP(units, motors)))
+    return lambda inputs, units, sparsity, motors, **layer: Liquid(make(inputs, AutoNCP(units, motors), **layer))
 
 
 def _layer(make: Callable[..., Any]) -> Callable[..., Network]:

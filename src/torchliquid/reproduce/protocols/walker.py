@@ -33,7 +33,7 @@ def _cfc(units: int, lr: float, batch: int, clip: float, **layer: object) -> Set
 
 
 _CFC = _cfc(64, 0.02, 256, 1.0, backbone_units=256, backbone_layers=1, backbone_dropout=0.1, activation="silu")
-_LTC = Setting(64, 0.05, 0.95, 128, epochs=50, patience=PATIENCE, clip=10.0)
+_LTC = Setting(128, 0.05, 0.95, 128, epochs=50, patience=PATIENCE, clip=10.0, layer={"ode_unfolds": 3})
 _PLAIN = Setting(64, 0.005, 0.95, 128, epochs=50, patience=PATIENCE, clip=1.0)
 
 PROTOCOL = Protocol(
@@ -57,7 +57,7 @@ PROTOCOL = Protocol(
         ),
         "CfC pure": _cfc(256, 0.006, 128, 10.0, backbone_units=192, backbone_layers=1, activation="silu", mode="pure"),
         "LTC": _LTC,
-        "LTC on NCP": replace(_LTC, layer={"motors": 17}),
+        "LTC on NCP": replace(_LTC, layer={"ode_unfolds": 3, "motors": 17}),
         "CfC on NCP": replace(_CFC, layer={"motors": 17}),
         "LSTM": _PLAIN,
         "GRU": _PLAIN,
