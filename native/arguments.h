@@ -36,7 +36,7 @@ auto checked(const Maybe<Array>& array, std::initializer_list<int64_t> shape, co
   return array ? checked(*array, shape, name) : nullptr;
 }
 
-// The arguments that both recurrences start with.
+// The arguments that all recurrences start with.
 struct SequenceArguments {
   Floats input, timespan, state;
   Maybe<Whole> lengths;
@@ -222,6 +222,26 @@ inline Ctrnn ctrnn(const CtrnnArguments& a, Sequence s) {
   p.rate = checked(a.rate, {s.units}, "rate");
   p.solver = Solver(place(a.solver, {"euler", "rk4"}));
   p.unfolds = a.unfolds;
+  return p;
+}
+
+struct CtgruArguments {
+  SequenceArguments sequence;
+  Floats gates, gates_bias, signal, signal_bias;
+  int scales;
+};
+
+inline Ctgru ctgru(const CtgruArguments& a, Sequence s) {
+  if (a.scales < 1 || s.units % a.scales) throw std::invalid_argument("scales: a divisor of the state's size");
+  if (s.drive) throw std::invalid_argument("a CT-GRU has no memory in front");
+  const int64_t units = s.units / a.scales, width = s.inputs + units;
+  Ctgru p{};
+  p.sequence = s;
+  p.scales = a.scales;
+  p.gates = checked(a.gates, {2 * units, width}, "gates");
+  p.gates_bias = checked(a.gates_bias, {2 * units}, "bias of the gates");
+  p.signal = checked(a.signal, {units, width}, "signal");
+  p.signal_bias = checked(a.signal_bias, {units}, "bias of the signal");
   return p;
 }
 

@@ -63,4 +63,9 @@ int64_t parameter_count(const Ctrnn& p) {
   return units * (p.sequence.inputs + units + 1 + (p.rate ? 1 : 0)) + (p.sequence.drive ? 4 * units * units : 0);
 }
 
+int64_t parameter_count(const Ctgru& p) {
+  const int64_t units = p.sequence.units / p.scales;
+  return 3 * units * (p.sequence.inputs + units + 1);
+}
+
 }  // namespace torchliquid

@@ -1,5 +1,6 @@
 // All kernels for one instruction set: compiled once for each, with -DTORCHLIQUID_ISA=<name> and its -m flags.
 #include "cfc.h"
+#include "ctgru.h"
 #include "ctrnn.h"
 #include "ltc.h"
 #include "scan.h"
@@ -29,6 +30,7 @@ extern const InstructionSet instruction_set = {
     {recurrence<1, LtcCell<1>, Ltc>(), recurrence<2, LtcCell<2>, Ltc>()},
     {recurrence<1, CfcCell<1>, Cfc>(), recurrence<2, CfcCell<2>, Cfc>()},
     {recurrence<1, CtrnnCell<1>, Ctrnn>(), recurrence<2, CtrnnCell<2>, Ctrnn>()},
+    {recurrence<1, CtgruCell<1>, Ctgru>(), recurrence<2, CtgruCell<2>, Ctgru>()},
     step<StepLtc, Ltc>(),
     step<StepCfc, Cfc>(),
     step<StepGated, Gated>(),

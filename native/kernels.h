@@ -93,6 +93,15 @@ struct Ctrnn {
   int unfolds;
 };
 
+// The state is the traces, those of one unit side by side: U = sequence.units / scales.
+// Gradients of the parameters: weight and bias of the gates, then of the signal.
+struct Ctgru {
+  Sequence sequence;
+  int scales;
+  const float *gates, *gates_bias;    // (2U, C + U), (2U,): reading, storing
+  const float *signal, *signal_bias;  // (U, C + U), (U,)
+};
+
 // One recurrence compiled for one instruction set and one number of lanes a block. Memory comes from the caller,
 // 64-byte aligned: `plan` is made once a call and shared, `scratch` is one thread's.
 template <class Problem>
@@ -121,6 +130,7 @@ struct InstructionSet {
   Recurrence<Ltc> ltc[2];  // few lanes, many lanes
   Recurrence<Cfc> cfc[2];
   Recurrence<Ctrnn> ctrnn[2];
+  Recurrence<Ctgru> ctgru[2];
   Step<Ltc> step_ltc;
   Step<Cfc> step_cfc;
   Step<Gated> step_gated;
@@ -130,5 +140,6 @@ struct InstructionSet {
 int64_t parameter_count(const Ltc&);
 int64_t parameter_count(const Cfc&);
 int64_t parameter_count(const Ctrnn&);
+int64_t parameter_count(const Ctgru&);
 
 }  // namespace torchliquid

@@ -52,6 +52,12 @@ TL_INLINE V exp(V x) {
   return scale * (1.0f + f * exp2_fraction_slope(f));
 }
 
+// 2^y for y <= 126, and of 0 exactly 1; below -126 it stays at the smallest normal number.
+TL_INLINE V power_of_two(V y) {
+  Split s = split(at_most(at_least(y, -126.0f), 126.0f));
+  return s.scale * (1.0f + s.f * exp2_fraction_slope(s.f));
+}
+
 // 1 / (1 + 2^y): the sigmoid of x is this at y = -x log2(e), a product that callers fold into their constants.
 TL_INLINE V sigmoid_of_power(V y) {
   Split s = split(at_most(at_least(y, -126.0f), 126.0f));
@@ -59,10 +65,12 @@ TL_INLINE V sigmoid_of_power(V y) {
 }
 TL_INLINE V sigmoid(V x) { return sigmoid_of_power(x * -kLog2e); }
 
+// 2^y - 1, exact near zero too; y is already split.
+TL_INLINE V power_less_one(Split s) { return (s.scale - 1.0f) + s.scale * (s.f * exp2_fraction_slope(s.f)); }
+
 // tanh x = (e^2x - 1) / (e^2x + 1), with e^2x - 1 kept exact near zero. `twice` is 2 x log2(e).
 TL_INLINE V tanh_of_power(V twice) {
-  Split s = split(at_most(at_least(twice, -40.0f), 40.0f));
-  V e = (s.scale - 1.0f) + s.scale * (s.f * exp2_fraction_slope(s.f));
+  V e = power_less_one(split(at_most(at_least(twice, -40.0f), 40.0f)));
   return e * reciprocal(e + 2.0f);
 }
 TL_INLINE V tanh(V x) { return tanh_of_power(x * (2.0f * kLog2e)); }

@@ -19,9 +19,30 @@ using namespace torchliquid;
 
 namespace {
 
-template <class Problem>
-float* parameter_gradients(const Gradients& g, const Problem& p) {
-  return checked(g.parameters, {parameter_count(p)}, "gradient of parameters");
+// A recurrence's class, which still needs its constructor: `problem` checks its arguments, `kernels` says what runs them.
+template <class Arguments, class Problem>
+nb::class_<Arguments> recurrence(nb::module_& m, const char* name, Problem (*problem)(const Arguments&, Sequence),
+                                 const Recurrence<Problem> (InstructionSet::*kernels)[2]) {
+  return nb::class_<Arguments>(m, name)
+      .def(
+          "forward",
+          [=](const Arguments& a, Out states, Maybe<Out> cells, int threads) {
+            Problem p = problem(a, sequence(a.sequence, states, cells));
+            nb::gil_scoped_release released;
+            run(instruction_set().*kernels, p, threads, nullptr);
+          },
+          nb::arg("states"), nb::arg("cells").none(), nb::arg("threads"))
+      .def(
+          "backward",
+          [=](const Arguments& a, Floats states, Maybe<Floats> cells, const Gradients& g, int threads) {
+            Sequence s = sequence(a.sequence, states, cells);
+            add_gradients(s, g);
+            Problem p = problem(a, s);
+            float* parameters = checked(g.parameters, {parameter_count(p)}, "gradient of parameters");
+            nb::gil_scoped_release released;
+            run(instruction_set().*kernels, p, threads, parameters);
+          },
+          nb::arg("states"), nb::arg("cells").none(), nb::arg("gradients"), nb::arg("threads"));
 }
 
 }  // namespace
@@ -36,77 +57,23 @@ NB_MODULE(_native, m) {
       .def(nb::init<Floats, Maybe<Floats>, Maybe<Out>, Maybe<Out>, Out, Maybe<Out>, Maybe<Out>, Out>(), nb::arg("states"),
            nb::arg("cells").none(), nb::arg("input").none(), nb::arg("timespan").none(), nb::arg("state"),
            nb::arg("drive").none(), nb::arg("cell").none(), nb::arg("parameters"));
-  nb::class_<LtcArguments>(m, "Ltc")
+  recurrence(m, "Ltc", ltc, &InstructionSet::ltc)
       .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, Whole, std::vector<Floats>, Whole, int,
                     float>(),
            nb::arg("sequence"), nb::arg("leak"), nb::arg("synapses"), nb::arg("synapse_index"), nb::arg("sensory"),
-           nb::arg("sensory_index"), nb::arg("unfolds"), nb::arg("epsilon"))
-      .def(
-          "forward",
-          [](const LtcArguments& a, Out states, Maybe<Out> cells, int threads) {
-            Ltc p = ltc(a, sequence(a.sequence, states, cells));
-            nb::gil_scoped_release released;
-            run(instruction_set().ltc, p, threads, nullptr);
-          },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("threads"))
-      .def(
-          "backward",
-          [](const LtcArguments& a, Floats states, Maybe<Floats> cells, const Gradients& g, int threads) {
-            Sequence s = sequence(a.sequence, states, cells);
-            add_gradients(s, g);
-            Ltc p = ltc(a, s);
-            float* parameters = parameter_gradients(g, p);
-            nb::gil_scoped_release released;
-            run(instruction_set().ltc, p, threads, parameters);
-          },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("gradients"), nb::arg("threads"));
-  nb::class_<CfcArguments>(m, "Cfc")
+           nb::arg("sensory_index"), nb::arg("unfolds"), nb::arg("epsilon"));
+  recurrence(m, "Cfc", cfc, &InstructionSet::cfc)
       .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, std::vector<int>, std::string, std::string,
                     std::vector<Floats>>(),
            nb::arg("sequence"), nb::arg("backbone"), nb::arg("heads"), nb::arg("layer_sizes"), nb::arg("mode"),
-           nb::arg("activation"), nb::arg("dropout"))
-      .def(
-          "forward",
-          [](const CfcArguments& a, Out states, Maybe<Out> cells, int threads) {
-            Cfc p = cfc(a, sequence(a.sequence, states, cells));
-            nb::gil_scoped_release released;
-            run(instruction_set().cfc, p, threads, nullptr);
-          },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("threads"))
-      .def(
-          "backward",
-          [](const CfcArguments& a, Floats states, Maybe<Floats> cells, const Gradients& g, int threads) {
-            Sequence s = sequence(a.sequence, states, cells);
-            add_gradients(s, g);
-            Cfc p = cfc(a, s);
-            float* parameters = parameter_gradients(g, p);
-            nb::gil_scoped_release released;
-            run(instruction_set().cfc, p, threads, parameters);
-          },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("gradients"), nb::arg("threads"));
-  nb::class_<CtrnnArguments>(m, "Ctrnn")
+           nb::arg("activation"), nb::arg("dropout"));
+  recurrence(m, "Ctrnn", ctrnn, &InstructionSet::ctrnn)
       .def(nb::init<SequenceArguments, Floats, Floats, Floats, Maybe<Floats>, std::string, int>(), nb::arg("sequence"),
            nb::arg("drive"), nb::arg("recurrent"), nb::arg("bias"), nb::arg("rate").none(), nb::arg("solver"),
-           nb::arg("unfolds"))
-      .def(
-          "forward",
-          [](const CtrnnArguments& a, Out states, Maybe<Out> cells, int threads) {
-            Ctrnn p = ctrnn(a, sequence(a.sequence, states, cells));
-            nb::gil_scoped_release released;
-            run(instruction_set().ctrnn, p, threads, nullptr);
-          },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("threads"))
-      .def(
-          "backward",
-          [](const CtrnnArguments& a, Floats states, Maybe<Floats> cells, const Gradients& g, int threads) {
-            Sequence s = sequence(a.sequence, states, cells);
-            add_gradients(s, g);
-            Ctrnn p = ctrnn(a, s);
-            float* parameters = parameter_gradients(g, p);
-            nb::gil_scoped_release released;
-            run(instruction_set().ctrnn, p, threads, parameters);
-          },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("gradients"), nb::arg("threads"));
+           nb::arg("unfolds"));
+  recurrence(m, "Ctgru", ctgru, &InstructionSet::ctgru)
+      .def(nb::init<SequenceArguments, Floats, Floats, Floats, Floats, int>(), nb::arg("sequence"), nb::arg("gates"),
+           nb::arg("gates_bias"), nb::arg("signal"), nb::arg("signal_bias"), nb::arg("scales"));
 
   nb::class_<GatedArguments>(m, "Gated")
       .def(nb::init<Floats, Floats, bool>(), nb::arg("weight"), nb::arg("bias"), nb::arg("lstm"));

@@ -69,6 +69,12 @@ def ctrnn(native: Any, sequence: Any, inputs: int, units: int, solver: str, leak
     return native.Ctrnn(sequence, *parameters, rate, solver, 3), sum(p.size for p in parameters) + units * leaks
 
 
+def ctgru(native: Any, sequence: Any, inputs: int, units: int, scales: int) -> tuple[Any, int]:
+    width = inputs + units
+    parameters = [normal(2 * units, width), normal(2 * units) + 2, normal(units, width), normal(units)]
+    return native.Ctgru(sequence, *parameters, scales), sum(p.size for p in parameters)
+
+
 def run(native: Any, problem: Any, sequence: dict[str, Any], parameters: int, threads: int) -> list[np.ndarray]:
     (batch, time, _), units = sequence["input"].shape, sequence["state"].shape[1]
     mixed = sequence["drive"] is not None
@@ -106,6 +112,11 @@ def problems(native: Any) -> Iterator[tuple[Any, dict[str, Any], int]]:
         for solver, leaks in itertools.product(("euler", "rk4"), (False, True)):
             problem, parameters = ctrnn(native, shared, inputs, units, solver, leaks)
             yield problem, sequence, parameters
+        if not mixed:
+            for scales in (1, 8):
+                traces = sequence | {"state": normal(batch, units * scales)}
+                problem, parameters = ctgru(native, native.Sequence(**traces), inputs, units, scales)
+                yield problem, traces, parameters
         stacks: list[tuple[list[int], list[int]]] = [([units], []), ([units], [11]), ([units], [4, 130])]
         if units >= 3:
             stacks.append(([units - 2, 1, 1], []))

@@ -75,12 +75,21 @@ static void ltc(const InstructionSet& set) {
   data.run(set.ltc, Ltc{data.s, gleak.data(), vleak.data(), cm.data(), parts[0], parts[1], 6, 1e-8f});
 }
 
+static void ctgru(const InstructionSet& set) {
+  const int C = 5, U = 19, M = 6;
+  Data data(37, 9, C, U * M, false);
+  auto gates = numbers(size_t(2 * U) * (C + U)), gates_bias = numbers(2 * U, -1, 7);
+  auto signal = numbers(size_t(U) * (C + U)), signal_bias = numbers(U);
+  data.run(set.ctgru, Ctgru{data.s, M, gates.data(), gates_bias.data(), signal.data(), signal_bias.data()});
+}
+
 int main(int, char** arguments) {
   for (const InstructionSet* set : instruction_sets())
     if (std::string(set->name) == arguments[1]) {
       for (Mode mode : {Mode::standard, Mode::no_gate, Mode::pure})
         for (int activation = 0; activation < 5; ++activation) cfc(*set, mode, activation, activation % 2);
       ltc(*set);
+      ctgru(*set);
       return 0;
     }
   return 1;

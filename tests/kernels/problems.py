@@ -66,10 +66,10 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
         "units": draw(st.one_of(st.integers(1, 40), st.integers(1, 200))),
     }
     flags = {name: draw(st.booleans()) for name in ("lengths", "memory", "equal_spans")}
+    flags["memory"] &= kind in MIXED
     options = {**flags, "span": draw(st.floats(0, longest_span))}
-    make = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn}[kind]
-    own, cost, more = make(draw, random, sizes["inputs"], sizes["units"])
-    sizes["time"] = max(1, min(sizes["time"], WORK // cost))
+    own, cost, more = KINDS[kind](draw, random, sizes["inputs"], sizes["units"])
+    sizes["time"] = max(1, min(sizes["time"], WORK // cost, more.pop("longest", WORK)))
     sizes["batch"] = max(1, min(sizes["batch"], WORK // (cost * sizes["time"])))
     B, T, C, H = sizes.values()
 
@@ -87,13 +87,14 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
     arguments = {
         "inputs": normal(B, T, C),
         "timespans": uniform(B, T, low=options["span"] * options["equal_spans"], high=options["span"]),
-        "state": normal(B, H, scale=0.5),
+        "state": normal(B, H * own.get("scales", 1), scale=0.5),
         "lengths": torch.from_numpy(random.integers(0, T + 1, B)) if options["lengths"] else None,
         **own,
-        "memory_drive": normal(B, T, 4 * H, scale=0.5) if options["memory"] else None,
-        "memory_weight": normal(4 * H, H, scale=0.5 / H**0.5) if options["memory"] else None,
-        "cell": normal(B, H, scale=0.5) if options["memory"] else None,
     }
+    if kind in MIXED:
+        arguments["memory_drive"] = normal(B, T, 4 * H, scale=0.5) if options["memory"] else None
+        arguments["memory_weight"] = normal(4 * H, H, scale=0.5 / H**0.5) if options["memory"] else None
+        arguments["cell"] = normal(B, H, scale=0.5) if options["memory"] else None
     return Problem(kind, arguments, {**sizes, **options, **more})
 
 
@@ -170,3 +171,26 @@ def _ctrnn(
     }
     options = {"solver": solver, "unfolds": unfolds, "leaks": leaks}
     return own, weight.size * unfolds * (1 if solver == "euler" else 4), options
+
+
+def _ctgru(
+    draw: Any, random: np.random.Generator, inputs: int, units: int
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    scales, width = draw(st.integers(1, 9)), inputs + units
+    # Time constants from below the shortest to above the longest, recurrent weights that make no rounding grow, and a
+    # signal that is not at its bounds, where all that is left of a gradient is rounding.
+    share = np.concatenate([np.full(inputs, inputs**-0.5), np.full(units, 0.1 / (units**0.5 * scales))])
+    own = {
+        "gates": random.normal(size=(2 * units, width)) * share,
+        "gates_bias": random.uniform(-1, 1.15 * scales, 2 * units),
+        "signal": random.uniform(-0.5, 0.5, (units, width)) * share,
+        "signal_bias": random.uniform(-0.5, 0.5, units),
+    }
+    tensors = {name: torch.from_numpy(value.astype(np.float32)) for name, value in own.items()}
+    # Where a trace hardly fades, equal steps all round alike, and it adds up: not too many of them.
+    return {**tensors, "scales": scales}, 3 * units * (width + 20 * scales), {"scales": scales, "longest": 150}
+
+
+KINDS = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn, "ctgru": _ctgru}
+MIXED = ("ltc", "cfc", "ctrnn")
+"""The kinds that may have a memory in front."""

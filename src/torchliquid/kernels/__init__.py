@@ -1,9 +1,9 @@
 """The recurrences, each as one function over whole sequences, run by the fastest code that can.
 
-``ltc`` and ``cfc`` take what :func:`torchliquid.kernels.reference.ltc` and :func:`~torchliquid.kernels.reference.cfc`
-take. Float32 on the CPU goes to the compiled kernels; anything else, and everything where the package was built
-without them, to the reference. :func:`use` or the environment variable ``TORCHLIQUID_KERNELS`` choose by hand.
-Under ``torch.compile`` and ``torch.export`` a recurrence is one operator, see :mod:`torchliquid.kernels.ops`.
+Each takes what the function of its name in :mod:`torchliquid.kernels.reference` takes. Float32 on the CPU goes to the
+compiled kernels; anything else, and everything where the package was built without them, to the reference. :func:`use`
+or the environment variable ``TORCHLIQUID_KERNELS`` choose by hand. Under ``torch.compile`` and
+``torch.export`` a recurrence is one operator, see :mod:`torchliquid.kernels.ops`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torchliquid.errors import InputError
 from torchliquid.kernels import native, reference
 
-__all__ = ["cfc", "chosen", "ctrnn", "ltc", "use"]
+__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "use"]
 
 log = logging.getLogger(__name__)
 _chosen: str | None = None
@@ -63,6 +63,13 @@ def ctrnn(*args: Any) -> tuple[Tensor, Tensor]:
     if _as_operator():
         return ops.ctrnn(*args)
     return chosen(args).ctrnn(*args)
+
+
+def ctgru(*args: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`torchliquid.kernels.reference.ctgru`; all arguments by position."""
+    if _as_operator():
+        return ops.ctgru(*args)
+    return chosen(args).ctgru(*args)
 
 
 def chosen(args: Iterable[Any]) -> ModuleType:

@@ -108,6 +108,22 @@ def ctrnn(
     return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
 
 
+def ctgru(
+    inputs: Tensor,
+    timespans: Tensor,
+    state: Tensor,
+    lengths: Tensor | None,
+    gates: Tensor,
+    gates_bias: Tensor,
+    signal: Tensor,
+    signal_bias: Tensor,
+    scales: int,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`torchliquid.kernels.reference.ctgru`."""
+    parameters = (gates, gates_bias, signal, signal_bias)
+    return _Run.apply(_Ctgru(scales), inputs, timespans, state, lengths, None, None, None, *parameters)
+
+
 class Batch(NamedTuple):
     """What all recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
 
@@ -175,7 +191,20 @@ class _Ctrnn:
         return reference.ctrnn(*batch[:4], *weights, self.solver, self.unfolds, *batch[4:])
 
 
-Spec = _Ltc | _Cfc | _Ctrnn
+class _Ctgru:
+    """The same of a CT-GRU: gates and signal, a weight and a bias each."""
+
+    def __init__(self, scales: int) -> None:
+        self.scales = scales
+
+    def problem(self, batch: Batch, parameters: Sequence[Tensor]) -> Any:
+        return _native.Ctgru(batch.native(), *_arrays(parameters), self.scales)
+
+    def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return reference.ctgru(*batch[:4], p[0], p[1], p[2], p[3], self.scales)
+
+
+Spec = _Ltc | _Cfc | _Ctrnn | _Ctgru
 
 
 class _Run(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Each recurrence as one ``torch.library`` operator with its gradient, for ``torch.compile`` and ``torch.export``.
 
 Traced step by step, a hundred samples of an LTC are thousands of graph nodes and minutes of compilation; as an
-operator they are one node forward and one backward. ``torchliquid::ltc`` and ``torchliquid::cfc`` take what
+operator they are one node forward and one backward. ``torchliquid::ltc`` and the others take what
 :mod:`torchliquid.kernels.reference` takes, and run whatever code the dispatcher chooses for their tensors. Their
 gradient runs that code again and goes back through it; they can be differentiated once.
 """
@@ -25,6 +25,8 @@ SCHEMAS = {
     "SymInt[] layer_sizes, str mode, str activation, Tensor[] dropout_masks, " + MEMORY,
     "ctrnn": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor weight, Tensor bias, "
     "Tensor? rate, str solver, SymInt unfolds, " + MEMORY,
+    "ctgru": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor gates, Tensor gates_bias, "
+    "Tensor signal, Tensor signal_bias, SymInt scales",
 }
 
 
@@ -34,10 +36,11 @@ def _register(name: str, arguments: str) -> tuple[Any, Any]:
         return states, cells
 
     def forward_shapes(*args: Any) -> tuple[Tensor, Tensor]:
-        inputs, _, state, *_, cell = args
+        inputs, _, state, *_, last = args
         batch, time, _ = inputs.shape
         units = state.shape[1]
-        return inputs.new_empty(batch, time, units), inputs.new_empty(batch, 0 if cell is None else time, units)
+        with_cells = arguments.endswith(MEMORY) and last is not None
+        return inputs.new_empty(batch, time, units), inputs.new_empty(batch, time if with_cells else 0, units)
 
     def backward(grad_states: Tensor, grad_cells: Tensor, *args: Any) -> list[Tensor]:
         leaves, structure = tree_flatten(args)
@@ -94,3 +97,4 @@ def _differentiable(leaf: Any) -> bool:
 ltc, ltc_backward = _register("ltc", SCHEMAS["ltc"])
 cfc, cfc_backward = _register("cfc", SCHEMAS["cfc"])
 ctrnn, ctrnn_backward = _register("ctrnn", SCHEMAS["ctrnn"])
+ctgru, ctgru_backward = _register("ctgru", SCHEMAS["ctgru"])

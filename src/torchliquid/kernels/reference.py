@@ -9,6 +9,7 @@ Shapes: B batch, T time, C channels, H units, S synapses, L layers of a wired ce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -346,6 +347,61 @@ def field(
     """tanh(W x + b + U h) - rate h, with W x + b ``held``."""
     drive = torch.tanh(held + F.linear(h, recurrent))
     return drive if rate is None else drive - rate * h
+
+
+def ctgru(
+    inputs: Float[Tensor, "B T C"],
+    timespans: Float[Tensor, "B T"],
+    state: Float[Tensor, "B H*M"],
+    lengths: Int[Tensor, " B"] | None,
+    gates: Float[Tensor, "2*H C+H"],
+    gates_bias: Float[Tensor, " 2*H"],
+    signal: Float[Tensor, "H C+H"],
+    signal_bias: Float[Tensor, " H"],
+    scales: int,
+) -> tuple[Float[Tensor, "B T H*M"], Float[Tensor, "B 0 H*M"]]:
+    """Recurrence of a continuous-time GRU (arXiv 1710.04110): M traces a unit, tau_i = 10^(i / 2), i = 0 to M - 1.
+
+    With traces e (H, M), faded by exp(-span / tau_i) during the span before the sample, and h their sum over i:
+
+        r = softmax_i -(ln tau_R - ln tau_i)^2,   ln tau_R = W_R x + U_R h + b_R
+        q = tanh(W_Q x + U_Q sum_i r_i e_i + b_Q)
+        s = softmax_i -(ln tau_S - ln tau_i)^2,   ln tau_S = W_S x + U_S h + b_S
+        e_i <- (1 - s_i) e_i + s_i q
+
+    Args:
+        inputs: what each sample feeds in.
+        timespans: time since the sample before, finite and not negative.
+        state: the traces before the first sample, those of one unit side by side.
+        lengths: samples of each sequence; later ones leave the state alone. None: all of them.
+        gates: W_R and U_R side by side, and below them those of S.
+        gates_bias: b_R and b_S.
+        signal: W_Q and U_Q side by side.
+        signal_bias: b_Q.
+        scales: M.
+
+    Returns:
+        The traces after each sample, and nothing for the cell states of a memory, which there is not.
+    """
+    width, units = inputs.shape[2], signal_bias.shape[0]
+    from_input = F.linear(
+        inputs, torch.cat([gates[:, :width], signal[:, :width]]), torch.cat([gates_bias, signal_bias])
+    )
+    to_gates, to_signal = gates[:, width:], signal[:, width:]
+    log_tau = torch.arange(scales, dtype=inputs.dtype, device=inputs.device) * (math.log(10) / 2)
+    # What fades, of all samples at once, (B, T, M); as a factor just below 1 its rounding would add up over the steps.
+    lost = -torch.expm1(-timespans.unsqueeze(2) / log_tau.exp())
+
+    def step(_: Tensor, state: Tensor, span: Tensor, ready: Tensor, lost: Tensor) -> Tensor:
+        before = state.unflatten(1, (-1, scales))
+        traces = before - before * lost.unsqueeze(1)
+        log_taus = ready[:, :-units] + F.linear(traces.sum(2), to_gates)
+        near = torch.softmax(-(log_taus.unsqueeze(2) - log_tau).square(), 2)
+        r, s = near.chunk(2, 1)
+        q = torch.tanh(ready[:, -units:] + F.linear((r * traces).sum(2), to_signal))
+        return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
+
+    return scan(step, inputs, timespans, state, lengths, None, None, None, (from_input, lost))
 
 
 def lstm_step(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.kernels.reference import scan
+from torchliquid import kernels
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
 
@@ -17,12 +13,7 @@ from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_si
 class CTGRUCell(RecurrentCell):
     """One step of a CT-GRU: each unit keeps M traces that fade with time constants tau_i = 10^(i / 2), i = 0 to M - 1.
 
-    With traces e (H, M), faded by exp(-span / tau_i) during the span before the sample, and h their sum over i:
-
-        r = softmax_i -(ln tau_R - ln tau_i)^2,   ln tau_R = W_R x + U_R h + b_R
-        q = tanh(W_Q x + U_Q sum_i r_i e_i + b_Q)
-        s = softmax_i -(ln tau_S - ln tau_i)^2,   ln tau_S = W_S x + U_S h + b_S
-        e_i <- (1 - s_i) e_i + s_i q
+    The equations are those of :func:`torchliquid.kernels.reference.ctgru`.
 
     The paper fades the traces at the end of a step, for the time until the next event; here a span is known when the
     sample that ends it comes.
@@ -53,25 +44,8 @@ class CTGRUCell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        width = self.input_size
-        from_input = F.linear(
-            inputs,
-            torch.cat([self.gates.weight[:, :width], self.signal.weight[:, :width]]),
-            torch.cat([self.gates.bias, self.signal.bias]),
-        )
-        to_gates, to_signal = self.gates.weight[:, width:], self.signal.weight[:, width:]
-        scale = torch.arange(self.scales, dtype=inputs.dtype, device=inputs.device) * (math.log(10) / 2)
-        fading = torch.exp(-timespans.unsqueeze(2) / scale.exp())  # of all samples at once: (B, T, M)
-
-        def step(_: Tensor, state: Tensor, span: Tensor, ready: Tensor, fading: Tensor) -> Tensor:
-            traces = state.unflatten(1, (-1, self.scales)) * fading.unsqueeze(1)
-            log_taus = ready[:, : -self.output_size] + F.linear(traces.sum(2), to_gates)
-            near = torch.softmax(-(log_taus.unsqueeze(2) - scale).square(), 2)
-            r, s = near.chunk(2, 1)
-            q = torch.tanh(ready[:, -self.output_size :] + F.linear((r * traces).sum(2), to_signal))
-            return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
-
-        return scan(step, inputs, timespans, state, lengths, None, None, None, (from_input, fading))
+        maps = (self.gates.weight, self.gates.bias, self.signal.weight, self.signal.bias)
+        return kernels.ctgru(inputs, timespans, state, lengths, *maps, self.scales)
 
     def read(self, states: Float[Tensor, "*B HM"]) -> Float[Tensor, "*B H"]:
         """The sums of each unit's traces."""
