@@ -77,7 +77,7 @@ def test_cost_alone_can_be_worth_it_where_nothing_is_lost():
     cheap = Truth(n_samples=40_000, memory=0.5, seed_spread=0.01, cheap=0.3)
     verdict = with_verdict(*simulate(np.random.default_rng(0), cheap)).verdict
     assert verdict.finding("cost").answer == "worth it"
-    assert verdict.finding("cost").ratios["latency_us"] == pytest.approx(0.3)
+    assert verdict.finding("cost").ratios["bytes"] == pytest.approx(0.3)
     assert verdict.answer == "worth it"
     assert verdict.sentence.startswith("A liquid network is worth it here: ")
     assert "is cheaper than" in verdict.sentence

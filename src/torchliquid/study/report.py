@@ -33,6 +33,7 @@ GLOSSARY = {
     "state carried": "The model runs through a whole recording without being reset, as it will be used.",
     **METRICS,
 }
+COST_WORDS = {"latency_us": ("faster", "slower", "a live step"), "bytes": ("smaller", "larger", "the saved model")}
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ def card(results: StudyResults, finding: Finding) -> Card:
     """A finding as a card with its figure in large type."""
     task = results.task
     if finding.difference is None:
-        latency = finding.ratios.get("latency_us")
-        if latency is None:
+        if not finding.ratios:
             return Card(finding, "–")
-        faster = latency < 1
-        ratio = numbers.significant(1 / latency if faster else latency, 2)
-        return Card(finding, f"{ratio} × {'faster' if faster else 'slower'}", "a live step")
+        name, ratio = next(iter(finding.ratios.items()))
+        less, more, what = COST_WORDS[name]
+        size = numbers.significant(max(ratio, 1 / ratio), 2)
+        return Card(finding, f"{size} × {less if ratio < 1 else more}", what)
     difference, least = finding.difference, finding.margin or 0.0
     headline = words.gain(task, difference.value, difference.reach, signed=True)
     if not math.isfinite(difference.reach):

@@ -176,7 +176,7 @@ class Finding:
     sentence: str
     difference: Interval | None = None  # liquid against rival, positive where the liquid model is better
     margin: float | None = None  # the smallest difference that matters
-    ratios: dict[str, float] = field(default_factory=dict)  # cost: liquid over rival
+    ratios: dict[str, float] = field(default_factory=dict)  # of what decides the cost: liquid over rival
 
 
 @dataclass(frozen=True)

@@ -223,8 +223,9 @@ class _Jury:
         ratios = {n: own / other for n, (own, other) in pairs.items() if math.isfinite(own) and other > 0}
         # What scikit-learn takes for a live step is Python's time, not the model's: there the bytes alone decide.
         decisive = ("latency_us", "bytes") if rival.family == "neural" else ("bytes",)
-        deciding = [ratios[name] for name in decisive if name in ratios]
-        cheaper, dearer = min(deciding, default=1) <= CHEAPER, max(deciding, default=1) >= 1 / CHEAPER
+        deciding = {name: ratios[name] for name in decisive if name in ratios}
+        least, most = min(deciding.values(), default=1), max(deciding.values(), default=1)
+        cheaper, dearer = least <= CHEAPER, most >= 1 / CHEAPER
         result: Answer = "not shown"
         if cheaper and dearer:
             opening = f"{liquid.label} saves one thing and costs another against {rival.label}"
@@ -235,7 +236,7 @@ class _Jury:
         else:
             opening = f"{liquid.label} and {rival.label} cost about the same"
         parts = [f"{shown[n][0]} {shown[n][1](pairs[n][0])} against {shown[n][1](pairs[n][1])}" for n in ratios]
-        return Finding("cost", result, f"{opening}: {'; '.join(parts)}.", ratios=ratios)
+        return Finding("cost", result, f"{opening}: {'; '.join(parts)}.", ratios=deciding)
 
     def overall(self, findings: list[Finding], tags: list[str]) -> Answer:
         """One answer. A gain in one respect counts only where no other is shown to be lost for it."""
