@@ -271,7 +271,7 @@ struct CfcCell {
     for (int v = 0; v < NV; ++v) store(grad_span + v * kWidth, to_span[v]);
   }
 
-  void accumulate(const float* slots, int64_t stride, int steps, float* gradients, float* turned) const {
+  void accumulate(const float* slots, int64_t stride, int steps, float* gradients, float*, float* turned) const {
     auto add = [&](float* weight, float* bias, int64_t at_grad, int outputs, int64_t at_input, int inputs) {
       outer<NV>(weight, slots + at_grad * L, outputs, slots + at_input * L, inputs, stride, steps, turned);
       add_lane_sums<NV>(bias, slots + at_grad * L, outputs, stride, steps);

@@ -207,7 +207,7 @@ struct CtgruCell {
     for (int v = 0; v < NV; ++v) store(grad_span + v * kWidth, to_span[v]);
   }
 
-  void accumulate(float* slots, int64_t stride, int steps, float* gradients, float* turned) const {
+  void accumulate(float* slots, int64_t stride, int steps, float* gradients, float*, float* turned) const {
     const int width = C + U;
     auto add = [&](float* weight, const float* grad, int outputs, const float* in) {
       outer<NV>(weight, grad, outputs, in, width, stride, steps, turned);

@@ -1,23 +1,16 @@
 // Continuous-time cells dh/dt = tanh(W x + U h + b) - rate h by explicit solvers, lanes over the batch.
 //
-// A step of length d goes through stages y_j = v + c_j d k_(j-1), k_j = f(y_j), to v + d sum w_j k_j. With g the
-// gradient of its end, that of k_j is d m_j, m_j = w_j g + c_(j+1) times the gradient of y_(j+1), and d's is sum m_j k_j.
+// With g the gradient of a step's end (see stages.h), that of k_j is d m_j, m_j = w_j g + c_(j+1) times the gradient of
+// y_(j+1), and d's is sum m_j k_j.
 #pragma once
 
 #include "dense.h"
 #include "kernels.h"
 #include "math.h"
 #include "rows.h"
+#include "stages.h"
 
 namespace torchliquid::TORCHLIQUID_ISA {
-
-constexpr int kMaxStages = 4;
-struct Stages {
-  int count;
-  float reach[kMaxStages + 1], weight[kMaxStages];
-};
-constexpr Stages kEuler{1, {0, 0}, {1}};
-constexpr Stages kRungeKutta{4, {0, 0.5f, 0.5f, 1, 0}, {1 / 6.0f, 1 / 3.0f, 1 / 3.0f, 1 / 6.0f}};
 
 template <int NV>
 struct CtrnnCell {
@@ -35,7 +28,7 @@ struct CtrnnCell {
         H(problem.sequence.units),
         C(problem.sequence.inputs),
         grad_input(problem.sequence.grad_input),
-        stages(problem.solver == Solver::euler ? kEuler : kRungeKutta),
+        stages(stages_of(problem.solver)),
         calls(problem.unfolds * stages.count) {
     drive = plan.take(packed_size<NV>(H, C));
     recurrent = plan.take(packed_size<NV>(H, H));
@@ -156,7 +149,7 @@ struct CtrnnCell {
     if (grad_input) dense<NV>(grad_x, summed, drive_back, C, H);
   }
 
-  void accumulate(float* slots, int64_t stride, int steps, float* gradients, float* turned) const {
+  void accumulate(float* slots, int64_t stride, int steps, float* gradients, float*, float* turned) const {
     float *to_recurrent = gradients + int64_t(H) * C, *to_bias = to_recurrent + int64_t(H) * H;
     outer<NV>(gradients, sum(slots), H, input(slots), C, stride, steps, turned);
     add_lane_sums<NV>(to_bias, sum(slots), H, stride, steps);

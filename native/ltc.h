@@ -202,7 +202,7 @@ struct LtcCell {
   }
 
   void recompute(const Block<NV>&, int, const float*, const float*, const float*, float*, float*) const {}
-  void accumulate(const float*, int64_t, int, float*, float*) const {}
+  void accumulate(const float*, int64_t, int, float*, float*, float*) const {}
 
   // A block's state: four sums a synapse, then sums of the gradients of pull, conductance and cm of each neuron.
   float* neuron_sums(float* block_state) const { return block_state + (synapses.count + sensory.count) * kWidth; }

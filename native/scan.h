@@ -10,7 +10,7 @@
 //   recompute(block, t, x, h, span, slot, work)
 //   begin(block_state), finish(block_state, gradients)            around a block's backward
 //   backward(x, h, span, slot, grad_out, grad_x, grad_h, grad_span, work, block_state)
-//   accumulate(slot, stride, steps, gradients, turned)            turned: workspace, see dense.h
+//   accumulate(slot, stride, steps, gradients, block_state, turned)   turned: workspace, see dense.h
 #pragma once
 
 #include <cstring>
@@ -177,7 +177,7 @@ class Scan {
         if (s.grad_input) b.store(s.grad_input, gx, t, s.inputs, true);
         if (s.grad_timespan) b.store(s.grad_timespan, gspan, t, 1, true);
       }
-      cell.accumulate(slots + at_cell, stride, stop - start, gradients, turned);
+      cell.accumulate(slots + at_cell, stride, stop - start, gradients, block_state, turned);
       if (memory.active)
         memory.accumulate(slots + at_h, slots + at_memory, stride, stop - start, memory_gradients, turned);
     }
