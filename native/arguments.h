@@ -245,6 +245,33 @@ inline Ctgru ctgru(const CtgruArguments& a, Sequence s) {
   return p;
 }
 
+struct OdeRnnArguments {
+  SequenceArguments sequence;
+  std::vector<Floats> field, update;
+  std::string solver;
+  int unfolds;
+};
+
+inline OdeRnn ode_rnn(const OdeRnnArguments& a, Sequence s) {
+  if (a.unfolds < 1 || a.unfolds > (1 << 20)) throw std::invalid_argument("unfolds: 1 to 2^20");
+  if (s.drive) throw std::invalid_argument("an ODE-RNN has no memory in front");
+  if (a.field.size() != 4 || a.update.size() != 4)
+    throw std::invalid_argument("field and update: two weights and two biases each");
+  const int64_t H = s.units, C = s.inputs;
+  auto matrix = [&](int i) { return checked(a.field[i], {H, H}, "field"); };
+  auto bias = [&](int i) { return checked(a.field[i], {H}, "bias of the field"); };
+  OdeRnn p{};
+  p.sequence = s;
+  p.hidden = matrix(0), p.hidden_bias = bias(1), p.out = matrix(2), p.out_bias = bias(3);
+  p.update.input = checked(a.update[0], {3 * H, C}, "update's weight of the input");
+  p.update.state = checked(a.update[1], {3 * H, H}, "update's weight of the state");
+  p.update.input_bias = checked(a.update[2], {3 * H}, "update's bias of the input");
+  p.update.state_bias = checked(a.update[3], {3 * H}, "update's bias of the state");
+  p.solver = Solver(place(a.solver, {"euler", "rk4"}));
+  p.unfolds = a.unfolds;
+  return p;
+}
+
 struct GatedArguments {
   Floats weight, bias;
   bool lstm;

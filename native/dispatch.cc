@@ -68,4 +68,9 @@ int64_t parameter_count(const Ctgru& p) {
   return 3 * units * (p.sequence.inputs + units + 1);
 }
 
+int64_t parameter_count(const OdeRnn& p) {
+  const int64_t units = p.sequence.units;
+  return 2 * units * (units + 1) + 3 * units * (p.sequence.inputs + units + 2);
+}
+
 }  // namespace torchliquid

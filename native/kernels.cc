@@ -3,6 +3,7 @@
 #include "ctgru.h"
 #include "ctrnn.h"
 #include "ltc.h"
+#include "ode_rnn.h"
 #include "scan.h"
 #include "step.h"
 
@@ -31,6 +32,7 @@ extern const InstructionSet instruction_set = {
     {recurrence<1, CfcCell<1>, Cfc>(), recurrence<2, CfcCell<2>, Cfc>()},
     {recurrence<1, CtrnnCell<1>, Ctrnn>(), recurrence<2, CtrnnCell<2>, Ctrnn>()},
     {recurrence<1, CtgruCell<1>, Ctgru>(), recurrence<2, CtgruCell<2>, Ctgru>()},
+    {recurrence<1, OdeRnnCell<1>, OdeRnn>(), recurrence<2, OdeRnnCell<2>, OdeRnn>()},
     step<StepLtc, Ltc>(),
     step<StepCfc, Cfc>(),
     step<StepGated, Gated>(),

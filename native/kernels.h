@@ -93,6 +93,21 @@ struct Ctrnn {
   int unfolds;
 };
 
+// A GRU cell's weights for inputs and state, (3H, C) and (3H, H), and their biases: reset, keep, new.
+struct Gru {
+  const float *input, *state, *input_bias, *state_bias;
+};
+
+// The field is out tanh(hidden h + hidden_bias) + out_bias.
+// Gradients of the parameters: weight and bias of hidden and of out, then the update's, in its order.
+struct OdeRnn {
+  Sequence sequence;
+  const float *hidden, *hidden_bias, *out, *out_bias;  // (H, H) and (H,) each
+  Gru update;
+  Solver solver;
+  int unfolds;
+};
+
 // The state is the traces, those of one unit side by side: U = sequence.units / scales.
 // Gradients of the parameters: weight and bias of the gates, then of the signal.
 struct Ctgru {
@@ -131,6 +146,7 @@ struct InstructionSet {
   Recurrence<Cfc> cfc[2];
   Recurrence<Ctrnn> ctrnn[2];
   Recurrence<Ctgru> ctgru[2];
+  Recurrence<OdeRnn> ode_rnn[2];
   Step<Ltc> step_ltc;
   Step<Cfc> step_cfc;
   Step<Gated> step_gated;
@@ -141,5 +157,6 @@ int64_t parameter_count(const Ltc&);
 int64_t parameter_count(const Cfc&);
 int64_t parameter_count(const Ctrnn&);
 int64_t parameter_count(const Ctgru&);
+int64_t parameter_count(const OdeRnn&);
 
 }  // namespace torchliquid

@@ -74,6 +74,9 @@ NB_MODULE(_native, m) {
   recurrence(m, "Ctgru", ctgru, &InstructionSet::ctgru)
       .def(nb::init<SequenceArguments, Floats, Floats, Floats, Floats, int>(), nb::arg("sequence"), nb::arg("gates"),
            nb::arg("gates_bias"), nb::arg("signal"), nb::arg("signal_bias"), nb::arg("scales"));
+  recurrence(m, "OdeRnn", ode_rnn, &InstructionSet::ode_rnn)
+      .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, std::string, int>(), nb::arg("sequence"),
+           nb::arg("field"), nb::arg("update"), nb::arg("solver"), nb::arg("unfolds"));
 
   nb::class_<GatedArguments>(m, "Gated")
       .def(nb::init<Floats, Floats, bool>(), nb::arg("weight"), nb::arg("bias"), nb::arg("lstm"));

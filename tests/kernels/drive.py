@@ -75,6 +75,12 @@ def ctgru(native: Any, sequence: Any, inputs: int, units: int, scales: int) -> t
     return native.Ctgru(sequence, *parameters, scales), sum(p.size for p in parameters)
 
 
+def ode_rnn(native: Any, sequence: Any, inputs: int, units: int, solver: str, unfolds: int) -> tuple[Any, int]:
+    field = [normal(*shape) for shape in [(units, units), (units,)] * 2]
+    update = [normal(*shape) for shape in [(3 * units, inputs), (3 * units, units), (3 * units,), (3 * units,)]]
+    return native.OdeRnn(sequence, field, update, solver, unfolds), sum(p.size for p in field + update)
+
+
 def run(native: Any, problem: Any, sequence: dict[str, Any], parameters: int, threads: int) -> list[np.ndarray]:
     (batch, time, _), units = sequence["input"].shape, sequence["state"].shape[1]
     mixed = sequence["drive"] is not None
@@ -117,6 +123,9 @@ def problems(native: Any) -> Iterator[tuple[Any, dict[str, Any], int]]:
                 traces = sequence | {"state": normal(batch, units * scales)}
                 problem, parameters = ctgru(native, native.Sequence(**traces), inputs, units, scales)
                 yield problem, traces, parameters
+            for solver, unfolds in itertools.product(("euler", "rk4"), (1, 3)):
+                problem, parameters = ode_rnn(native, shared, inputs, units, solver, unfolds)
+                yield problem, sequence, parameters
         stacks: list[tuple[list[int], list[int]]] = [([units], []), ([units], [11]), ([units], [4, 130])]
         if units >= 3:
             stacks.append(([units - 2, 1, 1], []))

@@ -83,6 +83,16 @@ static void ctgru(const InstructionSet& set) {
   data.run(set.ctgru, Ctgru{data.s, M, gates.data(), gates_bias.data(), signal.data(), signal_bias.data()});
 }
 
+static void ode_rnn(const InstructionSet& set) {
+  const int C = 5, H = 19;
+  Data data(37, 9, C, H, false);
+  auto hidden = numbers(size_t(H) * H), hidden_bias = numbers(H), out = numbers(size_t(H) * H), out_bias = numbers(H);
+  auto input = numbers(size_t(3 * H) * C), state = numbers(size_t(3 * H) * H);
+  auto input_bias = numbers(3 * H), state_bias = numbers(3 * H);
+  const Gru update{input.data(), state.data(), input_bias.data(), state_bias.data()};
+  data.run(set.ode_rnn, OdeRnn{data.s, hidden.data(), hidden_bias.data(), out.data(), out_bias.data(), update, Solver::rk4, 2});
+}
+
 int main(int, char** arguments) {
   for (const InstructionSet* set : instruction_sets())
     if (std::string(set->name) == arguments[1]) {
@@ -90,6 +100,7 @@ int main(int, char** arguments) {
         for (int activation = 0; activation < 5; ++activation) cfc(*set, mode, activation, activation % 2);
       ltc(*set);
       ctgru(*set);
+      ode_rnn(*set);
       return 0;
     }
   return 1;

@@ -191,6 +191,24 @@ def _ctgru(
     return {**tensors, "scales": scales}, 3 * units * (width + 20 * scales), {"scales": scales, "longest": 150}
 
 
-KINDS = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn, "ctgru": _ctgru}
+def _ode_rnn(
+    draw: Any, random: np.random.Generator, inputs: int, units: int
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    solver, unfolds = draw(st.sampled_from(["euler", "rk4"])), draw(st.sampled_from([1, 2, 3, 6]))
+
+    def uniform(bound: float, *shape: int) -> Tensor:
+        return torch.from_numpy(random.uniform(-bound, bound, shape).astype(np.float32))
+
+    field = [uniform(b, *s) for b, s in [(0.5 / units**0.5, (units, units)), (0.5, (units,))] * 2]
+    shapes = [(3 * units, inputs), (3 * units, units), (3 * units,), (3 * units,)]
+    update = [uniform(0.5 / shape[-1] ** 0.5 if len(shape) > 1 else 0.5, *shape) for shape in shapes]
+    update[2][units : 2 * units] -= 1  # little is kept of a state that the field may drive away
+    options = {"solver": solver, "unfolds": unfolds}
+    calls = unfolds * (1 if solver == "euler" else 4)
+    cost = 2 * units**2 * calls + 3 * units * (inputs + units)
+    return {"field": field, "update": update, **options}, cost, options
+
+
+KINDS = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn, "ctgru": _ctgru, "ode_rnn": _ode_rnn}
 MIXED = ("ltc", "cfc", "ctrnn")
 """The kinds that may have a memory in front."""

@@ -295,3 +295,18 @@ def test_a_wrong_shape_or_index_is_refused() -> None:
     refused(sensory_index=torch.tensor([[-1], [1]]))
     refused(leak=[torch.ones(2)] * 2)
     refused(unfolds=0)
+
+
+@pytest.mark.parametrize("kind", ["ctgru", "ode_rnn"])
+@settings(drawing, max_examples=5)
+@given(data=st.data())
+def test_any_tensor_that_is_too_short_is_refused(kind: str, data: st.DataObject) -> None:
+    arguments = data.draw(problems(kind)).arguments
+    for name, value in arguments.items():
+        parts = value if isinstance(value, list) else [value]
+        for i, part in enumerate(parts):
+            if isinstance(part, torch.Tensor):
+                cut = [*parts[:i], part[..., :-1], *parts[i + 1 :]]
+                wrong = arguments | {name: cut if isinstance(value, list) else cut[0]}
+                with pytest.raises(ValueError, match=r"\w"):
+                    getattr(native, kind)(*wrong.values())

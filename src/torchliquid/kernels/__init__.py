@@ -20,7 +20,7 @@ from torch import Tensor
 from torchliquid.errors import InputError
 from torchliquid.kernels import native, reference
 
-__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "use"]
+__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "ode_rnn", "use"]
 
 log = logging.getLogger(__name__)
 _chosen: str | None = None
@@ -70,6 +70,13 @@ def ctgru(*args: Any) -> tuple[Tensor, Tensor]:
     if _as_operator():
         return ops.ctgru(*args)
     return chosen(args).ctgru(*args)
+
+
+def ode_rnn(*args: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`torchliquid.kernels.reference.ode_rnn`; all arguments by position."""
+    if _as_operator():
+        return ops.ode_rnn(*args)
+    return chosen(args).ode_rnn(*args)
 
 
 def chosen(args: Iterable[Any]) -> ModuleType:

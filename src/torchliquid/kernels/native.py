@@ -124,6 +124,21 @@ def ctgru(
     return _Run.apply(_Ctgru(scales), inputs, timespans, state, lengths, None, None, None, *parameters)
 
 
+def ode_rnn(
+    inputs: Tensor,
+    timespans: Tensor,
+    state: Tensor,
+    lengths: Tensor | None,
+    field: Sequence[Tensor],
+    update: Sequence[Tensor],
+    solver: str,
+    unfolds: int,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`torchliquid.kernels.reference.ode_rnn`."""
+    spec = _OdeRnn(solver, unfolds)
+    return _Run.apply(spec, inputs, timespans, state, lengths, None, None, None, *field, *update)
+
+
 class Batch(NamedTuple):
     """What all recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
 
@@ -204,7 +219,21 @@ class _Ctgru:
         return reference.ctgru(*batch[:4], p[0], p[1], p[2], p[3], self.scales)
 
 
-Spec = _Ltc | _Cfc | _Ctrnn | _Ctgru
+class _OdeRnn:
+    """The same of an ODE-RNN: its field, its update."""
+
+    def __init__(self, solver: str, unfolds: int) -> None:
+        self.solver, self.unfolds = solver, unfolds
+
+    def problem(self, batch: Batch, parameters: Sequence[Tensor]) -> Any:
+        p = _arrays(parameters)
+        return _native.OdeRnn(batch.native(), p[:4], p[4:], self.solver, self.unfolds)
+
+    def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return reference.ode_rnn(*batch[:4], p[:4], p[4:], self.solver, self.unfolds)
+
+
+Spec = _Ltc | _Cfc | _Ctrnn | _Ctgru | _OdeRnn
 
 
 class _Run(torch.autograd.Function):

@@ -27,6 +27,8 @@ SCHEMAS = {
     "Tensor? rate, str solver, SymInt unfolds, " + MEMORY,
     "ctgru": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor gates, Tensor gates_bias, "
     "Tensor signal, Tensor signal_bias, SymInt scales",
+    "ode_rnn": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] field, Tensor[] update, "
+    "str solver, SymInt unfolds",
 }
 
 
@@ -98,3 +100,4 @@ ltc, ltc_backward = _register("ltc", SCHEMAS["ltc"])
 cfc, cfc_backward = _register("cfc", SCHEMAS["cfc"])
 ctrnn, ctrnn_backward = _register("ctrnn", SCHEMAS["ctrnn"])
 ctgru, ctgru_backward = _register("ctgru", SCHEMAS["ctgru"])
+ode_rnn, ode_rnn_backward = _register("ode_rnn", SCHEMAS["ode_rnn"])

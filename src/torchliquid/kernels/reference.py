@@ -349,6 +349,52 @@ def field(
     return drive if rate is None else drive - rate * h
 
 
+def ode_rnn(
+    inputs: Float[Tensor, "B T C"],
+    timespans: Float[Tensor, "B T"],
+    state: Float[Tensor, "B H"],
+    lengths: Int[Tensor, " B"] | None,
+    field: Sequence[Tensor],
+    update: Sequence[Tensor],
+    solver: str,
+    unfolds: int,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B 0 H"]]:
+    """Recurrence of an ODE-RNN: dh/dt = V tanh(U h + b) + c during the span, then a GRU cell takes the sample in
+    (arXiv 1907.03907, algorithm 1).
+
+    Args:
+        inputs: what each sample feeds in.
+        timespans: time since the sample before, finite and not negative.
+        state: before the first sample.
+        lengths: samples of each sequence; later ones leave the state alone. None: all of them.
+        field: ``(U, b, V, c)``, (H, H) and (H,) each.
+        update: the GRU's weights for input and state and their biases, (3 H, C), (3 H, H), (3 H,) and (3 H,), as in
+            ``nn.GRUCell``.
+        solver: one of :data:`torchliquid.solvers.FIXED`.
+        unfolds: solver steps a sample.
+
+    Returns:
+        The states after each sample, and nothing for the cell states of a memory, which there is not.
+    """
+
+    def step(x: Tensor, h: Tensor, span: Tensor) -> Tensor:
+        h = FIXED[solver](lambda v: ode_rnn_field(v, *field), h, span.unsqueeze(1), unfolds)
+        return torch.gru_cell(x, h, *update)
+
+    return scan(step, inputs, timespans, state, lengths, None, None, None)
+
+
+def ode_rnn_field(
+    h: Float[Tensor, "B H"],
+    hidden: Float[Tensor, "H H"],
+    hidden_bias: Float[Tensor, " H"],
+    out: Float[Tensor, "H H"],
+    out_bias: Float[Tensor, " H"],
+) -> Float[Tensor, "B H"]:
+    """V tanh(U h + b) + c, from ``(U, b, V, c)``."""
+    return F.linear(torch.tanh(F.linear(h, hidden, hidden_bias)), out, out_bias)
+
+
 def ctgru(
     inputs: Float[Tensor, "B T C"],
     timespans: Float[Tensor, "B T"],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import scan
+from torchliquid.kernels.reference import ode_rnn_field, scan
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver, run_field
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+from torchliquid.solvers import FIXED
 
 
 class ODERNNCell(RecurrentCell):
@@ -41,17 +42,17 @@ class ODERNNCell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        weights = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias)
+        weights, solver = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.solver
+        if solver.name in FIXED:
+            gru = self.update
+            update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)
+            return kernels.ode_rnn(inputs, timespans, state, lengths, weights, update, solver.name, solver.unfolds)
 
         def step(x: Tensor, h: Tensor, span: Tensor) -> Tensor:
-            after: Tensor = self.update(x, self.solver.step(_field, h, span.unsqueeze(1), (), weights))
+            after: Tensor = self.update(x, solver.step(ode_rnn_field, h, span.unsqueeze(1), (), weights))
             return after
 
         return scan(step, inputs, timespans, state, lengths, None, None, None)
-
-
-def _field(h: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> Tensor:
-    return F.linear(torch.tanh(F.linear(h, weight, bias)), out_weight, out_bias)
 
 
 class DrivenODECell(RecurrentCell):
