@@ -30,14 +30,15 @@ def command(recording: Path, out: Path, jobs: int) -> list[str]:
     ]
 
 
-def results(out: Path) -> int:
-    return len([*out.glob("trials/*/trial.json"), *out.glob("evaluations/*/evaluation.json")])
+def results(out: Path) -> list[Path]:
+    """What has its name, and is whole then; what begins with a dot is still being written."""
+    return [*out.glob("trials/[!.]*/trial.json"), *out.glob("evaluations/[!.]*/evaluation.json")]
 
 
 def finished(out: Path) -> dict[Path, float]:
     """Every result on disk, all of it whole, and when it was made."""
     found = {}
-    for path in [*out.glob("trials/*/trial.json"), *out.glob("evaluations/*/evaluation.json")]:
+    for path in results(out):
         json.loads(path.read_text())
         found[path] = path.stat().st_mtime
     for folder in (out / "trials", out / "evaluations"):
@@ -68,7 +69,7 @@ def test_a_study_killed_at_random_moments_goes_on(tmp_path: Path) -> None:
         process = subprocess.Popen(command(recording, out, 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             if kills > 1:  # the first two fall into imports, the others behind a new result
-                while process.poll() is None and results(out) <= len(seen):
+                while process.poll() is None and len(results(out)) <= len(seen):
                     time.sleep(0.02)
             process.wait(rng.uniform(0.1, 1.0))
         except subprocess.TimeoutExpired:
@@ -98,7 +99,7 @@ def test_ctrl_c_stops_cleanly_and_says_so(tmp_path: Path) -> None:
         command(recording, out, 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     end = time.monotonic() + 120
-    while not list(out.glob("trials/*/trial.json")) and time.monotonic() < end:
+    while not results(out) and time.monotonic() < end:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
