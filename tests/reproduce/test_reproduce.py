@@ -111,6 +111,8 @@ def test_the_summary_counts_and_compares() -> None:
     assert summary.reached(table, row) == "yes"
     assert summary.reached(table, row | {"mean": 3.3}) == "no"
     assert summary.reached(table, row | {"mean": 1.3}) == "yes, better"
+    assert summary.reached(table, row | {"contender": "CfC"}) == "yes"  # against the paper's LTC
+    assert summary.reached(table, row | {"contender": "GRU"}) == ""
     text = summary.section(table, done)
     assert "2 of LTC" in text
     assert "no longer finite in epoch 3" in text

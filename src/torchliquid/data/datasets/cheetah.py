@@ -42,9 +42,14 @@ _SHA256 = (
     "49f13631038f37b52e1fd929ecf430d02a6f140a32b43bec764855db41780c78",
     "f5b868f5886f5014fc2f4060fcce9694c0e30b03fc9e402ae6da3805da9d6a65",
 )
+_FILES = (
+    "https://raw.githubusercontent.com/raminmh/liquid_time_constant_networks/"
+    "cfc6a1fb85de178f9f147d0d54eaf73371f41bda/experiments_with_ltcs/data/cheetah"
+)
 SOURCE = Source(
     name="cheetah",
-    address="https://github.com/raminmh/liquid_time_constant_networks (its script fetches the data)",
+    address="https://github.com/raminmh/liquid_time_constant_networks (experiments_with_ltcs/data/cheetah)",
+    direct={f"trace_{i:04d}.npy": f"{_FILES}/trace_{i:04d}.npy" for i in range(len(_SHA256))},
     files={f"trace_{i:04d}.npy": (digest,) for i, digest in enumerate(_SHA256)},
     sizes={f"trace_{i:04d}.npy": (136_128,) for i in range(len(_SHA256))},
 )

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, find, folders, locate
+from torchliquid.data.datasets.fetch import Source, find, folders, locate, not_published
 from torchliquid.data.datasets.rollouts import next_observation
 from torchliquid.tasks import Task
 
+ROLLOUTS = [f"rollout_{i:03d}" for i in range(400)]
 SOURCE = Source(
     name="walker",
-    address="https://people.csail.mit.edu/mlechner/datasets/walker.zip (unpacked, its rollout_*.npy)",
-    files={"walker.npz": ("0f87a2c592afae084f1fbc4cc11d5d3cb97da359781d38ec002e1f0e19db136c",)},
+    address="https://people.csail.mit.edu/mlechner/datasets/walker.zip",
+    archive="https://people.csail.mit.edu/mlechner/datasets/walker.zip",
+    files={f"walker/{name}.npy": () for name in ROLLOUTS},
 )
-ROLLOUTS = 400
+VALUES = "86eeabcc676522a7136baf03eadf11f39d50cd493a754d316f6d82cbdc6692a0"
+"""SHA-256 of all rollouts' values in single precision, one after the other."""
 
 
 def load() -> Dataset:
-    notes = [
+    notes = (
         "The split of the rollouts and the steps left out (one in ten) are the published ones.",
         "The target is the next observation, all seventeen values; published figures are its mean squared error.",
-    ]
-    published = _published_rollouts()
-    if published:
-        rollouts = {path.stem: np.load(path, allow_pickle=False) for path in published}
-        notes.append("The rollouts are single files, of which no SHA-256 is known to compare with.")
-    else:
-        with np.load(locate(SOURCE, "walker.npz"), allow_pickle=False) as file:
-            rollouts = {name: file[name] for name in sorted(file.files)}
-
+    )
+    rollouts = _rollouts()
     names = list(rollouts)
     np.random.RandomState(125487).shuffle(names)
     test, validation = int(0.15 * len(names)), int((0.15 + 0.1) * len(names))
     rng = np.random.RandomState(891374)
 
     def part(chosen: list[str]) -> dict[str, np.ndarray]:
-        return {name: rollouts[name].astype(np.float32) for name in chosen}
+        return {name: rollouts[name] for name in chosen}
 
     def keep(steps: int) -> np.ndarray:
         return rng.rand(steps) < 0.9
@@ -53,18 +50,36 @@ def load() -> Dataset:
         tests=tests,
         validation=valid,
         task=Task.infer(train, kind="regression", per="step"),
-        notes=tuple(notes),
+        notes=notes,
         source=SOURCE.address,
         licence="Apache-2.0",
     )
 
 
-def _published_rollouts() -> list[Path]:
-    """The publisher's single files, where they lie here and walker.npz does not."""
-    if find(SOURCE, "walker.npz"):
-        return []
-    for folder in folders(SOURCE.name):
-        files = sorted(folder.glob("rollout_*.npy"))
-        if len(files) == ROLLOUTS:
-            return files
-    return []
+def _rollouts() -> dict[str, np.ndarray]:
+    """All of them: from ``walker.npz``, or the publisher's single files, loose or in their folder ``walker``.
+
+    Raises:
+        InputError: they are neither here nor within reach, or have other values than those published.
+    """
+    if packed := find(SOURCE, "walker.npz"):
+        place = packed
+        with np.load(packed, allow_pickle=False) as file:
+            rollouts = {name: file[name].astype(np.float32) for name in sorted(file.files)}
+    else:
+        loose = (folder for folder in folders(SOURCE.name) if (folder / f"{ROLLOUTS[0]}.npy").exists())
+        place = next(loose, None) or locate(SOURCE, f"walker/{ROLLOUTS[0]}.npy").parent
+        rollouts = {name: _rollout(place / f"{name}.npy") for name in ROLLOUTS}
+    found = hashlib.sha256()
+    for rollout in rollouts.values():
+        found.update(rollout.tobytes())
+    if found.hexdigest() != VALUES:
+        raise not_published(SOURCE, place, "it holds other values")
+    return rollouts
+
+
+def _rollout(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise not_published(SOURCE, path, str(error)) from None
