@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from typer.testing import CliRunner
 
 from torchliquid.cli import app
 from torchliquid.errors import InputError
+from torchliquid.study import cluster
 from torchliquid.study.workers import Job, JobError, Progress, workers
 
 ray = pytest.importorskip("ray")
@@ -52,16 +55,16 @@ def die(progress: Progress) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_jobs_spread_over_the_nodes_and_a_dead_node_loses_nothing(two_nodes, tmp_path: Path, capfd) -> None:
-    cluster, second = two_nodes
+    nodes, second = two_nodes
     record, kept, starts, shared = Record(), [], tmp_path / "starts", np.ones(5)
 
     def keep(result: tuple) -> None:
         kept.append(result)
         there = [k for k in kept if k[3] == second.node_id]
         if len(there) == 4 and there[-1] == result:  # one job done there, another amid its work
-            threading.Thread(target=cluster.remove_node, args=(second,), kwargs={"allow_graceful": False}).start()
+            threading.Thread(target=nodes.remove_node, args=(second,), kwargs={"allow_graceful": False}).start()
 
-    with workers(1, 1, cluster.address) as run:
+    with workers(1, 1, nodes.address) as run:
         run([Job(str(i), three, (i, shared, 0.5, starts), keep) for i in range(6)], record)
 
     assert sorted(k[:3] for k in kept) == [(i, step, 5.0 + 5 * i) for i in range(6) for step in range(3)]
@@ -82,14 +85,32 @@ def test_jobs_spread_over_the_nodes_and_a_dead_node_loses_nothing(two_nodes, tmp
 
 
 def test_a_job_that_fails_is_not_tried_again_and_one_that_dies_is_named(two_nodes, tmp_path: Path) -> None:
-    cluster, _ = two_nodes
-    with workers(1, 1, cluster.address) as run:
+    nodes, _ = two_nodes
+    with workers(1, 1, nodes.address) as run:
         with pytest.raises(ValueError, match="row 7"):
             run([Job("a", fail, (tmp_path / "starts",), print)], Record())
         assert (tmp_path / "starts").read_text() == "once\n"
         with pytest.raises(JobError, match="LSTM, seed 3 did not finish"):
             run([Job("LSTM, seed 3", die, (), print)], Record())
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_nodes_that_lack_or_differ_are_named(two_nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = two_nodes[0].address
+    monkeypatch.setattr(cluster, "_versions", lambda: {"torch": "0.1"})
+    with pytest.raises(InputError, match=r"not {'torch': '0.1'}; install the same"), workers(1, 1, address) as run:
+        run([Job("a", die, (), print)], Record())
+
+    (tmp_path / "only_here.py").write_text("def work(*parts):\n    yield 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cluster, "_work", importlib.import_module("only_here").work)
+    shutil.rmtree(tmp_path)
+    with (
+        pytest.raises(InputError, match=r"cannot load torchliquid \(ModuleNot"),
+        workers(1, 1, address) as run,
+    ):
+        run([Job("a", die, (), print)], Record())
 
 
 @pytest.mark.parametrize(
@@ -135,7 +156,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 def test_a_study_is_bit_for_bit_the_same_wherever_it_runs(two_nodes, tmp_path: Path) -> None:
     """In one process, in two, and on a cluster that loses a node in the middle."""
-    cluster, second = two_nodes
+    nodes, second = two_nodes
     recording = tmp_path / "recording.csv"
     write_recording(recording)
     folders = [tmp_path / name for name in ("one", "two", "cluster")]
@@ -146,14 +167,14 @@ def test_a_study_is_bit_for_bit_the_same_wherever_it_runs(two_nodes, tmp_path: P
             time.sleep(0.05)
             if folders[2].exists():
                 seen.update(finished(folders[2]))
-        cluster.remove_node(second, allow_graceful=False)
+        nodes.remove_node(second, allow_graceful=False)
 
     threading.Thread(target=kill, daemon=True).start()
-    for folder, where in zip(folders, (("--jobs", "1"), ("--jobs", "2"), ("--ray", cluster.address)), strict=True):
+    for folder, where in zip(folders, (("--jobs", "1"), ("--jobs", "2"), ("--ray", nodes.address)), strict=True):
         done = study(recording, folder, *where)
         assert done.returncode == 0, done.stderr
         assert "raylet" not in done.stdout + done.stderr
-    assert len(cluster.list_all_nodes()) == 1
+    assert len(nodes.list_all_nodes()) == 1
     assert seen.items() <= finished(folders[2]).items(), "a finished trial was lost or done again"
     for other in folders[1:]:
         assert figures(folders[0]) == figures(other)

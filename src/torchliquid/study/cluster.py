@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,8 @@ from torchliquid.study.workers import Job, JobError, Listener, limited
 
 RETRIES = 3
 """Deaths of its node that a job survives."""
+
+SAME = "install the same versions on every machine of the cluster"
 
 QUICKLY = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": "5", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Ray would try for a quarter of an hour to reach something that is no head, and print all the while."""
@@ -102,9 +104,9 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
     news: Any = ray.remote(News).options(num_cpus=0, scheduling_strategy=here).remote()
     task: Any = ray.remote(_work).options(num_cpus=threads, num_returns="streaming", max_retries=RETRIES)
     # Pickled here: arrays that Ray itself unpickles on a node cannot be written to.
-    sent = {id(arg): ray.put(pickle.dumps(arg)) for job in jobs for arg in job.args}
+    sent = {id(part): ray.put(pickle.dumps(part)) for job in jobs for part in (job.function, *job.args)}
     running: dict[Any, Job] = {
-        task.remote(job.function, threads, _versions(), news, number, *(sent[id(arg)] for arg in job.args)): job
+        task.remote(threads, _versions(), news, number, *(sent[id(part)] for part in (job.function, *job.args))): job
         for number, job in enumerate(jobs)
     }
     started: set[str] = set()
@@ -134,6 +136,9 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
                         listener.started(job)
                     listener.finished(job)
                 except ray.exceptions.RayTaskError as error:
+                    if "failed to import on the worker" in str(error.cause):
+                        reason = str(error.cause).strip().split("\n")[-1]
+                        raise InputError(f"a node cannot load torchliquid ({reason}); {SAME}") from None
                     raise error.cause from None
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().split("\n")[0]
@@ -159,19 +164,18 @@ class News:
         return taken
 
 
-def _work(
-    function: Callable[..., Iterator[Any]], threads: int, versions: dict[str, str], news: Any, number: int, *args: bytes
-) -> Iterator[Any]:
-    """A job on its node."""
+def _work(threads: int, versions: dict[str, str], news: Any, number: int, *parts: bytes) -> Iterator[Any]:
+    """A job on its node; the parts are its function and its arguments."""
     if versions != _versions():
-        raise InputError(f"{socket.gethostname()} has {_versions()}, not {versions}; install the same on every machine")
+        raise InputError(f"{socket.gethostname()} has {_versions()}, not {versions}; {SAME}")
 
     def progress(share: float, note: str) -> None:
         news.tell.remote(number, share, note)
 
     progress(0.0, f"on {socket.gethostname()}")
+    function, *args = (pickle.loads(part) for part in parts)
     with limited(threads):
-        yield from function(*(pickle.loads(arg) for arg in args), progress=progress)
+        yield from function(*args, progress=progress)
 
 
 def _versions() -> dict[str, str]:
