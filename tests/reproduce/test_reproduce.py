@@ -16,6 +16,7 @@ from torchliquid.cli import app
 from torchliquid.errors import InputError
 from torchliquid.reproduce import summary, trials
 from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.protocol import Part
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.trial import train
 
@@ -124,3 +125,19 @@ def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["reproduce", "ocupancy", "--out", str(tmp_path / "new")])
     assert done.exit_code == 2
     assert not (tmp_path / "new").exists()
+
+
+@needs_data
+def test_a_cut_drawn_anew_has_the_same_patients_in_other_places() -> None:
+    table = protocol("physionet")
+    parts = table.parts("published")
+    assert table.redraw is not None
+    first, other = table.redraw(parts, 0), table.redraw(parts, 3)
+
+    def patients(*pieces: Part) -> set[bytes]:
+        return {row.numpy().tobytes() for piece in pieces for row in piece.inputs}
+
+    assert [len(p) for p in (other.train, other.validation, other.test)] == [2_558, 639, 799]
+    assert patients(other.train, other.validation, other.test) == patients(parts.train, parts.validation, parts.test)
+    assert not patients(other.train) & patients(other.test)
+    assert patients(first.test) != patients(other.test)

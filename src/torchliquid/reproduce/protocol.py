@@ -93,10 +93,11 @@ class Protocol:
         published: mean and deviation of each contender, as printed.
         settings: of each contender that is run, ours among them.
         parts: cuts the data.
+        redraw: cuts it anew for a seed, where the published cut is not known.
         splits: ``"published"``, and ``"time"`` where that one leaks.
         sparsity: share of weights that a random mask sets to zero in all networks.
         notes: what a reader must know, each a sentence.
-        sampling_error: standard error that the metric has from the test part's size alone.
+        sampling_error: standard error that the published figures have from the test part's size alone.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Protocol:
     published: Mapping[str, tuple[float, float]]
     settings: Mapping[str, Setting]
     parts: Callable[[Split], Parts]
+    redraw: Callable[[Parts, int], Parts] | None = None
     splits: tuple[Split, ...] = ("published",)
     sparsity: float = 0.0
     notes: tuple[str, ...] = ()

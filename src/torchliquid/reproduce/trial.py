@@ -35,6 +35,8 @@ def run_trial(
     chosen from.
     """
     protocol = named(table)
+    if protocol.redraw is not None:
+        parts = protocol.redraw(parts, seed)
     if contender == "MiniRocket":
         line = rocket(parts, seed)
     else:
@@ -67,7 +69,7 @@ def fit(
     for epoch in range(1, setting.epochs + 1):
         model.train()
         for rows in torch.randperm(len(train)).split(setting.batch):
-            batch = train.pick(rows)
+            batch = train.pick(rows if train.lengths is None else rows[train.lengths[rows].argsort(stable=True)])
             loss = loss_of(model(batch.inputs, batch.timespans, batch.lengths), batch.targets, setting)
             optimizer.zero_grad()
             loss.backward()
