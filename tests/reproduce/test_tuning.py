@@ -10,7 +10,7 @@ from rich.console import Console
 
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.errors import InputError
-from torchliquid.reproduce import run, summary, trial, trials, tuning
+from torchliquid.reproduce import run, summary, trials, tuning
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, part
 
 pytest.importorskip("optuna")
@@ -38,8 +38,7 @@ def table(monkeypatch) -> Protocol:
         settings={"LSTM": Setting(4, epochs=8), "GRU": Setting(4, epochs=8)},
         parts=lambda split: Parts(pieces(0), pieces(1), pieces(2), outputs=1),
     )
-    for module, name in ((run, "protocol"), (trial, "named"), (tuning, "named")):
-        monkeypatch.setattr(module, name, lambda _: made)
+    monkeypatch.setattr(run, "protocol", lambda _: made)
     return made
 
 
@@ -49,7 +48,7 @@ def without_times(lines: list[dict]) -> list[dict]:
 
 def test_a_killed_tuning_goes_on_and_never_sees_the_test_part(table):
     unseen = Parts(pieces(0), pieces(1), Unseen(), 1)
-    lines = list(tuning.tune("cheetah", unseen, "published", "GRU", 12, [], lambda *_: None))
+    lines = list(tuning.tune(table, unseen, "published", "GRU", 12, [], lambda *_: None))
 
     def kill(share: float, note: str) -> None:
         if share > 10.5 / 12:
@@ -57,9 +56,9 @@ def test_a_killed_tuning_goes_on_and_never_sees_the_test_part(table):
 
     broken = []
     with pytest.raises(KeyboardInterrupt):
-        broken.extend(tuning.tune("cheetah", unseen, "published", "GRU", 12, [], kill))
+        broken.extend(tuning.tune(table, unseen, "published", "GRU", 12, [], kill))
     assert len(broken) == 10
-    broken += tuning.tune("cheetah", unseen, "published", "GRU", 12, broken, lambda *_: None)
+    broken += tuning.tune(table, unseen, "published", "GRU", 12, broken, lambda *_: None)
     assert without_times(broken) == without_times(lines)
 
     setups = [line["setup"] for line in lines]

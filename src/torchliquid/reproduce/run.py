@@ -95,7 +95,7 @@ def _run(
         if choice and plain and not choice["setup"]:  # the published setting was best: it has been trained already
             append(file, plain | {"tuned": choice})
             continue
-        args = (table.name, parts[split], split, contender, seed, choice)
+        args = (table, parts[split], split, contender, seed, choice)
         work.append(Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(append, file)))
     listener.phase("training", len(wanted) - len(work), len(wanted))
     try:
@@ -127,7 +127,7 @@ def _tune(
         Job(
             f"{contender}, {split} split",
             tuning.tune,
-            (table.name, parts[split], split, contender, trials, done),
+            (table, parts[split], split, contender, trials, done),
             partial(append, file),
         )
         for (split, contender), done in lines().items()

@@ -16,12 +16,11 @@ from torch import Tensor
 from torchliquid.reproduce import minirocket
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
-from torchliquid.reproduce.protocols import protocol as named
 from torchliquid.study.workers import Progress
 
 
 def run_trial(
-    table: str,
+    protocol: Protocol,
     parts: Parts,
     split: Split,
     contender: str,
@@ -34,7 +33,6 @@ def run_trial(
     ``tuned`` holds the ``setup`` to train with instead of the published one, and the number of ``trials`` that it was
     chosen from.
     """
-    protocol = named(table)
     if protocol.redraw is not None:
         parts = protocol.redraw(parts, seed)
     if contender == "MiniRocket":

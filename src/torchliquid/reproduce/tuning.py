@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from torchliquid.errors import InputError
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
-from torchliquid.reproduce.protocols import protocol as named
 from torchliquid.reproduce.trial import fit
 from torchliquid.study.workers import Progress
 
@@ -44,7 +43,7 @@ def space(setting: Setting) -> dict[str, BaseDistribution]:
 
 
 def tune(
-    table: str,
+    protocol: Protocol,
     parts: Parts,
     split: Split,
     contender: str,
@@ -56,7 +55,7 @@ def tune(
 
     What a trial tries follows from its number and the trials before it: one that was killed is drawn again alike.
     """
-    protocol, lines = named(table), list(done)
+    lines = list(done)
     for number in range(len(lines), trials):
         setup = draw(protocol, contender, lines)
         epochs = max(round(EPOCHS * protocol.settings[contender].epochs), 1)
