@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,8 +83,8 @@ def reached(protocol: Protocol, row: dict[str, Any]) -> str:
     published = to_reach(protocol, row["contender"])
     if published is None or row["split"] != "published":
         return ""
-    if row["n"] < 2:
-        return "one seed says nothing"
+    if row["n"] < 3:
+        return "too few seeds"
     error = math.hypot(row["std"] / math.sqrt(row["n"]), protocol.sampling_error)
     half = float(student.ppf(0.975, row["n"] - 1)) * error
     ahead = (row["mean"] - published) * (1 if protocol.higher_is_better else -1)
@@ -128,8 +129,8 @@ def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     """Trainings that are still to be done, in words; empty where there are none."""
     found, trials = [], counting(trials)
     for split in protocol.splits:
-        for contender in protocol.settings:
-            done = sum((x["contender"], x["split"]) == (contender, split) for x in trials)
-            if left := seeds_of(contender) - done:
-                found.append(f"{left} of {contender} ({split} split)")
-    return ", ".join(found)
+        done = Counter(x["contender"] for x in trials if x["split"] == split)
+        left = {name: seeds_of(name) - done[name] for name in protocol.settings}
+        if any(left.values()):
+            found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))
+    return "; ".join(found)

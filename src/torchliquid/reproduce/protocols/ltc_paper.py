@@ -26,32 +26,32 @@ UNTRIED = "Written from the publisher's description and the authors' script; not
 
 
 def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
-    """Of each contender; ours train as the paper's LTC does.
+    """Of each contender: the paper's LTC has a learning rate of its own, all others, ours too, the common one.
 
     Each of the LTC's six solver steps lasts one unit in the authors' code, so that a sample lasts six; those of CT-RNN
     and neural ODE last a tenth.
 
     Args:
-        ltc_lr: learning rate of liquid networks.
+        ltc_lr: learning rate of LTCs.
         motors: motor neurons of an NCP, at least one for each output.
         same: fields that are the same for all.
     """
-    liquid, gated = Setting(lr=ltc_lr), Setting()
-    on_ncp = Setting(lr=ltc_lr, layer={"motors": motors})
+    plain, ltc, ode = Setting(), Setting(lr=ltc_lr, span=6.0), Setting(span=0.6)
+    on_ncp = {"motors": motors}
     made = {
-        "LTC": replace(liquid, span=6.0),
-        "CfC": liquid,
-        "CfC no gate": Setting(lr=ltc_lr, layer={"mode": "no_gate"}),
-        "CfC-mm": liquid,
-        "LTC on NCP": replace(on_ncp, span=6.0),
-        "CfC on NCP": on_ncp,
-        "LSTM": gated,
-        "GRU": gated,
-        "CT-RNN": replace(gated, span=0.6),
-        "Neural ODE": replace(gated, span=0.6),
-        "CT-GRU": gated,
-        "ODE-LSTM": gated,
-        "State space": gated,
+        "LTC": ltc,
+        "CfC": plain,
+        "CfC no gate": replace(plain, layer={"mode": "no_gate"}),
+        "CfC-mm": plain,
+        "LTC on NCP": replace(ltc, layer=on_ncp),
+        "CfC on NCP": replace(plain, layer=on_ncp),
+        "LSTM": plain,
+        "GRU": plain,
+        "CT-RNN": ode,
+        "Neural ODE": ode,
+        "CT-GRU": plain,
+        "ODE-LSTM": plain,
+        "State space": plain,
     }
     return {name: replace(setting, **same) for name, setting in made.items()}
 
