@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torchliquid.cli import app
 from torchliquid.errors import InputError
 from torchliquid.reproduce import summary, trials
 from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.picture import LIQUID_COLOUR, OTHER_COLOUR, drawing
 from torchliquid.reproduce.protocol import Part
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.trial import train
@@ -117,6 +119,11 @@ def test_the_summary_counts_and_compares() -> None:
     text = summary.section(table, done)
     assert "2 of LTC" in text
     assert "no longer finite in epoch 3" in text
+    drawn = ElementTree.fromstring(drawing(table, [row, row | {"contender": "GRU", "mean": 2.6}]))
+    dots = [dot for dot in drawn if dot.tag.endswith("circle")][3:]  # after those of the legend
+    at = {dot.get("fill"): float(dot.get("cx", "")) for dot in dots}
+    ours, in_print, other = (at[colour] for colour in (LIQUID_COLOUR, "white", OTHER_COLOUR))
+    assert (in_print - ours) / (other - ours) == pytest.approx(0.008 / 0.3, abs=0.01)
 
 
 def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
 from torchliquid.files import write_atomically, write_json
 from torchliquid.reproduce import tuning
+from torchliquid.reproduce.picture import drawing
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
@@ -139,8 +140,16 @@ def _tune(
 
 
 def write_page(folder: Path, page: Path) -> None:
-    """All tables of a folder as one page of Markdown."""
-    sections = [
-        section(protocol(n), read(folder / f"{n}.trials.jsonl")) for n in NAMES if (folder / f"{n}.json").exists()
-    ]
-    write_atomically(page, lambda part: part.write_text("\n".join([HEAD, *sections])))
+    """All tables of a folder as one page of Markdown, with a picture of each beside it."""
+    sections = []
+    for table in (protocol(name) for name in NAMES if (folder / f"{name}.json").exists()):
+        trials = read(folder / f"{table.name}.trials.jsonl")
+        if rows := summary(table, trials)["rows"]:
+            picture = page.with_name(f"{page.stem}-{table.name}.svg")
+            _write(picture, drawing(table, rows))
+            sections.append(section(table, trials, picture.name))
+    _write(page, "\n".join([HEAD, *sections]))
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda part: part.write_text(text))

@@ -91,8 +91,8 @@ def reached(protocol: Protocol, row: dict[str, Any]) -> str:
     return "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
 
 
-def section(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
-    """The table in Markdown, with what is missing from it."""
+def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
+    """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
     digits = 2 if protocol.metric == "accuracy %" else 3
     lines = [
         f"## {protocol.name.capitalize()}",
@@ -100,6 +100,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
         f"`torchliquid reproduce {protocol.name}`; {protocol.metric}, "
         f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
         "",
+        *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
         "| contender | split | settings | ours | published | reached | n | parameters | seconds a training |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
