@@ -5,7 +5,6 @@ Each is what ``torchliquid assess NAME`` does; the studies stay in build/studies
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from torchliquid.study import tables, words
 from torchliquid.study.assess import assess
 from torchliquid.study.results import StudyResults
 from torchliquid.study.tables import Table
+from torchliquid.study.workers import cores
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels")
 FOLDER = Path("build/studies")
@@ -42,7 +42,7 @@ def main() -> None:
                 task=dataset.task,
                 tests=dataset.tests,
                 validation=dataset.validation,
-                jobs=len(os.sched_getaffinity(0)),
+                jobs=cores(),
                 title=name,
                 command=f"torchliquid assess {name}",
                 listener=progress,
