@@ -20,6 +20,7 @@ from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.picture import LIQUID_COLOUR, OTHER_COLOUR, drawing
 from torchliquid.reproduce.protocol import Part
 from torchliquid.reproduce.protocols import protocol
+from torchliquid.reproduce.run import write_tables
 from torchliquid.reproduce.trial import train
 
 needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason="TORCHLIQUID_DATA is not set")
@@ -148,3 +149,23 @@ def test_a_cut_drawn_anew_has_the_same_patients_in_other_places() -> None:
     assert patients(other.train, other.validation, other.test) == patients(parts.train, parts.validation, parts.test)
     assert not patients(other.train) & patients(other.test)
     assert patients(first.test) != patients(other.test)
+
+
+def test_a_page_needs_no_published_split_and_no_deviation(tmp_path: Path) -> None:
+    line = {"contender": "LTC", "seed": 0, "parameters": 7, "seconds": 1.0, "test": 94.0}
+    for name, split in (("occupancy", "time"), ("traffic", "published")):
+        trials.append(tmp_path / f"{name}.trials.jsonl", line | {"split": split})
+        (tmp_path / f"{name}.json").write_text("{}")
+    write_tables(tmp_path, tmp_path / "page.md")
+    assert "94.00" in (tmp_path / "page.md").read_text()
+    assert [path.name for path in tmp_path.glob("*.svg")] == ["page-traffic.svg"]
+    protocol_of_one = dataclasses.replace(protocol("traffic"), published={})
+    row = {"contender": "GRU", "mean": 0.5, "std": 0.0}
+    ElementTree.fromstring(drawing(protocol_of_one, [row]))
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    out = CliRunner().invoke(app, ["reproduce", "traffic", "--out", str(tmp_path), "--page", str(tmp_path / "no/p.md")])
+    assert out.exit_code == 2
+    assert f"--page {tmp_path / 'no/p.md'}: there is no folder" in out.output
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from torchliquid.cli import options
-from torchliquid.errors import InputError
 
 
 def explain(
@@ -39,8 +38,7 @@ def explain(
 
     loaded = Model.load(model)
     liquid_layer(loaded)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
+    options.check_folder(out)
     columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
     if recording in names() and not Path(recording).exists():
         dataset = load(recording)

@@ -223,18 +223,28 @@ def processes(jobs: int | None, ray: str | None, console: Console) -> int:
     return min(jobs or cores(), cores())
 
 
-def check_writable(out: Path, *read: Path) -> None:
+def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
     """See before long work that a file can be written, and that it is none that was read.
 
     Raises:
         InputError: it can't, or it is.
     """
     if out.is_dir():
-        raise InputError(f"--out {out} is a folder; name a file")
+        raise InputError(f"{option} {out} is a folder; name a file")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out {out}: there is no folder {out.parent} that can be written; choose another")
+        raise InputError(f"{option} {out}: there is no folder {out.parent} that can be written; choose another")
     if any(path.exists() and out.exists() and out.samefile(path) for path in read):
-        raise InputError(f"--out {out} is the file that is read; choose another name")
+        raise InputError(f"{option} {out} is the file that is read; choose another name")
+
+
+def check_folder(out: Path) -> None:
+    """See before long work that a folder's name is no file's.
+
+    Raises:
+        InputError: it is.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
 
 
 def _number(text: str) -> float | str:

@@ -34,14 +34,17 @@ def reproduce(
     from torchliquid.cli.progress import StudyProgress
     from torchliquid.reproduce.protocols import protocol
     from torchliquid.reproduce.run import reproduce as run
-    from torchliquid.reproduce.run import write_page
+    from torchliquid.reproduce.run import write_tables
     from torchliquid.reproduce.summary import section
     from torchliquid.reproduce.trials import read
 
+    options.check_folder(out)
+    if page is not None:
+        options.check_writable(page, option="--page")
     console = Console()
     processes = options.processes(jobs, ray, console)
     with StudyProgress(console) as progress:
         run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray)
     if page is not None:
-        write_page(out, page)
+        write_tables(out, page)
     console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")), markup=False, highlight=False)

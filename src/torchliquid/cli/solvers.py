@@ -43,9 +43,9 @@ def solvers(
     loaded = Model.load(model)
     solver_names(loaded)
     if write is not None:
-        options.check_writable(write, model, recording)
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
+        options.check_writable(write, model, recording, option="--write")
+    if out is not None:
+        options.check_folder(out)
     if loaded.task.horizon is None:
         target = target or loaded.task.target
     columns = options.remembered(loaded, target, time, time_unit, series, long, missing, time_format)

@@ -13,7 +13,7 @@ from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import LIQUID_KINDS, used_part
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Gated, Liquid, State
+from torchliquid.models.networks import Gated, Liquid, State, at_last
 
 STEPS = (32, 128, 512)
 """Points of the path from the baseline, at which gradients are taken: more for moments that fewer did not settle."""
@@ -261,7 +261,7 @@ def _answer(model: Model, inputs: Tensor, spans: Tensor, lengths: Tensor, state:
     """(M, K) outputs at each window's last sample."""
     outputs, _ = model(inputs, spans, lengths, state)
     if model.task.per == "step":
-        outputs = outputs[torch.arange(len(outputs)), lengths - 1]
+        outputs = at_last(outputs, lengths)
     return outputs
 
 

@@ -17,6 +17,13 @@ from torchliquid.layers.recurrent import RecurrentLayer
 State = tuple[Tensor, ...]
 
 
+def at_last(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, ...) of (B, T, ...): at each sequence's last sample; ``lengths`` None: all have T."""
+    if lengths is None:
+        return values[:, -1]
+    return values[torch.arange(len(values), device=values.device), lengths - 1]
+
+
 class Network(nn.Module):
     """What all kinds have in common; ``output_size`` is F."""
 

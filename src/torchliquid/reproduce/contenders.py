@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
-from torchliquid.models.networks import Gated, Liquid, Network, State
+from torchliquid.models.networks import Gated, Liquid, Network, State, at_last
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocol import Protocol
 from torchliquid.reproduce.state_space import StateSpace
@@ -111,8 +111,7 @@ class Contender(nn.Module):
     def forward(self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None) -> Tensor:
         features, _ = self.network(inputs, self.span * timespans, lengths)
         if self.per_sequence:
-            last = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
-            features = features[torch.arange(len(inputs)), last - 1]
+            features = at_last(features, lengths)
         out: Tensor = self.readout(features)
         return out
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.models.networks import Network, State
+from torchliquid.models.networks import Network, State, at_last
 
 
 class NeuralCDE(Network):
@@ -54,9 +54,7 @@ class NeuralCDE(Network):
             features.append(z)
             points.append(point)
         after = torch.stack(features, 1)
-        last = torch.full((batch,), time, device=inputs.device) if lengths is None else lengths
-        rows = torch.arange(batch, device=inputs.device)
-        return after, (after[rows, last - 1], torch.stack(points, 1)[rows, last - 1], begun)
+        return after, (at_last(after, lengths), at_last(torch.stack(points, 1), lengths), begun)
 
     def _path(self, inputs: Float[Tensor, "B T C"], before: Float[Tensor, "B C"]) -> Float[Tensor, "B T C"]:
         values, observed = inputs.chunk(2, -1)

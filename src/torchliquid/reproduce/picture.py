@@ -15,11 +15,11 @@ LIQUID_COLOUR, OTHER_COLOUR, PRINT_COLOUR = "#0072b2", "#555555", "#d55e00"
 
 
 def drawing(protocol: Protocol, rows: list[dict[str, Any]]) -> str:
-    """An SVG of the published split's rows, as in :func:`~torchliquid.reproduce.summary.summary`, best on top.
+    """An SVG of one split's rows, as in :func:`~torchliquid.reproduce.summary.summary`, best on top.
 
     A filled dot is ours, a hollow one the paper's; lines reach one deviation to both sides.
     """
-    shown = {row["contender"]: (row["mean"], row["std"]) for row in rows if row["split"] == "published"}
+    shown = {row["contender"]: (row["mean"], row["std"]) for row in rows}
     names = sorted(shown, key=lambda name: shown[name][0], reverse=protocol.higher_is_better)
     printed = {name: protocol.published[name] for name in names if name in protocol.published}
     values = [*shown.values(), *printed.values()]
@@ -72,8 +72,9 @@ def drawing(protocol: Protocol, rows: list[dict[str, Any]]) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Five or so round values around a range."""
-    raw = max(high - low, 1e-9) / 4
+    raw = max(high - low, 1e-3 * abs(high), 1e-9) / 4
     size = 10 ** np.floor(np.log10(raw))
     step = size * min((1, 2, 5, 10), key=lambda factor: abs(factor * size - raw))
-    first, last = np.floor(low / step), np.ceil(high / step)
+    first = np.floor(low / step)
+    last = max(np.ceil(high / step), first + 1)
     return [float(np.round(i * step, 10)) for i in np.arange(first, last + 1)]

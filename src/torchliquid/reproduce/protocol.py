@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -129,6 +129,12 @@ def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.n
     """
     starts = range(0, len(arrays[0]) - length, stride)
     return [np.stack([a[s : s + length] for s in starts]) for a in arrays]
+
+
+def cut(series: Iterable[Sequence[np.ndarray]], length: int, stride: int) -> Part:
+    """The windows of series behind each other; each series is its inputs, its targets and perhaps its timespans."""
+    pieces = [windows(arrays, length, stride) for arrays in series]
+    return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
 
 
 def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None = None) -> Part:

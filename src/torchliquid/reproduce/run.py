@@ -9,7 +9,8 @@ from typing import Any
 
 from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
-from torchliquid.files import write_atomically, write_json
+from torchliquid.files import write_json
+from torchliquid.page import write_page
 from torchliquid.reproduce import tuning
 from torchliquid.reproduce.picture import drawing
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
@@ -139,17 +140,18 @@ def _tune(
     return {pair: {"trials": trials, "setup": tuning.best(table, done, trials)} for pair, done in lines().items()}
 
 
-def write_page(folder: Path, page: Path) -> None:
-    """All tables of a folder as one page of Markdown, with a picture of each beside it."""
+def write_tables(folder: Path, page: Path) -> None:
+    """All tables of a folder as one page of Markdown, with a picture of each beside it.
+
+    Raises:
+        InputError: the page's folder can't be written.
+    """
     sections = []
     for table in (protocol(name) for name in NAMES if (folder / f"{name}.json").exists()):
         trials = read(folder / f"{table.name}.trials.jsonl")
-        if rows := summary(table, trials)["rows"]:
-            picture = page.with_name(f"{page.stem}-{table.name}.svg")
-            _write(picture, drawing(table, rows))
-            sections.append(section(table, trials, picture.name))
-    _write(page, "\n".join([HEAD, *sections]))
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda part: part.write_text(text))
+        picture = page.with_name(f"{page.stem}-{table.name}.svg")
+        rows = [row for row in summary(table, trials)["rows"] if row["split"] == "published"]
+        if rows:
+            write_page(drawing(table, rows), picture)
+        sections.append(section(table, trials, picture.name if rows else None))
+    write_page("\n".join([HEAD, *sections]), page)

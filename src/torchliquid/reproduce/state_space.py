@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
-from torchliquid.models.networks import Network, State
+from torchliquid.models.networks import Network, State, at_last
 
 
 class Scan(torch.autograd.Function):
@@ -104,14 +104,11 @@ class StateSpace(Network):
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
-        batch, time = timespans.shape
         if state is None:
-            state = (inputs.new_zeros(batch, len(self.layers), self.output_size, self.states, 2),)
-        last = torch.full((batch,), time, device=inputs.device) if lengths is None else lengths
-        rows = torch.arange(batch, device=inputs.device)
+            state = (inputs.new_zeros(len(inputs), len(self.layers), self.output_size, self.states, 2),)
         x = self.embedding(inputs)
         ends = []
         for i, layer in enumerate(self.layers):
             x, after = layer(x, timespans, torch.view_as_complex(state[0][:, i].contiguous()))
-            ends.append(torch.view_as_real(after[rows, last - 1]))
+            ends.append(torch.view_as_real(at_last(after, lengths)))
         return x, (torch.stack(ends, 1),)

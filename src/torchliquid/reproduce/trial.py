@@ -92,9 +92,7 @@ def fit(
         "epochs": epoch,
         "best_epoch": best_epoch,
         "parameters": model.live_parameters(),
-        "seconds": round(time.perf_counter() - start, 1),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **_conditions(start),
     }
     if failed:
         return model, line | {"failed": failed}
@@ -110,11 +108,17 @@ def rocket(parts: Parts, seed: int) -> dict[str, Any]:
         "epochs": 1,
         "best_epoch": 1,
         "parameters": minirocket.KERNELS + 1,
+        **_conditions(start),
+        "validation": validation,
+        "test": test,
+    }
+
+
+def _conditions(start: float) -> dict[str, Any]:
+    return {
         "seconds": round(time.perf_counter() - start, 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "validation": validation,
-        "test": test,
     }
 
 

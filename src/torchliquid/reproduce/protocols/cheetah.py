@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from torchliquid.data.datasets import load
 from torchliquid.data.recording import Recording
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, part, windows
+from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH, STRIDE = 32, 10
@@ -15,12 +13,11 @@ LENGTH, STRIDE = 32, 10
 def parts(split: Split) -> Parts:
     dataset = load("cheetah")
 
-    def cut(recording: Recording) -> Part:
-        pieces = [windows([s.values, s.targets], LENGTH, STRIDE) for s in recording.series if s.targets is not None]
-        return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+    def windows(recording: Recording) -> Part:
+        return cut(((s.values, s.targets) for s in recording.series if s.targets is not None), LENGTH, STRIDE)
 
     assert dataset.validation is not None
-    return Parts(cut(dataset.train), cut(dataset.validation), cut(dataset.tests["test"]), outputs=17)
+    return Parts(windows(dataset.train), windows(dataset.validation), windows(dataset.tests["test"]), outputs=17)
 
 
 PROTOCOL = Protocol(

@@ -9,7 +9,7 @@ import torch
 
 from torchliquid.data.datasets import load
 from torchliquid.data.datasets.gesture import ROWS
-from torchliquid.reproduce.protocol import Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH, STRIDE = 32, 16
@@ -20,8 +20,7 @@ def parts(split: Split) -> Parts:
     targets, outputs = ltc_paper.classes(videos)
     # The authors cut whole windows first and put others half-way between them: none lies behind the last whole one.
     ends = [len(s) // LENGTH * LENGTH + 1 for s in videos]
-    values = [s.values[:end] for s, end in zip(videos, ends, strict=True)]
-    whole = ltc_paper.cut(values, [y[:end] for y, end in zip(targets, ends, strict=True)], LENGTH, STRIDE)
+    whole = cut(((s.values[:n], y[:n]) for s, y, n in zip(videos, targets, ends, strict=True)), LENGTH, STRIDE)
     mean, deviation = (torch.from_numpy(f(whole.inputs.numpy(), (0, 1))) for f in (np.mean, np.std))
     whole = replace(whole, inputs=(whole.inputs - mean) / deviation)
     return ltc_paper.three_parts(whole, split, 23489, LENGTH // STRIDE, outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torchliquid.data.datasets import load
-from torchliquid.reproduce.protocol import Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH = 16
@@ -15,7 +15,7 @@ def parts(split: Split) -> Parts:
     train, test = ltc_paper.series(load("har"))
     (train_y, test_y), outputs = ltc_paper.classes([train, test])
     x, test_x = (s.values.astype(np.float32) for s in (train, test))
-    whole, tests = ltc_paper.cut([x], [train_y], LENGTH, 1), ltc_paper.cut([test_x], [test_y], LENGTH, 8)
+    whole, tests = cut([(x, train_y)], LENGTH, 1), cut([(test_x, test_y)], LENGTH, 8)
     return ltc_paper.beside_a_test(whole, tests, split, LENGTH, outputs)
 
 

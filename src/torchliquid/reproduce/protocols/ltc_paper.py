@@ -11,7 +11,7 @@ import torch
 
 from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.data.recording import Series
-from torchliquid.reproduce.protocol import Part, Parts, Setting, Split, at_random, part, windows
+from torchliquid.reproduce.protocol import Part, Parts, Setting, Split, at_random
 
 SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"
 
@@ -68,12 +68,6 @@ def classes(recordings: Sequence[Series]) -> tuple[list[np.ndarray], int]:
     return np.split(numbers, np.cumsum([len(t) for t in texts])[:-1]), len(known)
 
 
-def cut(values: Sequence[np.ndarray], targets: Sequence[np.ndarray], length: int, stride: int) -> Part:
-    """The windows of series (T, C) and their targets (T,) or (T, K), behind each other."""
-    pieces = [windows(pair, length, stride) for pair in zip(values, targets, strict=True)]
-    return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
-
-
 def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) -> Parts:
     """A tenth of the windows validates and 15 % test: at random as published, or in time.
 
@@ -88,10 +82,9 @@ def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) 
     if split == "published":
         validation, test, train = at_random(whole, seed, [0.1, 0.15])
         return Parts(train, validation, test, outputs)
-    cuts = [len(whole) * 75 // 100, len(whole) * 85 // 100]
-    index = np.arange(len(whole))
-    masks = (index < cuts[0] - apart, (index >= cuts[0]) & (index < cuts[1] - apart), index >= cuts[1])
-    train, validation, test = (whole.pick(torch.from_numpy(np.flatnonzero(m))) for m in masks)
+    first, second, end = len(whole) * 75 // 100, len(whole) * 85 // 100, len(whole)
+    bounds = ((0, first - apart), (first, second - apart), (second, end))
+    train, validation, test = (_between(whole, *rows) for rows in bounds)
     return Parts(train, validation, test, outputs)
 
 
@@ -101,8 +94,10 @@ def beside_a_test(train: Part, test: Part, split: Split, apart: int, outputs: in
         validation, rest = at_random(train, 893429, [0.1])
         return Parts(rest, validation, test, outputs)
     start = len(train) * 9 // 10
-    index = np.arange(len(train))
-    rest, validation = (
-        train.pick(torch.from_numpy(np.flatnonzero(m))) for m in (index <= start - apart, index >= start)
-    )
+    rest, validation = _between(train, 0, start - apart + 1), _between(train, start, len(train))
     return Parts(rest, validation, test, outputs)
+
+
+def _between(whole: Part, start: int, stop: int) -> Part:
+    """Windows in order; none where ``stop`` lies before ``start``."""
+    return whole.pick(torch.arange(start, max(start, stop)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from torchliquid.data.datasets import load
 from torchliquid.data.recording import Recording
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH = 16
@@ -19,12 +19,13 @@ def parts(split: Split) -> Parts:
     rows = dataset.train.series[0].values
     mean, deviation = rows.mean(0), rows.std(0)
 
-    def cut(recordings: Iterable[Recording], stride: int) -> Part:
-        found = [s for recording in recordings for s in recording.series]
-        values = [(s.values - mean) / deviation for s in found]
-        return ltc_paper.cut(values, [np.asarray(s.targets, np.int64) for s in found], LENGTH, stride)
+    def windows(recordings: Iterable[Recording], stride: int) -> Part:
+        found = (s for recording in recordings for s in recording.series)
+        scaled = (((s.values - mean) / deviation, np.asarray(s.targets, np.int64)) for s in found)
+        return cut(scaled, LENGTH, stride)
 
-    return ltc_paper.beside_a_test(cut([dataset.train], 1), cut(dataset.tests.values(), 8), split, LENGTH, outputs=2)
+    train, test = windows([dataset.train], 1), windows(dataset.tests.values(), 8)
+    return ltc_paper.beside_a_test(train, test, split, LENGTH, outputs=2)
 
 
 PROTOCOL = Protocol(

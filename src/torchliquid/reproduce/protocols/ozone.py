@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torchliquid.data.datasets import load
-from torchliquid.reproduce.protocol import Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH, STRIDE = 32, 4
@@ -16,7 +16,7 @@ def parts(split: Split) -> Parts:
     values, targets = (np.concatenate([getattr(s, name) for s in days]) for name in ("values", "targets"))
     values = np.nan_to_num(values)  # what is missing is 0, before all features are scaled alike
     values = (values - values.mean()) / values.std()
-    whole = ltc_paper.cut([values], [targets.astype(np.int64)], LENGTH, STRIDE)
+    whole = cut([(values, targets.astype(np.int64))], LENGTH, STRIDE)
     return ltc_paper.three_parts(whole, split, 23489, LENGTH // STRIDE, outputs=2)
 
 

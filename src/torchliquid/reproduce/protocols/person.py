@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torchliquid.data.datasets import load
-from torchliquid.reproduce.protocol import Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH, STRIDE = 32, 16
@@ -13,7 +13,7 @@ def parts(split: Split) -> Parts:
     recordings = ltc_paper.series(load("person"))
     targets, outputs = ltc_paper.classes(recordings)
     # The authors' loop ends before it keeps the last recording.
-    whole = ltc_paper.cut([s.values for s in recordings[:-1]], targets[:-1], LENGTH, STRIDE)
+    whole = cut(((s.values, y) for s, y in zip(recordings[:-1], targets[:-1], strict=True)), LENGTH, STRIDE)
     return ltc_paper.three_parts(whole, split, 27731, LENGTH // STRIDE, outputs)
 
 

@@ -22,7 +22,6 @@ def parts(split: Split) -> Parts:
     values = np.concatenate([s.values for s in everyone])
     low = np.nanmin(values, 0)
     size = np.maximum(np.nanmax(values, 0) - low, 1e-12)
-
     return _cut(_part(everyone, low, size), seed=0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torchliquid.data.datasets import load
-from torchliquid.reproduce.protocol import Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH = STRIDE = 32
@@ -17,7 +17,7 @@ def parts(split: Split) -> Parts:
     known = np.where(np.isnan(rows), 0, np.arange(len(rows))[:, None])
     rows = np.take_along_axis(rows, np.maximum.accumulate(known, 0), 0)  # what is missing is the last known
     rows = (rows - rows.mean(0)) / rows.std(0)
-    whole = ltc_paper.cut([rows[:, 1:]], [rows[:, :1]], LENGTH, STRIDE)
+    whole = cut([(rows[:, 1:], rows[:, :1])], LENGTH, STRIDE)
     return ltc_paper.three_parts(whole, split, 23489, LENGTH // STRIDE, outputs=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torchliquid.data.datasets import load
-from torchliquid.reproduce.protocol import Parts, Protocol, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH, STRIDE = 32, 4
@@ -18,7 +18,7 @@ def parts(split: Split) -> Parts:
     temperature = dataset.train.channels.index("temperature")
     x[:, temperature] -= x[:, temperature].mean()
     y = (y - y.mean()) / y.std()
-    whole = ltc_paper.cut([x], [y[:, None]], LENGTH, STRIDE)
+    whole = cut([(x, y[:, None])], LENGTH, STRIDE)
     return ltc_paper.three_parts(whole, split, 23489, LENGTH // STRIDE, outputs=1)
 
 

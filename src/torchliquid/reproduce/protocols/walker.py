@@ -8,7 +8,7 @@ import numpy as np
 
 from torchliquid.data.datasets import load
 from torchliquid.data.recording import Recording
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, part, windows
+from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, cut
 
 LENGTH, STRIDE = 64, 16
 PATIENCE = 15
@@ -17,15 +17,14 @@ PATIENCE = 15
 def parts(split: Split) -> Parts:
     dataset = load("walker")
 
-    def cut(recording: Recording) -> Part:
-        pieces = []
-        for s in recording.series:
-            if s.targets is not None and len(s) > LENGTH:
-                pieces.append(windows([s.values, s.targets, np.diff(s.times, prepend=s.times[0] - 1)], LENGTH, STRIDE))
-        return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+    def windows(recording: Recording) -> Part:
+        long = [s for s in recording.series if len(s) > LENGTH]
+        spans = [np.diff(s.times, prepend=s.times[0] - 1) for s in long]
+        pieces = ((s.values, s.targets, span) for s, span in zip(long, spans, strict=True) if s.targets is not None)
+        return cut(pieces, LENGTH, STRIDE)
 
     assert dataset.validation is not None
-    return Parts(cut(dataset.train), cut(dataset.validation), cut(dataset.tests["test"]), outputs=17)
+    return Parts(windows(dataset.train), windows(dataset.validation), windows(dataset.tests["test"]), outputs=17)
 
 
 def _cfc(units: int, lr: float, batch: int, clip: float, **layer: object) -> Setting:
