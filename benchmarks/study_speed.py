@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from torchliquid import kernels
 from torchliquid.data.datasets import load
+from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults
 
@@ -21,9 +22,8 @@ SEEDS, EPOCHS = 3, 3
 """Few, because the reference takes its time."""
 
 
-def table() -> str:
+def table(dataset: Dataset) -> str:
     """The comparison as Markdown."""
-    dataset = load("occupancy")
 
     def study(how: str, contenders: tuple[str, ...], seeds: int, epochs: int) -> tuple[StudyResults, float]:
         kernels.use(how)
@@ -64,4 +64,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(table(load("occupancy")))
