@@ -23,7 +23,7 @@ from torchliquid.study.workers import cores
 STUDIES = ("occupancy", "cmapss", "japanese_vowels")
 FOLDER = Path("build/studies")
 PAGE = Path("docs/studies.md")
-HEAD = """# Results
+HEAD = """# Studies of published recordings
 
 Written by `python -m benchmarks.studies` (`make studies`); not by hand. Each section is the command it names, with its
 defaults: nine contenders, four tuning trials and five seeds each, about 2,500 live parameters a network. A "±" is half
