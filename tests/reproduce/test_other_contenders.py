@@ -58,8 +58,8 @@ def test_a_state_space_layer_is_the_sum_over_all_samples_before():
     layer = StateSpaceLayer(2, 3).double()
     x, spans = torch.randn(1, 6, 2, dtype=torch.float64), torch.rand(1, 6, dtype=torch.float64) * 2
     _, after = layer(x, spans, torch.zeros(1, 2, 3, dtype=torch.complex128))
-    rate = -np.exp(layer.log_decay[0].detach().numpy()) + 1j * layer.frequency[0].detach().numpy()
-    step, u = np.exp(layer.log_step[0].detach().numpy()), layer.norm(x)[0].detach().numpy()
+    rate = -np.exp(layer.log_decay[:, 0].detach().numpy()) + 1j * layer.frequency[:, 0].detach().numpy()
+    step, u = np.exp(layer.log_step[:, 0].detach().numpy()), layer.norm(x)[0].detach().numpy()
     clock = np.cumsum(spans[0].numpy())
     for t in range(6):
         want = sum(
@@ -73,7 +73,8 @@ def test_the_scan_has_the_gradients_of_its_recurrence():
     torch.manual_seed(5)
     draw = functools.partial(torch.randn, dtype=torch.complex128, requires_grad=True)
     which = torch.tensor([[0, 1], [1, 1], [0, 0]])
-    assert torch.autograd.gradcheck(lambda f, d, h: Scan.apply(f, which, d, h), (draw(2, 3), draw(3, 2, 3), draw(2, 3)))
+    fading, drive, h = draw(3, 2, 4), draw(3, 3, 2, 4), draw(3, 2, 4)
+    assert torch.autograd.gradcheck(lambda f, d, h: Scan.apply(f, which, d, h), (fading, drive, h))
 
 
 def test_a_neural_cde_follows_a_tight_solution_along_the_lines():

@@ -13,7 +13,7 @@ from torchliquid.models.networks import Network, State, at_last
 
 
 class Scan(torch.autograd.Function):
-    """The recurrence h[t] = fading[which[t]] h[t-1] + drive[t] over the first dimension.
+    """The recurrence h[t] = fading[which[t]] h[t-1] + drive[t].
 
     The gradients are a recurrence as well, in the other direction; autograd would make a whole sequence of zeros for
     each step's slice.
@@ -22,27 +22,27 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        fading: Complex[Tensor, "K W N"],
+        fading: Complex[Tensor, "W K N"],
         which: Int[Tensor, "T B"],
-        drive: Complex[Tensor, "T B W N"],
-        h: Complex[Tensor, "B W N"],
-    ) -> Complex[Tensor, "T B W N"]:
-        states = torch.empty((len(drive) + 1, *h.shape), dtype=drive.dtype, device=drive.device)
-        states[0] = h
+        drive: Complex[Tensor, "W T B N"],
+        h: Complex[Tensor, "W B N"],
+    ) -> Complex[Tensor, "W T B N"]:
+        states = torch.empty_like(drive)
         for i, rows in enumerate(which):
-            torch.addcmul(drive[i], fading[rows], states[i], out=states[i + 1])
-        ctx.save_for_backward(fading, which, states)
-        return states[1:]
+            torch.addcmul(drive[:, i], fading[:, rows], states[:, i - 1] if i else h, out=states[:, i])
+        ctx.save_for_backward(fading, which, states, h)
+        return states
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-        fading, which, states = ctx.saved_tensors
-        grad, back, before = grads[0].clone(), fading.conj().resolve_conj(), torch.zeros_like(grads[0][0])
-        for i in range(len(grad) - 1, -1, -1):
-            (grad[i - 1] if i else before).addcmul_(back[which[i]], grad[i])
-        of_each = torch.view_as_real(grad * states[:-1].conj()).flatten(0, 1)
-        of_fading = of_each.new_zeros(len(fading), *of_each.shape[1:]).index_add_(0, which.flatten(), of_each)
-        return torch.view_as_complex(of_fading), None, grad, before
+        fading, which, states, h = ctx.saved_tensors
+        grad, back = grads[0].clone(), fading.conj().resolve_conj()
+        of_fading, of_h = torch.zeros_like(fading), torch.zeros_like(h)
+        for i in range(len(which) - 1, -1, -1):
+            before, of_before = (states[:, i - 1], grad[:, i - 1]) if i else (h, of_h)
+            of_before.addcmul_(back[:, which[i]], grad[:, i])
+            of_fading.index_add_(1, which[i], grad[:, i] * before.conj())
+        return of_fading, None, grad, of_h
 
 
 class StateSpaceLayer(nn.Module):
@@ -61,9 +61,9 @@ class StateSpaceLayer(nn.Module):
     def __init__(self, width: int, states: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.log_decay = nn.Parameter(torch.full((1, width, states), math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(1, width, 1))
-        self.log_step = nn.Parameter(torch.empty(1, width, 1).uniform_(math.log(0.001), math.log(0.1)))
+        self.log_decay = nn.Parameter(torch.full((width, 1, states), math.log(0.5)))
+        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(width, 1, 1))
+        self.log_step = nn.Parameter(torch.empty(width, 1, 1).uniform_(math.log(0.001), math.log(0.1)))
         self.read = nn.Parameter(torch.randn(width, states, 2) * math.sqrt(0.5))
         self.skip = nn.Parameter(torch.randn(width))
         self.mix = nn.Linear(width, 2 * width)
@@ -77,12 +77,17 @@ class StateSpaceLayer(nn.Module):
         step = self.log_step.exp()
         # Spans repeat, and their exponentials are what costs most.
         different, which = spans.T.unique(return_inverse=True)
-        fading = torch.exp(rate * step * different[:, None, None])
-        drive = ((torch.exp(rate * step) - 1) / rate) * u.transpose(0, 1).unsqueeze(-1)
-        after = Scan.apply(fading, which, drive, h).transpose(0, 1)
-        y = 2 * (after * torch.view_as_complex(self.read)).sum(-1).real + self.skip * u
+        fading = torch.exp(rate * step * different[:, None])
+        gain = torch.view_as_real((torch.exp(rate * step) - 1) / rate)
+        # Channels first: driving and reading the states are products of real matrices, one of each channel.
+        driven = u.permute(2, 1, 0).flatten(1).unsqueeze(2) @ gain.flatten(2)
+        drive = torch.view_as_complex(driven.unflatten(2, (-1, 2))).unflatten(1, which.shape)
+        after = Scan.apply(fading, which, drive, h.transpose(0, 1))
+        read = self.read * self.read.new_tensor([2.0, -2.0])
+        said = torch.view_as_real(after).flatten(3).flatten(1, 2) @ read.flatten(1).unsqueeze(2)
+        y = said.view(-1, *which.shape).permute(2, 1, 0) + self.skip * u
         value, gate = self.mix(nn.functional.gelu(y)).chunk(2, -1)
-        return x + value * torch.sigmoid(gate), after
+        return x + value * torch.sigmoid(gate), after.permute(2, 1, 0, 3)
 
 
 class StateSpace(Network):
