@@ -125,6 +125,7 @@ def test_the_summary_counts_and_compares() -> None:
     at = {dot.get("fill"): float(dot.get("cx", "")) for dot in dots}
     ours, in_print, other = (at[colour] for colour in (LIQUID_COLOUR, "white", OTHER_COLOUR))
     assert (in_print - ours) / (other - ours) == pytest.approx(0.008 / 0.3, abs=0.01)
+    assert "logarithmic" in drawing(table, [row, row | {"contender": "GRU", "mean": 26.0}])
 
 
 def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:

@@ -17,19 +17,22 @@ LIQUID_COLOUR, OTHER_COLOUR, PRINT_COLOUR = "#0072b2", "#555555", "#d55e00"
 def drawing(protocol: Protocol, rows: list[dict[str, Any]]) -> str:
     """An SVG of one split's rows, as in :func:`~torchliquid.reproduce.summary.summary`, best on top.
 
-    A filled dot is ours, a hollow one the paper's; lines reach one deviation to both sides.
+    A filled dot is ours, a hollow one the paper's; lines reach one deviation to both sides. The axis is
+    logarithmic where the values lie more than ten times apart.
     """
     shown = {row["contender"]: (row["mean"], row["std"]) for row in rows}
     names = sorted(shown, key=lambda name: shown[name][0], reverse=protocol.higher_is_better)
     printed = {name: protocol.published[name] for name in names if name in protocol.published}
     values = [*shown.values(), *printed.values()]
     low, high = min(m - s for m, s in values), max(m + s for m, s in values)
-    ticks = _ticks(low, high)
-    low, high = min(low, ticks[0]), max(high, ticks[-1])
+    logarithmic = low > 0 and high > 10 * low
+    ticks = _logarithmic_ticks(low, high) if logarithmic else _ticks(low, high)
+    scale = np.log if logarithmic else float
+    start, end = scale(min(low, ticks[0])), scale(max(high, ticks[-1]))
     height = TOP + ROW * len(names) + 44
 
     def x(value: float) -> float:
-        return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + float((scale(value) - start) / (end - start)) * (WIDTH - LEFT - RIGHT), 1)
 
     def mark(value: tuple[float, float], y: float, colour: str, fill: str) -> str:
         mean, deviation = value
@@ -39,6 +42,8 @@ def drawing(protocol: Protocol, rows: list[dict[str, Any]]) -> str:
         )
 
     better = "higher is better" if protocol.higher_is_better else "lower is better"
+    if logarithmic:
+        better += ", logarithmic"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         'font-size="13" fill="#222">',
@@ -78,3 +83,12 @@ def _ticks(low: float, high: float) -> list[float]:
     first = np.floor(low / step)
     last = max(np.ceil(high / step), first + 1)
     return [float(np.round(i * step, 10)) for i in np.arange(first, last + 1)]
+
+
+def _logarithmic_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of each power of ten, from the last one below a range to the first one above."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    every = [float(f"{factor}e{power}") for power in powers for factor in (1, 2, 5)]
+    below = max(tick for tick in every if tick <= low)
+    above = min(tick for tick in every if tick >= high)
+    return [tick for tick in every if below <= tick <= above]

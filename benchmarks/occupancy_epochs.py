@@ -1,0 +1,53 @@
+"""Why occupancy's test accuracy is chance from the second epoch on: ``python -m benchmarks.occupancy_epochs``.
+
+The LTC of the occupancy table, three seeds, measured on validation and on the test part after each epoch. Needs the
+recording, fetched or under ``TORCHLIQUID_DATA``; a few minutes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.protocols import protocol
+from torchliquid.reproduce.trial import loss_of, measure
+
+EPOCHS, SEEDS = 50, 3
+SHOWN = ((1, 1), (2, 5), (6, 10), (11, 20), (21, 30), (31, 40), (41, 50))
+
+
+def accuracies(seed: int) -> list[tuple[float, float]]:
+    """On validation and on the test part after each epoch, in %."""
+    table = protocol("occupancy")
+    parts, setting = table.parts("published"), table.settings["LTC"]
+    torch.manual_seed(seed)
+    model = Contender(table, "LTC", parts.train.inputs.shape[2], parts.outputs, per_sequence=False)
+    optimizer = torch.optim.Adam(model.parameters(), setting.lr, fused=True)
+    found = []
+    for epoch in range(EPOCHS):
+        model.train()
+        for rows in torch.randperm(len(parts.train)).split(setting.batch):
+            batch = parts.train.pick(rows)
+            loss = loss_of(model(batch.inputs, batch.timespans), batch.targets, setting)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found.append((measure(table, model, parts.validation), measure(table, model, parts.test)))
+        print(f"seed {seed}, epoch {epoch + 1} of {EPOCHS}", end="\r", flush=True)
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    found = np.array([accuracies(seed) for seed in range(SEEDS)])
+    print("epochs    validation, mean %   test, mean %   test, deviation over epochs and seeds")
+    for first, last in SHOWN:
+        validation, test = found[:, first - 1 : last].reshape(-1, 2).T
+        print(f"{first:2d} to {last:2d}{validation.mean():17.2f}{test.mean():17.2f}{test.std():17.2f}")
+    late = found[:, 10:].reshape(-1, 2)
+    print(f"correlation of the two after epoch 10: {np.corrcoef(late.T)[0, 1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
