@@ -13,6 +13,9 @@ from scipy.stats import t as student
 from torchliquid.reproduce.protocol import Protocol
 
 LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC on NCP"}
+NORMAL = 1.96
+"""Half of a 95 % interval in known standard errors."""
+
 FIVE = LIQUID | {"LSTM", "GRU"}
 """Contenders with five trainings; the others have three."""
 
@@ -85,8 +88,8 @@ def reached(protocol: Protocol, row: dict[str, Any]) -> str:
         return ""
     if row["n"] < 3:
         return "too few seeds"
-    error = math.hypot(row["std"] / math.sqrt(row["n"]), protocol.sampling_error)
-    half = float(student.ppf(0.975, row["n"] - 1)) * error
+    of_seeds = float(student.ppf(0.975, row["n"] - 1)) * row["std"] / math.sqrt(row["n"])
+    half = math.hypot(of_seeds, NORMAL * protocol.sampling_error)
     ahead = (row["mean"] - published) * (1 if protocol.higher_is_better else -1)
     return "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
 
@@ -106,16 +109,20 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     ]
     trials = counting(trials)
     tuned = {(x["contender"], x["split"]): tuning_trials(x) for x in trials}
+
+    def spread(mean: float, std: float) -> str:
+        return f"{mean:.{digits}f} ± {std:.{digits}f}" if std else f"{mean:.{digits}f}"
+
     for row in summary(protocol, trials)["rows"]:
-        mean, std = protocol.published.get(row["contender"], (math.nan, math.nan))
-        paper = "" if math.isnan(mean) or row["split"] != "published" else f"{mean:.{digits}f} ± {std:.{digits}f}"
-        ours = f"{row['mean']:.{digits}f} ± {row['std']:.{digits}f}"
+        printed = protocol.published.get(row["contender"]) if row["split"] == "published" else None
+        paper, ours = spread(*printed) if printed else "", spread(row["mean"], row["std"])
         settings = f"tuned, {n} trials" if (n := tuned[row["contender"], row["split"]]) else "not tuned"
         lines.append(
             f"| {row['contender']} | {row['split']} | {settings} | {ours} | {paper} | {reached(protocol, row)} | "
             f"{row['n']} | {row['parameters']:,} | {row['seconds']:.0f} |"
         )
-    lines.append("")
+    hours = sum(x["seconds"] for x in trials) / 3600
+    lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, other work beside them.", ""]
     if absent := missing(protocol, trials):
         lines += [f"Not yet complete: {absent}.", ""]
     if any(tuned.values()):

@@ -45,9 +45,9 @@ PROTOCOL = Protocol(
     notes=(
         "The published split draws a tenth of overlapping windows for validation: it is trained on all but in name. "
         "Beside it the last tenth of the time validates. The test part is other days in both.",
-        "After one epoch an LTC is right in 98.0 % of the test part, from the sixth on in 94.3 % with a deviation of 0.5 "
-        "to 0.9 from epoch to epoch, which the published split's validation does not see (correlation 0.16): what the "
-        "chosen epoch has on the test part is chance, and so is half a percent between two rows "
+        "After one epoch an LTC is right in 98.0 % of the test part, from the sixth on in 94.3 %, with a deviation of "
+        "0.5 to 0.9 from epoch to epoch that the published split's validation does not see (correlation 0.16): what "
+        "the chosen epoch has on the test part is chance, and so is half a percent between two rows "
         "(`python -m benchmarks.occupancy_epochs`).",
     ),
 )
