@@ -1,4 +1,4 @@
-"""Why occupancy's test accuracy is chance from the second epoch on: ``python -m benchmarks.occupancy_epochs``.
+"""Why occupancy's test accuracy is chance after the first epochs: ``python -m benchmarks.occupancy_epochs``.
 
 The LTC of the occupancy table, three seeds, measured on validation and on the test part after each epoch. Needs the
 recording, fetched or under ``TORCHLIQUID_DATA``; a few minutes.
@@ -10,29 +10,23 @@ import numpy as np
 import torch
 
 from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.protocol import Parts, Protocol
 from torchliquid.reproduce.protocols import protocol
-from torchliquid.reproduce.trial import loss_of, measure
+from torchliquid.reproduce.trial import measure, train_epoch
 
 EPOCHS, SEEDS = 50, 3
 SHOWN = ((1, 1), (2, 5), (6, 10), (11, 20), (21, 30), (31, 40), (41, 50))
 
 
-def accuracies(seed: int) -> list[tuple[float, float]]:
+def accuracies(table: Protocol, parts: Parts, seed: int) -> list[tuple[float, float]]:
     """On validation and on the test part after each epoch, in %."""
-    table = protocol("occupancy")
-    parts, setting = table.parts("published"), table.settings["LTC"]
+    setting = table.settings["LTC"]
     torch.manual_seed(seed)
     model = Contender(table, "LTC", parts.train.inputs.shape[2], parts.outputs, per_sequence=False)
     optimizer = torch.optim.Adam(model.parameters(), setting.lr, fused=True)
     found = []
     for epoch in range(EPOCHS):
-        model.train()
-        for rows in torch.randperm(len(parts.train)).split(setting.batch):
-            batch = parts.train.pick(rows)
-            loss = loss_of(model(batch.inputs, batch.timespans), batch.targets, setting)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        train_epoch(model, optimizer, parts.train, setting)
         found.append((measure(table, model, parts.validation), measure(table, model, parts.test)))
         print(f"seed {seed}, epoch {epoch + 1} of {EPOCHS}", end="\r", flush=True)
     return found
@@ -40,7 +34,9 @@ def accuracies(seed: int) -> list[tuple[float, float]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    found = np.array([accuracies(seed) for seed in range(SEEDS)])
+    table = protocol("occupancy")
+    parts = table.parts("published")
+    found = np.array([accuracies(table, parts, seed) for seed in range(SEEDS)])
     print("epochs    validation, mean %   test, mean %   test, deviation over epochs and seeds")
     for first, last in SHOWN:
         validation, test = found[:, first - 1 : last].reshape(-1, 2).T

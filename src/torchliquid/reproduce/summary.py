@@ -13,11 +13,11 @@ from scipy.stats import t as student
 from torchliquid.reproduce.protocol import Protocol
 
 LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC on NCP"}
-NORMAL = 1.96
-"""Half of a 95 % interval in known standard errors."""
-
 FIVE = LIQUID | {"LSTM", "GRU"}
 """Contenders with five trainings; the others have three."""
+
+NORMAL = 1.96
+"""Half of a 95 % interval in known standard errors."""
 
 TUNING = """Tuned rows: the first tuning trial of a contender has the published setting, the others have a learning \
 rate, its decay, a clipping norm and a batch size drawn by Optuna, from one space for all contenders. A trial has seed \

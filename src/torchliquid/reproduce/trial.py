@@ -65,19 +65,8 @@ def fit(
     sign = 1 if protocol.higher_is_better else -1
     best, best_epoch, weights, epoch, failed = -math.inf, 0, copy.deepcopy(model.state_dict()), 0, ""
     for epoch in range(1, setting.epochs + 1):
-        model.train()
-        for rows in torch.randperm(len(train)).split(setting.batch):
-            batch = train.pick(rows if train.lengths is None else rows[train.lengths[rows].argsort(stable=True)])
-            loss = loss_of(model(batch.inputs, batch.timespans, batch.lengths), batch.targets, setting)
-            optimizer.zero_grad()
-            loss.backward()
-            if setting.clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), setting.clip)
-            optimizer.step()
-            model.mask()
-            if not torch.isfinite(loss):
-                failed = f"the loss is no longer finite in epoch {epoch}"
-                break
+        if not train_epoch(model, optimizer, train, setting):
+            failed = f"the loss is no longer finite in epoch {epoch}"
         score = math.nan if failed else measure(protocol, model, validation)
         if failed or not math.isfinite(score):
             failed = failed or f"the outputs are no longer finite in epoch {epoch}"
@@ -98,6 +87,23 @@ def fit(
         return model, line | {"failed": failed}
     model.load_state_dict(weights)
     return model, line | {"validation": sign * best}
+
+
+def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, setting: Setting) -> bool:
+    """Once over a part in batches drawn at random; False, at once, when the loss is no longer finite."""
+    model.train()
+    for rows in torch.randperm(len(part)).split(setting.batch):
+        batch = part.pick(rows if part.lengths is None else rows[part.lengths[rows].argsort(stable=True)])
+        loss = loss_of(model(batch.inputs, batch.timespans, batch.lengths), batch.targets, setting)
+        optimizer.zero_grad()
+        loss.backward()
+        if setting.clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), setting.clip)
+        optimizer.step()
+        model.mask()
+        if not torch.isfinite(loss):
+            return False
+    return True
 
 
 def rocket(parts: Parts, seed: int) -> dict[str, Any]:
