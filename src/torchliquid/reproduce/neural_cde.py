@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.models.networks import Network, State, at_last
 
@@ -45,16 +46,17 @@ class NeuralCDE(Network):
             )
         z, before, begun = state
         path = self._path(inputs, before) if self.masked else inputs
-        features, points = [], []
-        for i in range(time):
-            point = path[:, i]
-            change = torch.cat([point - before, timespans[:, i : i + 1]], 1)
-            z = torch.where(begun > 0, self._along(z, change), self.start(point))
-            before, begun = point, torch.ones_like(begun)
-            features.append(z)
-            points.append(point)
-        after = torch.stack(features, 1)
-        return after, (at_last(after, lengths), at_last(torch.stack(points, 1), lengths), begun)
+        changes = torch.cat([torch.diff(path, dim=1, prepend=before.unsqueeze(1)), timespans.unsqueeze(2)], 2)
+        ends = torch.full((batch,), time) if lengths is None else lengths.cpu()
+        packed = pack_padded_sequence(changes, ends, batch_first=True, enforce_sorted=False)
+        # Longest first: a step is one of the sequences that have not ended.
+        _, *others = packed.data.split(packed.batch_sizes.tolist())
+        z = torch.where(begun > 0, self._along(z, changes[:, 0]), self.start(path[:, 0]))
+        features = [z.index_select(0, packed.sorted_indices)]
+        for change in others:
+            features.append(self._along(features[-1][: len(change)], change))
+        after, _ = pad_packed_sequence(packed._replace(data=torch.cat(features)), batch_first=True, total_length=time)
+        return after, (at_last(after, lengths), at_last(path, lengths), torch.ones_like(begun))
 
     def _path(self, inputs: Float[Tensor, "B T C"], before: Float[Tensor, "B C"]) -> Float[Tensor, "B T C"]:
         values, observed = inputs.chunk(2, -1)
@@ -67,9 +69,12 @@ class NeuralCDE(Network):
         return torch.cat([torch.stack(filled, 1), counts.unsqueeze(1) + observed.cumsum(1) / 100], -1)
 
     def _along(self, z: Float[Tensor, "B H"], change: Float[Tensor, "B D"]) -> Float[Tensor, "B H"]:
+        # PyTorch's tanh takes six times as long as its sigmoid on a CPU: tanh(x) = 2 sigmoid(2 x) - 1.
+        less = change.sum(1, keepdim=True)
+
         def slope(z: Tensor) -> Tensor:
-            matrix = torch.tanh(self.field(F.relu(self.inner(z)))).unflatten(1, (z.shape[1], -1))
-            return torch.bmm(matrix, change.unsqueeze(2)).squeeze(2)
+            matrix = torch.sigmoid(2 * self.field(F.relu(self.inner(z)))).unflatten(1, (-1, z.shape[1]))
+            return 2 * torch.bmm(change.unsqueeze(1), matrix).squeeze(1) - less
 
         k1 = slope(z)
         k2 = slope(z + k1 / 2)

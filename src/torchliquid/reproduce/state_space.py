@@ -8,41 +8,77 @@ from typing import Any
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from torchliquid.models.networks import Network, State, at_last
+from torchliquid.models.networks import Network, State
 
 
-class Scan(torch.autograd.Function):
-    """The recurrence h[t] = fading[which[t]] h[t-1] + drive[t].
+class Recurrence(torch.autograd.Function):
+    """The recurrence h[t] = fading[which[t]] h[t-1] + gain u[t], and what it says: y[t], the real part of read h[t]
+    summed over N.
 
-    The gradients are a recurrence as well, in the other direction; autograd would make a whole sequence of zeros for
-    each step's slice.
+    Complex numbers are pairs of real ones with the channels innermost, and all work on a step is done while it is in
+    the cache; the gradients are a recurrence as well, in the other direction. ``read`` holds the real part and minus
+    the imaginary one. The samples P of all sequences are packed: the first of each, the second of those that have one,
+    and so on, ``sizes`` of them, the longest sequence first.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        fading: Complex[Tensor, "W K N"],
-        which: Int[Tensor, "T B"],
-        drive: Complex[Tensor, "W T B N"],
-        h: Complex[Tensor, "W B N"],
-    ) -> Complex[Tensor, "W T B N"]:
-        states = torch.empty_like(drive)
-        for i, rows in enumerate(which):
-            torch.addcmul(drive[:, i], fading[:, rows], states[:, i - 1] if i else h, out=states[:, i])
-        ctx.save_for_backward(fading, which, states, h)
-        return states
+        fading: Float[Tensor, "K 2 N W"],
+        which: Int[Tensor, " P"],
+        gain: Float[Tensor, "2 N W"],
+        u: Float[Tensor, "P W"],
+        read: Float[Tensor, "2 N W"],
+        h: Float[Tensor, "B 2 N W"],
+        sizes: list[int],
+    ) -> tuple[Float[Tensor, "P W"], Float[Tensor, "P 2 N W"]]:
+        states, y, before = u.new_empty(len(u), *gain.shape), torch.empty_like(u), h
+        for rows, drive, now, said in zip(*(x.split(sizes) for x in (which, u, states, y)), strict=True):
+            _product(fading.index_select(0, rows), before[: len(now)], out=now).addcmul_(gain, drive[:, None, None])
+            torch.sum(read * now, (1, 2), out=said)
+            before = now
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(fading, which, gain, u, read, h, states)
+        ctx.sizes = sizes
+        return y, states
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-        fading, which, states, h = ctx.saved_tensors
-        grad, back = grads[0].clone(), fading.conj().resolve_conj()
-        of_fading, of_h = torch.zeros_like(fading), torch.zeros_like(h)
-        for i in range(len(which) - 1, -1, -1):
-            before, of_before = (states[:, i - 1], grad[:, i - 1]) if i else (h, of_h)
-            of_before.addcmul_(back[:, which[i]], grad[:, i])
-            of_fading.index_add_(1, which[i], grad[:, i] * before.conj())
-        return of_fading, None, grad, of_h
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        fading, which, gain, u, read, h, states = ctx.saved_tensors
+        of_y, of_states = grads
+        of_fading, of_gain, of_read = map(torch.zeros_like, (fading, gain, read))
+        of_u, grad, other = torch.empty_like(u), torch.zeros_like(h), torch.zeros_like(h)
+        end = len(u)
+        for n, before in zip(reversed(ctx.sizes), (*reversed(ctx.sizes[:-1]), 0), strict=True):
+            here, end = slice(end - n, end), end - n
+            now, scratch, drive = grad[:n], other[:n], u[here, None, None]
+            if of_states is not None:
+                now += of_states[here]
+            if of_y is not None:
+                said = of_y[here, None, None]
+                of_read += torch.mul(said, states[here], out=scratch).sum(0)
+                now.addcmul_(read, said)
+            of_gain += torch.mul(now, drive, out=scratch).sum(0)
+            torch.sum(torch.mul(now, gain, out=scratch), (1, 2), out=of_u[here])
+            last = states[end - before : end - before + n] if before else h
+            of_fading.index_add_(0, which[here], _product(last, now, conjugated=True, out=scratch))
+            _product(fading.index_select(0, which[here]), now, conjugated=True, out=scratch)
+            grad, other = other, grad
+        return of_fading, None, of_gain, of_u, of_read, grad, None
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor, conjugated: bool = False) -> Tensor:
+    """The complex product of a, or of its conjugate, and b, each (B 2 N W)."""
+    sign = -1 if conjugated else 1
+    torch.mul(a[:, 0], b[:, 0], out=out[:, 0]).addcmul_(a[:, 1], b[:, 1], value=-sign)
+    torch.mul(a[:, 0], b[:, 1], out=out[:, 1]).addcmul_(a[:, 1], b[:, 0], value=sign)
+    return out
+
+
+def _parts(x: Complex[Tensor, "*K N W"]) -> Float[Tensor, "*K 2 N W"]:
+    return torch.stack([x.real, x.imag], -3)
 
 
 class StateSpaceLayer(nn.Module):
@@ -53,6 +89,8 @@ class StateSpaceLayer(nn.Module):
     so that the states fade through the span before a sample and each sample drives them for one step, however long the
     gap (asynchronous discretisation, arXiv 2404.18508).
 
+    ``read`` holds Re C and -Im C.
+
     Args:
         width: channels W.
         states: N, of each channel.
@@ -61,33 +99,28 @@ class StateSpaceLayer(nn.Module):
     def __init__(self, width: int, states: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.log_decay = nn.Parameter(torch.full((width, 1, states), math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(width, 1, 1))
-        self.log_step = nn.Parameter(torch.empty(width, 1, 1).uniform_(math.log(0.001), math.log(0.1)))
-        self.read = nn.Parameter(torch.randn(width, states, 2) * math.sqrt(0.5))
+        self.log_decay = nn.Parameter(torch.full((states, width), math.log(0.5)))
+        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32)[:, None].repeat(1, width))
+        self.log_step = nn.Parameter(torch.empty(width).uniform_(math.log(0.001), math.log(0.1)))
+        real, imaginary = (torch.randn(width, states, 2) * math.sqrt(0.5)).permute(2, 1, 0)
+        self.read = nn.Parameter(torch.stack([real, -imaginary]))
         self.skip = nn.Parameter(torch.randn(width))
         self.mix = nn.Linear(width, 2 * width)
 
     def forward(
-        self, x: Float[Tensor, "B T W"], spans: Float[Tensor, "B T"], h: Complex[Tensor, "B W N"]
-    ) -> tuple[Float[Tensor, "B T W"], Complex[Tensor, "B T W N"]]:
-        """Outputs and the states after each sample; ``h`` is the state before the first."""
+        self, x: Float[Tensor, "P W"], spans: Float[Tensor, " P"], h: Float[Tensor, "B 2 N W"], sizes: list[int]
+    ) -> tuple[Float[Tensor, "P W"], Float[Tensor, "P 2 N W"]]:
+        """Outputs and the states after each sample, packed; ``h`` is the state before the first."""
         u = self.norm(x)
         rate = torch.complex(-self.log_decay.exp(), self.frequency)
         step = self.log_step.exp()
         # Spans repeat, and their exponentials are what costs most.
-        different, which = spans.T.unique(return_inverse=True)
-        fading = torch.exp(rate * step * different[:, None])
-        gain = torch.view_as_real((torch.exp(rate * step) - 1) / rate)
-        # Channels first: driving and reading the states are products of real matrices, one of each channel.
-        driven = u.permute(2, 1, 0).flatten(1).unsqueeze(2) @ gain.flatten(2)
-        drive = torch.view_as_complex(driven.unflatten(2, (-1, 2))).unflatten(1, which.shape)
-        after = Scan.apply(fading, which, drive, h.transpose(0, 1))
-        read = self.read * self.read.new_tensor([2.0, -2.0])
-        said = torch.view_as_real(after).flatten(3).flatten(1, 2) @ read.flatten(1).unsqueeze(2)
-        y = said.view(-1, *which.shape).permute(2, 1, 0) + self.skip * u
-        value, gate = self.mix(nn.functional.gelu(y)).chunk(2, -1)
-        return x + value * torch.sigmoid(gate), after.permute(2, 1, 0, 3)
+        different, which = spans.unique(return_inverse=True)
+        fading = _parts(torch.exp(rate * step * different[:, None, None]))
+        gain = _parts((torch.exp(rate * step) - 1) / rate)
+        y, after = Recurrence.apply(fading, which, gain, u, 2 * self.read, h, sizes)
+        value, gate = self.mix(nn.functional.gelu(y + self.skip * u)).chunk(2, -1)
+        return x + value * torch.sigmoid(gate), after
 
 
 class StateSpace(Network):
@@ -97,7 +130,7 @@ class StateSpace(Network):
         input_size: inputs C.
         units: channels W of each layer, and features of each sample.
         states: N, complex states of each channel.
-        layers: L; the state is (B, L, W, N, 2).
+        layers: L; the state is (B, L, 2, N, W).
     """
 
     def __init__(self, input_size: int, units: int, states: int = 8, layers: int = 2) -> None:
@@ -109,11 +142,19 @@ class StateSpace(Network):
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
+        batch, time, _ = inputs.shape
         if state is None:
-            state = (inputs.new_zeros(len(inputs), len(self.layers), self.output_size, self.states, 2),)
-        x = self.embedding(inputs)
-        ends = []
+            state = (inputs.new_zeros(batch, len(self.layers), 2, self.states, self.output_size),)
+        ends = torch.full((batch,), time) if lengths is None else lengths.cpu()
+        both = torch.cat([inputs, timespans.unsqueeze(2)], 2)
+        packed = pack_padded_sequence(both, ends, batch_first=True, enforce_sorted=False)
+        sizes = packed.batch_sizes.tolist()
+        longest, place = packed.sorted_indices, packed.unsorted_indices
+        last = (packed.batch_sizes.cumsum(0) - packed.batch_sizes)[ends - 1].to(inputs.device) + place
+        x, spans = self.embedding(packed.data[:, :-1]), packed.data[:, -1]
+        states = []
         for i, layer in enumerate(self.layers):
-            x, after = layer(x, timespans, torch.view_as_complex(state[0][:, i].contiguous()))
-            ends.append(torch.view_as_real(at_last(after, lengths)))
-        return x, (torch.stack(ends, 1),)
+            x, after = layer(x, spans, state[0][longest, i], sizes)
+            states.append(after[last])
+        features, _ = pad_packed_sequence(packed._replace(data=x), batch_first=True, total_length=time)
+        return features, (torch.stack(states, 1),)
