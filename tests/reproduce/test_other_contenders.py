@@ -58,7 +58,8 @@ def test_a_state_space_layer_is_the_sum_over_all_samples_before():
     layer = StateSpaceLayer(2, 3).double()
     x, spans = torch.randn(1, 6, 2, dtype=torch.float64), torch.rand(1, 6, dtype=torch.float64) * 2
     _, after = layer(x[0], spans[0], torch.zeros(1, 2, 3, 2, dtype=torch.float64), [1] * 6)
-    rate = -np.exp(layer.log_decay.detach().numpy()) + 1j * layer.frequency.detach().numpy()
+    decay, frequency = layer.rate.detach().numpy()
+    rate = -np.exp(decay) + 1j * frequency
     step, u = np.exp(layer.log_step.detach().numpy()), layer.norm(x)[0].detach().numpy()
     clock = np.cumsum(spans[0].numpy())
     for t in range(6):

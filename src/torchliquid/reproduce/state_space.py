@@ -89,7 +89,7 @@ class StateSpaceLayer(nn.Module):
     so that the states fade through the span before a sample and each sample drives them for one step, however long the
     gap (asynchronous discretisation, arXiv 2404.18508).
 
-    ``read`` holds Re C and -Im C.
+    ``rate`` holds a and w, ``read`` Re C and -Im C.
 
     Args:
         width: channels W.
@@ -99,8 +99,9 @@ class StateSpaceLayer(nn.Module):
     def __init__(self, width: int, states: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.log_decay = nn.Parameter(torch.full((states, width), math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32)[:, None].repeat(1, width))
+        decay = torch.full((states, width), math.log(0.5))
+        frequency = math.pi * torch.arange(states, dtype=torch.float32)[:, None].repeat(1, width)
+        self.rate = nn.Parameter(torch.stack([decay, frequency]))
         self.log_step = nn.Parameter(torch.empty(width).uniform_(math.log(0.001), math.log(0.1)))
         real, imaginary = (torch.randn(width, states, 2) * math.sqrt(0.5)).permute(2, 1, 0)
         self.read = nn.Parameter(torch.stack([real, -imaginary]))
@@ -112,7 +113,7 @@ class StateSpaceLayer(nn.Module):
     ) -> tuple[Float[Tensor, "P W"], Float[Tensor, "P 2 N W"]]:
         """Outputs and the states after each sample, packed; ``h`` is the state before the first."""
         u = self.norm(x)
-        rate = torch.complex(-self.log_decay.exp(), self.frequency)
+        rate = torch.complex(-self.rate[0].exp(), self.rate[1])
         step = self.log_step.exp()
         # Spans repeat, and their exponentials are what costs most.
         different, which = spans.unique(return_inverse=True)
