@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class Tabular:
         if self.kind == "linear":
             last = self.estimators[0][-1]
             return int(np.size(last.coef_) + np.size(last.intercept_))
-        return sum(2 * (len(tree.nodes) // 2) + len(tree.nodes) // 2 + 1 for tree in self._trees())
+        return sum(tree_numbers(e._predictors) for e in self.estimators)
 
     def n_bytes(self) -> int:
         """Of the numbers an answer needs, in scikit-learn's own form; there is no file."""
@@ -127,6 +128,12 @@ class Tabular:
 
     def _trees(self) -> list[Any]:
         return [tree for e in self.estimators for stage in e._predictors for tree in stage]
+
+
+def tree_numbers(stages: Sequence[Sequence[Any]]) -> int:
+    """What the trees of a boosting hold: a feature and a threshold a split, and a value a leaf."""
+    splits = [len(tree.nodes) // 2 for stage in stages for tree in stage]
+    return sum(3 * n + 1 for n in splits)
 
 
 class LiveTabular:

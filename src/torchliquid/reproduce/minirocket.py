@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.linear_model import RidgeClassifierCV
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -48,21 +47,7 @@ def on_grid(
     return np.nan_to_num(grid).transpose(0, 2, 1).astype(np.float32)
 
 
-def areas(parts: Parts, seed: int, end: float, bins: int) -> tuple[float, float]:
-    """AUC on validation and test; ``end`` and ``bins`` as in :func:`on_grid`."""
-
-    def grid(part: Part) -> np.ndarray:
-        assert part.lengths is not None
-        return on_grid(part.inputs.numpy(), part.timespans.numpy(), part.lengths.numpy(), end, bins)
-
-    held_out = np.concatenate([grid(parts.validation), grid(parts.test)])
-    found = scores(grid(parts.train), parts.train.targets.numpy(), held_out, seed)
-    first, second = np.split(found, [len(parts.validation)])
-    validation, test = parts.validation.targets.numpy(), parts.test.targets.numpy()
-    return float(roc_auc_score(validation, first)), float(roc_auc_score(test, second))
-
-
-def scores(
+def fitted(
     train: Float[np.ndarray, "N C T"],
     labels: Int[np.ndarray, " N"],
     test: Float[np.ndarray, "M C T"],
@@ -90,3 +75,21 @@ def scores(
     found: np.ndarray = ridge.decision_function(rocket.transform(test))
     torch.set_num_threads(threads)
     return found
+
+
+def scores(parts: Parts, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """How strongly each series of validation and test speaks for label 1, and the classifier's weights at most.
+
+    Args:
+        parts: of two days at most.
+        seed: as in :func:`fitted`.
+    """
+
+    def grid(part: Part) -> np.ndarray:
+        assert part.lengths is not None
+        return on_grid(part.inputs.numpy(), part.timespans.numpy(), part.lengths.numpy(), end=48, bins=48)
+
+    held_out = np.concatenate([grid(parts.validation), grid(parts.test)])
+    found = fitted(grid(parts.train), parts.train.targets.numpy(), held_out, seed)
+    validation, test = np.split(found, [len(parts.validation)])
+    return validation, test, KERNELS + 1

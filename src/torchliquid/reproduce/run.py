@@ -16,9 +16,8 @@ from torchliquid.reproduce.picture import drawing
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
-from torchliquid.reproduce.trial import run_trial
+from torchliquid.reproduce.trial import CLASSIFIERS, run_trial
 from torchliquid.reproduce.trials import append, read
-from torchliquid.reproduce.tuning import UNTUNED
 from torchliquid.study.runner import THREADS, StudyListener
 from torchliquid.study.workers import Job, RunJobs, workers
 
@@ -119,7 +118,7 @@ def _tune(
 ) -> dict[tuple[Split, str], dict[str, Any]]:
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"
-    pairs = [pair for pair in pairs if pair[1] not in UNTUNED]
+    pairs = [pair for pair in pairs if pair[1] not in CLASSIFIERS]
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
         every = read(file)

@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
 
-from torchliquid.reproduce import minirocket
+from torchliquid.reproduce import boosting, minirocket
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
 from torchliquid.study.workers import Progress
+
+CLASSIFIERS = {"MiniRocket": minirocket.scores, "Boosting": boosting.scores}
+"""Contenders that are no network, for series with one of two labels; each chooses its only setting itself."""
 
 
 def run_trial(
@@ -35,8 +38,8 @@ def run_trial(
     """
     if protocol.redraw is not None:
         parts = protocol.redraw(parts, seed)
-    if contender == "MiniRocket":
-        line = rocket(parts, seed)
+    if contender in CLASSIFIERS:
+        line = classify(parts, contender, seed)
     else:
         line = train(protocol.with_setup(contender, tuned["setup"] if tuned else {}), parts, contender, seed, progress)
     name = {"contender": contender, "split": split, "seed": seed}
@@ -106,17 +109,17 @@ def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, 
     return True
 
 
-def rocket(parts: Parts, seed: int) -> dict[str, Any]:
-    """The line of a MiniRocket, which trains no network; its parameters are the classifier's at most."""
+def classify(parts: Parts, contender: str, seed: int) -> dict[str, Any]:
+    """The line of a classifier that is no network and trains in one go."""
     start = time.perf_counter()
-    validation, test = minirocket.areas(parts, seed, end=48, bins=48)
+    validation, test, parameters = CLASSIFIERS[contender](parts, seed)
     return {
         "epochs": 1,
         "best_epoch": 1,
-        "parameters": minirocket.KERNELS + 1,
+        "parameters": parameters,
         **_conditions(start),
-        "validation": validation,
-        "test": test,
+        "validation": float(roc_auc_score(parts.validation.targets.numpy(), validation)),
+        "test": float(roc_auc_score(parts.test.targets.numpy(), test)),
     }
 
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 EPOCHS = 0.25
 """A tuning trial's share of the epochs."""
 
-UNTUNED = {"MiniRocket"}
-"""Its classifier chooses its only setting on the training part."""
-
 
 def space(setting: Setting) -> dict[str, BaseDistribution]:
     """What is searched, around a published setting.
