@@ -65,8 +65,7 @@ def test_a_state_space_layer_is_the_sum_over_all_samples_before():
     clock = np.cumsum(spans[0].numpy())
     for t in range(6):
         want = sum(
-            np.exp(rate * step * (clock[t] - clock[s])) * (np.exp(rate * step) - 1) / rate * u[s]
-            for s in range(t + 1)
+            np.exp(rate * step * (clock[t] - clock[s])) * (np.exp(rate * step) - 1) / rate * u[s] for s in range(t + 1)
         )
         np.testing.assert_allclose(after[t].detach().numpy(), [want.real, want.imag], rtol=1e-10)
 
