@@ -50,6 +50,7 @@ class NeuralCDE(Network):
         ends = torch.full((batch,), time) if lengths is None else lengths.cpu()
         packed = pack_padded_sequence(changes, ends, batch_first=True, enforce_sorted=False)
         # Longest first: a step is one of the sequences that have not ended.
+        assert packed.sorted_indices is not None
         _, *others = packed.data.split(packed.batch_sizes.tolist())
         z = torch.where(begun > 0, self._along(z, changes[:, 0]), self.start(path[:, 0]))
         features = [z.index_select(0, packed.sorted_indices)]

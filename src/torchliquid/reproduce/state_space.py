@@ -151,6 +151,7 @@ class StateSpace(Network):
         packed = pack_padded_sequence(both, ends, batch_first=True, enforce_sorted=False)
         sizes = packed.batch_sizes.tolist()
         longest, place = packed.sorted_indices, packed.unsorted_indices
+        assert place is not None
         last = (packed.batch_sizes.cumsum(0) - packed.batch_sizes)[ends - 1].to(inputs.device) + place
         x, spans = self.embedding(packed.data[:, :-1]), packed.data[:, -1]
         states = []
