@@ -96,6 +96,24 @@ def test_a_job_that_fails_is_not_tried_again_and_one_that_dies_is_named(two_node
 
 
 @pytest.mark.slow
+def test_who_waits_for_others_is_told_and_who_waits_in_vain_stopped(
+    two_nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "SILENCE", 0.5)
+    record, kept = Record(), []
+    with workers(1, 1, two_nodes[0].address) as run:
+        others = [ray.remote(lambda: time.sleep(4)).remote() for _ in range(2)]
+        time.sleep(1)
+        run([Job("a", three, (0, np.ones(1), 0.0, tmp_path / "starts"), kept.append)], record)
+        ray.get(others)
+        assert len(kept) == 3
+        assert record.events[0] == ("waiting", "a free CPU of the cluster")
+        assert [event for event, _ in record.events].count("waiting") == 1
+    with pytest.raises(InputError, match="no node of the cluster gives 3 CPU"), workers(1, 3, "auto") as run:
+        run([Job("a", three, (), print)], Record())
+
+
+@pytest.mark.slow
 def test_nodes_that_lack_or_differ_are_named(two_nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = two_nodes[0].address
     monkeypatch.setattr(cluster, "_versions", lambda: {"torch": "0.1"})

@@ -20,6 +20,9 @@ class Record:
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
 
+    def waiting(self, reason: str) -> None:
+        self.events.append(("waiting", reason))
+
     def started(self, job: Job) -> None:
         self.events.append(("started", job.name))
 

@@ -43,6 +43,9 @@ class StudyProgress:
             already = f", {done} done before" if done else ""
             self.console.print(f"{name}: {total} to do{already}", highlight=False)
 
+    def waiting(self, reason: str) -> None:
+        self.console.print(f"waiting for {reason}", highlight=False)
+
     def started(self, job: Job) -> None:
         self.bars[job.name] = self.progress.add_task(f"  {job.name}", total=100)
 

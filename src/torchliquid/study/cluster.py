@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -23,6 +24,9 @@ RETRIES = 3
 """Deaths of its node that a job survives."""
 
 SAME = "install the same versions on every machine of the cluster"
+
+SILENCE = 10.0
+"""Seconds without a job that starts, after which the reason is told."""
 
 QUICKLY = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": "5", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Ray would try for a quarter of an hour to reach something that is no head, and print all the while."""
@@ -94,12 +98,15 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
     """Run the jobs on the cluster, as many at a time as it has CPUs for their threads.
 
     Raises:
+        InputError: no node has that many CPUs.
         JobError: the processes or nodes of a job died again and again.
         Exception: whatever a job raised; the others are ended first.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    if not any(node["Alive"] and node["Resources"].get("CPU", 0) >= threads for node in ray.nodes()):
+        raise InputError(f"no node of the cluster gives {threads} CPU; start one with `ray start --num-cpus N`")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news: Any = ray.remote(News).options(num_cpus=0, scheduling_strategy=here).remote()
     task: Any = ray.remote(_work).options(num_cpus=threads, num_returns="streaming", max_retries=RETRIES)
@@ -110,6 +117,7 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
         for number, job in enumerate(jobs)
     }
     started: set[str] = set()
+    quiet_until: float | None = time.monotonic() + SILENCE
 
     def tell() -> None:
         left = {job.name for job in running.values()}
@@ -126,6 +134,11 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
         while running:
             ready: list[Any] = ray.wait(list(running), timeout=0.2)[0]
             tell()
+            if started:
+                quiet_until = None
+            elif quiet_until and time.monotonic() > quiet_until:
+                listener.waiting("a free CPU of the cluster")
+                quiet_until = None
             for results in ready:
                 job = running[results]
                 try:
