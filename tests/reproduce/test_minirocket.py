@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchliquid.reproduce.minirocket import fitted, on_grid
+from torchliquid.reproduce.minirocket import on_grid, scores
 
 
 def test_a_grid_holds_what_was_last_observed():
@@ -23,7 +23,7 @@ def test_it_tells_shapes_apart_and_a_seed_repeats_it():
     series = rng.normal(size=(60, 1, 40)).astype(np.float32)
     series[labels == 1, 0, 10:20] += np.sin(np.arange(10)).astype(np.float32) * 3
     before = torch.get_num_threads()
-    found = fitted(series[:40], labels[:40], series[40:], seed=0, kernels=200)
+    found = scores(series[:40], labels[:40], series[40:], seed=0, kernels=200)
     assert torch.get_num_threads() == before
     assert ((found > 0) == labels[40:]).mean() > 0.9
-    np.testing.assert_array_equal(found, fitted(series[:40], labels[:40], series[40:], seed=0, kernels=200))
+    np.testing.assert_array_equal(found, scores(series[:40], labels[:40], series[40:], seed=0, kernels=200))

@@ -11,7 +11,7 @@ from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.state_space import Recurrence, StateSpace, StateSpaceLayer
-from torchliquid.reproduce.trial import CLASSIFIERS
+from torchliquid.reproduce.trial import FITTED
 
 NETWORKS = {
     "state space": lambda: StateSpace(4, 6, states=3),
@@ -131,7 +131,7 @@ def test_every_contender_of_a_table_is_made_and_has_a_gradient(name):
     x, spans, lengths = torch.randn(2, 5, 6), torch.ones(2, 5), torch.tensor([5, 3])
     x[..., 3:] = (x[..., 3:] > 0).float()
     for contender in table.settings:
-        if contender in CLASSIFIERS:
+        if contender in FITTED:
             continue
         torch.manual_seed(0)
         model = Contender(table, contender, 6, 2, masked)

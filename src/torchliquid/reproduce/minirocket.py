@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from torchliquid.errors import InputError
-from torchliquid.reproduce.protocol import Part, Parts
+from torchliquid.reproduce.protocol import Part, Parts, Protocol
 
 KERNELS = 10_000
 """Features at most."""
@@ -47,7 +48,7 @@ def on_grid(
     return np.nan_to_num(grid).transpose(0, 2, 1).astype(np.float32)
 
 
-def fitted(
+def scores(
     train: Float[np.ndarray, "N C T"],
     labels: Int[np.ndarray, " N"],
     test: Float[np.ndarray, "M C T"],
@@ -77,12 +78,13 @@ def fitted(
     return found
 
 
-def scores(parts: Parts, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """How strongly each series of validation and test speaks for label 1, and the classifier's weights at most.
+def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
+    """Answers on validation and test, how strongly each series speaks for the second class; and the classifier's
+    weights at most.
 
     Args:
-        parts: of two days at most.
-        seed: as in :func:`fitted`.
+        parts: of 48 hours at most.
+        seed: as in :func:`scores`.
     """
 
     def grid(part: Part) -> np.ndarray:
@@ -90,6 +92,5 @@ def scores(parts: Parts, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
         return on_grid(part.inputs.numpy(), part.timespans.numpy(), part.lengths.numpy(), end=48, bins=48)
 
     held_out = np.concatenate([grid(parts.validation), grid(parts.test)])
-    found = fitted(grid(parts.train), parts.train.targets.numpy(), held_out, seed)
-    validation, test = np.split(found, [len(parts.validation)])
-    return validation, test, KERNELS + 1
+    found = torch.from_numpy(scores(grid(parts.train), parts.train.targets.numpy(), held_out, seed))
+    return found[: len(parts.validation)], found[len(parts.validation) :], KERNELS + 1

@@ -16,7 +16,7 @@ from torchliquid.reproduce.picture import drawing
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
-from torchliquid.reproduce.trial import CLASSIFIERS, run_trial
+from torchliquid.reproduce.trial import FITTED, run_trial
 from torchliquid.reproduce.trials import append, read
 from torchliquid.study.runner import THREADS, StudyListener
 from torchliquid.study.workers import Job, RunJobs, workers
@@ -26,7 +26,8 @@ HEAD = """# Published tables, rerun
 Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand. *Reached* says whether the published mean
 lies inside the 95 % interval of ours over the seeds; a liquid contender that the paper does not have is held against
 the paper's best liquid one. Networks train as the papers say, or as *settings* says, and stop when validation no longer
-gets better; a training has one thread.
+gets better; a training has one thread. *Linear* is ridge or logistic regression on the current sample or the last eight,
+as validation says; no seed changes it.
 """
 
 
@@ -118,7 +119,7 @@ def _tune(
 ) -> dict[tuple[Split, str], dict[str, Any]]:
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"
-    pairs = [pair for pair in pairs if pair[1] not in CLASSIFIERS]
+    pairs = [pair for pair in pairs if pair[1] not in FITTED]
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
         every = read(file)

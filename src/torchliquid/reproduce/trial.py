@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
 
-from torchliquid.reproduce import boosting, minirocket
+from torchliquid.reproduce import boosting, linear, minirocket
 from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.metrics import answers, score
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
 from torchliquid.study.workers import Progress
 
-CLASSIFIERS = {"MiniRocket": minirocket.scores, "Boosting": boosting.scores}
-"""Contenders that are no network, for series with one of two labels; each chooses its only setting itself."""
+FITTED = {"MiniRocket": minirocket.fit, "Boosting": boosting.fit, "Linear": linear.fit}
+"""Contenders that are no network; each chooses its only setting itself."""
 
 
 def run_trial(
@@ -38,8 +38,8 @@ def run_trial(
     """
     if protocol.redraw is not None:
         parts = protocol.redraw(parts, seed)
-    if contender in CLASSIFIERS:
-        line = classify(parts, contender, seed)
+    if contender in FITTED:
+        line = fit_plain(protocol, parts, contender, seed)
     else:
         line = train(protocol.with_setup(contender, tuned["setup"] if tuned else {}), parts, contender, seed, progress)
     name = {"contender": contender, "split": split, "seed": seed}
@@ -109,17 +109,17 @@ def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, 
     return True
 
 
-def classify(parts: Parts, contender: str, seed: int) -> dict[str, Any]:
-    """The line of a classifier that is no network and trains in one go."""
+def fit_plain(protocol: Protocol, parts: Parts, contender: str, seed: int) -> dict[str, Any]:
+    """The line of a contender that is no network."""
     start = time.perf_counter()
-    validation, test, parameters = CLASSIFIERS[contender](parts, seed)
+    validation, test, parameters = FITTED[contender](protocol, parts, seed)
     return {
         "epochs": 1,
         "best_epoch": 1,
         "parameters": parameters,
         **_conditions(start),
-        "validation": float(roc_auc_score(parts.validation.targets.numpy(), validation)),
-        "test": float(roc_auc_score(parts.test.targets.numpy(), test)),
+        "validation": score(protocol.metric, validation, parts.validation.targets),
+        "test": score(protocol.metric, test, parts.test.targets),
     }
 
 
@@ -146,12 +146,4 @@ def measure(protocol: Protocol, model: Contender, part: Part) -> float:
     model.eval()
     pieces = [part.pick(rows) for rows in torch.arange(len(part)).split(1024)]
     outputs = torch.cat([model(p.inputs, p.timespans, p.lengths) for p in pieces])
-    if not torch.isfinite(outputs).all():
-        return math.nan
-    if protocol.metric == "AUC":
-        return float(roc_auc_score(part.targets.numpy(), outputs.softmax(-1)[:, 1].numpy()))
-    if protocol.metric == "F1":
-        return float(f1_score(part.targets.flatten().numpy(), outputs.argmax(-1).flatten().numpy(), zero_division=0.0))
-    if protocol.metric == "accuracy %":
-        return 100 * float((outputs.argmax(-1) == part.targets).float().mean())
-    return float((outputs.double() - part.targets).square().mean())
+    return score(protocol.metric, answers(protocol.metric, outputs), part.targets)

@@ -52,6 +52,7 @@ def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
         "CT-GRU": plain,
         "ODE-LSTM": plain,
         "State space": plain,
+        "Linear": plain,
     }
     return {name: replace(setting, **same) for name, setting in made.items()}
 

@@ -130,6 +130,7 @@ PROTOCOL = Protocol(
         "Neural CDE": replace(_PLAIN, units=32, layer={"masked": True}),
         "MiniRocket": Setting(),
         "Boosting": Setting(),
+        "Linear": Setting(),
     },
     parts=parts,
     notes=(
@@ -148,8 +149,8 @@ PROTOCOL = Protocol(
         "800 test patients give an AUC, the published one too, a standard error of about 0.024 by themselves.",
         "MiniRocket reads the last observed values at the end of each hour; its ridge classifier chooses its penalty "
         "on the training part.",
-        "Boosting (scikit-learn) sees of each channel the first, last, mean, least and greatest value observed and how "
-        "many there were; validation chooses the number of its trees.",
+        "Boosting and Linear see of each channel the first, last, mean, least and greatest value observed and how "
+        "many there were; validation chooses the number of trees.",
     ),
     redraw=redraw,
     sampling_error=0.024,

@@ -66,6 +66,7 @@ PROTOCOL = Protocol(
         "ODE-LSTM": _PLAIN,
         "State space": _PLAIN,
         "Neural CDE": _PLAIN,
+        "Linear": Setting(),
     },
     parts=parts,
     notes=("Split by rollout: nothing leaks, and there is no second row.",),
