@@ -23,6 +23,11 @@ def recording(targets, n=None, times=None, **more):
     return Recording.from_arrays(values, times, targets, ["a", "b"], **more)
 
 
+def plain(n):
+    """Without a target."""
+    return Recording.from_arrays(np.random.default_rng(0).normal(size=(n, 2)), channels=["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("targets", "kind", "per", "labels"),
     [
@@ -78,6 +83,17 @@ def test_forecast_by_samples_and_by_time_agree_where_sampling_is_even():
     np.testing.assert_array_equal(by_time.truth(labelled.series[0]), expected)
 
 
+def test_another_target_is_not_taken_for_the_forecast():
+    task = Task.infer(plain(9), "a", horizon=2)
+    beside = recording(np.arange(9.0))
+    (true,) = task.with_targets(beside).series
+    np.testing.assert_array_equal(true.targets[:7], beside.series[0].values[2:, 0])
+    (again,) = task.with_targets(task.with_targets(beside)).series
+    np.testing.assert_array_equal(again.targets, true.targets)
+    with pytest.raises(InputError, match="without a target"):
+        task.fit(beside)
+
+
 def test_forecast_by_time_takes_no_stale_reading():
     times = np.array([0, 1, 2, 3.5, 4, 20, 21, 22, 23])
     values = np.arange(9.0)[:, None]
@@ -131,10 +147,12 @@ def test_loss_does_not_see_what_is_not_scored():
         (lambda: Task.infer(recording(np.full(5, 0.3))), "always 0.3"),
         (lambda: Task.infer(recording(np.full(5, np.nan))), "no value at all"),
         (lambda: Task.infer(recording(np.arange(9.0)), "c", horizon=2), "no channel 'c'"),
+        (lambda: Task.infer(recording(np.arange(9.0)), "a", horizon=2), "to forecast 'a', read it without a target"),
+        (lambda: Task.infer(recording(np.eye(6)), kind="classification"), "has 6 columns; classes need one"),
         (lambda: Task.infer(recording(np.arange(9.0)), "target", horizon=2), "read it as a channel"),
-        (lambda: Task.infer(recording(np.arange(9.0)), "a", horizon=0.5), "whole number"),
-        (lambda: Task.infer(recording(np.arange(9.0)), "a", horizon=-1), "greater than 0"),
-        (lambda: Task.infer(recording(np.arange(9.0)), "a", horizon=1, horizon_unit="h"), "not in 'h'"),
+        (lambda: Task.infer(plain(9), "a", horizon=0.5), "whole number"),
+        (lambda: Task.infer(plain(9), "a", horizon=-1), "greater than 0"),
+        (lambda: Task.infer(plain(9), "a", horizon=1, horizon_unit="h"), "not in 'h'"),
         (lambda: Task.infer(recording(np.arange(9.0)), primary="accuracy"), "no metric 'accuracy'"),
         (lambda: Task.infer(recording(np.arange(9.0)), kind="ranking"), "not 'ranking'"),
         (

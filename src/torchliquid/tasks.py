@@ -108,6 +108,7 @@ class Task:
         if horizon is not None:
             column = _forecast_column(recording, target, horizon, horizon_unit)
             target, per = recording.channels[column], "step"
+            _refuse_other_target(recording, target)
         elif recording.target is None:
             raise InputError("the recording has no target; name the column, or forecast a channel with a horizon")
         elif target not in (None, recording.target):
@@ -131,6 +132,7 @@ class Task:
         column = self.column
         if self.horizon is not None:
             column = _forecast_column(training, self.target, self.horizon, self.horizon_unit)
+            _refuse_other_target(training, self.target)
         task = replace(self, column=column)
         known = _pool([task.truth(s) for s in training.series])
         if not len(known) and self.horizon is not None:
@@ -141,6 +143,10 @@ class Task:
         if not len(known):
             raise InputError(f"the target {self.target!r} has no value at all; name another column as the target")
         if self.kind == "classification":
+            if known.ndim > 1:
+                raise InputError(
+                    f"the target {self.target!r} has {known.shape[1]} columns; classes need one, of shape (T,)"
+                )
             labels = tuple(sorted({label_name(v) for v in known.reshape(-1).tolist()}, key=_natural))
             if len(labels) == 1:
                 raise InputError(
@@ -177,11 +183,14 @@ class Task:
     def with_targets(self, recording: Recording) -> Recording:
         """The recording with the truth of this task in each series' ``targets``: forecasts made, the one target of a
         series given as one. A shift must not change what was true: call this before."""
-        task = self
-        if self.horizon is not None and any(s.targets is None for s in recording.series):
-            column = _forecast_column(recording, self.target, self.horizon, self.horizon_unit)
-            task = replace(self, column=column)
-        series = tuple(replace(s, targets=task.truth(s)) for s in recording.series)
+        task, before = self, recording.series
+        if self.horizon is not None:
+            if recording.target != self.target:  # what is known beside the channels is not what is forecast
+                before = tuple(replace(s, targets=None) for s in before)
+            if any(s.targets is None for s in before):
+                column = _forecast_column(recording, self.target, self.horizon, self.horizon_unit)
+                task = replace(self, column=column)
+        series = tuple(replace(s, targets=task.truth(s)) for s in before)
         return replace(recording, series=series, target=self.target)
 
     # -- of one series
@@ -398,6 +407,13 @@ def _forecast_column(recording: Recording, target: str | None, horizon: float, u
     if target == recording.target:
         raise InputError(f"to forecast {target!r}, read it as a channel, not as the target")
     raise InputError(f"no channel {target!r} to forecast; {nearest(target, recording.channels)}")
+
+
+def _refuse_other_target(recording: Recording, channel: str) -> None:
+    if recording.target not in (None, channel):
+        raise InputError(
+            f"the recording's target is {recording.target!r}; to forecast {channel!r}, read it without a target"
+        )
 
 
 def _known(truth: np.ndarray) -> np.ndarray:

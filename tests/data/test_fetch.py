@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import threading
@@ -170,6 +171,20 @@ def test_a_file_that_stands_alone(publisher, cache):
     alone = source(publisher, direct={"notes.txt": publisher.address})
     assert fetch.locate(alone, "notes.txt").read_bytes() == FILES["notes.txt"]
     assert kept(cache) == ["notes.txt"]
+
+
+def test_two_commands_do_not_fetch_the_same_at_once(publisher, cache):
+    publisher.stops_after = 30_000
+    with pytest.raises(InputError, match="broke off"):
+        fetch.locate(source(publisher), "notes.txt")
+    (part,) = cache.glob(".*.part")
+    before, publisher.stops_after = part.read_bytes(), None
+    with part.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another command fetches"):
+            fetch.locate(source(publisher), "notes.txt")
+    assert part.read_bytes() == before
+    assert fetch.locate(source(publisher), "notes.txt").read_bytes() == FILES["notes.txt"]
 
 
 def test_no_answer_is_one_line_and_leaves_nothing(publisher, tmp_path):

@@ -182,6 +182,17 @@ def test_missing_values_by_name():
     np.testing.assert_array_equal(series.values, [[1, 1, np.nan], [np.nan, np.nan, 5], [3, 3, 6]])
 
 
+@pytest.mark.parametrize("mark", ["-1", -1, -1.0])
+def test_a_number_may_mark_what_is_missing_among_classes(mark):
+    frame = pl.DataFrame({"x": [1.0, 2.0, 3.0], "state": ["walk", "-1", "run"]})
+    assert only(Recording.from_frame(frame, target="state", missing=[mark])).targets.tolist() == ["walk", None, "run"]
+
+
+def test_a_frame_of_nothing_is_one_line():
+    with pytest.raises(InputError, match="no rows"):
+        Recording.from_frame(pl.DataFrame())
+
+
 def test_channels_asked_for_may_be_silent():
     frame = pl.DataFrame({"a": [1.0, 2.0], "b": [None, None], "c": [3.0, 4.0], "note": ["x", "y"]})
     recording = Recording.from_frame(frame, channels=["c", "b"])

@@ -95,6 +95,9 @@ def test_what_a_killed_run_left_is_read_and_gone_on_with(tmp_path: Path) -> None
     assert trials.read(file) == [{"seed": 0}]
     trials.append(file, {"seed": 1})
     assert trials.read(file) == [{"seed": 0}, {"seed": 1}]
+    file.write_text('{"seed": 0}\n{"se{"seed": 1}\n')
+    with pytest.raises(InputError, match=r"t\.jsonl, line 2 is damaged"):
+        trials.read(file)
 
 
 def test_the_summary_counts_and_compares() -> None:
@@ -105,6 +108,7 @@ def test_the_summary_counts_and_compares() -> None:
         return made | more
 
     done = [line("LTC", seed, test=value) for seed, value in enumerate((2.2, 2.3, 2.4))]
+    done.append(done[1])  # two runs at once did it
     done.append(line("CT-RNN", 0, failed="the loss is no longer finite in epoch 3"))
     found = summary.summary(table, done)
     assert json.loads(json.dumps(found)) == found

@@ -1,5 +1,6 @@
 """Whole studies: the verdict says no when the answer is no."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from torchliquid.data.datasets import load
 from torchliquid.errors import InputError
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults
+from torchliquid.study.shifts import DEFAULT_SHIFTS, SensorNoise
+from torchliquid.study.store import Store
 
 QUICK = {"contenders": ["cfc", "gru", "linear", "boosting", "naive"], "seeds": 3, "tuning": 1, "parameters": 400}
 
@@ -84,6 +87,10 @@ def test_what_a_study_leaves(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="holds another study"):
         assess(recording, out, epochs=6, **QUICK)
+    with pytest.raises(InputError, match="it differs in shifts"):
+        assess(recording, out, epochs=5, shifts=(SensorNoise(severities=(0.2,)), *DEFAULT_SHIFTS[1:]), **QUICK)
+    with Store(out, json.loads((out / "study.json").read_text())), pytest.raises(InputError, match="another run is at"):
+        assess(recording, out, epochs=5, **QUICK)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "report.html").write_text("mine")
@@ -101,7 +108,7 @@ def test_six_series_leave_one_to_test_on_and_a_whole_report(tmp_path: Path) -> N
     assert results.verdict is not None
     assert results.verdict.answer == "not shown"
     assert (tmp_path / "study" / "report.html").exists()
-    refit = any("to refit it" in sentence for sentence in results.conditions)
+    refit = sum("to refit it" in sentence for sentence in results.conditions)
     best = results.best("liquid", "neural", "classical")
     assert best is not None
     assert refit == (best.family == "classical")

@@ -103,9 +103,10 @@ def contenders(study: Path, but: Path) -> dict[str, Model]:
     from torchliquid.study.trial import MODEL, Spec
 
     try:
-        results = StudyResults.from_json((study / "results.json").read_text())
-    except OSError as error:
-        raise InputError(f"{study} holds no results of a study ({error.strerror}); give the folder of assess") from None
+        results = StudyResults.from_json((study / "results.json").read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{study} holds no results of a study ({reason}); give the folder of assess") from None
     sign = 1.0 if results.task.higher_is_better else -1.0
     found: list[tuple[float, str, Path]] = []
     for contender in results.contenders:

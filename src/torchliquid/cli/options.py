@@ -103,7 +103,7 @@ class Columns:
             value=value,
             channels=channels,
             ignore=tuple(self.ignore or ()),
-            missing=tuple(_number(m) for m in self.missing or ()),
+            missing=tuple(self.missing or ()),
             time_format=self.time_format,
         )
 
@@ -238,20 +238,15 @@ def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
 
 
 def check_folder(out: Path) -> None:
-    """See before long work that a folder's name is no file's.
+    """See before long work that a folder's name is no file's, and that the folder can be written where it is there.
 
     Raises:
-        InputError: it is.
+        InputError: it is, or it can't.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    if out.exists() and not os.access(out, os.W_OK):
+        raise InputError(f"--out {out} cannot be written; choose another folder")
 
 
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}

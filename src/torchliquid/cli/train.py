@@ -41,6 +41,7 @@ def train(
 ) -> None:
     """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
     from torchliquid.models import KINDS
+    from torchliquid.solvers import ADAPTIVE
     from torchliquid.training import TrainingConfig, TrainingError, fit
 
     columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
@@ -52,6 +53,8 @@ def train(
     if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
         solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)
         raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
+    if unfolds is not None and solver in ADAPTIVE:
+        raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
     console = Console()
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)

@@ -59,8 +59,15 @@ def from_arrays(
 
 
 def as_targets(targets: Any) -> np.ndarray:
-    """Targets as float64 (NaN: no label), or as text (None: no label) when any of them is text."""
-    array = np.asarray(targets)
+    """Targets as float64 (NaN: no label), or as text (None: no label) when any of them is text.
+
+    Raises:
+        InputError: rows of different lengths.
+    """
+    try:
+        array = np.asarray(targets)
+    except ValueError as error:
+        raise InputError(f"targets: not an array ({error})") from None
     if array.dtype.kind in "biuf":
         return array.astype(np.float64)
     flat = [None if v is None or v != v else v for v in array.reshape(-1).tolist()]
@@ -79,7 +86,7 @@ def _array(values: Any, what: str) -> np.ndarray:
         raise InputError(f"{what}: not an array of numbers ({error})") from None
     if array.ndim > 2:
         raise InputError(f"{what}: an array of shape {array.shape}; (T, C) is needed")
-    return array if array.ndim == 2 else array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    return array if array.ndim == 2 else array[:, None] if array.ndim else array.reshape(1, 1)
 
 
 def _seconds(times: np.ndarray) -> np.ndarray:

@@ -150,7 +150,7 @@ def looks_like_dates(column: pl.Series) -> bool:
 
 def _text(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str]) -> pl.Series:
     text = pl.col(column.name).cast(pl.String).str.strip_chars()
-    gone = text.is_in([*marks, *(str(m) for m in missing)])
+    gone = text.is_in([*marks, *(m if isinstance(m, str) else f"{m:.15g}" for m in missing)])
     return column.to_frame().select(pl.when(~gone).then(text).alias(column.name)).to_series()
 
 

@@ -52,7 +52,7 @@ def read_table(path: Path) -> Table:
         if head[:4] == b"PK\x03\x04":
             raise InputError("this is a zip archive or an Excel workbook; save the table as CSV")
         return _read_text(path, head)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"the file cannot be read ({reason}); check it and its permissions") from None
 

@@ -92,7 +92,8 @@ def from_frame(
             found.append(f"{int((~rows).sum())} {of} were left out.")
             table, places = table.filter(pl.Series(rows)), places[rows]
 
-    keep(~table.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy(), "blank rows")
+    if table.width:
+        keep(~table.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy(), "blank rows")
     if len(table) < 2:
         rows = "no rows" if len(table) == 0 else "one row"
         raise InputError(f"the table has {rows} below its header; at least two samples are needed, check the file")

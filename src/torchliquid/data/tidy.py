@@ -34,13 +34,17 @@ def tidy(
         may_be_empty: accept channels without any value (a silent sensor in data to predict on), with a note.
 
     Raises:
-        InputError: less than two samples, times that stand still, a channel without any value, an implausible value.
+        InputError: less than two samples, a series without any, times that stand still, a channel without any
+            value, an implausible value.
     """
     n, many = recording.n_samples, recording.n_series > 1
     if n < 2:
         raise InputError(
             f"the recording has {'no rows' if n == 0 else 'one row'}: at least two samples are needed, check the file"
         )
+    for s in recording.series:
+        if not len(s):
+            raise InputError(f"series {s.name!r} has no sample; leave it out")
     late = infinite = still = 0
     series, numbers = [], []
     for i, s in enumerate(recording.series):

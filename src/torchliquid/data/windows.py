@@ -41,10 +41,10 @@ class Windows:
         """Windows that fit a training part.
 
         One target a series: the whole series up to 1,024 samples; a longer one is cut into pieces that each carry its
-        target. One target a sample: the whole series where none is longer than 128; else 64 samples, at least 4
-        horizons of a forecast, less where that would leave fewer than 32 windows' worth of samples. The first eighth is
-        burn-in. Windows overlap by half, by three quarters where samples are few (under 20,000), and where they are
-        many (100,000 or more) only by the burn-in, so that every sample is still scored.
+        target. One target a sample: the whole series where there are several and none is longer than 128; else 64
+        samples, at least 4 horizons of a forecast, less where that would leave fewer than 32 windows' worth of samples.
+        The first eighth is burn-in. Windows overlap by half, by three quarters where samples are few (under 20,000),
+        and where they are many (100,000 or more) only by the burn-in, so that every sample is still scored.
         """
         longest = max(len(s) for s in recording.series)
         if task.per == "series":

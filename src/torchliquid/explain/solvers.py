@@ -106,7 +106,7 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
 
     Args:
         model: trained; not changed.
-        recording: with the model's channels; the metric needs targets.
+        recording: with the model's channels; the metric needs targets, unless a channel is forecast.
         samples: about how many are looked at, in pieces spread evenly over the recording.
 
     Raises:
@@ -115,7 +115,7 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
     """
     names = solver_names(model)
     recording = aligned(recording, model.preprocessing)
-    targeted = recording.target is not None
+    targeted = recording.target is not None or model.task.horizon is not None
     if targeted:
         recording = model.task.with_targets(recording)
     pieces = _pieces(recording, samples, model.task.per == "step")

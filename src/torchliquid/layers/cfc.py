@@ -276,7 +276,8 @@ class CfC(RecurrentLayer):
         if proj_size is not None:
             check_size(proj_size=proj_size)
         self.proj_size = proj_size
-        self.output_size = cell.output_size if proj_size is None else proj_size
+        if proj_size is not None:
+            self.output_size = proj_size
         self.fc = nn.Identity() if proj_size is None else nn.Linear(cell.output_size, proj_size)
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:

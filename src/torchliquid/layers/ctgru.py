@@ -71,4 +71,3 @@ class CTGRU(RecurrentLayer):
     ) -> None:
         cell = CTGRUCell(input_size, units, scales)
         super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
-        self.output_size = cell.output_size

@@ -85,4 +85,3 @@ class CTRNN(RecurrentLayer):
     ) -> None:
         cell = CTRNNCell(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
         super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
-        self.output_size = cell.output_size

@@ -83,7 +83,6 @@ class GRUD(RecurrentLayer):
     def __init__(self, input_size: int, units: int, return_sequences: bool = True, batch_first: bool = True) -> None:
         cell = GRUDCell(input_size, units)
         super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
-        self.output_size = cell.output_size
 
     def forward(
         self,

@@ -329,7 +329,6 @@ class LTC(RecurrentLayer):
             adjoint,
         )
         super().__init__(cell, return_sequences, batch_first, mixed_memory)
-        self.output_size = cell.output_size
 
 
 def _synapses(polarity: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -119,4 +119,3 @@ class NeuralODE(RecurrentLayer):
         make = DrivenODECell if update is None else ODERNNCell
         cell = make(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
         super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
-        self.output_size = cell.output_size

@@ -66,4 +66,3 @@ class ODELSTM(RecurrentLayer):
     ) -> None:
         cell = _Flow(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
         super().__init__(cell, return_sequences, batch_first, mixed_memory=True)
-        self.output_size = cell.output_size

@@ -111,14 +111,13 @@ class RecurrentLayer(nn.Module):
         wiring: the layer's own copy of who connects to whom; None without one.
     """
 
-    output_size: int
-
     def __init__(self, cell: RecurrentCell, return_sequences: bool, batch_first: bool, mixed_memory: bool) -> None:
         super().__init__()
         self.rnn_cell = cell
         self.return_sequences = return_sequences
         self.batch_first = batch_first
         self.input_size, self.state_size, self.wiring = cell.input_size, cell.state_size, cell.wiring
+        self.output_size = cell.output_size
         self.lstm = MemoryCell(self.input_size, self.state_size) if mixed_memory else None
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:

@@ -35,12 +35,16 @@ def tuning_trials(trial: dict[str, Any]) -> int:
 
 
 def counting(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each contender and split the trainings with the most tuning trials: settings never mix in a row."""
-    most: dict[tuple[str, str], int] = {}
+    """Of each contender and split the trainings with the most tuning trials, one of each seed: settings never mix in a
+    row, and what two runs did both counts once."""
+    once: dict[tuple[str, str, int, int], dict[str, Any]] = {}
     for x in trials:
+        once.setdefault((x["contender"], x["split"], x["seed"], tuning_trials(x)), x)
+    most: dict[tuple[str, str], int] = {}
+    for x in once.values():
         pair = (x["contender"], x["split"])
         most[pair] = max(most.get(pair, 0), tuning_trials(x))
-    return [x for x in trials if tuning_trials(x) == most[x["contender"], x["split"]]]
+    return [x for x in once.values() if tuning_trials(x) == most[x["contender"], x["split"]]]
 
 
 def summary(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     found, trials = [], counting(trials)
     for split in protocol.splits:
         done = Counter(x["contender"] for x in trials if x["split"] == split)
-        left = {name: seeds_of(name) - done[name] for name in protocol.settings}
+        left = {name: max(seeds_of(name) - done[name], 0) for name in protocol.settings}
         if any(left.values()):
             found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))
     return "; ".join(found)

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from torchliquid.errors import InputError
+
 
 def append(file: Path, trial: dict[str, Any]) -> None:
-    """Add a line, whole and on the disk when this returns; several processes may do so at once."""
-    line = (json.dumps(trial) + "\n").encode()
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(handle, line)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Add a line, whole and on the disk when this returns; several processes may do so at once.
+
+    What a broken write left at the end is cut off first.
+    """
+    with file.open("ab+") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        opened.seek(0)
+        text = opened.read()
+        opened.truncate(text.rfind(b"\n") + 1)
+        opened.write((json.dumps(trial) + "\n").encode())
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The trials in a file; what a broken write left at its end is cut off."""
+    """The trials in a file, without what a broken write left at its end.
+
+    Raises:
+        InputError: a line is no trial.
+    """
     if not file.exists():
         return []
     text = file.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        os.truncate(file, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    trials = []
+    for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            trials.append(json.loads(line))
+        except ValueError:
+            raise InputError(f"{file}, line {number} is damaged; delete that line to do its training again") from None
+    return trials

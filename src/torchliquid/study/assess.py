@@ -93,7 +93,7 @@ def assess(
         listener: told how the study goes on.
 
     Raises:
-        InputError: the recording, the folder or an option can't be used; no cluster is at that address.
+        InputError: the recording, the folder or an option can't be used, another run is at work there; no cluster is at that address.
         JobError: the process of a trial was killed.
     """
     chosen = _contenders(contenders)
@@ -127,9 +127,14 @@ def assess(
         "threads a trial": THREADS,
         "with sample": with_sample,
     }
-    study = settings | {"task": plan.task.to_dict(), "data": _fingerprint(plan), "version": version("torchliquid")}
-    with workers(jobs, THREADS, ray) as run_jobs:
-        store = Store(Path(out), study)
+    severities = [[shift.name, *shift.severities] for shift in shifts]
+    study = settings | {
+        "shifts": severities,
+        "task": plan.task.to_dict(),
+        "data": _fingerprint(plan),
+        "version": version("torchliquid"),
+    }
+    with workers(jobs, THREADS, ray) as run_jobs, Store(Path(out), study) as store:
         remove_leftovers(store.folder)
         runner = Runner(plan, store, seeds, tuning, run_jobs, tuple(shifts), listener or Quiet())
         competing, probes = runner.run(chosen), runner.run_probes()
@@ -149,12 +154,11 @@ def assess(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
     )
-    results = replace(results, conditions=(*results.conditions, *_refit(results)))
     results = judge(results, store.folder)
     conditions = (*results.conditions, *_refit(results))
     results = replace(results, conditions=conditions, stretches=_stretches(runner, results))
     _save_models(runner, results, with_sample)
-    write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json()))
+    write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
     write_report(results, store.folder / "report.html")
     return results
 

@@ -111,7 +111,8 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
     news: Any = ray.remote(News).options(num_cpus=0, scheduling_strategy=here).remote()
     task: Any = ray.remote(_work).options(num_cpus=threads, num_returns="streaming", max_retries=RETRIES)
     # Pickled here: arrays that Ray itself unpickles on a node cannot be written to.
-    sent = {id(part): ray.put(pickle.dumps(part)) for job in jobs for part in (job.function, *job.args)}
+    parts = {id(part): part for job in jobs for part in (job.function, *job.args)}
+    sent = {place: ray.put(pickle.dumps(part)) for place, part in parts.items()}
     running: dict[Any, Job] = {
         task.remote(threads, _versions(), news, number, *(sent[id(part)] for part in (job.function, *job.args))): job
         for number, job in enumerate(jobs)

@@ -11,8 +11,12 @@ import numpy as np
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.models.model import aligned
+from torchliquid.study.results import POOLED
 from torchliquid.tasks import Task
-from torchliquid.training.fit import hold_out
+from torchliquid.training.fit import ENOUGH_SERIES, hold_out
+
+RESERVED = ("training", "validation", "the validation part", POOLED)
+"""Names of parts in the report, which no test recording can have."""
 
 
 class Answering(Protocol):
@@ -68,9 +72,12 @@ class Plan:
         unless there are test recordings, then the validation part.
 
         Raises:
-            InputError: a part would be empty, has no label, or has a class that the training part lacks; a test
-                recording lacks a channel; class weights where there are no classes.
+            InputError: a test has a name of :data:`RESERVED`; a part would be empty, has no label, or has a class that
+                the training part lacks; a test recording lacks a channel; class weights where there are no classes.
         """
+        for name in tests or ():
+            if name in RESERVED:
+                raise InputError(f"a test recording cannot be named {name!r}: the report has a part of that name")
         if class_weights and task.kind == "regression":
             raise InputError(f"class weights are for classes; {task.target!r} is regressed: leave them out")
         split = []
@@ -120,7 +127,7 @@ class Plan:
 
 
 def _how(whole: Recording, held: Recording) -> str:
-    if held.n_series < whole.n_series or held.n_samples == whole.n_samples:
+    if whole.n_series >= ENOUGH_SERIES:
         return f"{held.n_series} of {whole.n_series} series, drawn at random"
     where = "the recording" if whole.n_series == 1 else "each series"
     return f"the last {held.n_samples / whole.n_samples:.0%} of {where}, forward in time"

@@ -4,6 +4,7 @@
     OUT/trials/ID/                  one trained contender: trial.json, model.safetensors where it has weights
     OUT/evaluations/ID/             its figures on the test part: evaluation.json, scores.npz
     OUT/latency.json                times of one live step
+    OUT/.lock                       held by the run that is at work
 
 A folder or file appears under its name only once it is whole.
 """
@@ -12,20 +13,23 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from torchliquid.errors import InputError
-from torchliquid.files import write_json
+from torchliquid.files import locked, write_json
 
 STUDY = "study.json"
+LOCK = ".lock"
 
 
 class Store:
-    """The folder of one study.
+    """The folder of one study, for one process at a time: a context, in which no other may write there.
 
     Raises:
-        InputError: the folder cannot be written, holds another study, or holds files that no study wrote.
+        InputError: the folder cannot be written, holds another study, or holds files that no study wrote; on entering,
+            another run is at work in it.
     """
 
     def __init__(self, folder: Path, study: dict[str, Any]) -> None:
@@ -41,12 +45,23 @@ class Store:
         path = folder / STUDY
         if path.exists():
             self._refuse_another(path, study)
-        elif any(not p.name.endswith(".part") for p in folder.iterdir()):
+        elif any(p.name != LOCK and not p.name.endswith(".part") for p in folder.iterdir()):
             raise InputError(f"the folder {folder} holds files that no study wrote; choose an empty one with --out")
-        else:
-            write_json(path, study)
-        for name in ("trials", "evaluations"):
-            (folder / name).mkdir(exist_ok=True)
+        self.study = study
+
+    def __enter__(self) -> Store:
+        with ExitStack() as held:
+            busy = f"another run is at work in the folder {self.folder}; wait for its end, or choose another with --out"
+            held.enter_context(locked(self.folder / LOCK, busy))
+            if not (self.folder / STUDY).exists():
+                write_json(self.folder / STUDY, self.study)
+            for name in ("trials", "evaluations"):
+                (self.folder / name).mkdir(exist_ok=True)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
     def _refuse_another(self, path: Path, study: dict[str, Any]) -> None:
         try:

@@ -159,7 +159,10 @@ def train(
             total += loss.item()
         history.loss.append(total / len(todo))
 
-        outputs = model.outputs(validation)
+        try:
+            outputs = model.outputs(validation)
+        except SolverError as error:
+            raise broken_off(str(error)) from None
         if not all(np.isfinite(o).all() for o in outputs):
             raise broken_off()
         scores = task.metrics(outputs, validation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -107,7 +109,7 @@ def _fetch(source: Source, file: str) -> None:
             try:
                 contents = {file: part} if file in source.direct else _unpack(source, part, Path(room))
                 wrong = next(filter(None, (difference(source, f, path) for f, path in contents.items())), None)
-            except (zipfile.BadZipFile, KeyError) as error:
+            except (zipfile.BadZipFile, zlib.error, KeyError) as error:
                 wrong = str(error)
             if wrong:
                 part.unlink()  # or the next try would go on with it
@@ -133,6 +135,7 @@ def download(address: str, part: Path) -> None:
     fetched again.
 
     Raises:
+        InputError: another process fetches it.
         OSError, HTTPException: one of :data:`UNREACHABLE` on the way, another where ``part`` cannot be written.
     """
     note = part.with_suffix(".version")
@@ -155,9 +158,15 @@ def download(address: str, part: Path) -> None:
             part.unlink()
             raise ConnectionError("another range than asked for")
         part.parent.mkdir(parents=True, exist_ok=True)
-        tag = answer.headers["ETag"] or ""
-        note.write_text(tag if tag.startswith('"') else answer.headers["Last-Modified"] or "")
-        with part.open("ab" if answer.status == 206 else "wb") as file:
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another command fetches {address} just now; give this one again later") from None
+            if answer.status != 206:
+                file.truncate(0)
+            tag = answer.headers["ETag"] or ""
+            note.write_text(tag if tag.startswith('"') else answer.headers["Last-Modified"] or "")
             shutil.copyfileobj(answer, file)
             here, length = file.tell(), answer.headers["Content-Length"]
     total = int(length or 0) + (have if answer.status == 206 else 0)

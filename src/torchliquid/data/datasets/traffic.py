@@ -35,7 +35,10 @@ def load() -> Dataset:
         "Published errors (LTC 0.099, arXiv 2006.04439) come from overlapping windows cut at random into training and "
         "test: they compare with nothing measured forward in time.",
     ]
-    table = read_table(path).frame
+    try:
+        table = read_table(path).frame
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if len(table) != ROWS or not set(COLUMNS) <= set(table.columns):
         raise InputError(f"{path} is not the published table of {ROWS:,} rows; get it from {SOURCE.address}")
     content = gzip.decompress(path.read_bytes()) if path.name == PACKED else path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,8 +65,11 @@ def _rollouts() -> dict[str, np.ndarray]:
     """
     if packed := find(SOURCE, "walker.npz"):
         place = packed
-        with np.load(packed, allow_pickle=False) as file:
-            rollouts = {name: file[name].astype(np.float32) for name in sorted(file.files)}
+        try:
+            with np.load(packed, allow_pickle=False) as file:
+                rollouts = {name: file[name].astype(np.float32) for name in sorted(file.files)}
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise not_published(SOURCE, packed, str(error)) from None
     else:
         loose = (folder for folder in folders(SOURCE.name) if (folder / f"{ROLLOUTS[0]}.npy").exists())
         place = next(loose, None) or locate(SOURCE, f"walker/{ROLLOUTS[0]}.npy").parent

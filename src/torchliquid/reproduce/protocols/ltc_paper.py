@@ -77,7 +77,7 @@ def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) 
     Args:
         whole: windows in order.
         seed: of the published permutation.
-        apart: windows between two that share no sample.
+        apart: two windows whose places differ by so much share no sample; one more is left out.
         outputs: of a network.
     """
     if split == "published":
@@ -90,7 +90,8 @@ def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) 
 
 
 def beside_a_test(train: Part, test: Part, split: Split, apart: int, outputs: int) -> Parts:
-    """A tenth of the training windows validates, at random as published, or the last in time; ``apart`` as above."""
+    """A tenth of the training windows validates, at random as published, or the last in time; two windows whose
+    places differ by ``apart`` share no sample."""
     if split == "published":
         validation, rest = at_random(train, 893429, [0.1])
         return Parts(rest, validation, test, outputs)
