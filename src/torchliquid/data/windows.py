@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 
@@ -83,8 +81,3 @@ class Windows:
     def scored_from(self, start: int) -> int:
         """How many first samples of the window that starts at ``start`` of its series are not scored."""
         return self.burn_in if start > 0 else 0
-
-    def n_windows(self, recording: Recording) -> int:
-        """How many windows :meth:`cut` makes."""
-        lengths = np.array([len(s) for s in recording.series if len(s)], dtype=np.int64)
-        return int((1 + -(-np.maximum(lengths - self.length, 0) // self.stride)).sum())

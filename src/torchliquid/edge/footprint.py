@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from torchliquid.edge import elf, emulator, parity
 from torchliquid.edge.artifact import Artifact, stack_range
 from torchliquid.edge.compilers import DEVICE, compile_program
@@ -141,8 +139,3 @@ def table(costs: dict[str, Footprint]) -> str:
         ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
         rows.append(f"| {name} | {cost.flash:,} | {ram} | {spread} | {cost.microseconds:,.1f} |")
     return "\n".join(rows)
-
-
-def data_dependence(counts: np.ndarray) -> float:
-    """How far the most instructions are above the fewest."""
-    return float(counts.max() / counts.min() - 1)

@@ -93,7 +93,8 @@ def assess(
         listener: told how the study goes on.
 
     Raises:
-        InputError: the recording, the folder or an option can't be used, another run is at work there; no cluster is at that address.
+        InputError: the recording, the folder or an option can't be used; another run is at work in the folder; no
+            cluster is at that address.
         JobError: the process of a trial was killed.
     """
     chosen = _contenders(contenders)
