@@ -138,6 +138,12 @@ def footprints() -> list[str]:
     return lines
 
 
+WRITTEN = """Written by `python -m benchmarks.export`. Weights are untrained. They decide how wide the integers of int8
+are, and how long software floating point takes: the export of a trained model tells its own figures. ONNX Runtime runs
+`step.onnx` of the same export, with its scaling and readout; the bare cell alone, as in
+[Performance](performance.md), takes a third of that."""
+
+
 def main() -> None:
     torch.set_num_threads(1)
     about = [f"* {line}" for line in measure.machine()]
@@ -146,7 +152,7 @@ def main() -> None:
             [
                 "# Exported models: figures",
                 "",
-                "Written by `python -m benchmarks.export`. Weights are untrained: no figure here depends on them.",
+                WRITTEN,
                 "",
                 *about,
                 "",

@@ -1,10 +1,27 @@
-"""Docstrings refer as Sphinx does, :class:`Name`; the site shows the name."""
+"""What the site is made of besides its files: the commands' page, and names as docstrings refer to them."""
 
 import re
 from typing import Any
 
+import click
+import typer
+from typer.cli import get_docs_for_click
+
+from torchliquid.cli import app
+
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):<code>(?:~(?:\w+\.)*)?([\w.]+)</code>")
+COMMANDS = "<!-- the commands -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The help of all commands stands where the page asks for it."""
+    if COMMANDS not in markdown:
+        return markdown
+    group = typer.main.get_command(app)
+    written = get_docs_for_click(obj=group, ctx=click.Context(group), name="torchliquid")
+    return markdown.replace(COMMANDS, written[written.index("\n## ") :].replace("\n## `torchliquid ", "\n## `"))
 
 
 def on_page_content(html: str, **_: Any) -> str:
+    """Docstrings refer as Sphinx does, :class:`Name`; the site shows the name."""
     return ROLE.sub(lambda found: f"<code>{found[1]}</code>", html)

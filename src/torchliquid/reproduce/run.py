@@ -24,10 +24,11 @@ from torchliquid.study.workers import Job, RunJobs, workers
 HEAD = """# Published tables, rerun
 
 Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand. *Reached* says whether the published mean
-lies inside the 95 % interval of ours over the seeds; a liquid contender that the paper does not have is held against
-the paper's best liquid one. Networks train as the papers say, or as *settings* says, and stop when validation no longer
-gets better; a training has one thread. *Linear* is ridge or logistic regression on the current sample or the last
-eight, as validation says; no seed changes it.
+lies inside the 95 % interval of ours over the seeds, on PhysioNet with the sampling error of its test patients; a
+liquid contender that the paper does not have is held against the paper's best liquid one. Networks train as the papers
+say, or as *settings* says, and stop when validation no longer gets better; a training has one thread. *Linear* is ridge
+or logistic regression on the current sample or the last eight, as validation says; no seed changes it but by drawing
+the parts.
 """
 
 
