@@ -166,6 +166,9 @@ class WiredCfCCell(RecurrentCell):
         input_size: inputs C; None if the wiring was built.
         wiring: who connects to whom.
         mode: as in :class:`CfCCell`.
+
+    Raises:
+        InputError: an unknown mode; a wiring that does not fit, or does not know its inputs or outputs.
     """
 
     def __init__(self, input_size: int | None, wiring: Wiring, mode: str = "default") -> None:
@@ -233,7 +236,8 @@ class CfC(RecurrentLayer):
         backbone_units, backbone_layers, backbone_dropout: None means 128, 1 and 0.0.
 
     Raises:
-        InputError: backbone options together with a wiring, whose cells have no backbone.
+        InputError: backbone options together with a wiring, whose cells have no backbone; a size below 1; and as
+            :class:`CfCCell`.
     """
 
     def __init__(
@@ -273,10 +277,9 @@ class CfC(RecurrentLayer):
                 0.0 if backbone_dropout is None else backbone_dropout,
             )
         super().__init__(cell, return_sequences, batch_first, mixed_memory)
-        if proj_size is not None:
-            check_size(proj_size=proj_size)
         self.proj_size = proj_size
         if proj_size is not None:
+            check_size(proj_size=proj_size)
             self.output_size = proj_size
         self.fc = nn.Identity() if proj_size is None else nn.Linear(cell.output_size, proj_size)
 

@@ -295,6 +295,9 @@ class LTC(RecurrentLayer):
         mixed_memory: an LSTM cell in front keeps what fades in the neurons (arXiv 2006.04418).
         input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints, solver, rtol, atol, adjoint: as
             in :class:`LTCCell`.
+
+    Raises:
+        InputError: as :class:`LTCCell`.
     """
 
     def __init__(

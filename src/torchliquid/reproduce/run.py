@@ -58,6 +58,7 @@ def reproduce(
 
     Raises:
         InputError: an unknown name, data that is not there, no cluster at that address.
+        JobError: the process of a training was killed.
     """
     table = protocol(name)
     for contender in contenders:
