@@ -92,6 +92,9 @@ def test_another_target_is_not_taken_for_the_forecast():
     np.testing.assert_array_equal(again.targets, true.targets)
     with pytest.raises(InputError, match="without a target"):
         task.fit(beside)
+    told = Task.infer(beside)
+    with pytest.raises(InputError, match="target is 'other', the task's 'target'"):
+        told.metrics([], replace(beside, target="other"))
 
 
 def test_forecast_by_time_takes_no_stale_reading():

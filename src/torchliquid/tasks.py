@@ -182,7 +182,15 @@ class Task:
 
     def with_targets(self, recording: Recording) -> Recording:
         """The recording with the truth of this task in each series' ``targets``: forecasts made, the one target of a
-        series given as one. A shift must not change what was true: call this before."""
+        series given as one. A shift must not change what was true: call this before.
+
+        Raises:
+            InputError: the recording has another target, or no channel that is forecast.
+        """
+        if self.horizon is None and recording.target not in (None, self.target):
+            raise InputError(
+                f"the recording's target is {recording.target!r}, the task's {self.target!r}; read that column"
+            )
         task, before = self, recording.series
         if self.horizon is not None:
             if recording.target != self.target:  # what is known beside the channels is not what is forecast
@@ -355,7 +363,7 @@ class Task:
                 tuple(float(v) for v in data["std"]),
                 str(data["primary"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the task's description is broken: {error!r}") from None
         if task.kind not in ("classification", "regression") or task.per not in ("step", "series"):
             raise InputError(f"the task's description is broken: {task.kind!r} per {task.per!r}")

@@ -189,7 +189,7 @@ class Wiring:
                 wiring.sensory_adjacency_matrix = _polarities(sensory, len(sensory), wiring.units)
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"this is not the config of a wiring: {error!r}") from None
         return wiring
 

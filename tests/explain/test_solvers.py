@@ -68,6 +68,10 @@ def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -
     with pytest.raises(InputError, match="adaptive solver tsit5 cannot be exported"):
         describe(with_solver(model, "tsit5"))
 
+    pl.DataFrame(rows).drop("target").write_csv(tmp_path / "unlabelled.csv")
+    result = CliRunner().invoke(app, [given[0], given[1], str(tmp_path / "unlabelled.csv"), *given[3:]])
+    assert result.exit_code == 0, result.output
+
     small_model("cfc").save(tmp_path / "c.safetensors")
     for wrong, message in (
         ([str(tmp_path / "c.safetensors"), given[2]], "is stepped by no solver"),

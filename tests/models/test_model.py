@@ -101,4 +101,9 @@ def test_kinds_and_budgets_that_cannot_be():
         small_model("ltc_ncp", parameters=20)
     with pytest.raises(InputError, match="hidden_units"):
         small_model("cfc", hidden_units=3)
+    with pytest.raises(InputError, match="multiple of its heads"):
+        small_model("transformer", width=5, heads=2)
+    with pytest.raises(InputError, match="1 head or more"):
+        small_model("transformer", heads=0)
+    assert small_model("cfc_ncp", units=20).config["units"] == 20  # a size that no budget can move
     assert small_model("cfc", mode="pure", units=7, backbone_units=5).config["units"] == 7

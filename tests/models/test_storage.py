@@ -115,6 +115,13 @@ def rewritten(path, change, tensors=None, version="1"):
         (lambda d: d["preprocessing"].update(mean=[1.0]), "description is broken"),
         (lambda d: d["preprocessing"].update(std=[float("nan")] * 3), "not finite|broken"),
         (lambda d: d.pop("task"), "description is broken"),
+        (lambda d: d["config"].update(units=1e300), "cannot be made"),
+        (lambda d: d["task"].update(horizon=10**400), "description is broken"),
+        (lambda d: d["task"].update(column=float("inf")), "description is broken"),
+        (lambda d: d["preprocessing"].update(mean=[10**400] * 3), "description is broken"),
+        (lambda d: d["preprocessing"].update(channels=["a", "\ud800", "c"]), "description is broken"),
+        (lambda d: d["metadata"].update(columns=5), "columns are broken"),
+        (lambda d: d["metadata"].update(columns={"parameter": "p"}), "columns are broken"),
     ],
 )
 @pytest.mark.parametrize("kind", ["cfc", "ltc"])
@@ -141,9 +148,10 @@ def test_files_that_are_not_ours(tmp_path):
     rewritten(path, lambda d: None, {"sample.lengths": torch.tensor([900, 1, 3])})
     with pytest.raises(InputError, match="sample does not fit"):
         Model.load(path)
-    header = {"format": "torchliquid-model", "version": "1", "model": "[" * 100_000}
-    safetensors.torch.save_file({"w": torch.ones(2)}, path, header)
-    with pytest.raises(InputError, match="description is broken"):
-        Model.load(path)
+    for text in ("[" * 100_000, '{"kind": ' + "9" * 5_000 + "}"):
+        header = {"format": "torchliquid-model", "version": "1", "model": text}
+        safetensors.torch.save_file({"w": torch.ones(2)}, path, header)
+        with pytest.raises(InputError, match="description is broken"):
+            Model.load(path)
     with pytest.raises(InputError, match="cannot be written"):
         small_model("cfc").save(tmp_path / "nowhere" / "m.safetensors")

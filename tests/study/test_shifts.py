@@ -16,7 +16,9 @@ from torchliquid.study.shifts import (
     SensorNoise,
     SilentSensor,
     SlowerSampling,
+    Usual,
     describe,
+    possible,
     severities,
     shifted,
 )
@@ -107,6 +109,14 @@ def test_each_shift_does_what_its_name_says():
     np.testing.assert_array_equal(silent.sum(0), [10_000, 10_000])  # each in its turn
     two = np.isnan(shifted(clean, SilentSensor(), 2, reference).series[0].values)
     assert (two.sum(1) == 1).all()  # never all of them while there is another
+
+    assert [s.severities for s in possible((SilentSensor(), Gap()), clean)] == [(1.0,), Gap().severities]
+
+    still = one(np.stack([values[:, 0], np.full(20_000, 518.67)], 1))
+    for shift in (SensorNoise(), GainOffsetDrift()):
+        changed = shifted(still, shift, 1.0, Usual.of(still)).series[0].values - still.series[0].values
+        np.testing.assert_allclose(changed[:, 1], 0, atol=1e-9)  # a constant has no deviation
+        assert np.abs(changed[:, 0]).max() > 1
 
     drift = shifted(clean, GainOffsetDrift(), 0.3, reference).series[0].values
     np.testing.assert_array_equal(drift[0], values[0])

@@ -38,6 +38,15 @@ def test_without_doubt_of_the_data_it_is_welchs_t_interval():
     np.testing.assert_allclose([ours.interval.low, ours.interval.high], [welch.low, welch.high])
 
 
+def test_series_without_a_label_are_no_data():
+    rng = np.random.default_rng(2)
+    a, b = counted(rng.normal(size=(3, 6))), counted(rng.normal(size=(3, 6)))
+    nothing = np.zeros((3, 34, 2))
+    alone = compare(Term(a), Term(b), mean, True, True)
+    among = compare(Term(np.concatenate([nothing, a], 1)), Term(np.concatenate([nothing, b], 1)), mean, True, True)
+    assert among == alone
+
+
 def test_one_seed_of_a_network_shows_nothing():
     sums = counted(np.random.default_rng(0).normal(size=(1, 50)))
     assert np.isinf(estimate([Term(sums)], mean, True).interval.reach)
@@ -106,7 +115,8 @@ def test_sums_over_cells_give_the_tasks_own_metrics(seed, n_series, per, primary
     outputs = [task.decode(o) for o in said]
     cells = Cells.cut([recording], task)
     sums = cells.sums(task, [recording], [outputs])
-    assert cells.independent == (n_series >= 20)
+    labelled = sum(bool((np.atleast_1d(task.encode(s)[1]) > 0).any()) for s in recording.series)
+    assert cells.independent == (labelled >= 20)
     assert sums.shape[0] == cells.n
     expected = task.metrics(outputs, recording)[primary]
     np.testing.assert_allclose(METRICS[primary].value(sums.sum(0)), expected, atol=1e-9)

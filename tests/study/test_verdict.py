@@ -53,6 +53,12 @@ def test_on_noise_nothing_was_learnt():
     assert found["worth it"] == 0
 
 
+def test_one_seed_does_not_show_that_nothing_was_learnt():
+    verdict = with_verdict(*simulate(np.random.default_rng(0), Truth(n_seeds=1, classical=-0.8, liquid=0.3))).verdict
+    assert verdict.answer == "not shown"
+    assert verdict.tags == ("learning_not_shown",)
+
+
 def test_one_sensor_that_does_as_well_is_named():
     truth = Truth(probe=0.0, seed_spread=0.02, memory=None, n_samples=16_000)
     verdict = with_verdict(*simulate(np.random.default_rng(1), truth)).verdict

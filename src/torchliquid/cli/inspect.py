@@ -41,10 +41,15 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
         rows["self-test"] = f"passed: outputs on its sample differ by {loaded.self_test():.1g} from when it was saved"
     table = Table(show_header=False, box=None)
     for name, words in rows.items():
-        table.add_row(Text(name, "bold"), Text(words))
+        table.add_row(Text(printable(name), "bold"), Text(printable(words)))
     channels = Table("channel", "training mean", "deviation", title="Inputs, in this order", title_justify="left")
     for channel, mean, std in zip(scales.channels, scales.mean, scales.std, strict=True):
-        channels.add_row(Text(channel), f"{mean:.4g}", f"{std:.4g}")
+        channels.add_row(Text(printable(channel)), f"{mean:.4g}", f"{std:.4g}")
     console = Console()
     console.print(table)
     console.print(channels)
+
+
+def printable(text: str) -> str:
+    """Text from a file, without what would steer the terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -46,10 +46,12 @@ def solvers(
         options.check_writable(write, model, recording, option="--write")
     if out is not None:
         options.check_folder(out)
-    if loaded.task.horizon is None:
-        target = target or loaded.task.target
     columns = options.remembered(loaded, target, time, time_unit, series, long, missing, time_format)
-    found = compare_solvers(loaded, columns.read(str(recording), channels=loaded.preprocessing.channels), samples)
+    if target is None:
+        read = columns.read_for(loaded, str(recording))
+    else:
+        read = columns.read(str(recording), channels=loaded.preprocessing.channels)
+    found = compare_solvers(loaded, read, samples)
     chosen = found.cheapest(error)
     shown = table(found)
     console = Console()
@@ -58,14 +60,18 @@ def solvers(
         printed.add_row(*row)
     console.print(printed)
     console.print(
-        f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has {found.now[0]}, "
-        f"{found.now[1]} steps. The tight solution's {found.metric} is {found.tight:.4g}.",
+        f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has "
+        f"{found.own}. The tight solution's {found.metric} is {found.tight:.4g}.",
         highlight=False,
         soft_wrap=True,
     )
     if gap := holds_up_to(loaded, chosen):
         unit = loaded.preprocessing.time_unit
-        console.print(f"Sure to be stable at gaps up to {gap:.3g} {unit}, whatever the inputs are.", highlight=False)
+        console.print(
+            f"No neuron by itself is too fast for its steps at gaps up to {gap:.3g} {unit}, whatever the inputs are.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "solvers.json", plain(found, chosen, error))

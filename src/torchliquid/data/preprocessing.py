@@ -144,7 +144,7 @@ class Preprocessing:
                 str(data["time_unit"]),
                 bool(data["with_mask"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the preprocessing's description is broken: {error!r}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
             raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")

@@ -127,10 +127,10 @@ def attribution(
     part = used_part(model, recording, samples)
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     rng = np.random.default_rng(seed)
-    shaken = tuple(
-        replace(s, values=s.values + noise * model.preprocessing.std * rng.normal(size=s.values.shape))
-        for s in part.series
-    )
+    values = np.concatenate([s.values for s in part.series])
+    moves = np.nanmax(values, 0, initial=-np.inf) > np.nanmin(values, 0, initial=np.inf)
+    std = np.where(moves, model.preprocessing.std, 0.0)
+    shaken = tuple(replace(s, values=s.values + noise * std * rng.normal(size=s.values.shape)) for s in part.series)
     chosen = _moments(model, part, lags, moments)
     while True:
         clean, noisy = (_windows(twin, one, chosen, lags) for one in (part, replace(part, series=shaken)))

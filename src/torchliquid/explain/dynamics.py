@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchliquid.data.recording import Recording
+from torchliquid.errors import InputError
 from torchliquid.explain.neurons import follow, liquid_layer, neuron_names
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
@@ -95,12 +96,14 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
         seed: of the direction in which neighbours start.
 
     Raises:
-        InputError: another kind of model, a channel is missing, times in another unit, no samples.
+        InputError: another kind of model, a channel is missing, times in another unit, no series with two samples.
     """
     layer = liquid_layer(model)
     path = follow(model, recording, samples)
     states = np.concatenate(path.states)
     by_gap = _exponents(model, path.recording, MULTIPLES, 500, seed)
+    if np.isnan(by_gap).any():
+        raise InputError("no series is long enough to follow a small difference; give one of two samples or more")
     gap = path.recording.median_gap()
     positive = np.flatnonzero(by_gap > 0)
     bounds, because = _bounds(layer)

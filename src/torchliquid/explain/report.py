@@ -159,7 +159,9 @@ def facts(explained: Explanation) -> list[Fact]:
         )
     if (d := explained.dynamics) is not None:
         growth = "−∞" if d.lyapunov == -math.inf else number(d.lyapunov, 2)
-        if d.turns_positive_at is None:
+        if d.turns_positive_at is None and d.lyapunov >= 0:
+            beyond = "With its gaps stretched it was not chaotic in any shorter part."
+        elif d.turns_positive_at is None:
             beyond = f"It stays so up to gaps of {_time(float(d.gap * np.max(d.multiples)), d.unit)}."
         else:
             beyond = (

@@ -81,6 +81,12 @@ class Tradeoff:
     samples: int
     pieces: int
 
+    @property
+    def own(self) -> str:
+        """The model's own solver, in words."""
+        solver, steps = self.now
+        return solver if solver in ADAPTIVE else f"{solver}, {steps} steps"
+
     def cheapest(self, error: float) -> Choice:
         """The fixed solver with the fewest evaluations whose error is at most this; of equals the first, fused.
 
@@ -119,11 +125,12 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
     if targeted:
         recording = model.task.with_targets(recording)
     pieces = _pieces(recording, samples, model.task.per == "step")
+    labelled = targeted and any((np.atleast_1d(model.task.encode(s)[1]) > 0).any() for s in pieces.series)
     truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
     spread = np.maximum(np.concatenate([np.atleast_2d(t) for t in truth]).std(0), 1e-12)
 
     def metric(answers: list[np.ndarray]) -> float:
-        if not targeted or not all(np.isfinite(a).all() for a in answers):
+        if not labelled or not all(np.isfinite(a).all() for a in answers):
             return float("nan")
         return model.task.metrics(answers, pieces)[model.task.primary]
 
@@ -170,9 +177,11 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
 
 
 def holds_up_to(model: Model, choice: Choice) -> float | None:
-    """The longest gap, in the recording's unit, at which an LTC is surely stable; None where no gap is too long.
+    """The longest gap, in the recording's unit, at which no neuron of an LTC decays too fast for its steps; None where
+    no gap is too long.
 
-    By :meth:`~torchliquid.layers.LTCCell.fastest_rate`: all synapses open at once, which training data may never see.
+    By :meth:`~torchliquid.layers.LTCCell.fastest_rate`: all synapses open at once, which training data may never see;
+    what neurons do to each other can add to it.
     """
     cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
     if choice.solver not in LIMITS or not isinstance(cell, LTCCell):

@@ -132,6 +132,8 @@ KINDS: dict[str, Kind] = {
 
 def _transformer_sizes(size: int, heads: int) -> Config:
     """Widths are multiples of the heads; the hidden layer, 1.5 to 2.5 times as wide, fills the steps between them."""
+    if heads < 1:
+        raise InputError(f"a transformer has 1 head or more, not {heads}")
     width = heads
     while True:
         narrowest = -(-3 * width // 2)
@@ -152,7 +154,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
         kind: one of :data:`KINDS`.
         task, preprocessing: fitted on the training part.
         parameters: how many, with the readout's; those that a wiring's mask switches off do not count.
-        hyper: entries of the kind's config, e.g. ``mode="pure"``; given all of its sizes, the budget is not used.
+        hyper: entries of the kind's config, e.g. ``mode="pure"``; where they fix its size, the budget is not used.
 
     Raises:
         InputError: an unknown kind or entry, or a budget that the smallest network exceeds by more than 15 %.
@@ -163,7 +165,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
     def at(size: int) -> Config:
         return {**config, **known.sizes(size, config, task.n_outputs), **hyper}
 
-    if set(at(known.smallest)) <= {*hyper, *known.defaults}:
+    if at(known.smallest) == at(known.smallest + 1):
         return assemble(kind, at(known.smallest), task, preprocessing)
 
     counts: dict[int, int] = {}
@@ -219,7 +221,7 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
             if size > at_most:
                 raise InputError(f"the description asks for {size} weights, the file holds {at_most}")
         return make()
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"a {kind} cannot be made with {config}: {error}") from None

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from torchliquid.errors import InputError
 from torchliquid.layers.recurrent import RecurrentLayer
 
 State = tuple[Tensor, ...]
@@ -97,6 +98,11 @@ class Transformer(Network):
         self, input_size: int, width: int, hidden: int, layers: int = 2, heads: int = 2, context: int = 64
     ) -> None:
         super().__init__()
+        if heads < 1 or width % heads or context < 1:
+            raise InputError(
+                f"a transformer's width is a multiple of its heads and its context 1 or more, not {width}, "
+                f"{heads} and {context}"
+            )
         self.output_size = width
         self.context = context
         self.embedding = nn.Linear(input_size + 1, width)

@@ -96,12 +96,28 @@ def _description(text: str) -> dict[str, Any]:
         raise InputError("the model's description is too long to be one of ours")
     try:
         description = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+        json.dumps(description, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError):
         raise InputError("the model's description is broken; save it again") from None
     expected = {"kind": str, "config": dict, "task": dict, "preprocessing": dict, "metadata": dict}
     if not isinstance(description, dict) or any(not isinstance(description.get(k), t) for k, t in expected.items()):
         raise InputError("the model's description is broken; save it again")
+    if not _are_columns(description["metadata"].get("columns", {})):
+        raise InputError("the model's columns are broken; save it again")
     return description
+
+
+def _are_columns(columns: Any) -> bool:
+    """Whether these say how a table's columns are read."""
+    if not isinstance(columns, dict) or ("parameter" in columns) != ("value" in columns):
+        return False
+    marks = columns.get("missing") or []
+    named = (value for name, value in columns.items() if name != "missing")
+    return (
+        isinstance(marks, list)
+        and all(isinstance(mark, str | int | float) for mark in marks)
+        and all(isinstance(value, str) for value in named)
+    )
 
 
 def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Model:

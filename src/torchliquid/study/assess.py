@@ -24,7 +24,7 @@ from torchliquid.study.plan import Plan
 from torchliquid.study.report import write_report
 from torchliquid.study.results import StudyResults, TaskResult
 from torchliquid.study.runner import THREADS, Runner, StudyListener
-from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe
+from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe, possible
 from torchliquid.study.store import Store
 from torchliquid.study.verdict import judge
 from torchliquid.study.workers import Job, cores, workers
@@ -97,7 +97,7 @@ def assess(
             cluster is at that address.
         JobError: the process of a trial was killed.
     """
-    chosen = _contenders(contenders)
+    chosen, shifts = _contenders(contenders), possible(shifts, recording)
     for name, value, least in (("seeds", seeds, 1), ("tuning", tuning, 1), ("jobs", jobs, 1)):
         if value < least:
             raise InputError(f"{name} is at least {least}, not {value}")
@@ -137,7 +137,7 @@ def assess(
     }
     with workers(jobs, THREADS, ray) as run_jobs, Store(Path(out), study) as store:
         remove_leftovers(store.folder)
-        runner = Runner(plan, store, seeds, tuning, run_jobs, tuple(shifts), listener or Quiet())
+        runner = Runner(plan, store, seeds, tuning, run_jobs, shifts, listener or Quiet())
         competing, probes = runner.run(chosen), runner.run_probes()
     results = StudyResults(
         title=title,

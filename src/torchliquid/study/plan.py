@@ -12,6 +12,7 @@ from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.models.model import aligned
 from torchliquid.study.results import POOLED
+from torchliquid.study.shifts import Usual
 from torchliquid.tasks import Task
 from torchliquid.training.fit import ENOUGH_SERIES, hold_out
 
@@ -34,6 +35,7 @@ class Plan:
         training, validation: parts of what was given to learn from; nothing of the tests.
         tests: test recordings by name.
         preprocessing: fitted on the training part, the same for all.
+        usual: means and deviations of the training part's channels, by which shifts are measured.
         windows: how the networks' training part is cut, and how all are scored on windows.
         parameters: the budget of live parameters.
         epochs, patience: the stopping rule of the networks.
@@ -46,6 +48,7 @@ class Plan:
     validation: Recording
     tests: Mapping[str, Recording]
     preprocessing: Preprocessing
+    usual: Usual
     windows: Windows
     parameters: int
     epochs: int
@@ -113,6 +116,7 @@ class Plan:
             validation,
             held_out,
             preprocessing,
+            Usual.of(training),
             windows or Windows.choose(training, task),
             parameters,
             epochs,

@@ -238,7 +238,7 @@ class StudyResults:
         """Raises InputError when the text is not a study's results or comes from a newer version."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"these are not a study's results: {error}; give an intact results.json") from None
         schema = data.get("schema") if isinstance(data, dict) else None
         if not isinstance(schema, int):
@@ -247,7 +247,7 @@ class StudyResults:
             raise InputError(f"these results have schema {schema}, this version knows {SCHEMA}: update torchliquid")
         try:
             return from_plain(cls, data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"these results are damaged ({error}); run the study again") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,9 +142,9 @@ class Cells:
     def cut(cls, tests: Sequence[Recording], task: Task) -> Cells:
         """Plan from the clean test recordings; cells of a recording hold about the same number of labels each."""
         series = [s for recording in tests for s in recording.series]
-        if len(series) >= MANY_SERIES:
-            return cls(True, tuple(np.empty(0) for _ in series), len(series))
         times = [_labelled(s, task)[0] for s in series]
+        if sum(len(t) > 0 for t in times) >= MANY_SERIES:
+            return cls(True, tuple(np.empty(0) for _ in series), len(series))
         total = sum(len(t) for t in times)
         cuts = []
         for t in times:
@@ -223,7 +224,7 @@ class Scores:
             try:
                 with np.load(path, allow_pickle=False) as file:
                     trials.append({name: file[name] for name in file.files})
-            except (OSError, ValueError, EOFError, BadZipFile) as error:
+            except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zlib.error, BadZipFile) as error:
                 raise InputError(f"the scores {path} can't be read ({error}); run the study again") from None
         names = [name for name in trials[0] if name.startswith("shift/")]
         return cls(

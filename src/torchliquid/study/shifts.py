@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -44,13 +44,27 @@ from torchliquid.study.results import ShiftResult
 
 
 class Reference(Protocol):
-    """What is usual for each channel, from the training part alone; a ``Preprocessing`` is one."""
+    """What is usual for each channel, from the training part alone; the deviation of a constant one is 0."""
 
     @property
     def mean(self) -> np.ndarray: ...
 
     @property
     def std(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The :class:`Reference` of a training part, (C,) each."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, training: Recording) -> Usual:
+        values = np.concatenate([s.values for s in training.series])
+        mean, std = np.nanmean(values, 0), np.nanstd(values, 0)
+        return cls(mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0))
 
 
 class Shift(Protocol):
@@ -255,6 +269,18 @@ def shifted(recording: Recording, shift: Shift, severity: float, reference: Refe
         if Counter(_truth(after)) - Counter(_truth(before)):
             raise InputError(f"the shift {shift.name!r} changed targets or their times; a shift changes inputs alone")
     return changed
+
+
+def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]:
+    """The shifts without more silent sensors than leave one that speaks; where there is one, it may be silent."""
+    most = max(len(recording.channels) - 1, 1)
+
+    def without(shift: Shift) -> Shift:
+        if not isinstance(shift, SilentSensor):
+            return shift
+        return replace(shift, severities=tuple(n for n in shift.severities if n <= most))
+
+    return tuple(without(shift) for shift in shifts)
 
 
 def severities(shifts: tuple[Shift, ...]) -> Iterator[tuple[Shift, float]]:

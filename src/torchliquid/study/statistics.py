@@ -73,6 +73,11 @@ def estimate(terms: Sequence[Term], figure: Figure, independent: bool, level: fl
         level: the share of studies in which the interval should hold the true figure.
     """
 
+    # A cell without a label says nothing, and is no block of its own.
+    scored = np.any([(t.sums != 0).any((0, 2)) for t in terms], axis=0)
+    if scored.any():
+        terms = [replace(t, sums=t.sums[:, scored]) for t in terms]
+
     def combined(sums: Sequence[np.ndarray]) -> np.ndarray:
         return np.asarray(sum(t.weight * figure(s).mean(0) for t, s in zip(terms, sums, strict=True)))
 

@@ -172,7 +172,7 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
     for shift in shifts:
         per_severity, values = [], []
         for severity in shift.severities:
-            changed = {n: shifted(t, shift, severity, plan.preprocessing, i) for i, (n, t) in enumerate(tests.items())}
+            changed = {n: shifted(t, shift, severity, plan.usual, i) for i, (n, t) in enumerate(tests.items())}
             said = outputs(changed, None, f"under {shift.name}")
             per_severity.append(cells.sums(plan.task, list(changed.values()), list(said.values())))
             values.append(_metrics(plan, changed, said)[POOLED][plan.task.primary])

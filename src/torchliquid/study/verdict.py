@@ -145,6 +145,8 @@ class _Jury:
         probes = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
         if any(self.compare.better(probe, naive).low > 0 for probe in probes):
             return "", doubt
+        if not math.isfinite(over.reach):
+            return "learning_not_shown", doubt
         small = max(margin(self.results.task, self.level(naive)), over.reach / 2)
         return "nothing_learnt" if over.value < small else "learning_not_shown", doubt
 
@@ -220,7 +222,11 @@ class _Jury:
             "train_seconds": ("training took", numbers.duration),
         }
         pairs = {name: (liquid.mean(name), rival.mean(name)) for name in shown}
-        ratios = {n: own / other for n, (own, other) in pairs.items() if math.isfinite(own) and other > 0}
+        ratios = {
+            n: own / other if other > 0 else math.inf
+            for n, (own, other) in pairs.items()
+            if math.isfinite(own) and math.isfinite(other) and (own > 0 or other > 0)
+        }
         # What scikit-learn takes for a live step is Python's time, not the model's: there the bytes alone decide.
         decisive = ("latency_us", "bytes") if rival.family == "neural" else ("bytes",)
         deciding = {name: ratios[name] for name in decisive if name in ratios}
@@ -233,10 +239,18 @@ class _Jury:
             result, opening = "worth it", f"{liquid.label} is cheaper than {rival.label}"
         elif dearer:
             result, opening = "not worth it", f"{liquid.label} costs more than {rival.label}"
-        else:
+        elif deciding:
             opening = f"{liquid.label} and {rival.label} cost about the same"
+        else:
+            opening = f"What {liquid.label} and {rival.label} cost cannot be compared"
         parts = [f"{shown[n][0]} {shown[n][1](pairs[n][0])} against {shown[n][1](pairs[n][1])}" for n in ratios]
-        return Finding("cost", result, f"{opening}: {'; '.join(parts)}.", ratios=deciding)
+        finite = {n: r for n, r in deciding.items() if math.isfinite(r)}
+        return Finding(
+            "cost",
+            result,
+            f"{opening}: {'; '.join(parts)}.",
+            ratios=finite,
+        )
 
     def overall(self, findings: list[Finding], tags: list[str]) -> Answer:
         """One answer. A gain in one respect counts only where no other is shown to be lost for it."""
@@ -285,6 +299,13 @@ class _Jury:
                 f"{rival.label} is {_listed(losses)}" if losses else f"it gains nothing that matters over {rival.label}"
             )
             return f"A liquid network is not worth it here: {liquid.label} is the best liquid one, and {why}."
+        won = [MORE[f.question] for f in findings if f.difference is not None and f.answer == "worth it"]
+        lost = [MORE[f.question] for f in findings if f.difference is not None and f.difference.high < 0]
+        if won and lost:
+            return (
+                f"It depends on what matters: {liquid.label}, the best liquid network, is {_listed(won)} than the best "
+                f"other, {rival.label}, which is {_listed(lost)}."
+            )
         return (
             f"These seeds and this test data can't tell whether {liquid.label}, the best liquid network, "
             f"is worth it over {rival.label}."
