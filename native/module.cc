@@ -31,7 +31,7 @@ nb::class_<Arguments> recurrence(nb::module_& m, const char* name, Problem (*pro
             nb::gil_scoped_release released;
             run(instruction_set().*kernels, p, threads, nullptr);
           },
-          nb::arg("states"), nb::arg("cells").none(), nb::arg("threads"))
+          nb::arg("states").noconvert(), nb::arg("cells").noconvert().none(), nb::arg("threads"))
       .def(
           "backward",
           [=](const Arguments& a, Floats states, Maybe<Floats> cells, const Gradients& g, int threads) {
@@ -55,8 +55,9 @@ NB_MODULE(_native, m) {
            nb::arg("memory").none(), nb::arg("cell").none());
   nb::class_<Gradients>(m, "Gradients")
       .def(nb::init<Floats, Maybe<Floats>, Maybe<Out>, Maybe<Out>, Out, Maybe<Out>, Maybe<Out>, Out>(), nb::arg("states"),
-           nb::arg("cells").none(), nb::arg("input").none(), nb::arg("timespan").none(), nb::arg("state"),
-           nb::arg("drive").none(), nb::arg("cell").none(), nb::arg("parameters"));
+           nb::arg("cells").none(), nb::arg("input").noconvert().none(), nb::arg("timespan").noconvert().none(),
+           nb::arg("state").noconvert(), nb::arg("drive").noconvert().none(), nb::arg("cell").noconvert().none(),
+           nb::arg("parameters").noconvert());
   recurrence(m, "Ltc", ltc, &InstructionSet::ltc)
       .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, Whole, std::vector<Floats>, Whole, int,
                     float>(),

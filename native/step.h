@@ -237,8 +237,9 @@ struct StepSynapses {
     most *= whole(targets) / kWidth;
     return most < s.count ? most : s.count;
   }
-  // `place` tells where a target, and with `sources_too` a source, stands.
-  void fill(const int32_t* place, bool sources_too) {
+  // `place` tells where a target, and with `sources_too` a source, stands. What is empty in a slot has weight 0 and reads
+  // its own neuron, or, of inputs, the zero behind them: weight 0 would not keep another's NaN away.
+  void fill(const int32_t* place, bool sources_too, int zero) {
     int used = 0;
     for (int group = 0; group < groups; ++group) {
       first[group] = used;
@@ -247,7 +248,11 @@ struct StepSynapses {
         const int at = place[s.target[k]] - group * kWidth;
         if (at < 0 || at >= kWidth) continue;
         const int slot = first[group] + depth[at]++;
-        if (slot == used) memset(static_cast<void*>(&slots[used++]), 0, sizeof(Slot));
+        if (slot == used) {
+          memset(static_cast<void*>(&slots[used]), 0, sizeof(Slot));
+          for (int i = 0; i < kWidth; ++i) slots[used].source[i] = sources_too ? group * kWidth + i : zero;
+          ++used;
+        }
         Slot& to = slots[slot];
         to.source[at] = int32_t(sources_too ? place[s.source[k]] : s.source[k]);
         to.mu[at] = s.mu[k];
@@ -273,7 +278,7 @@ struct StepLtc {
   int H, padded;
   int32_t* place;  // where each neuron stands: those with the most synapses first, so that slots fill up
   StepSynapses synapses, sensory;
-  float *leak, *conductance_leak, *cm, *potential, *next, *pull, *conductance;
+  float *leak, *conductance_leak, *cm, *potential, *next, *pull, *conductance, *input;
 
   StepLtc(const Ltc& p, Arena& plan, Arena& scratch)
       : p(p),
@@ -284,6 +289,7 @@ struct StepLtc {
         sensory(p.sensory, p.sequence.units, plan) {
     for (float** rows : {&leak, &conductance_leak, &cm}) *rows = plan.take(padded);
     for (float** rows : {&potential, &next, &pull, &conductance}) *rows = scratch.take(padded);
+    input = scratch.take(p.sequence.inputs + 1);
   }
   void fill() {
     // Counting how many neurons go before is quadratic in H, and done once.
@@ -300,17 +306,19 @@ struct StepLtc {
       conductance_leak[place[i]] = p.gleak[i] + p.epsilon;
       cm[place[i]] = p.cm[i];
     }
-    synapses.fill(place, true);
-    sensory.fill(place, false);
+    synapses.fill(place, true, 0);
+    sensory.fill(place, false, p.sequence.inputs);
   }
   void run(const float* x, float span, float* h, float*) const {
     V d = broadcast(span / float(p.unfolds));
+    memcpy(input, x, sizeof(float) * p.sequence.inputs);
+    input[p.sequence.inputs] = 0.0f;
     for (int i = H; i < padded; ++i) potential[i] = 0.0f;
     for (int i = 0; i < H; ++i) potential[place[i]] = h[i];
     for (int group = 0; group < synapses.groups; ++group) {
       const int at = group * kWidth;
       V pulled = load(leak + at), conducted = load(conductance_leak + at);
-      sensory.arrive(group, x, pulled, conducted);
+      sensory.arrive(group, input, pulled, conducted);
       store(pull + at, pulled);
       store(conductance + at, conducted);
     }

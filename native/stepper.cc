@@ -182,11 +182,11 @@ class Stepper {
     double one = NAN;
     const double* time = &one;
     size_t time_stride = 0;
-    if (!read(values_object, values, size_t(n) * readings)) return false;
+    if (!read(values_object, values, n, readings)) return false;
     if (PyFloat_Check(elapsed_object.ptr())) {
       one = PyFloat_AsDouble(elapsed_object.ptr());
     } else if (!elapsed_object.is_none()) {
-      if (!read(elapsed_object, elapsed, n)) return false;
+      if (!read(elapsed_object, elapsed, 1, n)) return false;
       time = elapsed.data();
       time_stride = 1;
     }
@@ -195,6 +195,7 @@ class Stepper {
         double span = elapsed_object.is_none() ? 1.0 : time[i * time_stride];
         if (!(span >= 0) || std::isinf(span)) return false;
         spans[i] = float(span);
+        if (std::isinf(spans[i])) return false;
       }
     Buffer to;
     if (!to.get(out, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) || to.items() != size_t(n) * answers ||
@@ -227,9 +228,13 @@ class Stepper {
     void* data() const { return view.buf; }
   };
 
-  static bool read(nb::handle object, std::vector<double>& to, size_t count) {
+  // Numbers of shape (rows, columns); of one row, (columns,) too.
+  static bool read(nb::handle object, std::vector<double>& to, int rows, int columns) {
     Buffer from;
+    const size_t count = size_t(rows) * columns;
     if (!from.get(object, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) || from.items() != count) return false;
+    const bool flat = from.view.ndim == 1 && rows == 1;
+    if (!flat && !(from.view.ndim == 2 && from.view.shape[0] == rows)) return false;
     to.resize(count);
     if (from.kind() == 'd') {
       std::memcpy(to.data(), from.data(), sizeof(double) * count);
@@ -311,8 +316,8 @@ class Stepper {
         to[j] = float(held[j]);
         if (f.with_mask) to[readings + j] = observed;
       }
-      const double span = time / f.time_scale;
-      spans[i] = f.started.data()[i] && span >= 0 && std::isfinite(span) ? float(span) : 1.0f;
+      const float span = float(time / f.time_scale);
+      spans[i] = f.started.data()[i] && span >= 0 && std::isfinite(span) ? span : 1.0f;
       f.started.data()[i] = true;
     } else {
       for (int j = 0; j < readings; ++j) to[j] = float(reading[j]);

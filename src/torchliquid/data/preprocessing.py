@@ -77,8 +77,9 @@ class Preprocessing:
         """Inputs (T, n_inputs) and timespans (T,), float32, of a whole series; the first span is 1."""
         inputs, _ = self._inputs(series.values, np.zeros(self.n_channels))
         spans = np.ones(len(series), dtype=np.float32)
-        spans[1:] = np.diff(series.times) / self.time_scale
-        return inputs, spans
+        with np.errstate(over="ignore"):  # to infinity, which is no time
+            spans[1:] = np.diff(series.times) / self.time_scale
+        return inputs, np.where(np.isfinite(spans), spans, np.float32(1.0))
 
     def observed(self, values: np.ndarray) -> np.ndarray:
         """(T, C) true where a reading counts as observed."""
@@ -105,9 +106,11 @@ class Preprocessing:
                 f"a sample has {self.n_channels} values ({', '.join(self.channels)}), not {readings.shape}"
             )
         inputs, hold.held = self._inputs(readings[None], hold.held)
-        known = hold.started and elapsed is not None and math.isfinite(elapsed) and elapsed >= 0
+        with np.errstate(over="ignore"):  # to infinity, which is no time
+            span = float(np.float32((math.nan if elapsed is None else elapsed) / self.time_scale))
+        known = hold.started and math.isfinite(span) and span >= 0
         hold.started = True
-        return inputs[0], float(np.float32(elapsed / self.time_scale)) if known and elapsed is not None else 1.0
+        return inputs[0], span if known else 1.0
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = self._scaled(values)

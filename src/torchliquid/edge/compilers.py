@@ -54,7 +54,10 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
         lines = (
             [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
         )
-        raise InputError(f"{Path(str(command[0])).name} could not compile the generated C: {lines[0]}")
+        if "will not fit in region" in done.stderr:
+            raise InputError("the model is too large for the board that is emulated; take another target, or int8")
+        name = "zig" if "ziglang" in command else Path(str(command[0])).name
+        raise InputError(f"{name} could not compile the generated C: {lines[0]}")
 
 
 def compile_program(

@@ -20,7 +20,6 @@ from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 
 ANEW, SET_STATE, MEASURE_STACK = 1, 2, 4
-STACK_RANGE = 32768
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from torchliquid.edge import bundle, emulator, footprint, onnx, parity
 from torchliquid.edge.artifact import Artifact, check_parity, make, root_mean_square
 from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.generate import Math, title
-from torchliquid.edge.network import describe
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
@@ -27,6 +26,9 @@ from torchliquid.models import Model
 
 SAME_STATE = 1e-3
 """Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
+
+BUILT = ("libmodel.so", "selftest")
+"""What `make` makes of an export."""
 
 MINE = (
     "model.h",
@@ -80,7 +82,7 @@ def export(
             are exceeded. Nothing is written then.
     """
     limits = limits or Limits()
-    _check(target, out, int8, math, limits)
+    _check(target, out, int8, math, limits, bool(others))
     report = Report()
     samples = _samples(model, data, int8, report)
     if target.name == "onnx":
@@ -126,7 +128,7 @@ def export(
     return report
 
 
-def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Limits) -> None:
+def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Limits, others: bool) -> None:
     if target.bare and math == "libm":
         raise InputError(
             f"there is no C library for {target.name} here to prove an export with expf and tanhf; "
@@ -136,11 +138,11 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError(f"limits need a machine to measure on; --target {target.name} is none: name one")
     if target.name == "onnx" and (int8 or math):
         raise InputError("--quantize and --math are for C; an ONNX model is in single precision")
+    if others and not target.triple:
+        raise InputError(f"--study compares costs on a machine; --target {target.name} is none: name one")
     if limits and not emulator.available(target):
         raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
-    if out.exists() and (
-        not out.is_dir() or any(p.name not in (*MINE, "libmodel.so", "selftest", "__pycache__") for p in out.iterdir())
-    ):
+    if out.exists() and (not out.is_dir() or any(p.name not in (*MINE, *BUILT, "__pycache__") for p in out.iterdir())):
         raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
 
 
@@ -264,20 +266,16 @@ class _filled:
         return self.part
 
     def __exit__(self, kind: object, *_: object) -> None:
-        for file in self.part.iterdir():
+        written = [file.name for file in self.part.iterdir()]
+        for name in written:
             if kind is None:
-                os.replace(file, self.out / file.name)
+                os.replace(self.part / name, self.out / name)
             else:
-                file.unlink()
+                (self.part / name).unlink()
         self.part.rmdir()
+        if kind is None:  # an earlier export's files, and what was made of them, are of another model
+            for name in (*MINE, *BUILT):
+                if name not in written:
+                    (self.out / name).unlink(missing_ok=True)
         if kind is not None and not any(self.out.iterdir()):
             self.out.rmdir()
-
-
-def known(model: Model) -> bool:
-    """Whether a model's arithmetic can be exported at all."""
-    try:
-        describe(model)
-    except InputError:
-        return False
-    return True

@@ -66,7 +66,7 @@ class Limits:
         if self.step is not None and cost.microseconds > self.step:
             excess = cost.microseconds - self.step
             over.append(
-                f"a step takes about {cost.microseconds:,.0f} µs, {excess:,.0f} over the limit of {self.step:,.0f}"
+                f"a step takes about {cost.microseconds:,.3g} µs, {excess:,.3g} over the limit of {self.step:,.3g}"
             )
         return over
 
@@ -89,7 +89,7 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
     counts = ran.instructions
     assert counts is not None
     stack = int(ran.records["stack"].max())
-    if stack >= stack_range(target):
+    if stack >= stack_range(target, sum(f.bytes for f in artifact.fields)):
         raise InputError(f"model_step needs {stack:,} bytes of stack or more: too many for {target.name}")
     most = int(counts.max())
     microseconds = most * target.cycles / target.clock_mhz

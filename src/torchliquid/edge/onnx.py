@@ -286,7 +286,7 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
         onnx.checker.check_model(made, full_check=True)
         onnx.save(made, folder / name)
     walked = parity.walk(model, *samples)
-    spread = np.maximum(walked.outputs.std(0), 1e-3 * max(float(walked.outputs.std(0).max()), 1e-30))
+    spread = walked.spread
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     ends = np.append(np.flatnonzero(walked.anew[1:]) + 1, len(walked))

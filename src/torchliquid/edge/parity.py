@@ -26,6 +26,7 @@ class Walk:
         outputs (T, K): answers, as :meth:`Task.decode` gives them.
         hidden (T, H), cell (T, H or 0), mean (T, K or 0): the state after each sample.
         samples (T,): how many came since the state began.
+        probabilities: whether that is what the outputs are.
     """
 
     inputs: np.ndarray
@@ -36,6 +37,18 @@ class Walk:
     cell: np.ndarray
     mean: np.ndarray
     samples: np.ndarray
+    probabilities: bool = False
+
+    @property
+    def spread(self) -> np.ndarray:
+        """(K,) by what a difference of an output is measured: its standard deviation.
+
+        An output that hardly moves is measured against the one that moves most; a probability by a thousandth at least,
+        a value by a thousand of its last bits: no float holds what is finer.
+        """
+        own = self.outputs.std(0)
+        bits = 1e3 * float(np.finfo(np.float32).eps) * float(np.abs(self.outputs).max(initial=0.0))
+        return np.maximum(own, max(1e-3 * float(own.max()), 1e-3 if self.probabilities else bits, 1e-30))
 
     def __len__(self) -> int:
         return len(self.elapsed)
@@ -82,6 +95,7 @@ def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @torch.no_grad()
 def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> Walk:
     """PyTorch, one sample after the other."""
+    was_training = model.training
     model.eval()
     rule, per_series = model.preprocessing, model.task.per == "series"
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean")}
@@ -98,9 +112,11 @@ def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray
         rows["cell"].append(own[1][0].numpy() if len(own) > 1 else np.empty(0, np.float32))
         rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
         samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
+    model.train(was_training)
     stacked = {name: np.stack(values) for name, values in rows.items()}
     stacked["outputs"] = model.task.decode(stacked["outputs"])
-    return Walk(inputs, elapsed, anew, samples=samples, **stacked)
+    probabilities = model.task.kind == "classification"
+    return Walk(inputs, elapsed, anew, samples=samples, probabilities=probabilities, **stacked)
 
 
 def records(walked: Walk, fields: Sequence[Field], same_state: bool, stack: int = 0) -> tuple[np.ndarray, np.dtype]:
@@ -124,8 +140,5 @@ def records(walked: Walk, fields: Sequence[Field], same_state: bool, stack: int 
 
 
 def largest_difference(walked: Walk, found: Replayed) -> float:
-    """Largest difference of an output, in standard deviations of that output."""
-    spread = walked.outputs.std(0)
-    # An output that hardly moves is measured against the one that moves most.
-    spread = np.maximum(spread, 1e-3 * max(float(spread.max()), 1e-30))
-    return float((np.abs(found.records["outputs"] - walked.outputs) / spread).max(initial=0.0))
+    """Largest difference of an output, in its spread."""
+    return float((np.abs(found.records["outputs"] - walked.outputs) / walked.spread).max(initial=0.0))

@@ -78,7 +78,7 @@ def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
         reach = max(largest, 1e-3) * (room if bits == 16 else 1.0)
         return max(0, min(15, math.floor(math.log2((2 ** (bits - 1) - 1) / reach))))
 
-    state, hidden = 1.0, []
+    state, hidden, rate = 1.0, [], 0.0
     exact = True  # a bound that holds always needs no room
     if isinstance(core, Ltc):
         state = max(float(np.abs(core.bounds()).max()), 1.0 if network.memory else 0.0) * 1.01
@@ -89,13 +89,14 @@ def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
             state = 2.0
         elif core.mode == "pure":
             state, exact = seen.state, False
+            rate = max(float(layer.rate.max()) for layer in core.layers if layer.rate is not None)
     return Formats(
         widths,
         shift(seen.features, widths.input),
         tuple(hidden),
         shift(max([*seen.drive, 0.1]), 16),
         shift(max(seen.gate, 8.0), 16),
-        shift(seen.head, 16),
+        shift(max(seen.head, rate / 4), 16),
         _power(state, widths.state) if exact else shift(state, widths.state),
         shift(seen.cell, widths.state),
     )
@@ -126,7 +127,6 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
         "kinds": kinds,
         "largest": {name: 2 ** (getattr(chosen.widths, name) - 1) - 1 for name in ("input", "hidden", "state")},
         "input_type": kinds["input"],
-        "input_unit": text.number(2.0**chosen.input),
         "input_one": min(2**chosen.input, 2 ** (chosen.widths.input - 1) - 1),
         "input_limit": text.number(1e6 * 2.0**chosen.input),
         **cfc_context(network),
@@ -332,27 +332,31 @@ class _Maker:
         for synapses in both:
             np.maximum.at(weight, synapses.target, synapses.weight)
             np.add.at(total, synapses.target, synapses.weight)
-        scale = np.where(weight > 0, weight, 1.0) / 127
-        if (_summed(core.sensory, scale) + _summed(core.synapses, scale)).max() > 60_000:  # times 2**15 fits int32
-            raise InputError("an LTC neuron has too many strong synapses for int8; export it with --quantize none")
         # A conductance of 2**14 units is the most that a neuron can meet, or half of what its capacitance weighs.
         inertia = core.capacitance * core.unfolds
         unit = np.maximum(total + core.conductance, inertia / 4) / 2**14
+        # Weights that are nothing beside the leak are none: no int32 is shifted by more than 31.
+        scale = np.maximum(np.where(weight > 0, weight, 1.0) / 127, unit * 2.0**-16)
+        if (_summed(core.sensory, scale) + _summed(core.synapses, scale)).max() > 60_000:  # times 2**15 fits int32
+            raise InputError("an LTC neuron has too many strong synapses for int8; export it with --quantize none")
         conductance_shift = np.ceil(np.log2(np.maximum(unit / scale * 2**15, 1.0))).astype(int)
         unit = scale * 2.0 ** (conductance_shift - 15)
         reversal = max(float(np.abs(s.reversal).max(initial=0)) for s in both)
         reversal_shift = math.floor(math.log2(127 / max(reversal, 1e-3)))
         pull_shift = chosen.state + 7 - reversal_shift - conductance_shift
         self.made.append(sensed_constant(core))
+        # Both kinds are one struct in C.
+        far = max(float(np.abs(s.offset).max(initial=0)) for s in both) * SIGMOID > 32767
+        types = (kind, "int32_t" if far else "int16_t")
         drive = {
-            "sensory": self._synapses("sensory", core.sensory, core.sensed, scale, reversal_shift, "input", kind),
-            "synapses": self._synapses("synapses", core.synapses, slice(None), scale, reversal_shift, "state", kind),
+            "sensory": self._synapses("sensory", core.sensory, core.sensed, scale, reversal_shift, "input", types),
+            "synapses": self._synapses("synapses", core.synapses, slice(None), scale, reversal_shift, "state", types),
         }
         self.made += [
             Constant(text.array("sensory_shift", drive["sensory"][0], "uint8_t"), "What brings sums into one unit."),
             Constant(text.array("synapse_shift", drive["synapses"][0], "uint8_t")),
             Constant(text.array("conductance_shift", conductance_shift, "uint8_t")),
-            Constant(text.array("pull_down", np.maximum(-pull_shift, 0), "uint8_t")),
+            Constant(text.array("pull_down", np.clip(-pull_shift, 0, 31), "uint8_t")),
             Constant(text.array("pull_up", 2 ** np.maximum(pull_shift, 0), "int32_t")),
             Constant(
                 text.array("leak_conductance", np.maximum(np.round(core.conductance / unit), 1), "int16_t"),
@@ -364,9 +368,17 @@ class _Maker:
         self.context |= {"source_type": kind, "sensory_up": drive["sensory"][1], "synapse_up": drive["synapses"][1]}
 
     def _synapses(
-        self, name: str, synapses: Synapses, ends: slice, scale: np.ndarray, reversal_shift: int, kind: str, index: str
+        self,
+        name: str,
+        synapses: Synapses,
+        ends: slice,
+        scale: np.ndarray,
+        reversal_shift: int,
+        kind: str,
+        types: tuple[str, str],
     ) -> tuple[np.ndarray, int]:
-        """Their constants; how far each neuron's slopes times a source are shifted down, after one common factor."""
+        """Their constants, of C types for a source and an offset; how far each neuron's slopes times a source are
+        shifted down, after one common factor."""
         largest = np.full(len(synapses.count), 1e-3)
         np.maximum.at(largest, synapses.target, np.abs(synapses.slope))
         slope_shift = np.floor(np.log2(127 / largest)).astype(int)
@@ -379,7 +391,7 @@ class _Maker:
             np.round(synapses.slope * 2.0 ** slope_shift[target]),
             np.clip(np.round(synapses.reversal * 2.0**reversal_shift), -127, 127),
             synapses.source,
-            np.clip(np.round(synapses.offset * SIGMOID), -32767, 32767),
+            np.clip(np.round(synapses.offset * SIGMOID), -(2**28), 2**28),
         )
         rows = ["{" + ", ".join(str(int(v)) for v in row) + "}" for row in zip(*columns, strict=True)]
         where = "from the inputs" if name == "sensory" else "between neurons"
@@ -387,8 +399,8 @@ class _Maker:
         if name == "sensory":
             self.made.append(
                 Constant(
-                    f"typedef struct {{\n    int8_t weight, slope, reversal;\n    {index} source;\n"
-                    "    int16_t offset;\n} synapse;"
+                    f"typedef struct {{\n    int8_t weight, slope, reversal;\n    {types[0]} source;\n"
+                    f"    {types[1]} offset;\n}} synapse;"
                 )
             )
         self.made += [
@@ -396,7 +408,7 @@ class _Maker:
                 f"static const synapse {name}[{max(len(rows), 1)}] = {{\n{body}\n}};",
                 f"Synapses {where}, by the neuron they end at.",
             ),
-            Constant(text.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count[ends], index)),
+            Constant(text.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count[ends], types[0])),
         ]
         return np.minimum(down + up, 31)[ends], 2**up
 

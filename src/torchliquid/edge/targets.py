@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torchliquid.data.columns import nearest
 from torchliquid.edge.generate import Layout, Math
@@ -107,6 +106,3 @@ def find(name: str) -> Target:
     if name not in TARGETS:
         raise InputError(f"there is no target {name!r}; {nearest(name, TARGETS)}")
     return TARGETS[name]
-
-
-Quantization = Literal["none", "int8"]

@@ -264,12 +264,16 @@ class _Run(torch.autograd.Function):
         return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted))
 
 
+FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""What kernels write into, whatever torch's defaults are."""
+
+
 def run_forward(spec: Spec, batch: Batch, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """States (B, T, H) and cells (B, T, H), (B, 0, H) without memory; no autograd."""
     n, time, _ = batch.inputs.shape
     units = batch.state.shape[1]
-    states = torch.empty(n, time, units)
-    cells = torch.empty(n, 0 if batch.drive is None else time, units)
+    states = torch.empty(n, time, units, **FLOATS)
+    cells = torch.empty(n, 0 if batch.drive is None else time, units, **FLOATS)
     out = _arrays([states, None if batch.drive is None else cells])
     spec.problem(batch, parameters).forward(*out, torch.get_num_threads())
     return states, cells
@@ -287,7 +291,7 @@ def run_backward(
     """Gradients of a Batch's tensors (inputs and timespans only where wanted) and of the parameters; no autograd."""
     mixed = batch.drive is not None
     trained = [*parameters, batch.memory] if batch.memory is not None else parameters
-    flat = torch.empty(sum(p.numel() for p in trained))
+    flat = torch.empty(sum(p.numel() for p in trained), **FLOATS)
     # Zeros, because the kernels leave alone what lies behind a sequence's end.
     to_inputs, to_timespans = (_zeros(t) if want else None for t, want in zip(batch[:2], wanted, strict=False))
     to_state = _zeros(batch.state)

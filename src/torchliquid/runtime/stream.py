@@ -70,7 +70,8 @@ class LayerStream:
         if (answer := self._core.fast(values, elapsed)) is not None:
             return answer
         inputs = _shaped(values, self.n, self._core.input_size)
-        spans = np.broadcast_to(np.float32(1.0) if elapsed is None else np.asarray(elapsed, dtype=np.float32), self.n)
+        spans = np.float32(1.0) if elapsed is None else _elapsed(elapsed, self.n).astype(np.float32)
+        spans = np.broadcast_to(spans, self.n)
         outputs = self._core.step(inputs.astype(np.float32), spans)
         return outputs if self.n > 1 else outputs[0]
 
@@ -85,11 +86,11 @@ class LayerStream:
 
     def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
         """Begin anew: all streams, or those named."""
-        self._core.reset(slice(None) if which is None else np.asarray(which))
+        self._core.reset(_rows(which))
 
 
 class ModelStream:
-    """A model: raw readings in, probabilities or values in the target's unit out.
+    """A model: raw readings in, probabilities or values in the target's unit out; it is put in evaluation mode.
 
     Attributes:
         model: whose answers are given.
@@ -124,10 +125,11 @@ class ModelStream:
         observed = np.abs(scaled) <= LIMIT
         np.copyto(self._held, scaled, where=observed)
         inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
-        gaps = np.asarray(np.nan if elapsed is None else elapsed, dtype=np.float64) / rule.time_scale
-        spans = np.where(self._started & (gaps >= 0) & np.isfinite(gaps), gaps, 1.0)
+        with np.errstate(over="ignore"):  # to infinity, which is no time
+            gaps = (_elapsed(np.nan if elapsed is None else elapsed, self.n) / rule.time_scale).astype(np.float32)
+        spans = np.where(self._started & (gaps >= 0) & np.isfinite(gaps), gaps, np.float32(1.0))
         self._started[:] = True
-        answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), spans.astype(np.float32)))
+        answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), spans))
         return answer if self.n > 1 else answer[0]
 
     def label(self, probabilities: np.ndarray) -> Any:
@@ -143,13 +145,16 @@ class ModelStream:
     @state.setter
     def state(self, parts: Sequence[np.ndarray]) -> None:
         held, started, *network = parts
+        if np.shape(held) != self._held.shape or np.shape(started) != self._started.shape:
+            given = [np.shape(held), np.shape(started)]
+            raise InputError(f"what is held has shapes {given}; {[self._held.shape, self._started.shape]} are needed")
         self._core.state = tuple(network)
         self._held[...] = held
         self._started[...] = started
 
     def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
         """Begin anew: all streams, or those named."""
-        rows = slice(None) if which is None else np.asarray(which)
+        rows = _rows(which)
         self._held[rows] = 0.0
         self._started[rows] = False
         self._core.reset(rows)
@@ -239,6 +244,20 @@ def _gated(layer: nn.LSTM | nn.GRU) -> Recurrence:
 
 def _parts(state: Any) -> tuple[Tensor, ...]:
     return state if isinstance(state, tuple) else (state,)
+
+
+def _rows(which: Sequence[int] | np.ndarray | None) -> Any:
+    if which is None:
+        return slice(None)
+    rows = np.asarray(which)
+    return rows if rows.size else np.empty(0, dtype=np.intp)
+
+
+def _elapsed(elapsed: float | np.ndarray, n: int) -> np.ndarray:
+    array = np.asarray(elapsed, dtype=np.float64)
+    if array.shape not in ((), (1,), (n,)):
+        raise InputError(f"elapsed has shape {array.shape}; a number or {(n,)} is needed")
+    return array
 
 
 def _shaped(values: np.ndarray | Sequence[float], n: int, width: int) -> np.ndarray:
