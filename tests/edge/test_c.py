@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,37 @@ def test_int8_stays_near(name: str, tmp_path: Path) -> None:
         for compiler in compilers() if widths.input == 8 else []:
             run([*compiler, *STRICT, "-O1", "-c", "model.c", "-o", "model.o"], tmp_path)
         assert artifact.root_mean_square(walked, made.run(None, same_state=False)) <= error
+
+
+def test_int8_keeps_sigmoids_that_lie_far_off_and_long_time_constants() -> None:
+    model = make_model("ltc ncp")
+    cell = model.network.layer.rnn_cell
+    with torch.no_grad():
+        cell.sensory_mu.fill_(2.0)
+        cell.sensory_sigma.fill_(12.0)
+    far = in_int8(model, parity.walk(model, *samples_of(model, readings())), Widths(16, 16, 16))
+    assert "int32_t offset" in far.files["model.c"]
+    pure = make_model("cfc pure")
+    with torch.no_grad():
+        pure.network.layer.rnn_cell.w_tau.fill_(4.0)
+    slow = in_int8(pure, parity.walk(pure, *samples_of(pure, readings())), Widths(16, 16, 16))
+    for made in (far, slow):
+        assert artifact.root_mean_square(made.walked, made.run(None, same_state=False)) < 0.2
+
+
+def test_int8_shifts_no_more_than_a_register_has_bits() -> None:
+    """A neuron that hardly anything drives."""
+    model = make_model("ltc ncp")
+    cell, core = model.network.layer.rnn_cell, describe(model).core
+    with torch.no_grad():
+        for weight, synapses in ((cell.w, core.synapses), (cell.sensory_w, core.sensory)):
+            weight[torch.from_numpy(synapses.target == core.synapses.target[0])] = -20.0
+    made = in_int8(model, parity.walk(model, *samples_of(model, readings())), Widths(16, 16, 16))
+    for name in ("conductance_shift", "pull_down"):
+        numbers = re.search(rf"{name}\[\d+\] = {{(.*?)}}", made.files["model.c"], re.S)
+        assert numbers is not None
+        assert max(map(int, re.findall(r"\d+", numbers[1]))) <= 31
+    assert artifact.root_mean_square(made.walked, made.run(None, same_state=False)) < 0.2
 
 
 def test_the_state_is_wider_where_the_error_asks_for_it() -> None:

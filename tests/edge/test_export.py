@@ -89,10 +89,30 @@ def test_an_export_proves_itself_anywhere(tmp_path: Path) -> None:
     metric = report.plain["metric"]
     assert metric["export"] == pytest.approx(metric["pytorch"], abs=1e-5)
     assert not report.costs
+    (tmp_path / "libmodel.so").write_bytes(b"of the model before")
     export(model, HOST, tmp_path)  # over an earlier export
+    assert {path.name for path in tmp_path.iterdir()} & {"libmodel.so", "selftest"} == set()
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(InputError, match="other files"):
         export(model, HOST, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ltc euler", "ltc ncp rk4"])
+def test_the_self_test_of_an_explicit_solver_passes(name: str, tmp_path: Path) -> None:
+    export(with_sample(make_model(name)), HOST, tmp_path)
+    done = subprocess.run(["make", "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_answers_that_are_all_but_certain_do_not_stop_an_export(tmp_path: Path) -> None:
+    """Rounding of probabilities near 1 is no error, and neither is that of values far from 0."""
+    for kind, bias in (("classification", 15.0), ("regression", 1e5)):
+        model = with_sample(make_model(next(n for n in ("cfc", "ltc", "cfc ncp") if make_model(n).task.kind == kind)))
+        with torch.no_grad():
+            model.readout.bias[0] += bias
+            if kind == "regression":
+                model.readout.weight *= 3
+        export(model, HOST, tmp_path / kind)
 
 
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
@@ -103,6 +123,8 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
         export(model, M4, tmp_path / "a", math="libm")
     with pytest.raises(InputError, match="machine"):
         export(model, HOST, tmp_path / "a", limits=Limits(flash=1))
+    with pytest.raises(InputError, match="--study compares costs on a machine"):
+        export(model, HOST, tmp_path / "a", others={"gru": make_model("gru")})
     assert not (tmp_path / "a").exists()
     report = export(model, HOST, tmp_path / "a")
     assert any("made-up" in warning for warning in report.warnings)

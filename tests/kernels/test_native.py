@@ -192,6 +192,27 @@ def _in_a_child(queue: Any) -> None:
     queue.put(layer.rnn_cell.ff1.weight.grad.numpy())
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.float16])
+def test_torchs_defaults_change_nothing(default: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer, x = LTC(3, 6), torch.randn(2, 5, 3)
+
+    def answers() -> list[torch.Tensor]:
+        layer.zero_grad()
+        output, _ = layer(x)
+        output.sum().backward()
+        return [output.detach(), *(p.grad.clone() for p in layer.parameters() if p.grad is not None)]
+
+    expected = answers()
+    torch.set_default_dtype(default)
+    try:
+        found = answers()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_works_after_a_fork() -> None:
     context = multiprocessing.get_context("fork")
     before = torch.get_num_threads()

@@ -64,13 +64,19 @@ def test_state_comes_and_goes(kind):
         live.state = kept[:-1]
 
 
-@pytest.mark.parametrize("elapsed", [None, np.nan, -1.0, np.inf])
+@pytest.mark.parametrize("elapsed", [None, np.nan, -1.0, np.inf, 1e300])
 def test_an_unknown_gap_is_the_usual_one(elapsed):
     model = MODELS["ltc_ncp", "step"]
     values = small_recording().series[0].values
     ours, usual = torchliquid.stream(model), torchliquid.stream(model)
+    hold = model.preprocessing.start()
     for row in values[:4]:
         np.testing.assert_array_equal(ours.step(row, elapsed), usual.step(row, model.preprocessing.time_scale))
+        assert model.preprocessing.step(hold, row, elapsed)[1] == 1
+    slow = torchliquid.stream(model)
+    slow._core._stepper = None
+    np.testing.assert_allclose([slow.step(row, elapsed) for row in values[:4]][-1], usual.step(values[3], None), atol=1)
+    assert np.isfinite(slow.step(values[4], elapsed)).all()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,37 @@ def test_bare_layers(make, n):
     rows = [live.step(x[:, i].numpy() if n > 1 else x[0, i].numpy(), spans[:, i].numpy()) for i in range(9)]
     found = np.stack(rows, 1) if n > 1 else np.stack(rows)[None]
     np.testing.assert_allclose(found, whole.numpy(), atol=2e-6)
+
+
+def test_a_nan_reaches_only_the_neurons_that_it_drives():
+    """Against the layer itself, whose synapses are those that exist."""
+    torch.manual_seed(0)
+    layer = LTC(3, torchliquid.wirings.AutoNCP(20, 3))
+    for bad in (np.nan, np.inf):
+        live = torchliquid.stream(layer)
+        x = np.array([bad, 0.3, -0.2], dtype=np.float32)
+        live.step(x, 1.0)
+        _, hx = layer(torch.from_numpy(x)[None, None])
+        np.testing.assert_array_equal(np.isnan(live.state[0][0]), torch.isnan(hx[0]).numpy())
+        assert np.isfinite(live.state[0]).any()
+
+
+def test_samples_of_another_shape_and_states_that_do_not_fit_are_refused():
+    live = torchliquid.stream(LTC(3, 6), 2)
+    for shape in ((3, 2), (6,), (2, 3, 1)):
+        with pytest.raises(InputError, match="a sample has shape"):
+            live.step(np.ones(shape))
+    with pytest.raises(InputError, match=r"elapsed has shape \(3,\)"):
+        live.step(np.ones((2, 3)), np.ones(3))
+    live = torchliquid.stream(MODELS["ltc_ncp", "step"], 2)
+    live.step(np.ones((2, 3)), 1.0)
+    before = live.state
+    held, started, *network = before
+    with pytest.raises(InputError, match="what is held has shapes"):
+        live.state = (held[:1], started, *(part + 1 for part in network))
+    live.reset([])
+    for one, other in zip(live.state, before, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_cannot_be_streamed():

@@ -44,10 +44,10 @@ class Walk:
         """(K,) by what a difference of an output is measured: its standard deviation.
 
         An output that hardly moves is measured against the one that moves most; a probability by a thousandth at least,
-        a value by a thousand of its last bits: no float holds what is finer.
+        a value by ten thousand of its last bits: no float holds what is finer.
         """
         own = self.outputs.std(0)
-        bits = 1e3 * float(np.finfo(np.float32).eps) * float(np.abs(self.outputs).max(initial=0.0))
+        bits = 1e4 * float(np.finfo(np.float32).eps) * float(np.abs(self.outputs).max(initial=0.0))
         return np.maximum(own, max(1e-3 * float(own.max()), 1e-3 if self.probabilities else bits, 1e-30))
 
     def __len__(self) -> int:
