@@ -49,9 +49,12 @@ def assert_as_reference(problem: Problem) -> None:
         assert (one - true).abs().max() <= FORWARD * max(1.0, float(true.abs().max()) if true.numel() else 1.0), problem
     # A tensor whose gradients cancel out to nothing is held to the scale of the others.
     least = 1e-2 * max(float(g.abs().max()) for g in true_gradients if g.numel())
+    # Terms that cancel out leave their rounding, which grows with the square root of their number.
+    batch, time = true_outputs[0].shape[:2]
+    allowed = BACKWARD * max(1.0, (batch * time / 2000) ** 0.5)
     for one, true in zip(gradients, true_gradients, strict=True):
         if one.numel():
-            assert (one - true).abs().max() <= BACKWARD * max(float(true.abs().max()), least), problem
+            assert (one - true).abs().max() <= allowed * max(float(true.abs().max()), least), problem
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -245,12 +245,7 @@ class _Jury:
             opening = f"What {liquid.label} and {rival.label} cost cannot be compared"
         parts = [f"{shown[n][0]} {shown[n][1](pairs[n][0])} against {shown[n][1](pairs[n][1])}" for n in ratios]
         finite = {n: r for n, r in deciding.items() if math.isfinite(r)}
-        return Finding(
-            "cost",
-            result,
-            f"{opening}: {'; '.join(parts)}.",
-            ratios=finite,
-        )
+        return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(parts))))}.", ratios=finite)
 
     def overall(self, findings: list[Finding], tags: list[str]) -> Answer:
         """One answer. A gain in one respect counts only where no other is shown to be lost for it."""
