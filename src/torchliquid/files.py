@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torchliquid.errors import InputError
 
@@ -66,11 +66,20 @@ def locked(path: Path, busy: str) -> Iterator[None]:
         InputError: another process holds it; the message is ``busy``.
     """
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(busy) from None
+        hold(file, busy)
         yield
+
+
+def hold(file: IO[Any], busy: str) -> None:
+    """Lock an open file until it is closed.
+
+    Raises:
+        InputError: another process holds it; the message is ``busy``.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(busy) from None
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,15 +53,12 @@ class Preprocessing:
             recording: the training part alone.
             with_mask: None: exactly when any reading of it is missing.
         """
-        values = np.concatenate([s.values for s in recording.series])
-        observed = np.isfinite(values)
-        count = np.maximum(observed.sum(0), 1)
-        mean = np.where(observed, values, 0.0).sum(0) / count
-        std = np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
-        # Rounding leaves a constant channel with a deviation that is tiny, not zero.
-        std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
-        mask = bool((~observed).any()) if with_mask is None else with_mask
-        return cls(recording.channels, mean, std, recording.median_gap(), recording.time_unit, mask)
+        mean, std = deviations(recording)
+        missing = any(not np.isfinite(s.values).all() for s in recording.series)
+        mask = missing if with_mask is None else with_mask
+        return cls(
+            recording.channels, mean, np.where(std > 0, std, 1.0), recording.median_gap(), recording.time_unit, mask
+        )
 
     @property
     def n_channels(self) -> int:
@@ -77,9 +73,16 @@ class Preprocessing:
         """Inputs (T, n_inputs) and timespans (T,), float32, of a whole series; the first span is 1."""
         inputs, _ = self._inputs(series.values, np.zeros(self.n_channels))
         spans = np.ones(len(series), dtype=np.float32)
-        with np.errstate(over="ignore"):  # to infinity, which is no time
-            spans[1:] = np.diff(series.times) / self.time_scale
-        return inputs, np.where(np.isfinite(spans), spans, np.float32(1.0))
+        spans[1:] = self.spans(np.diff(series.times))
+        return inputs, spans
+
+    def spans(self, elapsed: float | np.ndarray) -> np.ndarray:
+        """Timespans, float32, of times since the sample before; what is no time (NaN, negative, infinite or beyond
+        float32) counts as the median gap."""
+        elapsed = np.asarray(elapsed, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            spans = (elapsed / self.time_scale).astype(np.float32)
+        return np.where((elapsed >= 0) & np.isfinite(spans), spans, np.float32(1.0))
 
     def observed(self, values: np.ndarray) -> np.ndarray:
         """(T, C) true where a reading counts as observed."""
@@ -106,11 +109,9 @@ class Preprocessing:
                 f"a sample has {self.n_channels} values ({', '.join(self.channels)}), not {readings.shape}"
             )
         inputs, hold.held = self._inputs(readings[None], hold.held)
-        with np.errstate(over="ignore"):  # to infinity, which is no time
-            span = float(np.float32((math.nan if elapsed is None else elapsed) / self.time_scale))
-        known = hold.started and math.isfinite(span) and span >= 0
+        span = 1.0 if elapsed is None or not hold.started else float(self.spans(elapsed))
         hold.started = True
-        return inputs[0], span if known else 1.0
+        return inputs[0], span
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = self._scaled(values)
@@ -152,3 +153,14 @@ class Preprocessing:
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
             raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")
         return made
+
+
+def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) means and standard deviations of what was observed; that of a constant channel is 0."""
+    values = np.concatenate([s.values for s in recording.series])
+    observed = np.isfinite(values)
+    count = np.maximum(observed.sum(0), 1)
+    mean = np.where(observed, values, 0.0).sum(0) / count
+    std = np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
+    # Rounding leaves a constant channel with a deviation that is tiny, not zero.
+    return mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0)

@@ -51,6 +51,10 @@ class Artifact:
     def arithmetic(self) -> str:
         return "Single precision." if self.widths is None else f"In integers: {self.widths.words}."
 
+    @property
+    def state_bytes(self) -> int:
+        return sum(f.size for f in self.fields)
+
     def write(self, folder: Path) -> None:
         for name, content in self.files.items():
             (folder / name).write_text(content)
@@ -67,7 +71,7 @@ class Artifact:
         self.write(folder)
         program = folder / "replay"
         bare = target is not None and target.bare
-        defines = [f"-DSTACK_RANGE={stack_range(target, sum(f.bytes for f in self.fields))}"]
+        defines = [f"-DSTACK_RANGE={stack_range(target, self.state_bytes)}"]
         compile_program(target, folder, ["replay.c"] if bare else ["replay.c", "io_hosted.c"], program, defines)
         return program
 

@@ -89,7 +89,7 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
     counts = ran.instructions
     assert counts is not None
     stack = int(ran.records["stack"].max())
-    if stack >= stack_range(target, sum(f.bytes for f in artifact.fields)):
+    if stack >= stack_range(target, artifact.state_bytes):
         raise InputError(f"model_step needs {stack:,} bytes of stack or more: too many for {target.name}")
     most = int(counts.max())
     microseconds = most * target.cycles / target.clock_mhz

@@ -125,9 +125,8 @@ class ModelStream:
         observed = np.abs(scaled) <= LIMIT
         np.copyto(self._held, scaled, where=observed)
         inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
-        with np.errstate(over="ignore"):  # to infinity, which is no time
-            gaps = (_elapsed(np.nan if elapsed is None else elapsed, self.n) / rule.time_scale).astype(np.float32)
-        spans = np.where(self._started & (gaps >= 0) & np.isfinite(gaps), gaps, np.float32(1.0))
+        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n))
+        spans = np.where(self._started, spans, np.float32(1.0))
         self._started[:] = True
         answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), spans))
         return answer if self.n > 1 else answer[0]

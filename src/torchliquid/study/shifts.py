@@ -38,6 +38,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from torchliquid.data.preprocessing import deviations
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.study.results import ShiftResult
@@ -62,9 +63,7 @@ class Usual:
 
     @classmethod
     def of(cls, training: Recording) -> Usual:
-        values = np.concatenate([s.values for s in training.series])
-        mean, std = np.nanmean(values, 0), np.nanstd(values, 0)
-        return cls(mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0))
+        return cls(*deviations(training))
 
 
 class Shift(Protocol):

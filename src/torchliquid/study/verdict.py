@@ -288,18 +288,17 @@ class _Jury:
                 "A liquid network brings no advantage here: the order of the samples carries nothing, "
                 f"{_name(probes[0])} does as well without it."
             )
+        losses = [MORE[f.question] for f in findings if f.difference is not None and f.difference.high < 0]
         if overall == "not worth it":
-            losses = [MORE[f.question] for f in findings if f.difference is not None and f.difference.high < 0]
             why = (
                 f"{rival.label} is {_listed(losses)}" if losses else f"it gains nothing that matters over {rival.label}"
             )
             return f"A liquid network is not worth it here: {liquid.label} is the best liquid one, and {why}."
         won = [MORE[f.question] for f in findings if f.difference is not None and f.answer == "worth it"]
-        lost = [MORE[f.question] for f in findings if f.difference is not None and f.difference.high < 0]
-        if won and lost:
+        if won and losses:
             return (
                 f"It depends on what matters: {liquid.label}, the best liquid network, is {_listed(won)} than the best "
-                f"other, {rival.label}, which is {_listed(lost)}."
+                f"other, {rival.label}, which is {_listed(losses)}."
             )
         return (
             f"These seeds and this test data can't tell whether {liquid.label}, the best liquid network, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from torchliquid.errors import InputError
+from torchliquid.files import hold
 
 TIMEOUT = 30
 """Seconds without an answer after which a publisher counts as out of reach."""
@@ -159,10 +159,7 @@ def download(address: str, part: Path) -> None:
             raise ConnectionError("another range than asked for")
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"another command fetches {address} just now; give this one again later") from None
+            hold(file, f"another command fetches {address} just now; give this one again later")
             if answer.status != 206:
                 file.truncate(0)
             tag = answer.headers["ETag"] or ""
