@@ -140,8 +140,8 @@ def footprints() -> list[str]:
 
 WRITTEN = """Written by `python -m benchmarks.export`. Weights are untrained. They decide how wide the integers of int8
 are, and how long software floating point takes: the export of a trained model tells its own figures. ONNX Runtime runs
-`step.onnx` of the same export, with its scaling and readout; the bare cell alone, as in
-[Performance](performance.md), takes a third of that."""
+`step.onnx` of the same export, with its scaling and readout; the bare cell alone, timed in
+[Performance](performance.md), takes less."""
 
 
 def main() -> None:
