@@ -40,8 +40,8 @@ class StudyProgress:
             self.progress.remove_task(self.total)
         self.total = self.progress.add_task(f"[bold]{name}[/], {total} in all", total=total, completed=done)
         if not self.console.is_terminal:
-            already = f", {done} done before" if done else ""
-            self.console.print(f"{name}: {total} to do{already}", highlight=False)
+            before = f", {total - done} to do" if done else ""
+            self.console.print(f"{name}: {total} in all{before}", highlight=False)
 
     def waiting(self, reason: str) -> None:
         self.console.print(f"waiting for {reason}", highlight=False)

@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
 from torchliquid.layers.recurrent import RecurrentLayer
@@ -23,6 +24,17 @@ def at_last(values: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return values[:, -1]
     return values[torch.arange(len(values), device=values.device), lengths - 1]
+
+
+def packed(values: Tensor, lengths: Tensor | None) -> PackedSequence:
+    """(B, T, ...) without what stands behind each sequence's length, in any order; ``lengths`` None: all have T."""
+    ends = torch.full((len(values),), values.shape[1]) if lengths is None else lengths.cpu()
+    return pack_padded_sequence(values, ends, batch_first=True, enforce_sorted=False)
+
+
+def padded(sequences: PackedSequence, time: int) -> Tensor:
+    """(B, T, ...) of what :func:`packed` made, zero behind each sequence's length."""
+    return pad_packed_sequence(sequences, batch_first=True, total_length=time)[0]
 
 
 class Network(nn.Module):
@@ -78,9 +90,8 @@ class Gated(Network):
         if lengths is None or bool((lengths == x.shape[1]).all()):
             features, hx = self.rnn(x, hx)
         else:
-            packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            packed, hx = self.rnn(packed, hx)
-            features, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+            outputs, hx = self.rnn(packed(x, lengths), hx)
+            features = padded(outputs, x.shape[1])
         return features, tuple(s.squeeze(0) for s in (hx if isinstance(hx, tuple) else (hx,)))
 
 

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from torchliquid.models.networks import Network, State, at_last
+from torchliquid.models.networks import Network, State, at_last, packed, padded
 
 
 class NeuralCDE(Network):
@@ -47,16 +46,15 @@ class NeuralCDE(Network):
         z, before, begun = state
         path = self._path(inputs, before) if self.masked else inputs
         changes = torch.cat([torch.diff(path, dim=1, prepend=before.unsqueeze(1)), timespans.unsqueeze(2)], 2)
-        ends = torch.full((batch,), time) if lengths is None else lengths.cpu()
-        packed = pack_padded_sequence(changes, ends, batch_first=True, enforce_sorted=False)
         # Longest first: a step is one of the sequences that have not ended.
-        assert packed.sorted_indices is not None
-        _, *others = packed.data.split(packed.batch_sizes.tolist())
+        sequences = packed(changes, lengths)
+        assert sequences.sorted_indices is not None
+        _, *others = sequences.data.split(sequences.batch_sizes.tolist())
         z = torch.where(begun > 0, self._along(z, changes[:, 0]), self.start(path[:, 0]))
-        features = [z.index_select(0, packed.sorted_indices)]
+        features = [z.index_select(0, sequences.sorted_indices)]
         for change in others:
             features.append(self._along(features[-1][: len(change)], change))
-        after, _ = pad_packed_sequence(packed._replace(data=torch.cat(features)), batch_first=True, total_length=time)
+        after = padded(sequences._replace(data=torch.cat(features)), time)
         return after, (at_last(after, lengths), at_last(path, lengths), torch.ones_like(begun))
 
     def _path(self, inputs: Float[Tensor, "B T C"], before: Float[Tensor, "B C"]) -> Float[Tensor, "B T C"]:

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from torchliquid.models.networks import Network, State
+from torchliquid.models.networks import Network, State, at_last, packed, padded
 
 
 class Recurrence(torch.autograd.Function):
@@ -146,17 +145,13 @@ class StateSpace(Network):
         batch, time, _ = inputs.shape
         if state is None:
             state = (inputs.new_zeros(batch, len(self.layers), 2, self.states, self.output_size),)
-        ends = torch.full((batch,), time) if lengths is None else lengths.cpu()
-        both = torch.cat([inputs, timespans.unsqueeze(2)], 2)
-        packed = pack_padded_sequence(both, ends, batch_first=True, enforce_sorted=False)
-        sizes = packed.batch_sizes.tolist()
-        longest, place = packed.sorted_indices, packed.unsorted_indices
-        assert place is not None
-        last = (packed.batch_sizes.cumsum(0) - packed.batch_sizes)[ends - 1].to(inputs.device) + place
-        x, spans = self.embedding(packed.data[:, :-1]), packed.data[:, -1]
+        samples = packed(torch.cat([inputs, timespans.unsqueeze(2)], 2), lengths)
+        sizes, longest = samples.batch_sizes.tolist(), samples.sorted_indices
+        x, spans = self.embedding(samples.data[:, :-1]), samples.data[:, -1]
+        place = padded(samples._replace(data=torch.arange(len(x), device=x.device)), time)
+        last = at_last(place, lengths)
         states = []
         for i, layer in enumerate(self.layers):
             x, after = layer(x, spans, state[0][longest, i], sizes)
             states.append(after[last])
-        features, _ = pad_packed_sequence(packed._replace(data=x), batch_first=True, total_length=time)
-        return features, (torch.stack(states, 1),)
+        return padded(samples._replace(data=x), time), (torch.stack(states, 1),)
