@@ -183,8 +183,9 @@ class Stepper {
     const double* time = &one;
     size_t time_stride = 0;
     if (!read(values_object, values, n, readings)) return false;
-    if (PyFloat_Check(elapsed_object.ptr())) {
+    if (PyFloat_Check(elapsed_object.ptr()) || PyLong_Check(elapsed_object.ptr())) {
       one = PyFloat_AsDouble(elapsed_object.ptr());
+      if (PyErr_Occurred()) return PyErr_Clear(), false;
     } else if (!elapsed_object.is_none()) {
       if (!read(elapsed_object, elapsed, 1, n)) return false;
       time = elapsed.data();

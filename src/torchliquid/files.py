@@ -24,7 +24,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(part)
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        os.chmod(part, 0o644)
+        os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -51,11 +51,18 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(part, 0o755)
+        os.chmod(part, 0o777 & ~_umask())
         os.replace(part, path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def _umask() -> int:
+    """Temporary files are for their owner alone; what gets its name is for whom its owner says."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager

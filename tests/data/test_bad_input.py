@@ -32,6 +32,12 @@ CASES = {
     "wrong channel": (GOOD, {"channels": ["temperature"]}, "did you mean 'Temperature'"),
     "wrong ignore": (GOOD, {"ignore": ["tim"]}, "did you mean 'time'"),
     "one column twice": (GOOD, {"time": "time", "target": "time"}, "named for two things"),
+    "an answer as an input": (
+        GOOD,
+        {"target": "Occupancy", "channels": ["Occupancy"]},
+        "for two things, target and ch",
+    ),
+    "minutes and seconds": ("t,x\n00:15,1\n00:75,2\n", {"time": "t"}, "row 3 has '00:75' in column 't'.*0:mm:ss"),
     "text among numbers": (GOOD.replace("4,21,0", "4,error,0"), {}, "'error' in row 6 of column 'Temperature'"),
     "text in the target": (GOOD.replace("4,21,0", "4,21,x"), {"target": "Occupancy"}, "'x' in row 6 of column 'Occ"),
     "text among times": (GOOD.replace("4,21,0", "later,21,0"), {"time": "time"}, "'later' in row 6 of column 'time'"),

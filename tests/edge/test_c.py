@@ -132,7 +132,7 @@ def test_faults_do_what_python_does(name: str) -> None:
     for i in range(200):
         if anew[i]:
             stream.reset()
-        expected = stream.step(inputs[i], elapsed[i])
+        expected = stream.step(inputs[i], float(elapsed[i]))
         assert np.abs(expected - made.walked.outputs[i]).max() <= 1e-5
     assert parity.largest_difference(made.walked, made.run(None, same_state=True)) <= 1e-5
     held = where.sum(1)

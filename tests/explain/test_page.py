@@ -106,3 +106,18 @@ def test_a_regression_without_targets_is_explained():
     )
     bare = Recording(bare.series, bare.channels, None, "ms")
     assert "time scale" in render(explanation(found, bare))
+
+
+def test_a_long_recording_is_thinned_out_once():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(500, 5000, 105)  # too many samples to look at all of them
+    long = Recording.from_arrays(
+        [rng.normal(size=(n, 2)) for n in lengths],
+        [np.cumsum(rng.exponential(size=n)) for n in lengths],
+        channels=["a", "b"],
+        time_unit="ms",
+    )
+    found = explanation(model("cfc"), long)
+    name, first = found.moments.series, found.moments.inputs[0]
+    series = next(s for s in long.series if s.name == name)
+    np.testing.assert_allclose(first[:2], model("cfc").preprocessing(series)[0][0][:2])

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from problems import KINDS, Problem, problems  # type: ignore[import-not-found]
 
-from torchliquid import kernels
+from torchliquid import InputError, kernels
 from torchliquid.kernels import native, reference
 from torchliquid.layers import LTC, CfC
 from torchliquid.wirings import AutoNCP
@@ -274,6 +274,8 @@ def test_only_plain_float32_on_the_cpu_goes_to_the_kernels() -> None:
         assert kernels.chosen([x]) is reference
         kernels.use("native")
         assert kernels.chosen([x]) is native
+        with pytest.raises(InputError, match="float32 on the CPU"):
+            kernels.chosen([x.double()])
     finally:
         kernels.use(None)
 

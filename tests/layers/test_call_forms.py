@@ -81,6 +81,7 @@ def test_sequences_of_unequal_length(make):
     x.requires_grad_()
     output, last = layer(x, hx, spans, lengths)
     assert output[padded].eq(0).all()
+    assert torch.equal(layer(x, hx, spans, lengths.int())[0], output)  # to the last bit: the same code
     output.sum().backward()
     assert x.grad.isfinite().all()
     assert x.grad[padded].eq(0).all()
@@ -158,6 +159,7 @@ BAD_SPANS = torch.ones(4, 6).index_put((torch.tensor(2), torch.tensor(5)), torch
         (lambda m: m(X[0], None, BAD_SPANS[2]), "timespans[5] is -0.5"),
         (lambda m: m(X, None, float("nan")), "is nan"),
         (lambda m: m(X, None, float("inf")), "is inf"),
+        (lambda m: m(X, lengths=torch.ones(4)), "lengths are whole numbers, not torch.float32"),
         (lambda m: m(X, lengths=torch.tensor([1, 2, 3])), "lengths have shape (3,)"),
         (lambda m: m(X, lengths=torch.tensor([1, 2, 3, 7])), "from 1 to 7; 1 to 6 is possible"),
         (lambda m: m(pack_padded_sequence(X, torch.full((4,), 6), True), lengths=torch.ones(4)), "lengths with it"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -54,6 +55,15 @@ def test_the_self_test_finds_changed_weights(tmp_path):
         loaded.readout.weight.add_(0.1)
     with pytest.raises(InputError, match="outputs differ"):
         loaded.self_test()
+
+
+def test_a_file_is_for_whom_its_owner_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        small_model("gru").save(tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):

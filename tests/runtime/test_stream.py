@@ -75,8 +75,21 @@ def test_an_unknown_gap_is_the_usual_one(elapsed):
         assert model.preprocessing.step(hold, row, elapsed)[1] == 1
     slow = torchliquid.stream(model)
     slow._core._stepper = None
-    np.testing.assert_allclose([slow.step(row, elapsed) for row in values[:4]][-1], usual.step(values[3], None), atol=1)
-    assert np.isfinite(slow.step(values[4], elapsed)).all()
+    usual.reset()
+    for row in values:
+        np.testing.assert_allclose(slow.step(row, elapsed), usual.step(row, None), atol=5e-6)
+
+
+def test_a_gap_may_be_any_number_and_stays_with_the_compiled_code():
+    torch.manual_seed(0)
+    live = torchliquid.stream(LTC(3, 6))
+    x = np.array([0.1, -0.2, 0.3])
+    first = live._core.fast(x, 2.0)
+    for gap in (2, np.float32(2), np.int64(2), np.array(2), np.array([2]), [2]):
+        live.reset()
+        np.testing.assert_array_equal(live._core.fast(x, gap), first)
+    for gap in (np.nan, -1):
+        assert live._core.fast(x, gap) is None
 
 
 @pytest.mark.parametrize(

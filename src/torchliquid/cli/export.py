@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
 from torchliquid.cli import options
-from torchliquid.errors import InputError
-
-if TYPE_CHECKING:
-    from torchliquid.models import Model
 
 
 class Quantization(StrEnum):
@@ -59,6 +54,7 @@ def export(
     from torchliquid.edge.footprint import bytes_of, microseconds_of, table
     from torchliquid.edge.targets import find
     from torchliquid.models import Model
+    from torchliquid.study.trained import trained
 
     machine = find(target)
     loaded = Model.load(model)
@@ -76,7 +72,7 @@ def export(
         machine,
         out,
         recording,
-        {} if study is None else contenders(study, model),
+        {} if study is None else trained(study, loaded),
         quantize is Quantization.int8,
         None if math_ is None else math_.value,
         limits,
@@ -90,33 +86,3 @@ def export(
     for warning in report.warnings:
         Console(stderr=True).print(f"warning: {warning}", markup=False, highlight=False, style="yellow")
     typer.echo(f"{machine.name} in {out}", err=True)
-
-
-def contenders(study: Path, but: Path) -> dict[str, Model]:
-    """The trained networks of a study, one a contender, the best on validation first.
-
-    Raises:
-        InputError: there is no finished study.
-    """
-    from torchliquid.models import Model
-    from torchliquid.study.results import StudyResults
-    from torchliquid.study.trial import MODEL, Spec
-
-    try:
-        results = StudyResults.from_json((study / "results.json").read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{study} holds no results of a study ({reason}); give the folder of assess") from None
-    sign = 1.0 if results.task.higher_is_better else -1.0
-    found: list[tuple[float, str, Path]] = []
-    for contender in results.contenders:
-        for trial in contender.trials:
-            path = study / "trials" / Spec(contender.name, trial.hyper, trial.seed).id / MODEL
-            if path.exists() and not math.isnan(trial.validation):
-                found.append((sign * trial.validation, contender.name, path))
-    best: dict[str, Model] = {}
-    for _, name, path in sorted(found, key=lambda each: -each[0]):
-        label = f"{name} of the study"
-        if label not in best and path.resolve() != but.resolve():
-            best[label] = Model.load(path)
-    return best

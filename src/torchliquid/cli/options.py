@@ -77,7 +77,7 @@ class Columns:
     time: str | None
     time_unit: str | None
     series: str | None
-    long: str | None
+    long: str | tuple[str, str] | None
     ignore: list[str] | None
     missing: list[str] | None = None
     time_format: str | None = None
@@ -87,7 +87,9 @@ class Columns:
         from torchliquid.data import Recording
 
         parameter, value = None, None
-        if self.long is not None:
+        if isinstance(self.long, tuple):
+            parameter, value = self.long
+        elif self.long is not None:
             parameter, _, value = self.long.partition(",")
             if not parameter or not value:
                 raise InputError(
@@ -136,14 +138,12 @@ def remembered(
 ) -> Columns:
     """Columns as of the table that a model was trained on; what was typed comes first."""
     known = model.metadata.get("columns", {})
-    if long is None and "parameter" in known:
-        long = f"{known['parameter']},{known['value']}"
     return Columns(
         target=target,
         time=time or known.get("time"),
         time_unit=time_unit or known.get("time_unit"),
         series=series or known.get("series"),
-        long=long,
+        long=long or ((known["parameter"], known["value"]) if "parameter" in known else None),
         ignore=None,
         missing=missing or [str(mark) for mark in known.get("missing", ())],
         time_format=time_format or known.get("time_format"),

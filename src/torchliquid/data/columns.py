@@ -113,7 +113,7 @@ def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row
         if date_format is not None:
             return _epoch(_checked(text, _strptime(text, date_format), column.name, row, date_format)), "s", True
         if text.str.contains(r"^\d+:\d{2}(:\d{2}(\.\d+)?)?$").all():
-            return _clock(text), "s", False
+            return _clock(text, row), "s", False
         if text.str.contains(r"\d\D+\d").any() and text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
             return _epoch(_checked(text, _dates(text, column.name), column.name, row)), "s", True
         values = numbers(column, (), row)
@@ -162,7 +162,15 @@ def _epoch(dates: pl.Series) -> np.ndarray:
     return seconds.fill_null(np.nan).to_numpy()
 
 
-def _clock(text: pl.Series) -> np.ndarray:
+def _clock(text: pl.Series, row: Row) -> np.ndarray:
+    """Seconds of h:mm or h:mm:ss; hours may be more than a day's."""
+    wrong = text.str.contains(r":([6-9]\d)").fill_null(False)
+    if wrong.any():
+        i = wrong.arg_max() or 0
+        raise InputError(
+            f"{row(i)} has {text[i]!r} in column {text.name!r}, read as hours, minutes and seconds (h:mm or h:mm:ss), "
+            "none of which has 60 minutes or seconds; write minutes and seconds as 0:mm:ss"
+        )
     parts = text.to_frame("x").select(
         pl.col("x").str.split_exact(":", 2).struct.rename_fields(["h", "m", "s"]).struct.unnest()
     )

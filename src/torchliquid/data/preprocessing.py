@@ -86,7 +86,7 @@ class Preprocessing:
 
     def observed(self, values: np.ndarray) -> np.ndarray:
         """(T, C) true where a reading counts as observed."""
-        return np.abs(self._scaled(values)) <= LIMIT
+        return np.abs(self.scaled(values)) <= LIMIT
 
     def start(self) -> HoldState:
         """The memory before the first live sample."""
@@ -114,7 +114,7 @@ class Preprocessing:
         return inputs[0], span
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scaled = self._scaled(values)
+        scaled = self.scaled(values)
         observed = np.abs(scaled) <= LIMIT
         # Row 0 is what was held before; each place then points at the last observed row at or above it.
         rows = np.concatenate([held[None], scaled])
@@ -124,7 +124,8 @@ class Preprocessing:
         inputs = np.concatenate([filled, observed], 1) if self.with_mask else filled
         return inputs.astype(np.float32), filled[-1] if len(filled) else held
 
-    def _scaled(self, values: np.ndarray) -> np.ndarray:
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Readings (T, C) in deviations from the training mean."""
         with np.errstate(over="ignore"):  # to infinity, which is not observed
             return (values - self.mean) / self.std
 

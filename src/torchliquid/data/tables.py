@@ -77,8 +77,13 @@ def from_frame(
     if long != (value is not None) or (long and time is None):
         raise InputError("a long table needs its time, its parameter and its value column, all three")
     _check_names(table, time=time, series=series, parameter=parameter, value=value, target=None if long else target)
-    for name in () if long else (*ignore, *(channels or ())):
+    for name in () if long else ignore:
         _check_names(table, channel=name)
+    for name in channels or ():
+        if long and name == target:
+            raise InputError(f"parameter {name!r} is named for two things, target and channel")
+        if not long:
+            _check_names(table, time=time, series=series, target=target, channel=name)
 
     found = list(notes)
     places = np.arange(first_row, first_row + len(table))

@@ -13,7 +13,7 @@ from torchliquid.edge.emulator import ANEW, MEASURE_STACK, SET_STATE, Replayed, 
 from torchliquid.edge.generate import Field
 from torchliquid.errors import InputError
 from torchliquid.models import Model
-from torchliquid.models.model import aligned
+from torchliquid.models.model import aligned, evaluating
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,27 +92,26 @@ def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values.astype(np.float32), elapsed.astype(np.float32), anew[valid.numpy()]
 
 
-@torch.no_grad()
 def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> Walk:
     """PyTorch, one sample after the other."""
-    was_training = model.training
-    model.eval()
     rule, per_series = model.preprocessing, model.task.per == "series"
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean")}
     samples = np.zeros(len(elapsed), dtype=np.uint32)
     hold, state = rule.start(), None
-    for i in range(len(elapsed)):
-        if anew[i]:
-            hold, state = rule.start(), None
-        x, span = rule.step(hold, inputs[i].astype(np.float64), float(elapsed[i]))
-        raw, state = model(torch.from_numpy(x)[None, None], torch.tensor([[span]], dtype=torch.float32), None, state)
-        own = state[:-2] if per_series else state
-        rows["outputs"].append(raw.reshape(-1).numpy())
-        rows["hidden"].append(own[0][0].numpy())
-        rows["cell"].append(own[1][0].numpy() if len(own) > 1 else np.empty(0, np.float32))
-        rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
-        samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
-    model.train(was_training)
+    with evaluating(model):
+        for i in range(len(elapsed)):
+            if anew[i]:
+                hold, state = rule.start(), None
+            x, span = rule.step(hold, inputs[i].astype(np.float64), float(elapsed[i]))
+            raw, state = model(
+                torch.from_numpy(x)[None, None], torch.tensor([[span]], dtype=torch.float32), None, state
+            )
+            own = state[:-2] if per_series else state
+            rows["outputs"].append(raw.reshape(-1).numpy())
+            rows["hidden"].append(own[0][0].numpy())
+            rows["cell"].append(own[1][0].numpy() if len(own) > 1 else np.empty(0, np.float32))
+            rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
+            samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
     stacked = {name: np.stack(values) for name, values in rows.items()}
     stacked["outputs"] = model.task.decode(stacked["outputs"])
     probabilities = model.task.kind == "classification"

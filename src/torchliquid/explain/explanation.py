@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.attribution import Attribution, attribution
 from torchliquid.explain.dynamics import Dynamics, dynamics
-from torchliquid.explain.neurons import follow, input_names
+from torchliquid.explain.neurons import input_names
 from torchliquid.explain.roles import Roles, roles
 from torchliquid.explain.time_constants import TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
@@ -105,7 +104,7 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
     taus = time_constants(model, recording)
     step(1)
     circuit = wiring(model)
-    moments = _moments(model, recording, taus)
+    moments = _moments(taus)
     found = tried(2, roles), tried(3, attribution), tried(4, dynamics)
     step(len(STEPS))
     return Explanation(
@@ -123,11 +122,9 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
     )
 
 
-@torch.no_grad()
-def _moments(model: Model, recording: Recording, taus: TimeConstants) -> Moments:
-    path = follow(model, recording, taus.samples)
-    i = int(np.argmax([len(states) for states in path.states]))
-    at = np.unique(np.linspace(0, len(path.states[i]) - 1, MOMENTS).astype(int))
+def _moments(taus: TimeConstants) -> Moments:
+    i = int(np.argmax([len(states) for states in taus.states]))
+    at = np.unique(np.linspace(0, len(taus.states[i]) - 1, MOMENTS).astype(int))
     times = (taus.times[i] - taus.times[i][0])[at]
     unit, factor = time_unit(float(times[-1]) / 4, taus.unit)
-    return Moments(taus.series[i], times / factor, unit, path.inputs[i][at], taus.states[i][at], taus.values[i][at])
+    return Moments(taus.series[i], times / factor, unit, taus.inputs[i][at], taus.states[i][at], taus.values[i][at])

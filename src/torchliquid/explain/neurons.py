@@ -13,7 +13,7 @@ from torchliquid.errors import InputError
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
-from torchliquid.models.model import Model, aligned
+from torchliquid.models.model import Model, aligned, evaluating
 from torchliquid.models.networks import Liquid
 
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
@@ -123,7 +123,6 @@ def used_part(model: Model, recording: Recording, samples: int) -> Recording:
     return replace(part, series=tuple(s.cut(0, max(int(len(s) * share), 1)) for s in part.series))
 
 
-@torch.no_grad()
 def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
     """Run a model's liquid layer over a recording, the state carried through each series.
 
@@ -138,10 +137,8 @@ def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
     layer = liquid_layer(model)
     part = used_part(model, recording, samples)
     weight = next(layer.parameters())
-    was_training = model.training
-    model.eval()
     inputs, spans, states, cells = [], [], [], []
-    try:
+    with evaluating(model):
         for series in part.series:
             x, dt = model.preprocessing(series)
             zeros = weight.new_zeros(1, layer.state_size)
@@ -157,7 +154,5 @@ def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
             spans.append(dt)
             states.append(after[0].cpu().numpy())
             cells.append(memory[0].cpu().numpy())
-    finally:
-        model.train(was_training)
     kept = None if layer.lstm is None else tuple(cells)
     return Trajectory(part, tuple(inputs), tuple(spans), tuple(states), kept)

@@ -67,7 +67,7 @@ def write_explanation(explained: Explanation, folder: Path) -> None:
 def plain(explained: Explanation) -> Any:
     """The figures as plain data. Time constants and states are those of the moments; NaN and infinity are None."""
     taus = explained.time_constants
-    slim = replace(taus, times=(), values=(), towards=None, states=())
+    slim = replace(taus, times=(), values=(), towards=None, inputs=(), states=())
     return _plain(asdict(replace(explained, time_constants=slim)))
 
 

@@ -55,6 +55,7 @@ class TimeConstants:
             towards the first; None where there is no such choice.
         heads: what -1 and 1 mean, in words; None likewise.
         bounds: (H, 2) float64, the least and the largest time constant possible whatever the inputs are; None for CfC.
+        inputs: for each series (T, C), what the network was given.
         states: for each series (T, H), the neurons' states after each sample.
         weights_before, weights_after: SHA-256 of the weights before and after the run.
         samples, of_samples: how many samples were used, of how many.
@@ -70,6 +71,7 @@ class TimeConstants:
     towards: tuple[np.ndarray, ...] | None
     heads: tuple[str, str] | None
     bounds: np.ndarray | None
+    inputs: tuple[np.ndarray, ...]
     states: tuple[np.ndarray, ...]
     weights_before: str
     weights_after: str
@@ -125,6 +127,7 @@ def time_constants(model: Model, recording: Recording, samples: int = 50_000) ->
         towards,
         HEADS[mode],
         bounds,
+        path.inputs,
         path.states,
         before,
         weights_hash(model),

@@ -28,7 +28,8 @@ _said = False
 
 
 def use(name: str | None) -> None:
-    """Run the recurrences by ``"reference"`` or ``"native"`` code; None: native where it can.
+    """Run the recurrences by ``"reference"`` or ``"native"`` code; None: native where it can. With ``"native"`` a call
+    that the kernels can't take, such as one in float64, is an :class:`InputError`.
 
     Raises:
         InputError: another name; ``"native"`` where the package was built without its kernels.
@@ -86,7 +87,11 @@ def chosen(args: Iterable[Any]) -> ModuleType:
     if not native.available():
         _say_once()
         return reference
-    return native if native.supports(*_tensors(args)) else reference
+    if native.supports(*_tensors(args)):
+        return native
+    if _chosen == "native":
+        raise InputError("the compiled kernels take float32 on the CPU, outside torch.func: use(None) for other calls")
+    return reference
 
 
 def _as_operator() -> bool:

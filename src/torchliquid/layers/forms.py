@@ -90,6 +90,8 @@ def valid_of(lengths: Int[Tensor, " B"], x: Float[Tensor, "B T C"]) -> Bool[Tens
     batch, time = x.shape[:2]
     if lengths.shape != (batch,):
         raise InputError(f"lengths have shape {tuple(lengths.shape)}; one a sequence, ({batch},), is needed")
+    if lengths.is_floating_point():
+        raise InputError(f"lengths are whole numbers, not {lengths.dtype}")
     if not values_are_hidden(lengths) and not bool(((lengths >= 1) & (lengths <= time)).all()):
         raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")
     return torch.arange(time, device=x.device) < lengths.unsqueeze(1)

@@ -28,7 +28,7 @@ class Solver:
         adjoint: gradients of the others by the adjoint instead of back through the steps.
 
     Raises:
-        InputError: another name, no step, an adjoint where there is none.
+        InputError: another name, no step, an adjoint where there is none, a tolerance of nothing.
     """
 
     name: str
@@ -42,6 +42,8 @@ class Solver:
         if self.name not in names:
             raise InputError(f"solver is one of {', '.join(names)}, not {self.name!r}")
         check_size(ode_unfolds=self.unfolds)
+        if not (self.rtol > 0 and self.atol > 0):
+            raise InputError(f"rtol and atol must be greater than 0, not {self.rtol} and {self.atol}")
         if self.adjoint and self.name in FIXED:
             raise InputError(f"the adjoint is for {' and '.join(ADAPTIVE)}; {self.name} goes back through its steps")
 

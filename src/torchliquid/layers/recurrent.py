@@ -173,8 +173,8 @@ class RecurrentLayer(nn.Module):
         h, c = state_of(hx, x, self.state_size, self.lstm is not None, batched)
         valid = None
         if lengths is not None:
-            lengths = lengths.to(x.device)
-            valid = valid_of(lengths, x)
+            valid = valid_of(lengths.to(x.device), x)
+            lengths = lengths.to(x.device, torch.int64)
             # What is padding must not reach a gradient, not even as NaN times zero.
             x = x.masked_fill(~valid.unsqueeze(2), 0.0)
             spans = spans.masked_fill(~valid, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -100,7 +101,6 @@ class Model(nn.Module):
 
     # -- over recordings
 
-    @torch.no_grad()
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
         """Decoded answers for each series, (T, K), or (K,) for a task per series.
 
@@ -114,13 +114,8 @@ class Model(nn.Module):
             InputError: a channel is missing, times in another unit.
         """
         recording = aligned(recording, self.preprocessing)
-        was_training = self.training
-        self.eval()
-        try:
-            raw = self._carried(recording) if windows is None else self._windowed(recording, windows)
-        finally:
-            self.train(was_training)
-        return raw
+        with evaluating(self):
+            return self._carried(recording) if windows is None else self._windowed(recording, windows)
 
     def predict(self, recording: Recording | Any) -> pl.DataFrame:
         """Answers row by row, or one row a series.
@@ -286,21 +281,30 @@ class Model(nn.Module):
             )
         return difference
 
-    @torch.no_grad()
     def on_sample(self) -> Tensor:
         """Raw outputs on the sample; zeros where a sequence has ended."""
         assert self.sample is not None
-        was_training = self.training
-        self.eval()
         device = self.readout.weight.device
         one = self.sample
-        outputs, _ = self(one.inputs.to(device), one.timespans.to(device), one.lengths.to(device))
-        self.train(was_training)
+        with evaluating(self):
+            outputs, _ = self(one.inputs.to(device), one.timespans.to(device), one.lengths.to(device))
         outputs = outputs.cpu()
         if self.task.per == "step":
             ended = torch.arange(outputs.shape[1]) >= one.lengths.unsqueeze(1)
             outputs = outputs.masked_fill(ended.unsqueeze(2), 0.0)
         return outputs
+
+
+@contextmanager
+def evaluating(model: Model) -> Iterator[None]:
+    """The model in evaluation mode and without gradients; what was comes back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:

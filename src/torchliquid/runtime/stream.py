@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchliquid.data.preprocessing import LIMIT
 from torchliquid.errors import InputError
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
@@ -121,9 +120,9 @@ class ModelStream:
             return fast
         rule = self.model.preprocessing
         # What Preprocessing does with a series, for one sample of n streams.
-        scaled = (_shaped(values, self.n, rule.n_channels) - rule.mean) / rule.std
-        observed = np.abs(scaled) <= LIMIT
-        np.copyto(self._held, scaled, where=observed)
+        readings = _shaped(values, self.n, rule.n_channels)
+        observed = rule.observed(readings)
+        np.copyto(self._held, rule.scaled(readings), where=observed)
         inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
         spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n))
         spans = np.where(self._started, spans, np.float32(1.0))
@@ -191,7 +190,10 @@ class _Core:
         out: np.ndarray = np.empty(self._out_shape, self._out_type)
         if self._stepper.step(values, elapsed, out):
             return out
-        plain = np.ascontiguousarray(values, dtype=np.float64)  # a list, a column of a table, another type
+        # A list, a column of a table, another type, a number of NumPy's.
+        plain = np.ascontiguousarray(values, dtype=np.float64)
+        if elapsed is not None:
+            elapsed = float(elapsed) if np.ndim(elapsed) == 0 else np.ascontiguousarray(elapsed, dtype=np.float64)
         return out if self._stepper.step(plain, elapsed, out) else None
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:

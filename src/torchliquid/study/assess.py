@@ -139,28 +139,31 @@ def assess(
         remove_leftovers(store.folder)
         runner = Runner(plan, store, seeds, tuning, run_jobs, shifts, listener or Quiet())
         competing, probes = runner.run(chosen), runner.run_probes()
-    results = StudyResults(
-        title=title,
-        task=_task_result(plan.task),
-        data=describe_data(
-            title, plan.task, plan.training, {"training": plan.training, "validation": plan.validation, **plan.tests}
-        ),
-        contenders=(*competing, *probes),
-        shifts=tuple(describe(shift) for shift in shifts),
-        split=plan.split,
-        conditions=_conditions(plan, seeds, tuning, jobs, ray),
-        settings=settings,
-        versions=_versions(),
-        command=command,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=_machine(),
-    )
-    results = judge(results, store.folder)
-    conditions = (*results.conditions, *_refit(results))
-    results = replace(results, conditions=conditions, stretches=_stretches(runner, results))
-    _save_models(runner, results, with_sample)
-    write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
-    write_report(results, store.folder / "report.html")
+        results = StudyResults(
+            title=title,
+            task=_task_result(plan.task),
+            data=describe_data(
+                title,
+                plan.task,
+                plan.training,
+                {"training": plan.training, "validation": plan.validation, **plan.tests},
+            ),
+            contenders=(*competing, *probes),
+            shifts=tuple(describe(shift) for shift in shifts),
+            split=plan.split,
+            conditions=_conditions(plan, seeds, tuning, jobs, ray),
+            settings=settings,
+            versions=_versions(),
+            command=command,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=_machine(),
+        )
+        results = judge(results, store.folder)
+        conditions = (*results.conditions, *_refit(results))
+        results = replace(results, conditions=conditions, stretches=_stretches(runner, results))
+        _save_models(runner, results, with_sample)
+        write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
+        write_report(results, store.folder / "report.html")
     return results
 
 

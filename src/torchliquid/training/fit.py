@@ -84,6 +84,6 @@ def hold_out(recording: Recording, task: Task, share: float = 0.2) -> tuple[Reco
             f"give at least {ENOUGH_SERIES}, or a validation recording"
         )
     gap = 0.0
-    if task.horizon is not None:
+    if task.horizon is not None and recording.target == task.target:  # forecasts were made before the cut
         gap = task.horizon if task.horizon_unit == "samples" else task.horizon / recording.median_gap()
     return forward_split(recording, share, int(np.ceil(gap)))

@@ -125,7 +125,7 @@ def _fetch(source: Source, file: str) -> None:
             raise InputError(f"{broke_off}; give the same command again to go on") from None
         raise InputError(_absent(source, file, f"{address} cannot be reached ({reason})")) from None
     except OSError as error:
-        raise InputError(f"{cache} cannot be written ({error.strerror}); set TORCHLIQUID_DATA to a folder") from None
+        raise InputError(f"{cache} cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder") from None
 
 
 def download(address: str, part: Path) -> None:

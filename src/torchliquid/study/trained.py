@@ -1,0 +1,38 @@
+"""The networks that a study left in its folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from torchliquid.errors import InputError
+from torchliquid.explain.neurons import weights_hash
+from torchliquid.models import Model
+from torchliquid.study.results import StudyResults
+from torchliquid.study.trial import MODEL, Spec
+
+
+def trained(study: Path, but: Model) -> dict[str, Model]:
+    """The best network on validation of each contender, the best one first; not ``but``, wherever its file lies.
+
+    Raises:
+        InputError: there is no finished study.
+    """
+    try:
+        results = StudyResults.from_json((study / "results.json").read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{study} holds no results of a study ({reason}); give the folder of assess") from None
+    sign = 1.0 if results.task.higher_is_better else -1.0
+    found: list[tuple[float, str, Path]] = []
+    for contender in results.contenders:
+        for trial in contender.trials:
+            path = study / "trials" / Spec(contender.name, trial.hyper, trial.seed).id / MODEL
+            if path.exists() and not math.isnan(trial.validation):
+                found.append((sign * trial.validation, contender.name, path))
+    best: dict[str, Model] = {}
+    for _, name, path in sorted(found, key=lambda each: -each[0]):
+        label = f"{name} of the study"
+        if label not in best:
+            best[label] = Model.load(path)
+    return {label: model for label, model in best.items() if weights_hash(model) != weights_hash(but)}
