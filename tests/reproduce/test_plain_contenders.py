@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from torchliquid.reproduce import boosting, linear
+from torchliquid.reproduce import boosting, linear, threshold
+from torchliquid.reproduce.features import summaries
 from torchliquid.reproduce.metrics import score
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting
-from torchliquid.reproduce.summaries import summaries
 
 
 def table(metric: str, **setting: float) -> Protocol:
-    return Protocol("cheetah", "nobody", metric, {}, {"Linear": Setting(**setting)}, parts=lambda split: None)
+    settings = dict.fromkeys(("Linear", "Boosting"), Setting(**setting))
+    return Protocol("cheetah", "nobody", metric, {}, settings, parts=lambda split: None)
 
 
 def test_a_summary_is_of_what_was_observed():
@@ -59,6 +60,47 @@ def test_a_linear_model_looks_back_as_far_as_validation_says():
         assert numbers == weights
         assert test.shape == parts.test.targets.shape
         assert score("squared error", test, parts.test.targets) < 0.001
+
+
+def test_boosting_takes_values_sample_by_sample_and_stops_each_where_validation_says():
+    """The first of two values is a step of the sample before, the second is noise."""
+    torch.manual_seed(3)
+
+    def draw(n: int) -> Part:
+        x = torch.randn(n, 20, 2)
+        before = torch.nn.functional.pad(x, (0, 0, 1, 0))[:, :20, 0]
+        return Part(x, torch.ones(n, 20), torch.stack([(before > 0.5).float(), torch.randn(n, 20)], 2))
+
+    parts = Parts(*(draw(n) for n in (100, 40, 40)), outputs=2)
+    _, test, numbers = boosting.fit(table("squared error"), parts, 0)
+    errors = (test - parts.test.targets).square().mean((0, 1))
+    assert errors[0] < 0.01
+    assert 0.8 < errors[1] < 1.3
+    assert numbers < 330 * (3 * 14 + 1)
+
+
+def test_one_threshold_is_found_and_nothing_more():
+    torch.manual_seed(4)
+
+    def draw(n: int) -> Part:
+        x = torch.randn(n, 16, 3)
+        return Part(x, torch.ones(n, 16), ((x[..., 1] > 0.4) ^ (torch.rand(n, 16) < 0.1)).long())
+
+    parts = Parts(draw(60), draw(20), draw(20), outputs=2)
+    _, test, _ = threshold.fit(table("accuracy %"), parts, 0)
+    assert (test == (parts.test.inputs[..., 1] > 0.4)).float().mean() > 0.99
+
+
+def test_a_linear_model_is_held_back_where_inputs_are_many_and_sequences_few():
+    torch.manual_seed(5)
+
+    def draw(n: int) -> Part:
+        x = torch.randn(n, 2, 30)
+        return Part(x, torch.ones(n, 2), x[..., :1] + 3 * torch.randn(n, 2, 1))
+
+    parts = Parts(draw(30), draw(300), draw(300), outputs=1)
+    _, test, _ = linear.fit(table("squared error"), parts, 0)
+    assert test.square().mean() < 1  # what fits thirty sequences without a penalty answers far more than that
 
 
 def test_a_linear_model_weighs_classes_as_its_table_says():

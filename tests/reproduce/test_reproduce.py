@@ -11,17 +11,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from small_table import TABLE, pieces  # type: ignore[import-not-found]
 from typer.testing import CliRunner
 
 from torchliquid.cli import app
 from torchliquid.errors import InputError
 from torchliquid.reproduce import summary, trials
-from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.contenders import Contender, Missing
 from torchliquid.reproduce.picture import LIQUID_COLOUR, OTHER_COLOUR, drawing
-from torchliquid.reproduce.protocol import Part
+from torchliquid.reproduce.protocol import Part, Protocol, Setting
 from torchliquid.reproduce.protocols import protocol
-from torchliquid.reproduce.run import write_tables
+from torchliquid.reproduce.run import reproduce, write_tables
 from torchliquid.reproduce.trial import train
+from torchliquid.study.assess import Quiet
 
 needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason="TORCHLIQUID_DATA is not set")
 SIZES = {
@@ -95,6 +97,10 @@ def test_what_a_killed_run_left_is_read_and_gone_on_with(tmp_path: Path) -> None
     assert trials.read(file) == [{"seed": 0}]
     trials.append(file, {"seed": 1})
     assert trials.read(file) == [{"seed": 0}, {"seed": 1}]
+    file.write_text('{"seed": 0}\n{"seed": 1}')  # as an editor may leave it
+    assert trials.read(file) == [{"seed": 0}, {"seed": 1}]
+    trials.append(file, {"seed": 2})
+    assert trials.read(file) == [{"seed": 0}, {"seed": 1}, {"seed": 2}]
     file.write_text('{"seed": 0}\n{"se{"seed": 1}\n')
     with pytest.raises(InputError, match=r"t\.jsonl, line 2 is damaged"):
         trials.read(file)
@@ -104,11 +110,12 @@ def test_the_summary_counts_and_compares() -> None:
     table = protocol("cheetah")
 
     def line(contender: str, seed: int, **more: object) -> dict[str, object]:
-        made = {"contender": contender, "split": "published", "seed": seed, "parameters": 7, "seconds": 1.0}
-        return made | more
+        made = {"contender": contender, "split": "published", "seed": seed, "made_with": "b", "epochs": 9 + seed}
+        return made | {"parameters": 7, "seconds": 1.0} | more
 
-    done = [line("LTC", seed, test=value) for seed, value in enumerate((2.2, 2.3, 2.4))]
-    done.append(done[1])  # two runs at once did it
+    done = [line("LTC", 0, test=9.9, made_with="a")]  # of another setting
+    done += [line("LTC", seed, test=value) for seed, value in enumerate((2.2, 2.3, 2.4))]
+    done.append(done[2])  # two runs at once did it
     done.append(line("CT-RNN", 0, failed="the loss is no longer finite in epoch 3"))
     found = summary.summary(table, done)
     assert json.loads(json.dumps(found)) == found
@@ -116,13 +123,14 @@ def test_the_summary_counts_and_compares() -> None:
     assert (row["contender"], row["n"], row["seeds"]) == ("LTC", 3, [0, 1, 2])
     assert row["mean"] == pytest.approx(2.3)
     assert row["std"] == pytest.approx(np.std([2.2, 2.3, 2.4], ddof=1))
-    assert summary.reached(table, row) == "yes"
-    assert summary.reached(table, row | {"mean": 3.3}) == "no"
-    assert summary.reached(table, row | {"mean": 1.3}) == "yes, better"
-    assert summary.reached(table, row | {"contender": "CfC"}) == "yes"  # against the paper's LTC
+    assert summary.reached(table, row) == "yes (± 0.248)"
+    assert summary.reached(table, row | {"mean": 3.3}) == "no (± 0.248)"
+    assert summary.reached(table, row | {"mean": 1.3}) == "yes, better (± 0.248)"
+    assert summary.reached(table, row | {"contender": "CfC"}) == "yes (± 0.248)"  # against the paper's LTC
     assert summary.reached(table, row | {"contender": "GRU"}) == ""
     text = summary.section(table, done)
     assert "2 of LTC" in text
+    assert "| 9 to 11 |" in text
     assert "no longer finite in epoch 3" in text
     drawn = ElementTree.fromstring(drawing(table, [row, row | {"contender": "GRU", "mean": 2.6}]))
     dots = [dot for dot in drawn if dot.tag.endswith("circle")][3:]  # after those of the legend
@@ -130,6 +138,49 @@ def test_the_summary_counts_and_compares() -> None:
     ours, in_print, other = (at[colour] for colour in (LIQUID_COLOUR, "white", OTHER_COLOUR))
     assert (in_print - ours) / (other - ours) == pytest.approx(0.008 / 0.3, abs=0.01)
     assert "logarithmic" in drawing(table, [row, row | {"contender": "GRU", "mean": 26.0}])
+
+
+def test_cuts_drawn_anew_are_compared_pair_by_pair() -> None:
+    table, row = protocol("physionet"), {"split": "published", "made_with": "b"}
+    tests = {"LTC": (0.80, 0.70, 0.90, 0.60), "GRU": (0.79, 0.69, 0.89), "CfC": (0.70, 0.60, 0.85, 0.50)}
+    lines = [
+        row | {"contender": name, "seed": seed, "test": value}
+        for name, values in tests.items()
+        for seed, value in enumerate(values)
+    ]
+    found = summary.behind(table, lines)
+    assert found["LTC"] == "LTC itself"
+    assert found["GRU"] == "-0.010 ± 0.000"  # though its mean is higher, over cuts that are easier
+    assert found["CfC"].startswith("-0.088 ± 0.04")
+    assert summary.behind(protocol("cheetah"), lines) == {}
+
+
+def test_a_changed_setting_or_other_data_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = dataclasses.replace(TABLE, settings={"GRU": Setting(4, epochs=1)})
+
+    def seeds_trained(table: Protocol) -> list[object]:
+        before = len(trials.read(tmp_path / "cheetah.trials.jsonl"))
+        monkeypatch.setattr("torchliquid.reproduce.run.protocol", lambda name: table)
+        reproduce("cheetah", tmp_path, Quiet(), seeds=2)
+        return [x["seed"] for x in trials.read(tmp_path / "cheetah.trials.jsonl")[before:]]
+
+    assert seeds_trained(quick) == [0, 1]
+    assert seeds_trained(quick) == []
+    assert seeds_trained(quick.with_setup("GRU", {"lr": 0.01})) == [0, 1]
+    other = dataclasses.replace(quick, parts=lambda split: dataclasses.replace(TABLE.parts(split), test=pieces(5)))
+    assert seeds_trained(other) == [0, 1]
+    assert summary.summary(other, trials.read(tmp_path / "cheetah.trials.jsonl"))["rows"][0]["n"] == 2
+
+
+def test_a_grud_fades_to_the_mean_of_the_training_part() -> None:
+    torch.manual_seed(0)
+    observed = (torch.rand(20, 9, 3) < 0.6).float()
+    values = 50 + 5 * torch.randn(20, 9, 3)
+    grud = Missing(6, 4)
+    grud.standardise(Part(torch.cat([values * observed, observed], 2), torch.ones(20, 9), torch.zeros(20)))
+    seen = [values[..., k][observed[..., k] > 0].numpy() for k in range(3)]
+    np.testing.assert_allclose(grud.mean, [x.mean() for x in seen], rtol=1e-5)
+    np.testing.assert_allclose(grud.deviation, [x.std() for x in seen], rtol=1e-4)
 
 
 def test_a_wrong_name_is_one_line(tmp_path: Path) -> None:
@@ -157,7 +208,7 @@ def test_a_cut_drawn_anew_has_the_same_patients_in_other_places() -> None:
 
 
 def test_a_page_needs_no_published_split_and_no_deviation(tmp_path: Path) -> None:
-    line = {"contender": "LTC", "seed": 0, "parameters": 7, "seconds": 1.0, "test": 94.0}
+    line = {"contender": "LTC", "seed": 0, "parameters": 7, "epochs": 3, "seconds": 1.0, "test": 94.0}
     for name, split in (("occupancy", "time"), ("traffic", "published")):
         trials.append(tmp_path / f"{name}.trials.jsonl", line | {"split": split})
         (tmp_path / f"{name}.json").write_text("{}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.models.networks import Gated, Liquid, Network, State, at_last
 from torchliquid.reproduce.neural_cde import NeuralCDE
-from torchliquid.reproduce.protocol import Protocol
+from torchliquid.reproduce.protocol import Part, Protocol
 from torchliquid.reproduce.state_space import StateSpace
 from torchliquid.wirings import AutoNCP, Random
 
@@ -31,17 +31,32 @@ def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
 
 
 class Missing(Network):
-    """A GRU-D for inputs that have their mask behind them."""
+    """A GRU-D for inputs that have their mask behind them; what it decays to is the mean of the training part."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
         self.layer = GRUD(inputs // 2, units)
         self.output_size = units
+        self.register_buffer("mean", torch.zeros(inputs // 2))
+        self.register_buffer("deviation", torch.ones(inputs // 2))
+
+    def standardise(self, train: Part) -> None:
+        """Measure the scales of what was observed in the training part."""
+        values, observed = train.inputs.double().chunk(2, -1)
+        count = observed.sum((0, 1)).clamp_min(1)
+        mean = (values * observed).sum((0, 1)) / count
+        deviation = ((values - mean).square() * observed).sum((0, 1)).div(count).sqrt()
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
 
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
         values, observed = inputs.chunk(2, -1)
+        values = (values - self.mean) / self.deviation
         features, hx = self.layer(values, None if state is None else state[0], timespans, lengths, observed > 0)
         assert isinstance(features, Tensor)
         assert isinstance(hx, Tensor)
@@ -54,6 +69,14 @@ def _mixed(inputs: int, units: int, sparsity: float, forget_bias: float = 1.0, *
     with torch.no_grad():  # the cell itself adds 1 to its forget gate
         cfc.lstm.input_map.bias[2 * units : 3 * units] += forget_bias - 1
     return Liquid(cfc)
+
+
+def _lstm(inputs: int, units: int, sparsity: float) -> Network:
+    """Its forget gates begin open, as in the papers' TensorFlow (Jozefowicz et al., 2015)."""
+    gated = Gated("lstm", inputs, units)
+    with torch.no_grad():
+        gated.rnn.bias_ih_l0[units : 2 * units] += 1
+    return gated
 
 
 MAKERS: dict[str, Callable[..., Network]] = {
@@ -72,7 +95,7 @@ MAKERS: dict[str, Callable[..., Network]] = {
     "GRU-D": lambda inputs, units, sparsity: Missing(inputs, units),
     "State space": lambda inputs, units, sparsity, **layer: StateSpace(inputs, units, **layer),
     "Neural CDE": lambda inputs, units, sparsity, **layer: NeuralCDE(inputs, units, **layer),
-    "LSTM": lambda inputs, units, sparsity: Gated("lstm", inputs, units),
+    "LSTM": _lstm,
     "GRU": lambda inputs, units, sparsity: Gated("gru", inputs, units),
 }
 

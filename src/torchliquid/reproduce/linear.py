@@ -2,60 +2,63 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
-from jaxtyping import Float
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from torchliquid.reproduce.features import tables
 from torchliquid.reproduce.metrics import score
-from torchliquid.reproduce.protocol import Part, Parts, Protocol
-from torchliquid.reproduce.summaries import summaries
+from torchliquid.reproduce.protocol import Parts, Protocol
 
-SAMPLES = (1, 8)
-"""How far back it looks: at the current sample, or at so many; the validation part chooses."""
+PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+"""Of the squared weights of standardised inputs; the validation part chooses."""
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
     """Answers on validation and test, and the number of weights.
 
-    Answers for each sample see the inputs and timespans of the last samples of its sequence, 0 before the first; an
-    answer for each sequence sees its summaries. The penalty is 1, as that of
-    :class:`torchliquid.models.tabular.Tabular`.
+    The validation part chooses the penalty and what a row sees, see :mod:`torchliquid.reproduce.features`.
 
     Args:
         seed: makes no difference.
     """
-    found = [_fit(protocol, parts, samples) for samples in (SAMPLES if parts.train.lengths is None else (1,))]
+    pieces = (parts.train, parts.validation, parts.test)
     sign = 1 if protocol.higher_is_better else -1
-    return max(found, key=lambda one: sign * score(protocol.metric, one[0], parts.validation.targets))
+
+    def tried(choice: tuple[tuple[np.ndarray, ...], float]) -> tuple[float, Pipeline, tuple[np.ndarray, ...]]:
+        (train, validation, test), penalty = choice
+        model = _model(protocol, parts.train.targets, penalty).fit(train, _labels(parts.train.targets))
+        found = _answers(protocol, model, validation, parts.validation.targets)
+        return sign * score(protocol.metric, found, parts.validation.targets), model, (validation, test)
+
+    views = zip(*(tables(piece) for piece in pieces), strict=True)
+    _, model, rows = max(map(tried, product(views, PENALTIES)), key=lambda one: one[0])
+    validation, test = (_answers(protocol, model, x, piece.targets) for x, piece in zip(rows, pieces[1:], strict=True))
+    return validation, test, int(np.size(model[-1].coef_) + np.size(model[-1].intercept_))
 
 
-def _fit(protocol: Protocol, parts: Parts, samples: int) -> tuple[Tensor, Tensor, int]:
-    targets = parts.train.targets
-    if targets.is_floating_point():
-        last, labels = Ridge(1.0), targets.flatten(0, 1).numpy()
-    else:
-        weight = protocol.settings["Linear"].class_weight
-        last = LogisticRegression(C=1.0, max_iter=1000, class_weight={1: weight} if weight != 1 else None)
-        labels = targets.flatten().numpy()
-    model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
-    model.fit(_table(parts.train, samples), labels)
+def _model(protocol: Protocol, targets: Tensor, penalty: float) -> Pipeline:
+    weight = protocol.settings["Linear"].class_weight
+    weights = {1: weight} if weight != 1 else None
+    last = (
+        Ridge(penalty)
+        if targets.is_floating_point()
+        else LogisticRegression(C=1 / penalty, max_iter=1000, class_weight=weights)
+    )
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
+
+
+def _labels(targets: Tensor) -> np.ndarray:
+    labels: np.ndarray = (targets.flatten(0, 1) if targets.is_floating_point() else targets.flatten()).numpy()
+    return labels
+
+
+def _answers(protocol: Protocol, model: Pipeline, rows: np.ndarray, targets: Tensor) -> Tensor:
     ask = model.decision_function if protocol.metric == "AUC" else model.predict
-
-    def answers(part: Part) -> Tensor:
-        return torch.from_numpy(ask(_table(part, samples))).view(part.targets.shape)
-
-    return answers(parts.validation), answers(parts.test), int(np.size(last.coef_) + np.size(last.intercept_))
-
-
-def _table(part: Part, samples: int) -> Float[np.ndarray, "R F"]:
-    if part.lengths is not None:
-        return summaries(part)
-    x = torch.cat([part.inputs, part.timespans.unsqueeze(2)], 2).double()
-    earlier = [torch.nn.functional.pad(x, (0, 0, back, 0))[:, : x.shape[1]] for back in range(samples)]
-    table: np.ndarray = torch.cat(earlier, 2).flatten(0, 1).numpy()
-    return table
+    return torch.from_numpy(ask(rows)).view(targets.shape)

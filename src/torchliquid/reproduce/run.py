@@ -16,7 +16,7 @@ from torchliquid.reproduce.picture import drawing
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
-from torchliquid.reproduce.trial import FITTED, run_trial
+from torchliquid.reproduce.trial import FITTED, made_with, run_trial
 from torchliquid.reproduce.trials import append, read
 from torchliquid.study.runner import THREADS, StudyListener
 from torchliquid.study.workers import Job, RunJobs, workers
@@ -24,11 +24,12 @@ from torchliquid.study.workers import Job, RunJobs, workers
 HEAD = """# Published tables, rerun
 
 Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand. *Reached* says whether the published mean
-lies inside the 95 % interval of ours over the seeds, on PhysioNet with the sampling error of its test patients; a
-liquid contender that the paper does not have is held against the paper's best liquid one. Networks train as the papers
-say, or as *settings* says, and stop when validation no longer gets better; a training has one thread. *Linear* is ridge
-or logistic regression on the current sample or the last eight, as validation says; no seed changes it but by drawing
-the parts.
+lies inside the 95 % interval of ours over the seeds, on PhysioNet with the sampling error of its test patients, and how
+wide that is; a liquid contender that the paper does not have is held against the paper's best liquid one. Networks
+train as the papers say, or as the notes say, and stop when validation no longer gets better, at the latest after the
+epochs that the longest trainings show; a training has one thread. *Linear* is ridge or logistic regression, *Boosting*
+gradient boosting of trees, both on the current sample or the last eight, as validation says; no seed changes them but
+by drawing the parts.
 """
 
 
@@ -72,6 +73,7 @@ def reproduce(
     if tune:
         tuning.space(Setting())
     with workers(jobs, THREADS, ray) as run_jobs:
+        folder.mkdir(parents=True, exist_ok=True)
         return _run(table, parts, folder, listener, contenders or list(table.settings), seeds, tune, run_jobs)
 
 
@@ -85,12 +87,19 @@ def _run(
     tune: int,
     run_jobs: RunJobs,
 ) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{table.name}.trials.jsonl"
     pairs = [(split, contender) for split in parts for contender in contenders]
     tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs) if tune else {}
-    wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(pair[1]))]
-    done = {(x["split"], x["contender"], x["seed"], tuning_trials(x)): x for x in read(file)}
+    wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
+    marks = {
+        (split, contender): made_with(table, contender, parts[split].train, parts[split].validation, parts[split].test)
+        for split, contender in pairs
+    }
+    done = {
+        (x["split"], x["contender"], x["seed"], tuning_trials(x)): x
+        for x in read(file)
+        if x.get("made_with") == marks.get((x["split"], x["contender"]))
+    }
     work = []
     for split, contender, seed, choice in wanted:
         plain = done.get((split, contender, seed, 0))
@@ -122,10 +131,11 @@ def _tune(
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"
     pairs = [pair for pair in pairs if pair[1] not in FITTED]
+    marks = {pair: made_with(table, pair[1], parts[pair[0]].train, parts[pair[0]].validation) for pair in pairs}
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
-        every = read(file)
-        return {pair: [x for x in every if (x["split"], x["contender"]) == pair] for pair in pairs}
+        every = {(x["split"], x["contender"], x["trial"], x.get("made_with")): x for x in read(file)}
+        return {pair: [x for key, x in every.items() if key[:2] == pair and key[3] == marks[pair]] for pair in pairs}
 
     work = [
         Job(

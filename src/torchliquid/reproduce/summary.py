@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scipy.stats import t as student
 
 from torchliquid.reproduce.protocol import Protocol
+from torchliquid.reproduce.trial import FITTED
 
 LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC on NCP"}
 FIVE = LIQUID | {"LSTM", "GRU"}
@@ -25,8 +26,9 @@ rate, its decay, a clipping norm and a batch size drawn by Optuna, from one spac
 in `results/`."""
 
 
-def seeds_of(contender: str) -> int:
-    return 5 if contender in FIVE else 3
+def seeds_of(protocol: Protocol, contender: str) -> int:
+    """How often a contender is trained; where each seed draws its own cut, all see the same cuts."""
+    return 5 if contender in FIVE or protocol.redraw else 3
 
 
 def tuning_trials(trial: dict[str, Any]) -> int:
@@ -36,10 +38,12 @@ def tuning_trials(trial: dict[str, Any]) -> int:
 
 def counting(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each contender and split the trainings with the most tuning trials, one of each seed: settings never mix in a
-    row, and what two runs did both counts once."""
+    row, those of the last line count, and what two runs did both counts once."""
+    newest = {(x["contender"], x["split"]): x.get("made_with") for x in trials}
     once: dict[tuple[str, str, int, int], dict[str, Any]] = {}
     for x in trials:
-        once.setdefault((x["contender"], x["split"], x["seed"], tuning_trials(x)), x)
+        if x.get("made_with") == newest[x["contender"], x["split"]]:
+            once.setdefault((x["contender"], x["split"], x["seed"], tuning_trials(x)), x)
     most: dict[tuple[str, str], int] = {}
     for x in once.values():
         pair = (x["contender"], x["split"])
@@ -86,21 +90,56 @@ def to_reach(protocol: Protocol, contender: str) -> float | None:
 
 
 def reached(protocol: Protocol, row: dict[str, Any]) -> str:
-    """Whether :func:`to_reach` lies inside the 95 % interval of ours, or ours is better; in words."""
+    """Whether :func:`to_reach` lies inside the 95 % interval of ours, or ours is better; in words, with half of the
+    interval, since a wide one reaches far."""
     published = to_reach(protocol, row["contender"])
     if published is None or row["split"] != "published":
         return ""
     if row["n"] < 3:
         return "too few seeds"
-    of_seeds = float(student.ppf(0.975, row["n"] - 1)) * row["std"] / math.sqrt(row["n"])
-    half = math.hypot(of_seeds, NORMAL * protocol.sampling_error)
+    half = math.hypot(_half(row["std"], row["n"]), NORMAL * protocol.sampling_error)
     ahead = (row["mean"] - published) * (1 if protocol.higher_is_better else -1)
-    return "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
+    word = "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
+    return f"{word} (± {half:.{_digits(protocol)}f})"
+
+
+def _half(deviation: float, n: int) -> float:
+    """Half of the 95 % interval of a mean of n."""
+    return float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+
+
+def _digits(protocol: Protocol) -> int:
+    return 2 if protocol.metric == "accuracy %" else 3
+
+
+def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Where each seed draws its own cut: how far each contender lies from the best liquid one on the cuts that both
+    had, with half of the 95 % interval of that difference."""
+    if protocol.redraw is None:
+        return {}
+    of: dict[str, dict[int, float]] = {}
+    for x in counting(trials):
+        if "test" in x:
+            of.setdefault(x["contender"], {})[x["seed"]] = x["test"]
+    liquid = {name: statistics.mean(found.values()) for name, found in of.items() if name in LIQUID}
+    if not liquid:
+        return {}
+    best = (max if protocol.higher_is_better else min)(liquid, key=lambda name: liquid[name])
+    found = {best: f"{best} itself"}
+    for name in of:
+        apart = [of[name][seed] - of[best][seed] for seed in of[name].keys() & of[best].keys()]
+        if name != best and len(apart) > 1:
+            half = _half(statistics.stdev(apart), len(apart))
+            found[name] = f"{statistics.mean(apart):+.{_digits(protocol)}f} ± {half:.{_digits(protocol)}f}"
+    return found
 
 
 def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
     """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
-    digits = 2 if protocol.metric == "accuracy %" else 3
+    digits, apart = _digits(protocol), behind(protocol, trials)
+    extra = ["to the best liquid one, same cuts"] if apart else []
+    columns = ["contender", "split", "settings", "ours", "published", "reached", *extra, "n", "parameters", "epochs"]
+    columns.append("seconds a training")
     lines = [
         f"## {protocol.name.capitalize()}",
         "",
@@ -108,28 +147,39 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
         f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
         "",
         *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
-        "| contender | split | settings | ours | published | reached | n | parameters | seconds a training |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
     ]
     trials = counting(trials)
-    tuned = {(x["contender"], x["split"]): tuning_trials(x) for x in trials}
+    of: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for x in trials:
+        of.setdefault((x["contender"], x["split"]), []).append(x)
 
     def spread(mean: float, std: float) -> str:
         return f"{mean:.{digits}f} ± {std:.{digits}f}" if std else f"{mean:.{digits}f}"
 
     for row in summary(protocol, trials)["rows"]:
+        done = of[row["contender"], row["split"]]
         printed = protocol.published.get(row["contender"]) if row["split"] == "published" else None
-        paper, ours = spread(*printed) if printed else "", spread(row["mean"], row["std"])
-        settings = f"tuned, {n} trials" if (n := tuned[row["contender"], row["split"]]) else "not tuned"
-        lines.append(
-            f"| {row['contender']} | {row['split']} | {settings} | {ours} | {paper} | {reached(protocol, row)} | "
-            f"{row['n']} | {row['parameters']:,} | {row['seconds']:.0f} |"
-        )
+        cells = [
+            row["contender"],
+            row["split"],
+            f"tuned, {n} trials" if (n := tuning_trials(done[0])) else "not tuned",
+            spread(row["mean"], row["std"]),
+            spread(*printed) if printed else "",
+            reached(protocol, row),
+            *([apart.get(row["contender"], "")] if apart else []),
+            str(row["n"]),
+            _range(x["parameters"] for x in done),
+            "" if row["contender"] in FITTED else _range(x["epochs"] for x in done),
+            f"{row['seconds']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     hours = sum(x["seconds"] for x in trials) / 3600
     lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, other work beside them.", ""]
     if absent := missing(protocol, trials):
         lines += [f"Not yet complete: {absent}.", ""]
-    if any(tuned.values()):
+    if any(map(tuning_trials, trials)):
         lines += [TUNING, ""]
     lines += [
         f"* {x['contender']}, {x['split']} split, seed {x['seed']}: {x['failed']}." for x in trials if "failed" in x
@@ -137,12 +187,17 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     return "\n".join([*lines, *(f"* {note}" for note in protocol.notes)]) + "\n"
 
 
+def _range(numbers: Iterable[int]) -> str:
+    least, *_, most = sorted([*numbers] * 2)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
 def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     """Trainings that are still to be done, in words; empty where there are none."""
     found, trials = [], counting(trials)
     for split in protocol.splits:
         done = Counter(x["contender"] for x in trials if x["split"] == split)
-        left = {name: max(seeds_of(name) - done[name], 0) for name in protocol.settings}
+        left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.settings}
         if any(left.values()):
             found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))
     return "; ".join(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -12,14 +13,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torchliquid.reproduce import boosting, linear, minirocket
-from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce import boosting, linear, minirocket, threshold
+from torchliquid.reproduce.contenders import Contender, Missing
 from torchliquid.reproduce.metrics import answers, score
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
 from torchliquid.study.workers import Progress
 
-FITTED = {"MiniRocket": minirocket.fit, "Boosting": boosting.fit, "Linear": linear.fit}
+FITTED = {
+    "MiniRocket": minirocket.fit,
+    "Boosting": boosting.fit,
+    "Linear": linear.fit,
+    "One threshold": threshold.fit,
+}
 """Contenders that are no network; each chooses its only setting itself."""
+
+
+def made_with(protocol: Protocol, contender: str, *pieces: Part) -> str:
+    """A mark of a contender's setting and of data: a training with another one does not count."""
+    digest = hashlib.sha256(repr((protocol.settings[contender], protocol.sparsity)).encode())
+    for piece in pieces:
+        for tensor in (piece.inputs, piece.timespans, piece.targets):
+            digest.update(tensor.numpy().data)
+    return digest.hexdigest()[:12]
 
 
 def run_trial(
@@ -36,13 +51,14 @@ def run_trial(
     ``tuned`` holds the ``setup`` to train with instead of the published one, and the number of ``trials`` that it was
     chosen from.
     """
+    mark = made_with(protocol, contender, parts.train, parts.validation, parts.test)
+    name = {"contender": contender, "split": split, "seed": seed, "made_with": mark}
     if protocol.redraw is not None:
         parts = protocol.redraw(parts, seed)
     if contender in FITTED:
         line = fit_plain(protocol, parts, contender, seed)
     else:
         line = train(protocol.with_setup(contender, tuned["setup"] if tuned else {}), parts, contender, seed, progress)
-    name = {"contender": contender, "split": split, "seed": seed}
     yield name | ({"tuned": tuned} if tuned else {}) | line
 
 
@@ -63,6 +79,8 @@ def fit(
     setting, start = protocol.settings[contender], time.perf_counter()
     torch.manual_seed(seed)
     model = Contender(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
+    if isinstance(model.network, Missing):
+        model.network.standardise(train)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
     sign = 1 if protocol.higher_is_better else -1

@@ -14,14 +14,16 @@ from torchliquid.errors import InputError
 def append(file: Path, trial: dict[str, Any]) -> None:
     """Add a line, whole and on the disk when this returns; several processes may do so at once.
 
-    What a broken write left at the end is cut off first.
+    What a broken write left at the end is cut off first; a last line that only wants its end gets it.
     """
     with file.open("ab+") as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         opened.seek(0)
         text = opened.read()
-        opened.truncate(text.rfind(b"\n") + 1)
-        opened.write((json.dumps(trial) + "\n").encode())
+        whole = text.rfind(b"\n") + 1
+        unended = _is_trial(text[whole:])
+        opened.truncate(len(text) if unended else whole)
+        opened.write((b"\n" if unended else b"") + (json.dumps(trial) + "\n").encode())
         opened.flush()
         os.fsync(opened.fileno())
 
@@ -35,10 +37,19 @@ def read(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     text = file.read_bytes()
+    whole = text.rfind(b"\n") + 1
+    lines = text[: len(text) if _is_trial(text[whole:]) else whole].splitlines()
     trials = []
-    for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             trials.append(json.loads(line))
         except ValueError:
             raise InputError(f"{file}, line {number} is damaged; delete that line to do its training again") from None
     return trials
+
+
+def _is_trial(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchliquid.errors import InputError
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
-from torchliquid.reproduce.trial import fit
+from torchliquid.reproduce.trial import fit, made_with
 from torchliquid.study.workers import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def tune(
 
     What a trial tries follows from its number and the trials before it: one that was killed is drawn again alike.
     """
-    lines = list(done)
+    lines, mark = list(done), made_with(protocol, contender, parts.train, parts.validation)
     for number in range(len(lines), trials):
         setup = draw(protocol, contender, lines)
         epochs = max(round(EPOCHS * protocol.settings[contender].epochs), 1)
@@ -62,7 +62,8 @@ def tune(
 
         tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
         _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, told)
-        line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
+        name = {"contender": contender, "split": split, "trial": number, "made_with": mark}
+        line = name | {"setup": setup} | line
         yield line
         lines.append(line)
 

@@ -53,7 +53,7 @@ def load() -> Dataset:
 def _table(video: str) -> pl.DataFrame:
     path = locate(SOURCE, f"{video}_va3.csv")
     try:
-        table = pl.read_csv(path)
+        table = pl.read_csv(path, infer_schema_length=None)
         features = table[:, :-1].select(pl.all().cast(pl.Float64))
     except pl.exceptions.PolarsError as error:
         raise not_published(SOURCE, path, str(error).split("\n")[0]) from None

@@ -107,6 +107,8 @@ _MIXED = Setting(
     layer={"backbone_units": 64, "backbone_layers": 2, "backbone_dropout": 0.3},
 )
 _PLAIN = Setting(64, 0.002, 0.95, 128, epochs=57, patience=15, clip=1.0, class_weight=11.69)
+# Gaps reach 25 hours; with fewer steps these fields, which fade within an hour, grow without bound across the longest.
+_EULER, _RK4 = (replace(_PLAIN, layer={"ode_unfolds": steps}) for steps in (16, 10))
 
 
 PROTOCOL = Protocol(
@@ -121,10 +123,10 @@ PROTOCOL = Protocol(
         "LTC": Setting(64, 0.01, 0.95, 128, epochs=57, patience=15, class_weight=11.69),
         "LSTM": _PLAIN,
         "GRU": _PLAIN,
-        "CT-RNN": _PLAIN,
+        "CT-RNN": _EULER,
         "ODE-RNN": _PLAIN,
         "CT-GRU": _PLAIN,
-        "ODE-LSTM": _PLAIN,
+        "ODE-LSTM": _RK4,
         "GRU-D": _PLAIN,
         "State space": _PLAIN,
         "Neural CDE": replace(_PLAIN, units=32, layer={"masked": True}),
@@ -135,7 +137,15 @@ PROTOCOL = Protocol(
     parts=parts,
     notes=(
         "Set a only, 3,996 patients. The paper says 8,000 of sets a and b; the authors' script takes at most 8,000 of "
-        "set a, which has 4,000, and never reads set b.",
+        "set a, which has 4,000, and never reads set b. The publisher's archive has all 4,000: who reruns the table "
+        "from there draws other cuts.",
+        "CfC, CfC no gate and CfC-mm have the settings that their authors found for this table; the others, LTC too, "
+        "have one guess of ours (64 units, learning rate 0.002, 0.01 of an LTC) and no search. The authors' script has "
+        "a setting of an LTC as well, with an AUC of 0.658 beside it, which no table of theirs prints.",
+        "CT-RNN and ODE-LSTM take 16 Euler and 10 Runge-Kutta steps a sample here: with fewer, gaps of up to 25 hours "
+        "make them grow without bound.",
+        "GRU-D has its inputs standardised by the training part, so that they fade to their mean; the others read "
+        "them scaled to 0 to 1.",
         "One patient in five tests, of the others one in five validates and chooses the epoch. The authors' script has "
         "no validation part: it trains on four in five for all epochs and tests the last weights.",
         "The authors' one cut follows the order in which their disk listed the files, which nobody else has. Here each "

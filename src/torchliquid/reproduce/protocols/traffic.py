@@ -41,5 +41,8 @@ PROTOCOL = Protocol(
         "The first version of the authors' script exchanged two axes: its 32 sequences were every fourth hour of all "
         "years, with other hours of the same days to train and to test on; a later one cuts windows. Which of them "
         "gave the printed figures is not said.",
+        "*Holiday* is 1 on a holiday's first row here; a slip in the authors' script makes it always 0. Rows are taken "
+        "as one hour apart, as the authors do, also where hours are missing or stand twice.",
+        ltc_paper.OTHERWISE,
     ),
 )

@@ -1,0 +1,52 @@
+"""Sequences as rows of a table, for models that know no order."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from torchliquid.reproduce.protocol import Part
+
+SAMPLES = (1, 8)
+"""How far back a row of samples looks: at the current one, or at so many; the validation part chooses."""
+
+
+def tables(part: Part) -> list[Float[np.ndarray, "R F"]]:
+    """The part in each way in which a model may see it: sequences with one label each by their summaries, others sample
+    by sample with as many before it as :data:`SAMPLES` says."""
+    return [lagged(part, samples) for samples in SAMPLES] if part.lengths is None else [summaries(part)]
+
+
+def lagged(part: Part, samples: int) -> Float[np.ndarray, "R F"]:
+    """Of each sample the inputs and timespans of the last ones of its sequence, 0 before the first."""
+    x = torch.cat([part.inputs, part.timespans.unsqueeze(2)], 2).double()
+    earlier = [torch.nn.functional.pad(x, (0, 0, back, 0))[:, : x.shape[1]] for back in range(samples)]
+    rows: np.ndarray = torch.cat(earlier, 2).flatten(0, 1).numpy()
+    return rows
+
+
+def summaries(part: Part) -> Float[np.ndarray, "N F"]:
+    """An irregular series as one row: of the observed values of each channel the first, last, mean, least and greatest
+    and their number; and the number of samples and the time from the first to the last.
+
+    Args:
+        part: its inputs are values, and behind them their mask.
+
+    Returns:
+        One row a series; NaN for a channel that was never observed.
+    """
+    assert part.lengths is not None
+    rows = []
+    for series, spans, n in zip(part.inputs.numpy(), part.timespans.numpy(), part.lengths.numpy(), strict=True):
+        values, observed = np.split(series[:n], 2, axis=1)
+        x = np.where(observed > 0, values, np.nan)
+        count = (observed > 0).sum(0)
+        ever = count > 0
+        row = np.full((5, x.shape[1]), np.nan)
+        first, last = (observed > 0).argmax(0)[ever], n - 1 - (observed[::-1] > 0).argmax(0)[ever]
+        x = x[:, ever]
+        across = np.arange(x.shape[1])
+        row[:, ever] = x[first, across], x[last, across], np.nanmean(x, 0), np.nanmin(x, 0), np.nanmax(x, 0)
+        rows.append(np.concatenate([row.ravel(), count, [n, spans[1:n].sum()]]))
+    return np.stack(rows)
