@@ -33,7 +33,8 @@ def _cfc(units: int, lr: float, batch: int, clip: float, **layer: object) -> Set
 
 _CFC = _cfc(64, 0.02, 256, 1.0, backbone_units=256, backbone_layers=1, backbone_dropout=0.1, activation="silu")
 _LTC = Setting(128, 0.05, 0.95, 128, epochs=50, patience=PATIENCE, clip=10.0, layer={"ode_unfolds": 3})
-_PLAIN = Setting(64, 0.005, 0.95, 128, epochs=50, patience=PATIENCE, clip=1.0)
+# Four times the epochs of a CfC: with fifty an LSTM's error falls by a fifth less.
+_PLAIN = Setting(64, 0.005, 0.985, 128, epochs=200, patience=25, clip=1.0)
 
 PROTOCOL = Protocol(
     name="walker",
@@ -65,15 +66,16 @@ PROTOCOL = Protocol(
         "CT-GRU": _PLAIN,
         "ODE-LSTM": _PLAIN,
         "State space": _PLAIN,
-        "Neural CDE": _PLAIN,
+        "Neural CDE": replace(_PLAIN, decay=0.95, epochs=50),
         "Boosting": Setting(),
         "Linear": Setting(),
     },
     parts=parts,
     notes=(
         "Split by rollout: nothing leaks, and there is no second row.",
-        "The four CfC and the LTC have the settings that their authors found for this table; the others have one guess "
-        "of ours (64 units, learning rate 0.005, 50 epochs) and no search. All rows end near the last epoch.",
+        "The four CfC and the LTC have the settings that their authors found for this table, with 50 epochs; liquid "
+        "networks on an NCP borrow them. The others have one guess of ours and no search: 64 units, learning rate "
+        "0.005, four times the epochs (but for the neural CDE, whose 50 take as long).",
         "The printed figures are of the authors' TensorFlow code: its heads squash with LeCun's tanh, its CfC-mm reads "
         "the LSTM's output as an input, its gradients are clipped by variable and a window's first span is always 1.",
         "Boosting learns from every fourth window, which together hold each sample once.",
