@@ -77,7 +77,7 @@ def recommended(results: StudyResults, dataset: Dataset) -> Table:
         parts["all together"] = Recording.concat(list(parts.values()))
     found = {name: model.task.metrics(model.outputs(part), part) for name, part in parts.items()}
     metrics = list(next(iter(found.values())))
-    rows = [(name, *(words.score(results.task, m, scores[m]) for m in metrics)) for name, scores in found.items()]
+    rows = [(name, *(words.score(m, scores[m]) for m in metrics)) for name, scores in found.items()]
     return Table(("Test recording", *(numbers.capital(metric_label(m)) for m in metrics)), tuple(rows))
 
 

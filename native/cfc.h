@@ -78,7 +78,7 @@ struct CfcCell {
     block_rows = pure ? (2 * H + NV - 1) / NV : 0;
   }
 
-  void fill(const Cfc&, bool backward) {
+  void fill(bool backward) {
     auto fill_layer = [&](DenseLayer& d) {
       pack<NV>(d.packed, d.weight, d.bias, d.outputs, d.inputs, d.inputs, 1);
       if (backward) pack<NV>(d.packed_back, d.weight + d.skipped, nullptr, d.inputs - d.skipped, d.outputs, 1, d.inputs);

@@ -58,7 +58,7 @@ struct CtgruCell {
     backward_rows = C + U + M;
   }
 
-  void fill(const Ctgru&, bool backward) {
+  void fill(bool backward) {
     const int width = C + U;
     double rate = 1;
     for (int i = 0; i < M; ++i, rate /= 3.16227766016837933) rates[i] = float(rate);

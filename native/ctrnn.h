@@ -44,7 +44,7 @@ struct CtrnnCell {
     block_rows = p.rate ? (H + NV - 1) / NV : 0;
   }
 
-  void fill(const Ctrnn&, bool backward) {
+  void fill(bool backward) {
     pack<NV>(drive, p.drive, p.bias, H, C, C, 1);
     pack<NV>(recurrent, p.recurrent, nullptr, H, H, H, 1);
     if (!backward) return;

@@ -143,9 +143,9 @@ struct LtcCell {
     backward_rows = 2 * H + (p.unfolds + 1) * H + 2 * p.unfolds * H + 5 * H;
     block_rows = (synapses.count + sensory.count + 3 * H + NV - 1) / NV;
   }
-  void fill(const Ltc& problem, bool backward) {
-    synapses.fill(problem.synapses, backward);
-    sensory.fill(problem.sensory, backward);
+  void fill(bool backward) {
+    synapses.fill(p.synapses, backward);
+    sensory.fill(p.sensory, backward);
   }
 
   // What the inputs and the leak contribute to every sub-step of a sample.

@@ -61,7 +61,7 @@ struct OdeRnnCell {
     block_rows = (int64_t(H) * (H + 1) + L - 1) / L;
   }
 
-  void fill(const OdeRnn&, bool backward) {
+  void fill(bool backward) {
     memset(w, 0, sizeof(float) * H * H);
     memset(e, 0, sizeof(float) * H);
     add_product(w, p.hidden, H, 1, p.out, H, H, H);

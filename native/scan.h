@@ -6,6 +6,9 @@
 //
 // A Cell<NV> is a view of its plan with these members (rows are L floats, a slot is what one step leaves for backward):
 //   forward_rows, slot_rows, backward_rows, block_rows           sizes in rows
+//   a constructor (problem, plan, backward)                      takes its place in the plan
+//   parameters                                                   how many gradients, without a mixed memory's
+//   fill(backward)                                               packs the weights into the plan
 //   forward(block, t, x, h, span, out, work)
 //   recompute(block, t, x, h, span, slot, work)
 //   begin(block_state), finish(block_state, gradients)            around a block's backward
@@ -60,7 +63,7 @@ class Scan {
   }
   static void make_plan(const Problem& problem, float* memory, bool backward) {
     Scan scan(problem, memory, backward);
-    scan.cell.fill(problem, backward);
+    scan.cell.fill(backward);
     scan.memory.fill(scan.s, backward);
   }
   static void forward(const Problem& problem, const float* plan, float* scratch, int block) {

@@ -96,7 +96,7 @@ struct Back {
   Maybe<Doubles> mean, std;   // of regression; a classification has none and gives probabilities
 };
 
-struct Stages {
+struct Pipeline {
   Maybe<Front> front;
   bool span_input;  // one more input, log1p(span) - log 2
   Maybe<GatedArguments> memory;
@@ -114,7 +114,7 @@ constexpr int kFewStreams = 8;         // so many go one by one: lanes over stre
 constexpr int kStreamsOfAThread = 256;  // fewer are not worth a thread
 
 class Stepper {
-  Stages s;
+  Pipeline s;
   int n, H, inputs, readings, answers, workers;
   std::unique_ptr<Live> memory, single, projection, readout;
   std::unique_ptr<Many> many;
@@ -123,7 +123,7 @@ class Stepper {
   std::vector<double> values, elapsed;
 
  public:
-  Stepper(Stages stages, int threads) : s(std::move(stages)) {
+  Stepper(Pipeline pipeline, int threads) : s(std::move(pipeline)) {
     n = int(s.h.shape(0)), H = int(s.h.shape(1));
     if (n < 1) throw std::invalid_argument("h: at least one stream");
     if (s.c) checked(*s.c, {n, H}, "c");
@@ -399,8 +399,8 @@ void bind_stepper(nb::module_& m) {
           [](Stepper* self, nb::handle recurrence, State h, Maybe<State> c, int first_feature, int features,
              Maybe<std::vector<Floats>> input_map, Maybe<std::vector<Floats>> output_map, Maybe<GatedArguments> memory,
              Maybe<LinearArguments> projection, bool span_input, Maybe<Front> front, Maybe<Back> back, int threads) {
-            Stages s{front,    span_input, memory, input_map, GatedArguments(), first_feature, features, output_map,
-                     projection, back,     h,      c};
+            Pipeline s{front,    span_input, memory,     input_map, GatedArguments(), first_feature,
+                       features, output_map, projection, back,      h,                c};
             if (nb::isinstance<LtcArguments>(recurrence))
               s.recurrence = nb::cast<LtcArguments>(recurrence);
             else if (nb::isinstance<CfcArguments>(recurrence))

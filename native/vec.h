@@ -115,9 +115,6 @@ TL_INLINE V reciprocal(V x) {
 TL_INLINE I bits(V x) { return (I)x; }
 TL_INLINE V from_bits(I x) { return (V)x; }
 TL_INLINE V absolute(V x) { return from_bits(bits(x) & 0x7fffffff); }
-TL_INLINE V with_sign_of(V magnitude, V sign) {
-  return from_bits((bits(magnitude) & 0x7fffffff) | (bits(sign) & (int32_t)0x80000000));
-}
 TL_INLINE V choose(I mask, V yes, V no) { return mask ? yes : no; }
 
 // Sums across lanes, several vectors at a time. A vector is seen as pieces of P lanes, each a partial sum; a fold

@@ -1,16 +1,20 @@
-"""Files and folders that appear under their name only once they are whole."""
+"""Files and folders that appear under their name only once they are whole, and figures as plain data for them."""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from torchliquid.errors import InputError
 
@@ -40,6 +44,33 @@ def write_json(path: Path, data: Any) -> None:
 def to_json(data: Any) -> bytes:
     """Plain data as the bytes of a JSON file."""
     return json.dumps(data, indent=1, allow_nan=True).encode()
+
+
+def to_plain(value: Any, digits: int | None = None) -> Any:
+    """Dataclasses, tuples and NumPy's arrays and numbers as what JSON knows; a float that is not finite becomes None.
+
+    Args:
+        value: what is to be written or drawn.
+        digits: significant ones that floats are rounded to; None: all.
+
+    Raises:
+        TypeError: JSON has nothing for a part of it.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name), digits) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item, digits) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return to_plain(value.tolist(), digits)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else float(f"{value:.{digits}g}")
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from torchliquid.data.columns import nearest
+from torchliquid.data.preprocessing import mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
@@ -156,14 +157,13 @@ class Task:
             return replace(task, labels=labels)
         if known.dtype == object:
             raise InputError(f"the target {self.target!r} is text: it can be classified, not regressed")
-        values = known.reshape(len(known), -1)
-        mean, std = values.mean(0), values.std(0)
-        if not (std > 1e-12 * np.abs(mean)).any():
+        mean, std = mean_and_std(known.reshape(len(known), -1))
+        if not std.any():
             raise InputError(
                 f"the target {self.target!r} is always {mean[0]:g} where a model learns from it; "
                 "give a recording in which it changes"
             )
-        std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
+        std = np.where(std > 0, std, 1.0)
         return replace(task, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
     def check(self, recording: Recording, name: str) -> None:
@@ -290,11 +290,16 @@ class Task:
         """
         if self.kind != "classification":
             raise InputError(f"class weights are for classes; {self.target!r} is regressed: leave them out")
-        encoded = [self.encode(s) for s in training.series]
-        counts = np.zeros(self.n_outputs)
-        for targets, weights in encoded:
-            np.add.at(counts, targets.reshape(-1), weights.reshape(-1))
+        counts = self.count(training)
         return (counts.sum() / np.maximum(counts, 1) / self.n_outputs).astype(np.float32)
+
+    def count(self, recording: Recording) -> np.ndarray:
+        """(K,) how often each class occurs."""
+        counts = np.zeros(self.n_outputs)
+        for series in recording.series:
+            targets, weights = self.encode(series)
+            np.add.at(counts, targets.reshape(-1), weights.reshape(-1))
+        return counts
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs (..., K) of the network as probabilities, or as values in the target's unit; float64."""

@@ -65,7 +65,6 @@ def test_a_batch_is_its_windows_and_scores_only_what_may_be_scored(ns, plan, siz
             batch.inputs.dtype == batch.timespans.dtype == batch.targets.dtype == batch.weights.dtype == torch.float32
         )
         assert batch.lengths.dtype == torch.int64
-        assert batch.mask.dtype == torch.bool
         assert len(batch.where) <= size
         for row, (i, start, stop) in enumerate(batch.where):
             series, n = recording.series[i], stop - start
@@ -73,8 +72,6 @@ def test_a_batch_is_its_windows_and_scores_only_what_may_be_scored(ns, plan, siz
             assert batch.lengths[row] == n
             np.testing.assert_array_equal(batch.inputs[row, :n], inputs[start:stop])
             np.testing.assert_array_equal(batch.timespans[row, :n], spans[start:stop])
-            assert batch.mask[row, :n].all()
-            assert not batch.mask[row, n:].any()
             assert not batch.inputs[row, n:].any()
             assert series.targets is not None
             truth = series.targets[start:stop]

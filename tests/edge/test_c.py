@@ -166,7 +166,7 @@ def test_an_ltc_stays_within_its_bounds_whatever_comes() -> None:
     elapsed = (10.0 ** rng.uniform(-40, 38, n)).astype(np.float32)
     network = describe(model)
     assert isinstance(network.core, Ltc)
-    low, high = network.core.bounds()
+    low, high = (bound.numpy() for bound in model.network.layer.rnn_cell.potential_bounds())
     walked = parity.walk(model, inputs[:2], elapsed[:2], np.array([True, False]))
     for made in (
         artifact.make(model, HOST, "builtin", False, (inputs[:2], elapsed[:2], np.array([True, False]))),

@@ -16,7 +16,7 @@ from torchliquid.study import words
 from torchliquid.study.console import print_results
 from torchliquid.study.describe import STRETCH, describe_data, describe_gaps, stretches
 from torchliquid.study.report import render, write_report
-from torchliquid.study.results import Channel, StudyResults, TaskResult
+from torchliquid.study.results import Channel, StudyResults
 from torchliquid.study.verdict import with_verdict
 from torchliquid.tasks import Task
 
@@ -150,16 +150,14 @@ def test_the_terminal_says_the_same():
 
 
 def test_figures_are_rounded_to_what_their_spread_supports():
-    share = TaskResult("classification", "step", "y", "accuracy", True)
-    cycles = TaskResult("regression", "step", "y", "rmse", False, unit="cycles")
-    assert words.score(share, "accuracy", 0.97321, 0.004) == "97.3 %"
-    assert words.score(share, "accuracy", 0.97321, 0.03) == "97 %"
-    assert words.score(share, "roc_auc", 0.91234, 0.014) == "0.912"
-    assert words.score(cycles, "rmse", 13.4567, 0.6) == "13.5 cycles"
-    assert words.score(cycles, "rmse", 1345.67, 300) == "1,300 cycles"
-    assert words.gain(share, -0.0123, 0.005, signed=True) == "−1.2 points"
-    assert words.gain(share, 0.0123, 0.02, signed=True) == "+1 points"
-    assert words.gain(share, -0.0001, 0.02, signed=True) == "0 points"
+    assert words.score("accuracy", 0.97321, 0.004) == "97.3 %"
+    assert words.score("accuracy", 0.97321, 0.03) == "97 %"
+    assert words.score("roc_auc", 0.91234, 0.014) == "0.912"
+    assert words.score("rmse", 13.4567, 0.6) == "13.5"
+    assert words.score("rmse", 1345.67, 300) == "1,300"
+    assert words.gain("accuracy", -0.0123, 0.005, signed=True) == "−1.2 points"
+    assert words.gain("accuracy", 0.0123, 0.02, signed=True) == "+1 points"
+    assert words.gain("accuracy", -0.0001, 0.02, signed=True) == "0 points"
     assert [numbers.duration(s) for s in (0.4, 35, 720, 11_000)] == ["0.40 s", "35 s", "12 min", "3.1 h"]
     assert [numbers.size(b) for b in (950, 14_000, 2_100_000, 0)] == ["950 B", "14 kB", "2.1 MB", "–"]
     assert [numbers.microseconds(m) for m in (42, 1300, float("nan"))] == ["42 µs", "1.3 ms", "–"]

@@ -27,7 +27,6 @@ class Batch:
         timespans: (B, T) float32. The first of a window that starts inside its series is the true span since the
             sample before it, and held values reach in from before it; only the state starts fresh.
         lengths: (B,) int64, samples of each window.
-        mask: (B, T, C) bool, true where observed; false in the padding.
         targets: (B, T) or (B, T, K) one a sample, (B,) one a series; float32, or int64 for classes.
         weights: (B, T) or (B,) float32, 0 where not scored: padding, burn-in, no label.
         where: (series, start, stop) of each window.
@@ -36,7 +35,6 @@ class Batch:
     inputs: Tensor
     timespans: Tensor
     lengths: Tensor
-    mask: Tensor
     targets: Tensor
     weights: Tensor
     where: tuple[tuple[int, int, int], ...]
@@ -74,11 +72,11 @@ def batches(
     for series in recording.series:
         inputs, spans = preprocessing(series)
         targets, weights = (np.asarray(part) for part in task.encode(series))
-        prepared.append((inputs, spans, preprocessing.observed(series.values), targets, weights))
+        prepared.append((inputs, spans, targets, weights))
 
     def weights_of(window: tuple[int, int, int]) -> np.ndarray:
         i, start, stop = window
-        weights = prepared[i][4]
+        weights = prepared[i][3]
         if per_step:
             weights = weights[start:stop].astype(np.float32)
             weights[: windows.scored_from(start)] = 0
@@ -103,18 +101,17 @@ def batches(
             return out
 
         if per_step:
-            targets = gather(3)
+            targets = gather(2)
             weights = np.zeros((len(chosen), max(lengths)), dtype=np.float32)
             for row, window in zip(weights, chosen, strict=True):
                 row[: window[2] - window[1]] = weights_of(window)
         else:
-            targets = np.stack([prepared[i][3] for i, _, _ in chosen])
-            weights = np.stack([prepared[i][4] for i, _, _ in chosen]).astype(np.float32)
+            targets = np.stack([prepared[i][2] for i, _, _ in chosen])
+            weights = np.stack([prepared[i][3] for i, _, _ in chosen]).astype(np.float32)
         yield Batch(
             torch.from_numpy(gather(0)),
             torch.from_numpy(gather(1)),
             torch.tensor(lengths, dtype=torch.int64),
-            torch.from_numpy(gather(2)),
             torch.from_numpy(targets),
             torch.from_numpy(weights),
             tuple(chosen),

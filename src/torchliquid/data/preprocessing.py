@@ -116,11 +116,8 @@ class Preprocessing:
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = self.scaled(values)
         observed = np.abs(scaled) <= LIMIT
-        # Row 0 is what was held before; each place then points at the last observed row at or above it.
-        rows = np.concatenate([held[None], scaled])
-        last = np.where(observed, np.arange(1, len(rows))[:, None], 0)
-        np.maximum.accumulate(last, axis=0, out=last)
-        filled = np.take_along_axis(rows, last, 0)
+        rows = np.concatenate([held[None], scaled])  # row 0 is what was held before
+        filled = np.take_along_axis(rows, last_observed(observed), 0)
         inputs = np.concatenate([filled, observed], 1) if self.with_mask else filled
         return inputs.astype(np.float32), filled[-1] if len(filled) else held
 
@@ -156,12 +153,22 @@ class Preprocessing:
         return made
 
 
+def last_observed(observed: np.ndarray) -> np.ndarray:
+    """For each place of (T, C) the row, counted from 1, of its channel's last observation there or before; 0: none."""
+    rows = np.where(observed, np.arange(1, len(observed) + 1)[:, None], 0)
+    return np.maximum.accumulate(rows, axis=0)
+
+
 def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     """(C,) means and standard deviations of what was observed; that of a constant channel is 0."""
-    values = np.concatenate([s.values for s in recording.series])
+    return mean_and_std(np.concatenate([s.values for s in recording.series]))
+
+
+def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) of what is finite in each column of (N, C): its mean, 0 where nothing is, and its standard deviation."""
     observed = np.isfinite(values)
     count = np.maximum(observed.sum(0), 1)
     mean = np.where(observed, values, 0.0).sum(0) / count
     std = np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
-    # Rounding leaves a constant channel with a deviation that is tiny, not zero.
+    # Rounding leaves a constant column with a deviation that is tiny, not zero.
     return mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0)

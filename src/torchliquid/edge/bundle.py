@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import parity, text
 from torchliquid.edge.artifact import Artifact
 from torchliquid.edge.generate import frame, templates
@@ -33,6 +34,7 @@ def write(
         "math_words": "expf and tanhf come from the C library."
         if artifact.math == "libm"
         else "No library is needed: exp and tanh are built in, wrong by less than 2.2e-7 and 1.9e-7.",
+        "limit_words": f"{LIMIT:,.0f}",
         "channel_words": ", ".join(text.remark(c) for c in network.preprocessing.channels[:40]),
         "label_words": ", ".join(text.remark(label) for label in network.task.labels[:40]),
         "channels_python": ascii(list(network.preprocessing.channels)),

@@ -73,7 +73,7 @@ def compile_program(
         defines: further arguments.
     """
     source = model / "model.c" if model.is_dir() else model
-    header = f"-I{source.parent if model.is_dir() else model.parent}"
+    header = f"-I{source.parent}"
     command = [*(host() if target is None else zig()), *arguments(target), *LEAN, header, f"-I{DEVICE}", *defines]
     # The model and the rest are compiled apart: the rest is GNU C, and nothing of the model may be inlined into it.
     object_file = out.with_suffix(".model.o")

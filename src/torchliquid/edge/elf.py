@@ -1,4 +1,4 @@
-"""Just enough of ELF files (System V ABI, 32 and 64 bits, little-endian) to measure: sections and functions."""
+"""Just enough of ELF files (System V ABI, 32 and 64 bits, little-endian) to measure: sections and symbols."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ def flash(path: Path) -> int:
     """Bytes of code and constants, and of variables' first values, that a program needs in flash."""
     return sum(
         size
-        for name, kind, flags, _, size, _, _ in _sections(path.read_bytes())
+        for name, kind, flags, _, size, _ in _sections(path.read_bytes())
         if flags & ALLOCATED
         and kind != NO_BITS
         and name.startswith((".text", ".rodata", ".data", ".srodata", ".sdata"))
     )
 
 
-def functions(path: Path) -> dict[str, int]:
-    """Addresses by name, of every symbol."""
+def symbols(path: Path) -> dict[str, int]:
+    """Addresses by name."""
     data = path.read_bytes()
     sections = _sections(data)
     wide = data[4] == 2
     found = {}
-    for _, kind, _, offset, size, link, _ in sections:
+    for _, kind, _, offset, size, link in sections:
         if kind != SYMBOLS:
             continue
         names = sections[link][3]
@@ -39,8 +39,8 @@ def functions(path: Path) -> dict[str, int]:
     return found
 
 
-def _sections(data: bytes) -> list[tuple[str, int, int, int, int, int, int]]:
-    """(name, type, flags, offset, size, link, alignment) of each."""
+def _sections(data: bytes) -> list[tuple[str, int, int, int, int, int]]:
+    """(name, type, flags, offset, size, link) of each."""
     if data[:4] != b"\x7fELF" or data[5] != 1:
         raise ValueError("not a little-endian ELF file")
     wide = data[4] == 2
@@ -48,7 +48,7 @@ def _sections(data: bytes) -> list[tuple[str, int, int, int, int, int, int]]:
     size, count, names = struct.unpack_from("<HHH", data, 58 if wide else 46)
     raw = [struct.unpack_from("<IIQQQQIIQQ" if wide else "<IIIIIIIIII", data, start + i * size) for i in range(count)]
     text = raw[names][4]
-    return [(_text(data, text + r[0]), r[1], r[2], r[4], r[5], r[6], r[8]) for r in raw]
+    return [(_text(data, text + r[0]), r[1], r[2], r[4], r[5], r[6]) for r in raw]
 
 
 def _text(data: bytes, at: int) -> str:

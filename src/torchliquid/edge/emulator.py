@@ -21,6 +21,9 @@ from torchliquid.errors import InputError
 
 ANEW, SET_STATE, MEASURE_STACK = 1, 2, 4
 
+LIMIT = 600
+"""Seconds after which a program is given up."""
+
 
 @dataclass(frozen=True)
 class Replayed:
@@ -72,9 +75,7 @@ def available(target: Target) -> bool:
     return not target.emulator or shutil.which(target.emulator) is not None
 
 
-def replay(
-    target: Target | None, program: Path, records: np.ndarray, found: np.dtype, count: bool = False, limit: float = 600
-) -> Replayed:
+def replay(target: Target | None, program: Path, records: np.ndarray, found: np.dtype, count: bool = False) -> Replayed:
     """Run a program on records.
 
     Args:
@@ -83,7 +84,6 @@ def replay(
         records: of the first type of :func:`record_types`.
         found: the second type.
         count: also count the instructions of each step, in QEMU.
-        limit: seconds after which it is given up.
 
     Raises:
         InputError: the emulator is not installed, or the program failed.
@@ -94,7 +94,7 @@ def replay(
         counts = folder / "counts"
         plugin: list[str] = []
         if count and target is not None:
-            at = elf.functions(program)
+            at = elf.symbols(program)
             where = f"from={at['model_step'] & ~1:#x},to={at['after_step'] & ~1:#x},out={counts}"
             plugin = ["-plugin", f"{counter()},{where}"]
         command = [*_command(target, program), str(program)] if target is None or not target.bare else []
@@ -103,9 +103,9 @@ def replay(
         if target is not None:
             command[1:1] = plugin
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False)
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False)
         except subprocess.TimeoutExpired:
-            raise InputError(f"{command[0]} did not come to an end within {limit:g} s") from None
+            raise InputError(f"{command[0]} did not come to an end within {LIMIT} s") from None
         out = folder / "out.bin"
         if done.returncode or not out.exists():
             raise InputError(f"the exported program failed in {command[0]}: {done.stderr.strip()[:200] or 'no word'}")

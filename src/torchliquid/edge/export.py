@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math as mathematics
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from torchliquid.edge.generate import Math, title
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
-from torchliquid.files import write_json
+from torchliquid.files import to_plain, write_json
 from torchliquid.models import Model
 
 SAME_STATE = 1e-3
@@ -211,7 +210,7 @@ def _metric(model: Model, run: Callable[..., np.ndarray], where: str, data: Reco
 
 def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> None:
     exponent = largest_lyapunov_exponent(artifact.model, _recorded(artifact) if data is None else data)
-    report.plain["lyapunov"] = exponent if mathematics.isfinite(exponent) else None
+    report.plain["lyapunov"] = to_plain(exponent)
     if exponent > 0:
         report.warnings.append(
             f"small differences in the state grow on these samples (Lyapunov exponent {exponent:.3f} a sample): "

@@ -88,13 +88,13 @@ def render(context: dict[str, Any]) -> dict[str, str]:
     return {name: templates().get_template(f"{name}.j2").render(context) for name in ("model.h", "model.c")}
 
 
-def state_fields(network: Network, features: str, hidden: str, cell: str | None = None) -> list[Field]:
+def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
     """What must be remembered from sample to sample."""
     n = network.features
     fields = [Field(features, "features", n, "what the network is fed: the last good readings, scaled")]
     fields.append(Field(hidden, "hidden", network.units, "the neurons"))
     if network.cells:
-        fields.append(Field(cell or hidden, "cell", network.units, "and their memory"))
+        fields.append(Field(hidden, "cell", network.units, "and their memory"))
     if network.task.per == "series":
         fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
     fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at 16777216"))
@@ -271,7 +271,7 @@ def _cfc_layer(i: int, layer: CfcLayer, kind: str, layout: Layout) -> list[Const
     else:
         masked = 1 if pure else 2
         weight = np.concatenate([heads.weight[h * u : (h + 1) * u, :n][layer.mask] for h in range(masked)])
-        source, count = wires(layer)
+        source, count = wires(layer.mask)
         made += [
             Constant(
                 text.array(f"wire{i}_weight", weight if len(weight) else [0.0]),
@@ -289,10 +289,9 @@ def _cfc_layer(i: int, layer: CfcLayer, kind: str, layout: Layout) -> list[Const
     return made
 
 
-def wires(layer: CfcLayer) -> tuple[np.ndarray, np.ndarray]:
+def wires(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sources of the weights that a mask leaves, and how many each neuron has."""
-    assert layer.mask is not None
-    return np.nonzero(layer.mask)[1], layer.mask.sum(1)
+    return np.nonzero(mask)[1], mask.sum(1)
 
 
 def _core_context(network: Network) -> dict[str, Any]:
@@ -352,5 +351,5 @@ def cfc_context(network: Network) -> dict[str, Any]:
 
 def wire_type(core: Cfc) -> str:
     """Of the indices of a wired CfC's sources and of their counts."""
-    largest = [int(w.max(initial=0)) for layer in core.layers if layer.mask is not None for w in wires(layer)]
+    largest = [int(w.max(initial=0)) for layer in core.layers if layer.mask is not None for w in wires(layer.mask)]
     return text.index_type(max(largest, default=0))

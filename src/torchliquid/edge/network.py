@@ -68,6 +68,7 @@ class Ltc:
     pull: np.ndarray  # (units,) gleak * vleak
     conductance: np.ndarray  # (units,) gleak + epsilon
     capacitance: np.ndarray  # (units,)
+    farthest: float  # from zero that fused steps bring a potential
     unfolds: int
     solver: str = "fused"
 
@@ -77,23 +78,13 @@ class Ltc:
         reached = np.flatnonzero(self.sensory.count)
         return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 1)
 
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """(units,) between which potentials stay from zero on: each fused step mixes the old with what pulls at it."""
-        rest = self.pull / np.maximum(self.conductance, 1e-300)
-        low, high = np.minimum(rest, 0.0), np.maximum(rest, 0.0)
-        for synapses in (self.sensory, self.synapses):
-            np.minimum.at(low, synapses.target, synapses.reversal)
-            np.maximum.at(high, synapses.target, synapses.reversal)
-        return low, high
-
     def strongest(self) -> float:
         """The largest sum of conductances, or of what they pull, that a neuron can meet."""
         conductance, pull = self.conductance.copy(), np.abs(self.pull)
         for synapses in (self.sensory, self.synapses):
             np.add.at(conductance, synapses.target, synapses.weight)
             np.add.at(pull, synapses.target, synapses.weight * np.abs(synapses.reversal))
-        reach = max(float(np.abs(self.bounds()).max()), 1.0)
-        return float(max((conductance * reach).max(), pull.max()))
+        return float(max((conductance * max(self.farthest, 1.0)).max(), pull.max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +197,7 @@ class Network:
             through(self.memory.gates, LIMIT)
         core = self.core
         if isinstance(core, Ltc):
-            state = max(float(np.abs(core.bounds()).max()), 1.0)
+            state = max(core.farthest, 1.0)
             for synapses, source in ((core.sensory, LIMIT), (core.synapses, state)):
                 peaks.append(float((np.abs(synapses.slope) * source + np.abs(synapses.offset)).max(initial=0.0)))
         elif isinstance(core, Cfc):
@@ -337,8 +328,17 @@ def _ltc(cell: LTCCell) -> Ltc:
     )
     gleak, vleak, cm = (_numbers(v) for v in cell.leak())
     synapses = _synapses(cell.synapses(), cell.synapse_index, cell.state_size)
+    farthest = float(torch.stack(cell.potential_bounds()).abs().max())
     return Ltc(
-        cell.state_size, sensory, synapses, gleak * vleak, gleak + cell.epsilon, cm, cell.ode_unfolds, cell.solver
+        cell.state_size,
+        sensory,
+        synapses,
+        gleak * vleak,
+        gleak + cell.epsilon,
+        cm,
+        farthest,
+        cell.ode_unfolds,
+        cell.solver,
     )
 
 

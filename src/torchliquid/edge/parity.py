@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from torchliquid.data.recording import Recording
-from torchliquid.edge.emulator import ANEW, MEASURE_STACK, SET_STATE, Replayed, record_types
+from torchliquid.edge.emulator import ANEW, SET_STATE, Replayed, record_types
 from torchliquid.edge.generate import Field
 from torchliquid.errors import InputError
 from torchliquid.models import Model
@@ -118,18 +118,16 @@ def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray
     return Walk(inputs, elapsed, anew, samples=samples, probabilities=probabilities, **stacked)
 
 
-def records(walked: Walk, fields: Sequence[Field], same_state: bool, stack: int = 0) -> tuple[np.ndarray, np.dtype]:
+def records(walked: Walk, fields: Sequence[Field], same_state: bool) -> tuple[np.ndarray, np.dtype]:
     """The samples as a program takes them, and the type of what it answers.
 
     Args:
         same_state: set the state before each sample to what PyTorch had.
-        stack: of how many samples the stack is measured.
     """
     given, found = record_types(walked.inputs.shape[1], walked.outputs.shape[1], list(fields))
     made = np.zeros(len(walked), dtype=given)
     made["inputs"], made["elapsed"] = walked.inputs, walked.elapsed
     made["flags"] = np.where(walked.anew, ANEW, 0)
-    made["flags"][:stack] |= MEASURE_STACK
     if same_state:
         follows = np.flatnonzero(~walked.anew[1:]) + 1
         made["flags"][follows] |= SET_STATE

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import text
 from torchliquid.edge.calibrate import Ranges
 from torchliquid.edge.generate import (
@@ -24,8 +25,10 @@ from torchliquid.edge.generate import (
     render,
     scale_constants,
     sensed_constant,
+    source_type,
     state_fields,
     wire_type,
+    wires,
 )
 from torchliquid.edge.network import Cfc, Dense, Gru, Lstm, Ltc, Network, Synapses
 from torchliquid.errors import InputError
@@ -81,7 +84,7 @@ def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
     state, hidden, rate = 1.0, [], 0.0
     exact = True  # a bound that holds always needs no room
     if isinstance(core, Ltc):
-        state = max(float(np.abs(core.bounds()).max()), 1.0 if network.memory else 0.0) * 1.01
+        state = max(core.farthest, 1.0 if network.memory else 0.0) * 1.01
     elif isinstance(core, Cfc):
         smooth = "tanh" in core.activation
         hidden = [_power(1.0, widths.hidden) if smooth else shift(h, widths.hidden) for h in seen.hidden]
@@ -128,7 +131,7 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
         "largest": {name: 2 ** (getattr(chosen.widths, name) - 1) - 1 for name in ("input", "hidden", "state")},
         "input_type": kinds["input"],
         "input_one": min(2**chosen.input, 2 ** (chosen.widths.input - 1) - 1),
-        "input_limit": text.number(1e6 * 2.0**chosen.input),
+        "input_limit": text.number(LIMIT * 2.0**chosen.input),
         **cfc_context(network),
         **maker.context,
         "readout": maker.readout_call(),
@@ -308,7 +311,7 @@ class _Maker:
         _check(np.abs(weight[:, :n]).sum(1) * self.most(source), "a layer")
         _check(np.abs(weight[:, n:]).sum(1) * self.most("state"), "a layer")
         kept = np.concatenate([part[:, :n][mask] for part in np.split(weight, len(weight) // len(mask))])
-        sources, count = wires_of(mask)
+        sources, count = wires(mask)
         self.made += [
             Constant(text.array(f"wire{i}_weight", kept if len(kept) else [0], "int8_t"), f"Synapses into {where}."),
             Constant(text.array(f"wire{i}_source", sources if len(sources) else [0], kind)),
@@ -326,7 +329,7 @@ class _Maker:
     def ltc(self, core: Ltc) -> None:
         chosen = self.formats
         both = (core.sensory, core.synapses)
-        kind = text.index_type(max(int(max(s.source.max(initial=0), s.count.max(initial=0))) for s in both))
+        kind = source_type(core)
         weight = np.zeros(core.units)
         total = np.zeros(core.units)
         for synapses in both:
@@ -433,11 +436,6 @@ class _Maker:
             remark = "32768 log2(x), x from 1 to 2 in steps of 1/64."
             self.made.append(Constant(text.array("log_table", values, "int16_t"), remark))
             self.context["log_factor"] = round(math.log(2) * 2.0 ** (self.formats.input + 15))
-
-
-def wires_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sources and their number, row by row."""
-    return np.nonzero(mask)[1], mask.sum(1)
 
 
 def _rows(dense: Dense, shift: int, bound: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

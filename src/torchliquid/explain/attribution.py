@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchliquid.data.preprocessing import last_observed
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import LIQUID_KINDS, used_part
@@ -235,8 +236,7 @@ def _windows(model: Model, part: Recording, chosen: list[tuple[int, int]], lags:
         if i != at:
             prepared = [torch.from_numpy(a).to(weight) for a in rule(part.series[i])]
             x, dt = prepared
-            seen = np.where(rule.observed(part.series[i].values), np.arange(len(x))[:, None], -lags - len(x))
-            read = np.maximum.accumulate(seen, axis=0)
+            read = last_observed(rule.observed(part.series[i].values)) - 1
             at, done, state = i, 0, None
         begin = max(t + 1 - lags, 0)
         if begin > done:

@@ -226,16 +226,16 @@ def _step(layer: RecurrentLayer, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 @torch.no_grad()
-def _settled(step: Callable[[Tensor], Tensor], starts: Tensor, with_memory: bool, steps: int = 200) -> Tensor:
+def _settled(step: Callable[[Tensor], Tensor], starts: Tensor, with_memory: bool) -> Tensor:
     state = torch.cat([starts, torch.zeros_like(starts)], 1) if with_memory else starts
-    for _ in range(steps):
+    for _ in range(200):
         state = step(state)
     return state
 
 
-def _newton(step: Callable[[Tensor], Tensor], state: Tensor, steps: int = 30) -> Tensor | None:
+def _newton(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor | None:
     """The root of step(state) - state next to a state; None where none is found."""
-    for _ in range(steps):
+    for _ in range(30):
         gap = step(state) - state
         if not bool(torch.isfinite(gap).all()):
             return None
@@ -255,15 +255,7 @@ def _bounds(layer: RecurrentLayer) -> tuple[np.ndarray | None, str]:
                 None,
                 f"Nothing is proven for the solver {cell.solver}: a large step can leave the range.",
             )
-        _, vleak, _ = cell.leak()
-        low, high = (np.minimum(vleak.detach().cpu().numpy(), 0.0), np.maximum(vleak.detach().cpu().numpy(), 0.0))
-        for (*_, erev), index in (
-            (cell.synapses(), cell.synapse_index),
-            (cell.sensory_synapses(), cell.sensory_index),
-        ):
-            target, reversal = index[1].cpu().numpy(), erev.detach().cpu().numpy()
-            np.minimum.at(low, target, reversal)
-            np.maximum.at(high, target, reversal)
+        low, high = (bound.cpu().numpy() for bound in cell.potential_bounds())
         why = (
             "Each solver step puts the potential between itself, its leak potential and the reversal potentials of its "
             "synapses, whatever the inputs and gaps are; it starts at 0."

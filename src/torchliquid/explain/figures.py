@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +11,15 @@ from torchliquid.explain.dynamics import Dynamics
 from torchliquid.explain.explanation import Moments
 from torchliquid.explain.roles import Roles
 from torchliquid.explain.time_constants import TimeConstants
+from torchliquid.files import to_plain
 from torchliquid.page.charts import Figure, figure, plotly_text
 from torchliquid.page.numbers import time_unit
 
 SEQUENTIAL = [[0, "--heat-low"], [0.5, "--heat-middle"], [1, "--heat-high"]]
 DIVERGING = [[0, "--rival"], [0.5, "--heat-low"], [1, "--liquid"]]
+
+DIGITS = 4
+"""Of what is drawn."""
 
 SINGLED_OUT = (("--liquid", "solid"), ("--rival", "dash"), ("--naive", "dot"))
 """How the neurons that change the most are drawn: told apart by dash as well as by colour."""
@@ -24,19 +27,19 @@ SINGLED_OUT = (("--liquid", "solid"), ("--rival", "dash"), ("--naive", "dot"))
 
 def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
     """The neurons' time constants over the recording: the middle half of them, and those that change the most."""
-    x = _plain(moments.times)
+    x = to_plain(moments.times, DIGITS)
     finite = np.where(np.isfinite(moments.taus) & (moments.taus > 0), moments.taus, np.nan)
-    low, middle, high = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=1)
+    low, middle, high = to_plain(np.nanquantile(finite, [0.25, 0.5, 0.75], axis=1), DIGITS)
     band: Figure = {"type": "scatter", "mode": "lines", "x": x, "hoverinfo": "skip", "line": {"width": 0}}
     traces = [
-        {**band, "y": _plain(low), "showlegend": False},
-        {**band, "y": _plain(high), "fill": "tonexty", "fillcolor": "--truth-fill", "name": "middle half of all"},
+        {**band, "y": low, "showlegend": False},
+        {**band, "y": high, "fill": "tonexty", "fillcolor": "--truth-fill", "name": "middle half of all"},
         {
             "type": "scatter",
             "mode": "lines",
             "name": "median of all",
             "x": x,
-            "y": _plain(middle),
+            "y": middle,
             "line": {"color": "--truth", "width": 2},
             "hovertemplate": "%{fullData.name}: %{y:.3~g}<extra></extra>",
         },
@@ -48,7 +51,7 @@ def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
                 "mode": "lines",
                 "name": plotly_text(taus.neurons[h]),
                 "x": x,
-                "y": _plain(finite[:, h]),
+                "y": to_plain(finite[:, h], DIGITS),
                 "line": {"color": color, "width": 2, "dash": dash},
                 "hovertemplate": "%{fullData.name}: %{y:.3~g}<extra></extra>",
             }
@@ -116,7 +119,7 @@ def heat_map(
         "type": "heatmap",
         "x": [plotly_text(name) for name in columns],
         "y": [plotly_text(name) for name in rows],
-        "z": [_plain(row) for row in values],
+        "z": to_plain(values, DIGITS),
         "colorscale": colours,
         "zmin": ends[0],
         "zmax": ends[1],
@@ -151,8 +154,8 @@ def lyapunov_chart(found: Dynamics) -> Figure:
             "type": "scatter",
             "mode": "lines+markers",
             "name": "growth",
-            "x": _plain(gaps),
-            "y": _plain(found.lyapunov_by_gap),
+            "x": to_plain(gaps, DIGITS),
+            "y": to_plain(found.lyapunov_by_gap, DIGITS),
             "line": {"color": "--liquid", "width": 2},
             "marker": {"size": 7, "color": "--liquid"},
             "hovertemplate": f"%{{x:.3~g}} {plotly_text(unit)}: %{{y:.3~g}}<extra></extra>",
@@ -191,7 +194,3 @@ def _with_legend(made: Figure) -> Figure:
     made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     made["layout"]["margin"]["t"] = 60
     return made
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [float(f"{v:.4g}") if math.isfinite(v) else None for v in np.asarray(values, float).tolist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torchliquid import page
 from torchliquid.errors import InputError
 from torchliquid.explain import figures
 from torchliquid.explain.explanation import Explanation
-from torchliquid.files import write_json
+from torchliquid.files import to_plain, write_json
 from torchliquid.page import Chart, Table
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
 from torchliquid.page.numbers import capital, count, number, share, significant, time_unit
@@ -38,6 +38,8 @@ GLOSSARY = {
     **{word: METRICS[word] for word in ("accuracy", "macro F1", "log loss", "RMSE", "MAE")},
 }
 
+DIGITS = 5
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -46,7 +48,6 @@ class Fact:
     question: str
     figure: str
     sentence: str
-    mark: str = ""
 
 
 def write_explanation(explained: Explanation, folder: Path) -> None:
@@ -65,10 +66,11 @@ def write_explanation(explained: Explanation, folder: Path) -> None:
 
 
 def plain(explained: Explanation) -> Any:
-    """The figures as plain data. Time constants and states are those of the moments; NaN and infinity are None."""
+    """The figures as plain data, rounded to five digits; NaN and infinity are None. Time constants and states are those
+    of the moments."""
     taus = explained.time_constants
     slim = replace(taus, times=(), values=(), towards=None, inputs=(), states=())
-    return _plain(asdict(replace(explained, time_constants=slim)))
+    return to_plain(replace(explained, time_constants=slim), DIGITS)
 
 
 def render(explained: Explanation) -> str:
@@ -187,7 +189,7 @@ def picture(explained: Explanation) -> dict[str, Any]:
     moments, roles, taus = explained.moments, explained.roles, explained.time_constants
     most_needed = max(roles.roles, key=lambda r: (r.clear, r.loss)).neuron if roles is not None else taus.neurons[0]
     sentences = {role.neuron: role.sentence for role in roles.roles} if roles is not None else {}
-    return _plain(
+    return to_plain(
         {
             "neurons": [
                 {"name": n.name, "kind": n.kind, "x": n.x, "y": n.y, "state": n.state,
@@ -203,7 +205,8 @@ def picture(explained: Explanation) -> dict[str, Any]:
             "taus": moments.taus,
             "unit": taus.unit,
             "tau": taus.name,
-        }
+        },
+        DIGITS,
     )  # fmt: skip
 
 
@@ -356,17 +359,3 @@ def _time(value: float, unit: str) -> str:
 
 def _growth(value: float) -> str:
     return "gone after one sample" if value == -math.inf else number(value, 2)
-
-
-def _plain(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_plain(value) for value in data]
-    if isinstance(data, np.ndarray):
-        return _plain(data.tolist())
-    if isinstance(data, np.generic):
-        return _plain(data.item())
-    if isinstance(data, float):
-        return float(f"{data:.5g}") if math.isfinite(data) else None
-    return data

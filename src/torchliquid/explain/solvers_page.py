@@ -8,6 +8,7 @@ from typing import Any
 
 from torchliquid import page
 from torchliquid.explain.solvers import Choice, Tradeoff
+from torchliquid.files import to_plain
 from torchliquid.page.charts import figure
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.glossary import NETWORKS, metric_label
@@ -25,23 +26,23 @@ GLOSSARY = {
 }
 
 
-def plain(found: Tradeoff, chosen: Choice, error: float) -> dict[str, Any]:
+def plain(found: Tradeoff, chosen: Choice, error: float) -> Any:
     """For JSON; what is not finite is null."""
 
     def row(choice: Choice) -> dict[str, Any]:
-        values = {**asdict(choice), "evaluations": choice.evaluations}
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        return {**asdict(choice), "evaluations": choice.evaluations}
 
-    return {
+    data = {
         "now": {"solver": found.now[0], "unfolds": found.now[1]},
         "error_asked": error,
         "chosen": row(chosen),
         "metric": found.metric,
-        "metric_of_tight_solution": found.tight if math.isfinite(found.tight) else None,
+        "metric_of_tight_solution": found.tight,
         "samples": found.samples,
         "pieces": found.pieces,
         "choices": [row(choice) for choice in found.choices],
     }
+    return to_plain(data)
 
 
 def table(found: Tradeoff) -> Table:

@@ -151,11 +151,8 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 def _bounds(cell: LTCCell) -> np.ndarray:
     """All synapses open, and all closed."""
-    gleak, _, cm = (_array(part) for part in cell.leak())
-    open_synapses = np.zeros(cell.state_size)
-    np.add.at(open_synapses, cell.synapse_index[1].cpu().numpy(), _array(cell.synapses()[0]))
-    np.add.at(open_synapses, cell.sensory_index[1].cpu().numpy(), _array(cell.sensory_synapses()[0]))
-    return np.stack([cm / (gleak + open_synapses), cm / gleak], 1)
+    gleak, _, cm = cell.leak()
+    return _array(torch.stack([cm / (gleak + cell.open_conductance()), cm / gleak], 1))
 
 
 def _gate_rates(layer: RecurrentLayer, cell: CfCCell | WiredCfCCell, path: Trajectory, i: int) -> np.ndarray:

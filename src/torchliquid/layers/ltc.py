@@ -202,10 +202,26 @@ class LTCCell(RecurrentCell):
         each other can add to it.
         """
         gleak, _, cm = self.leak()
-        total = gleak + self.epsilon
-        total = total.index_add(0, self.synapse_index[1], self.positive("w"))
-        total = total.index_add(0, self.sensory_index[1], self.positive("sensory_w"))
-        return float((total / cm).max())
+        return float(((gleak + self.epsilon + self.open_conductance()) / cm).max())
+
+    @torch.no_grad()
+    def open_conductance(self) -> Float[Tensor, " H"]:
+        """Conductance of all the synapses onto each neuron, all of them open."""
+        total = torch.zeros_like(self.gleak)
+        total.index_add_(0, self.synapse_index[1], self.positive("w"))
+        return total.index_add_(0, self.sensory_index[1], self.positive("sensory_w"))
+
+    @torch.no_grad()
+    def potential_bounds(self) -> tuple[Float[Tensor, " H"], Float[Tensor, " H"]]:
+        """Lowest and highest potential that fused steps bring each neuron to from 0, whatever the inputs and spans are.
+
+        Each step mixes the old potential with the leak's and the reversal potentials of the synapses onto it.
+        """
+        low, high = self.vleak.clamp(max=0.0), self.vleak.clamp(min=0.0)
+        for index, erev in ((self.synapse_index, self.erev), (self.sensory_index, self.sensory_erev)):
+            low = low.scatter_reduce(0, index[1], erev, "amin")
+            high = high.scatter_reduce(0, index[1], erev, "amax")
+        return low, high
 
     def recur(
         self,

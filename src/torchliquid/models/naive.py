@@ -30,10 +30,7 @@ class Naive:
         """Count or average the labels of a training part."""
         if task.kind == "regression":
             return cls(task, preprocessing, np.array(task.mean))
-        counts = np.zeros(task.n_outputs)
-        for series in training.series:
-            targets, weights = task.encode(series)
-            np.add.at(counts, targets.reshape(-1), weights.reshape(-1))
+        counts = task.count(training)
         return cls(task, preprocessing, counts / counts.sum())
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:

@@ -191,8 +191,8 @@ def _table(
 def _linear(task: Task, config: dict[str, Any], weight: str | None) -> Any:
     if task.kind == "regression":
         return make_pipeline(StandardScaler(), Ridge(alpha=config["strength"]))
-    penalty = 1 / config["strength"]
-    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, class_weight=weight, max_iter=1000))
+    inverse = 1 / config["strength"]
+    return make_pipeline(StandardScaler(), LogisticRegression(C=inverse, class_weight=weight, max_iter=1000))
 
 
 def _boost(

@@ -27,8 +27,8 @@ def stream(model_or_layer: nn.Module, n: int = 1) -> ModelStream | LayerStream:
 
     Args:
         model_or_layer: a :class:`Model`, fed raw readings, or a layer (``LTC``, ``CfC`` and their relatives,
-            ``nn.LSTM``, ``nn.GRU`` of one layer in one direction), fed as it is. Its weights must not change
-            afterwards.
+            ``nn.LSTM``, ``nn.GRU`` of one layer in one direction), fed as it is. It is put in evaluation mode, and
+            its weights must not change afterwards.
         n: streams that go on side by side, each with its own state.
 
     Raises:

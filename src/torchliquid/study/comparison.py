@@ -34,7 +34,7 @@ class Comparison:
         if not self.has(contender, shifted):
             return None
         term = Term(self._sums(contender, shifted), deterministic=_deterministic(contender))
-        return estimate([term], self._figure(contender, shifted), self.scores[contender.name].independent).interval
+        return estimate([term], self._figure(contender, shifted), self.scores[contender.name].independent)
 
     def better(self, first: ContenderResult, second: ContenderResult, shifted: bool = False) -> Interval:
         """How much better the first is; positive where it is."""
@@ -44,7 +44,7 @@ class Comparison:
         )
         higher = self.results.task.higher_is_better
         figure = self._figure(first, shifted)
-        return compare(one, other, figure, higher, self.scores[first.name].independent).interval
+        return compare(one, other, figure, higher, self.scores[first.name].independent)
 
     def _sums(self, contender: ContenderResult, shifted: bool) -> np.ndarray:
         scores = self.scores[contender.name]

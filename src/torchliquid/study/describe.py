@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from torchliquid.data import Recording
+from torchliquid.data.preprocessing import deviations
 from torchliquid.study.results import Channel, DataResult, Gaps, Part, Stretch
 from torchliquid.tasks import Task
 
@@ -16,6 +17,7 @@ STRETCH = 600
 """Samples drawn of a test recording."""
 
 MOST_STRETCHES = 4
+GAP_BINS = 24
 
 
 def describe_data(source: str, task: Task, training: Recording, parts: Mapping[str, Recording]) -> DataResult:
@@ -27,16 +29,13 @@ def describe_data(source: str, task: Task, training: Recording, parts: Mapping[s
         training: the training part: the channels' figures are its own.
         parts: all parts by name, the training part among them, in the order they should be shown.
     """
-    values = np.concatenate([s.values for s in training.series])
-    channels = []
-    for name, column in zip(training.channels, values.T, strict=True):
-        seen = column[np.isfinite(column)]
-        mean, std = (float(seen.mean()), float(seen.std())) if len(seen) else (np.nan, np.nan)
-        channels.append(Channel(name, 1 - len(seen) / max(len(column), 1), mean, std))
+    missing = training.missing_share()
+    figures = np.where(missing < 1, deviations(training), np.nan)
+    channels = tuple(map(Channel, training.channels, missing.tolist(), *figures.tolist()))
     notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
     gaps = describe_gaps(np.concatenate([p.gaps() for p in parts.values()]), training.time_unit)
     described = tuple(describe_part(name, part, task) for name, part in parts.items())
-    return DataResult(source, tuple(channels), gaps, described, notes)
+    return DataResult(source, channels, gaps, described, notes)
 
 
 def describe_part(name: str, part: Recording, task: Task) -> Part:
@@ -56,7 +55,7 @@ def describe_part(name: str, part: Recording, task: Task) -> Part:
     return Part(name, part.n_series, part.n_samples, labelled, span, dict(classes))
 
 
-def describe_gaps(gaps: np.ndarray, unit: str, n_bins: int = 24) -> Gaps:
+def describe_gaps(gaps: np.ndarray, unit: str) -> Gaps:
     """A histogram of the time between samples; the bins widen with the gap where gaps differ by a factor of 100."""
     if not len(gaps):
         return Gaps((0.0, 1.0), (0,), 0.0, 0.0, unit)
@@ -66,12 +65,12 @@ def describe_gaps(gaps: np.ndarray, unit: str, n_bins: int = 24) -> Gaps:
     if longest == float(gaps.min()):
         edges = np.array([0.5, 1.5]) * longest if longest > 0 else np.array([0.0, 1.0])
     elif low > 0 and longest > 100 * low:
-        edges = np.geomspace(low, longest, n_bins + 1)
+        edges = np.geomspace(low, longest, GAP_BINS + 1)
         edges[[0, -1]] = low, longest
         if len(positive) < len(gaps):
             edges = np.concatenate([[0.0], edges])
     else:
-        edges = np.linspace(float(gaps.min()), longest, n_bins + 1)
+        edges = np.linspace(float(gaps.min()), longest, GAP_BINS + 1)
     counts, _ = np.histogram(gaps, edges)
     return Gaps(tuple(edges.tolist()), tuple(counts.tolist()), median, longest, unit)
 

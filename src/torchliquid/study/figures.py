@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from statistics import fmean
 
+from torchliquid.files import to_plain
 from torchliquid.page import numbers
 from torchliquid.page.charts import Figure, figure, plotly_text
 from torchliquid.study import words
@@ -20,6 +22,8 @@ from torchliquid.study.results import (
 
 SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naive": "x", "probe": "triangle-up"}
 
+DIGITS = 6
+"""Of what is drawn."""
 
 BOUNDED = {"accuracy", "macro_f1", "roc_auc", "average_precision"}
 """Metrics between 0 and 1; a whisker ends there."""
@@ -51,8 +55,8 @@ def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, fl
         if shift.name not in contender.trials[0].shifts:
             continue
         part = role(results, contender)
-        clean = [_mean(contender.test(results.task.primary))]
-        under = [_mean([t.shifts[shift.name][i] for t in contender.trials]) for i in range(len(shift.severities))]
+        clean = [fmean(contender.test(results.task.primary))]
+        under = [fmean(t.shifts[shift.name][i] for t in contender.trials) for i in range(len(shift.severities))]
         front = part in ("liquid", "rival")
         traces.append(
             {
@@ -60,7 +64,7 @@ def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, fl
                 "mode": "lines+markers" if front else "lines",
                 "name": plotly_text(contender.label),
                 "x": list(range(len(under) + 1)),
-                "y": [_plain(v * scale) for v in clean + under],
+                "y": to_plain([v * scale for v in clean + under], DIGITS),
                 "line": {
                     "color": colour(part),
                     "width": 3 if front else 1.2,
@@ -74,7 +78,7 @@ def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, fl
     return figure(
         traces,
         shift.unit or "severity",
-        words.metric_axis(results.task, results.task.primary),
+        words.metric_axis(results.task.primary),
         height=250,
         columns=24,
         xaxis={"tickvals": list(range(len(ticks))), "ticktext": ticks, "range": [-0.15, len(ticks) - 0.85]},
@@ -142,8 +146,8 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
                 "type": "scatter",
                 "mode": "markers+text" if position else "markers",
                 "name": plotly_text(contender.label),
-                "x": [_plain(contender.mean(attribute))],
-                "y": [_plain(interval.value * scale)],
+                "x": to_plain([contender.mean(attribute)], DIGITS),
+                "y": to_plain([interval.value * scale], DIGITS),
                 "text": [plotly_text(contender.label)],
                 "textposition": position or "top center",
                 "cliponaxis": False,
@@ -152,8 +156,8 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
                 "error_y": {
                     "type": "data",
                     "symmetric": False,
-                    "array": [_plain(high - interval.value * scale)],
-                    "arrayminus": [_plain(interval.value * scale - low)],
+                    "array": to_plain([high - interval.value * scale], DIGITS),
+                    "arrayminus": to_plain([interval.value * scale - low], DIGITS),
                     "visible": math.isfinite(interval.reach),
                     "thickness": 1.5,
                     "width": 3,
@@ -168,7 +172,7 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     return figure(
         traces,
         axis,
-        words.metric_axis(results.task, results.task.primary),
+        words.metric_axis(results.task.primary),
         height=400,
         xaxis={"type": "log", "range": [min(xs) - room, max(xs) + room], "tickformat": "~g", **sparse},
         yaxis={"range": list(span(results, whiskers))},
@@ -218,7 +222,7 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
         "type": "scatter",
         "name": "truth",
         "x": times,
-        "y": [_plain(v) for v in stretch.truth],
+        "y": to_plain(stretch.truth, DIGITS),
         "hovertemplate": "truth: %{y:.4~g}<extra></extra>",
     }
     if single:
@@ -239,7 +243,7 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
             "type": "scatter",
             "name": plotly_text(contender.label),
             "x": times,
-            "y": [_plain(v) for v in said],
+            "y": to_plain(said, DIGITS),
             "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
         }
         if single:
@@ -260,7 +264,7 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
     elif task.labels:
         y = f"{task.target} (class)"
     else:
-        y = f"{task.target} ({task.unit or 'in its own unit'})"
+        y = f"{task.target} (in its own unit)"
     x = "test series (in order of the truth)" if single else f"time ({unit})"
     made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x unified")
     made["layout"]["showlegend"] = True
@@ -302,12 +306,4 @@ def gap_chart(gaps: Gaps) -> Figure:
 def _readable_times(stretch: Stretch) -> tuple[list[float | None], str]:
     span = stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
     unit, factor = numbers.time_unit(span / 4, stretch.time_unit)
-    return [_plain(t / factor) for t in stretch.times], unit
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
-
-
-def _plain(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    return to_plain([t / factor for t in stretch.times], DIGITS), unit

@@ -46,7 +46,6 @@ class Card:
     low: float = 0.0
     high: float = 0.0
     value: float = 0.0
-    zero: float = 50.0
     margin: float | None = None
     drawn: bool = field(default=False)
 
@@ -92,7 +91,7 @@ def render(results: StudyResults) -> str:
 
 def card(results: StudyResults, finding: Finding) -> Card:
     """A finding as a card with its figure in large type."""
-    task = results.task
+    metric = results.task.primary
     if finding.difference is None:
         if not finding.ratios:
             return Card(finding, "–")
@@ -101,7 +100,7 @@ def card(results: StudyResults, finding: Finding) -> Card:
         size = numbers.significant(max(ratio, 1 / ratio), 2)
         return Card(finding, f"{size} × {less if ratio < 1 else more}", what)
     difference, least = finding.difference, finding.margin or 0.0
-    headline = words.gain(task, difference.value, difference.reach, signed=True)
+    headline = words.gain(metric, difference.value, difference.reach, signed=True)
     if not math.isfinite(difference.reach):
         return Card(finding, headline, "interval unknown")
     width = 1.15 * max(abs(difference.low), abs(difference.high), 2 * least, 1e-12)
@@ -112,11 +111,10 @@ def card(results: StudyResults, finding: Finding) -> Card:
     return Card(
         finding,
         headline,
-        f"95 % interval {words.gain_interval(task, difference)}",
+        f"95 % interval {words.gain_interval(metric, difference)}",
         place(difference.low),
         place(difference.high),
         place(difference.value),
-        50.0,
         place(least),
         True,
     )

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from torchliquid.errors import InputError
+from torchliquid.files import to_plain
 
 SCHEMA = 1
 
@@ -43,7 +44,7 @@ class TrialResult:
     epochs: int
     latency_us: float  # one live step, batch 1: median, microseconds
     latency_p99_us: float
-    memory_mb: float  # peak while training and scoring
+    memory_mb: float  # peak while training
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
     scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
 
@@ -70,7 +71,6 @@ class ContenderResult:
     label: str
     family: Family
     trials: tuple[TrialResult, ...]
-    description: str = ""
     detail: str = ""  # for a probe: what it looked at, e.g. the sensor's name
     primary: Interval | None = None  # on the test part; the verdict fills these two
     shifted: Interval | None = None  # the mean under all shifts
@@ -84,9 +84,9 @@ class ContenderResult:
         """Mean over the seeds of a measured figure such as ``"parameters"`` or ``"latency_us"``."""
         return float(np.mean([getattr(trial, attribute) for trial in self.trials]))
 
-    def test(self, metric: str, test: str = POOLED) -> list[float]:
-        """The metric on a test recording, one value a seed."""
-        return [trial.tests[test].get(metric, math.nan) for trial in self.trials]
+    def test(self, metric: str) -> list[float]:
+        """The metric over all test recordings together, one value a seed."""
+        return [trial.tests[POOLED].get(metric, math.nan) for trial in self.trials]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,6 @@ class TaskResult:
     primary: str  # a metric's name, as in TrialResult.tests
     higher_is_better: bool
     labels: tuple[str, ...] = ()
-    unit: str = ""  # of the target, where known
     horizon: str = ""  # e.g. "6 samples"; empty when nothing is forecast
 
 
@@ -191,9 +190,6 @@ class Verdict:
     evidence: tuple[str, ...] = ()  # special findings first: nothing learnt, one sensor does it, order carries nothing
     tags: tuple[str, ...] = ()  # for programs: "nothing_learnt" or "learning_not_shown", or "one_sensor", "no_memory"
 
-    def finding(self, question: str) -> Finding:
-        return next(finding for finding in self.findings if finding.question == question)
-
 
 @dataclass(frozen=True)
 class StudyResults:
@@ -251,29 +247,9 @@ class StudyResults:
             raise InputError(f"these results are damaged ({error}); run the study again") from None
 
 
-def to_plain(value: Any) -> Any:
-    """Dataclasses, tuples and NumPy numbers as what JSON knows; a float that is not finite becomes None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return to_plain(value.tolist())
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str):
-        return value
-    raise TypeError(f"{type(value).__name__} has no place in results")
-
-
 def from_plain(kind: Any, value: Any) -> Any:
-    """The inverse of :func:`to_plain` for a dataclass and the types its fields name; None as a float is NaN."""
+    """The inverse of :func:`~torchliquid.files.to_plain` for a dataclass and the types its fields name; None as a float
+    is NaN."""
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return None if value is None else from_plain(next(a for a in args if a is not type(None)), value)

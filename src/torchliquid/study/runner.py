@@ -75,7 +75,6 @@ class Runner:
                 c.label,
                 c.family,
                 tuple(self._result(spec, latency[spec.id]) for spec in finals[c.name]),
-                description=_described(self.trained(finals[c.name][0])),
             )
             for c in contenders
         ]
@@ -188,8 +187,3 @@ class Runner:
         scores = [-math.inf if math.isnan(value) else sign * value for value, _ in rated]
         least = margin(self.plan.task, sign * max(scores)) if math.isfinite(max(scores)) else 0.0
         return next(one for score, (_, one) in zip(scores, rated, strict=True) if score >= max(scores) - least)
-
-
-def _described(trained: Trained) -> str:
-    """The settings of a trained model in words."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in trained.config.items())

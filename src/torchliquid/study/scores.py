@@ -39,12 +39,10 @@ class SummedMetric:
         terms: from outputs (N, K), probabilities or values in the target's unit, and truth, class numbers (N,) or
             values (N, K), to statistics (N, n).
         value: from their sums (..., n) to the metric (...).
-        higher_is_better: whether a larger metric is better.
     """
 
     terms: Callable[[np.ndarray, np.ndarray], np.ndarray]
     value: Callable[[np.ndarray], np.ndarray]
-    higher_is_better: bool
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
@@ -117,16 +115,16 @@ def _surprise(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 METRICS: Mapping[str, SummedMetric] = {
-    "accuracy": SummedMetric(_hit, _ratio, True),
-    "macro_f1": SummedMetric(_confusion, _macro_f1, True),
-    "log_loss": SummedMetric(_surprise, _ratio, False),
-    "roc_auc": SummedMetric(_score_counts, _roc_auc, True),
-    "average_precision": SummedMetric(_score_counts, _average_precision, True),
+    "accuracy": SummedMetric(_hit, _ratio),
+    "macro_f1": SummedMetric(_confusion, _macro_f1),
+    "log_loss": SummedMetric(_surprise, _ratio),
+    "roc_auc": SummedMetric(_score_counts, _roc_auc),
+    "average_precision": SummedMetric(_score_counts, _average_precision),
     "rmse": SummedMetric(
-        lambda o, y: _counted((_errors(o, y) ** 2).mean(1)), lambda sums: np.asarray(np.sqrt(_ratio(sums))), False
+        lambda o, y: _counted((_errors(o, y) ** 2).mean(1)), lambda sums: np.asarray(np.sqrt(_ratio(sums)))
     ),
-    "mae": SummedMetric(lambda o, y: _counted(np.abs(_errors(o, y)).mean(1)), _ratio, False),
-    "r2": SummedMetric(_spread, _r2, True),
+    "mae": SummedMetric(lambda o, y: _counted(np.abs(_errors(o, y)).mean(1)), _ratio),
+    "r2": SummedMetric(_spread, _r2),
 }
 
 

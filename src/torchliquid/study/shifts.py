@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -280,11 +280,6 @@ def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]
         return replace(shift, severities=tuple(n for n in shift.severities if n <= most))
 
     return tuple(without(shift) for shift in shifts)
-
-
-def severities(shifts: tuple[Shift, ...]) -> Iterator[tuple[Shift, float]]:
-    """Every shift at each of its severities."""
-    return ((shift, severity) for shift in shifts for severity in shift.severities)
 
 
 def describe(shift: Shift) -> ShiftResult:

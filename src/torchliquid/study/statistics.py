@@ -28,6 +28,7 @@ Figure = Callable[[np.ndarray], np.ndarray]
 
 Combined = Callable[[Sequence[np.ndarray]], np.ndarray]
 
+TAIL = 0.025  # what a 95 % interval leaves out on either side
 MIN_BLOCKS = 4
 BLOCK_IN_CORRELATION_TIMES = 8.0  # found by simulation: shorter blocks cover too little on one long recording
 
@@ -52,27 +53,14 @@ class Term:
     chosen_from: int = 1
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its interval, and where the doubt comes from."""
-
-    interval: Interval
-    seed_variance: float
-    data_variance: float
-    freedom: float
-    n_blocks: int
-
-
-def estimate(terms: Sequence[Term], figure: Figure, independent: bool, level: float = 0.95) -> Estimate:
-    """Interval for the weighted sum of the contenders' figures, each a mean over its seeds.
+def estimate(terms: Sequence[Term], figure: Figure, independent: bool) -> Interval:
+    """95 % interval for the weighted sum of the contenders' figures, each a mean over its seeds.
 
     Args:
         terms: one or more contenders; all scored on the same cells.
         figure: from statistics summed over cells to the figure.
         independent: the cells are whole series; otherwise pieces of recordings, in order of time.
-        level: the share of studies in which the interval should hold the true figure.
     """
-
     # A cell without a label says nothing, and is no block of its own.
     scored = np.any([(t.sums != 0).any((0, 2)) for t in terms], axis=0)
     if scored.any():
@@ -82,37 +70,32 @@ def estimate(terms: Sequence[Term], figure: Figure, independent: bool, level: fl
         return np.asarray(sum(t.weight * figure(s).mean(0) for t, s in zip(terms, sums, strict=True)))
 
     value = float(combined([t.sums.sum(1) for t in terms]))
-    seeds = [_seed_variance(t, figure, level) for t in terms if not t.deterministic]
-    blocks = block_labels(terms, combined, independent)
-    data = _jackknife(terms, combined, blocks)
-    parts = [*seeds, data]
+    parts = [_seed_variance(t, figure) for t in terms if not t.deterministic]
+    parts.append(_jackknife(terms, combined, block_labels(terms, combined, independent)))
     total = sum(variance for variance, _ in parts)
-    freedom = 1.0
     reach = np.inf
     if total == 0:
-        reach, freedom = 0.0, np.inf
+        reach = 0.0
     elif np.isfinite(total) and np.isfinite(value):
         freedom = total**2 / sum(v**2 / f for v, f in parts)
-        reach = float(stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt(total))
-    interval = Interval(value, value - reach, value + reach)
-    return Estimate(interval, sum(v for v, _ in seeds), data[0], float(freedom), int(blocks.max()) + 1)
+        reach = float(stats.t.isf(TAIL, freedom) * np.sqrt(total))
+    return Interval(value, value - reach, value + reach)
 
 
-def compare(first: Term, second: Term, figure: Figure, higher_is_better: bool, independent: bool) -> Estimate:
+def compare(first: Term, second: Term, figure: Figure, higher_is_better: bool, independent: bool) -> Interval:
     """How much better the first contender is than the second: positive where the first is better."""
     sign = 1.0 if higher_is_better else -1.0
     pair = (replace(first, weight=sign), replace(second, weight=-sign))
     return estimate(pair, figure, independent)
 
 
-def _seed_variance(term: Term, figure: Figure, level: float) -> tuple[float, float]:
+def _seed_variance(term: Term, figure: Figure) -> tuple[float, float]:
     """Variance of the mean over seeds, and its degrees of freedom."""
     figures = figure(term.sums.sum(1))
     if len(figures) < 2:
         return np.inf, 1.0
     freedom = len(figures) - 1.0
-    tail = 0.5 - level / 2
-    raised = stats.t.isf(tail / term.chosen_from, freedom) / stats.t.isf(tail, freedom)
+    raised = stats.t.isf(TAIL / term.chosen_from, freedom) / stats.t.isf(TAIL, freedom)
     return float(term.weight**2 * raised**2 * figures.var(ddof=1) / len(figures)), freedom
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
 from torchliquid.page import Table, numbers
 from torchliquid.page.glossary import metric_label
@@ -44,10 +45,10 @@ def with_reach(results: StudyResults, interval: Interval | None, value: float) -
     """A figure with half its interval, as far as it is known."""
     task = results.task
     if interval is None:
-        return words.score(task, task.primary, value)
+        return words.score(task.primary, value)
     if not math.isfinite(interval.reach):
-        return words.score(task, task.primary, interval.value)
-    return words.score_interval(task, task.primary, interval.value, interval.reach)
+        return words.score(task.primary, interval.value)
+    return words.score_interval(task.primary, interval.value, interval.reach)
 
 
 def metrics_table(results: StudyResults) -> Table:
@@ -75,11 +76,11 @@ def metrics_table(results: StudyResults) -> Table:
 
 def spread(results: StudyResults, metric: str, values: Sequence[float]) -> str:
     """Mean over the seeds, rounded to what their spread supports."""
-    mean = sum(values) / len(values)
+    mean = fmean(values)
     if len(values) < 2 or not math.isfinite(mean):
-        return words.score(results.task, metric, mean)
-    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-    return words.score(results.task, metric, mean, 2 * error if error > 0 else None)
+        return words.score(metric, mean)
+    error = stdev(values, mean) / math.sqrt(len(values))
+    return words.score(metric, mean, 2 * error if error > 0 else None)
 
 
 def shift_table(results: StudyResults) -> Table:
@@ -140,8 +141,8 @@ def trial_table(results: StudyResults) -> Table:
         (
             c.label,
             str(t.seed),
-            words.score(results.task, metric, t.validation),
-            words.score(results.task, metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
+            words.score(metric, t.validation),
+            words.score(metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
             str(t.epochs) if t.epochs else "–",
             numbers.duration(t.train_seconds),
             numbers.microseconds(t.latency_p99_us),
@@ -166,8 +167,7 @@ def settings_table(results: StudyResults) -> Table:
 
 
 def _value(results: StudyResults, contender: ContenderResult) -> float:
-    values = contender.test(results.task.primary)
-    return sum(values) / len(values)
+    return fmean(contender.test(results.task.primary))
 
 
 def _listed(value: object) -> str:

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from torchliquid.data import Recording, Windows
-from torchliquid.files import to_json
+from torchliquid.files import to_json, to_plain
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
-from torchliquid.study.results import POOLED, from_plain, to_plain
+from torchliquid.study.results import POOLED, from_plain
 from torchliquid.study.scores import Cells, pack_scores
 from torchliquid.study.shifts import Shift, shifted
 from torchliquid.study.workers import Progress

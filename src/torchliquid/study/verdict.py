@@ -96,13 +96,13 @@ class _Jury:
         """A contender's figure, as exact as its own interval or the difference's, the narrower one, supports."""
         own = contender.shifted if shifted else contender.primary
         reach = min(own.reach, difference.reach) if own is not None else difference.reach
-        return words.score(self.results.task, self.results.task.primary, self.level(contender, shifted), reach)
+        return words.score(self.results.task.primary, self.level(contender, shifted), reach)
 
     def difference(self, interval: Interval) -> str:
-        task = self.results.task
+        metric = self.results.task.primary
         return (
-            f"difference {words.gain(task, interval.value, interval.reach, signed=True)}, "
-            f"95 % interval {words.gain_interval(task, interval)}"
+            f"difference {words.gain(metric, interval.value, interval.reach, signed=True)}, "
+            f"95 % interval {words.gain_interval(metric, interval)}"
         )
 
     def verdict(self) -> Verdict | None:
@@ -185,7 +185,7 @@ class _Jury:
         over = self.compare.better(liquid, rival, shifted)
         least = margin(task, self.level(rival, shifted))
         result = answer(over, least)
-        matters = words.least(task, least)
+        matters = words.least(task.primary, least)
         figures = (
             f"{'mean ' if shifted else ''}{metric_label(task.primary)}{' under the shifts' if shifted else ''} "
             f"{self.figure(liquid, over, shifted)} against "
@@ -254,7 +254,7 @@ class _Jury:
         if "learning_not_shown" in tags:
             return "not shown"
         measured = [(f.answer, f.difference, f.margin) for f in findings if f.difference and f.margin is not None]
-        cheaper = findings[-1].answer == "worth it"
+        cheaper = any(f.question == "cost" and f.answer == "worth it" for f in findings)
         gained = any(result == "worth it" for result, _, _ in measured)
         lost = any(difference.high < 0 for _, difference, _ in measured)
         as_good = all(difference.low > -least for _, difference, least in measured)

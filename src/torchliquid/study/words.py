@@ -1,4 +1,4 @@
-"""A study's metrics and differences as a reader meets them, with their unit."""
+"""A study's metrics and differences as a reader meets them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import math
 
 from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import capital, decimals, number, significant
-from torchliquid.study.results import Interval, TaskResult
+from torchliquid.study.results import Interval
+
+AXIS_UNITS = {
+    "accuracy": "%",
+    "rmse": "in the target's own unit",
+    "mae": "in the target's own unit",
+    "log_loss": "nats",
+    "r2": "1 is perfect",
+}
 
 
 def is_share(metric: str) -> bool:
@@ -14,23 +22,13 @@ def is_share(metric: str) -> bool:
     return metric == "accuracy"
 
 
-def metric_unit(task: TaskResult, metric: str) -> str:
-    """Unit behind a figure of this metric."""
-    return "%" if is_share(metric) else task.unit if metric in ("rmse", "mae") else ""
-
-
-def metric_axis(task: TaskResult, metric: str) -> str:
+def metric_axis(metric: str) -> str:
     """Title of an axis that shows the metric."""
-    unit = metric_unit(task, metric)
-    if not unit:
-        unit = "in the target's own unit" if metric in ("rmse", "mae") else "nats" if metric == "log_loss" else "0 to 1"
-    if metric == "r2":
-        unit = "1 is perfect"
-    return f"{capital(metric_label(metric))} ({unit})"
+    return f"{capital(metric_label(metric))} ({AXIS_UNITS.get(metric, '0 to 1')})"
 
 
-def score(task: TaskResult, metric: str, value: float, reach: float | None = None) -> str:
-    """A metric's value with its unit, e.g. ``97.3 %``; without a reach to four digits at most."""
+def score(metric: str, value: float, reach: float | None = None) -> str:
+    """A metric's value, e.g. ``97.3 %``; without a reach to four digits at most."""
     scale = _scale(metric)
     if reach is not None:
         text = number(value * scale, _places(metric, reach))
@@ -38,34 +36,34 @@ def score(task: TaskResult, metric: str, value: float, reach: float | None = Non
         text = number(value * scale, 1)
     else:
         text = significant(value) if metric in ("rmse", "mae", "log_loss") else number(value, 3)
-    return f"{text} {metric_unit(task, metric)}".strip()
+    return text + _unit(metric)
 
 
-def score_interval(task: TaskResult, metric: str, value: float, reach: float) -> str:
+def score_interval(metric: str, value: float, reach: float) -> str:
     """``97.3 ± 0.4 %``."""
     scale, places = _scale(metric), _places(metric, reach)
-    return f"{number(value * scale, places)} ± {number(reach * scale, places)} {metric_unit(task, metric)}".strip()
+    return f"{number(value * scale, places)} ± {number(reach * scale, places)}{_unit(metric)}"
 
 
-def gain(task: TaskResult, value: float, reach: float, signed: bool = False) -> str:
-    """A difference of the primary metric with its unit, e.g. ``1.2 points``."""
-    text = number(value * _scale(task.primary), _places(task.primary, reach))
+def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
+    """A difference of the metric, e.g. ``1.2 points``."""
+    text = number(value * _scale(metric), _places(metric, reach))
     sign = "+" if signed and value > 0 and text.strip("0.,") else ""
-    return f"{sign}{text} {_gain_unit(task)}".strip()
+    return f"{sign}{text}{_gain_unit(metric)}"
 
 
-def gain_interval(task: TaskResult, interval: Interval) -> str:
+def gain_interval(metric: str, interval: Interval) -> str:
     """``−0.4 to 1.2 points``; in words where there is none."""
     if not math.isfinite(interval.reach):
         return "unknown"
-    scale, places = _scale(task.primary), _places(task.primary, interval.reach)
+    scale, places = _scale(metric), _places(metric, interval.reach)
     low, high = number(interval.low * scale, places), number(interval.high * scale, places)
-    return f"{low} to {high} {_gain_unit(task)}".strip()
+    return f"{low} to {high}{_gain_unit(metric)}"
 
 
-def least(task: TaskResult, margin: float) -> str:
+def least(metric: str, margin: float) -> str:
     """The smallest difference that matters, e.g. ``0.25 points``."""
-    return f"{significant(margin * _scale(task.primary), 2)} {_gain_unit(task)}".strip()
+    return significant(margin * _scale(metric), 2) + _gain_unit(metric)
 
 
 def _scale(metric: str) -> float:
@@ -76,5 +74,9 @@ def _places(metric: str, reach: float) -> int:
     return decimals(reach * _scale(metric), 0 if is_share(metric) else -12)
 
 
-def _gain_unit(task: TaskResult) -> str:
-    return "points" if is_share(task.primary) else metric_unit(task, task.primary)
+def _unit(metric: str) -> str:
+    return " %" if is_share(metric) else ""
+
+
+def _gain_unit(metric: str) -> str:
+    return " points" if is_share(metric) else ""

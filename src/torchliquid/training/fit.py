@@ -20,6 +20,8 @@ from torchliquid.training.loop import Progress, TrainingConfig, train
 ENOUGH_SERIES = 5
 """From this many series on, whole series are held out; fewer are cut in time."""
 
+HELD_OUT = 0.2
+
 
 def fit(
     recording: Recording,
@@ -70,14 +72,14 @@ def fit(
     return model
 
 
-def hold_out(recording: Recording, task: Task, share: float = 0.2) -> tuple[Recording, Recording]:
-    """A part to train on and one to validate on: whole series where there are enough, else forward in time.
+def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
+    """A part to train on and a fifth to validate on: whole series where there are enough, else forward in time.
 
     Raises:
         InputError: too little to hold any out.
     """
     if recording.n_series >= ENOUGH_SERIES:
-        return series_split(task.with_targets(recording) if task.per == "series" else recording, share)
+        return series_split(task.with_targets(recording) if task.per == "series" else recording, HELD_OUT)
     if task.per == "series":
         raise InputError(
             f"{recording.n_series} series with one target each are too few to hold any out; "
@@ -86,4 +88,4 @@ def hold_out(recording: Recording, task: Task, share: float = 0.2) -> tuple[Reco
     gap = 0.0
     if task.horizon is not None and recording.target == task.target:  # forecasts were made before the cut
         gap = task.horizon if task.horizon_unit == "samples" else task.horizon / recording.median_gap()
-    return forward_split(recording, share, int(np.ceil(gap)))
+    return forward_split(recording, HELD_OUT, int(np.ceil(gap)))
