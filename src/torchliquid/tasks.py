@@ -150,9 +150,18 @@ class Task:
                 )
             labels = tuple(sorted({label_name(v) for v in known.reshape(-1).tolist()}, key=_natural))
             if len(labels) == 1:
+                rest = [label for label in self.labels if label not in labels]
+                if rest:  # labels of the whole recording, of which this is a part
+                    of = "series" if self.per == "series" else "samples"
+                    raise InputError(
+                        f"the target {self.target!r} has one class only, {labels[0]!r}, in the {len(known)} {of} that "
+                        f"a model learns from; {rest[0]!r} comes only in the rest of the recording: give one in "
+                        "which it comes there too"
+                    )
+                never = "" if known.dtype == object else "never changes: it "
                 raise InputError(
-                    f"the target {self.target!r} has one class only, {labels[0]!r}, where a model learns from it; "
-                    "give a recording with two or more"
+                    f"the target {self.target!r} {never}has one class only, {labels[0]!r}, where a model learns from "
+                    "it; give a recording with two or more"
                 )
             return replace(task, labels=labels)
         if known.dtype == object:

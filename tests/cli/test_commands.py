@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,8 @@ import pytest
 
 from torchliquid import Model, Recording
 from torchliquid.cli import main
+from torchliquid.cli.assess import reading
+from torchliquid.cli.options import Columns
 
 
 def run(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -66,8 +69,18 @@ def test_from_a_table_to_predictions(recording: Path, table: pl.DataFrame, tmp_p
 
     inspected = run("inspect", out / "model.safetensors", env={"COLUMNS": "200"})
     assert inspected.returncode == 0, inspected.stderr
-    for words in ("LTC on NCP", "rising", "level", "self-test"):
+    for words in ("LTC on NCP", "rising", "level", "self-test", "validation (accuracy "):
         assert words in inspected.stdout
+
+
+def test_the_report_reads_the_tables_as_the_command_did(recording: Path) -> None:
+    columns = Columns("state", "when", None, None, None, ["level"])
+    scope: dict[str, Any] = {}
+    exec(reading(str(recording), {"again.csv": str(recording)}, columns, None), scope)
+    for read in (scope["recording"], scope["tests"]["again.csv"]):
+        assert read.target == "state"
+        assert "level" not in read.channels
+        assert read.dated
 
 
 def test_train_a_forecast(recording: Path, tmp_path: Path) -> None:
@@ -187,7 +200,7 @@ def test_bad_input_ends_with_one_line_and_changes_nothing(
             main()
         errors = capfd.readouterr().err
         assert ended.value.code == 2, (words, errors)
-        lines = errors.strip().splitlines()
+        lines = [line for line in errors.strip().splitlines() if not line.startswith("Note: ")]
         assert len(lines) == 1, (words, lines)
         assert any(part in lines[0] for part in expected.split("|")), (expected, lines[0])
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before

@@ -50,8 +50,15 @@ CASES = {
     "time stands still": (
         "time,x\n7,1\n7,2\n7,3\n",
         {"time": "time"},
-        "time stands still: all 3 samples have the time 7",
+        "time stands still: all 3 samples have the time 7.* .one that holds date and time together",
     ),
+    "thousands": (
+        't,power\n1,"1,926.00"\n2,"2,063.00"\n',
+        {"time": "t"},
+        "no column of numbers is left.* power .'1,926.00'; write numbers without thousands separators",
+    ),
+    "thousands in German": ("t;power\n1;1.926,00\n2;2.063,00\n", {"channels": ["power"]}, "'1.926,00'; write numbers"),
+    "one of thousands": (GOOD.replace("4,21,0", '4,"1,021",0'), {}, "'1,021' in row 6.*; write numbers without thous"),
     "empty column": ("time,x,y\n1,2,\n2,3,\n", {"time": "time"}, r"column 'y'.*ignore=\['y'\]"),
     "no channel": ("time,x\n1,2\n2,3\n", {"time": "time", "target": "x"}, "no column of numbers"),
     "1e30": (GOOD.replace("4,21,0", "4,1e30,0"), {}, "1e.30 in column 'Temperature', row 6,.* no plausible reading"),
@@ -87,7 +94,7 @@ def test_missing_files_folders_and_forbidden_ones(tmp_path):
         Recording.read(tmp_path / "recordin.csv")
     with pytest.raises(InputError, match="no such file"):
         Recording.read(tmp_path / "nowhere" / "at all.parquet")
-    with pytest.raises(InputError, match="a folder"):
+    with pytest.raises(InputError, match=r"a folder; .* a column that names each row's file .*--series"):
         Recording.read(tmp_path)
 
 

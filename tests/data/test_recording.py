@@ -51,6 +51,39 @@ def test_what_is_known_of_a_recording():
     assert Recording.from_arrays([np.zeros(1)] * 3).median_gap() == 1
 
 
+@pytest.mark.parametrize(
+    ("marks", "noted"),
+    [
+        ([4294967295], ["4294967295 in column 'x' (1 times)"]),
+        ([-9999] * 3, ["-9999 in column 'x' (3 times)"]),
+        ([65535] * 4 + [-9999] * 3, ["-9999 in", "65535 in column 'x' (4 times)"]),
+        ([-9999] * 2, []),  # twice may be a pair of true peaks
+        ([2000, 2100, 2200, 2200, 2200], []),  # a tail
+        ([], []),
+    ],
+)
+def test_readings_that_may_be_marks_are_noted(marks, noted):
+    x = np.concatenate([np.random.default_rng(0).normal(100, 20, 200), np.geomspace(200, 2000, 50), marks])
+    notes = [n for n in Recording.from_arrays(x, channels=["x"]).notes if "--missing" in n]
+    assert len(notes) == len(noted)
+    assert all(part in note for part, note in zip(noted, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    "sane",
+    [
+        np.arange(100) % 2,
+        np.repeat([0.0, 7.5], [97, 3]),
+        np.full(50, 5.0),
+        np.random.default_rng(0).lognormal(0, 2, 1000).round(1),
+        1.2e8 + np.random.default_rng(0).random(100),
+        np.random.default_rng(0).poisson(0.3, 1000) ** 3,
+    ],
+)
+def test_sane_readings_are_not_noted(sane):
+    assert not Recording.from_arrays(sane).notes
+
+
 def test_parts_and_sums_of_recordings():
     a = Recording.from_arrays([np.arange(3.0), np.arange(4.0)], names=["a", "b"])
     b = Recording.from_arrays([np.arange(5.0)], names=["c"])

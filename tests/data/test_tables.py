@@ -63,6 +63,9 @@ def test_a_wide_table(tmp_path):
         ("query.csv", WIDE.replace("2,,20", "2,?,20")),
         ("blank lines.csv", WIDE.replace("2,,20", "\n2,,20") + "\n\n"),
         ("infinite.csv", WIDE.replace("2,,20", "2,-inf,20")),
+        ("directive.csv", "sep=;\n" + WIDE.replace(",", ";")),
+        ("directive and mark.csv", b"\xef\xbb\xbfsep=|\r\n" + WIDE.replace(",", "|").encode()),
+        ("trailing delimiters.csv", WIDE.replace("\n", ",,\n")),
     ],
 )
 def test_other_forms_read_alike(tmp_path, name, content):
@@ -88,6 +91,50 @@ def test_parquet_and_frames_read_alike(tmp_path):
     ):
         np.testing.assert_array_equal(only(recording).values, [[1.5, 10], [np.nan, 20], [2.5, 30]])
         np.testing.assert_array_equal(only(recording).times, [0, 2, 3])
+
+
+def test_rows_are_counted_past_a_directive_and_nameless_columns_are_noted(tmp_path):
+    path = written(tmp_path / "x.csv", "sep=;\n" + WIDE.replace(",", ";").replace("\n", ";\n"))
+    assert any("1 columns without a name or a value" in note for note in Recording.read(path, time="time").notes)
+    with pytest.raises(InputError, match="row 4 has 6 fields where the header has 5"):
+        Recording.read(written(path, path.read_text().replace("20;off;", "20;off;;9")))
+    with pytest.raises(InputError, match="'late' in row 4"):
+        Recording.read(written(path, "sep=;\nt;x\n1;2\nlate;3\n4;5\n"), time="t", time_format="%H")
+
+
+def test_a_quoted_header_means_what_it_quotes(tmp_path):
+    path = written(tmp_path / "x.csv", '"time","state ""A""", "b"\n1,2,3\n2,3,4\n')
+    assert Recording.read(path, time="time").channels == ('state "A"', "b")
+
+
+TRUTH = "t,pump,valve,door,state\n" + "".join(
+    f"{i},{'on' if i % 2 else 'OFF'},{'No' if i % 2 else 'yes'},{'True' if i % 2 else 'FALSE'},{i % 2 > 0}\n"
+    for i in range(8)
+)
+
+
+def test_words_of_truth_are_numbers_in_channels_and_stay_words_in_labels(tmp_path):
+    recording = Recording.read(written(tmp_path / "x.csv", TRUTH), time="t", target="state")
+    assert recording.channels == ("pump", "valve", "door")
+    np.testing.assert_array_equal(only(recording).values[:2], [[0, 1, 0], [1, 0, 1]])
+    assert set(only(recording).targets) == {"True", "False"}
+    for content, labels in (
+        (TRUTH.replace("True", "true").replace("False", "false"), {"true", "false"}),
+        (TRUTH.replace("True", "yes").replace("False", "no"), {"yes", "no"}),
+    ):
+        assert set(only(Recording.read(written(tmp_path / "x.csv", content), target="state")).targets) == labels
+    numbered = TRUTH.replace("True", "1").replace("False", "0")
+    assert set(only(Recording.read(written(tmp_path / "x.csv", numbered), target="state")).targets) == {0.0, 1.0}
+    frame = pl.DataFrame({"x": [1.0, 2.0, 3.0], "state": [True, False, None]})
+    assert only(Recording.from_frame(frame, target="state")).targets.tolist() == ["True", "False", None]
+
+
+def test_classes_that_differ_only_in_case_or_blanks_are_noted():
+    frame = pl.DataFrame({"x": range(5), "state": ["hand open", "Hand  open", "rest", " rest ", None]})
+    recording = Recording.from_frame(frame, target="state")
+    notes = [note for note in recording.notes if "case or blanks" in note]
+    assert len(notes) == 1
+    assert "'Hand  open', 'hand open'" in notes[0]
 
 
 def test_columns_are_typed_by_all_rows(tmp_path):
@@ -125,6 +172,30 @@ def test_dates_and_clock_times_in_text(texts, seconds):
     assert only(recording).times[1] - only(recording).times[0] == pytest.approx(seconds, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("texts", "series", "seconds", "midnights"),
+    [
+        (["22:00", "23:30", "00:10", "23:59", "00:00"], "aaaaa", [79200, 84600, 87000, 172740, 172800], 2),
+        (["23:00:00", "22:00:00", "00:00:01", "23:30:00"], "abab", [82800, 86401, 79200, 84600], 1),
+        (["17:00", "06:00", "18:00"], "aaa", [21600, 61200, 64800], 0),  # eleven hours back: out of order
+        (["30:00", "47:00", "00:10"], "aaa", [600, 108000, 169200], 0),  # durations pass no midnight
+    ],
+)
+def test_clock_times_go_on_past_midnight(texts, series, seconds, midnights):
+    frame = pl.DataFrame({"t": texts, "s": list(series), "x": range(len(texts))})
+    long = frame.with_columns(p=pl.lit("x"))
+    for recording in (
+        Recording.from_frame(frame, time="t", series="s"),
+        Recording.from_frame(long, time="t", series="s", parameter="p", value="x"),
+    ):
+        assert np.concatenate([s.times for s in recording.series]).tolist() == seconds
+        assert any(f"passes midnight {midnights} times" in note for note in recording.notes) == (midnights > 0)
+    if midnights:
+        as_such = frame.with_columns(t=pl.Series([dt.time.fromisoformat(t) for t in texts]))
+        recording = Recording.from_frame(as_such, time="t", series="s")
+        assert np.concatenate([s.times for s in recording.series]).tolist() == seconds
+
+
 def test_dates_as_such_agree_with_pandas_and_arrays():
     when = [dt.datetime(2020, 2, 28, 23, 59, 59, 250_000), dt.datetime(2020, 3, 1)]
     from_polars = Recording.from_frame(pl.DataFrame({"when": when, "x": [1, 2]}), time="when")
@@ -142,6 +213,13 @@ def test_an_own_form_of_dates_and_ambiguous_ones():
         Recording.from_frame(frame, time="when")
     month_first = Recording.from_frame(frame, time="when", time_format="%m/%d/%Y")
     assert month_first.median_gap() == 32 * 86400
+    offsets = pl.DataFrame({"when": ["27.10.2024 02:30 +0200", "27.10.2024 02:30 +0100"], "x": [1, 2]})
+    with pytest.raises(InputError, match=r"%z stands for an offset such as \+0200"):
+        Recording.from_frame(offsets, time="when")
+    assert Recording.from_frame(offsets, time="when", time_format="%d.%m.%Y %H:%M %z").median_gap() == 3600
+    zones = offsets.with_columns(when=pl.lit("2024-10-27 02:30 CEST"))
+    with pytest.raises(InputError, match=r"%Z, the name of a zone.* such as \+0200, and %z for it"):
+        Recording.from_frame(zones, time="when", time_format="%Y-%m-%d %H:%M %Z")
     frame = pl.DataFrame({"when": ["Feb 4 2015 10h", "Feb 5 2015 10h"], "x": [1, 2]})
     with pytest.raises(InputError, match="time_format"):
         Recording.from_frame(frame, time="when")
@@ -154,8 +232,20 @@ def test_times_out_of_order_and_equal_are_noted_and_kept():
     np.testing.assert_array_equal(only(recording).times, [1, 2, 2, 3])
     np.testing.assert_array_equal(only(recording).values[:, 0], [10, 20, 21, 30])
     assert recording.median_gap() == 1  # of distinct times
-    assert any("put in order" in n for n in recording.notes)
+    assert any(n.startswith("4 of 4 rows changed their place") for n in recording.notes)
     assert any("span of zero" in n for n in recording.notes)
+
+
+@pytest.mark.parametrize(("zone", "back", "said"), [("", 60, True), ("Z", 60, False), ("", 90, False)])
+def test_a_clock_put_back_in_autumn_is_suspected(zone, back, said):
+    clock = [dt.datetime(2024, 10, 27, 2, 0) + dt.timedelta(minutes=m) for m in (0, 30, 59, 59 - back, 70, 80)]
+    frame = pl.DataFrame({"t": [f"{t:%Y-%m-%dT%H:%M:%S}{zone}" for t in clock], "x": range(6), "p": "a"})
+    for recording in (
+        Recording.from_frame(frame.drop("p"), time="t"),
+        Recording.from_frame(frame, time="t", parameter="p", value="x"),
+    ):
+        notes = [n for n in recording.notes if "of 6 rows changed their place" in n]
+        assert ["clock put back in autumn" in n for n in notes] == [said]
 
 
 def test_what_is_not_used_is_noted():
@@ -201,6 +291,21 @@ def test_channels_asked_for_may_be_silent():
     assert any("b" in note for note in recording.notes)
 
 
+def test_what_a_model_is_to_answer_on_may_be_one_row_and_hold_broken_readings():
+    frame = pl.DataFrame({"t": range(20), "a": [1e30] + [1.0] * 19, "b": [2.0] * 19 + [-4e12]})
+    recording = Recording.from_frame(frame, time="t", channels=["a", "b"])
+    wrong = np.isnan(only(recording).values)
+    assert wrong.sum() == 2
+    assert wrong[0, 0]
+    assert wrong[19, 1]
+    assert sum("1 values of" in note and "not observed" in note for note in recording.notes) == 2
+    one = Recording.from_frame(frame.head(1), time="t", channels=["a", "b"])
+    assert (one.n_samples, one.median_gap()) == (1, 1)
+    np.testing.assert_array_equal(only(one).values, [[np.nan, 2]])
+    with pytest.raises(InputError, match="at least one sample"):
+        Recording.from_frame(frame.head(0), time="t", channels=["a", "b"])
+
+
 # -- long tables
 
 LONG = """time,parameter,value,patient
@@ -226,7 +331,7 @@ def test_a_long_table(tmp_path):
     np.testing.assert_array_equal(two.times, [0, 1800, 3600])
     np.testing.assert_array_equal(two.values, [[60, nan, nan, nan], [nan] * 4, [nan, nan, nan, 140]])
     assert any(note.startswith("1 readings differ") for note in recording.notes)
-    assert any(note.startswith("1 rows came before") for note in recording.notes)
+    assert any(note.startswith("2 of 7 rows changed their place") for note in recording.notes)
 
 
 @given(

@@ -218,3 +218,25 @@ def test_impossible_splits_are_refused():
         series_split(numbered([9]), 0.5)
     with pytest.raises(InputError, match="long enough"):
         forward_split(numbered([1, 1]), 0.5)
+    times = np.append(np.zeros(2), np.ones(8))
+    with pytest.raises(InputError, match="8 of 10 samples have the time of the sample before them; check that the"):
+        forward_split(Recording.from_arrays(np.arange(10.0), times), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["idle"] * 9 + ["run"], "'idle', in the 8 samples that a model learns from; 'run' comes only in the rest"),
+        ([0] * 9 + [1], "'0', in the 8 samples that a model learns from; '1' comes only in the rest"),
+    ],
+)
+def test_a_class_that_comes_only_after_the_cut_is_named(targets, message):
+    recording = Recording.from_arrays(np.arange(10.0), targets=targets)
+    task = Task.infer(recording, kind="classification")
+    with pytest.raises(InputError, match=message):
+        task.fit(forward_split(recording, 0.2)[0])
+
+
+def test_a_number_that_never_changes_is_named_as_such():
+    with pytest.raises(InputError, match="'target' never changes: it has one class only, '5'"):
+        Task.infer(Recording.from_arrays(np.arange(10.0), targets=np.full(10, 5)))

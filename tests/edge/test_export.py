@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from edge_cases import HOST, every_network, make_model, needs, needs_zig, readin
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing
 from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx
+from torchliquid.edge.export import Report, _precision
 from torchliquid.edge.footprint import Footprint, bytes_of, microseconds_of
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
@@ -181,6 +183,19 @@ def test_a_limit_names_what_is_over_and_who_would_fit(tmp_path: Path) -> None:
     plain = json.loads((tmp_path / "out" / "footprint.json").read_text())
     assert set(plain["models"]) == {"cfc", "gru of the study", "lstm of the study"}  # not itself a second time
     assert plain["models"]["lstm of the study"]["flash"] < 4096
+
+
+def test_readings_that_single_precision_blurs_are_warned_of() -> None:
+    model, report = make_model("cfc"), Report()
+    _precision(model, report)
+    assert report.warnings == []
+    scales = model.preprocessing
+    far = np.where(np.arange(scales.n_channels) == 1, 1e9, 0.0)
+    model.preprocessing = replace(scales, mean=far, std=np.ones(scales.n_channels))
+    _precision(model, report)
+    (warning,) = report.warnings
+    assert warning.startswith(repr(scales.channels[1]))
+    assert "steps of 64 of its deviation" in warning
 
 
 def lane_keeping() -> Model:

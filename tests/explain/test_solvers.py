@@ -1,6 +1,7 @@
 """The command that compares solvers, on a small LTC."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torchliquid import Model
 from torchliquid.cli import app
 from torchliquid.edge.network import describe
 from torchliquid.errors import InputError
-from torchliquid.explain.solvers import compare_solvers, with_solver
+from torchliquid.explain.solvers import Choice, Tradeoff, compare_solvers, with_solver
 
 
 @pytest.mark.slow
@@ -31,6 +32,35 @@ def test_the_chosen_solver_is_the_cheapest_that_is_near_enough() -> None:
     assert {c.solver for c in found.choices} == {"fused", "euler", "rk4", "dopri5", "tsit5"}
     with pytest.raises(InputError, match="give a larger --error"):
         found.cheapest(1e-30)
+
+
+def test_steps_that_are_too_few_for_the_longest_gap_are_not_chosen() -> None:
+    euler = Choice("euler", 8, None, 1e-3, 0.9, 1.0, holds=5.0)
+    fused = Choice("fused", 12, None, 1e-3, 0.9, 1.0, holds=None)
+    found = Tradeoff((fused, euler), ("fused", 6), "accuracy", 0.9, 70, 70, 3, 4.0, "s")
+    assert found.cheapest(0.01) is euler
+    assert replace(found, longest=6.0).cheapest(0.01) is fused
+    with pytest.raises(InputError, match="holds at the longest gap, 6 s"):
+        replace(found, longest=6.0, choices=(euler,)).cheapest(0.01)
+
+
+def test_an_answer_that_is_not_finite_is_empty_and_said(tmp_path: Path) -> None:
+    model = small_model("ltc_ncp", solver="euler")
+    model.metadata["columns"] = {"time": "time", "time_unit": "ms"}
+    model.save(tmp_path / "m.safetensors")
+    series = small_recording(holes=0.0).series[0]
+    times = series.times + 1e6 * (np.arange(40) >= 30)
+    table = pl.DataFrame({"time": times, **dict(zip("abc", series.values.T, strict=True))})
+    table.write_csv(tmp_path / "gap.csv")
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "gap.csv")])
+    assert done.exit_code == 0
+    assert "warning: 10 of 40 answers are empty, the first that of sample 31" in done.output
+    empty = model.predict(table)["prediction"].is_null()
+    assert empty.to_list() == [False] * 30 + [True] * 10
+    live = model.live()
+    for row, gap in zip(series.values, np.diff(times, prepend=times[0]), strict=True):
+        label = live.label(live.step(row, gap))
+    assert label is None
 
 
 @pytest.mark.parametrize("kind", ["ctrnn", "neural_ode"])

@@ -129,6 +129,11 @@ def test_the_summary_counts_and_compares() -> None:
     assert summary.reached(table, row | {"contender": "CfC"}) == "yes (± 0.248)"  # against the paper's LTC
     assert summary.reached(table, row | {"contender": "GRU"}) == ""
     text = summary.section(table, done)
+    assert "| LTC | published | earlier ones |" in text
+    assert "5 of LTC" in text
+    now = [x | {"made_with": f"{table.mark('LTC')}-0"} for x in done[1:4]]
+    text = summary.section(table, done + now)
+    assert "| LTC | published | not tuned |" in text
     assert "2 of LTC" in text
     assert "| 9 to 11 |" in text
     assert "no longer finite in epoch 3" in text

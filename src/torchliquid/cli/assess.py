@@ -60,8 +60,6 @@ def assess(
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Console()
     processes = options.processes(jobs, ray, console)
-    for note in question.recording.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False)
     with StudyProgress(console) as progress:
         results = run(
             question.recording,
@@ -81,6 +79,7 @@ def assess(
             with_sample=sample,
             title=question.name,
             command=shlex.join(["torchliquid", *sys.argv[1:]]),
+            reading=reading(recording, dict(zip(question.tests, test or (), strict=False)), columns, horizon),
             listener=progress,
         )
     print_results(results, console)
@@ -91,3 +90,24 @@ def assess(
     best = results.best("liquid", "neural", "classical")
     if best is not None and best.family == "classical":
         console.print(f"{best.label}, the best of all on validation, is in no file: the report says how to refit it.")
+
+
+def reading(source: str, tests: dict[str, str], columns: options.Columns, horizon: str | None) -> str:
+    """Python that reads what the command read: ``recording``, and ``tests`` by name and file."""
+    if columns.target is None:  # a data set
+        return (
+            "from torchliquid.data.datasets import load\n\n"
+            f"dataset = load({source!r})\n"
+            "recording, tests, validation = dataset.train, dataset.tests, dataset.validation"
+        )
+    given = columns.given()
+    if horizon is not None:
+        del given["target"]
+    if "long" in given:
+        given["parameter"], _, given["value"] = str(given.pop("long")).partition(",")
+    words = "".join(f", {name}={value!r}" for name, value in given.items())
+    lines = ["from torchliquid import Recording", "", f"recording = Recording.read({source!r}{words})"]
+    if tests:
+        read = (f"{name!r}: Recording.read({p!r}{words}, channels=recording.channels)" for name, p in tests.items())
+        lines.append(f"tests = {{{', '.join(read)}}}")
+    return "\n".join(lines)

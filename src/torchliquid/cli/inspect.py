@@ -32,9 +32,7 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     )
     rows["missing values"] = "hold the last one seen" + ("; the network is told" if scales.with_mask else "")
     for name, value in loaded.metadata.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
-        rows[name] = str(value)
+        rows[name] = plain(value)
     if loaded.sample is None:
         rows["self-test"] = "not possible: the model was saved without a sample"
     else:
@@ -48,6 +46,18 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     console = Console()
     console.print(table)
     console.print(channels)
+
+
+def plain(value: object, inside: bool = False) -> str:
+    """Plain data in words: ``epochs 4, validation (accuracy 0.97, macro F1 0.96)``."""
+    from torchliquid.page.glossary import metric_label
+
+    if isinstance(value, dict):
+        words = ", ".join(f"{metric_label(k).replace('_', ' ')} {plain(v, True)}" for k, v in value.items())
+        return f"({words})" if inside else words
+    if isinstance(value, list):
+        return " ".join(plain(v, True) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def printable(text: str) -> str:

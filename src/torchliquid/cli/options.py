@@ -95,7 +95,7 @@ class Columns:
                 raise InputError(
                     f"--long {self.long}: give two columns, the parameter's name and its value: NAME,VALUE"
                 )
-        return Recording.read(
+        recording = Recording.read(
             Path(source),
             target=self.target if with_target else None,
             time=self.time,
@@ -108,6 +108,8 @@ class Columns:
             missing=tuple(self.missing or ()),
             time_format=self.time_format,
         )
+        _tell(source, recording)
+        return recording
 
     def read_for(self, model: Model, source: str) -> Recording:
         """A recording for a model, with the model's target where the table has that column."""
@@ -175,6 +177,7 @@ def question(source: str, test: list[str] | None, columns: Columns, kind: Kind |
         if columns.given() or test or kind or horizon:
             raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
         dataset = load(source)
+        _tell(source, dataset.train)
         return Question(source, dataset.train, dict(dataset.tests), dataset.task, dataset.validation)
     if columns.target is None and not Path(source).exists():
         raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
@@ -195,6 +198,12 @@ def question(source: str, test: list[str] | None, columns: Columns, kind: Kind |
         horizon_unit=unit,
     )
     return Question(Path(source).name, recording, tests, task)
+
+
+def _tell(source: str, recording: Recording) -> None:
+    """What reading found or mended."""
+    for note in recording.notes:
+        typer.echo(f"Note: {source}: {note}", err=True)
 
 
 def windows(text: str | None) -> Windows | None:
@@ -249,7 +258,18 @@ def check_folder(out: Path) -> None:
         raise InputError(f"--out {out} cannot be written; choose another folder")
 
 
-SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+MICROSECONDS = {
+    name: size
+    for size, names in (
+        (1, ("us",)),
+        (1000, ("ms",)),
+        (10**6, ("s", "sec", "second", "seconds")),
+        (60 * 10**6, ("min", "minute", "minutes")),
+        (3600 * 10**6, ("h", "hour", "hours")),
+        (86400 * 10**6, ("d", "day", "days")),
+    )
+    for name in names
+}
 
 
 def _horizon(text: str, time_unit: str) -> tuple[float, str]:
@@ -262,6 +282,9 @@ def _horizon(text: str, time_unit: str) -> tuple[float, str]:
         return number, "samples"
     if unit == time_unit:
         return number, unit
-    if time_unit in SECONDS and unit in SECONDS:
-        return number * SECONDS[unit] / SECONDS[time_unit], time_unit
-    raise InputError(f"--horizon {text}: the recording's times are in {time_unit!r}; give the horizon in it")
+    if time_unit in MICROSECONDS and unit in MICROSECONDS:
+        return number * MICROSECONDS[unit] / MICROSECONDS[time_unit], time_unit
+    if time_unit in MICROSECONDS:
+        raise InputError(f"--horizon {text}: {unit!r} is no unit of time; there are {', '.join(MICROSECONDS)}")
+    named = f", or say with --time-unit which they are: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
+    raise InputError(f"--horizon {text}: the recording's times are in {time_unit!r}; give the horizon in it{named}")

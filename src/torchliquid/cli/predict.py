@@ -26,6 +26,8 @@ def predict(
 
     The table is read as the one the model was trained on; options say where it differs.
     """
+    import polars as pl
+
     from torchliquid.models import Model
 
     loaded = Model.load(model)
@@ -34,6 +36,14 @@ def predict(
     columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
     found = columns.read(str(recording), channels=loaded.preprocessing.channels)
     frame = loaded.predict(found)
+    lost = frame.select(pl.any_horizontal(pl.selectors.starts_with("prediction").is_null())).to_series()
+    if lost.any():
+        first = (lost.arg_max() or 0) + 1
+        typer.echo(
+            f"warning: {lost.sum()} of {frame.height} answers are empty, the first that of sample {first}: the network's "
+            "numbers are not finite there, as an explicit solver's after too long a gap, see torchliquid solvers",
+            err=True,
+        )
     if out is None:
         typer.echo(frame.write_csv(), nl=False)
     else:

@@ -33,7 +33,7 @@ def solvers(
 
     The table is read as the one the model was trained on; options say where it differs.
     """
-    from torchliquid.explain.solvers import compare_solvers, holds_up_to, solver_names, with_solver
+    from torchliquid.explain.solvers import compare_solvers, solver_names, with_solver
     from torchliquid.explain.solvers_page import plain, render, table
     from torchliquid.models import Model
     from torchliquid.page import write_page
@@ -65,10 +65,22 @@ def solvers(
         highlight=False,
         soft_wrap=True,
     )
-    if gap := holds_up_to(loaded, chosen):
-        unit = loaded.preprocessing.time_unit
+    console.print(
+        f"Looked at {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each anew.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if any(map(found.too_short, found.choices)):
         console.print(
-            f"No neuron by itself is too fast for its steps at gaps up to {gap:.3g} {unit}, whatever the inputs are.",
+            f"Explicit solvers whose steps may be too few for the longest gap here, {found.longest:.3g} {found.unit}, "
+            "are not chosen.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if chosen.holds is not None:
+        console.print(
+            f"No neuron by itself is too fast for its steps at gaps up to {chosen.holds:.3g} {found.unit}, whatever "
+            "the inputs are.",
             highlight=False,
             soft_wrap=True,
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -16,7 +18,8 @@ MISSING_LABELS = frozenset({"", "?", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "n
 """Text that stands for "not observed". Not "Na": that is sodium."""
 MISSING_NUMBERS = MISSING_LABELS | {"-", "--", "none", "None", "Na"}
 """The same among numbers, where these cannot be labels."""
-TRUTH = {"true": 1.0, "false": 0.0}
+TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "on": 1.0, "off": 0.0}
+"""Words, in any case, that are 1 and 0 in a channel."""
 MOSTLY = 0.8
 """A text column of which this share reads as numbers is a column of numbers with something stray in it."""
 
@@ -25,8 +28,16 @@ DAY_AND_MONTH_FIRST = (
     r"(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?(?: *([AaPp])\.?[Mm]\.?)?)?$"
 )
 
+THOUSANDS = r"^[-+]?\d{1,3}(,\d{3})+\.\d+$|^[-+]?\d{1,3}(\.\d{3})+,\d+$|^[-+]?\d{1,3}([,.' \u00a0\u202f]\d{3})+$"
+SEPARATORS = "write numbers without thousands separators"
+OFFSET = r":\d{2}(?:\.\d+)? *([-+]\d{2}:?\d{2})$"
+DAY = 86400.0
+
 Row = Callable[[int], str]
 """Names a row, given its place in the column, the way its user counts."""
+
+Kind = Literal["number", "clock", "local", "zoned"]
+"""What times were: numbers or durations, clock times, dates without a zone, dates with one."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -43,13 +54,16 @@ def is_text(column: pl.Series) -> bool:
     return column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Object)
 
 
-def numbers(column: pl.Series, missing: Sequence[float | str] = (), row: Row = str) -> np.ndarray | None:
+def numbers(
+    column: pl.Series, missing: Sequence[float | str] = (), row: Row = str, truth: bool = True
+) -> np.ndarray | None:
     """A column as float64, NaN where not observed; None where it holds something else than numbers.
 
     Args:
-        column: of any type; booleans are 0 and 1.
+        column: of any type.
         missing: values that mean "not observed", besides the usual marks.
         row: names a row in an error.
+        truth: booleans, and words such as yes and no, are 1 and 0; else they are no numbers.
 
     Raises:
         InputError: most of a text column reads as numbers, but not all.
@@ -57,20 +71,21 @@ def numbers(column: pl.Series, missing: Sequence[float | str] = (), row: Row = s
     if is_text(column):
         text = _text(column, MISSING_NUMBERS, missing)
         values = text.cast(pl.Float64, strict=False)
-        if values.null_count() > text.null_count():
-            truth = text.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
-            if truth.null_count() == text.null_count():
-                values = truth
+        if truth and values.null_count() > text.null_count():
+            known = text.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
+            if known.null_count() == text.null_count():
+                values = known
         wrong = values.is_null() & text.is_not_null()
         if wrong.any():
             if int(wrong.sum()) > (1 - MOSTLY) * (len(text) - text.null_count()):
                 return None
             first = wrong.arg_max() or 0
             raise InputError(
-                f"text {text[first]!r} in {row(first)} of column {column.name!r}, which is otherwise numbers; mend it, "
-                f"name it as a missing value (missing=[{text[first]!r}], --missing), or leave the column out"
+                f"text {text[first]!r} in {row(first)} of column {column.name!r}, which is otherwise numbers; "
+                + (f"{SEPARATORS}, " if re.match(THOUSANDS, text[first]) else "mend it, ")
+                + f"name it as a missing value (missing=[{text[first]!r}], --missing), or leave the column out"
             )
-    elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+    elif column.dtype.is_numeric() or column.dtype == pl.Null or (truth and column.dtype == pl.Boolean):
         values = column.cast(pl.Float64)
     else:
         return None
@@ -83,13 +98,15 @@ def numbers(column: pl.Series, missing: Sequence[float | str] = (), row: Row = s
 
 def labels(column: pl.Series, missing: Iterable[float | str] = ()) -> np.ndarray:
     """A column as text (dtype object), None where it is empty or one of ``missing``."""
+    if column.dtype == pl.Boolean:
+        column = column.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
     text = _text(column, {""}, missing)
     array = np.empty(len(text), dtype=object)
     array[:] = text.to_list()
     return array
 
 
-def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row) -> tuple[np.ndarray, str, bool]:
+def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row) -> tuple[np.ndarray, str, Kind]:
     """A column as times: float64, NaN where there is none.
 
     Dates become seconds since 1970-01-01 (in UTC where they carry a zone), clock times and durations such as 47:37
@@ -103,25 +120,32 @@ def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row
         row: names a row in an error.
 
     Returns:
-        The times, their unit, and whether they were dates.
+        The times, their unit, and what they were.
 
     Raises:
-        InputError: a row that cannot be read, or dates that can be read in two ways.
+        InputError: a row that cannot be read, dates that can be read in two ways, or ``%Z`` in their form.
     """
     if is_text(column):
         text = _text(column, MISSING_NUMBERS, ())
         if date_format is not None:
-            return _epoch(_checked(text, _strptime(text, date_format), column.name, row, date_format)), "s", True
+            if "%Z" in date_format.replace("%%", ""):
+                raise InputError(
+                    f"the form of the dates {date_format!r} holds %Z, the name of a zone, which does not tell its "
+                    "hours; write each date with its offset, such as +0200, and %z for it"
+                )
+            return _epoch(_checked(text, _strptime(text, date_format), column.name, row, date_format))
         if text.str.contains(r"^\d+:\d{2}(:\d{2}(\.\d+)?)?$").all():
-            return _clock(text, row), "s", False
+            seconds = _clock(text, row)
+            return seconds, "s", "clock" if (np.nan_to_num(seconds) < DAY).all() else "number"
         if text.str.contains(r"\d\D+\d").any() and text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
-            return _epoch(_checked(text, _dates(text, column.name), column.name, row)), "s", True
+            return _epoch(_checked(text, _dates(text, column.name), column.name, row))
         values = numbers(column, (), row)
     elif column.dtype in (pl.Date, pl.Datetime):
-        return _epoch(column), "s", True
+        return _epoch(column)
     elif column.dtype in (pl.Duration, pl.Time):
         nanoseconds = column.cast(pl.Duration("ns")) if column.dtype == pl.Duration else column
-        return nanoseconds.cast(pl.Int64).cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e9, "s", False
+        seconds = nanoseconds.cast(pl.Int64).cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e9
+        return seconds, "s", "clock" if column.dtype == pl.Time else "number"
     else:
         values = numbers(column, (), row)
     if values is None:
@@ -130,7 +154,43 @@ def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row
             "give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
         )
     values[np.isinf(values)] = np.nan
-    return values, unit or "units", False
+    return values, unit or "units", "number"
+
+
+def over_midnight(clock: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Clock times that go on past midnight: a step back of more than twelve hours begins the next day.
+
+    Args:
+        clock: (N,) seconds since zero hours.
+        codes: (N,) numbers of the rows' series, each of which has days of its own.
+
+    Returns:
+        The times, and how many midnights there were.
+    """
+    order = np.argsort(codes, kind="stable")
+    codes, seconds = codes[order], clock[order]
+    midnight = np.zeros(len(clock), dtype=bool)
+    midnight[1:] = (np.diff(seconds) < -DAY / 2) & (np.diff(codes) == 0)
+    days = np.cumsum(midnight)
+    times = np.empty_like(clock)
+    times[order] = seconds + DAY * (days - days[np.searchsorted(codes, codes)])
+    return times, int(midnight.sum())
+
+
+def described(column: pl.Series) -> str:
+    """A value of a text column, for one line, and what to do where it is a number that cannot be read."""
+    known = column.drop_nulls()
+    text = str(known[0]).strip() if len(known) else ""
+    short = text if len(text) <= 30 else text[:30] + "..."
+    return repr(short) + (f"; {SEPARATORS}" if re.match(THOUSANDS, text) else "")
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that differ only in case or blanks."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _one(column: pl.Series) -> str:
@@ -154,12 +214,13 @@ def _text(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str
     return column.to_frame().select(pl.when(~gone).then(text).alias(column.name)).to_series()
 
 
-def _epoch(dates: pl.Series) -> np.ndarray:
-    if isinstance(dates.dtype, pl.Datetime) and dates.dtype.time_zone is not None:
+def _epoch(dates: pl.Series) -> tuple[np.ndarray, str, Kind]:
+    zoned = isinstance(dates.dtype, pl.Datetime) and dates.dtype.time_zone is not None
+    if zoned:
         dates = dates.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     nanoseconds = dates.cast(pl.Datetime("ns")).cast(pl.Int64)
     seconds = (nanoseconds // 10**9).cast(pl.Float64) + (nanoseconds % 10**9).cast(pl.Float64) / 1e9
-    return seconds.fill_null(np.nan).to_numpy()
+    return seconds.fill_null(np.nan).to_numpy(), "s", "zoned" if zoned else "local"
 
 
 def _clock(text: pl.Series, row: Row) -> np.ndarray:
@@ -247,9 +308,11 @@ def _checked(
     wrong = dates.is_null() & text.is_not_null()
     if wrong.any():
         first = wrong.arg_max() or 0
+        offset = re.search(OFFSET, text[first])
         raise InputError(
             f"{text[first]!r} in {row(first)} of column {name!r} cannot be read as a date"
             + (f" of the form {date_format!r}" if date_format else "")
-            + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
+            + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
+            + (f"; %z stands for an offset such as {offset[1]})" if offset else ")")
         )
     return dates

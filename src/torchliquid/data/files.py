@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -42,7 +43,10 @@ def read_table(path: Path) -> Table:
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         raise InputError("no such file" + (f"; did you mean {near[0]!r}?" if near else "; check the path"))
     if path.is_dir():
-        raise InputError("this is a folder; name one CSV or Parquet file in it")
+        raise InputError(
+            "this is a folder; name one CSV or Parquet file in it, or put all into one table with a column that "
+            "names each row's file and give it as the series (series='file', --series)"
+        )
     try:
         head = _head(path)
         if head[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
@@ -84,7 +88,13 @@ def _read_text(path: Path, head: bytes) -> Table:
     lines = [line for line in (lines[:-1] if len(head) >= HEAD and len(lines) > 1 else lines) if line.strip()][:100]
     if not lines:
         raise InputError(EMPTY)
-    delimiter = _delimiter(lines)
+    directive = re.fullmatch(r'"?sep=(.)"?', lines[0])  # Excel's
+    if directive:
+        lines = lines[1:]
+        if not lines:
+            raise InputError(EMPTY)
+    skipped = 1 if directive else 0
+    delimiter = directive[1] if directive else _delimiter(lines)
     if delimiter is None and _by_blanks(lines):
         delimiter = " "
         text = source if isinstance(source, bytes) else _decoded(path, "utf-8-sig")
@@ -95,18 +105,35 @@ def _read_text(path: Path, head: bytes) -> Table:
     has_header = not all(_is_number(field) for field in rows[0])
     if not has_header:
         notes.append("The file has no header; its columns are called column_1, column_2, ...")
+    form: dict[str, Any] = {
+        "separator": delimiter,
+        "has_header": has_header,
+        "skip_lines": skipped,
+        "infer_schema_length": None,
+        "decimal_comma": _decimal_comma(rows, delimiter),
+        "glob": False,
+    }
     try:
-        frame = _read_csv(source, delimiter, has_header, _decimal_comma(rows, delimiter))
+        frame = pl.read_csv(source, **form)
     except pl.exceptions.PolarsError as error:
         if "utf-8" in str(error) and isinstance(source, Path):
             source = _decoded(path, "cp1252")
             notes.append("The file is not UTF-8; its text was read as Windows-1252.")
-            frame = _read_csv(source, delimiter, has_header, _decimal_comma(rows, delimiter))
+            frame = pl.read_csv(source, **form)
         elif isinstance(error, pl.exceptions.NoDataError):
             raise InputError(EMPTY) from None
         else:
-            raise InputError(_what_is_wrong(path, delimiter, error)) from None
-    names = [" ".join(name.split()).strip('"') for name in frame.columns]
+            raise InputError(_what_is_wrong(path, delimiter, skipped, error)) from None
+    words = [name for name, kind in frame.schema.items() if kind == pl.Boolean]
+    if words:  # True and true are one to Polars, as labels two
+        as_text = dict.fromkeys(words, pl.String)
+        frame = frame.with_columns(pl.read_csv(source, **form, columns=words, schema_overrides=as_text))
+    nameless = [name for name in frame.columns if re.fullmatch(r"\s*(_duplicated_\d+)?", name)]
+    nothing = [name for name in nameless if frame[name].null_count() == len(frame)] if has_header else []
+    if nothing:
+        frame = frame.drop(nothing)
+        notes.append(f"{len(nothing)} columns without a name or a value were left out.")
+    names = [re.sub('^"(.*)"$', r"\1", " ".join(name.split())).replace('""', '"') for name in frame.columns]
     if not has_header:
         names = [f"column_{i + 1}" for i in range(frame.width)]
     if len(set(names)) == len(names):
@@ -114,18 +141,7 @@ def _read_text(path: Path, head: bytes) -> Table:
     again = [name for name in frame.columns if has_header and "_duplicated_" in name]
     if again:
         notes.append(f"Column names stand more than once in the header; the later ones are {', '.join(again)}.")
-    return Table(frame, 2 if has_header else 1, tuple(notes))
-
-
-def _read_csv(source: Path | bytes, delimiter: str, has_header: bool, decimal_comma: bool) -> pl.DataFrame:
-    return pl.read_csv(
-        source,
-        separator=delimiter,
-        has_header=has_header,
-        infer_schema_length=None,
-        decimal_comma=decimal_comma,
-        glob=False,
-    )
+    return Table(frame, 1 + skipped + has_header, tuple(notes))
 
 
 def _head(path: Path) -> bytes:
@@ -185,12 +201,14 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _what_is_wrong(path: Path, delimiter: str, error: Exception) -> str:
+def _what_is_wrong(path: Path, delimiter: str, skipped: int, error: Exception) -> str:
     opened = gzip.open if path.read_bytes()[:2] == b"\x1f\x8b" else open
     with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
+        for _ in range(skipped):
+            next(reader, [])
         width = len(next(reader, []))
-        for number, row in enumerate(reader, 2):
+        for number, row in enumerate(reader, 2 + skipped):
             if len(row) > width:
                 return f"row {number} has {len(row)} fields where the header has {width}; mend the row or the header"
     return f"this is no table that can be read ({_first_line(error)}); save it as CSV"

@@ -42,6 +42,14 @@ def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[
         earlier.append(s.cut(0, cut - gap))
         later.append(s.cut(cut, n))
     if not later:
+        gaps = recording.gaps()
+        equal = int((gaps == 0).sum())
+        if 2 * equal > len(gaps):
+            raise InputError(
+                f"the last {held_out:.0%} cannot be held out: {equal} of {recording.n_samples} samples have the time "
+                "of the sample before them; check that the times are not rounded (as 1.72998E+12), or that the column "
+                "holds date and time together"
+            )
         raise InputError(
             f"no series is long enough to hold out its last {held_out:.0%}: the longest has "
             f"{max((len(s) for s in recording.series), default=0)} samples"

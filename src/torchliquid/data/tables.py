@@ -13,7 +13,7 @@ import polars as pl
 from torchliquid.data import columns
 from torchliquid.data.files import read_table
 from torchliquid.data.recording import Recording, Series
-from torchliquid.data.tidy import tidy
+from torchliquid.data.tidy import out_of_order, tidy
 from torchliquid.errors import InputError
 
 
@@ -59,8 +59,9 @@ def from_frame(
         series: column that tells which series a row belongs to; None: all rows are one.
         parameter: column of a long table that names what was read.
         value: its column of readings.
-        channels: the channels to take, in this order; None: all other columns of numbers. Named ones may be empty of
-            values here: data to predict on must fit the model.
+        channels: the channels to take, in this order, as a model knows them; None: all other columns of numbers.
+            Where they are named one row is enough, a channel may be empty of values, and a value that no sensor
+            measures is taken as not observed.
         ignore: columns (parameters of a long table) to leave out.
         missing: values that stand for "not observed" besides empty fields and the marks NA, N/A, NaN, null, None, ?, -.
         time_unit: unit of times that are numbers, e.g. ``"ms"``; dates are in seconds.
@@ -70,7 +71,8 @@ def from_frame(
 
     Raises:
         InputError: a column that is not there, text among numbers, dates that cannot be read, fewer than two rows,
-            times that stand still, a channel without a value, a value that no sensor measures.
+            times that stand still; without ``channels`` also a channel without a value, or a value that no sensor
+            measures.
     """
     table = _as_polars(frame, time, series)
     long = parameter is not None
@@ -99,29 +101,35 @@ def from_frame(
 
     if table.width:
         keep(~table.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy(), "blank rows")
-    if len(table) < 2:
+    if len(table) < (2 if channels is None else 1):
         rows = "no rows" if len(table) == 0 else "one row"
-        raise InputError(f"the table has {rows} below its header; at least two samples are needed, check the file")
+        needed = "at least two samples are" if channels is None else "at least one sample is"
+        raise InputError(f"the table has {rows} below its header; {needed} needed, check the file")
+    kind: columns.Kind = "number"
     if time is None:
-        moments, unit, dated = np.arange(len(table), dtype=np.float64), "samples", False
+        moments, unit = np.arange(len(table), dtype=np.float64), "samples"
         found += [
             f"Column {c!r} holds dates, but no time column was named: samples were taken as one apart."
             for c in table.columns
             if columns.looks_like_dates(table[c])
         ]
     else:
-        moments, unit, dated = columns.times(table[time], time_unit, time_format, row)
+        moments, unit, kind = columns.times(table[time], time_unit, time_format, row)
         timely = ~np.isnan(moments)
         keep(timely, "rows without a time")
         moments = moments[timely]
     codes, names = _series_codes(table, series, row)
+    if kind == "clock":
+        moments, midnights = columns.over_midnight(moments, codes)
+        if midnights:
+            found.append(f"Column {time!r} passes midnight {midnights} times; each begins the next day.")
 
     targets = None
     if parameter is not None and value is not None:
         sample, first = _together(moments, codes)
-        late = int(((np.diff(moments) < 0) & (np.diff(codes) == 0)).sum())
-        if late:
-            found.append(f"{late} rows came before the one above them in time; the rows were put in order.")
+        by_series = np.argsort(codes, kind="stable")
+        ends = np.flatnonzero(np.diff(codes[by_series])) + 1
+        found += out_of_order(np.split(moments[by_series], ends), local=kind == "local")
         readings = columns.numbers(table[value], missing, row)
         if readings is None:
             raise InputError(f"column {value!r} holds text, no readings; name the column with the values")
@@ -149,6 +157,12 @@ def from_frame(
         unlabelled = sum(t is None for t in targets) if targets.dtype == object else int(np.isnan(targets).sum())
         if unlabelled:
             found.append(f"{unlabelled} samples have no {target!r}; they are not scored.")
+        if targets.dtype == object:
+            groups = columns.alike(t for t in targets if t is not None)
+            found += [
+                f"Classes differ only in case or blanks: {', '.join(map(repr, group))}; they are kept apart."
+                for group in groups
+            ]
     parts, rows_of = _apart(moments, codes, names, values, targets, numbered)
     where = "row {}" if numbered is not None else "time {:g}"
     told = {
@@ -161,8 +175,9 @@ def from_frame(
         "time_format": time_format,
     }
     understood = {name: given for name, given in told.items() if given is not None}
+    dated = kind in ("local", "zoned")
     recording = Recording(parts, tuple(used), target, unit, columns=understood, dated=dated)
-    return tidy(recording, found, rows_of, where, may_be_empty=channels is not None)
+    return tidy(recording, found, rows_of, where, for_model=channels is not None, local=kind == "local")
 
 
 def _as_polars(frame: Any, time: str | None, series: str | None) -> pl.DataFrame:
@@ -221,23 +236,31 @@ def _wide(
     notes: list[str],
 ) -> tuple[list[str], np.ndarray]:
     """The channels' names and values (N, C): those asked for, or every column of numbers."""
-    used, parts, text = [], [], []
+    used: list[str] = []
+    parts, text = [], []
     for name in channels if channels is not None else [c for c in table.columns if c not in taken]:
         read = columns.numbers(table[name], missing, row)
         if read is not None:
             used.append(name)
             parts.append(read)
         elif channels is not None:
-            raise InputError(f"column {name!r} holds text, not numbers; a channel must be numbers")
+            raise InputError(
+                f"column {name!r} holds text, not numbers ({columns.described(table[name])}); a channel must be numbers"
+            )
         else:
-            text.append(name)
+            text.append(f"{name} ({columns.described(table[name])})")
+    if text and not used:
+        raise InputError(
+            f"no column of numbers is left to learn from, but {', '.join(text)}; check the delimiter and the columns "
+            "left out"
+        )
     if text:
         notes.append(f"Columns without numbers are not used: {', '.join(text)}.")
     return used, np.stack(parts, axis=1) if parts else np.empty((len(table), 0))
 
 
 def _targets(column: pl.Series, missing: Sequence[float | str], row: columns.Row) -> np.ndarray:
-    numbers = columns.numbers(column, missing, row)
+    numbers = columns.numbers(column, missing, row, truth=False)
     return columns.labels(column, {*columns.MISSING_LABELS, *missing}) if numbers is None else numbers
 
 

@@ -15,6 +15,11 @@ from torchliquid.errors import InputError
 IMPLAUSIBLE = 1e30
 HUGE = 1e12
 RATIO = 1e9
+# A reading that is possible but looks like a mark: this many times the size of nine tenths of the channel's other
+# readings, or this many interquartile ranges from the median and there so many times exactly.
+STRANGE = 1e4
+FAR = 20
+ALIKE = 3
 
 
 def tidy(
@@ -22,7 +27,8 @@ def tidy(
     notes: list[str],
     rows: Sequence[np.ndarray] | None = None,
     where: str = "sample {}",
-    may_be_empty: bool = False,
+    for_model: bool = False,
+    local: bool = False,
 ) -> Recording:
     """Put each series in order of time, turn infinities into "not observed" and refuse what cannot be used.
 
@@ -31,27 +37,28 @@ def tidy(
         notes: of the reading so far; the rest is added.
         rows: for each series the row of each sample in the user's own counting.
         where: how a row is named in an error.
-        may_be_empty: accept channels without any value (a silent sensor in data to predict on), with a note.
+        for_model: a trained model is to answer on it: one sample is enough, and channels without any value (a silent
+            sensor) and implausible values (not observed, as live) are accepted, with a note.
+        local: the times were dates without a zone.
 
     Raises:
-        InputError: less than two samples, a series without any, times that stand still, a channel without any
-            value, an implausible value.
+        InputError: no sample, a series without any, times that stand still; unless ``for_model`` also a single
+            sample, a channel without any value, an implausible value.
     """
     n, many = recording.n_samples, recording.n_series > 1
-    if n < 2:
+    if n == 0 or (n == 1 and not for_model):
         raise InputError(
             f"the recording has {'no rows' if n == 0 else 'one row'}: at least two samples are needed, check the file"
         )
     for s in recording.series:
         if not len(s):
             raise InputError(f"series {s.name!r} has no sample; leave it out")
-    late = infinite = still = 0
+    late = out_of_order([s.times for s in recording.series], local)
+    infinite = still = 0
     series, numbers = [], []
     for i, s in enumerate(recording.series):
         row = rows[i] if rows is not None else np.arange(len(s))
-        backwards = np.diff(s.times) < 0
-        if backwards.any():
-            late += int(backwards.sum())
+        if (np.diff(s.times) < 0).any():
             order = np.argsort(s.times, kind="stable")
             targets = s.targets[order] if s.per_step and s.targets is not None else s.targets
             s, row = Series(s.times[order], s.values[order], targets, s.name), row[order]
@@ -69,11 +76,11 @@ def tidy(
             f"time stands still: all {n} samples have the time {series[0].times[0]:g}"
             + (" of their series" if many else "")
             + (f" in column {recording.columns['time']!r}" if "time" in recording.columns else "")
-            + "; name another time column, or none for samples in a row"
+            + "; name another time column (one that holds date and time together), or none for samples in a row"
         )
-    _refuse_implausible(recording, numbers, where)
+    recording, impossible = _without_implausible(recording, numbers, where, for_model)
     empty = [c for c, share in zip(recording.channels, recording.missing_share(), strict=True) if share == 1]
-    if empty and not may_be_empty:
+    if empty and not for_model:
         raise InputError(
             f"not one value in column {', '.join(map(repr, empty))}; mend the table, or leave out what is empty "
             f"(ignore={empty!r}, --ignore for each)"
@@ -81,35 +88,95 @@ def tidy(
     if not recording.channels:
         raise InputError("no column of numbers is left to learn from; check the delimiter and the columns left out")
 
-    if late:
-        notes.append(f"{late} rows came before the one above them in time; the rows were put in order.")
+    notes += late
     if infinite:
         notes.append(f"{infinite} infinite values were taken as not observed.")
+    notes += impossible
     if still:
         notes.append(f"{still} samples have the time of the sample before them; they are kept, a span of zero apart.")
     if empty:
         notes.append(f"No value at all: {', '.join(empty)}.")
+    notes += _strange(recording)
     missing = float(recording.missing_share().mean())
     if missing > 0:
         notes.append(f"{missing:.1%} of the readings are missing; they stay missing (NaN) in the recording.")
     return replace(recording, notes=tuple(notes))
 
 
-def _refuse_implausible(recording: Recording, rows: Sequence[np.ndarray], where: str) -> None:
+def out_of_order(times: Sequence[np.ndarray], local: bool) -> list[str]:
+    """A note on rows that must move for their times to be in order, none where none must.
+
+    Args:
+        times: of each series, as they came.
+        local: they were dates without a zone.
+    """
+    moved, autumn = 0, False
+    for t in times:
+        back = -np.diff(t)
+        if (back > 0).any():
+            moved += int((np.argsort(t, kind="stable") != np.arange(len(t))).sum())
+            autumn |= local and bool(((back >= 50 * 60) & (back <= 70 * 60)).any())
+    if not moved:
+        return []
+    clock = "; it looks like a clock put back in autumn: give times with their zone" if autumn else ""
+    return [f"{moved} of {sum(map(len, times))} rows changed their place: they were put in order of time{clock}."]
+
+
+def _strange(recording: Recording) -> list[str]:
+    """Notes on readings that may be marks of "not observed", such as -9999 or 65535."""
+    notes = []
     for c, channel in enumerate(recording.channels):
+        values = np.concatenate([s.values[:, c] for s in recording.series])
+        values = values[~np.isnan(values)]
+        size = np.abs(values[values != 0])
+        if len(size) < ALIKE:
+            continue
+        found = []
+        if size.max() > STRANGE * np.quantile(size, 0.9, method="lower"):
+            found.append(values[np.abs(values).argmax()])
+        low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+        for end in (values.min(), values.max()):
+            far = abs(end - median)
+            # A long tail is no mark: it comes nearer by steps.
+            alone = far > FAR * (high - low) > 0 and not (np.abs(values - end) < far / 2)[values != end].any()
+            if alone and (values == end).sum() >= ALIKE and end not in found:
+                found.append(end)
+        for value in found:
+            times = int((values == value).sum())
+            notes.append(
+                f"{value:.15g} in column {channel!r} ({times} times) is far from all else there; where it means not "
+                f"observed, name it (missing=[{value:.15g}], --missing {value:.15g})."
+            )
+    return notes
+
+
+def _without_implausible(
+    recording: Recording, rows: Sequence[np.ndarray], where: str, drop: bool
+) -> tuple[Recording, list[str]]:
+    """Refuse values that cannot have been measured, or drop them with a note."""
+    limits = np.full(len(recording.channels), IMPLAUSIBLE)
+    for c in range(len(limits)):
         size = np.concatenate([np.abs(s.values[:, c]) for s in recording.series])
-        known = size[size > 0]  # drops NaN as well
-        if not len(known):
-            continue
-        limit = min(IMPLAUSIBLE, max(HUGE, RATIO * np.quantile(known, 0.9, method="lower")))
-        if known.max() < limit:
-            continue
-        for s, row in zip(recording.series, rows, strict=True):
-            wrong = np.flatnonzero(np.abs(s.values[:, c]) >= limit)
-            if len(wrong):
-                value = s.values[wrong[0], c]
-                series = f" of series {s.name!r}" if recording.n_series > 1 else ""
-                raise InputError(
-                    f"{value:g} in column {channel!r}, {where.format(row[wrong[0]])}{series}, is no plausible reading; "
-                    f"mend it, or name it as a missing value (missing=[{value:g}], --missing {value:g})"
-                )
+        size = size[size > 0]  # drops NaN as well
+        if len(size):
+            limits[c] = min(IMPLAUSIBLE, max(HUGE, RATIO * np.quantile(size, 0.9, method="lower")))
+    wrong = [np.abs(s.values) >= limits for s in recording.series]
+    if drop:
+        series = tuple(
+            replace(s, values=np.where(w, np.nan, s.values)) for s, w in zip(recording.series, wrong, strict=True)
+        )
+        count = np.sum([w.sum(0) for w in wrong], axis=0)
+        return replace(recording, series=series), [
+            f"{n} values of {channel!r} are no plausible readings; they were taken as not observed."
+            for channel, n in zip(recording.channels, count, strict=True)
+            if n
+        ]
+    for s, row, w in zip(recording.series, rows, wrong, strict=True):
+        for i, c in np.argwhere(w)[:1]:
+            of = f" of series {s.name!r}" if recording.n_series > 1 else ""
+            raise InputError(
+                f"{s.values[i, c]:g} in column {recording.channels[c]!r}, {where.format(row[i])}{of}, is no plausible "
+                f"reading; mend it, or name it as a missing value (missing=[{s.values[i, c]:g}], "
+                f"--missing {s.values[i, c]:g})"
+            )
+    return recording, []

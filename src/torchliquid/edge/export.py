@@ -23,6 +23,9 @@ from torchliquid.explain.dynamics import largest_lyapunov_exponent
 from torchliquid.files import to_plain, write_json
 from torchliquid.models import Model
 
+COARSE = 1e-3
+"""Of a deviation: larger steps of single precision are warned of."""
+
 SAME_STATE = 1e-3
 """Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
 
@@ -84,6 +87,7 @@ def export(
     _check(target, out, int8, math, limits, bool(others))
     report = Report()
     samples = _samples(model, data, int8, report)
+    _precision(model, report)
     if target.name == "onnx":
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
@@ -158,6 +162,21 @@ def _samples(
     scales = model.preprocessing
     values = scales.mean + scales.std * np.cumsum(rng.normal(size=(256, scales.n_channels)) * 0.3, 0)
     return values.astype(np.float32), np.full(256, scales.time_scale, dtype=np.float32), np.arange(256) == 0
+
+
+def _precision(model: Model, report: Report) -> None:
+    """A device has raw readings and answers in single precision, which far from zero is coarse."""
+    scales, task = model.preprocessing, model.task
+    given = list(zip((repr(c) for c in scales.channels), scales.mean, scales.std, strict=True))
+    if task.kind == "regression":
+        given += [(f"the answer {task.target!r}", mean, std) for mean, std in zip(task.mean, task.std, strict=True)]
+    for name, mean, std in given:
+        step = float(np.spacing(np.float32(abs(mean)))) / std
+        if step > COARSE:
+            report.warnings.append(
+                f"{name} lies around {mean:.3g}, where single precision has steps of {step:.2g} of its deviation: "
+                "train on it less a constant"
+            )
 
 
 def _prove(artifact: Artifact, target: Target, data: Recording | None, report: Report) -> None:

@@ -42,6 +42,9 @@ class Choice:
             the answer; of several outputs the largest; infinite where the numbers are not finite.
         metric: the task's primary metric on the same samples; NaN without targets.
         microseconds: of one sample through a live stream in float32 on this machine, the median.
+        holds: the longest gap, in the recording's unit, at which no neuron of an LTC decays too fast for its steps;
+            None where no gap is too long. All synapses are taken as open at once, which training data may never see;
+            what neurons do to each other can add to it.
     """
 
     solver: str
@@ -50,6 +53,7 @@ class Choice:
     error: float
     metric: float
     microseconds: float
+    holds: float | None
 
     @property
     def evaluations(self) -> int | None:
@@ -70,8 +74,11 @@ class Tradeoff:
         now: the model's own solver and steps.
         metric: name of the task's primary metric.
         tight: that metric of the tight solution.
-        samples: how many samples, in how many pieces, were looked at.
-        pieces: how many.
+        samples: how many were looked at.
+        of_samples: how many the recording has.
+        pieces: in how many they were, each from a fresh state.
+        longest: the recording's longest gap, in its unit.
+        unit: of time.
     """
 
     choices: tuple[Choice, ...]
@@ -79,7 +86,10 @@ class Tradeoff:
     metric: str
     tight: float
     samples: int
+    of_samples: int
     pieces: int
+    longest: float
+    unit: str
 
     @property
     def own(self) -> str:
@@ -88,20 +98,30 @@ class Tradeoff:
         return solver if solver in ADAPTIVE else f"{solver}, {steps} steps"
 
     def cheapest(self, error: float) -> Choice:
-        """The fixed solver with the fewest evaluations whose error is at most this; of equals the first, fused.
+        """The fixed solver with the fewest evaluations whose error is at most this and that holds at the recording's
+        longest gap; of equals the first, fused.
 
         Raises:
             InputError: none reaches it.
         """
-        fixed = [c for c in self.choices if c.evaluations is not None]
+        fixed = [c for c in self.choices if c.evaluations is not None and not self.too_short(c)]
         good = [c for c in fixed if c.error <= error]
         if not good:
+            if not fixed:
+                raise InputError(
+                    f"no solver with up to {STEPS[-1]} steps holds at the longest gap, {self.longest:.3g} {self.unit}; "
+                    "leave the model as it is"
+                )
             best = min(fixed, key=lambda c: c.error)
             raise InputError(
                 f"no solver with up to {STEPS[-1]} steps comes within {error:g}; the nearest is {best.name}, "
                 f"within {best.error:.2g}: give a larger --error"
             )
         return min(good, key=lambda c: c.evaluations or 0)
+
+    def too_short(self, choice: Choice) -> bool:
+        """Whether its steps are too few for the recording's longest gap."""
+        return choice.holds is not None and choice.holds < self.longest
 
 
 def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> Tradeoff:
@@ -138,17 +158,29 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
         one = with_solver(model, solver, unfolds, rtol or 0.0)
         try:
             answers = _answers(one, pieces)
-            off = np.concatenate([np.atleast_2d(a - t) for a, t in zip(answers, truth, strict=True)])
-            error = float((np.sqrt(np.square(off).mean(0)) / spread).max())
-            return Choice(solver, unfolds, rtol, error if np.isfinite(error) else np.inf, metric(answers), _time(one))
+            with np.errstate(invalid="ignore", over="ignore"):  # of what has blown up
+                off = np.concatenate([np.atleast_2d(a - t) for a, t in zip(answers, truth, strict=True)])
+                error = float((np.sqrt(np.square(off).mean(0)) / spread).max())
+            error = error if np.isfinite(error) else np.inf
+            return Choice(solver, unfolds, rtol, error, metric(answers), _time(one), _holds(model, solver, unfolds))
         except SolverError:
-            return Choice(solver, unfolds, rtol, np.inf, float("nan"), float("nan"))
+            return Choice(solver, unfolds, rtol, np.inf, float("nan"), float("nan"), None)
 
     choices = [tried(name, n, None) for name in names if name not in ADAPTIVE for n in STEPS]
     choices += [tried(name, 0, rtol) for name in names if name in ADAPTIVE for rtol in (1e-2, 1e-4)]
     now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
-    total = sum(len(s.times) for s in pieces.series)
-    return Tradeoff(tuple(choices), now, model.task.primary, metric(truth), total, pieces.n_series)
+    longest = float(recording.gaps().max(initial=0.0))
+    return Tradeoff(
+        tuple(choices),
+        now,
+        model.task.primary,
+        metric(truth),
+        pieces.n_samples,
+        recording.n_samples,
+        pieces.n_series,
+        longest,
+        recording.time_unit,
+    )
 
 
 def solver_names(model: Model) -> tuple[str, ...]:
@@ -176,17 +208,11 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
     return made.eval()
 
 
-def holds_up_to(model: Model, choice: Choice) -> float | None:
-    """The longest gap, in the recording's unit, at which no neuron of an LTC decays too fast for its steps; None where
-    no gap is too long.
-
-    By :meth:`~torchliquid.layers.LTCCell.fastest_rate`: all synapses open at once, which training data may never see;
-    what neurons do to each other can add to it.
-    """
+def _holds(model: Model, solver: str, unfolds: int) -> float | None:
     cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    if choice.solver not in LIMITS or not isinstance(cell, LTCCell):
+    if solver not in LIMITS or not isinstance(cell, LTCCell):
         return None
-    return LIMITS[choice.solver] * choice.unfolds / cell.fastest_rate() * model.preprocessing.time_scale
+    return LIMITS[solver] * unfolds / cell.fastest_rate() * model.preprocessing.time_scale
 
 
 def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:
@@ -194,7 +220,7 @@ def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:
     starts = [
         (series, start)
         for series in recording.series
-        for start in (range(0, max(len(series.times) - PIECE + 1, 1), PIECE) if per_step else (0,))
+        for start in (range(0, max(len(series), 1), PIECE) if per_step else (0,))
     ]
     chosen = np.unique(np.linspace(0, len(starts) - 1, min(len(starts), max(samples // PIECE, 1))).round().astype(int))
     return replace(recording, series=tuple(_cut(starts[i][0], starts[i][1], per_step) for i in chosen))

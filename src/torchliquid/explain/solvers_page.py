@@ -39,6 +39,9 @@ def plain(found: Tradeoff, chosen: Choice, error: float) -> Any:
         "metric": found.metric,
         "metric_of_tight_solution": found.tight,
         "samples": found.samples,
+        "of_samples": found.of_samples,
+        "longest_gap": found.longest,
+        "time_unit": found.unit,
         "pieces": found.pieces,
         "choices": [row(choice) for choice in found.choices],
     }
@@ -51,8 +54,9 @@ def table(found: Tradeoff) -> Table:
     for c in found.choices:
         error = f"{c.error:.1e}" if math.isfinite(c.error) else "not finite"
         evaluations = "varies" if c.evaluations is None else str(c.evaluations)
-        rows.append((c.name, evaluations, error, significant(c.metric, 4), microseconds(c.microseconds)))
-    head = ("solver", "evaluations a sample", "error", metric_label(found.metric), "time a sample here")
+        holds = "any" if c.holds is None else f"{c.holds:.3g} {found.unit}"
+        rows.append((c.name, evaluations, error, significant(c.metric, 4), microseconds(c.microseconds), holds))
+    head = ("solver", "evaluations a sample", "error", metric_label(found.metric), "time a sample here", "gaps up to")
     return Table(head, tuple(rows))
 
 

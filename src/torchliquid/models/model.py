@@ -125,8 +125,9 @@ class Model(nn.Module):
 
         Returns:
             Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
-            the recording had dates), ``prediction`` (``prediction_1``, ... for several values) and, for classes, one
-            ``probability_<label>`` each.
+            the recording had dates, in UTC where they had a zone), ``prediction`` (``prediction_1``, ... for several
+            values) and, for classes, one ``probability_<label>`` each; null where the network's numbers are no longer
+            finite.
 
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
@@ -147,13 +148,14 @@ class Model(nn.Module):
             frame["time"] = (times * 1e6).round().astype("datetime64[us]") if recording.dated else times
         rows = np.concatenate(outputs) if per_step else np.stack(outputs)
         if self.task.kind == "classification":
-            frame["prediction"] = np.array(self.task.labels, dtype=object)[rows.argmax(1)].tolist()
+            labels = np.array([*self.task.labels, None], dtype=object)
+            frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), rows.argmax(1), -1)].tolist()
             frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(self.task.labels)}
         elif rows.shape[1] == 1:
             frame["prediction"] = rows[:, 0]
         else:
             frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
-        return pl.DataFrame(frame)
+        return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time").fill_nan(None))
 
     def _channels_in(self, frame: Any) -> list[str]:
         # What is no frame at all, from_frame refuses.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -115,6 +116,10 @@ class Protocol:
     @property
     def higher_is_better(self) -> bool:
         return self.metric != "squared error"
+
+    def mark(self, contender: str) -> str:
+        """A mark of a contender's setting."""
+        return hashlib.sha256(repr((self.settings[contender], self.sparsity)).encode()).hexdigest()[:8]
 
     def with_setup(self, contender: str, setup: Mapping[str, Any]) -> Protocol:
         """The table with other values of some fields of one contender's setting."""

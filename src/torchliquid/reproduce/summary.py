@@ -160,11 +160,12 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
 
     for row in summary(protocol, trials)["rows"]:
         done = of[row["contender"], row["split"]]
+        n = tuning_trials(done[0])
         printed = protocol.published.get(row["contender"]) if row["split"] == "published" else None
         cells = [
             row["contender"],
             row["split"],
-            f"tuned, {n} trials" if (n := tuning_trials(done[0])) else "not tuned",
+            "earlier ones" if _outdated(protocol, done[0]) else f"tuned, {n} trials" if n else "not tuned",
             spread(row["mean"], row["std"]),
             spread(*printed) if printed else "",
             reached(protocol, row),
@@ -187,6 +188,11 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     return "\n".join([*lines, *(f"* {note}" for note in protocol.notes)]) + "\n"
 
 
+def _outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
+    """Whether a training was done with another setting than today's; what the data was is seen when it is rerun."""
+    return trial.get("made_with", "").split("-")[0] != protocol.mark(trial["contender"])
+
+
 def _range(numbers: Iterable[int]) -> str:
     least, *_, most = sorted([*numbers] * 2)
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
@@ -196,7 +202,7 @@ def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     """Trainings that are still to be done, in words; empty where there are none."""
     found, trials = [], counting(trials)
     for split in protocol.splits:
-        done = Counter(x["contender"] for x in trials if x["split"] == split)
+        done = Counter(x["contender"] for x in trials if x["split"] == split and not _outdated(protocol, x))
         left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.settings}
         if any(left.values()):
             found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))

@@ -131,9 +131,9 @@ class ModelStream:
         return answer if self.n > 1 else answer[0]
 
     def label(self, probabilities: np.ndarray) -> Any:
-        """The likeliest class's name; of several streams an array of names."""
-        best = probabilities.argmax(-1)
-        return self.model.task.labels[best] if best.ndim == 0 else np.array(self.model.task.labels)[best]
+        """The likeliest class's name, None where the numbers are not finite; of several streams an array of names."""
+        names = np.array([*self.model.task.labels, None], dtype=object)
+        return names[np.where(np.isfinite(probabilities).all(-1), probabilities.argmax(-1), -1)]
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
