@@ -148,6 +148,10 @@ BAD_SPANS = torch.ones(4, 6).index_put((torch.tensor(2), torch.tensor(5)), torch
         (lambda m: m(X[..., :2]), "(4, 6, 2); this layer takes (time, 3)"),
         (lambda m: m(X[0, 0]), "(3,)"),
         (lambda m: m(X[:, :0]), "nothing in it"),
+        (lambda m: m(X.numpy()), "input: a tensor is needed, not ndarray"),
+        (lambda m: m(X, X[0].numpy()), "hx: a tensor is needed, not ndarray"),
+        (lambda m: m(X, lengths=[1, 1, 2, 3]), "lengths: a tensor is needed, not list"),
+        (lambda m: m.rnn_cell(X[:, 0].tolist()), "input: a tensor is needed, not list"),
         (lambda m: m(X.double()), "input is float64 and the layer is float32"),
         (lambda m: m(X, torch.zeros(4, 5)), "hx has shape (4, 5); (4, 4) is needed"),
         (lambda m: m(X[0], torch.zeros(1, 4)), "hx has shape (1, 4); (4,) is needed"),
@@ -173,6 +177,13 @@ def test_a_wrong_call_says_in_one_line_what_would_be_right(name, call, says):
         call(some(CASES[name]))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_printed_layer_tells_its_sizes():
+    assert "LTCCell(input_size=3, state_size=8, output_size=2, solver=rk4)" in str(LTC(3, AutoNCP(8, 2), solver="rk4"))
+    assert "input_size=3, state_size=8, output_size=8, mode=pure" in str(CfC(3, 8, mode="pure"))
+    assert "input_size=3, state_size=8, output_size=8, solver=euler" in str(NeuralODE(3, 8, solver="euler"))
+    assert "GRUDCell(\n    input_size=3, state_size=14, output_size=8\n" in str(GRUD(3, 8))
 
 
 def test_mixed_memory_asks_for_both_states():

@@ -11,9 +11,11 @@ from torchliquid import Model, Recording
 from torchliquid.data.datasets import load
 from torchliquid.errors import InputError
 from torchliquid.study.assess import assess
+from torchliquid.study.plan import Plan
 from torchliquid.study.results import POOLED, StudyResults
 from torchliquid.study.shifts import DEFAULT_SHIFTS, SensorNoise
 from torchliquid.study.store import Store
+from torchliquid.tasks import Task
 
 QUICK = {"contenders": ["cfc", "gru", "linear", "boosting", "naive"], "seeds": 3, "tuning": 1, "parameters": 400}
 
@@ -108,10 +110,44 @@ def test_six_series_leave_one_to_test_on_and_a_whole_report(tmp_path: Path) -> N
     assert results.verdict is not None
     assert results.verdict.answer == "not shown"
     assert (tmp_path / "study" / "report.html").exists()
-    refit = sum("to refit it" in sentence for sentence in results.conditions)
     best = results.best("liquid", "neural", "classical")
     assert best is not None
-    assert refit == (best.family == "classical")
+    assert ("Tabular.fit" in results.refit) == (best.family == "classical")
+
+
+def test_the_report_tells_how_to_get_the_best_model_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(500, 2))
+    recording, test = (
+        Recording.from_arrays(x[part], targets=x[part, 0] + 0.1 * rng.normal(size=len(x[part])))
+        for part in (slice(400), slice(400, None))
+    )
+    chosen = {"contenders": ["linear", "naive"], "seeds": 1, "tuning": 3, "shifts": ()}
+    results = assess(recording, tmp_path / "study", tests={"later": test}, **chosen)
+    scope = {"recording": recording, "tests": {"later": test}}
+    exec(results.refit, scope)
+    task, model = scope["plan"].task, scope["model"]
+    again = task.metrics(model.outputs(test), test)["rmse"]
+    assert again == pytest.approx(results.contender("linear").test("rmse")[0])
+    assert model.predict(test)["prediction"].to_list() == pytest.approx(model.outputs(test)[0][:, 0].tolist())
+    assert "Tabular.fit(" in (tmp_path / "study" / "report.html").read_text()
+
+
+def test_a_test_on_what_was_learnt_is_refused() -> None:
+    rng = np.random.default_rng(6)
+    x, times = rng.normal(size=(600, 2)), 1e6 + np.arange(600.0)
+    x[100:200] = x[100]  # a sensor at rest agrees with itself by chance
+
+    def cut(start: int, stop: int) -> Recording:
+        return Recording.from_arrays(x[start:stop], times[start:stop], x[start:stop, 0])
+
+    recording = cut(0, 400)
+    task = Task.infer(recording)
+    with pytest.raises(InputError, match="again: 100% of its samples are among those to learn from"):
+        Plan.make(recording, task, {"later": cut(400, 600), "again": cut(100, 300)})
+    told = Plan.make(recording, task, {"later": cut(380, 600)}).split
+    assert any("Of later, 9% of the samples" in sentence for sentence in told)
+    assert not any("learnt from" in s for s in Plan.make(recording, task, {"later": cut(400, 600)}).split)
 
 
 def test_threads_of_the_caller_are_left_alone(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from simulated import Truth, simulate
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 from torchliquid.page import numbers
+from torchliquid.page.charts import log_ticks
 from torchliquid.study import words
 from torchliquid.study.console import print_results
 from torchliquid.study.describe import STRETCH, describe_data, describe_gaps, stretches
+from torchliquid.study.figures import label_positions
 from torchliquid.study.report import render, write_report
 from torchliquid.study.results import Channel, StudyResults
 from torchliquid.study.verdict import with_verdict
@@ -155,12 +157,27 @@ def test_figures_are_rounded_to_what_their_spread_supports():
     assert words.score("roc_auc", 0.91234, 0.014) == "0.912"
     assert words.score("rmse", 13.4567, 0.6) == "13.5"
     assert words.score("rmse", 1345.67, 300) == "1,300"
+    assert words.score("accuracy", 0.35, np.inf) == "35.0 %"
+    assert words.score("rmse", 16_000_748_949_241.883, np.inf) == "16,000,000,000,000"
+    assert words.gain("rmse", -123.456, np.inf) == "−123.5"
     assert words.gain("accuracy", -0.0123, 0.005, signed=True) == "−1.2 points"
     assert words.gain("accuracy", 0.0123, 0.02, signed=True) == "+1 points"
     assert words.gain("accuracy", -0.0001, 0.02, signed=True) == "0 points"
     assert [numbers.duration(s) for s in (0.4, 35, 720, 11_000)] == ["0.40 s", "35 s", "12 min", "3.1 h"]
     assert [numbers.size(b) for b in (950, 14_000, 2_100_000, 0)] == ["950 B", "14 kB", "2.1 MB", "–"]
     assert [numbers.microseconds(m) for m in (42, 1300, float("nan"))] == ["42 µs", "1.3 ms", "–"]
+
+
+def test_a_cost_chart_has_room_for_its_words_on_a_phone():
+    assert label_positions([(0, 0), (1, 1)], ["CfC", "Gradient boosting"], [True, True]) == [
+        "middle right",
+        "middle left",
+    ]
+    for low, high in ((1.0, 30.0), (0.02, 1.9), (45.0, 9e4), (1.0, 5e9)):
+        ticks = log_ticks(low, high)
+        every = ticks.get("tickvals", [10.0**i for i in range(-3, 12, ticks.get("dtick", 1))])
+        assert 2 <= sum(low <= tick <= high for tick in every) <= 7
+    assert log_ticks(3.0, 3.0) == {"nticks": 6}
 
 
 def test_stretches_show_where_the_truth_changes():

@@ -73,6 +73,15 @@ def test_one_sensor_that_does_as_well_is_named():
     assert worse.tags == ()
 
 
+def test_one_sensor_does_it_only_where_the_interval_is_known():
+    """A network trained once might owe its place to luck; nor is a naive answer there to be beaten."""
+    results, scores = simulate(np.random.default_rng(1), Truth(n_seeds=1, probe=0.0, memory=None, n_samples=16_000))
+    results = replace(results, contenders=tuple(c for c in results.contenders if c.family != "naive"))
+    verdict = with_verdict(results, scores).verdict
+    assert verdict.tags == ()
+    assert verdict.answer == "not shown"
+
+
 def test_a_win_over_the_rival_is_none_where_a_probe_does_as_well():
     """The rival is weak, the liquid network beats it, but so does a linear model on one sensor."""
     truth = Truth(liquid=0.8, probe=0.8, seed_spread=0.02)

@@ -40,8 +40,8 @@ def predict(
     if lost.any():
         first = (lost.arg_max() or 0) + 1
         typer.echo(
-            f"warning: {lost.sum()} of {frame.height} answers are empty, the first that of sample {first}: the network's "
-            "numbers are not finite there, as an explicit solver's after too long a gap, see torchliquid solvers",
+            f"warning: {lost.sum()} of {frame.height} answers are empty, the first that of sample {first}: the "
+            "network's numbers are not finite there, as an explicit solver's after too long a gap, see solvers",
             err=True,
         )
     if out is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from torchliquid.explain.explanation import Moments
 from torchliquid.explain.roles import Roles
 from torchliquid.explain.time_constants import TimeConstants
 from torchliquid.files import to_plain
-from torchliquid.page.charts import Figure, figure, plotly_text
+from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
 from torchliquid.page.numbers import time_unit
 
 SEQUENTIAL = [[0, "--heat-low"], [0.5, "--heat-middle"], [1, "--heat-high"]]
@@ -61,10 +61,16 @@ def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
         f"time since the beginning ({moments.unit})",
         f"{taus.name} ({taus.unit}, log scale)",
         height=380,
-        yaxis={"type": "log", "tickformat": "~g", "nticks": 6},
+        yaxis={"type": "log", "tickformat": "~g", **log_ticks(*_ends(trace["y"] for trace in traces))},
         hovermode="x unified",
     )
     return _with_legend(made)
+
+
+def _ends(drawn: Iterable[list[float | None]]) -> tuple[float, float]:
+    """The smallest and the largest value drawn; 1 and 1 where there is none."""
+    values = [v for line in drawn for v in line if v is not None]
+    return min(values, default=1.0), max(values, default=1.0)
 
 
 def _liveliest(finite: np.ndarray) -> list[int]:
@@ -184,7 +190,7 @@ def lyapunov_chart(found: Dynamics) -> Figure:
         "growth of a small difference (per sample, natural log)",
         height=320,
         columns=28,
-        xaxis={"type": "log", "tickformat": "~g", "nticks": 6},
+        xaxis={"type": "log", "tickformat": "~g", **log_ticks(float(gaps.min()), float(gaps.max()))},
         shapes=lines,
     )
 

@@ -12,8 +12,15 @@ State = Tensor | tuple[Tensor, Tensor]
 """h (B, H), or with mixed memory (h, c)."""
 
 
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor, such as a list or a NumPy array."""
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name}: a tensor is needed, not {type(value).__name__}; torch.as_tensor makes one")
+
+
 def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: torch.dtype) -> None:
     """Refuse what is not an input of this many features, with ``dims`` dimensions (unbatched, batched)."""
+    check_tensor("input", input)
     if input.dim() not in dims or input.shape[-1] != input_size:
         one = f"(time, {input_size})" if dims[0] == 2 else f"({input_size},)"
         raise InputError(
@@ -75,6 +82,8 @@ def state_of(
             "with mixed memory hx is a tuple (h, c), not one tensor" if mixed else "hx is one tensor, not a tuple"
         )
     parts = hx if isinstance(hx, tuple) else (hx,)
+    for part in parts:
+        check_tensor("hx", part)
     want = (x.shape[0], units) if batched else (units,)
     if len(parts) != 1 + mixed or any(part.shape != want for part in parts):
         shapes = " and ".join(str(tuple(part.shape)) for part in parts)

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from torchliquid.errors import InputError
 from torchliquid.kernels.reference import scan
-from torchliquid.layers.forms import State
+from torchliquid.layers.forms import State, check_tensor
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
 
@@ -103,6 +103,8 @@ class GRUD(RecurrentLayer):
         if mask is not None:
             if isinstance(input, PackedSequence):
                 raise InputError("a PackedSequence takes no mask: put NaN where a value was not observed")
+            check_tensor("input", input)
+            check_tensor("mask", mask)
             if mask.shape != input.shape or mask.dtype != torch.bool:
                 raise InputError(
                     f"mask is {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}; "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
-from torchliquid.layers.forms import State, check_input, check_spans, spans_of, state_of, valid_of
+from torchliquid.layers.forms import State, check_input, check_spans, check_tensor, spans_of, state_of, valid_of
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.wirings import Wiring
 
@@ -49,6 +49,16 @@ class RecurrentCell(nn.Module):
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """Outputs from states: the states, where a cell does not say otherwise."""
         return states
+
+    def extra_repr(self) -> str:
+        """Sizes, and the mode or solver where there is one, for ``print``."""
+        solver = getattr(self, "solver", None)
+        said = {
+            **{name: getattr(self, name) for name in ("input_size", "state_size", "output_size")},
+            "mode": getattr(self, "mode", None),
+            "solver": getattr(solver, "name", solver),
+        }
+        return ", ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
     def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters of the cell that can change the output, alone or with a memory in front: all, likewise."""
@@ -152,12 +162,13 @@ class RecurrentLayer(nn.Module):
             sequence's last sample, (B, O). And the state after each sequence's last sample, to go on with.
 
         Raises:
-            InputError: shapes or dtypes that do not fit; spans that are negative, NaN or infinite; lengths outside 1
-                to T. Values are looked at in eager mode only: under ``torch.compile``, ``torch.export`` and
-                ``torch.func`` good spans and lengths are a precondition.
+            InputError: what is no tensor; shapes or dtypes that do not fit; spans that are negative, NaN or infinite;
+                lengths outside 1 to T. Values are looked at in eager mode only: under ``torch.compile``,
+                ``torch.export`` and ``torch.func`` good spans and lengths are a precondition.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, timespans, lengths)
+        check_tensor("input", input)
         kind = input.device.type
         if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):  # half precision is not enough to carry a state
@@ -173,6 +184,7 @@ class RecurrentLayer(nn.Module):
         h, c = state_of(hx, x, self.state_size, self.lstm is not None, batched)
         valid = None
         if lengths is not None:
+            check_tensor("lengths", lengths)
             valid = valid_of(lengths.to(x.device), x)
             lengths = lengths.to(x.device, torch.int64)
             # What is padding must not reach a gradient, not even as NaN times zero.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -137,25 +137,7 @@ class Model(nn.Module):
             long = "parameter" in columns
             channels = list(self.preprocessing.channels) if long else self._channels_in(recording)
             recording = Recording.from_frame(recording, **columns, channels=channels)
-        outputs = self.outputs(recording)
-        per_step = self.task.per == "step"
-        frame: dict[str, Any] = {}
-        if recording.n_series > 1 or "series" in recording.columns:
-            names = [s.name for s in recording.series]
-            frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
-        if per_step:
-            times = np.concatenate([s.times for s in recording.series])
-            frame["time"] = (times * 1e6).round().astype("datetime64[us]") if recording.dated else times
-        rows = np.concatenate(outputs) if per_step else np.stack(outputs)
-        if self.task.kind == "classification":
-            labels = np.array([*self.task.labels, None], dtype=object)
-            frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), rows.argmax(1), -1)].tolist()
-            frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(self.task.labels)}
-        elif rows.shape[1] == 1:
-            frame["prediction"] = rows[:, 0]
-        else:
-            frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
-        return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time").fill_nan(None))
+        return as_frame(self.task, recording, self.outputs(recording))
 
     def _channels_in(self, frame: Any) -> list[str]:
         # What is no frame at all, from_frame refuses.
@@ -295,6 +277,28 @@ class Model(nn.Module):
             ended = torch.arange(outputs.shape[1]) >= one.lengths.unsqueeze(1)
             outputs = outputs.masked_fill(ended.unsqueeze(2), 0.0)
         return outputs
+
+
+def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> pl.DataFrame:
+    """Decoded answers for each series as the frame of :meth:`Model.predict`."""
+    per_step = task.per == "step"
+    frame: dict[str, Any] = {}
+    if recording.n_series > 1 or "series" in recording.columns:
+        names = [s.name for s in recording.series]
+        frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
+    if per_step:
+        times = np.concatenate([s.times for s in recording.series])
+        frame["time"] = (times * 1e6).round().astype("datetime64[us]") if recording.dated else times
+    rows = np.concatenate(outputs) if per_step else np.stack(outputs)
+    if task.kind == "classification":
+        labels = np.array([*task.labels, None], dtype=object)
+        frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), rows.argmax(1), -1)].tolist()
+        frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(task.labels)}
+    elif rows.shape[1] == 1:
+        frame["prediction"] = rows[:, 0]
+    else:
+        frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
+    return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time").fill_nan(None))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -19,7 +20,7 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.features import features
-from torchliquid.models.model import aligned
+from torchliquid.models.model import aligned, as_frame
 from torchliquid.tasks import Task
 
 MAX_ROUNDS = 300
@@ -100,6 +101,14 @@ class Tabular:
         tables = [_features(self.task, *self.preprocessing(s), n, lookback) for s in recording.series]
         parts = np.split(self.answer(np.concatenate(tables)), np.cumsum([len(t) for t in tables])[:-1])
         return parts if self.task.per == "step" else [p[0] for p in parts]
+
+    def predict(self, recording: Recording) -> pl.DataFrame:
+        """Answers row by row, or one row a series, in the columns of :meth:`Model.predict`.
+
+        Raises:
+            InputError: as :meth:`Model.outputs`.
+        """
+        return as_frame(self.task, recording, self.outputs(recording))
 
     def answer(self, table: np.ndarray) -> np.ndarray:
         """Decoded answers (N, K) for rows of features."""

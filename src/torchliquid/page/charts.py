@@ -7,6 +7,7 @@ Every text that may come from the user's data passes :func:`plotly_text`, for Pl
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from typing import Any
 
@@ -21,6 +22,17 @@ def plotly_text(text: str) -> str:
 def title(text: str, width: int) -> str:
     """An axis title in lines of about so many characters."""
     return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 24)))
+
+
+def log_ticks(low: float, high: float) -> Figure:
+    """Ticks of a logarithmic axis between two positive values, few enough not to overprint each other on a phone."""
+    decades = math.log10(high / low) if high > low > 0 else 0.0
+    if decades < 1:
+        return {"nticks": 6}
+    if decades > 2:
+        return {"dtick": math.ceil(decades / 6)}
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return {"tickvals": [float(f"{step}e{power}") for power in range(first, last + 1) for step in (1, 2, 5)]}
 
 
 def figure(data: list[Figure], x: str, y: str, height: int = 360, columns: int = 44, **layout: Any) -> Figure:

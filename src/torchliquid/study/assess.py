@@ -62,6 +62,7 @@ def assess(
     with_sample: bool = True,
     title: str = "recording",
     command: str = "",
+    reading: str = "",
     listener: StudyListener | None = None,
 ) -> StudyResults:
     """Judge liquid networks against others on a recording, under the same conditions for all.
@@ -90,6 +91,7 @@ def assess(
             machine is in; the results are the same.
         with_sample: whether saved models carry a small scaled sample of the training inputs.
         title, command: for the report.
+        reading: Python that makes ``recording``, and ``tests`` and ``validation`` where they are given, for the report.
         listener: told how the study goes on.
 
     Raises:
@@ -159,8 +161,8 @@ def assess(
             machine=_machine(),
         )
         results = judge(results, store.folder)
-        conditions = (*results.conditions, *_refit(results))
-        results = replace(results, conditions=conditions, stretches=_stretches(runner, results))
+        refit = _refit(results, plan, bool(tests), validation is not None, reading)
+        results = replace(results, refit=refit, stretches=_stretches(runner, results))
         _save_models(runner, results, with_sample)
         write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
         write_report(results, store.folder / "report.html")
@@ -199,13 +201,18 @@ def _task_result(task: Task) -> TaskResult:
 def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int, ray: str | None) -> tuple[str, ...]:
     where = f"{min(jobs, cores())} at a time" if ray is None else "on a Ray cluster"
     windows = plan.windows
+    tuned = "Each contender has its defaults; it was"
+    if tuning > 1:
+        tuned = (
+            f"Each contender was tuned with {tuning} settings, its defaults first, from one seed. The first as good on "
+            "validation as the best, within a tenth of its errors or a twentieth of its RMSE, was"
+        )
     return (
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
-        f"Each contender was tuned with {tuning} settings, its defaults first, from one seed. The first as good on "
-        "validation as the best, within a tenth of its errors or a twentieth of its RMSE, was trained from "
-        f"{seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the same from every seed.",
+        f"{tuned} trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the same from "
+        "every seed.",
         f"Networks trained for at most {plan.epochs} epochs and stopped after {plan.patience} without a better "
         f"validation score; the best weights were kept. Windows of {windows.length} samples, {windows.stride} apart, "
         f"the first {windows.burn_in} not scored.",
@@ -216,18 +223,34 @@ def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int, ray: str | None)
     )
 
 
-def _refit(results: StudyResults) -> tuple[str, ...]:
-    """How to get the model that was best of all, where it is one that is in no file."""
+def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, reading: str) -> str:
+    """How to get the model that was best of all, where it is one that is in no file; else nothing."""
     best = results.best("liquid", "neural", "classical")
     if best is None or best.family != "classical":
-        return ()
-    hyper = "".join(f", {name}={value!r}" for name, value in best.trials[0].hyper.items())
-    return (
-        f"{best.label} was best of all on validation and is in no file; to refit it, in Python: plan = "
-        "torchliquid.study.plan.Plan.make(recording, task, tests, validation, ...) with what the study was given; "
-        f"torchliquid.models.tabular.Tabular.fit({best.name!r}, plan.task, plan.preprocessing, plan.training, "
-        f"plan.validation, plan.class_weights{hyper}).",
-    )
+        return ""
+    plain = Task(plan.task.kind, plan.task.per, plan.task.target)
+    asked = {name: getattr(plan.task, name) for name in ("horizon", "horizon_unit", "primary")}
+    asked = {name: value for name, value in asked.items() if value != getattr(plain, name)}
+    given = [name for name, there in (("tests", tests), ("validation", validation)) if there]
+    weights = {"class_weights": True} if plan.class_weights else {}
+    parts = "".join(f", {name}={name}" for name in given)
+    return f"""\
+from torchliquid.models.tabular import Tabular
+from torchliquid.study.plan import Plan
+from torchliquid.tasks import Task
+
+{reading or f"# {' and '.join(['recording', *given])}: what the study was given"}
+task = Task({plain.kind!r}, {plain.per!r}, {plain.target!r}{_keywords(asked)})
+plan = Plan.make(recording, task{parts}{_keywords(weights)})
+model = Tabular.fit(
+    {best.name!r}, plan.task, plan.preprocessing, plan.training, plan.validation\
+{_keywords(weights | best.trials[0].hyper)}
+)
+print(model.predict(recording))  # or another recording with these channels"""
+
+
+def _keywords(given: Mapping[str, Any]) -> str:
+    return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
 def _versions() -> dict[str, str]:

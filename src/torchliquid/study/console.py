@@ -29,10 +29,12 @@ def print_results(results: StudyResults, console: Console) -> None:
     if verdict is None:
         console.print("No verdict: it needs a liquid contender and another one, both scored.", style="yellow")
         return
+    rival = results.contender(verdict.rival)
+    simpler = ", as good there as any model and simpler" if rival.family == "naive" else ""
     console.print(
         Text(
-            f"Compared (best on validation): {results.contender(verdict.liquid).label} and "
-            f"{results.contender(verdict.rival).label}. ± is half of the 95 % interval.",
+            f"Compared (best on validation): {results.contender(verdict.liquid).label} and {rival.label}{simpler}. "
+            "± is half of the 95 % interval.",
             style="dim",
         )
     )

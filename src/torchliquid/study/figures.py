@@ -8,7 +8,7 @@ from statistics import fmean
 
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
-from torchliquid.page.charts import Figure, figure, plotly_text
+from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
 from torchliquid.study import words
 from torchliquid.study.results import (
     POOLED,
@@ -168,13 +168,14 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
         )
     xs = [x for x, _ in points] or [0.0, 1.0]
     room = 0.18 * max(max(xs) - min(xs), 0.3)
-    sparse = {"dtick": 1} if max(xs) - min(xs) > 1.5 else {"nticks": 6}
+    left, right = min(xs) - room, max(xs) + room
     return figure(
         traces,
         axis,
         words.metric_axis(results.task.primary),
         height=400,
-        xaxis={"type": "log", "range": [min(xs) - room, max(xs) + room], "tickformat": "~g", **sparse},
+        columns=30,
+        xaxis={"type": "log", "range": [left, right], "tickformat": "~g", **log_ticks(10**left, 10**right)},
         yaxis={"range": list(span(results, whiskers))},
     )
 
@@ -182,7 +183,8 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
 def label_positions(points: list[tuple[float, float]], labels: list[str], firm: list[bool]) -> list[str]:
     """For each point the side where its label fits, firm ones first; empty where there is none and it need not be.
 
-    Reckoned in a chart of usual proportions, some 60 characters wide and 25 lines high.
+    Reckoned in a chart of usual proportions, some 60 characters wide and 25 lines high; at its ends in one of 40, as on
+    a phone.
     """
     if not points:
         return []
@@ -200,10 +202,10 @@ def label_positions(points: list[tuple[float, float]], labels: list[str], firm: 
             "bottom center": (x - half, x + half, y - 2.2, y - 0.7),
         }
 
-        def crowd(side: str, boxes: dict[str, tuple[float, float, float, float]] = boxes) -> int:
+        def crowd(side: str, x: float = x, boxes: dict[str, tuple[float, float, float, float]] = boxes) -> int:
             left, right, low, high = boxes[side]
             met = sum(left < r and right > a and low < h and high > b for a, r, b, h in taken)
-            return met + 8 * (left < -8 or right > 52)
+            return met + 8 * (x + 1.5 * (left - x) < -8 or x + 1.5 * (right - x) > 52)
 
         best = min(boxes, key=crowd)
         if firm[i] or crowd(best) == 0:

@@ -19,6 +19,10 @@ from torchliquid.training.fit import ENOUGH_SERIES, hold_out
 RESERVED = ("training", "validation", "the validation part", POOLED)
 """Names of parts in the report, which no test recording can have."""
 
+NOTED = 0.01
+REFUSED = 0.5
+"""Of a test recording's samples, the share learnt from as well that is told, and from which on there is no test."""
+
 
 class Answering(Protocol):
     """Any model that can be scored."""
@@ -74,17 +78,24 @@ class Plan:
         Held out are whole series where there are enough of them, else the end of each series; the test part first,
         unless there are test recordings, then the validation part.
 
+        Test recordings may overlap with what is learnt from, as a table cut anew does: a few samples that are in both,
+        at the same time with the same values, are told in ``split``. With half of them a score would be one of what
+        was learnt by heart, so that is refused.
+
         Raises:
             InputError: a test has a name of :data:`RESERVED`; a part would be empty, has no label, or has a class that
-                the training part lacks; a test recording lacks a channel; class weights where there are no classes.
+                the training part lacks; a test recording lacks a channel, or half of it is learnt from; class weights
+                where there are no classes.
         """
         for name in tests or ():
             if name in RESERVED:
                 raise InputError(f"a test recording cannot be named {name!r}: the report has a part of that name")
         if class_weights and task.kind == "regression":
             raise InputError(f"class weights are for classes; {task.target!r} is regressed: leave them out")
-        split = []
+        split: list[str] = []
+        learnt: set[int] = set()
         if tests:
+            learnt = {sample for part in (recording, validation) if part is not None for sample in _samples(part)}
             split.append(
                 f"Test: {'recordings of their' if len(tests) > 1 else 'a recording of its'} own, {', '.join(tests)}."
             )
@@ -109,6 +120,16 @@ class Plan:
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
             task.check(held_out[name], name)
+            if name in tests and learnt:
+                samples = _samples(held_out[name])
+                shared = sum(sample in learnt for sample in samples) / max(len(samples), 1)
+                if shared >= REFUSED:
+                    raise InputError(
+                        f"{name}: {shared:.0%} of its samples are among those to learn from, at the same times with "
+                        "the same values; test on others, or name no test and a part is held out"
+                    )
+                if shared >= NOTED:
+                    split.append(f"Of {name}, {shared:.0%} of the samples are among those that were learnt from.")
         validation = held_out.pop("the validation part")
         return cls(
             task,
@@ -128,6 +149,17 @@ class Plan:
     def score(self, model: Answering, part: Recording) -> float:
         """The primary metric on a part, the state carried through its series."""
         return self.task.metrics(model.outputs(part), part)[self.task.primary]
+
+
+def _samples(recording: Recording) -> list[int]:
+    """A hash of each sample's time and values, where a value is another than before: those at rest agree by chance."""
+    found = []
+    for series in recording.series:
+        before, after = series.values[:-1], series.values[1:]
+        moved = ((before != after) & ~(np.isnan(before) & np.isnan(after))).any(1)
+        rows = np.column_stack([series.times, series.values])[1:][moved]
+        found += [hash(row.tobytes()) for row in rows]
+    return found
 
 
 def _how(whole: Recording, held: Recording) -> str:

@@ -40,18 +40,18 @@ class Store:
                 pass
         except OSError as error:
             raise InputError(
-                f"the output folder {folder} can't be written ({error.strerror}); choose another with --out"
+                f"the output folder {folder} can't be written ({error.strerror}); choose another (--out)"
             ) from None
         path = folder / STUDY
         if path.exists():
             self._refuse_another(path, study)
         elif any(p.name != LOCK and not p.name.endswith(".part") for p in folder.iterdir()):
-            raise InputError(f"the folder {folder} holds files that no study wrote; choose an empty one with --out")
+            raise InputError(f"the folder {folder} holds files that no study wrote; choose an empty one (--out)")
         self.study = study
 
     def __enter__(self) -> Store:
         with ExitStack() as held:
-            busy = f"another run is at work in the folder {self.folder}; wait for its end, or choose another with --out"
+            busy = f"another run is at work in the folder {self.folder}; wait for its end, or choose another (--out)"
             held.enter_context(locked(self.folder / LOCK, busy))
             if not (self.folder / STUDY).exists():
                 write_json(self.folder / STUDY, self.study)
@@ -67,13 +67,13 @@ class Store:
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError):
-            raise InputError(f"{path} is damaged; choose another folder with --out") from None
+            raise InputError(f"{path} is damaged; choose another folder (--out)") from None
         wanted = json.loads(json.dumps(study))
         different = [k for k in wanted if found.get(k) != wanted[k]] if isinstance(found, dict) else ["its form"]
         if different:
             raise InputError(
                 f"the folder {self.folder} holds another study (it differs in {', '.join(different)}); give the same "
-                "command to go on with it, or choose another folder with --out"
+                "command to go on with it, or choose another folder (--out)"
             )
 
     def trial(self, trial_id: str) -> Path:

@@ -80,7 +80,7 @@ def spread(results: StudyResults, metric: str, values: Sequence[float]) -> str:
     if len(values) < 2 or not math.isfinite(mean):
         return words.score(metric, mean)
     error = stdev(values, mean) / math.sqrt(len(values))
-    return words.score(metric, mean, 2 * error if error > 0 else None)
+    return words.score(metric, mean, 2 * error)
 
 
 def shift_table(results: StudyResults) -> Table:

@@ -139,8 +139,11 @@ class _Jury:
         over = self.compare.better(best, naive)
         if over.low > 0:
             return "", None
+        sign = 1 if self.results.task.higher_is_better else -1
+        there = ", as good there and simpler" if sign * naive.validation >= sign * best.validation else ""
         doubt = (
-            f"{best.label}, the best on validation, is not shown to beat the naive answer ({self.difference(over)})."
+            f"{best.label}, the best model on validation, is not shown to beat the naive answer{there} "
+            f"({self.difference(over)})."
         )
         probes = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
         if any(self.compare.better(probe, naive).low > 0 for probe in probes):
@@ -151,7 +154,10 @@ class _Jury:
         return "nothing_learnt" if over.value < small else "learning_not_shown", doubt
 
     def equals(self, liquid: ContenderResult) -> list[tuple[ContenderResult, str]]:
-        """The probes, far simpler than a contender, that do as well as the best on validation and as the liquid one."""
+        """The probes, far simpler than a contender, that do as well as the best on validation and as the liquid one.
+
+        None where a difference has no interval: from a single seed or sample nothing is shown.
+        """
         best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
         found = []
         for probe in self.results.contenders:
@@ -160,11 +166,12 @@ class _Jury:
             if naive is not None and self.compare.has(naive) and not self.compare.better(probe, naive).low > 0:
                 continue
             least = margin(self.results.task, self.level(probe))
-            over = self.compare.better(best, probe)
-            if over.value < least and self.compare.better(liquid, probe).value < least:
+            over, liquid_over = self.compare.better(best, probe), self.compare.better(liquid, probe)
+            known = math.isfinite(over.reach) and math.isfinite(liquid_over.reach)
+            if known and over.value < least and liquid_over.value < least:
                 figures = (
                     f"{self.figure(probe, over)}, against {self.figure(best, over)} for "
-                    f"{best.label}, the best on validation ({self.difference(over)})"
+                    f"{best.label}, the best model on validation ({self.difference(over)})"
                 )
                 if probe.name == "one_sensor":
                     opening = f"One sensor does it: {_name(probe)} reaches"

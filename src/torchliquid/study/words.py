@@ -27,27 +27,19 @@ def metric_axis(metric: str) -> str:
     return f"{capital(metric_label(metric))} ({AXIS_UNITS.get(metric, '0 to 1')})"
 
 
-def score(metric: str, value: float, reach: float | None = None) -> str:
-    """A metric's value, e.g. ``97.3 %``; without a reach to four digits at most."""
-    scale = _scale(metric)
-    if reach is not None:
-        text = number(value * scale, _places(metric, reach))
-    elif is_share(metric):
-        text = number(value * scale, 1)
-    else:
-        text = significant(value) if metric in ("rmse", "mae", "log_loss") else number(value, 3)
-    return text + _unit(metric)
+def score(metric: str, value: float, reach: float = math.inf) -> str:
+    """A metric's value, e.g. ``97.3 %``, rounded as its half interval supports; of an unknown one to few digits."""
+    return _rounded(metric, value, reach) + _unit(metric)
 
 
 def score_interval(metric: str, value: float, reach: float) -> str:
     """``97.3 ± 0.4 %``."""
-    scale, places = _scale(metric), _places(metric, reach)
-    return f"{number(value * scale, places)} ± {number(reach * scale, places)}{_unit(metric)}"
+    return f"{_rounded(metric, value, reach)} ± {_rounded(metric, reach, reach)}{_unit(metric)}"
 
 
 def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
     """A difference of the metric, e.g. ``1.2 points``."""
-    text = number(value * _scale(metric), _places(metric, reach))
+    text = _rounded(metric, value, reach)
     sign = "+" if signed and value > 0 and text.strip("0.,") else ""
     return f"{sign}{text}{_gain_unit(metric)}"
 
@@ -56,8 +48,7 @@ def gain_interval(metric: str, interval: Interval) -> str:
     """``−0.4 to 1.2 points``; in words where there is none."""
     if not math.isfinite(interval.reach):
         return "unknown"
-    scale, places = _scale(metric), _places(metric, interval.reach)
-    low, high = number(interval.low * scale, places), number(interval.high * scale, places)
+    low, high = (_rounded(metric, end, interval.reach) for end in (interval.low, interval.high))
     return f"{low} to {high}{_gain_unit(metric)}"
 
 
@@ -66,12 +57,17 @@ def least(metric: str, margin: float) -> str:
     return significant(margin * _scale(metric), 2) + _gain_unit(metric)
 
 
+def _rounded(metric: str, value: float, reach: float) -> str:
+    scale = _scale(metric)
+    if math.isfinite(reach) and reach > 0:
+        return number(value * scale, decimals(reach * scale, 0 if is_share(metric) else -12))
+    if is_share(metric):
+        return number(value * scale, 1)
+    return significant(value, 4) if metric in ("rmse", "mae", "log_loss") else number(value, 3)
+
+
 def _scale(metric: str) -> float:
     return 100.0 if is_share(metric) else 1.0
-
-
-def _places(metric: str, reach: float) -> int:
-    return decimals(reach * _scale(metric), 0 if is_share(metric) else -12)
 
 
 def _unit(metric: str) -> str:
