@@ -123,17 +123,20 @@ def test_the_summary_counts_and_compares() -> None:
     assert (row["contender"], row["n"], row["seeds"]) == ("LTC", 3, [0, 1, 2])
     assert row["mean"] == pytest.approx(2.3)
     assert row["std"] == pytest.approx(np.std([2.2, 2.3, 2.4], ddof=1))
-    assert summary.reached(table, row) == "yes (± 0.248)"
-    assert summary.reached(table, row | {"mean": 3.3}) == "no (± 0.248)"
-    assert summary.reached(table, row | {"mean": 1.3}) == "yes, better (± 0.248)"
-    assert summary.reached(table, row | {"contender": "CfC"}) == "yes (± 0.248)"  # against the paper's LTC
+    assert summary.reached(table, row) == "yes (±\N{NO-BREAK SPACE}0.248)"
+    assert summary.reached(table, row | {"mean": 3.3}) == "no (±\N{NO-BREAK SPACE}0.248)"
+    assert summary.reached(table, row | {"mean": 1.3}) == "yes, better (±\N{NO-BREAK SPACE}0.248)"
+    assert (
+        summary.reached(table, row | {"contender": "CfC"}) == "yes (±\N{NO-BREAK SPACE}0.248)"
+    )  # against the paper's LTC
     assert summary.reached(table, row | {"contender": "GRU"}) == ""
     text = summary.section(table, done)
-    assert "| LTC | published | earlier ones |" in text
+    assert "| LTC | earlier ones |" in text
     assert "5 of LTC" in text
     now = [x | {"made_with": f"{table.mark('LTC')}-0"} for x in done[1:4]]
     text = summary.section(table, done + now)
-    assert "| LTC | published | not tuned |" in text
+    assert "| LTC | 2.300\N{NO-BREAK SPACE}±" in text
+    assert "No row is tuned." in text
     assert "2 of LTC" in text
     assert "| 9 to 11 |" in text
     assert "no longer finite in epoch 3" in text

@@ -52,13 +52,13 @@ def solvers(
     else:
         read = columns.read(str(recording), channels=loaded.preprocessing.channels)
     found = compare_solvers(loaded, read, samples)
-    chosen = found.cheapest(error)
     shown = table(found)
     console = Console()
     printed = Table(*shown.head)
     for row in shown.rows:
         printed.add_row(*row)
     console.print(printed)
+    chosen = found.cheapest(error)
     console.print(
         f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has "
         f"{found.own}. The tight solution's {found.metric} is {found.tight:.4g}.",

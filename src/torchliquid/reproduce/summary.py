@@ -17,6 +17,9 @@ LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC 
 FIVE = LIQUID | {"LSTM", "GRU"}
 """Contenders with five trainings; the others have three."""
 
+PLAIN = "not tuned"
+UNBROKEN = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
+
 NORMAL = 1.96
 """Half of a 95 % interval in known standard errors."""
 
@@ -100,7 +103,7 @@ def reached(protocol: Protocol, row: dict[str, Any]) -> str:
     half = math.hypot(_half(row["std"], row["n"]), NORMAL * protocol.sampling_error)
     ahead = (row["mean"] - published) * (1 if protocol.higher_is_better else -1)
     word = "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
-    return f"{word} (± {half:.{_digits(protocol)}f})"
+    return f"{word} (±\N{NO-BREAK SPACE}{half:.{_digits(protocol)}f})"
 
 
 def _half(deviation: float, n: int) -> float:
@@ -137,19 +140,6 @@ def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, st
 def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
     """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
     digits, apart = _digits(protocol), behind(protocol, trials)
-    extra = ["to the best liquid one, same cuts"] if apart else []
-    columns = ["contender", "split", "settings", "ours", "published", "reached", *extra, "n", "parameters", "epochs"]
-    columns.append("seconds a training")
-    lines = [
-        f"## {protocol.name.capitalize()}",
-        "",
-        f"`torchliquid reproduce {protocol.name}`; {protocol.metric}, "
-        f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
-        "",
-        *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
-        f"| {' | '.join(columns)} |",
-        "|---" * len(columns) + "|",
-    ]
     trials = counting(trials)
     of: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for x in trials:
@@ -158,26 +148,40 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     def spread(mean: float, std: float) -> str:
         return f"{mean:.{digits}f} ± {std:.{digits}f}" if std else f"{mean:.{digits}f}"
 
+    rows = []
     for row in summary(protocol, trials)["rows"]:
         done = of[row["contender"], row["split"]]
         n = tuning_trials(done[0])
         printed = protocol.published.get(row["contender"]) if row["split"] == "published" else None
-        cells = [
-            row["contender"],
-            row["split"],
-            "earlier ones" if _outdated(protocol, done[0]) else f"tuned, {n} trials" if n else "not tuned",
-            spread(row["mean"], row["std"]),
-            spread(*printed) if printed else "",
-            reached(protocol, row),
-            *([apart.get(row["contender"], "")] if apart else []),
-            str(row["n"]),
-            _range(x["parameters"] for x in done),
-            "" if row["contender"] in FITTED else _range(x["epochs"] for x in done),
-            f"{row['seconds']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(
+            {
+                "contender": row["contender"],
+                "split": row["split"],
+                "settings": "earlier ones" if _outdated(protocol, done[0]) else f"tuned, {n} trials" if n else PLAIN,
+                "ours": spread(row["mean"], row["std"]),
+                "published": spread(*printed) if printed else "",
+                "reached": reached(protocol, row),
+                "to the best liquid one, same cuts": apart.get(row["contender"], ""),
+                "n": str(row["n"]),
+                "parameters": _range(x["parameters"] for x in done),
+                "epochs": "" if row["contender"] in FITTED else _range(x["epochs"] for x in done),
+                "seconds": f"{row['seconds']:.0f}",
+            }
+        )
+    told = [name for name in (rows[0] if rows else ()) if {row[name] for row in rows} - {"", "published", PLAIN}]
+    lines = [
+        f"## {protocol.name.capitalize()}",
+        "",
+        f"`torchliquid reproduce {protocol.name}`; {protocol.metric}, "
+        f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
+        "",
+        *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
+        *([f"| {' | '.join(told)} |", "|---" * len(told) + "|"] if told else ["No training has ended yet."]),
+        *(f"| {' | '.join(row[name].replace(' ± ', UNBROKEN) for name in told)} |" for row in rows),
+    ]
     hours = sum(x["seconds"] for x in trials) / 3600
-    lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, other work beside them.", ""]
+    tuned = "" if any(map(tuning_trials, trials)) else " No row is tuned."
+    lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, other work beside them.{tuned}", ""]
     if absent := missing(protocol, trials):
         lines += [f"Not yet complete: {absent}.", ""]
     if any(map(tuning_trials, trials)):
