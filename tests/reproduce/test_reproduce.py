@@ -131,14 +131,14 @@ def test_the_summary_counts_and_compares() -> None:
     )  # against the paper's LTC
     assert summary.reached(table, row | {"contender": "GRU"}) == ""
     text = summary.section(table, done)
-    assert "| LTC | earlier ones |" in text
+    assert "| LTC, *earlier setting* |" in text
     assert "5 of LTC" in text
     now = [x | {"made_with": f"{table.mark('LTC')}-0"} for x in done[1:4]]
     text = summary.section(table, done + now)
     assert "| LTC | 2.300\N{NO-BREAK SPACE}±" in text
     assert "No row is tuned." in text
     assert "2 of LTC" in text
-    assert "| 9 to 11 |" in text
+    assert "| 9–11 |" in text
     assert "no longer finite in epoch 3" in text
     drawn = ElementTree.fromstring(drawing(table, [row, row | {"contender": "GRU", "mean": 2.6}]))
     dots = [dot for dot in drawn if dot.tag.endswith("circle")][3:]  # after those of the legend

@@ -17,7 +17,6 @@ LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC 
 FIVE = LIQUID | {"LSTM", "GRU"}
 """Contenders with five trainings; the others have three."""
 
-PLAIN = "not tuned"
 UNBROKEN = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 NORMAL = 1.96
@@ -152,12 +151,12 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     for row in summary(protocol, trials)["rows"]:
         done = of[row["contender"], row["split"]]
         n = tuning_trials(done[0])
+        how = ", *earlier setting*" if _outdated(protocol, done[0]) else f", *tuned, {n} trials*" if n else ""
         printed = protocol.published.get(row["contender"]) if row["split"] == "published" else None
         rows.append(
             {
-                "contender": row["contender"],
+                "contender": row["contender"] + how,
                 "split": row["split"],
-                "settings": "earlier ones" if _outdated(protocol, done[0]) else f"tuned, {n} trials" if n else PLAIN,
                 "ours": spread(row["mean"], row["std"]),
                 "published": spread(*printed) if printed else "",
                 "reached": reached(protocol, row),
@@ -168,7 +167,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
                 "seconds": f"{row['seconds']:.0f}",
             }
         )
-    told = [name for name in (rows[0] if rows else ()) if {row[name] for row in rows} - {"", "published", PLAIN}]
+    told = [name for name in (rows[0] if rows else ()) if {row[name] for row in rows} - {"", "published"}]
     lines = [
         f"## {protocol.name.capitalize()}",
         "",
@@ -199,7 +198,7 @@ def _outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
 
 def _range(numbers: Iterable[int]) -> str:
     least, *_, most = sorted([*numbers] * 2)
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{least:,}" if least == most else f"{least:,}–{most:,}"
 
 
 def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
