@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from torchliquid.data import Preprocessing, Recording, Windows, batches, forward_split, series_split
@@ -183,6 +183,7 @@ def test_samples_of_one_time_stay_together():
     held_out=st.floats(0.05, 0.6),
     seed=st.integers(0, 99),
 )
+@example(labels=list("aaaabc"), held_out=0.59375, seed=0)
 def test_splits_by_series_share_labels_evenly_and_lose_nothing(labels, held_out, seed):
     recording = Recording.from_arrays([np.arange(3.0)] * len(labels), targets=labels)
     rest, out = series_split(recording, held_out, seed)

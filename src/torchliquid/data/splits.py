@@ -79,12 +79,12 @@ def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[
     strata = _strata(recording)
     # Each stratum in random order, spread evenly over [0, 1): any first share of the whole is the same share of each.
     # One of each comes after all the others, so that every label can be learnt from.
-    place = np.empty(n)
-    for stratum in np.unique(strata):
+    place, kinds = np.empty(n), np.unique(strata)
+    for stratum in kinds:
         members = rng.permutation(np.flatnonzero(strata == stratum))
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
         place[members[-1]] += 1
-    count = min(max(round(n * held_out), 1), n - 1)
+    count = min(max(round(n * held_out), 1), n - len(kinds))
     chosen = set(np.argsort(place, kind="stable")[:count].tolist())
     return (
         recording.select(i for i in range(n) if i not in chosen),
