@@ -59,31 +59,23 @@ def solvers(
         printed.add_row(*row)
     console.print(printed)
     chosen = found.cheapest(error)
-    console.print(
-        f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has "
-        f"{found.own}. The tight solution's {found.metric} is {found.tight:.4g}.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(
+    said = [
+        f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has {found.own}. The tight "
+        f"solution's {found.metric} is {found.tight:.4g}.",
         f"Looked at {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each anew.",
-        highlight=False,
-        soft_wrap=True,
-    )
+    ]
     if any(map(found.too_short, found.choices)):
-        console.print(
+        said.append(
             f"Explicit solvers whose steps may be too few for the longest gap here, {found.longest:.3g} {found.unit}, "
-            "are not chosen.",
-            highlight=False,
-            soft_wrap=True,
+            "are not chosen."
         )
     if chosen.holds is not None:
-        console.print(
+        said.append(
             f"No neuron by itself is too fast for its steps at gaps up to {chosen.holds:.3g} {found.unit}, whatever "
-            "the inputs are.",
-            highlight=False,
-            soft_wrap=True,
+            "the inputs are."
         )
+    for sentence in said:
+        console.print(sentence, highlight=False, soft_wrap=True)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "solvers.json", plain(found, chosen, error))

@@ -86,7 +86,7 @@ class Preprocessing:
 
     def observed(self, values: np.ndarray) -> np.ndarray:
         """(T, C) true where a reading counts as observed."""
-        return np.abs(self.scaled(values)) <= LIMIT
+        return ~np.isnan(self.scaled(values))
 
     def start(self) -> HoldState:
         """The memory before the first live sample."""
@@ -115,16 +115,17 @@ class Preprocessing:
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = self.scaled(values)
-        observed = np.abs(scaled) <= LIMIT
+        observed = ~np.isnan(scaled)
         rows = np.concatenate([held[None], scaled])  # row 0 is what was held before
         filled = np.take_along_axis(rows, last_observed(observed), 0)
         inputs = np.concatenate([filled, observed], 1) if self.with_mask else filled
         return inputs.astype(np.float32), filled[-1] if len(filled) else held
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Readings (T, C) in deviations from the training mean."""
+        """Readings (T, C) in deviations from the training mean; NaN where one does not count as observed."""
         with np.errstate(over="ignore"):  # to infinity, which is not observed
-            return (values - self.mean) / self.std
+            scaled = (values - self.mean) / self.std
+        return np.where(np.abs(scaled) <= LIMIT, scaled, np.nan)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, exact to the last bit."""

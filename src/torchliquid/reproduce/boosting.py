@@ -39,8 +39,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, in
     pieces = (train, parts.validation, parts.test)
     views = zip(*(tables(piece) for piece in pieces), strict=True)
     found = [_fit(protocol, rows, [piece.targets for piece in pieces], seed) for rows in views]
-    sign = 1 if protocol.higher_is_better else -1
-    return max(found, key=lambda one: sign * score(protocol.metric, one[0], parts.validation.targets))
+    return max(found, key=lambda one: protocol.sign * score(protocol.metric, one[0], parts.validation.targets))
 
 
 def _fit(
@@ -48,10 +47,9 @@ def _fit(
 ) -> tuple[Tensor, Tensor, int]:
     shared = {"learning_rate": 0.1, "max_iter": ROUNDS, "max_leaf_nodes": 15, "early_stopping": False}
     if not targets[0].is_floating_point():
-        weight = protocol.settings["Boosting"].class_weight
-        trees = HistGradientBoostingClassifier(
-            **shared, random_state=seed, class_weight={1: weight} if weight != 1 else None
-        ).fit(rows[0], targets[0].flatten().numpy())
+        weights = protocol.settings["Boosting"].class_weights
+        trees = HistGradientBoostingClassifier(**shared, random_state=seed, class_weight=weights)
+        trees.fit(rows[0], targets[0].flatten().numpy())
         staged = trees.staged_decision_function if protocol.metric == "AUC" else trees.staged_predict
         validation, test, rounds = _stopped(protocol, staged, rows, targets)
         return validation, test, tree_numbers(trees._predictors[:rounds])
@@ -76,7 +74,7 @@ def _stopped(
 
     _, validation, test = rows
     _, known, asked = targets
-    sign = 1 if protocol.higher_is_better else -1
-    rounds = 1 + int(np.argmax([sign * score(protocol.metric, shaped(x, known), known) for x in staged(validation)]))
+    rated = [protocol.sign * score(protocol.metric, shaped(x, known), known) for x in staged(validation)]
+    rounds = 1 + int(np.argmax(rated))
     at_best = (next(islice(staged(x), rounds - 1, None)) for x in (validation, test))
     return shaped(next(at_best), known), shaped(next(at_best), asked), rounds

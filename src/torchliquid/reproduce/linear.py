@@ -28,24 +28,23 @@ def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, in
     Args:
         seed: makes no difference.
     """
-    pieces = (parts.train, parts.validation, parts.test)
-    sign = 1 if protocol.higher_is_better else -1
+    views = zip(*(tables(piece) for piece in (parts.train, parts.validation, parts.test)), strict=True)
 
-    def tried(choice: tuple[tuple[np.ndarray, ...], float]) -> tuple[float, Pipeline, tuple[np.ndarray, ...]]:
+    def tried(choice: tuple[tuple[np.ndarray, ...], float]) -> tuple[Tensor, Pipeline, np.ndarray]:
         (train, validation, test), penalty = choice
         model = _model(protocol, parts.train.targets, penalty).fit(train, _labels(parts.train.targets))
-        found = _answers(protocol, model, validation, parts.validation.targets)
-        return sign * score(protocol.metric, found, parts.validation.targets), model, (validation, test)
+        return _answers(protocol, model, validation, parts.validation.targets), model, test
 
-    views = zip(*(tables(piece) for piece in pieces), strict=True)
-    _, model, rows = max(map(tried, product(views, PENALTIES)), key=lambda one: one[0])
-    validation, test = (_answers(protocol, model, x, piece.targets) for x, piece in zip(rows, pieces[1:], strict=True))
+    validation, model, rows = max(
+        map(tried, product(views, PENALTIES)),
+        key=lambda one: protocol.sign * score(protocol.metric, one[0], parts.validation.targets),
+    )
+    test = _answers(protocol, model, rows, parts.test.targets)
     return validation, test, int(np.size(model[-1].coef_) + np.size(model[-1].intercept_))
 
 
 def _model(protocol: Protocol, targets: Tensor, penalty: float) -> Pipeline:
-    weight = protocol.settings["Linear"].class_weight
-    weights = {1: weight} if weight != 1 else None
+    weights = protocol.settings["Linear"].class_weights
     last = (
         Ridge(penalty)
         if targets.is_floating_point()

@@ -49,6 +49,14 @@ class Parts:
     test: Part
     outputs: int
 
+    def mark(self, with_test: bool = True) -> str:
+        """A mark of the data."""
+        data = hashlib.sha256()
+        for piece in (self.train, self.validation, self.test)[: 3 if with_test else 2]:
+            for tensor in (piece.inputs, piece.timespans, piece.targets):
+                data.update(tensor.numpy().data)
+        return data.hexdigest()[:8]
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -81,6 +89,11 @@ class Setting:
     span: float = 1.0
     gain: float = 0.0
     layer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_weights(self) -> dict[int, float] | None:
+        """The class weight as scikit-learn takes it."""
+        return {1: self.class_weight} if self.class_weight != 1 else None
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,11 @@ class Protocol:
     @property
     def higher_is_better(self) -> bool:
         return self.metric != "squared error"
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.higher_is_better else -1
 
     def mark(self, contender: str) -> str:
         """A mark of a contender's setting."""

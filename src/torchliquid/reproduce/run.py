@@ -16,7 +16,7 @@ from torchliquid.reproduce.picture import drawing
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
-from torchliquid.reproduce.trial import FITTED, made_with, run_trial
+from torchliquid.reproduce.trial import FITTED, run_trial
 from torchliquid.reproduce.trials import append, read
 from torchliquid.study.runner import THREADS, StudyListener
 from torchliquid.study.workers import Job, RunJobs, workers
@@ -92,10 +92,7 @@ def _run(
     pairs = [(split, contender) for split in parts for contender in contenders]
     tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs) if tune else {}
     wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
-    marks = {
-        (split, contender): made_with(table, contender, parts[split].train, parts[split].validation, parts[split].test)
-        for split, contender in pairs
-    }
+    marks = _marks(table, {split: piece.mark() for split, piece in parts.items()}, pairs)
     done = {
         (x["split"], x["contender"], x["seed"], tuning_trials(x)): x
         for x in read(file)
@@ -110,7 +107,7 @@ def _run(
             append(file, plain | {"tuned": choice})
             continue
         args = (table, parts[split], split, contender, seed, choice)
-        work.append(Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(append, file)))
+        work.append(Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(_keep, file, marks)))
     listener.phase("training", len(wanted) - len(work), len(wanted))
     try:
         run_jobs(work, listener)
@@ -132,7 +129,7 @@ def _tune(
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"
     pairs = [pair for pair in pairs if pair[1] not in FITTED]
-    marks = {pair: made_with(table, pair[1], parts[pair[0]].train, parts[pair[0]].validation) for pair in pairs}
+    marks = _marks(table, {split: piece.mark(with_test=False) for split, piece in parts.items()}, pairs)
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
         every = {(x["split"], x["contender"], x["trial"], x.get("made_with")): x for x in read(file)}
@@ -143,7 +140,7 @@ def _tune(
             f"{contender}, {split} split",
             tuning.tune,
             (table, parts[split], split, contender, trials, done),
-            partial(append, file),
+            partial(_keep, file, marks),
         )
         for (split, contender), done in lines().items()
         if len(done) < trials
@@ -151,6 +148,19 @@ def _tune(
     listener.phase("tuning", len(pairs) - len(work), len(pairs))
     run_jobs(work, listener)
     return {pair: {"trials": trials, "setup": tuning.best(table, done, trials)} for pair, done in lines().items()}
+
+
+Marks = Mapping[tuple[Split, str], str]
+"""Of each split and contender: a mark of its setting and, behind a dash, of the data."""
+
+
+def _marks(table: Protocol, data: Mapping[Split, str], pairs: Sequence[tuple[Split, str]]) -> Marks:
+    return {(split, contender): f"{table.mark(contender)}-{data[split]}" for split, contender in pairs}
+
+
+def _keep(file: Path, marks: Marks, line: dict[str, Any]) -> None:
+    """Append a line with its mark: with another setting or other data the work does not count."""
+    append(file, line | {"made_with": marks[line["split"], line["contender"]]})
 
 
 def write_tables(folder: Path, page: Path) -> None:

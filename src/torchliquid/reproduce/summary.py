@@ -100,7 +100,7 @@ def reached(protocol: Protocol, row: dict[str, Any]) -> str:
     if row["n"] < 3:
         return "too few seeds"
     half = math.hypot(_half(row["std"], row["n"]), NORMAL * protocol.sampling_error)
-    ahead = (row["mean"] - published) * (1 if protocol.higher_is_better else -1)
+    ahead = (row["mean"] - published) * protocol.sign
     word = "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
     return f"{word} (±\N{NO-BREAK SPACE}{half:.{_digits(protocol)}f})"
 
@@ -126,7 +126,7 @@ def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, st
     liquid = {name: statistics.mean(found.values()) for name, found in of.items() if name in LIQUID}
     if not liquid:
         return {}
-    best = (max if protocol.higher_is_better else min)(liquid, key=lambda name: liquid[name])
+    best = max(liquid, key=lambda name: protocol.sign * liquid[name])
     found = {best: f"{best} itself"}
     for name in of:
         apart = [of[name][seed] - of[best][seed] for seed in of[name].keys() & of[best].keys()]

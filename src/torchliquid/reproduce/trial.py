@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -28,15 +27,6 @@ FITTED = {
 """Contenders that are no network; each chooses its only setting itself."""
 
 
-def made_with(protocol: Protocol, contender: str, *pieces: Part) -> str:
-    """A mark of a contender's setting and, behind a dash, of data: a training with another one does not count."""
-    data = hashlib.sha256()
-    for piece in pieces:
-        for tensor in (piece.inputs, piece.timespans, piece.targets):
-            data.update(tensor.numpy().data)
-    return f"{protocol.mark(contender)}-{data.hexdigest()[:8]}"
-
-
 def run_trial(
     protocol: Protocol,
     parts: Parts,
@@ -51,8 +41,7 @@ def run_trial(
     ``tuned`` holds the ``setup`` to train with instead of the published one, and the number of ``trials`` that it was
     chosen from.
     """
-    mark = made_with(protocol, contender, parts.train, parts.validation, parts.test)
-    name = {"contender": contender, "split": split, "seed": seed, "made_with": mark}
+    name = {"contender": contender, "split": split, "seed": seed}
     if protocol.redraw is not None:
         parts = protocol.redraw(parts, seed)
     if contender in FITTED:
@@ -83,7 +72,7 @@ def fit(
         model.network.standardise(train)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
-    sign = 1 if protocol.higher_is_better else -1
+    sign = protocol.sign
     best, best_epoch, weights, epoch, failed = -math.inf, 0, copy.deepcopy(model.state_dict()), 0, ""
     for epoch in range(1, setting.epochs + 1):
         if not train_epoch(model, optimizer, train, setting):

@@ -19,11 +19,9 @@ def append(file: Path, trial: dict[str, Any]) -> None:
     with file.open("ab+") as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         opened.seek(0)
-        text = opened.read()
-        whole = text.rfind(b"\n") + 1
-        unended = _is_trial(text[whole:])
-        opened.truncate(len(text) if unended else whole)
-        opened.write((b"\n" if unended else b"") + (json.dumps(trial) + "\n").encode())
+        kept = _whole(opened.read())
+        opened.truncate(len(kept))
+        opened.write((b"\n" if kept and not kept.endswith(b"\n") else b"") + (json.dumps(trial) + "\n").encode())
         opened.flush()
         os.fsync(opened.fileno())
 
@@ -36,11 +34,8 @@ def read(file: Path) -> list[dict[str, Any]]:
     """
     if not file.exists():
         return []
-    text = file.read_bytes()
-    whole = text.rfind(b"\n") + 1
-    lines = text[: len(text) if _is_trial(text[whole:]) else whole].splitlines()
     trials = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_whole(file.read_bytes()).splitlines(), 1):
         try:
             trials.append(json.loads(line))
         except ValueError:
@@ -48,8 +43,11 @@ def read(file: Path) -> list[dict[str, Any]]:
     return trials
 
 
-def _is_trial(line: bytes) -> bool:
+def _whole(text: bytes) -> bytes:
+    """The text without what a broken write left at its end; a last line that only wants its end stays."""
+    end = text.rfind(b"\n") + 1
     try:
-        return isinstance(json.loads(line), dict)
+        whole = isinstance(json.loads(text[end:]), dict)
     except ValueError:
-        return False
+        whole = False
+    return text if whole else text[:end]

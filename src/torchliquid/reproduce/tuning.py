@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchliquid.errors import InputError
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
-from torchliquid.reproduce.trial import fit, made_with
+from torchliquid.reproduce.trial import fit
 from torchliquid.study.workers import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def tune(
 
     What a trial tries follows from its number and the trials before it: one that was killed is drawn again alike.
     """
-    lines, mark = list(done), made_with(protocol, contender, parts.train, parts.validation)
+    lines = list(done)
     for number in range(len(lines), trials):
         setup = draw(protocol, contender, lines)
         epochs = max(round(EPOCHS * protocol.settings[contender].epochs), 1)
@@ -62,8 +62,7 @@ def tune(
 
         tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
         _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, told)
-        name = {"contender": contender, "split": split, "trial": number, "made_with": mark}
-        line = name | {"setup": setup} | line
+        line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
         yield line
         lines.append(line)
 
@@ -91,7 +90,8 @@ def draw(protocol: Protocol, contender: str, lines: Sequence[dict[str, Any]]) ->
 
 def best(protocol: Protocol, lines: Sequence[dict[str, Any]], trials: int) -> dict[str, Any]:
     """The setup that was best on validation in the first so many trials, of one contender and split, in order."""
-    sign = 1 if protocol.higher_is_better else -1
     rated = [line for line in lines[:trials] if "validation" in line]
-    setup: dict[str, Any] = max(rated, key=lambda line: sign * line["validation"], default={"setup": {}})["setup"]
+    setup: dict[str, Any] = max(rated, key=lambda line: protocol.sign * line["validation"], default={"setup": {}})[
+        "setup"
+    ]
     return setup

@@ -120,9 +120,9 @@ class ModelStream:
             return fast
         rule = self.model.preprocessing
         # What Preprocessing does with a series, for one sample of n streams.
-        readings = _shaped(values, self.n, rule.n_channels)
-        observed = rule.observed(readings)
-        np.copyto(self._held, rule.scaled(readings), where=observed)
+        scaled = rule.scaled(_shaped(values, self.n, rule.n_channels))
+        observed = ~np.isnan(scaled)
+        np.copyto(self._held, scaled, where=observed)
         inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
         spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n))
         spans = np.where(self._started, spans, np.float32(1.0))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from torchliquid.data.datasets import load
+from torchliquid.data.preprocessing import last_observed
 from torchliquid.data.recording import Series
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, at_random
 
@@ -63,8 +64,7 @@ def _sequence(series: Series, low: np.ndarray, size: np.ndarray) -> tuple[np.nda
     for row, values in zip(place, (series.values - low) / size, strict=True):
         x[row] = np.where(np.isnan(values), x[row], values)
     mask = ~np.isnan(x)
-    latest = np.maximum.accumulate(np.where(mask, np.arange(len(x))[:, None], 0), 0)
-    held = np.nan_to_num(np.take_along_axis(x, latest, 0))
+    held = np.nan_to_num(np.take_along_axis(x, np.maximum(last_observed(mask) - 1, 0), 0))
     spans = np.diff(times, prepend=times[0]) * QUANTUM / 3600
     return np.concatenate([held, mask], 1).astype(np.float32), spans.astype(np.float32)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torchliquid.data.datasets import load
+from torchliquid.data.preprocessing import last_observed
 from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
@@ -14,8 +15,7 @@ LENGTH = STRIDE = 32
 def parts(split: Split) -> Parts:
     minutes = ltc_paper.series(load("power"))
     rows = np.concatenate([np.column_stack([np.asarray(s.targets), s.values]) for s in minutes])
-    known = np.where(np.isnan(rows), 0, np.arange(len(rows))[:, None])
-    rows = np.take_along_axis(rows, np.maximum.accumulate(known, 0), 0)  # what is missing is the last known
+    rows = np.take_along_axis(rows, np.maximum(last_observed(~np.isnan(rows)) - 1, 0), 0)
     rows = (rows - rows.mean(0)) / rows.std(0)
     whole = cut([(rows[:, 1:], rows[:, :1])], LENGTH, STRIDE)
     return ltc_paper.three_parts(whole, split, 23489, LENGTH // STRIDE, outputs=1)
