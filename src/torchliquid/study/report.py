@@ -181,5 +181,7 @@ def gap_chart(results: StudyResults) -> Chart:
     note = (
         f"Half of the samples came within {numbers.significant(gaps.median)} {gaps.unit} of the one before; the "
         f"longest gap is {numbers.significant(gaps.longest)} {gaps.unit}."
+        if len(gaps.counts) > 1
+        else f"All gaps are alike: {gaps.longest:.4g} {gaps.unit}."
     )
     return Chart("gaps", "How long it was between one sample and the next", figures.gap_chart(gaps), table, note)

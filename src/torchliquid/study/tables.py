@@ -112,8 +112,9 @@ def channel_table(results: StudyResults) -> Table:
 
 def part_table(results: StudyResults) -> Table:
     """Training, validation and test parts."""
-    head: tuple[str, ...] = ("Part", "Series", "Samples", "Labelled", "When")
+    dated = any(p.span for p in results.data.parts)
     classes = results.task.labels if len(results.task.labels) <= 10 else ()
+    head = ("Part", "Series", "Samples", "Labelled", *(["When"] if dated else []))
     head += tuple(f"{results.task.target} = {label}" for label in classes)
     rows = []
     for p in results.data.parts:
@@ -124,7 +125,7 @@ def part_table(results: StudyResults) -> Table:
                 numbers.count(p.n_series),
                 numbers.count(p.n_samples),
                 numbers.count(p.n_labelled),
-                p.span or "–",
+                *([p.span or "–"] if dated else []),
                 *shares,
             )
         )
