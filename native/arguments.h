@@ -272,6 +272,38 @@ inline OdeRnn ode_rnn(const OdeRnnArguments& a, Sequence s) {
   return p;
 }
 
+struct StateSpaceArguments {
+  Floats fading;
+  Whole which;
+  Floats gain, input, read, state;
+  Whole sizes;
+};
+
+template <class States>
+inline StateSpace state_space(const StateSpaceArguments& a, const States& output, const States& last) {
+  if (a.state.ndim() != 4 || a.fading.ndim() != 4) throw std::invalid_argument("state (B, 2, N, W), fading (K, 2, N, W) expected");
+  const int64_t B = a.state.shape(0), N = a.state.shape(2), W = a.state.shape(3), P = int64_t(a.which.size());
+  const int64_t K = a.fading.shape(0);
+  StateSpace p{};
+  p.batch = B, p.time = int64_t(a.sizes.size()), p.states = N, p.width = W;
+  p.fading = checked(a.fading, {K, 2, N, W}, "fading");
+  p.gain = checked(a.gain, {2, N, W}, "gain");
+  p.input = checked(a.input, {P, W}, "input");
+  p.read = checked(a.read, {2, N, W}, "read");
+  p.state = checked(a.state, {B, 2, N, W}, "state");
+  p.which = checked(a.which, {P}, "which");
+  p.sizes = checked(a.sizes, {p.time}, "sizes");
+  p.output = const_cast<float*>(checked(output, {P, W}, "output"));
+  p.last = const_cast<float*>(checked(last, {B, 2, N, W}, "last"));
+  int64_t samples = 0;
+  for (int64_t t = 0; t < p.time; samples += p.sizes[t++])
+    if (p.sizes[t] < 0 || p.sizes[t] > (t ? p.sizes[t - 1] : B)) throw std::invalid_argument("sizes: the longest sequence first");
+  if (samples != P) throw std::invalid_argument("sizes: they add up to the samples");
+  for (int64_t i = 0; i < P; ++i)
+    if (p.which[i] < 0 || p.which[i] >= K) throw std::invalid_argument("which: a fading that is not there");
+  return p;
+}
+
 struct GatedArguments {
   Floats weight, bias;
   bool lstm;

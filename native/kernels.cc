@@ -5,6 +5,7 @@
 #include "ltc.h"
 #include "ode_rnn.h"
 #include "scan.h"
+#include "state_space.h"
 #include "step.h"
 
 namespace torchliquid::TORCHLIQUID_ISA {
@@ -33,6 +34,8 @@ extern const InstructionSet instruction_set = {
     {recurrence<1, CtrnnCell<1>, Ctrnn>(), recurrence<2, CtrnnCell<2>, Ctrnn>()},
     {recurrence<1, CtgruCell<1>, Ctgru>(), recurrence<2, CtgruCell<2>, Ctgru>()},
     {recurrence<1, OdeRnnCell<1>, OdeRnn>(), recurrence<2, OdeRnnCell<2>, OdeRnn>()},
+    state_space_forward,
+    state_space_backward,
     step<StepLtc, Ltc>(),
     step<StepCfc, Cfc>(),
     step<StepGated, Gated>(),

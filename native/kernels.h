@@ -117,6 +117,19 @@ struct Ctgru {
   const float *signal, *signal_bias;  // (U, C + U), (U,)
 };
 
+// N complex states of each of W channels, real parts (N, W) before imaginary ones; `read` has minus the imaginary one.
+// P packed samples: the first of each sequence, the second of those that have one, `sizes` of them; the longest first.
+struct StateSpace {
+  int64_t batch, time, states, width;
+  const float *fading, *gain, *input, *read, *state;  // (K, 2, N, W), (2, N, W), (P, W), (2, N, W), (B, 2, N, W)
+  const int64_t *which, *sizes;                        // (P,) into K, (T,)
+  float *output, *last;                                // (P, W), (B, 2, N, W): written forward
+
+  // Backward only; those of fading, gain and read are added to.
+  const float *grad_output, *grad_last;
+  float *grad_fading, *grad_gain, *grad_input, *grad_read, *grad_state;
+};
+
 // One recurrence compiled for one instruction set and one number of lanes a block. Memory comes from the caller,
 // 64-byte aligned: `plan` is made once a call and shared, `scratch` is one thread's.
 template <class Problem>
@@ -147,6 +160,8 @@ struct InstructionSet {
   Recurrence<Ctrnn> ctrnn[2];
   Recurrence<Ctgru> ctgru[2];
   Recurrence<OdeRnn> ode_rnn[2];
+  void (*state_space_forward)(const StateSpace&);
+  void (*state_space_backward)(const StateSpace&);
   Step<Ltc> step_ltc;
   Step<Cfc> step_cfc;
   Step<Gated> step_gated;

@@ -79,6 +79,34 @@ NB_MODULE(_native, m) {
       .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, std::string, int>(), nb::arg("sequence"),
            nb::arg("field"), nb::arg("update"), nb::arg("solver"), nb::arg("unfolds"));
 
+  nb::class_<StateSpaceArguments>(m, "StateSpace")
+      .def(nb::init<Floats, Whole, Floats, Floats, Floats, Floats, Whole>(), nb::arg("fading"), nb::arg("which"),
+           nb::arg("gain"), nb::arg("input"), nb::arg("read"), nb::arg("state"), nb::arg("sizes"))
+      .def(
+          "forward",
+          [](const StateSpaceArguments& a, Out output, Out last) {
+            StateSpace p = state_space(a, output, last);
+            nb::gil_scoped_release released;
+            instruction_set().state_space_forward(p);
+          },
+          nb::arg("output").noconvert(), nb::arg("last").noconvert())
+      .def(
+          "backward",
+          [](const StateSpaceArguments& a, Floats output, Floats last, Out fading, Out gain, Out input, Out read, Out state) {
+            StateSpace p = state_space(a, output, last);
+            p.grad_output = p.output, p.grad_last = p.last;
+            const int64_t K = int64_t(a.fading.shape(0)), P = int64_t(a.which.size());
+            p.grad_fading = checked(fading, {K, 2, p.states, p.width}, "gradient of fading");
+            p.grad_gain = checked(gain, {2, p.states, p.width}, "gradient of gain");
+            p.grad_input = checked(input, {P, p.width}, "gradient of input");
+            p.grad_read = checked(read, {2, p.states, p.width}, "gradient of read");
+            p.grad_state = checked(state, {p.batch, 2, p.states, p.width}, "gradient of state");
+            nb::gil_scoped_release released;
+            instruction_set().state_space_backward(p);
+          },
+          nb::arg("grad_output"), nb::arg("grad_last"), nb::arg("grad_fading").noconvert(), nb::arg("grad_gain").noconvert(),
+          nb::arg("grad_input").noconvert(), nb::arg("grad_read").noconvert(), nb::arg("grad_state").noconvert());
+
   nb::class_<GatedArguments>(m, "Gated")
       .def(nb::init<Floats, Floats, bool>(), nb::arg("weight"), nb::arg("bias"), nb::arg("lstm"));
   nb::class_<LinearArguments>(m, "Linear").def(nb::init<Floats, Floats>(), nb::arg("weight"), nb::arg("bias"));

@@ -165,6 +165,20 @@ def streams(native: Any) -> None:
                 assert np.allclose(answers.sum(1), 1)
 
 
+def state_spaces(native: Any) -> None:
+    for batch, kinds, states, width in ((1, 1, 1, 1), (5, 2, 3, 7), (3, 9, 4, 33)):
+        sizes = np.sort(random.integers(0, batch + 1, 6))[::-1].copy()
+        which = random.integers(kinds, size=sizes.sum())
+        fading, gain, read, state = (normal(*n, 2, states, width) for n in ((kinds,), (), (), (batch,)))
+        inputs = normal(len(which), width)
+        problem = native.StateSpace(fading, which, gain, inputs, read, state, sizes)
+        output, last = np.empty_like(inputs), np.empty_like(state)
+        problem.forward(output, last)
+        gradients = [np.zeros_like(x) for x in (fading, gain, inputs, read, state)]
+        problem.backward(output, last, *gradients)
+        assert all(np.isfinite(x).all() for x in (output, last, *gradients))
+
+
 def main(path: str) -> None:
     native = load(path)
     for name in native.instruction_sets():
@@ -177,7 +191,8 @@ def main(path: str) -> None:
                 assert one.tobytes() == other.tobytes()
             count += 1
         streams(native)
-        print(f"{name}: {count} recurrences forward and backward, and live streams: clean")
+        state_spaces(native)
+        print(f"{name}: {count} recurrences forward and backward, state spaces and live streams: clean")
 
 
 if __name__ == "__main__":

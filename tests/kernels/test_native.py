@@ -67,6 +67,31 @@ def test_agrees_with_the_reference_in_double_precision(kind: str, instruction_se
     check()
 
 
+def test_a_state_space_agrees_with_the_reference_in_double_precision(instruction_set: str) -> None:
+    @drawing
+    @given(*[st.integers(1, n) for n in (4, 3, 5, 40, 2**16)])
+    def check(batch: int, kinds: int, states: int, width: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        sizes = torch.randint(0, batch + 1, (seed % 7,)).sort(descending=True).values
+        which = torch.randint(kinds, (int(sizes.sum()),))
+        fading, gain, read = 0.7 * torch.randn(kinds, 2, states, width), *torch.randn(2, 2, states, width)
+        inputs, state = torch.randn(len(which), width), torch.randn(batch, 2, states, width)
+
+        def run(code: Any, dtype: torch.dtype) -> list[torch.Tensor]:
+            sources = [x.detach().to(dtype, copy=True).requires_grad_() for x in (fading, gain, inputs, read, state)]
+            f, g, u, c, h = sources
+            outputs, last = code.state_space(f, which, g, u, c, h, sizes)
+            loss = outputs.square().sum() + last.sin().sum()
+            grads = torch.autograd.grad(loss, sources, materialize_grads=True)
+            return [outputs, last, *grads]
+
+        for one, true in zip(run(native, torch.float32), run(reference, torch.float64), strict=True):
+            scale = float(true.detach().abs().max()) if true.numel() else 0.0
+            torch.testing.assert_close(one.double(), true, rtol=0, atol=BACKWARD * max(1.0, scale))
+
+    check()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_agrees_over_many_more_shapes(kind: str) -> None:

@@ -1,7 +1,5 @@
 """The contenders beside the papers': against second implementations, in pieces, padded, and at something to learn."""
 
-import functools
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from scipy.integrate import solve_ivp
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocols import NAMES, protocol
-from torchliquid.reproduce.state_space import Recurrence, StateSpace, StateSpaceLayer
+from torchliquid.reproduce.state_space import StateSpace, StateSpaceLayer
 from torchliquid.reproduce.trial import FITTED
 
 NETWORKS = {
@@ -58,25 +56,17 @@ def test_a_state_space_layer_is_the_sum_over_all_samples_before():
     torch.manual_seed(1)
     layer = StateSpaceLayer(2, 3).double()
     x, spans = torch.randn(1, 6, 2, dtype=torch.float64), torch.rand(1, 6, dtype=torch.float64) * 2
-    _, after = layer(x[0], spans[0], torch.zeros(1, 2, 3, 2, dtype=torch.float64), [1] * 6)
+    before = torch.zeros(1, 2, 3, 2, dtype=torch.float64)
     decay, frequency = layer.rate.detach().numpy()
     rate = -np.exp(decay) + 1j * frequency
     step, u = np.exp(layer.log_step.detach().numpy()), layer.norm(x)[0].detach().numpy()
     clock = np.cumsum(spans[0].numpy())
     for t in range(6):
+        _, last = layer(x[0, : t + 1], spans[0, : t + 1], before, torch.ones(t + 1, dtype=torch.int64))
         want = sum(
             np.exp(rate * step * (clock[t] - clock[s])) * (np.exp(rate * step) - 1) / rate * u[s] for s in range(t + 1)
         )
-        np.testing.assert_allclose(after[t].detach().numpy(), [want.real, want.imag], rtol=1e-10)
-
-
-def test_the_recurrence_has_its_gradients():
-    torch.manual_seed(5)
-    draw = functools.partial(torch.randn, dtype=torch.float64, requires_grad=True)
-    which, sizes = torch.tensor([0, 1, 1, 1, 1, 0, 0, 0]), [3, 2, 2, 1]
-    fading, gain, u, read, h = draw(2, 2, 4, 5), draw(2, 4, 5), draw(8, 5), draw(2, 4, 5), draw(3, 2, 4, 5)
-    recurrence = lambda fading, *rest: Recurrence.apply(fading, which, *rest, sizes)  # noqa: E731
-    assert torch.autograd.gradcheck(recurrence, (fading, gain, u, read, h))
+        np.testing.assert_allclose(last[0].detach().numpy(), [want.real, want.imag], rtol=1e-10)
 
 
 def test_a_neural_cde_follows_a_tight_solution_along_the_lines():

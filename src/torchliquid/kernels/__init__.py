@@ -20,7 +20,7 @@ from torch import Tensor
 from torchliquid.errors import InputError
 from torchliquid.kernels import native, reference
 
-__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "ode_rnn", "use"]
+__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "ode_rnn", "state_space", "use"]
 
 log = logging.getLogger(__name__)
 _chosen: str | None = None
@@ -78,6 +78,11 @@ def ode_rnn(*args: Any) -> tuple[Tensor, Tensor]:
     if _as_operator():
         return ops.ode_rnn(*args)
     return chosen(args).ode_rnn(*args)
+
+
+def state_space(*args: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`torchliquid.kernels.reference.state_space`; all arguments by position."""
+    return chosen(args).state_space(*args)
 
 
 def chosen(args: Iterable[Any]) -> ModuleType:

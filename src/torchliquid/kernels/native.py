@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
 
 from . import reference
 
@@ -139,6 +140,14 @@ def ode_rnn(
     return _Run.apply(spec, inputs, timespans, state, lengths, None, None, None, *field, *update)
 
 
+def state_space(
+    fading: Tensor, which: Tensor, gain: Tensor, inputs: Tensor, read: Tensor, state: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As :func:`torchliquid.kernels.reference.state_space`; on one thread, and differentiable once."""
+    outputs, last = _StateSpace.apply(fading, which, gain, inputs, read, state, sizes)
+    return outputs, last
+
+
 class Batch(NamedTuple):
     """What all recurrences run over, as in :mod:`torchliquid.kernels.reference`."""
 
@@ -262,6 +271,24 @@ class _Run(torch.autograd.Function):
             return (None, *(next(found) if want else None for want in wanted))
         batch, parameters = Batch(*tensors[:7]), tensors[7:]
         return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted))
+
+
+class _StateSpace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        _, _, _, inputs, _, state, _ = tensors
+        outputs, last = torch.empty_like(inputs), torch.empty_like(state)
+        _native.StateSpace(*_arrays(tensors)).forward(*_arrays([outputs, last]))
+        ctx.save_for_backward(*tensors)
+        return outputs, last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        found = [_zeros(x) if x.is_floating_point() else None for x in ctx.saved_tensors]
+        written = [x for x in found if x is not None]
+        _native.StateSpace(*_arrays(ctx.saved_tensors)).backward(*_arrays([*grads, *written]))
+        return tuple(found)
 
 
 FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
