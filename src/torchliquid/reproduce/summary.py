@@ -151,7 +151,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     for row in summary(protocol, trials)["rows"]:
         done = of[row["contender"], row["split"]]
         n = tuning_trials(done[0])
-        how = ", *earlier setting*" if _outdated(protocol, done[0]) else f", *tuned, {n} trials*" if n else ""
+        how = ", *earlier setting*" if outdated(protocol, done[0]) else f", *tuned, {n} trials*" if n else ""
         printed = protocol.published.get(row["contender"]) if row["split"] == "published" else None
         rows.append(
             {
@@ -191,7 +191,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     return "\n".join([*lines, *(f"* {note}" for note in protocol.notes)]) + "\n"
 
 
-def _outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
+def outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
     """Whether a training was done with another setting than today's; what the data was is seen when it is rerun."""
     return trial.get("made_with", "").split("-")[0] != protocol.mark(trial["contender"])
 
@@ -205,7 +205,7 @@ def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     """Trainings that are still to be done, in words; empty where there are none."""
     found, trials = [], counting(trials)
     for split in protocol.splits:
-        done = Counter(x["contender"] for x in trials if x["split"] == split and not _outdated(protocol, x))
+        done = Counter(x["contender"] for x in trials if x["split"] == split and not outdated(protocol, x))
         left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.settings}
         if any(left.values()):
             found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))

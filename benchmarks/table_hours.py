@@ -1,0 +1,72 @@
+"""What the published tables cost a quiet machine: ``python -m benchmarks.table_hours``.
+
+The seconds in ``results/`` are those of trainings that shared their machine. Here a few batches of each network are
+timed by the processor's clock, and a training has as many epochs as its line says, or as it may have where there is
+none; what is no network costs what its line says. Prints hours of one core for each table. Needs the recordings,
+fetched or under ``TORCHLIQUID_DATA``; some minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.protocol import Parts, Protocol
+from torchliquid.reproduce.protocols import protocol
+from torchliquid.reproduce.summary import counting, outdated, seeds_of
+from torchliquid.reproduce.trial import FITTED, measure, train_epoch
+from torchliquid.reproduce.trials import read
+
+TABLES = ("occupancy", "traffic", "cheetah", "walker", "physionet")
+BATCHES, MEASURED = 8, 256
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def epoch_seconds(table: Protocol, parts: Parts, contender: str) -> float:
+    """Of one core, for an epoch and its validation; one epoch is run before, unmeasured."""
+    setting, train, validation = table.settings[contender], parts.train, parts.validation
+    model = Contender(table, contender, train.inputs.shape[2], parts.outputs, train.targets.dim() == 1)
+    optimizer = torch.optim.AdamW(model.parameters(), setting.lr, fused=True)
+    few = train.pick(torch.randperm(len(train))[: BATCHES * setting.batch])
+    some = validation.pick(torch.randperm(len(validation))[:MEASURED])
+    train_epoch(model, optimizer, few.pick(torch.arange(min(len(few), setting.batch))), setting)
+    trained = seconds(lambda: train_epoch(model, optimizer, few, setting)) * len(train) / len(few)
+    return trained + seconds(lambda: measure(table, model, some)) * len(validation) / len(some)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    total = 0.0
+    for name in TABLES:
+        table, hours = protocol(name), 0.0
+        lines = [x for x in counting(read(Path("results") / f"{name}.trials.jsonl")) if not outdated(table, x)]
+        for split in table.splits:
+            parts = table.parts(split)
+            if table.redraw:
+                parts = table.redraw(parts, 0)
+            for contender, setting in table.settings.items():
+                own = [x for x in lines if (x["contender"], x["split"]) == (contender, split)]
+                if contender in FITTED:
+                    one = mean(x["seconds"] for x in own)
+                else:
+                    epochs = mean(x["epochs"] for x in own) if own else setting.epochs
+                    one = epochs * epoch_seconds(table, parts, contender)
+                hours += one * seeds_of(table, contender) / 3600
+                print(f"{name}, {split}: {contender} {one / 60:.1f} min a training", flush=True)
+        print(f"{name}: {hours:.1f} hours of one core")
+        total += hours
+    print(f"all: {total:.1f} hours of one core, {total / 2:.1f} hours of two")
+
+
+if __name__ == "__main__":
+    main()
