@@ -148,6 +148,7 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
     labelled = targeted and any((np.atleast_1d(model.task.encode(s)[1]) > 0).any() for s in pieces.series)
     truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
     spread = np.maximum(np.concatenate([np.atleast_2d(t) for t in truth]).std(0), 1e-12)
+    fastest = _fastest_constant(model)
 
     def metric(answers: list[np.ndarray]) -> float:
         if not labelled or not all(np.isfinite(a).all() for a in answers):
@@ -162,7 +163,8 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
                 off = np.concatenate([np.atleast_2d(a - t) for a, t in zip(answers, truth, strict=True)])
                 error = float((np.sqrt(np.square(off).mean(0)) / spread).max())
             error = error if np.isfinite(error) else np.inf
-            return Choice(solver, unfolds, rtol, error, metric(answers), _time(one), _holds(model, solver, unfolds))
+            holds = LIMITS[solver] * unfolds * fastest if fastest and solver in LIMITS else None
+            return Choice(solver, unfolds, rtol, error, metric(answers), _time(one), holds)
         except SolverError:
             return Choice(solver, unfolds, rtol, np.inf, float("nan"), float("nan"), None)
 
@@ -208,11 +210,10 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
     return made.eval()
 
 
-def _holds(model: Model, solver: str, unfolds: int) -> float | None:
+def _fastest_constant(model: Model) -> float | None:
+    """The least time constant that an LTC's conductances allow, in the recording's unit of time; of others unknown."""
     cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    if solver not in LIMITS or not isinstance(cell, LTCCell):
-        return None
-    return LIMITS[solver] * unfolds / cell.fastest_rate() * model.preprocessing.time_scale
+    return model.preprocessing.time_scale / cell.fastest_rate() if isinstance(cell, LTCCell) else None
 
 
 def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:
