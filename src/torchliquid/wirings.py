@@ -206,6 +206,11 @@ def _polarities(rows: Any, sources: int, targets: int) -> np.ndarray:
     return matrix
 
 
+def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Two in three 1, else -1: the numbers of n calls of ``rng.choice([-1, 1, 1])``, as ncps has them."""
+    return np.array([-1, 1, 1])[rng.integers(0, 3, size=n)]
+
+
 class FullyConnected(Wiring):
     """Every neuron to every neuron, every input to every neuron; two in three synapses are excitatory."""
 
@@ -217,16 +222,12 @@ class FullyConnected(Wiring):
         self.erev_init_seed = erev_init_seed
         self.self_connections = self_connections
         self._rng = np.random.default_rng(erev_init_seed)
-        for src in range(units):
-            for dest in range(units):
-                if src != dest or self_connections:
-                    self.add_synapse(src, dest, self._rng.choice([-1, 1, 1]))
+        there = np.ones((units, units), bool) if self_connections else ~np.eye(units, dtype=bool)
+        self.adjacency_matrix[there] = _drawn(self._rng, int(there.sum()))
 
     def _connect(self) -> None:
-        assert self.input_dim is not None
-        for src in range(self.input_dim):
-            for dest in range(self.units):
-                self.add_sensory_synapse(src, dest, self._rng.choice([-1, 1, 1]))
+        sensory = self._sensory()
+        sensory[:] = _drawn(self._rng, sensory.size).reshape(sensory.shape)
 
     def _arguments(self) -> dict[str, Any]:
         return {
@@ -249,19 +250,20 @@ class Random(Wiring):
         self.sparsity_level = sparsity_level
         self.random_seed = random_seed
         self._rng = np.random.default_rng(random_seed)
-        for src, dest in self._draw(units):
-            self.add_synapse(src, dest, self._rng.choice([-1, 1, 1]))
+        there = self._draw(units)
+        self.adjacency_matrix[there] = _drawn(self._rng, len(there[0]))
 
     def _connect(self) -> None:
-        assert self.input_dim is not None
-        for src, dest in self._draw(self.input_dim):
-            self._rng.choice([-1, 1, 1])  # ncps draws twice and keeps the second
-            self.add_sensory_synapse(src, dest, self._rng.choice([-1, 1, 1]))
+        sensory = self._sensory()
+        there = self._draw(len(sensory))
+        # ncps draws twice and keeps the second.
+        sensory[there] = _drawn(self._rng, 2 * len(there[0]))[1::2]
 
-    def _draw(self, sources: int) -> np.ndarray:
-        pairs = [(src, dest) for src in range(sources) for dest in range(self.units)]
-        n = int(np.round(sources * self.units * (1 - self.sparsity_level)))
-        return self._rng.choice(pairs, size=n, replace=False)
+    def _draw(self, sources: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sources and targets of the synapses there are."""
+        possible = sources * self.units
+        n = int(np.round(possible * (1 - self.sparsity_level)))
+        return np.divmod(self._rng.choice(possible, size=n, replace=False), self.units)
 
     def _arguments(self) -> dict[str, Any]:
         return {"units": self.units, "sparsity_level": self.sparsity_level, "random_seed": self.random_seed}
@@ -409,7 +411,7 @@ class AutoNCP(NCP):
                 f"give at least {max(output_size, 1) + 3} units"
             )
         if not 0.1 <= sparsity_level <= 1.0:
-            raise InputError(f"sparsity_level lies from 0.1 to 0.9, not at {sparsity_level}")
+            raise InputError(f"sparsity_level lies from 0.1 to 1.0, not at {sparsity_level}")
         density = 1.0 - sparsity_level
         command = max(int(0.4 * (units - output_size)), 1)
         inter = units - output_size - command

@@ -11,7 +11,8 @@ import torch
 from layer_cases import CASES, INPUTS, every_layer, parts, some, state
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
-from torchliquid import LTC, kernels
+from torchliquid import LTC, CfC, InputError, kernels
+from torchliquid.wirings import AutoNCP, Random
 
 COMPILED = ["ltc ncp", "ltc memory", "cfc deep", "cfc ncp pure memory"]
 
@@ -162,14 +163,97 @@ def test_made_without_memory_and_filled_later(make):
     assert output.is_meta
     assert output.shape == (2, 4, layer.output_size)
     assert layer.live_parameters() == make().live_parameters()
-    layer.to_empty(device="cpu")
+    x, made = torch.randn(2, 4, INPUTS), make()
+
+    def emptied():
+        layer.to_empty(device="cpu")
+        for tensor in (*layer.parameters(), *layer.buffers()):
+            tensor.data.fill_(float("nan") if tensor.is_floating_point() else -(2**40))
+
+    emptied()
     for module in layer.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    x = torch.randn(2, 4, INPUTS)
-    made = make()
-    made.load_state_dict(layer.state_dict())
+    assert layer(x)[0].isfinite().all()
+    emptied()
+    layer.load_state_dict(made.state_dict())
     assert torch.equal(layer(x)[0], made(x)[0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: CfC(INPUTS, AutoNCP(20, 4, seed=seed)),
+        lambda seed: LTC(INPUTS, Random(8, 4, 0.5, random_seed=seed)),  # every seed has as many synapses
+    ],
+)
+def test_weights_of_another_wiring_are_refused(make):
+    weights = make(1).state_dict()
+    with pytest.raises(RuntimeError, match="another wiring"):
+        make(2).load_state_dict(weights)
+    of_ncps = {name: value for name, value in weights.items() if "index" not in name and "mask" not in name}
+    again, x = make(1), torch.randn(2, 4, INPUTS)
+    again.load_state_dict(of_ncps)
+    whole = make(1)
+    whole.load_state_dict(weights)
+    assert torch.equal(again(x)[0], whole(x)[0])
+
+
+@every_layer
+def test_a_state_set_to_zero_leaves_outputs_and_gradients_alone(make):
+    layer, x = make(), torch.randn(3, 1, INPUTS)
+    output, hx = layer(x)
+    before = output.detach().clone()
+    for part in parts(hx):
+        with torch.no_grad():
+            part[1] = 0
+    assert torch.equal(output, before)
+    (layer(x, hx)[0].sum() + output.sum()).backward()
+
+
+@every_layer
+def test_hooks_run_once_and_autocast_takes_a_half_precision_state(make):
+    layer, calls = make(), []
+    x = torch.randn(3, 4, INPUTS)
+    _, hx = layer(x)
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    layer(torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 3, 1]), batch_first=True))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = tuple(part.bfloat16() for part in parts(hx))
+        again, _ = layer(x.bfloat16(), half if isinstance(hx, tuple) else half[0])
+        if not isinstance(hx, tuple):
+            layer.rnn_cell(x[:, 0].bfloat16(), half[0])
+    assert len(calls) == 2
+    assert again.dtype == torch.float32
+    assert again.isfinite().all()
+
+
+def test_an_ltc_with_a_parametrised_weight_leaves_other_optimisers_alone():
+    class Squared(torch.nn.Module):
+        def forward(self, x):
+            return x.square()
+
+    layer = LTC(INPUTS, 4, implicit_param_constraints=False)
+    torch.nn.utils.parametrize.register_parametrization(layer.rnn_cell, "w", Squared())
+    with torch.no_grad():
+        layer.rnn_cell.gleak.fill_(-1.0)
+    layer(torch.randn(2, 3, INPUTS))[0].sum().backward()
+    torch.optim.SGD(layer.parameters(), 0.0).step()
+    assert (layer.rnn_cell.gleak == 0).all()
+    torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), 0.1).step()
+
+
+def test_a_batch_of_gradients_is_refused_by_the_kernels_and_taken_by_the_reference():
+    layer, x = CfC(INPUTS, 4), torch.randn(2, 3, INPUTS)
+    jacobian = torch.autograd.functional.jacobian
+    with pytest.raises(InputError, match="jacrev"):
+        jacobian(lambda x: layer(x)[0], x, vectorize=True)
+    expected = jacobian(lambda x: layer(x)[0], x)
+    kernels.use("reference")
+    try:
+        torch.testing.assert_close(jacobian(lambda x: layer(x)[0], x, vectorize=True), expected)
+    finally:
+        kernels.use(None)
 
 
 def test_importing_the_package_does_not_load_torch():

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
+from torchliquid.errors import InputError
+
 from . import reference
 
 _native: Any
@@ -259,6 +261,11 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, states, cells = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
+        if any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads):
+            raise InputError(
+                "the compiled kernels take no batch of gradients (is_grads_batched, vectorize=True): take "
+                'torch.func.jacrev, or torchliquid.kernels.use("reference") before the forward pass'
+            )
         if torch.is_grad_enabled():
             _say_once()
             # As views: one of these tensors may have been made from another, which must not count twice.

@@ -78,7 +78,7 @@ class CfCCell(RecurrentCell):
             width = backbone_units
         self._mask = None if sparsity_mask is None else np.asarray(sparsity_mask).T != 0
         mask = None if self._mask is None else torch.empty(self._mask.shape)
-        self.register_buffer("sparsity_mask", mask, persistent=False)
+        self.register_buffer("sparsity_mask", mask)
         self.ff1 = nn.Linear(width, hidden_size)
         if mode == "pure":
             self.w_tau = nn.Parameter(torch.empty(hidden_size))
@@ -88,6 +88,9 @@ class CfCCell(RecurrentCell):
             self.time_a = nn.Linear(width, hidden_size)
             self.time_b = nn.Linear(width, hidden_size)
         self.reset_parameters()
+
+    def fixed_buffers(self) -> dict[str, np.ndarray]:
+        return {} if self._mask is None else {"sparsity_mask": self._mask}
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, and restore the mask, as after ``to_empty``."""

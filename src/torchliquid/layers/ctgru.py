@@ -31,6 +31,10 @@ class CTGRUCell(RecurrentCell):
         self.scales = scales
         self.gates = nn.Linear(input_size + hidden_size, 2 * hidden_size)
         self.signal = nn.Linear(input_size + hidden_size, hidden_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
         for linear in (self.gates, self.signal):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)

@@ -45,6 +45,11 @@ class CTRNNCell(RecurrentCell):
         """Time constants, in units of the timespans."""
         return F.softplus(self.raw_tau)
 
+    @torch.no_grad()
+    def fastest_rate(self) -> float:
+        """Of the leaks, 1 / time; what neurons do to each other can add to it."""
+        return float(1 / self.tau.min())
+
     def recur(
         self,
         inputs: Tensor,

@@ -29,10 +29,23 @@ def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: to
     if 0 in input.shape:
         raise InputError(f"input has shape {tuple(input.shape)}: nothing in it to run on")
     if input.dtype != dtype:
+        layer = f" or layer.to(torch.{_name(input.dtype)})" if input.is_floating_point() else ""
         raise InputError(
-            f"input is {_name(input.dtype)} and the layer is {_name(dtype)}: "
-            f"call input.to(torch.{_name(dtype)}) or layer.to(torch.{_name(input.dtype)})"
+            f"input is {_name(input.dtype)} and the layer is {_name(dtype)}: call input.to(torch.{_name(dtype)}){layer}"
         )
+
+
+def under_autocast(input: Tensor) -> bool:
+    """Whether automatic mixed precision is on where the input is."""
+    kind = input.device.type
+    return kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
+
+
+def in_dtype(hx: State | None, dtype: torch.dtype) -> State | None:
+    """The state in another precision."""
+    if isinstance(hx, tuple):
+        return tuple(part.to(dtype) for part in hx)  # type: ignore[return-value]
+    return hx.to(dtype) if isinstance(hx, Tensor) else hx
 
 
 def spans_of(
@@ -43,7 +56,12 @@ def spans_of(
     if timespans is None:
         return x.new_ones(batch, time)
     if not isinstance(timespans, Tensor):
-        timespans = torch.as_tensor(timespans)
+        try:
+            timespans = torch.as_tensor(timespans)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"timespans are a number or a tensor, not this {type(timespans).__name__}") from None
+    if timespans.is_complex() or timespans.dtype == torch.bool:
+        raise InputError(f"timespans are elapsed times, not {_name(timespans.dtype)}")
     spans = timespans.to(x)
     per_sample = ((batch, time) if batch_first else (time, batch)) if batched else (time,)
     if spans.shape in (per_sample, (*per_sample, 1)):
@@ -99,7 +117,7 @@ def valid_of(lengths: Int[Tensor, " B"], x: Float[Tensor, "B T C"]) -> Bool[Tens
     batch, time = x.shape[:2]
     if lengths.shape != (batch,):
         raise InputError(f"lengths have shape {tuple(lengths.shape)}; one a sequence, ({batch},), is needed")
-    if lengths.is_floating_point():
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise InputError(f"lengths are whole numbers, not {lengths.dtype}")
     if not values_are_hidden(lengths) and not bool(((lengths >= 1) & (lengths <= time)).all()):
         raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")

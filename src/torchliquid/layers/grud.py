@@ -35,10 +35,16 @@ class GRUDCell(RecurrentCell):
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.output_size = input_size, hidden_size
         self.state_size = hidden_size + 2 * input_size
-        self.input_decay = nn.Parameter(torch.rand(input_size))
-        self.input_decay_bias = nn.Parameter(torch.zeros(input_size))
+        self.input_decay = nn.Parameter(torch.empty(input_size))
+        self.input_decay_bias = nn.Parameter(torch.empty(input_size))
+        self.reset_parameters()
         self.state_decay = nn.Linear(input_size, hidden_size)
         self.update = nn.GRUCell(2 * input_size, hidden_size)
+
+    def reset_parameters(self) -> None:
+        """Draw the decays of the inputs anew."""
+        nn.init.uniform_(self.input_decay)
+        nn.init.zeros_(self.input_decay_bias)
 
     def recur(
         self,

@@ -126,14 +126,22 @@ class LTCCell(RecurrentCell):
         ):
             self._allocate(f"{side}_w", n if mapping else None)
             self._allocate(f"{side}_b", n if mapping == "affine" else None)
-        self.register_buffer("synapse_index", torch.empty(index.shape, dtype=torch.int64), persistent=False)
-        self.register_buffer("sensory_index", torch.empty(sensory_index.shape, dtype=torch.int64), persistent=False)
+        self.register_buffer("synapse_index", torch.empty(index.shape, dtype=torch.int64))
+        self.register_buffer("sensory_index", torch.empty(sensory_index.shape, dtype=torch.int64))
         self.reset_parameters()
         if not implicit_param_constraints:
             _CLAMPED.add(self)
 
     def _allocate(self, name: str, n: int | None) -> None:
         self.register_parameter(name, None if n is None else nn.Parameter(torch.empty(n)))
+
+    def fixed_buffers(self) -> dict[str, np.ndarray]:
+        assert self.wiring is not None
+        matrices = {
+            "synapse_index": self.wiring.adjacency_matrix,
+            "sensory_index": self.wiring.sensory_adjacency_matrix,
+        }
+        return {name: _synapses(matrix)[1] for name, matrix in matrices.items()}
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -253,8 +261,9 @@ class LTCCell(RecurrentCell):
     def clamp_parameters(self) -> None:
         """Put what must be positive back into its range; optimisers' steps do this by themselves."""
         with torch.no_grad():
-            for name, least in LEAST.items():
-                self.get_parameter(name).clamp_(min=least)
+            for name, parameter in self._parameters.items():
+                if name in LEAST and parameter is not None:
+                    parameter.clamp_(min=LEAST[name])
 
     def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters that can change the output: not those of neurons, synapses and inputs with no way to a motor.
@@ -287,7 +296,7 @@ def _clamp_after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) 
         return
     stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for cell in _CLAMPED:
-        if any(id(cell.get_parameter(name)) in stepped for name in LEAST):
+        if any(id(cell._parameters.get(name)) in stepped for name in LEAST):
             cell.clamp_parameters()
 
 
@@ -327,9 +336,11 @@ class LTC(RecurrentLayer):
         atol: float = 1e-6,
         adjoint: bool = False,
     ) -> None:
-        wiring = units if isinstance(units, Wiring) else FullyConnected(units)
+        if not isinstance(units, Wiring):
+            check_size(units=units)
+            units = FullyConnected(units)
         cell = LTCCell(
-            wiring,
+            units,
             input_size,
             input_mapping,
             output_mapping,

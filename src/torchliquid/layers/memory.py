@@ -20,6 +20,10 @@ class MemoryCell(nn.Module):
         super().__init__()
         self.input_map = nn.Linear(input_size, 4 * hidden_size)
         self.recurrent_map = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
         nn.init.xavier_uniform_(self.input_map.weight)
         nn.init.uniform_(self.input_map.bias, -0.1, 0.1)
         nn.init.orthogonal_(self.recurrent_map.weight)

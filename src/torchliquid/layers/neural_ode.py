@@ -66,8 +66,14 @@ class DrivenODECell(RecurrentCell):
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
         self.solver = solver
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden_size, input_size + hidden_size)))
-        self.bias = nn.Parameter(torch.zeros(hidden_size))
+        self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def recur(
         self,

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import copy
+from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
-from torchliquid.layers.forms import State, check_input, check_spans, check_tensor, spans_of, state_of, valid_of
+from torchliquid.layers.forms import (
+    State,
+    check_input,
+    check_spans,
+    check_tensor,
+    in_dtype,
+    spans_of,
+    state_of,
+    under_autocast,
+    valid_of,
+)
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.wirings import Wiring
 
@@ -60,6 +73,19 @@ class RecurrentCell(nn.Module):
         }
         return ", ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
+    def fixed_buffers(self) -> dict[str, np.ndarray]:
+        """What the wiring says that buffers hold, by their names."""
+        return {}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Weights of another wiring often have the same shapes, and would mean other synapses.
+        *_, errors = args
+        for name, own in self.fixed_buffers().items():
+            given = state_dict.setdefault(prefix + name, torch.from_numpy(own).to(self.get_buffer(name).dtype))
+            if not np.array_equal(given.cpu().numpy(), own):
+                errors.append(f"{prefix}{name} is that of another wiring: load into a layer with the same one")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters of the cell that can change the output, alone or with a memory in front: all, likewise."""
         return sum(p.numel() for p in self.parameters())
@@ -78,6 +104,11 @@ class RecurrentCell(nn.Module):
         Raises:
             InputError: as in :meth:`RecurrentLayer.forward`.
         """
+        check_tensor("input", input)
+        if under_autocast(input):
+            hx = hx.to(self.dtype) if isinstance(hx, Tensor) else hx
+            with torch.autocast(input.device.type, enabled=False):
+                return RecurrentCell.forward(self, input.to(self.dtype), hx, ts)
         check_input(input, (1, 2), self.input_size, self.dtype)
         batched = input.dim() == 2
         x = (input if batched else input.unsqueeze(0)).unsqueeze(1)
@@ -85,7 +116,7 @@ class RecurrentCell(nn.Module):
         check_spans(spans, batched)
         h, _ = state_of(hx, x, self.state_size, False, batched)
         new = self.recur(x, spans, h)[0][:, 0]
-        output = self.read(new)
+        output, new = self.read(new), new.clone()  # a state set to zero in place leaves the output alone
         return (output, new) if batched else (output[0], new[0])
 
 
@@ -105,8 +136,12 @@ def own_wiring(wiring: Wiring, input_size: int | None) -> tuple[Wiring, int]:
 
 
 def check_size(**sizes: int) -> None:
-    """Refuse sizes below one, by name."""
+    """Refuse what is no whole number of at least one, by name."""
     for name, size in sizes.items():
+        if not isinstance(size, Integral) or isinstance(size, bool):
+            own = f"{type(size).__module__}.{type(size).__name__}; wirings come from torchliquid.wirings"
+            given = repr(size) if isinstance(size, int | float | str | None) else own
+            raise InputError(f"{name} is a whole number, not {given}")
         if size < 1:
             raise InputError(f"{name} is at least 1, not {size}")
 
@@ -168,11 +203,16 @@ class RecurrentLayer(nn.Module):
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, timespans, lengths)
+        return self._padded(input, hx, timespans, lengths)
+
+    def _padded(
+        self, input: Tensor, hx: State | None, timespans: Tensor | PackedSequence | float | None, lengths: Tensor | None
+    ) -> tuple[Tensor, State]:
         check_tensor("input", input)
-        kind = input.device.type
-        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
-            with torch.autocast(kind, enabled=False):  # half precision is not enough to carry a state
-                return self(input.to(self.rnn_cell.dtype), hx, timespans, lengths)
+        if under_autocast(input):
+            dtype = self.rnn_cell.dtype
+            with torch.autocast(input.device.type, enabled=False):  # half precision is not enough to carry a state
+                return self._padded(input.to(dtype), in_dtype(hx, dtype), timespans, lengths)
         check_input(input, (2, 3), self.input_size, self.rnn_cell.dtype)
         if isinstance(timespans, PackedSequence):
             raise InputError("timespans are a PackedSequence and the input is not: give both in one form")
@@ -198,7 +238,8 @@ class RecurrentLayer(nn.Module):
             output = output.masked_fill(~valid.unsqueeze(2), 0.0)
         if time_first and self.return_sequences:
             output = output.transpose(0, 1)
-        h, c = states[:, -1], None if c is None else cells[:, -1]
+        # Of its own: a state set to zero in place leaves the outputs alone, one kept does not keep them all.
+        h, c = states[:, -1].clone(), None if c is None else cells[:, -1].clone()
         if not batched:
             output, h, c = output[0], h[0], None if c is None else c[0]
         return output, h if c is None else (h, c)
@@ -215,7 +256,7 @@ class RecurrentLayer(nn.Module):
         x, lengths = pad_packed_sequence(input, self.batch_first)
         if isinstance(timespans, PackedSequence):
             timespans, _ = pad_packed_sequence(timespans, self.batch_first)
-        output, last = self(x, hx, timespans, lengths)
+        output, last = self._padded(x, hx, timespans, lengths)
         if not self.return_sequences:
             return output, last
         order = input.sorted_indices

@@ -19,10 +19,10 @@ def steps_that_hold(solver: str, rate: float, span: float) -> int:
     return math.floor(rate * span / LIMITS[solver]) + 1
 
 
-def instability(solver: str, unfolds: int, rate: float, span: float) -> str | None:
+def instability(solver: str, unfolds: int, rate: float, span: float, otherwise: str = "fused") -> str | None:
     """One line on what to do where a solver's steps may be too long; None where they are short enough.
 
-    Any solver that is not in :data:`LIMITS` is stable at every span.
+    Any solver that is not in :data:`LIMITS` is stable at every span; ``otherwise`` names one that the network has.
     """
     if solver not in LIMITS or not math.isfinite(rate * span):
         return None
@@ -31,5 +31,6 @@ def instability(solver: str, unfolds: int, rate: float, span: float) -> str | No
         return None
     return (
         f"{unfolds} steps of the solver {solver} may be unstable: a neuron's time constant can fall to {1 / rate:.2g}, "
-        f"the longest gap is {span:.3g} (both in usual gaps); {needed:,} steps hold, and the solver fused at any gap"
+        f"the longest gap is {span:.3g} (both in usual gaps); {needed:,} steps hold, "
+        f"and the solver {otherwise} at any gap"
     )

@@ -16,6 +16,8 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.layers import LTCCell
+from torchliquid.layers.ctrnn import CTRNNCell
+from torchliquid.layers.ode_lstm import FlowCell
 from torchliquid.models.model import Model, Sample, aligned
 from torchliquid.solvers import SolverError, instability
 from torchliquid.training.history import History
@@ -186,9 +188,12 @@ def train(
 
 def _unstable(model: Model, longest: float) -> str | None:
     cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    if not isinstance(cell, LTCCell):
+    if not isinstance(cell, LTCCell | CTRNNCell | FlowCell):
         return None
-    return instability(cell.solver, cell.ode_unfolds, cell.fastest_rate(), longest)
+    solver, otherwise = (cell.by, "fused") if isinstance(cell, LTCCell) else (cell.solver, "dopri5")
+    if solver is None:
+        return None
+    return instability(solver.name, solver.unfolds, cell.fastest_rate(), longest, otherwise)
 
 
 def _sample(todo: list[Batch], windows: int = 8, length: int = 64) -> Sample:
