@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ from edge_cases import HOST, NAMES, every_network, in_int8, make_model, readings
 from torchliquid.data import Preprocessing
 from torchliquid.edge import artifact, emulator, parity
 from torchliquid.edge.compilers import STRICT, host, run, zig
-from torchliquid.edge.network import Ltc, describe
+from torchliquid.edge.generate import sources, state_fields
+from torchliquid.edge.network import Ltc, Network, describe
 from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
@@ -191,6 +194,20 @@ def _replay(made: artifact.Artifact, records: np.ndarray, found: np.dtype) -> np
         return emulator.replay(None, made.compile(None, Path(folder)), records, found).records
 
 
+def _run(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
+    """What the C of a model does with samples that PyTorch was not asked about."""
+    network = describe(model)
+    fields = state_fields(network, "float", "float")
+    walked = parity.Walk(
+        inputs, elapsed, anew, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 3, np.zeros(0)
+    )
+    made = artifact.Artifact(model, network, "builtin", sources(network, "builtin", "rows"), fields, walked)
+    given, found = emulator.record_types(inputs.shape[1], model.task.n_outputs, fields)
+    records = np.zeros(len(elapsed), dtype=given)
+    records["inputs"], records["elapsed"] = inputs, elapsed
+    return _replay(made, records, found)
+
+
 def test_a_step_that_would_overflow_keeps_the_state() -> None:
     model = make_model("cfc ncp pure memory")
     with torch.no_grad():
@@ -198,22 +215,44 @@ def test_a_step_that_would_overflow_keeps_the_state() -> None:
             cell.A.fill_(1e14)
     inputs, elapsed, anew = samples_of(model, readings(40))
     elapsed[:] = 0.0  # then nothing decays, and each step multiplies
-    rule = model.preprocessing
-    network = describe(model)
-    from torchliquid.edge.generate import sources, state_fields
-
-    fields = state_fields(network, "float", "float")
-    walked = parity.Walk(
-        inputs, elapsed, anew, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 3, np.zeros(0)
-    )
-    made = artifact.Artifact(model, network, "builtin", sources(network, "builtin", "rows"), fields, walked)
-    given, found = emulator.record_types(rule.n_channels, model.task.n_outputs, fields)
-    records = np.zeros(len(elapsed), dtype=given)
-    records["inputs"], records["elapsed"] = inputs, elapsed
-    ran = _replay(made, records, found)
+    ran = _run(model, inputs, elapsed, anew)
     assert (ran["status"] & KEPT).any()
     assert np.isfinite(ran["state"]["hidden"]).all()
     assert np.isfinite(ran["state"]["cell"]).all()
+
+
+@pytest.mark.parametrize(("name", "gap"), [("ltc euler", 100), ("ltc ncp rk4", 30)])
+def test_an_explicit_solver_comes_back_from_gaps_that_were_too_long_for_it(name: str, gap: int) -> None:
+    model = make_model(name)
+    usual = model.preprocessing.time_scale
+    inputs, _, _ = samples_of(model, readings(40))
+    inputs = np.resize(inputs, (1000, inputs.shape[1]))
+    elapsed = np.full(1000, usual, dtype=np.float32)
+    anew = np.arange(1000) == 0
+    undisturbed = _run(model, inputs, elapsed, anew)
+    assert not (undisturbed["status"] & KEPT).any()
+    elapsed[20:320] = gap * usual
+    ran = _run(model, inputs, elapsed, anew)
+    assert (ran["status"] & KEPT).any()
+    assert np.isfinite(ran["outputs"]).all()
+    assert not (ran["status"][-100:] & KEPT).any()
+    hidden = (found["state"]["hidden"][-1] for found in (ran, undisturbed))
+    np.testing.assert_allclose(*hidden, atol=1e-4)
+
+
+def test_a_saved_state_is_of_the_weights_and_their_steps_whatever_the_machine() -> None:
+    def mark(network: Network, layout: Literal["rows", "columns"] = "rows") -> str:
+        return re.findall(r"fingerprint = (\w+);", sources(network, "builtin", layout)["model.c"])[0]
+
+    cfc, ltc = describe(make_model("cfc")), describe(make_model("ltc euler"))
+    assert mark(cfc) == mark(cfc, "columns")
+    assert isinstance(ltc.core, Ltc)
+    others = [
+        replace(ltc, core=replace(ltc.core, unfolds=ltc.core.unfolds + 1)),
+        replace(ltc, core=replace(ltc.core, solver="rk4")),
+        replace(ltc, preprocessing=replace(ltc.preprocessing, time_scale=7.0)),
+    ]
+    assert len({mark(cfc), mark(ltc), *map(mark, others)}) == 5
 
 
 def test_the_built_in_functions_are_as_exact_as_they_say(tmp_path: Path) -> None:

@@ -87,13 +87,19 @@ def test_an_export_proves_itself_anywhere(tmp_path: Path) -> None:
     source = (tmp_path / "model.c").read_text()
     (tmp_path / "model.c").write_text(source.replace("readout_bias[2] = {\n    ", "readout_bias[2] = {\n    1"))
     assert subprocess.run(["make", "check"], cwd=tmp_path, capture_output=True, check=False).returncode != 0
+    (tmp_path / "model.c").write_text(source)
+    # A proof is of the compiler that it is asked of.
+    assert subprocess.run(["make", "check"], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    assert subprocess.run(["make", "check", "CC=false"], cwd=tmp_path, capture_output=True, check=False).returncode != 0
+    (tmp_path / ".left.part").mkdir()  # by an export that was killed
+    (tmp_path / ".left.part" / "model.c").write_text("half")
     assert json.loads((tmp_path / "footprint.json").read_text())["difference_same_state"] < 1e-4
     metric = report.plain["metric"]
     assert metric["export"] == pytest.approx(metric["pytorch"], abs=1e-5)
     assert not report.costs
     (tmp_path / "libmodel.so").write_bytes(b"of the model before")
     export(model, HOST, tmp_path)  # over an earlier export
-    assert {path.name for path in tmp_path.iterdir()} & {"libmodel.so", "selftest"} == set()
+    assert {path.name for path in tmp_path.iterdir()} & {"libmodel.so", "selftest", ".left.part"} == set()
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(InputError, match="other files"):
         export(model, HOST, tmp_path)

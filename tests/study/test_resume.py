@@ -91,7 +91,8 @@ def test_a_study_killed_at_random_moments_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_cleanly_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_being_told_to_end_stop_cleanly_and_say_so(sent: signal.Signals, tmp_path: Path) -> None:
     recording = tmp_path / "recording.csv"
     write_recording(recording)
     out = tmp_path / "study"
@@ -101,7 +102,7 @@ def test_ctrl_c_stops_cleanly_and_says_so(tmp_path: Path) -> None:
     end = time.monotonic() + 120
     while not results(out) and time.monotonic() < end:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "Stopped. What was finished is on disk: the same command goes on from there."

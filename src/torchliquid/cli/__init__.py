@@ -69,5 +69,6 @@ for command in (assess, train, predict, inspect, explain, solvers, export, repro
 
 
 def main() -> None:
-    """The command ``torchliquid``."""
+    """The command ``torchliquid``; it ends as after Ctrl-C when it is told to by a signal."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -145,8 +146,15 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError(f"--study compares costs on a machine; --target {target.name} is none: name one")
     if limits and not emulator.available(target):
         raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
-    if out.exists() and (not out.is_dir() or any(p.name not in (*MINE, *BUILT, "__pycache__") for p in out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose a new or empty folder with --out")
+    if out.is_dir() and any(
+        p.name not in (*MINE, *BUILT, "__pycache__") and p not in _left(out) for p in out.iterdir()
+    ):
         raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
+    nearest = next((folder for folder in (out, *out.parents) if folder.exists()), out)
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"{out} cannot be written (no permission in {nearest}); choose another folder with --out")
 
 
 def _samples(
@@ -236,8 +244,10 @@ def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> Non
             "running free, two machines that round differently part from each other, though each step is the same. "
             "Gaps far longer than in training do this to a CfC."
         )
-    else:
+    elif exponent <= 0:
         report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} a sample")
+    else:
+        report.warnings.append("too few samples to tell whether small differences in the state die out")
 
 
 def _recorded(artifact: Artifact) -> Recording:
@@ -267,6 +277,11 @@ def _alternative(costs: Mapping[str, Footprint], name: str, limits: Limits) -> s
     return ". No other contender of the study fits" if len(costs) > 1 else ""
 
 
+def _left(out: Path) -> list[Path]:
+    """What an export that was killed has left in a folder."""
+    return list(out.glob(".*.part"))
+
+
 class _filled:
     """A temporary folder whose files take their places in ``out`` when all are there."""
 
@@ -276,6 +291,8 @@ class _filled:
     def __enter__(self) -> Path:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            for part in _left(self.out):
+                shutil.rmtree(part)
             self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
         except OSError as error:
             raise InputError(

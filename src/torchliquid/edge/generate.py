@@ -70,10 +70,14 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         math: exp and tanh of our own, or ``expf`` and ``tanhf``.
         layout: weights row by row, as small cores like them, or column by column, as SIMD does.
     """
-    constants = [*scale_constants(network), *_core_constants(network, layout), *_readout_constants(network, layout)]
+
+    def arrays(layout: Layout) -> list[Constant]:
+        return [*scale_constants(network), *_core_constants(network, layout), *_readout_constants(network, layout)]
+
     fields = state_fields(network, "float", "float")
     context = {
-        **frame(network, constants, fields, math),
+        **frame(network, arrays(layout), fields, math),
+        "fingerprint": fingerprint(network, arrays("rows"), fields),
         "arithmetic": "Single precision.",
         "layout": layout,
         "quantized": False,
@@ -109,7 +113,6 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         if len(name) > LONGEST_NAME:
             raise InputError(f"the name {name[:30]!r}... has {len(name)} characters; up to {LONGEST_NAME} are possible")
     answers = "a probability for each label" if task.labels else "values in the target's unit"
-    everything = "\n".join(c.text for c in constants) + repr(fields)
     return {
         "title": title(network),
         "version": version("torchliquid"),
@@ -121,7 +124,6 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "fields": fields,
         "saved_bytes": 8 + sum(field.size for field in fields),
         "has_floats": any(field.kind == "float" for field in fields),
-        "fingerprint": f"0x{zlib.crc32(everything.encode()):08x}u",
         "constants": constants,
         "channels": [text.string(c) for c in scales.channels],
         "labels": [text.string(label) for label in task.labels],
@@ -144,6 +146,15 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
     }
 
 
+def fingerprint(network: Network, constants: list[Constant], fields: list[Field]) -> str:
+    """Of all that gives a saved state its meaning, so that no other model takes it: the weights, in one layout for all
+    machines, the state's form, and how it is stepped."""
+    core = network.core
+    steps = (core.solver, core.unfolds) if isinstance(core, Ltc) else core.mode if isinstance(core, Cfc) else ""
+    everything = [*(c.text for c in constants), repr((fields, steps, f"{network.preprocessing.time_scale:.9g}"))]
+    return f"0x{zlib.crc32(chr(10).join(everything).encode()):08x}u"
+
+
 def title(network: Network) -> str:
     """One line on what the model is."""
     names = {Ltc: "LTC", Cfc: "CfC", Lstm: "LSTM", Gru: "GRU"}
@@ -157,7 +168,7 @@ def longest_span(network: Network) -> float:
     """Spans beyond it change nothing any more, and would only overflow."""
     if isinstance(network.core, Ltc):
         return min(1e30, LARGEST / network.core.strongest())
-    return 1e30
+    return 1e30 if isinstance(network.core, Cfc) else 3e38  # LSTM and GRU are fed its logarithm
 
 
 def mean_rest(network: Network) -> np.ndarray:

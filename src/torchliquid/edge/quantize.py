@@ -21,6 +21,7 @@ from torchliquid.edge.generate import (
     Constant,
     Math,
     cfc_context,
+    fingerprint,
     frame,
     render,
     scale_constants,
@@ -122,6 +123,7 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
     fields = state_fields(network, kinds["input"], kinds["state"])
     context: dict[str, Any] = {
         **frame(network, constants, fields, math_),
+        "fingerprint": fingerprint(network, constants, fields),
         "arithmetic": f"In integers: {chosen.widths.words}.",
         "quantized": True,
         "bounded": True,
