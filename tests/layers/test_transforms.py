@@ -196,6 +196,7 @@ def test_weights_of_another_wiring_are_refused(make):
     again.load_state_dict(of_ncps)
     whole = make(1)
     whole.load_state_dict(weights)
+    make(1).load_state_dict(copy.deepcopy(whole).bfloat16().state_dict())
     assert torch.equal(again(x)[0], whole(x)[0])
 
 

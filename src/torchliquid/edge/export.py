@@ -148,9 +148,8 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose a new or empty folder with --out")
-    if out.is_dir() and any(
-        p.name not in (*MINE, *BUILT, "__pycache__") and p not in _left(out) for p in out.iterdir()
-    ):
+    ours = {*MINE, *BUILT, "__pycache__", *(part.name for part in _left(out))}
+    if out.is_dir() and any(path.name not in ours for path in out.iterdir()):
         raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
     nearest = next((folder for folder in (out, *out.parents) if folder.exists()), out)
     if not os.access(nearest, os.W_OK):

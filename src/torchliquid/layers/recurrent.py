@@ -80,9 +80,9 @@ class RecurrentCell(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Weights of another wiring often have the same shapes, and would mean other synapses.
         *_, errors = args
-        for name, own in self.fixed_buffers().items():
-            given = state_dict.setdefault(prefix + name, torch.from_numpy(own).to(self.get_buffer(name).dtype))
-            if not np.array_equal(given.cpu().numpy(), own):
+        for name, fixed in self.fixed_buffers().items():
+            own = torch.from_numpy(fixed).to(self.get_buffer(name).dtype)
+            if not torch.equal(state_dict.setdefault(prefix + name, own).to(own), own):
                 errors.append(f"{prefix}{name} is that of another wiring: load into a layer with the same one")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
