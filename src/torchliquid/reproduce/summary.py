@@ -180,7 +180,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     ]
     hours = sum(x["seconds"] for x in trials) / 3600
     tuned = "" if any(map(tuning_trials, trials)) else " No row is tuned."
-    lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, other work beside them.{tuned}", ""]
+    lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, many with other work beside them.{tuned}", ""]
     if absent := missing(protocol, trials):
         lines += [f"Not yet complete: {absent}.", ""]
     if any(map(tuning_trials, trials)):

@@ -65,7 +65,7 @@ def fit(
     protocol: Protocol, train: Part, validation: Part, outputs: int, contender: str, seed: int, progress: Progress
 ) -> tuple[Contender, dict[str, Any]]:
     """Train on one part, and keep the weights of the epoch that is best on another."""
-    setting, start = protocol.settings[contender], time.perf_counter()
+    setting, start = protocol.settings[contender], time.process_time()
     torch.manual_seed(seed)
     model = Contender(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
     if isinstance(model.network, Missing):
@@ -118,7 +118,7 @@ def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, 
 
 def fit_plain(protocol: Protocol, parts: Parts, contender: str, seed: int) -> dict[str, Any]:
     """The line of a contender that is no network."""
-    start = time.perf_counter()
+    start = time.process_time()
     validation, test, parameters = FITTED[contender](protocol, parts, seed)
     return {
         "epochs": 1,
@@ -132,7 +132,7 @@ def fit_plain(protocol: Protocol, parts: Parts, contender: str, seed: int) -> di
 
 def _conditions(start: float) -> dict[str, Any]:
     return {
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(time.process_time() - start, 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
