@@ -179,8 +179,8 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
         *(f"| {' | '.join(row[name].replace(' ± ', UNBROKEN) for name in told)} |" for row in rows),
     ]
     hours = sum(x["seconds"] for x in trials) / 3600
-    tuned = "" if any(map(tuning_trials, trials)) else " No row is tuned."
-    lines += ["", f"{len(trials)} trainings, {hours:.1f} hours of one thread, many with other work beside them.{tuned}", ""]
+    cost = f"{len(trials)} trainings, {hours:.1f} hours of one thread, many with other work beside them."
+    lines += ["", cost + ("" if any(map(tuning_trials, trials)) else " No row is tuned."), ""]
     if absent := missing(protocol, trials):
         lines += [f"Not yet complete: {absent}.", ""]
     if any(map(tuning_trials, trials)):
