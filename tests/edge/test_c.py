@@ -255,6 +255,36 @@ def test_a_saved_state_is_of_the_weights_and_their_steps_whatever_the_machine() 
     assert len({mark(cfc), mark(ltc), *map(mark, others)}) == 5
 
 
+def test_two_models_run_in_one_program(tmp_path: Path) -> None:
+    """Each under a name of its own, with a file that uses it; they answer as they do alone."""
+    objects, calls, alone = [], "", []
+    for name, kind in (("pump", "cfc"), ("valve", "ltc ncp")):
+        model = make_model(kind, with_mask=False)
+        made = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(20)))
+        folder = tmp_path / name
+        folder.mkdir()
+        made.write(folder)
+        (folder / "use.c").write_text(
+            f'#include "model.h"\nfloat use_{name}(void);\nfloat use_{name}(void)\n{{\n    model_state s;\n'
+            "    float x[MODEL_INPUTS] = {0}, y[MODEL_OUTPUTS];\n    model_init(&s);\n"
+            "    return model_step(&s, x, 1.0f, y) ? -1.0f : y[0];\n}\n"
+        )
+        for file in ("model", "use"):
+            run([*host(), *STRICT, f"-DMODEL_NAME={name}", "-c", f"{file}.c", "-o", f"{file}.o"], folder)
+            objects.append(str(folder / f"{file}.o"))
+        calls += f'    printf("%.9g\\n", (double)use_{name}());\n'
+        anew = np.ones(1, dtype=bool)
+        inputs = np.zeros((1, model.preprocessing.n_channels), dtype=np.float32)
+        alone.append(float(_run(model, inputs, np.ones(1, dtype=np.float32), anew)["outputs"][0, 0]))
+    main = (
+        "#include <stdio.h>\nfloat use_pump(void), use_valve(void);\nint main(void)\n{\n" + calls + "    return 0;\n}\n"
+    )
+    (tmp_path / "main.c").write_text(main)
+    run([*host(), "main.c", *objects, "-lm", "-o", "both"], tmp_path)
+    answers = subprocess.run(["./both"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    np.testing.assert_allclose([float(a) for a in answers], alone, rtol=1e-6)
+
+
 def test_the_built_in_functions_are_as_exact_as_they_say(tmp_path: Path) -> None:
     model = make_model("cfc memory")  # gelu
     made = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(20)))
