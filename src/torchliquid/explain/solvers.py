@@ -12,9 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
-from torchliquid.layers import LTCCell
-from torchliquid.layers.ctrnn import CTRNNCell
-from torchliquid.layers.ode_lstm import FlowCell
+from torchliquid.layers.recurrent import RecurrentCell
 from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model, aligned
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError
@@ -215,9 +213,8 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
 def _fastest_constant(model: Model) -> float | None:
     """The least time constant that a network's leaks allow, in the recording's unit of time; None without leaks."""
     cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    if not isinstance(cell, LTCCell | CTRNNCell | FlowCell):
-        return None
-    return model.preprocessing.time_scale / cell.fastest_rate()
+    rate = cell.fastest_rate() if isinstance(cell, RecurrentCell) else None
+    return None if rate is None else model.preprocessing.time_scale / rate
 
 
 def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:

@@ -73,6 +73,10 @@ class RecurrentCell(nn.Module):
         }
         return ", ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
+    def fastest_rate(self) -> float | None:
+        """How fast the state can decay, 1 / time, which explicit steps must be short against; None without a leak."""
+        return None
+
     def fixed_buffers(self) -> dict[str, np.ndarray]:
         """What the wiring says that buffers hold, by their names."""
         return {}
