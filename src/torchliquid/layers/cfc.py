@@ -102,8 +102,7 @@ class CfCCell(RecurrentCell):
             # As ncps draws them. At w_tau = 0, the published start, |w_tau| has no gradient and would stay there.
             nn.init.xavier_uniform_(self.w_tau.unsqueeze(0))
             nn.init.xavier_uniform_(self.A.unsqueeze(0))
-        if self.sparsity_mask is not None and self._mask is not None:
-            self.sparsity_mask.copy_(torch.from_numpy(self._mask))
+        self.restore_buffers()
 
     def backbone_tensors(self) -> list[Tensor]:
         """Weight and bias of each hidden layer, as the kernel takes them."""

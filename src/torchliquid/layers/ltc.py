@@ -113,21 +113,18 @@ class LTCCell(RecurrentCell):
         self.solver = solver
         self.by = None if solver == "fused" else Solver(solver, ode_unfolds, rtol, atol, adjoint)
 
-        reversal, index = _synapses(self.wiring.erev_initializer())
-        sensory_reversal, sensory_index = _synapses(self.wiring.sensory_erev_initializer())
         for name in ("gleak", "vleak", "cm"):
             self._allocate(name, self.state_size)
-        for prefix, n in (("", len(reversal)), ("sensory_", len(sensory_reversal))):
+        for index, places in self.fixed_buffers().items():
             for name in ("w", "mu", "sigma", "erev"):
-                self._allocate(prefix + name, n)
+                self._allocate(index.removesuffix("index").removeprefix("synapse_") + name, places.shape[1])
+            self.register_buffer(index, torch.empty(places.shape, dtype=torch.int64))
         for side, mapping, n in (
             ("input", input_mapping, self.input_size),
             ("output", output_mapping, self.output_size),
         ):
             self._allocate(f"{side}_w", n if mapping else None)
             self._allocate(f"{side}_b", n if mapping == "affine" else None)
-        self.register_buffer("synapse_index", torch.empty(index.shape, dtype=torch.int64))
-        self.register_buffer("sensory_index", torch.empty(sensory_index.shape, dtype=torch.int64))
         self.reset_parameters()
         if not implicit_param_constraints:
             _CLAMPED.add(self)
@@ -151,9 +148,8 @@ class LTCCell(RecurrentCell):
             ("", self.wiring.erev_initializer()),
             ("sensory_", self.wiring.sensory_erev_initializer()),
         ):
-            reversal, index = _synapses(polarity)
-            self.get_parameter(f"{prefix}erev").copy_(torch.from_numpy(reversal))
-            self.get_buffer("sensory_index" if prefix else "synapse_index").copy_(torch.from_numpy(index))
+            self.get_parameter(f"{prefix}erev").copy_(torch.from_numpy(_synapses(polarity)[0]))
+        self.restore_buffers()
         for name, parameter in self.named_parameters():
             kind = name.removeprefix("sensory_")
             if kind in INIT:

@@ -81,6 +81,12 @@ class RecurrentCell(nn.Module):
         """What the wiring says that buffers hold, by their names."""
         return {}
 
+    @torch.no_grad()
+    def restore_buffers(self) -> None:
+        """Fill them with it, as after ``to_empty``."""
+        for name, fixed in self.fixed_buffers().items():
+            self.get_buffer(name).copy_(torch.from_numpy(fixed))
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Weights of another wiring often have the same shapes, and would mean other synapses.
         *_, errors = args
