@@ -501,7 +501,7 @@ def _natural(label: str) -> tuple[Any, ...]:
         return (0, float(label), label)
     except ValueError:
         parts = re.split(r"(\d+)", label)
-        return (1, tuple((int(p), "") if p.isdigit() else (-1, p.casefold()) for p in parts if p), label)
+        return (1, tuple((int(p), "") if p.isdecimal() else (-1, p.casefold()) for p in parts if p), label)
 
 
 def _class_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:

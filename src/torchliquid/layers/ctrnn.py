@@ -50,6 +50,9 @@ class CTRNNCell(RecurrentCell):
         """Of the leaks, 1 / time; what neurons do to each other can add to it."""
         return float(1 / self.tau.min())
 
+    def instability(self, span: float) -> str | None:
+        return self.solver.instability(self.fastest_rate(), span)
+
     def recur(
         self,
         inputs: Tensor,

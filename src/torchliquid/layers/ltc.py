@@ -208,6 +208,9 @@ class LTCCell(RecurrentCell):
         gleak, _, cm = self.leak()
         return float(((gleak + self.epsilon + self.open_conductance()) / cm).max())
 
+    def instability(self, span: float) -> str | None:
+        return None if self.by is None else self.by.instability(self.fastest_rate(), span, "fused")
+
     @torch.no_grad()
     def open_conductance(self) -> Float[Tensor, " H"]:
         """Conductance of all the synapses onto each neuron, all of them open."""

@@ -30,6 +30,9 @@ class FlowCell(RecurrentCell):
         """Of the leak, 1 / time."""
         return 1.0
 
+    def instability(self, span: float) -> str | None:
+        return self.solver.instability(self.fastest_rate(), span)
+
     def recur(
         self,
         inputs: Tensor,

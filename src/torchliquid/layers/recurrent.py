@@ -77,6 +77,10 @@ class RecurrentCell(nn.Module):
         """How fast the state can decay, 1 / time, which explicit steps must be short against; None without a leak."""
         return None
 
+    def instability(self, span: float) -> str | None:
+        """One line on what to do where the solver's steps may be too long for a span; None where they hold."""
+        return None
+
     def fixed_buffers(self) -> dict[str, np.ndarray]:
         """What the wiring says that buffers hold, by their names."""
         return {}

@@ -15,11 +15,9 @@ from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
-from torchliquid.layers import LTCCell
-from torchliquid.layers.ctrnn import CTRNNCell
-from torchliquid.layers.ode_lstm import FlowCell
+from torchliquid.layers.recurrent import RecurrentCell
 from torchliquid.models.model import Model, Sample, aligned
-from torchliquid.solvers import SolverError, instability
+from torchliquid.solvers import SolverError
 from torchliquid.training.history import History
 from torchliquid.training.provenance import provenance
 
@@ -188,12 +186,7 @@ def train(
 
 def _unstable(model: Model, longest: float) -> str | None:
     cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    if not isinstance(cell, LTCCell | CTRNNCell | FlowCell):
-        return None
-    solver, otherwise = (cell.by, "fused") if isinstance(cell, LTCCell) else (cell.solver, "dopri5")
-    if solver is None:
-        return None
-    return instability(solver.name, solver.unfolds, cell.fastest_rate(), longest, otherwise)
+    return cell.instability(longest) if isinstance(cell, RecurrentCell) else None
 
 
 def _sample(todo: list[Batch], windows: int = 8, length: int = 64) -> Sample:
