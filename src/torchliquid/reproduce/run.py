@@ -30,7 +30,7 @@ train as the papers say, or as the notes say, and stop when validation no longer
 epochs that the longest trainings show; a training has one thread. *Linear* is ridge or logistic regression, *Boosting*
 gradient boosting of trees, both on the current sample or the last eight, as validation says; no seed changes them but
 by drawing the parts. Seconds are those of a training; `python -m benchmarks.table_hours` measures what all of them cost
-a quiet machine. A row with an *earlier setting* waits to be trained again with today's.
+a quiet machine.
 """
 
 
