@@ -39,21 +39,26 @@ def test_a_killed_table_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None
     file = tmp_path / "killed" / "cheetah.trials.jsonl"
     seen: list[dict[str, Any]] = []
     rng = random.Random(2)
-    for _ in range(3):
+    kills = 0
+    while True:
         process = start(tmp_path / "killed", "--jobs", "2")
         before = file.stat().st_size if file.exists() else 0
         while process.poll() is None and (file.stat().st_size if file.exists() else 0) <= before:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0.0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it was done before it could be killed"
+        try:
+            process.wait(rng.uniform(0.0, 0.7) if kills >= 3 else 0.0)  # a quick machine may be done in 0.7 s
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
         now = trials.read(file)
         assert now[: len(seen)] == seen, "a finished trial was lost"
-        assert len(lines(file.parent)) == len(now) < 15, "a finished trial was done again"
+        assert len(lines(file.parent)) == len(now), "a finished trial was done again"
         seen = now
-    assert start(tmp_path / "killed", "--jobs", "2").wait() == 0
-    assert trials.read(file)[: len(seen)] == seen
-    assert len(trials.read(file)) == 15
+        if process.returncode != -signal.SIGKILL:
+            break
+    assert process.returncode == 0
+    assert kills >= 3
     assert start(tmp_path / "whole", "--jobs", "1").wait() == 0
     assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
 

@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
-from torchliquid.layers.recurrent import RecurrentCell
 from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model, aligned
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError
@@ -212,8 +211,8 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
 
 def _fastest_constant(model: Model) -> float | None:
     """The least time constant that a network's leaks allow, in the recording's unit of time; None without leaks."""
-    cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    rate = cell.fastest_rate() if isinstance(cell, RecurrentCell) else None
+    cell = model.network.cell
+    rate = None if cell is None else cell.fastest_rate()
     return None if rate is None else model.preprocessing.time_scale / rate
 
 

@@ -23,11 +23,13 @@ class CTRNNCell(RecurrentCell):
         solver: how the equation is stepped.
     """
 
+    by: Solver
+
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.solver = solver
+        self.by = solver
         self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.raw_tau = nn.Parameter(torch.empty(hidden_size))
@@ -50,9 +52,6 @@ class CTRNNCell(RecurrentCell):
         """Of the leaks, 1 / time; what neurons do to each other can add to it."""
         return float(1 / self.tau.min())
 
-    def instability(self, span: float) -> str | None:
-        return self.solver.instability(self.fastest_rate(), span)
-
     def recur(
         self,
         inputs: Tensor,
@@ -62,7 +61,7 @@ class CTRNNCell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return run_field(self.solver, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau)
+        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau)
 
 
 class CTRNN(RecurrentLayer):

@@ -80,6 +80,7 @@ class LTCCell(RecurrentCell):
     output_b: nn.Parameter | None
     synapse_index: Tensor
     sensory_index: Tensor
+    stable_solver = "fused"
 
     def __init__(
         self,
@@ -115,10 +116,11 @@ class LTCCell(RecurrentCell):
 
         for name in ("gleak", "vleak", "cm"):
             self._allocate(name, self.state_size)
-        for index, places in self.fixed_buffers().items():
+        fixed = self.fixed_buffers()
+        for prefix, index in (("", "synapse_index"), ("sensory_", "sensory_index")):
             for name in ("w", "mu", "sigma", "erev"):
-                self._allocate(index.removesuffix("index").removeprefix("synapse_") + name, places.shape[1])
-            self.register_buffer(index, torch.empty(places.shape, dtype=torch.int64))
+                self._allocate(prefix + name, fixed[index].shape[1])
+            self.register_buffer(index, torch.empty(fixed[index].shape, dtype=torch.int64))
         for side, mapping, n in (
             ("input", input_mapping, self.input_size),
             ("output", output_mapping, self.output_size),
@@ -207,9 +209,6 @@ class LTCCell(RecurrentCell):
         """
         gleak, _, cm = self.leak()
         return float(((gleak + self.epsilon + self.open_conductance()) / cm).max())
-
-    def instability(self, span: float) -> str | None:
-        return None if self.by is None else self.by.instability(self.fastest_rate(), span, "fused")
 
     @torch.no_grad()
     def open_conductance(self) -> Float[Tensor, " H"]:

@@ -24,11 +24,13 @@ class ODERNNCell(RecurrentCell):
         solver: how the equation is stepped.
     """
 
+    by: Solver
+
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.solver = solver
+        self.by = solver
         self.hidden = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
         self.update = nn.GRUCell(input_size, hidden_size)
@@ -42,7 +44,7 @@ class ODERNNCell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        weights, solver = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.solver
+        weights, solver = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.by
         if solver.name in FIXED:
             gru = self.update
             update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)
@@ -61,11 +63,13 @@ class DrivenODECell(RecurrentCell):
     Arguments as in :class:`ODERNNCell`.
     """
 
+    by: Solver
+
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.solver = solver
+        self.by = solver
         self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()
@@ -84,7 +88,7 @@ class DrivenODECell(RecurrentCell):
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return run_field(self.solver, inputs, timespans, state, lengths, self.weight, self.bias, None)
+        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, None)
 
 
 class NeuralODE(RecurrentLayer):

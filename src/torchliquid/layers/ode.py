@@ -13,7 +13,7 @@ from torchliquid.errors import InputError
 from torchliquid.kernels.reference import drive_of, field, scan
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.recurrent import check_size
-from torchliquid.solvers import ADAPTIVE, FIXED, adaptive, instability
+from torchliquid.solvers import ADAPTIVE, FIXED, adaptive
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,6 @@ class Solver:
             raise InputError(f"rtol and atol must be greater than 0, not {self.rtol} and {self.atol}")
         if self.adjoint and self.name in FIXED:
             raise InputError(f"the adjoint is for {' and '.join(ADAPTIVE)}; {self.name} goes back through its steps")
-
-    def instability(self, rate: float, span: float, otherwise: str = "dopri5") -> str | None:
-        """As :func:`torchliquid.solvers.instability`."""
-        return instability(self.name, self.unfolds, rate, span, otherwise)
 
     def step(
         self,

@@ -13,11 +13,13 @@ from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_si
 class FlowCell(RecurrentCell):
     """dh/dt = -h + tanh(U h + b): what happens between samples, to whatever the memory wrote."""
 
+    by: Solver
+
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.solver = solver
+        self.by = solver
         self.weight = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()
@@ -30,9 +32,6 @@ class FlowCell(RecurrentCell):
         """Of the leak, 1 / time."""
         return 1.0
 
-    def instability(self, span: float) -> str | None:
-        return self.solver.instability(self.fastest_rate(), span)
-
     def recur(
         self,
         inputs: Tensor,
@@ -44,7 +43,7 @@ class FlowCell(RecurrentCell):
     ) -> tuple[Tensor, Tensor]:
         front = memory_of(memory, inputs, cell)
         rate = torch.ones_like(self.bias)
-        return run_field(self.solver, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front)
+        return run_field(self.by, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front)
 
 
 class ODELSTM(RecurrentLayer):

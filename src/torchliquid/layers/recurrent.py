@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,7 +25,11 @@ from torchliquid.layers.forms import (
     valid_of,
 )
 from torchliquid.layers.memory import MemoryCell
+from torchliquid.solvers import instability
 from torchliquid.wirings import Wiring
+
+if TYPE_CHECKING:
+    from torchliquid.layers.ode import Solver
 
 
 class RecurrentCell(nn.Module):
@@ -36,12 +40,16 @@ class RecurrentCell(nn.Module):
         state_size: H.
         output_size: O, what :meth:`read` gives.
         wiring: who connects to whom; None without one.
+        by: what steps its ODE; None where that is the cell's own arithmetic.
+        stable_solver: one that it can have whose steps hold at any span.
     """
 
     input_size: int
     state_size: int
     output_size: int
     wiring: Wiring | None = None
+    by: Solver | None = None
+    stable_solver = "dopri5"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,11 +73,11 @@ class RecurrentCell(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes, and the mode or solver where there is one, for ``print``."""
-        solver = getattr(self, "solver", None)
+        solver = None if self.by is None else self.by.name
         said = {
             **{name: getattr(self, name) for name in ("input_size", "state_size", "output_size")},
             "mode": getattr(self, "mode", None),
-            "solver": getattr(solver, "name", solver),
+            "solver": getattr(self, "solver", solver),
         }
         return ", ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
@@ -79,7 +87,9 @@ class RecurrentCell(nn.Module):
 
     def instability(self, span: float) -> str | None:
         """One line on what to do where the solver's steps may be too long for a span; None where they hold."""
-        return None
+        if self.by is None or (rate := self.fastest_rate()) is None:
+            return None
+        return instability(self.by.name, self.by.unfolds, rate, span, self.stable_solver)
 
     def fixed_buffers(self) -> dict[str, np.ndarray]:
         """What the wiring says that buffers hold, by their names."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
-from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer
 
 State = tuple[Tensor, ...]
 
@@ -42,6 +42,11 @@ class Network(nn.Module):
 
     output_size: int
 
+    @property
+    def cell(self) -> RecurrentCell | None:
+        """The cell of its layer; None of networks that have none of ours."""
+        return None
+
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
@@ -59,6 +64,10 @@ class Liquid(Network):
         super().__init__()
         self.layer = layer
         self.output_size = layer.output_size
+
+    @property
+    def cell(self) -> RecurrentCell:
+        return self.layer.rnn_cell
 
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None

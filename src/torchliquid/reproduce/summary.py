@@ -182,8 +182,9 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     cost = f"{len(trials)} trainings, {hours:.1f} hours of one thread, many with other work beside them."
     lines += ["", cost + ("" if any(map(tuning_trials, trials)) else " No row is tuned."), ""]
     if absent := missing(protocol, trials):
-        again = " Rows with an *earlier setting* are to be trained again with today's."
-        lines += [f"Not yet complete: {absent}.{again if any(outdated(protocol, x) for x in trials) else ''}", ""]
+        lines += [f"Not yet complete: {absent}.", ""]
+    if any(outdated(protocol, x) for x in trials):
+        lines += ["A row with an *earlier setting* waits to be trained again with today's.", ""]
     if any(map(tuning_trials, trials)):
         lines += [TUNING, ""]
     lines += [

@@ -15,7 +15,6 @@ from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
-from torchliquid.layers.recurrent import RecurrentCell
 from torchliquid.models.model import Model, Sample, aligned
 from torchliquid.solvers import SolverError
 from torchliquid.training.history import History
@@ -185,8 +184,8 @@ def train(
 
 
 def _unstable(model: Model, longest: float) -> str | None:
-    cell = getattr(getattr(model.network, "layer", None), "rnn_cell", None)
-    return cell.instability(longest) if isinstance(cell, RecurrentCell) else None
+    cell = model.network.cell
+    return None if cell is None else cell.instability(longest)
 
 
 def _sample(todo: list[Batch], windows: int = 8, length: int = 64) -> Sample:
