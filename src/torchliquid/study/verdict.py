@@ -250,7 +250,12 @@ class _Jury:
             opening = f"{liquid.label} and {rival.label} cost about the same"
         else:
             opening = f"What {liquid.label} and {rival.label} cost cannot be compared"
-        parts = [f"{shown[n][0]} {shown[n][1](pairs[n][0])} against {shown[n][1](pairs[n][1])}" for n in ratios]
+        aside = {} if "latency_us" in decisive else {"latency_us": " (mostly the time of Python: it decides nothing)"}
+        parts = [
+            f"{words} {form(pairs[n][0])} against {form(pairs[n][1])}{aside.get(n, '')}"
+            for n, (words, form) in shown.items()
+            if n in ratios
+        ]
         finite = {n: r for n, r in deciding.items() if math.isfinite(r)}
         return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(parts))))}.", ratios=finite)
 
