@@ -156,6 +156,12 @@ def test_a_changed_file_is_refused(elsewhere, data_dir):
         load("cmapss")
 
 
+def test_japanese_vowels_leaves_nothing_in_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    load("japanese_vowels")
+    assert not list(tmp_path.iterdir())
+
+
 def test_japanese_vowels_without_aeon_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "aeon.datasets", None)
     with pytest.raises(InputError, match=r"pip install 'torchliquid\[demo\]'"):

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 from simulated import Truth, simulate
 
+from torchliquid.cli.verdict import print_results
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 from torchliquid.page import numbers
 from torchliquid.page.charts import log_ticks
 from torchliquid.study import words
-from torchliquid.study.console import print_results
 from torchliquid.study.describe import STRETCH, describe_data, describe_gaps, stretches
 from torchliquid.study.figures import label_positions
 from torchliquid.study.report import render, write_report

@@ -52,8 +52,8 @@ def assess(
     on when the same command is given again.
     """
     from torchliquid.cli.progress import StudyProgress
+    from torchliquid.cli.verdict import print_results
     from torchliquid.study.assess import assess as run
-    from torchliquid.study.console import print_results
 
     columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
     question = options.question(recording, test, columns, task, horizon)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
@@ -10,13 +12,15 @@ from torchliquid.tasks import Task
 
 def load() -> Dataset:
     try:
-        from aeon.datasets import load_japanese_vowels
+        from aeon.datasets import load_from_ts_file
     except ImportError:
         raise InputError("data set 'japanese_vowels' comes with aeon: pip install 'torchliquid[demo]'") from None
     channels = [f"coefficient_{i + 1}" for i in range(12)]
+    # aeon's load_japanese_vowels also makes a folder in the user's home.
+    folder = files("aeon.datasets") / "data" / "JapaneseVowels"
     parts = {}
     for split in ("train", "test"):
-        values, speakers = load_japanese_vowels(split=split)
+        values, speakers = load_from_ts_file(str(folder / f"JapaneseVowels_{split.upper()}.ts"))
         parts[split] = Recording.from_aeon(values, speakers, channels=channels, target="speaker")
     return Dataset(
         name="japanese_vowels",
