@@ -106,6 +106,44 @@ def test_cost_alone_can_be_worth_it_where_nothing_is_lost():
     assert worse.answer == "not worth it"
 
 
+def with_doubt(results: StudyResults, name: str, doubt: str, seeds: int) -> StudyResults:
+    def mark(c):
+        return replace(c, trials=tuple(replace(t, doubt=doubt if i < seeds else "") for i, t in enumerate(c.trials)))
+
+    return replace(results, contenders=tuple(mark(c) if c.name == name else c for c in results.contenders))
+
+
+@pytest.mark.parametrize("liquid", [0.8, -0.8])
+@pytest.mark.parametrize(
+    ("doubt", "words"), [("plateau", "never left the naive answer"), ("falling", "was still impr")]
+)
+def test_no_answer_rests_on_a_contender_that_was_not_trained(liquid, doubt, words):
+    results, scores = simulate(np.random.default_rng(1), Truth(liquid=liquid))
+    verdict = with_verdict(results, scores).verdict
+    assert verdict.answer == ("worth it" if liquid > 0 else "not worth it")
+    loser, winner = (verdict.rival, verdict.liquid) if liquid > 0 else (verdict.liquid, verdict.rival)
+    doubted = with_verdict(with_doubt(results, loser, doubt, 3), scores).verdict
+    assert doubted.answer == "not shown"
+    assert words in doubted.sentence
+    assert f"{results.contender(loser).label}, the best" in doubted.sentence
+    assert any(words in sentence for sentence in doubted.evidence)
+    fewer = (len(results.contender(loser).trials) - 1) // 2
+    for same in (with_doubt(results, loser, doubt, fewer), with_doubt(results, winner, doubt, 5)):
+        assert with_verdict(same, scores).verdict.answer == verdict.answer
+
+
+def test_nothing_is_worth_it_where_a_linear_model_on_the_last_samples_does_as_well():
+    """On validation another rival is ahead by luck; on the test part the linear model is as good as the liquid one."""
+    results, scores = simulate(np.random.default_rng(2), Truth(liquid=0.8, seed_spread=0.02))
+    verdict = with_verdict(results, scores).verdict
+    assert verdict.answer == "worth it"
+    assert verdict.rival != "linear"
+    as_good = scores | {"linear": scores[verdict.liquid]}
+    again = with_verdict(results, as_good).verdict
+    assert again.answer == "not worth it"
+    assert "but Linear does as well" in finding(again, "accuracy").sentence
+
+
 def test_the_pair_is_chosen_on_validation_alone():
     results, scores = simulate(np.random.default_rng(3), Truth())
     verdict = with_verdict(results, scores).verdict

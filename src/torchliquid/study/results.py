@@ -25,6 +25,9 @@ Family = Literal["liquid", "neural", "classical", "naive", "probe"]
 
 Answer = Literal["worth it", "not worth it", "not shown"]
 
+Doubt = Literal["", "plateau", "falling"]
+"""Why a training does not judge its contender: it never left the naive answer, or was still improving at its end."""
+
 POOLED = "pooled"
 """The name under which a trial's metrics over all test recordings together stand."""
 
@@ -47,6 +50,7 @@ class TrialResult:
     memory_mb: float  # peak while training
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
     scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
+    doubt: Doubt = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,12 @@ class ContenderResult:
     def validation(self) -> float:
         """Mean over the seeds of the primary metric on the validation part."""
         return float(np.mean([trial.validation for trial in self.trials]))
+
+    @property
+    def doubt(self) -> Doubt:
+        """Of at least half of its trainings, the same; else none."""
+        found = [trial.doubt for trial in self.trials]
+        return next((doubt for doubt in get_args(Doubt) if doubt and 2 * found.count(doubt) >= len(found)), "")
 
     def mean(self, attribute: str) -> float:
         """Mean over the seeds of a measured figure such as ``"parameters"`` or ``"latency_us"``."""

@@ -8,6 +8,9 @@ Fixed before the test data is seen:
   bytes on disk, as ratios (training is paid once and is only reported);
 * how much matters: a tenth of the rival's errors, a twentieth of its RMSE (:func:`margin`), a factor of two in cost.
 
+Nobody is judged who was not trained: no answer rests on a contender that never left the naive answer, or was still
+improving when its training ended. Nor is a win one where a linear model on the last samples does as well.
+
 **worth it**: better, with an interval that leaves zero out, by at least what matters. **not worth it**: the whole
 interval lies below what matters. **not shown**: anything else.
 """
@@ -40,6 +43,7 @@ MARGIN_OF_ERRORS = 0.10
 MARGIN_OF_RMSE = 0.05
 SMALLEST_MARGIN = 0.002  # of a metric that ends at 1: two samples in a thousand
 CHEAPER = 0.5
+UNTRAINED = {"plateau": "never left the naive answer", "falling": "was still improving when its training ended"}
 MORE = {"accuracy": "more accurate", "stability": "more stable", "cost": "cheaper"}
 
 
@@ -115,16 +119,30 @@ class _Jury:
         tags = [learnt] if learnt else [probe.name for probe, _ in equals]
         evidence = ([doubt] if doubt else []) + [sentence for _, sentence in equals]
         probes = [probe for probe, _ in equals]
-        findings = [self.against("accuracy", liquid, rival, probes)]
+        linear = next((c for c in self.results.contenders if c.name == "linear" and self.compare.has(c)), None)
+        simpler = probes if linear is None or linear is rival else [*probes, linear]
+        findings = [self.against("accuracy", liquid, rival, simpler)]
         if self.compare.has(liquid, shifted=True) and self.compare.has(rival, shifted=True):
-            findings.append(self.against("stability", liquid, rival, probes))
+            findings.append(self.against("stability", liquid, rival, simpler))
         findings.append(self.cost(liquid, rival))
         network = self.results.best("neural")
         if network is not None and network.name != rival.name and self.compare.has(network):
             over = self.compare.better(liquid, network)
             evidence.append(f"{liquid.label} against {network.label}, the best other network: {self.difference(over)}.")
-        overall = self.overall(findings, tags)
+        evidence += [
+            f"{c.label} {UNTRAINED[c.doubt]}: its figures do not judge it." for c in self.results.competing if c.doubt
+        ]
+        cheap = linear is None or self.beats(liquid, linear, False) or self.cost(liquid, linear).answer == "worth it"
+        overall = self.overall(findings, tags, cheap)
         sentence = self.sentence(overall, findings, tags, liquid, rival, probes)
+        loser = {"worth it": rival, "not worth it": liquid}.get(overall)
+        if loser is not None and loser.doubt and "nothing_learnt" not in tags:
+            overall = "not shown"
+            sentence = (
+                f"It is not shown whether a liquid network is worth it here: {loser.label}, the best "
+                f"{'liquid one' if loser is liquid else 'other'}, {UNTRAINED[loser.doubt]}; train longer, with more "
+                "updates."
+            )
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
     def over_naive(self) -> tuple[str, str | None]:
@@ -259,14 +277,15 @@ class _Jury:
         finite = {n: r for n, r in deciding.items() if math.isfinite(r)}
         return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(parts))))}.", ratios=finite)
 
-    def overall(self, findings: list[Finding], tags: list[str]) -> Answer:
-        """One answer. A gain in one respect counts only where no other is shown to be lost for it."""
+    def overall(self, findings: list[Finding], tags: list[str], cheap: bool) -> Answer:
+        """One answer. A gain in one respect counts only where no other is shown to be lost for it; ``cheap``: whether
+        to be cheaper than the rival counts, since no linear model is as good and as cheap."""
         if "nothing_learnt" in tags:
             return "not worth it"
         if "learning_not_shown" in tags:
             return "not shown"
         measured = [(f.answer, f.difference, f.margin) for f in findings if f.difference and f.margin is not None]
-        cheaper = any(f.question == "cost" and f.answer == "worth it" for f in findings)
+        cheaper = cheap and any(f.question == "cost" and f.answer == "worth it" for f in findings)
         gained = any(result == "worth it" for result, _, _ in measured)
         lost = any(difference.high < 0 for _, difference, _ in measured)
         as_good = all(difference.low > -least for _, difference, least in measured)
@@ -319,7 +338,9 @@ class _Jury:
 
 
 def _name(probe: ContenderResult) -> str:
-    """A probe in the middle of a sentence."""
+    """A probe, or a plain contender, in the middle of a sentence."""
+    if probe.family != "probe":
+        return probe.label
     label = probe.label[:1].lower() + probe.label[1:]
     return f"{label} on {probe.detail} alone" if probe.name == "one_sensor" else label
 
