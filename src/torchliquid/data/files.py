@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from torchliquid.data import limits
 from torchliquid.errors import InputError
 
 HEAD = 1 << 16
@@ -63,7 +65,10 @@ def read_table(path: Path) -> Table:
 
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, glob=False)
+        limits.check_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
+        limits.check_text(frame, path)
+        return frame
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
             f"the Parquet file is broken or cut short ({_first_line(error)}); copy or write it again"
@@ -75,15 +80,16 @@ def _read_text(path: Path, head: bytes) -> Table:
     utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     if b"\0" in head and not utf16:
         raise InputError("this is no text table (it holds zero bytes); CSV and Parquet files can be read")
-    source: Path | bytes = path
+    source: Path | bytes = limits.unpacked(path) if _is_gzip(path) else path
     if utf16:
-        source = _decoded(path, "utf-16")
+        source = _decoded(source, "utf-16")
         head = source[:HEAD]
     elif not _is_utf8(head):
-        source = _decoded(path, "cp1252")
+        source = _decoded(source, "cp1252")
         head = source[:HEAD]
         notes.append("The file is not UTF-8; its text was read as Windows-1252.")
 
+    limits.check_first_line(source)
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     lines = [line for line in (lines[:-1] if len(head) >= HEAD and len(lines) > 1 else lines) if line.strip()][:100]
     if not lines:
@@ -97,10 +103,11 @@ def _read_text(path: Path, head: bytes) -> Table:
     delimiter = directive[1] if directive else _delimiter(lines)
     if delimiter is None and _by_blanks(lines):
         delimiter = " "
-        text = source if isinstance(source, bytes) else _decoded(path, "utf-8-sig")
+        text = _decoded(source, "utf-8-sig")
         source = re.sub(rb"(?m)^ +| +\r?$", b"", re.sub(rb"[ \t]+", b" ", text))
         lines = [" ".join(line.split()) for line in lines]
     delimiter = delimiter or ","
+    limits.check_header(source, delimiter, skipped)
     rows = list(csv.reader(lines, delimiter=delimiter))
     has_header = not all(_is_number(field) for field in rows[0])
     if not has_header:
@@ -116,14 +123,14 @@ def _read_text(path: Path, head: bytes) -> Table:
     try:
         frame = pl.read_csv(source, **form)
     except pl.exceptions.PolarsError as error:
-        if "utf-8" in str(error) and isinstance(source, Path):
-            source = _decoded(path, "cp1252")
+        if "utf-8" in str(error):
+            source = _decoded(source, "cp1252")
             notes.append("The file is not UTF-8; its text was read as Windows-1252.")
             frame = pl.read_csv(source, **form)
         elif isinstance(error, pl.exceptions.NoDataError):
             raise InputError(EMPTY) from None
         else:
-            raise InputError(_what_is_wrong(path, delimiter, skipped, error)) from None
+            raise InputError(_what_is_wrong(source, delimiter, skipped, error)) from None
     words = [name for name, kind in frame.schema.items() if kind == pl.Boolean]
     if words:  # True and true are one to Polars, as labels two
         as_text = dict.fromkeys(words, pl.String)
@@ -144,20 +151,19 @@ def _read_text(path: Path, head: bytes) -> Table:
     return Table(frame, 1 + skipped + has_header, tuple(notes))
 
 
-def _head(path: Path) -> bytes:
+def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(HEAD)
-    if head[:2] == b"\x1f\x8b":
-        with gzip.open(path) as unpacked:
-            head = unpacked.read(HEAD)
-    return head
+        return file.read(2) == b"\x1f\x8b"
 
 
-def _decoded(path: Path, encoding: str) -> bytes:
-    """The whole file, as UTF-8."""
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+def _head(path: Path) -> bytes:
+    with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _decoded(source: Path | bytes, encoding: str) -> bytes:
+    """The whole text, as UTF-8."""
+    data = source if isinstance(source, bytes) else source.read_bytes()
     try:
         return data.decode(encoding).encode()
     except UnicodeError:
@@ -201,9 +207,9 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _what_is_wrong(path: Path, delimiter: str, skipped: int, error: Exception) -> str:
-    opened = gzip.open if path.read_bytes()[:2] == b"\x1f\x8b" else open
-    with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
+def _what_is_wrong(source: Path | bytes, delimiter: str, skipped: int, error: Exception) -> str:
+    raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    with io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         for _ in range(skipped):
             next(reader, [])

@@ -1,0 +1,131 @@
+"""How much a table's file may ask for, checked on the file itself before it is read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import polars as pl
+
+from torchliquid.errors import InputError
+
+MAX_COLUMNS = 100_000
+MAX_NAME = 1000
+"""Characters of a name: of a channel, a class, a unit; C99 compilers need not take literals beyond 4,095 bytes."""
+MAX_HEADER = 1 << 24
+"""Bytes of a text table's first row."""
+GZIP = 100
+PARQUET = 500
+"""A file that unpacks to more times its size is refused; of a text table a tenth of that is usual."""
+HARMLESS = 1 << 24
+"""Bytes that any file may unpack to."""
+CHUNK = 1 << 20
+
+
+def unpacked(path: Path) -> bytes:
+    """What a gzip file holds.
+
+    Raises:
+        InputError: it unpacks to more than :data:`GZIP` times its size.
+    """
+    size = path.stat().st_size
+    whole = io.BytesIO()
+    with gzip.open(path) as file:
+        while piece := file.read(CHUNK):
+            whole.write(piece)
+            _check_ratio(whole.tell(), size, GZIP)
+    return whole.getvalue()
+
+
+def check_first_line(source: Path | bytes) -> None:
+    """See that the first line of a text has an end.
+
+    Raises:
+        InputError: none within :data:`MAX_HEADER`.
+    """
+    if not any(end in (start := _start(source)) for end in (b"\n", b"\r")) and len(start) > MAX_HEADER:
+        raise _endless()
+
+
+def check_header(source: Path | bytes, delimiter: str, skipped: int = 0) -> None:
+    """Look at the first row of a text table, after so many ``skipped``.
+
+    Raises:
+        InputError: it has no end, too many fields, or a name that is too long.
+    """
+    start = _start(source)
+    lines = io.TextIOWrapper(io.BytesIO(start), "utf-8-sig", errors="replace", newline="")
+    reader = csv.reader(lines, delimiter=delimiter)
+    for _ in range(skipped):
+        next(reader, [])
+    names = next(reader, [])
+    if len(start) > MAX_HEADER and lines.read(1) == "":
+        raise _endless()
+    check_columns(names)
+
+
+def _start(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[: MAX_HEADER + 1]
+    with source.open("rb") as file:
+        return file.read(MAX_HEADER + 1)
+
+
+def _endless() -> InputError:
+    return InputError(f"the first row is longer than {MAX_HEADER:,} bytes: this is no table that can be read")
+
+
+def check_columns(names: list[str]) -> None:
+    """See that a table has not too many columns, and no name that is too long.
+
+    Raises:
+        InputError: it has.
+    """
+    if len(names) > MAX_COLUMNS:
+        raise InputError(f"the table has {len(names):,} columns; up to {MAX_COLUMNS:,} are possible")
+    for i, name in enumerate(names, 1):
+        if len(name) > MAX_NAME:
+            raise InputError(
+                f"the name of column {i} has {len(name):,} characters ({name[:30]!r}...); up to {MAX_NAME:,} are "
+                "possible"
+            )
+
+
+def check_parquet(path: Path) -> None:
+    """Look at what a Parquet file's end says of the rest.
+
+    Raises:
+        InputError: too many columns, or more than :data:`PARQUET` times the file's size.
+    """
+    schema = pl.read_parquet_schema(path)
+    check_columns(list(schema))
+    rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    bits = sum(_bits(kind) for kind in schema.values())
+    _check_ratio(rows * bits // 8, path.stat().st_size, PARQUET)
+
+
+def check_text(frame: pl.DataFrame, path: Path) -> None:
+    """See that text which a Parquet file holds once and names often does not fill the memory when it is copied.
+
+    Raises:
+        InputError: it would.
+    """
+    text = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
+    _check_ratio(sum(text.row(0)) if text.width else 0, path.stat().st_size, PARQUET)
+
+
+def _bits(kind: pl.DataType) -> int:
+    if kind == pl.Boolean:
+        return 1
+    small = {8: (pl.Int8, pl.UInt8), 16: (pl.Int16, pl.UInt16), 32: (pl.Int32, pl.UInt32, pl.Float32)}
+    return next((bits for bits, kinds in small.items() if kind in kinds), 64)
+
+
+def _check_ratio(unpacked: int, packed: int, ratio: int) -> None:
+    if unpacked > max(HARMLESS, ratio * packed):
+        raise InputError(
+            f"the file of {packed:,} bytes unpacks to more than {max(HARMLESS, ratio * packed):,}, as no recording "
+            "does; if it is one, give it unpacked, as CSV"
+        )

@@ -1,0 +1,44 @@
+"""Tables that would fill the memory are refused early; wide ones are read."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile import TABLES, limited  # type: ignore[import-not-found]
+from torchliquid.data import Recording
+from torchliquid.errors import InputError
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_would_fill_the_memory_is_refused_early(name, tmp_path):
+    make, words = TABLES[name]
+    path = tmp_path / "table.csv"
+    path.write_bytes(make(np.random.default_rng(0)))
+    with limited(), pytest.raises(InputError, match=words) as caught:
+        Recording.read(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_wide_table_is_read(tmp_path):
+    path, columns = tmp_path / "wide.csv", 20_000
+    rows = np.arange(5 * columns).reshape(5, columns)
+    np.savetxt(path, rows, "%d", ",", header=",".join(f"c{i}" for i in range(columns)), comments="")
+    with limited():
+        recording = Recording.read(path)
+    assert len(recording.channels) == columns
+    assert (recording.series[0].values == rows).all()
+
+
+def test_what_packs_well_is_read(tmp_path):
+    """A recording at rest packs thirty times smaller and more."""
+    rows = "".join(f"{i},20.5,0,0,0,0,0\n" for i in range(200_000))
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(b"time,a,b,c,d,e,f\n" + rows.encode()))
+    assert Recording.read(path, time="time").n_samples == 200_000
