@@ -144,3 +144,24 @@ def test_what_cannot_be_fitted():
         torchliquid.fit(few, task=Task("classification", "series", "target"))
     with pytest.raises(InputError, match="lr must be greater than 0"):
         TrainingConfig(lr=0)
+
+
+def test_the_sample_that_a_model_keeps_covers_its_training_part():
+    """Readings' extremes and the longest gap stand once in 3,000 rows; the sample has them, and every part's share."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 3))
+    x[700, 1], x[2100, 2] = 300.0, -50.0
+    times = np.cumsum(1.0 + (np.arange(3000) == 1500) * 3600)
+    recording = Recording.from_arrays(x, times, np.sin(times), ["a", "b", "c"], time_unit="s")
+    model = fresh("cfc", recording)
+    train(model, recording, recording, TrainingConfig(epochs=1), Windows(64, stride=50))
+    sample, rule = model.sample, model.preprocessing
+    valid = torch.arange(sample.inputs.shape[1]) < sample.lengths.unsqueeze(1)
+    raw = sample.inputs[valid].numpy() * rule.std + rule.mean
+    np.testing.assert_allclose(raw.max(0), x.max(0), rtol=1e-4)
+    np.testing.assert_allclose(raw.min(0), x.min(0), rtol=1e-4)
+    assert sample.timespans.max() == 3601
+    np.testing.assert_array_equal([rule.low, rule.high], [x.min(0), x.max(0)])
+    assert rule.longest_gap == 3601
+    found = np.flatnonzero(np.isclose(x[:, 0][:, None], raw[:, 0], rtol=0, atol=1e-6).any(1))
+    assert all(((found >= part) & (found < part + 300)).any() for part in range(0, 3000, 300))

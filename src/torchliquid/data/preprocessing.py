@@ -36,6 +36,9 @@ class Preprocessing:
         time_scale: the training part's median gap, in ``time_unit``: it becomes 1 to the network.
         time_unit: the recording's.
         with_mask: whether each channel brings a second input, 1 where observed and 0 where held.
+        low, high: (C,) float64, the training part's smallest and largest reading of each channel, NaN where there was
+            none; None in models saved before these were kept. They change no answer.
+        longest_gap: the longest time between two of its samples; None as well.
     """
 
     channels: tuple[str, ...]
@@ -44,6 +47,9 @@ class Preprocessing:
     time_scale: float
     time_unit: str
     with_mask: bool
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    longest_gap: float | None = None
 
     @classmethod
     def fit(cls, recording: Recording, with_mask: bool | None = None) -> Preprocessing:
@@ -56,8 +62,17 @@ class Preprocessing:
         mean, std = deviations(recording)
         missing = any(not np.isfinite(s.values).all() for s in recording.series)
         mask = missing if with_mask is None else with_mask
+        low, high = extremes(np.concatenate([s.values for s in recording.series]))
         return cls(
-            recording.channels, mean, np.where(std > 0, std, 1.0), recording.median_gap(), recording.time_unit, mask
+            recording.channels,
+            mean,
+            np.where(std > 0, std, 1.0),
+            recording.median_gap(),
+            recording.time_unit,
+            mask,
+            low,
+            high,
+            float(recording.gaps().max(initial=0.0)),
         )
 
     @property
@@ -129,7 +144,11 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, exact to the last bit."""
-        return asdict(self) | {"channels": list(self.channels), "mean": self.mean.tolist(), "std": self.std.tolist()}
+        plain = asdict(self) | {"channels": list(self.channels), "mean": self.mean.tolist(), "std": self.std.tolist()}
+        for name in ("low", "high"):
+            values = plain[name]
+            plain[name] = None if values is None else [float(v) if np.isfinite(v) else None for v in values]
+        return plain
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
@@ -146,11 +165,16 @@ class Preprocessing:
                 float(data["time_scale"]),
                 str(data["time_unit"]),
                 bool(data["with_mask"]),
+                None if data.get("low") is None else np.array(data["low"], dtype=np.float64),  # null becomes NaN
+                None if data.get("high") is None else np.array(data["high"], dtype=np.float64),
+                None if data.get("longest_gap") is None else float(data["longest_gap"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the preprocessing's description is broken: {error!r}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
             raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")
+        if any(seen is not None and seen.shape != made.mean.shape for seen in (made.low, made.high)):
+            raise InputError("the preprocessing's description is broken: its extremes do not fit its channels")
         return made
 
 
@@ -163,6 +187,14 @@ def last_observed(observed: np.ndarray) -> np.ndarray:
 def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     """(C,) means and standard deviations of what was observed; that of a constant channel is 0."""
     return mean_and_std(np.concatenate([s.values for s in recording.series]))
+
+
+def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) the smallest and the largest of what is finite in each column of (N, C); NaN where nothing is."""
+    finite = np.isfinite(values)
+    low, high = np.where(finite, values, np.inf).min(0), np.where(finite, values, -np.inf).max(0)
+    none = ~finite.any(0)
+    return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,11 @@ from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
-from torchliquid.models.model import Model, Sample, aligned
+from torchliquid.models.model import Model, aligned
 from torchliquid.solvers import SolverError
 from torchliquid.training.history import History
 from torchliquid.training.provenance import provenance
+from torchliquid.training.sample import covering
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def train(
         raise InputError(
             f"no training window has a value of the target {task.target!r}; there is nothing to learn from"
         )
-    model.sample = _sample(todo)
+    model.sample = covering(todo)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -186,12 +187,3 @@ def train(
 def _unstable(model: Model, longest: float) -> str | None:
     cell = model.network.cell
     return None if cell is None else cell.instability(longest)
-
-
-def _sample(todo: list[Batch], windows: int = 8, length: int = 64) -> Sample:
-    """A few windows' beginnings."""
-    first = todo[0]
-    n = min(windows, len(first.lengths))
-    lengths = first.lengths[:n].clamp(max=length)
-    longest = int(lengths.max())
-    return Sample(first.inputs[:n, :longest].clone(), first.timespans[:n, :longest].clone(), lengths.clone())
