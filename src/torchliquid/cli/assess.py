@@ -22,6 +22,7 @@ def assess(
         typer.Option(help="A recording to test on; may be given again. Without it, a part is held out."),
     ] = None,
     series: options.Series = None,
+    group: options.Group = None,
     time_unit: options.TimeUnit = None,
     long: options.Long = None,
     ignore: options.Ignore = None,
@@ -55,7 +56,7 @@ def assess(
     from torchliquid.cli.verdict import print_results
     from torchliquid.study.assess import assess as run
 
-    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
+    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format, group)
     question = options.question(recording, test, columns, task, horizon)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Console()

@@ -29,6 +29,10 @@ Time = Annotated[
 ]
 TimeUnit = Annotated[str | None, typer.Option(help="The unit of times that are numbers, e.g. ms, h, cycle.")]
 Series = Annotated[str | None, typer.Option(help="The column that tells series apart, e.g. an engine's number.")]
+Group = Annotated[
+    str | None,
+    typer.Option(help="The column that tells what series have in common, e.g. a person: never in two parts at once."),
+]
 Long = Annotated[
     str | None,
     typer.Option(help="For long tables: the columns of the parameter's name and its value, as NAME,VALUE."),
@@ -81,6 +85,7 @@ class Columns:
     ignore: list[str] | None
     missing: list[str] | None = None
     time_format: str | None = None
+    group: str | None = None
 
     def read(self, source: str, with_target: bool = True, channels: Sequence[str] | None = None) -> Recording:
         """The recording in a file; ``channels`` None: every column of numbers that has no other meaning."""
@@ -107,6 +112,7 @@ class Columns:
             ignore=tuple(self.ignore or ()),
             missing=tuple(self.missing or ()),
             time_format=self.time_format,
+            group=self.group,
         )
         _tell(source, recording)
         return recording
@@ -149,6 +155,7 @@ def remembered(
         ignore=None,
         missing=missing or [str(mark) for mark in known.get("missing", ())],
         time_format=time_format or known.get("time_format"),
+        group=known.get("group") if series is None else None,
     )
 
 

@@ -18,6 +18,7 @@ def train(
     target: options.Target = None,
     time: options.Time = None,
     series: options.Series = None,
+    group: options.Group = None,
     time_unit: options.TimeUnit = None,
     long: options.Long = None,
     ignore: options.Ignore = None,
@@ -44,7 +45,7 @@ def train(
     from torchliquid.solvers import ADAPTIVE
     from torchliquid.training import TrainingConfig, TrainingError, fit
 
-    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format)
+    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format, group)
     options.check_writable(out, Path(recording))
     if out.exists() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")

@@ -20,6 +20,7 @@ def from_arrays(
     target: str,
     time_unit: str | None,
     names: Sequence[str] | None,
+    groups: Sequence[Any] | None = None,
 ) -> Recording:
     """See :meth:`torchliquid.data.Recording.from_arrays`."""
     if hasattr(values, "__array__"):  # a tensor or a frame of numbers is one array as well
@@ -33,7 +34,8 @@ def from_arrays(
     all_times = [None] * len(all_values) if times is None else [times] if one else list(times)
     all_targets = [None] * len(all_values) if targets is None else [targets] if one else list(targets)
     all_names = list(names) if names is not None else [str(i) for i in range(len(all_values))]
-    for what, given in (("times", all_times), ("targets", all_targets), ("names", all_names)):
+    all_groups = list(groups) if groups is not None else [None] * len(all_values)
+    for what, given in (("times", all_times), ("targets", all_targets), ("names", all_names), ("groups", all_groups)):
         if len(given) != len(all_values):
             raise InputError(f"{len(given)} {what} were given for {len(all_values)} series")
     width = all_values[0].shape[1]
@@ -52,7 +54,8 @@ def from_arrays(
             seconds = seconds.reshape(-1)
             if not np.isfinite(seconds).all():
                 raise InputError(f"series {name!r}: time {int(np.argmin(np.isfinite(seconds)))} is missing")
-        series.append(Series(seconds, v, None if y is None else as_targets(y), name))
+        group = None if all_groups[i] is None else str(all_groups[i])
+        series.append(Series(seconds, v, None if y is None else as_targets(y), name, group))
     unit = "samples" if times is None else "s" if dated else time_unit or "units"
     recording = Recording(tuple(series), channels, None if targets is None else target, unit, dated=dated)
     return tidy(recording, notes)

@@ -25,12 +25,15 @@ class Series:
         targets: (T,) or (T, K) one a sample, or () one for the whole series. Numbers are float64 with NaN for "no
             label", labels are text (dtype object) with None for "no label".
         name: what the recording calls it, e.g. an engine's number.
+        group: what it has in common with others, e.g. the person measured; None: nothing. Series of one group are never
+            in two parts of a split, and count as one where figures get their intervals.
     """
 
     times: Array
     values: Array
     targets: Array | None = None
     name: str = ""
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times.shape != self.values.shape[:1]:
@@ -66,8 +69,8 @@ class Recording:
             was no time, ``"units"`` when it was numbers of an unnamed unit.
         notes: what reading found or mended, each a sentence.
         columns: how the table that it was read from is to be understood (``time``, ``series``, ``parameter``,
-            ``value``, ``missing``, ``time_unit``, ``time_format`` of :meth:`from_frame`, where given): plain data, for
-            reading the next file alike.
+            ``value``, ``group``, ``missing``, ``time_unit``, ``time_format`` of :meth:`from_frame`, where given): plain
+            data, for reading the next file alike.
         dated: times are seconds since 1970-01-01 (UTC, or local where the dates had no zone).
     """
 
@@ -126,6 +129,7 @@ class Recording:
         target: str = "target",
         time_unit: str | None = None,
         names: Sequence[str] | None = None,
+        groups: Sequence[Any] | None = None,
     ) -> Recording:
         """Take one series as an array (T, C) or (T,), or many as a list of such arrays (or one array (N, T, C)).
 
@@ -138,6 +142,8 @@ class Recording:
             target: the target's name, where targets are given.
             time_unit: unit of times that are numbers; None: ``"units"``.
             names: of the series; None: their places, from 0.
+            groups: what each series has in common with others, e.g. the person measured; None: nothing. Series of one
+                group are never in two parts of a split.
 
         Raises:
             InputError: shapes that do not fit, text among the values, times that stand still, less than two samples,
@@ -145,25 +151,37 @@ class Recording:
         """
         from torchliquid.data.arrays import from_arrays
 
-        return from_arrays(values, times, targets, channels, target, time_unit, names)
+        return from_arrays(values, times, targets, channels, target, time_unit, names, groups)
 
     @classmethod
     def from_aeon(
-        cls, X: Any, y: Any = None, channels: Sequence[str] | None = None, target: str = "class"
+        cls,
+        X: Any,
+        y: Any = None,
+        channels: Sequence[str] | None = None,
+        target: str = "class",
+        groups: Sequence[Any] | None = None,
     ) -> Recording:
-        """Take aeon's collections: an array (N, C, T), or a list of arrays (C, T) of different lengths, one y each.
+        """Take aeon's collections: an array (N, C, T), or a list of arrays (C, T) of different lengths, one y each, and
+        ``groups`` as in :meth:`from_arrays`.
 
         Raises:
             InputError: as :meth:`from_arrays`.
         """
         values = [np.asarray(x).reshape(-1, np.shape(x)[-1]).T for x in X]
-        return cls.from_arrays(values, targets=None if y is None else list(y), channels=channels, target=target)
+        targets = None if y is None else list(y)
+        return cls.from_arrays(values, targets=targets, channels=channels, target=target, groups=groups)
 
     # -- known of it
 
     @property
     def n_series(self) -> int:
         return len(self.series)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether any series belongs to a group."""
+        return any(s.group is not None for s in self.series)
 
     @property
     def n_samples(self) -> int:

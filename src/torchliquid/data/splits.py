@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from torchliquid.data.overlap import LEAST, Units
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
+
+ENOUGH = 5
+"""From so many series, or units of series that share rows, on, whole ones are held out; fewer are cut in time."""
 
 
 def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[Recording, Recording]:
@@ -60,6 +66,10 @@ def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[
 def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[Recording, Recording]:
     """Share out whole series at random, labels in equal proportion where each series has one.
 
+    What belongs together stays together: series of one group, and series that share rows, such as windows that overlap.
+    Where these are fewer than five units, as the windows of one recording are, and no groups were given, the end of
+    each is held out, and what shares rows with it is left out. The notes of the first part say so.
+
     Args:
         recording: with at least two series.
         held_out: share of the series that goes into the second part; at least one does, and at least one stays.
@@ -69,27 +79,109 @@ def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[
         The rest and the held out, each in the recording's order.
 
     Raises:
-        InputError: a share that is none, or fewer than two series.
+        InputError: a share that is none, fewer than two series, or all in one group.
     """
     _check_share(held_out)
     n = recording.n_series
+    units = Units.of(recording.series)
+    unit, groups = _with_groups(recording, units.unit)
+    if groups == 1:
+        name = next(s.group for s in recording.series if s.group is not None)
+        raise InputError(
+            f"all that is left to split is of one group, {name!r}; training, validation and test need one each at "
+            "least: give more groups, or none"
+        )
     if n < 2:
         raise InputError("one series cannot be split by series; split forward in time instead")
+    sizes, notes = np.bincount(unit), []
+    shared = np.bincount(units.unit)[units.unit] > 1
+    if not groups and shared.any() and len(sizes) < ENOUGH:
+        chosen = _ends(recording, units, held_out)
+    elif len(sizes) > 1:
+        chosen = _drawn(recording, unit, held_out, seed)
+    else:
+        chosen = _drawn(recording, np.arange(n), held_out, seed)
+    left_out = ~chosen & (units.stretches.share(~chosen, chosen) >= LEAST)
+    if left_out.sum() == n - chosen.sum():
+        notes.append(f"{_named(recording, shared)} share rows: what is held out was learnt from as well.")
+        left_out[:] = False
+    elif shared.any():
+        apart = f"; {int(left_out.sum())} with rows of two parts were left out" if left_out.any() else ""
+        notes.append(f"{_named(recording, shared)} share rows with others; they were kept in one part{apart}.")
+    rest = recording.select(np.flatnonzero(~chosen & ~left_out).tolist())
+    return (
+        replace(rest, notes=tuple(dict.fromkeys((*recording.notes, *notes)))),
+        recording.select(np.flatnonzero(chosen).tolist()),
+    )
+
+
+def together(recording: Recording) -> Recording:
+    """The recording with the series that share rows in one group, as they count once."""
+    unit, _ = _with_groups(recording, Units.of(recording.series).unit)
+    series = list(recording.series)
+    for one in np.flatnonzero(np.bincount(unit) > 1):
+        members = np.flatnonzero(unit == one)
+        first = series[members[0]]
+        for i in members:
+            series[i] = replace(series[i], group=first.name if first.group is None else first.group)
+    return replace(recording, series=tuple(series))
+
+
+def _with_groups(recording: Recording, unit: np.ndarray) -> tuple[np.ndarray, int]:
+    """Units joined where series are of one group, and how many there are then; 0 where no groups were given."""
+    if not recording.grouped:
+        return unit, 0
+    n = recording.n_series
+    named = [f"\0{i}" if s.group is None else s.group for i, s in enumerate(recording.series)]
+    _, group = np.unique(named, return_inverse=True)
+    places = np.tile(np.arange(n), 2)
+    others = n + np.concatenate([unit, n + group])
+    graph = coo_array((np.ones(2 * n), (places, others)), shape=(3 * n, 3 * n))
+    _, joined = np.unique(connected_components(graph, directed=False)[1][:n], return_inverse=True)
+    return joined, int(joined.max()) + 1
+
+
+def _drawn(recording: Recording, unit: np.ndarray, held_out: float, seed: int) -> np.ndarray:
+    """(n,) true for whole units drawn at random, about a share of all series."""
+    _, first, sizes = np.unique(unit, return_index=True, return_counts=True)
     rng = np.random.default_rng(seed)
     strata = _strata(recording)
+    mixed = any(len(set(strata[unit == u].tolist())) > 1 for u in np.flatnonzero(sizes > 1))
+    mixed |= 2 * len(np.unique(strata)) > len(sizes)
+    strata = np.zeros(len(sizes), dtype=np.int64) if mixed else strata[first]
     # Each stratum in random order, spread evenly over [0, 1): any first share of the whole is the same share of each.
     # One of each comes after all the others, so that every label can be learnt from.
-    place, kinds = np.empty(n), np.unique(strata)
+    place, kinds = np.empty(len(sizes)), np.unique(strata)
     for stratum in kinds:
         members = rng.permutation(np.flatnonzero(strata == stratum))
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
         place[members[-1]] += 1
-    count = min(max(round(n * held_out), 1), n - len(kinds))
-    chosen = set(np.argsort(place, kind="stable")[:count].tolist())
-    return (
-        recording.select(i for i in range(n) if i not in chosen),
-        recording.select(i for i in range(n) if i in chosen),
-    )
+    order = np.argsort(place, kind="stable")
+    # As many as come nearest to the share.
+    wanted = max(round(len(unit) * held_out), 1)
+    count = 1 + int(np.abs(np.cumsum(sizes[order]) - wanted).argmin())
+    taken = order[: min(count, len(sizes) - len(kinds))]
+    return np.isin(unit, taken)
+
+
+def _ends(recording: Recording, units: Units, held_out: float) -> np.ndarray:
+    """(n,) true for the last of each unit's series, in the order in which they follow one another, of each label."""
+    strata = _strata(recording)
+    chosen = np.zeros(len(strata), dtype=bool)
+    for one in np.unique(units.unit):
+        for stratum in np.unique(strata):
+            members = np.flatnonzero((units.unit == one) & (strata == stratum))
+            members = members[np.argsort(units.start[members], kind="stable")]
+            chosen[members[len(members) - round(len(members) * held_out) :]] = True
+    if not chosen.any():
+        chosen[np.lexsort((units.start, units.unit))[-1]] = True
+    return chosen
+
+
+def _named(recording: Recording, which: np.ndarray) -> str:
+    """How many series, and the first ones' names."""
+    names = [recording.series[i].name for i in np.flatnonzero(which)]
+    return f"{len(names)} series ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
 def _strata(recording: Recording) -> np.ndarray:

@@ -36,6 +36,7 @@ def from_frame(
     time: str | None = None,
     target: str | None = None,
     series: str | None = None,
+    group: str | None = None,
     parameter: str | None = None,
     value: str | None = None,
     channels: Sequence[str] | None = None,
@@ -57,6 +58,9 @@ def from_frame(
         time: column of the times; None: each row one after the one above it.
         target: column of what is to be predicted, numbers or labels (in a long table, also a parameter); not a channel.
         series: column that tells which series a row belongs to; None: all rows are one.
+        group: column that tells what series have in common, e.g. the person measured: series of one group are never in
+            two parts of a split. A series is then what has one name within one group; without ``series`` each group
+            is one.
         parameter: column of a long table that names what was read.
         value: its column of readings.
         channels: the channels to take, in this order, as a model knows them; None: all other columns of numbers.
@@ -74,20 +78,32 @@ def from_frame(
             times that stand still; without ``channels`` also a channel without a value, or a value that no sensor
             measures.
     """
-    table = _as_polars(frame, time, series)
+    table = _as_polars(frame, time, series, group)
     long = parameter is not None
     if long != (value is not None) or (long and time is None):
         raise InputError("a long table needs its time, its parameter and its value column, all three")
-    _check_names(table, time=time, series=series, parameter=parameter, value=value, target=None if long else target)
+    found = list(notes)
+    if channels is not None and group is not None and group not in table.columns:
+        found.append(f"There is no column {group!r} for the groups; series were taken as independent.")
+        group = None
+    apart = None if group == series else group
+    _check_names(
+        table,
+        time=time,
+        series=series,
+        group=apart,
+        parameter=parameter,
+        value=value,
+        target=None if long else target,
+    )
     for name in () if long else ignore:
         _check_names(table, channel=name)
     for name in channels or ():
         if long and name == target:
             raise InputError(f"parameter {name!r} is named for two things, target and channel")
         if not long:
-            _check_names(table, time=time, series=series, target=target, channel=name)
+            _check_names(table, time=time, series=series, group=apart, target=target, channel=name)
 
-    found = list(notes)
     places = np.arange(first_row, first_row + len(table))
 
     def row(place: int) -> str:
@@ -118,7 +134,7 @@ def from_frame(
         timely = ~np.isnan(moments)
         keep(timely, "rows without a time")
         moments = moments[timely]
-    codes, names = _series_codes(table, series, row)
+    codes, names, of_group = _series_codes(table, series, group, row, found)
     if kind == "clock":
         moments, midnights = columns.over_midnight(moments, codes)
         if midnights:
@@ -144,12 +160,12 @@ def from_frame(
         wanted = list(channels) if channels is not None else [c for c in used if c != target and c not in ignore]
         padded = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
         values = padded[:, [used.index(c) if c in used else len(used) for c in wanted]]
-        unused = [c for c in table.columns if c not in (time, series, parameter, value, target)]
+        unused = [c for c in table.columns if c not in (time, series, group, parameter, value, target)]
         if unused:
             found.append(f"Columns not used: {', '.join(unused)}.")
         used, moments, codes, numbered = wanted, moments[first], codes[first], None
     else:
-        used, values = _wide(table, channels, {time, series, target, *ignore}, missing, row, found)
+        used, values = _wide(table, channels, {time, series, group, target, *ignore}, missing, row, found)
         targets = None if target is None else _targets(table[target], missing, row)
         numbered = places
 
@@ -163,11 +179,12 @@ def from_frame(
                 f"Classes differ only in case or blanks: {', '.join(map(repr, group))}; they are kept apart."
                 for group in groups
             ]
-    parts, rows_of = _apart(moments, codes, names, values, targets, numbered)
+    parts, rows_of = _apart(moments, codes, names, of_group, values, targets, numbered)
     where = "row {}" if numbered is not None else "time {:g}"
     told = {
         "time": time,
-        "series": series,
+        "series": series or group,
+        "group": group,
         "parameter": parameter,
         "value": value,
         "missing": [m for m in missing if isinstance(m, str) or np.isfinite(m)] or None,
@@ -180,13 +197,13 @@ def from_frame(
     return tidy(recording, found, rows_of, where, for_model=channels is not None, local=kind == "local")
 
 
-def _as_polars(frame: Any, time: str | None, series: str | None) -> pl.DataFrame:
+def _as_polars(frame: Any, *index: str | None) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, pl.DataFrame):
         return frame
     if hasattr(frame, "reset_index") and hasattr(frame, "columns"):  # pandas, whose index often holds the times
-        if {time, series} & set(frame.index.names) - set(frame.columns) - {None}:
+        if set(index) & set(frame.index.names) - set(frame.columns) - {None}:
             frame = frame.reset_index()
         try:
             return pl.from_pandas(frame.rename(columns=str))
@@ -213,18 +230,28 @@ def _check_names(table: pl.DataFrame, more: Sequence[str] = (), **named: str | N
         taken[name] = role
 
 
-def _series_codes(table: pl.DataFrame, series: str | None, row: columns.Row) -> tuple[np.ndarray, list[str]]:
-    """A number for each row's series, and the series' names, in the order in which they appear."""
-    if series is None:
-        return np.zeros(len(table), dtype=np.int64), [""]
-    column = table[series]
-    if column.null_count():
-        raise InputError(
-            f"{row(column.is_null().arg_max() or 0)} has no value in the series column {series!r}; mend it"
-        )
-    unique = column.unique(maintain_order=True)
-    codes = column.replace_strict(unique, pl.arange(len(unique), eager=True), return_dtype=pl.Int64)
-    return codes.to_numpy(), [str(name) for name in unique.to_list()]
+def _series_codes(
+    table: pl.DataFrame, series: str | None, group: str | None, row: columns.Row, notes: list[str]
+) -> tuple[np.ndarray, list[str], list[str | None]]:
+    """A number for each row's series, and the series' names and groups, in the order in which they appear."""
+    if series is None and group is None:
+        return np.zeros(len(table), dtype=np.int64), [""], [None]
+    for role, name in (("series", series), ("group", group)):
+        if name is not None and table[name].null_count():
+            raise InputError(
+                f"{row(table[name].is_null().arg_max() or 0)} has no value in the {role} column {name!r}; mend it"
+            )
+    keys = [name for name in dict.fromkeys((series, group)) if name is not None]
+    unique = table.select(keys).unique(maintain_order=True).with_row_index("\0")
+    codes = table.select(keys).join(unique, on=keys, how="left", maintain_order="left")["\0"]
+    names = [str(name) for name in unique[keys[0]].to_list()]
+    groups: list[str | None] = [None] * len(names)
+    if group is not None:
+        groups = [str(name) for name in unique[group].to_list()]
+    if len(set(names)) < len(names):
+        notes.append(f"Names in {series!r} come in more than one of {group!r}; they are a series in each.")
+        names = [f"{of}/{name}" for name, of in zip(names, groups, strict=True)]
+    return codes.cast(pl.Int64).to_numpy(), names, groups
 
 
 def _wide(
@@ -311,6 +338,7 @@ def _apart(
     moments: np.ndarray,
     codes: np.ndarray,
     names: Sequence[str],
+    groups: Sequence[str | None],
     values: np.ndarray,
     targets: np.ndarray | None,
     numbered: np.ndarray | None,
@@ -324,7 +352,7 @@ def _apart(
     ends = np.flatnonzero(np.diff(codes)) + 1
     bounds = list(zip([0, *ends], [*ends, len(codes)], strict=True))
     parts = tuple(
-        Series(moments[a:b], values[a:b], None if targets is None else targets[a:b], name)
-        for (a, b), name in zip(bounds, names, strict=True)
+        Series(moments[a:b], values[a:b], None if targets is None else targets[a:b], name, group)
+        for (a, b), name, group in zip(bounds, names, groups, strict=True)
     )
     return parts, [(moments if numbered is None else numbered)[a:b] for a, b in bounds]

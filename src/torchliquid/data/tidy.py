@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from torchliquid.data.recording import Recording, Series
+from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 
 # A reading that cannot have been measured: beyond any unit, or huge and this many times the size of nine tenths of the
@@ -61,7 +61,7 @@ def tidy(
         if (np.diff(s.times) < 0).any():
             order = np.argsort(s.times, kind="stable")
             targets = s.targets[order] if s.per_step and s.targets is not None else s.targets
-            s, row = Series(s.times[order], s.values[order], targets, s.name), row[order]
+            s, row = replace(s, times=s.times[order], values=s.values[order], targets=targets), row[order]
         infinities = np.isinf(s.values)
         if infinities.any():
             infinite += int(infinities.sum())

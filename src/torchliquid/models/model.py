@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
 
-COLUMNS = ("time", "series", "parameter", "value", "missing", "time_unit", "time_format")
+COLUMNS = ("time", "series", "group", "parameter", "value", "missing", "time_unit", "time_format")
 """What a model's metadata may say of how a table is read."""
 
 SIDE_BY_SIDE = 64

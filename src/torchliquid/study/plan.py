@@ -9,19 +9,20 @@ from typing import Protocol
 import numpy as np
 
 from torchliquid.data import Preprocessing, Recording, Windows
+from torchliquid.data.overlap import share_in
+from torchliquid.data.splits import ENOUGH, together
 from torchliquid.errors import InputError
 from torchliquid.models.model import aligned
 from torchliquid.study.results import POOLED
 from torchliquid.study.shifts import Usual
 from torchliquid.tasks import Task
-from torchliquid.training.fit import ENOUGH_SERIES, hold_out
+from torchliquid.training.fit import NOTED, hold_out
 
 RESERVED = ("training", "validation", "the validation part", POOLED)
 """Names of parts in the report, which no test recording can have."""
 
-NOTED = 0.01
 REFUSED = 0.5
-"""Of a test recording's samples, the share learnt from as well that is told, and from which on there is no test."""
+"""Of a test recording's samples, the share learnt from as well, at the same times, from which on there is no test."""
 
 
 class Answering(Protocol):
@@ -37,7 +38,7 @@ class Plan:
     Attributes:
         task: fitted on the training part.
         training, validation: parts of what was given to learn from; nothing of the tests.
-        tests: test recordings by name.
+        tests: test recordings by name; their series that share rows are of one group.
         preprocessing: fitted on the training part, the same for all.
         usual: means and deviations of the training part's channels, by which shifts are measured.
         windows: how the networks' training part is cut, and how all are scored on windows.
@@ -75,8 +76,10 @@ class Plan:
     ) -> Plan:
         """Split what is given and fit on the training part what is to be fitted.
 
-        Held out are whole series where there are enough of them, else the end of each series; the test part first,
-        unless there are test recordings, then the validation part.
+        Held out are whole groups where there are any, else whole series where there are enough of them, else the end
+        of each series; the test part first, unless there are test recordings, then the validation part. What shares
+        rows stays together (:func:`torchliquid.data.series_split`); stretches of values that are in two parts
+        nevertheless are told in ``split``.
 
         Test recordings may overlap with what is learnt from, as a table cut anew does: a few samples that are in both,
         at the same time with the same values, are told in ``split``. With half of them a score would be one of what
@@ -130,7 +133,12 @@ class Plan:
                     )
                 if shared >= NOTED:
                     split.append(f"Of {name}, {shared:.0%} of the samples are among those that were learnt from.")
+                    continue
+            learnt_from = [training] if part is validation else [training, validation]
+            if (share := share_in(held_out[name], learnt_from)) >= NOTED:
+                split.append(f"Of {name}, {share:.0%} of the values come in what was learnt from as well.")
         validation = held_out.pop("the validation part")
+        held_out = {name: together(test) for name, test in held_out.items()}
         return cls(
             task,
             training,
@@ -163,7 +171,10 @@ def _samples(recording: Recording) -> list[int]:
 
 
 def _how(whole: Recording, held: Recording) -> str:
-    if whole.n_series >= ENOUGH_SERIES:
-        return f"{held.n_series} of {whole.n_series} series, drawn at random"
+    if whole.grouped:
+        held_groups, groups = (len({s.group or s.name for s in part.series}) for part in (held, whole))
+        return f"{held_groups} of {groups} groups, {held.n_series} of {whole.n_series} series, drawn at random"
+    if whole.n_series >= ENOUGH:
+        return f"{held.n_series} of {whole.n_series} series, drawn at random, those together that share rows"
     where = "the recording" if whole.n_series == 1 else "each series"
     return f"the last {held.n_samples / whole.n_samples:.0%} of {where}, forward in time"

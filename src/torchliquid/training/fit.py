@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import torch
 
+from torchliquid.data.overlap import share_in
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
-from torchliquid.data.splits import forward_split, series_split
+from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.build import build
-from torchliquid.models.model import Model
+from torchliquid.models.model import Model, aligned
 from torchliquid.tasks import Task
 from torchliquid.training.loop import Progress, TrainingConfig, train
 
-ENOUGH_SERIES = 5
-"""From this many series on, whole series are held out; fewer are cut in time."""
-
 HELD_OUT = 0.2
+
+NOTED = 0.01
+"""Of what is held out, the share that was learnt from as well that is told."""
+
+log = logging.getLogger(__name__)
 
 
 def fit(
@@ -66,24 +70,30 @@ def fit(
         training, validation = hold_out(recording, task)
     task = task.fit(training)
     task.check(validation, "the part held out for validation")
+    preprocessing = Preprocessing.fit(training)
+    for note in training.notes:
+        if note not in recording.notes:
+            log.warning(note)
+    if (share := share_in(aligned(validation, preprocessing), [training])) >= NOTED:
+        log.warning("Of the validation part, %.0f%% of the values come in what was learnt from as well.", 100 * share)
     torch.manual_seed(seed)
-    model = build(kind, task, Preprocessing.fit(training), parameters, **hyper)
+    model = build(kind, task, preprocessing, parameters, **hyper)
     train(model, training, validation, config or TrainingConfig(seed=seed), windows, progress)
     return model
 
 
 def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
-    """A part to train on and a fifth to validate on: whole series where there are enough, else forward in time.
+    """A part to train on and a fifth to validate on: whole groups or enough series, else forward in time.
 
     Raises:
         InputError: too little to hold any out.
     """
-    if recording.n_series >= ENOUGH_SERIES:
+    if recording.n_series >= ENOUGH or recording.grouped:
         return series_split(task.with_targets(recording) if task.per == "series" else recording, HELD_OUT)
     if task.per == "series":
         raise InputError(
             f"{recording.n_series} series with one target each are too few to hold any out; "
-            f"give at least {ENOUGH_SERIES}, or a validation recording"
+            f"give at least {ENOUGH}, or a validation recording"
         )
     gap = 0.0
     if task.horizon is not None and recording.target == task.target:  # forecasts were made before the cut

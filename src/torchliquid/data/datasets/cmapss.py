@@ -9,7 +9,7 @@ import polars as pl
 
 from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.data.datasets.fetch import Source, locate
-from torchliquid.data.recording import Recording, Series
+from torchliquid.data.recording import Recording
 from torchliquid.tasks import Task
 
 CAP = 125
@@ -70,7 +70,5 @@ def _engines(table: pl.DataFrame, channels: list[str]) -> Recording:
 
 
 def _with_targets(recording: Recording, targets: list[np.ndarray]) -> Recording:
-    series = tuple(
-        Series(s.times, s.values, target, s.name) for s, target in zip(recording.series, targets, strict=True)
-    )
+    series = tuple(replace(s, targets=target) for s, target in zip(recording.series, targets, strict=True))
     return replace(recording, series=series, target="remaining_life")

@@ -1,0 +1,200 @@
+"""Series that hold the same rows: windows cut from one recording, or a recording given twice.
+
+What was learnt from must not be in what is scored. Times don't tell, since windows often begin at zero each; stretches
+of values do: so many changes in a row that they can't be equal by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from torchliquid.data.recording import Recording, Series
+
+LEAST = 0.05
+"""Of a series' stretches, the share that another must hold as well for the two to share rows."""
+
+CERTAINTY = 20.0
+"""Bits by which a stretch says more than it takes to name any pair of places."""
+
+MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """All stretches of several series that say enough, one an entry.
+
+    Attributes:
+        n: series.
+        hashes: (M,) uint64, equal where values are.
+        series: (M,) whose each is.
+        rows: (M,) where it begins there.
+    """
+
+    n: int
+    hashes: np.ndarray
+    series: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, series: Sequence[Series]) -> Stretches:
+        """A stretch is a run of changes, each the new values and how long the ones before stayed.
+
+        How much a change says follows from how often the like of it occurs: -log2 of its share. A sensor at rest says
+        nothing, a clock's tick little.
+        """
+        symbols, steps, whose, rows = _changes(series)
+        if not len(symbols):
+            return cls(len(series), symbols, whose, rows)
+        _, kind, count = np.unique(steps, return_inverse=True, return_counts=True)
+        bits = -np.log2(count[kind] / len(steps))
+        needed = 2 * np.log2(len(symbols)) + CERTAINTY
+        said = np.concatenate([[0.0], np.cumsum(bits)])
+        starts = np.arange(len(symbols))
+        stops = np.searchsorted(said, said[:-1] + needed - 1e-6)
+        firm = stops <= len(symbols)
+        firm[firm] = whose[stops[firm] - 1] == whose[firm]
+        hashes = _runs(symbols, starts[firm], stops[firm])
+        return cls(len(series), hashes, whose[firm], rows[firm])._with_short(symbols, whose, rows, bits)
+
+    def _with_short(self, symbols: np.ndarray, whose: np.ndarray, rows: np.ndarray, bits: np.ndarray) -> Stretches:
+        """With each series that is too short for a stretch as one stretch."""
+        starts = np.searchsorted(whose, np.arange(self.n + 1))
+        needed = 2 * np.log2(self.n)  # two that are the same from end to end are no matter of chance
+        have = np.bincount(self.series, minlength=self.n)
+        whole = [
+            (hash(symbols[a:b].tobytes()) & (2**64 - 1), i, rows[a])
+            for i, (a, b) in enumerate(pairwise(starts.tolist()))
+            if not have[i] and b > a and bits[a:b].sum() >= needed
+        ]
+        if not whole:
+            return self
+        h, s, r = zip(*whole, strict=True)
+        return Stretches(
+            self.n,
+            np.concatenate([self.hashes, np.array(h, dtype=np.uint64)]),
+            np.concatenate([self.series, np.array(s)]),
+            np.concatenate([self.rows, np.array(r)]),
+        )
+
+    def share(self, of: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """(n,) of each series' stretches the share that is in one of the ``known`` as well; 0 where not asked.
+
+        Args:
+            of: (n,) true for the series that are asked.
+            known: (n,) true for those compared with.
+        """
+        asked = of[self.series]
+        there = np.isin(self.hashes[asked], self.hashes[known[self.series]])
+        total = np.bincount(self.series[asked], minlength=self.n)
+        return np.bincount(self.series[asked], there, minlength=self.n) / np.maximum(total, 1)
+
+
+def share_in(part: Recording, learnt: Sequence[Recording]) -> float:
+    """Of a part's stretches, the share that is in what was learnt from as well."""
+    series = [s for recording in (part, *learnt) for s in recording.series]
+    asked = np.arange(len(series)) < part.n_series
+    stretches = Stretches.of(series)
+    shares = stretches.share(asked, ~asked)[asked]
+    weights = np.bincount(stretches.series, minlength=len(series))[asked]
+    return float(shares @ weights / max(weights.sum(), 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What belongs together of several series.
+
+    Attributes:
+        stretches: of the series.
+        unit: (n,) numbers, from 0, equal for series that share rows, with one another or along a chain.
+        start: (n,) the row of its unit at which each series begins, so far as shared rows tell.
+    """
+
+    stretches: Stretches
+    unit: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, series: Sequence[Series]) -> Units:
+        """Find the series that share rows."""
+        stretches = Stretches.of(series)
+        first, second, offset = _pairs(stretches)
+        n = len(series)
+        graph = coo_array((np.ones(len(first)), (first, second)), shape=(n, n)).tocsr()
+        _, unit = connected_components(graph, directed=False)
+        start = np.zeros(n, dtype=np.int64)
+        between = {(a, b): o for a, b, o in zip(first.tolist(), second.tolist(), offset.tolist(), strict=True)}
+        seen = np.zeros(n, dtype=bool)
+        for root in first.tolist():
+            if seen[root]:
+                continue
+            order, before = breadth_first_order(graph, root, directed=False)
+            for one in order[1:].tolist():
+                b = int(before[one])
+                start[one] = start[b] + (between[b, one] if (b, one) in between else -between[one, b])
+            seen[order] = True
+        return cls(stretches, unit, start)
+
+
+def _pairs(stretches: Stretches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Series that share rows, and how many rows the second begins after the first.
+
+    A stretch that many hold links each to the next alone: as many links as stretches, and the same chains.
+    """
+    n = stretches.n
+    order = np.lexsort((stretches.rows, stretches.series, stretches.hashes))
+    hashes, series, rows = stretches.hashes[order], stretches.series[order], stretches.rows[order]
+    once = np.ones(len(order), dtype=bool)
+    once[1:] = (hashes[1:] != hashes[:-1]) | (series[1:] != series[:-1])
+    hashes, series, rows = hashes[once], series[once], rows[once]
+    at = np.flatnonzero(hashes[1:] == hashes[:-1])
+    pair, place, count = np.unique(series[at] * n + series[at + 1], return_index=True, return_counts=True)
+    first, second = np.divmod(pair, max(n, 1))
+    have = np.bincount(series, minlength=n)
+    enough = count >= LEAST * np.minimum(have[first], have[second])
+    offset = (rows[at] - rows[at + 1])[place]
+    return first[enough], second[enough], offset[enough]
+
+
+def _changes(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of the rows that differ from the row before: what they say, what kind of step each is, whose and where it is."""
+    lengths = [len(s) for s in series]
+    whose = np.repeat(np.arange(len(series)), lengths)
+    values = np.concatenate([s.values for s in series])
+    rows = np.arange(len(values)) - (np.cumsum([0, *lengths[:-1]])[whose] if len(whose) else 0)
+    hashes = _hashed(values)
+    at = np.flatnonzero((hashes[1:] != hashes[:-1]) & (whose[1:] == whose[:-1])) + 1
+    before = np.where(np.diff(whose[at], prepend=-1) == 0, np.roll(rows[at], 1), 0)
+    stayed = (rows[at] - before).astype(np.uint64)
+    with np.errstate(invalid="ignore"):
+        steps = values[at] - values[at - 1]
+    largest = np.nanmax(np.where(np.isfinite(steps), np.abs(steps), 0.0), axis=0, initial=0.0)
+    steps = np.round(steps / np.where(largest > 0, largest, 1.0), 6)
+    return _mixed(hashes[at], stayed), _mixed(_hashed(steps), stayed), whose[at], rows[at]
+
+
+def _hashed(values: np.ndarray) -> np.ndarray:
+    """(T,) uint64 of rows (T, C): equal where all values are, one NaN as good as another."""
+    plain = np.where(np.isnan(values), np.nan, values) + 0.0  # one zero, one NaN
+    hashes = np.zeros(len(plain), dtype=np.uint64)
+    for column in np.ascontiguousarray(plain.T).view(np.uint64).reshape(plain.shape[::-1]):
+        hashes = _mixed(hashes, column)
+    return hashes
+
+
+def _mixed(hashes: np.ndarray, more: np.ndarray) -> np.ndarray:
+    mixed = (hashes ^ (more + MIX + (hashes << np.uint64(6)) + (hashes >> np.uint64(2)))) * MIX
+    return np.asarray(mixed ^ (mixed >> np.uint64(29)))
+
+
+def _runs(symbols: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Hashes of the symbols from each start to its stop: differences of a polynomial's prefixes, modulo 2**64."""
+    powers = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(symbols), MIX)]), dtype=np.uint64)
+    inverse = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(symbols), np.uint64(pow(int(MIX), -1, 2**64)))]))
+    sums = np.concatenate([[np.uint64(0)], np.cumsum(symbols * powers[:-1], dtype=np.uint64)])
+    return np.asarray((sums[stops] - sums[starts]) * inverse[starts])
