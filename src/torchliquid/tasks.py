@@ -10,17 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn import metrics as sk
 from torch import Tensor
 
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
+from torchliquid.metrics import Answers, Metric, find, names
 
-LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
-CLASSIFICATION_METRICS = ("accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision")
-REGRESSION_METRICS = ("rmse", "mae", "r2")
+RARE = 0.8
+"""Where the commonest class holds more than this share of the labels, accuracy hides the others: average precision
+decides, unless another metric is asked for."""
 
 MAX_NUMBERED_CLASSES = 20
 """A target of whole numbers with at most this many different ones, each twice on average, is taken for classes."""
@@ -39,7 +39,11 @@ class Task:
         horizon_unit: ``"samples"`` or the recording's time unit.
         column: the target's place among the channels when it is forecast.
         mean, std: of the training part's targets in regression, one an output; the network sees scaled ones.
-        primary: the metric that stops, tunes and decides; empty: accuracy or RMSE.
+        primary: the metric that stops, tunes and decides, by its name in :mod:`torchliquid.metrics`; empty: accuracy
+            or RMSE.
+        positive: of two classes the one that is looked for, by its place among the labels: the rarer one of the
+            training part.
+        reason: why the primary metric is not the usual one.
 
     In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon. In a forecast by
     time the truth at time t is the channel's last reading in (t + horizon / 2, t + horizon]: nothing is interpolated,
@@ -57,13 +61,22 @@ class Task:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     primary: str = ""
+    positive: int = 1
+    reason: str = ""
 
     def __post_init__(self) -> None:
-        known = CLASSIFICATION_METRICS if self.kind == "classification" else REGRESSION_METRICS
+        known = names(self.kind)
         if not self.primary:
             object.__setattr__(self, "primary", known[0])
-        elif self.primary not in known:
+        elif self.metric.kind != self.kind:
             raise InputError(f"{self.kind} has no metric {self.primary!r}; it has {', '.join(known)}")
+        if self.metric.two_classes and len(self.labels) > 2:
+            raise InputError(f"{self.primary} is for two classes, {self.target!r} has {len(self.labels)}: try macro_f1")
+
+    @property
+    def metric(self) -> Metric:
+        """The primary metric."""
+        return find(self.primary)
 
     # -- made from data
 
@@ -88,7 +101,8 @@ class Task:
             per: None: one answer a series where each of two or more series has a single target or the same at all
                 its samples, else one a step.
             horizon, horizon_unit: how far ahead, as in :class:`Task`; None forecasts nothing.
-            primary: the metric that decides; empty: accuracy or RMSE.
+            primary: the metric that decides; empty: RMSE, or accuracy, or average precision where more than four
+                labels in five are of one class.
 
         Returns:
             The fitted task.
@@ -122,7 +136,16 @@ class Task:
             truths = [t if t is None or per == "step" else _single(t, "") for t in truths]
             kind = "classification" if _are_classes(truths) else "regression"
         task = cls(kind, per, asked.target, (), horizon, horizon_unit, column, primary=primary)  # type: ignore[arg-type]
-        return task.fit(recording)
+        task = task.fit(recording)
+        if kind == "regression" or primary:
+            return task
+        counts = task.count(recording)
+        share = counts.max() / counts.sum()
+        if share <= RARE:
+            return task
+        common = task.labels[int(counts.argmax())]
+        reason = f"{100 * share:.3g} % of the labels are {common!r}, so that accuracy would hide the others"
+        return replace(task, primary="average_precision", reason=reason)
 
     def fit(self, training: Recording) -> Task:
         """This task with the labels, or the scale of the targets, of a training part.
@@ -163,7 +186,9 @@ class Task:
                     f"the target {self.target!r} {never}has one class only, {labels[0]!r}, where a model learns from "
                     "it; give a recording with two or more"
                 )
-            return replace(task, labels=labels)
+            task = replace(task, labels=labels)
+            counts = task.count(training)
+            return replace(task, positive=int(counts[1] <= counts[0])) if len(labels) == 2 else task
         if known.dtype == object:
             raise InputError(f"the target {self.target!r} is text: it can be classified, not regressed")
         mean, std = mean_and_std(known.reshape(len(known), -1))
@@ -269,7 +294,7 @@ class Task:
     @property
     def higher_is_better(self) -> bool:
         """Direction of the primary metric."""
-        return self.primary not in LOWER_IS_BETTER
+        return self.metric.higher_is_better
 
     def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
         """Weighted mean of the cross entropy, or of the squared error of scaled values.
@@ -326,29 +351,54 @@ class Task:
             recording: the same series, with their targets.
 
         Returns:
-            accuracy, macro_f1 and log_loss, with roc_auc and average_precision of the second class where there are
-            two (NaN where only one occurs); or rmse, mae and r2, over several values their mean.
+            Each metric of the task's kind by name, the primary one among them; those of two classes where there are
+            two. NaN where one is not defined, as one that ranks where one class alone occurs.
 
         Raises:
             InputError: nothing is labelled, or a label is not known.
         """
         said, true = [], []
         for output, series in zip(outputs, self.with_targets(recording).series, strict=True):
-            targets, weights = self.encode(series)
-            known = np.atleast_1d(weights) > 0
-            truth = targets if self.kind == "classification" else self.truth(series)
-            if truth is not None and known.any():
-                said.append(np.asarray(output).reshape(len(known), -1)[known])
-                true.append(np.asarray(truth).reshape(len(known), -1)[known])
-        if not said:
-            raise InputError(f"no sample has a value of the target {self.target!r}; there is nothing to score")
+            given, truth, _ = self.labelled(output, series)
+            said.append(given)
+            true.append(truth)
         given, truth = np.concatenate(said), np.concatenate(true)
-        return _class_scores(given, truth[:, 0]) if self.kind == "classification" else _value_scores(given, truth)
+        if not len(given):
+            raise InputError(f"no sample has a value of the target {self.target!r}; there is nothing to score")
+        answers = self.answers(given, truth)
+        known = [find(name) for name in dict.fromkeys((*names(self.kind), self.primary))]
+        return {m.name: m(answers) for m in known if not m.two_classes or self.n_outputs == 2}
 
-    def score(self, metrics: dict[str, float]) -> tuple[float, float]:
+    def labelled(self, output: np.ndarray, series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What was answered where the truth is known.
+
+        Args:
+            output: decoded, (T, K), or (K,) where the series has one target.
+            series: with its targets, as :meth:`with_targets` gives them.
+
+        Returns:
+            outputs (N, K), truth (N,) class numbers or (N, K) values, and times (N,); of a series with one target its
+            last sample's.
+        """
+        encoded, weights = self.encode(series)
+        known = np.atleast_1d(weights) > 0
+        times = (series.times[-1:] if self.per == "series" else series.times)[known]
+        outputs = np.asarray(output, dtype=np.float64).reshape(len(known), -1)[known]
+        if self.kind == "classification":
+            return outputs, encoded.reshape(-1)[known], times
+        truth = self.truth(series)
+        if truth is None:
+            return outputs, np.empty((0, self.n_outputs)), times
+        return outputs, np.asarray(truth, dtype=np.float64).reshape(len(known), -1)[known], times
+
+    def answers(self, outputs: np.ndarray, truth: np.ndarray) -> Answers:
+        """Outputs (N, K) and truth, as :meth:`labelled` gives them, as a metric takes them."""
+        return Answers(outputs, truth, positive=self.positive, centre=self.mean)
+
+    def score(self, scores: dict[str, float]) -> tuple[float, float]:
         """By which models are chosen, larger is better: the primary metric, then the loss where that is the same."""
-        value = metrics[self.primary] if self.higher_is_better else -metrics[self.primary]
-        tie = -metrics.get("log_loss", 0.0)
+        value = scores[self.primary] if self.higher_is_better else -scores[self.primary]
+        tie = -scores.get("log_loss", 0.0)
         return (value if np.isfinite(value) else -np.inf, tie if np.isfinite(tie) else -np.inf)
 
     # -- plain data
@@ -376,6 +426,8 @@ class Task:
                 tuple(float(v) for v in data["mean"]),
                 tuple(float(v) for v in data["std"]),
                 str(data["primary"]),
+                int(data.get("positive", 1)),
+                str(data.get("reason", "")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the task's description is broken: {error!r}") from None
@@ -502,29 +554,3 @@ def _natural(label: str) -> tuple[Any, ...]:
     except ValueError:
         parts = re.split(r"(\d+)", label)
         return (1, tuple((int(p), "") if p.isdecimal() else (-1, p.casefold()) for p in parts if p), label)
-
-
-def _class_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    k = probabilities.shape[1]
-    said = probabilities.argmax(1)
-    clipped = np.clip(probabilities, 1e-12, None)
-    scores = {
-        "accuracy": sk.accuracy_score(truth, said),
-        "macro_f1": sk.f1_score(truth, said, average="macro"),
-        "log_loss": sk.log_loss(truth, clipped / clipped.sum(1, keepdims=True), labels=np.arange(k)),
-    }
-    if k == 2:
-        both = len(np.unique(truth)) == 2
-        scores["roc_auc"] = sk.roc_auc_score(truth, probabilities[:, 1]) if both else np.nan
-        scores["average_precision"] = sk.average_precision_score(truth, probabilities[:, 1]) if both else np.nan
-    return {name: float(score) for name, score in scores.items()}
-
-
-def _value_scores(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    error = values - truth
-    spread = np.square(truth - truth.mean(0)).mean()
-    return {
-        "rmse": float(np.sqrt(np.square(error).mean())),
-        "mae": float(sk.mean_absolute_error(truth, values)),
-        "r2": float(1 - np.square(error).mean() / spread) if spread > 0 else np.nan,
-    }

@@ -6,9 +6,10 @@ from scipy import stats
 
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
-from torchliquid.study.scores import METRICS, Cells, Scores, pack_scores, shift_mean
+from torchliquid.metrics import find, names
+from torchliquid.study.scores import Cells, Scores, pack_scores, shift_mean
 from torchliquid.study.statistics import Term, compare, correlation_time, estimate
-from torchliquid.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS, Task
+from torchliquid.tasks import Task
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -86,16 +87,21 @@ def test_correlation_time_is_found(tau):
     assert correlation_time(x) == pytest.approx(tau, rel=0.5, abs=0.3)
 
 
+EXACT = ["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", *names("regression"), "pinball@0.9"]
+
+
 @given(
     seed=st.integers(0, 2**32),
     n_series=st.sampled_from([1, 3, 25]),
     per=st.sampled_from(["step", "series"]),
-    primary=st.sampled_from(["accuracy", "macro_f1", "log_loss", *REGRESSION_METRICS]),
+    primary=st.sampled_from(
+        ["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", *names("regression"), "pinball@0.9"]
+    ),
 )
 def test_sums_over_cells_give_the_tasks_own_metrics(seed, n_series, per, primary):
     """Against scikit-learn's, by way of Task.metrics."""
     rng = np.random.default_rng(seed)
-    classes = primary in CLASSIFICATION_METRICS
+    classes = find(primary).kind == "classification"
     k = 3 if classes else 1
     sizes = rng.integers(12, 60, n_series)
     if per == "series":
@@ -119,7 +125,7 @@ def test_sums_over_cells_give_the_tasks_own_metrics(seed, n_series, per, primary
     assert cells.independent == (labelled >= 20)
     assert sums.shape[0] == cells.n
     expected = task.metrics(outputs, recording)[primary]
-    np.testing.assert_allclose(METRICS[primary].value(sums.sum(0)), expected, atol=1e-9)
+    np.testing.assert_allclose(find(primary).value(sums.sum(0)), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("primary", ["roc_auc", "average_precision"])
@@ -130,7 +136,7 @@ def test_metrics_that_rank_are_near_the_exact_ones(primary):
     task = Task.infer(recording, primary=primary)
     outputs = [task.decode(np.column_stack([np.zeros(5000), rng.normal(size=5000) + 1.5 * truth - 2]))]
     sums = Cells.cut([recording], task).sums(task, [recording], [outputs])
-    assert METRICS[primary].value(sums.sum(0)) == pytest.approx(task.metrics(outputs, recording)[primary], abs=0.003)
+    assert find(primary).value(sums.sum(0)) == pytest.approx(task.metrics(outputs, recording)[primary], abs=0.003)
 
 
 def test_scores_come_back_from_disk_and_shifts_count_the_same(tmp_path):
@@ -145,7 +151,7 @@ def test_scores_come_back_from_disk_and_shifts_count_the_same(tmp_path):
     scores = Scores.load([tmp_path / f"{i}.npz" for i in range(4)])
     assert scores.clean.shape == (4, 6, 2)
     assert not scores.independent
-    figure = shift_mean(METRICS["accuracy"], scores)(scores.under_shifts().sum(1))
+    figure = shift_mean(find("accuracy"), scores)(scores.under_shifts().sum(1))
     by_hand = [(shifts["noise"][..., 1].mean(1).mean() + shifts["gap"][..., 1].mean()) / 2 for _, shifts in trials]
     np.testing.assert_allclose(figure, by_hand)
     (tmp_path / "0.npz").write_bytes((tmp_path / "0.npz").read_bytes()[:100])

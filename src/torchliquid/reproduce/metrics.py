@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
+
+from torchliquid import metrics
 
 
 def answers(metric: str, outputs: Tensor) -> Tensor:
@@ -21,10 +23,13 @@ def score(metric: str, given: Tensor, targets: Tensor) -> float:
     """The metric of answers, of the shape of the targets; NaN where they are not finite."""
     if not torch.isfinite(given).all():
         return math.nan
+    if metric == "squared error":
+        return float((given.double() - targets).square().mean())
+    truth = targets.flatten().numpy()
     if metric == "AUC":
-        return float(roc_auc_score(targets.numpy(), given.numpy()))
-    if metric == "F1":
-        return float(f1_score(targets.flatten().numpy(), given.flatten().numpy(), zero_division=0.0))
-    if metric == "accuracy %":
-        return 100 * float((given == targets).float().mean())
-    return float((given.double() - targets).square().mean())
+        likely = given.double().numpy()
+        return metrics.find("roc_auc")(metrics.Answers(np.column_stack([1 - likely, likely]), truth))
+    said = given.flatten().numpy()
+    scale = 100 if metric == "accuracy %" else 1
+    name = "accuracy" if metric == "accuracy %" else "f1"
+    return scale * metrics.find(name)(metrics.Answers(np.zeros((len(truth), 2)), truth, said))

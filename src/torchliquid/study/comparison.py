@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from torchliquid import metrics
 from torchliquid.study.results import ContenderResult, Interval, StudyResults
-from torchliquid.study.scores import METRICS, Scores, shift_mean
+from torchliquid.study.scores import Scores, shift_mean
 from torchliquid.study.statistics import Figure, Term, compare, estimate
 
 CLOSE = 3.0
@@ -51,7 +52,7 @@ class Comparison:
         return scores.under_shifts() if shifted else scores.clean
 
     def _figure(self, contender: ContenderResult, shifted: bool) -> Figure:
-        metric = METRICS[self.results.task.primary]
+        metric = metrics.find(self.results.task.primary)
         return shift_mean(metric, self.scores[contender.name]) if shifted else metric.value
 
     def _close_to(self, chosen: ContenderResult) -> int:

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from statistics import fmean
 
+from torchliquid import metrics
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
 from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
@@ -24,9 +25,6 @@ SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naiv
 
 DIGITS = 6
 """Of what is drawn."""
-
-BOUNDED = {"accuracy", "macro_f1", "roc_auc", "average_precision"}
-"""Metrics between 0 and 1; a whisker ends there."""
 
 
 def role(results: StudyResults, contender: ContenderResult) -> str:
@@ -129,7 +127,8 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     shown = [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None]
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
     firm = [role(results, c) in ("liquid", "rival") for c in shown]
-    bounds = (0.0, 1.0) if results.task.primary in BOUNDED else (-math.inf, math.inf)
+    metric = metrics.find(results.task.primary)
+    bounds = sorted((metric.best, metric.worst))
     whiskers = {
         c.name: [scale * min(max(v, bounds[0]), bounds[1]) for v in (c.primary.low, c.primary.high)]
         for c in shown

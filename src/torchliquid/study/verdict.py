@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from torchliquid import metrics
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
@@ -73,11 +74,11 @@ def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyRe
 
 def margin(task: Task | TaskResult, rival: float) -> float:
     """The smallest difference that matters, given the rival's figure."""
-    if task.primary in ("rmse", "mae"):
+    metric = metrics.find(task.primary)
+    if metric.scaled:
         return MARGIN_OF_RMSE * rival
-    if task.primary == "log_loss":
-        return MARGIN_OF_ERRORS * rival
-    return max(MARGIN_OF_ERRORS * (1 - rival), SMALLEST_MARGIN)
+    errors = MARGIN_OF_ERRORS * abs(metric.best - rival)
+    return max(errors, SMALLEST_MARGIN) if metric.higher_is_better else errors
 
 
 def answer(difference: Interval, least: float) -> Answer:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import math
 
+from torchliquid import metrics
 from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import capital, decimals, number, significant
 from torchliquid.study.results import Interval
 
-AXIS_UNITS = {
-    "accuracy": "%",
-    "rmse": "in the target's own unit",
-    "mae": "in the target's own unit",
-    "log_loss": "nats",
-    "r2": "1 is perfect",
-}
-
 
 def is_share(metric: str) -> bool:
     """Whether the metric is shown in per cent."""
-    return metric == "accuracy"
+    return metrics.find(metric).share
 
 
 def metric_axis(metric: str) -> str:
     """Title of an axis that shows the metric."""
-    return f"{capital(metric_label(metric))} ({AXIS_UNITS.get(metric, '0 to 1')})"
+    return f"{capital(metric_label(metric))} ({metrics.find(metric).unit})"
 
 
 def score(metric: str, value: float, reach: float = math.inf) -> str:
@@ -63,7 +56,11 @@ def _rounded(metric: str, value: float, reach: float) -> str:
         return number(value * scale, decimals(reach * scale, 0 if is_share(metric) else -12))
     if is_share(metric):
         return number(value * scale, 1)
-    return significant(value, 4) if metric in ("rmse", "mae", "log_loss") else number(value, 3)
+    return (
+        number(value, 3)
+        if math.isfinite(metrics.find(metric).best - metrics.find(metric).worst)
+        else significant(value, 4)
+    )
 
 
 def _scale(metric: str) -> float:
