@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchliquid.alarms import Alarm
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import mean_and_std
 from torchliquid.data.recording import Recording, Series
@@ -44,6 +45,8 @@ class Task:
         positive: of two classes the one that is looked for, by its place among the labels: the rarer one of the
             training part.
         reason: why the primary metric is not the usual one.
+        alarm: of two classes how samples of the one that is looked for become alarms, with the threshold once it is
+            chosen; None: the likelier class is answered.
 
     In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon. In a forecast by
     time the truth at time t is the channel's last reading in (t + horizon / 2, t + horizon]: nothing is interpolated,
@@ -63,6 +66,7 @@ class Task:
     primary: str = ""
     positive: int = 1
     reason: str = ""
+    alarm: Alarm | None = None
 
     def __post_init__(self) -> None:
         known = names(self.kind)
@@ -72,6 +76,8 @@ class Task:
             raise InputError(f"{self.kind} has no metric {self.primary!r}; it has {', '.join(known)}")
         if self.metric.two_classes and len(self.labels) > 2:
             raise InputError(f"{self.primary} is for two classes, {self.target!r} has {len(self.labels)}: try macro_f1")
+        if self.alarm is not None:
+            self._check_alarm(self.alarm)
 
     @property
     def metric(self) -> Metric:
@@ -90,6 +96,7 @@ class Task:
         horizon: float | None = None,
         horizon_unit: str = "samples",
         primary: str = "",
+        alarm: Alarm | None = None,
     ) -> Task:
         """The task that a recording sets, from all of its targets.
 
@@ -103,6 +110,8 @@ class Task:
             horizon, horizon_unit: how far ahead, as in :class:`Task`; None forecasts nothing.
             primary: the metric that decides; empty: RMSE, or accuracy, or average precision where more than four
                 labels in five are of one class.
+            alarm: how alarms are made and their threshold is chosen; None: by the best F1, one a sample, where there
+                are two classes and the metric ranks samples or is an F1; else there are none.
 
         Returns:
             The fitted task.
@@ -135,17 +144,19 @@ class Task:
         if kind is None:
             truths = [t if t is None or per == "step" else _single(t, "") for t in truths]
             kind = "classification" if _are_classes(truths) else "regression"
-        task = cls(kind, per, asked.target, (), horizon, horizon_unit, column, primary=primary)  # type: ignore[arg-type]
+        task = cls(kind, per, asked.target, (), horizon, horizon_unit, column, primary=primary, alarm=alarm)  # type: ignore[arg-type]
         task = task.fit(recording)
-        if kind == "regression" or primary:
-            return task
-        counts = task.count(recording)
-        share = counts.max() / counts.sum()
-        if share <= RARE:
-            return task
-        common = task.labels[int(counts.argmax())]
-        reason = f"{100 * share:.3g} % of the labels are {common!r}, so that accuracy would hide the others"
-        return replace(task, primary="average_precision", reason=reason)
+        if kind == "classification" and not primary:
+            counts = task.count(recording)
+            share = counts.max() / counts.sum()
+            if share > RARE:
+                common = task.labels[int(counts.argmax())]
+                reason = f"{100 * share:.3g} % of the labels are {common!r}, so that accuracy would hide the others"
+                task = replace(task, primary="average_precision", reason=reason)
+        looks_for_one = task.metric.ranks or task.primary in ("f1", "macro_f1")
+        if alarm is None and len(task.labels) == 2 and looks_for_one:
+            task = replace(task, alarm=Alarm())
+        return task
 
     def fit(self, training: Recording) -> Task:
         """This task with the labels, or the scale of the targets, of a training part.
@@ -393,7 +404,15 @@ class Task:
 
     def answers(self, outputs: np.ndarray, truth: np.ndarray) -> Answers:
         """Outputs (N, K) and truth, as :meth:`labelled` gives them, as a metric takes them."""
-        return Answers(outputs, truth, positive=self.positive, centre=self.mean)
+        said = self.decide(outputs) if self.kind == "classification" else None
+        return Answers(outputs, truth, said, self.positive, self.mean)
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """(...) the class that is answered to probabilities (..., K): by the alarm's threshold, else the likeliest."""
+        if self.alarm is None or self.alarm.threshold is None:
+            return np.asarray(probabilities.argmax(-1))
+        over = probabilities[..., self.positive] >= self.alarm.threshold
+        return np.where(over, self.positive, 1 - self.positive)
 
     def score(self, scores: dict[str, float]) -> tuple[float, float]:
         """By which models are chosen, larger is better: the primary metric, then the loss where that is the same."""
@@ -428,6 +447,7 @@ class Task:
                 str(data["primary"]),
                 int(data.get("positive", 1)),
                 str(data.get("reason", "")),
+                None if data.get("alarm") is None else Alarm(**data["alarm"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the task's description is broken: {error!r}") from None
@@ -438,6 +458,19 @@ class Task:
         return task
 
     # -- inner parts
+
+    def _check_alarm(self, alarm: Alarm) -> None:
+        if self.kind == "regression":
+            raise InputError(f"alarms are of classes; {self.target!r} is regressed")
+        if len(self.labels) > 2:
+            raise InputError(
+                f"alarms are of two classes; {self.target!r} has {len(self.labels)}: give a target that tells the one "
+                "to be found from all others"
+            )
+        if self.per == "series" and (alarm.length or alarm.merge):
+            raise InputError("a series with one answer has no alarms that last; leave their length and merging out")
+        if not 0 <= self.positive < max(len(self.labels), 2):
+            raise InputError(f"the task's description is broken: class {self.positive} of {len(self.labels)}")
 
     def _forecast(self, series: Series) -> np.ndarray:
         assert self.column is not None

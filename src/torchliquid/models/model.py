@@ -20,6 +20,7 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
+from torchliquid.models.calibration import Calibration
 from torchliquid.models.networks import Network, State
 from torchliquid.tasks import Task
 
@@ -126,8 +127,8 @@ class Model(nn.Module):
         Returns:
             Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
             the recording had dates, in UTC where they had a zone), ``prediction`` (``prediction_1``, ... for several
-            values) and, for classes, one ``probability_<label>`` each; null where the network's numbers are no longer
-            finite.
+            values) and, for classes, one ``probability_<label>`` each, with ``alarm``, whether one is on, where the
+            task has alarms; null where the network's numbers are no longer finite.
 
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
@@ -213,6 +214,14 @@ class Model(nn.Module):
 
         return ModelStream(self, n)
 
+    def recalibrate(self, calibration: Calibration) -> None:
+        """Put a calibration of the probabilities into the readout, so that a stream and an export have it too."""
+        with torch.no_grad():
+            for parameter in (self.readout.weight, self.readout.bias):
+                parameter /= calibration.temperature
+            if calibration.shift:
+                self.readout.bias[self.task.positive] += calibration.shift
+
     def live_parameters(self) -> int:
         """Parameters that can change an output: those that a wiring's mask switches off do not count."""
         return self.network.live_parameters() + sum(p.numel() for p in self.readout.parameters())
@@ -292,8 +301,12 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
     rows = np.concatenate(outputs) if per_step else np.stack(outputs)
     if task.kind == "classification":
         labels = np.array([*task.labels, None], dtype=object)
-        frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), rows.argmax(1), -1)].tolist()
+        frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), task.decide(rows), -1)].tolist()
         frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(task.labels)}
+        if per_step and task.alarm is not None and task.alarm.threshold is not None:
+            over = [task.decide(o) == task.positive for o in outputs]
+            on = [task.alarm.raised(o, s.times) for o, s in zip(over, recording.series, strict=True)]
+            frame["alarm"] = np.concatenate(on)
     elif rows.shape[1] == 1:
         frame["prediction"] = rows[:, 0]
     else:

@@ -1,0 +1,175 @@
+"""Probabilities that mean what they say, and the threshold from which an alarm is given: both from the validation part.
+
+A network that is trained until its validation score no longer rises is surer than it should be. One temperature for all
+logits mends that (Guo et al. 2017, arXiv 1706.04599); where one of two classes is looked for, a shift of its logit as
+well (Platt 1999), since classes may have been weighted. Neither changes which sample is likelier than which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import optimize, special
+
+from torchliquid.alarms import Alarm, best_f1, within_limit
+from torchliquid.data.recording import Recording
+from torchliquid.metrics import SMALLEST, find
+from torchliquid.tasks import Task
+
+BINS = 10
+"""Of a reliability curve, each with about the same number of samples."""
+
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+class Calibrated(Protocol):
+    """A classifier that can be calibrated."""
+
+    task: Task
+
+    def outputs(self, recording: Recording) -> list[np.ndarray]: ...
+    def recalibrate(self, calibration: Calibration) -> None: ...
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was found on the validation part.
+
+    Attributes:
+        temperature: the logits are divided by it.
+        shift: then added to the logit of the class that is looked for.
+    """
+
+    temperature: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, probabilities: np.ndarray, positive: int = 1) -> np.ndarray:
+        """Calibrated probabilities (..., K)."""
+        if self == Calibration():
+            return probabilities
+        logits = np.log(np.clip(probabilities, SMALLEST, None)) / self.temperature
+        logits[..., positive] += self.shift
+        return np.asarray(special.softmax(logits, axis=-1))
+
+    @classmethod
+    def fit(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
+        """The one with the smallest log loss, each class's targets drawn a little towards the others (Platt), so that
+        few samples without a mistake do not make it certain.
+
+        Args:
+            task: whose alarms want a shift.
+            probabilities: (N, K).
+            truth: (N,) class numbers.
+        """
+        k = probabilities.shape[1]
+        counts = np.bincount(truth, minlength=k)
+        wrong = 1 / (counts[truth] + k)
+        targets = np.repeat(wrong[:, None], k, 1)
+        targets[np.arange(len(truth)), truth] = 1 - (k - 1) * wrong
+        logits = np.log(np.clip(probabilities, SMALLEST, None))
+        shifts = task.alarm is not None and (counts > 0).all()
+
+        def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+            changed = logits * np.exp(-x[0])
+            changed[:, task.positive] += x[1] if shifts else 0.0
+            logs = special.log_softmax(changed, axis=1)
+            slope = np.exp(logs) - targets  # of the loss along each logit
+            along = [-(slope * logits * np.exp(-x[0])).sum() / len(truth)]
+            if shifts:
+                along.append(slope[:, task.positive].sum() / len(truth))
+            return float(-(targets * logs).sum() / len(truth)), np.array(along)
+
+        bounds = [(np.log(COLDEST), np.log(HOTTEST)), (-10.0, 10.0)][: 2 if shifts else 1]
+        found = optimize.minimize(loss, np.zeros(len(bounds)), jac=True, bounds=bounds, method="L-BFGS-B")
+        x = found.x if np.isfinite(found.fun) else np.zeros(len(bounds))
+        return cls(float(np.exp(x[0])), float(x[1]) if shifts else 0.0)
+
+
+def pooled(task: Task, outputs: Sequence[np.ndarray], recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K) what was answered and (N,) the truth, over all labelled samples whose answer is finite."""
+    parts = [task.labelled(o, s)[:2] for o, s in zip(outputs, recording.series, strict=True)]
+    given, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    finite = np.isfinite(given).all(1)
+    return given[finite], truth[finite]
+
+
+def choose_threshold(task: Task, outputs: Sequence[np.ndarray], recording: Recording) -> Task:
+    """The task with the threshold of its alarms.
+
+    Args:
+        task: with alarms; others come back as they are.
+        outputs: calibrated, of each series.
+        recording: with its targets, as :meth:`Task.with_targets` gives them.
+    """
+    alarm = task.alarm
+    if alarm is None:
+        return task
+    if alarm.limit is None:
+        given, truth = pooled(task, outputs, recording)
+        threshold = best_f1(given[:, task.positive], truth == task.positive)
+    else:
+        threshold = _limited(task, alarm, outputs, recording)
+    return replace(task, alarm=replace(alarm, threshold=threshold))
+
+
+def _limited(task: Task, alarm: Alarm, outputs: Sequence[np.ndarray], recording: Recording) -> float | None:
+    series = []
+    for output, one in zip(outputs, recording.series, strict=True):
+        given, truth, times = task.labelled(output, one)
+        series.append((given[:, task.positive], (truth == task.positive).astype(float), times))
+    return within_limit(alarm, series, per_series=task.per == "series")
+
+
+def reliability(probabilities: np.ndarray, truth: np.ndarray, positive: int) -> list[dict[str, float]]:
+    """What was said against what was so, in bins of about the same number of samples: ``said`` and ``true``, the mean
+    probability and the share, ``n`` samples. Of two classes the one that is looked for; of several the likeliest."""
+    if probabilities.shape[1] == 2:
+        said, true = probabilities[:, positive], (truth == positive).astype(float)
+    else:
+        said, true = probabilities.max(1), (probabilities.argmax(1) == truth).astype(float)
+    order = np.argsort(said, kind="stable")
+    return [
+        {"said": float(said[part].mean()), "true": float(true[part].mean()), "n": len(part)}
+        for part in np.array_split(order, BINS)
+        if len(part)
+    ]
+
+
+def calibrate(model: Calibrated, validation: Recording) -> dict[str, Any]:
+    """Calibrate a classifier in place on the validation part and choose its threshold; a regressor stays as it is.
+
+    Args:
+        model: trained; its ``task`` gets the threshold.
+        validation: with labels.
+
+    Returns:
+        Plain data for a report: ``temperature``, ``shift``, ``threshold`` (None: the likeliest class is answered),
+        ``before`` and ``after`` with log loss, Brier score and the reliability curve. Nothing for a regressor.
+    """
+    if model.task.kind == "regression":
+        return {}
+    validation = model.task.with_targets(validation)
+    outputs = model.outputs(validation)
+    given, truth = pooled(model.task, outputs, validation)
+    if not len(given):
+        return {}
+    found = Calibration.fit(model.task, given, truth)
+    model.recalibrate(found)
+    positive = model.task.positive
+    model.task = choose_threshold(model.task, [found(o, positive) for o in outputs], validation)
+    calibrated = found(given, positive)
+    said = {
+        name: figures(model.task, p, truth) | {"curve": reliability(p, truth, positive)}
+        for name, p in (("before", given), ("after", calibrated))
+    }
+    threshold = None if model.task.alarm is None else model.task.alarm.threshold
+    return {"temperature": found.temperature, "shift": found.shift, "threshold": threshold, **said}
+
+
+def figures(task: Task, probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Log loss and Brier score."""
+    answers = task.answers(probabilities, truth)
+    return {name: find(name)(answers) for name in ("log_loss", "brier")}
