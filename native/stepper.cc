@@ -92,8 +92,8 @@ struct Front {
 // From features to answers; `total` and `count` are the state of a task per series.
 struct Back {
   LinearArguments readout;
-  Maybe<State> total, count;  // (n, F), (n, 1)
-  Maybe<Doubles> mean, std;   // of regression; a classification has none and gives probabilities
+  Maybe<Doubles> total, count;  // (n, F), (n, 1)
+  Maybe<Doubles> mean, std;     // of regression; a classification has none and gives probabilities
 };
 
 struct Pipeline {
@@ -363,10 +363,11 @@ class Stepper {
     }
     Back& b = *s.back;
     if (b.total) {
-      float *total = b.total->data() + size_t(i) * size, count = b.count->data()[i] += 1;
+      double* total = b.total->data() + size_t(i) * size;
+      const double share = 1 / (b.count->data()[i] += 1);
       for (int j = 0; j < size; ++j) {
         total[j] += features[j];
-        own[j] = total[j] / count;
+        own[j] = float(total[j] * share);
       }
       features = own;
       own += size;
@@ -391,7 +392,7 @@ void bind_stepper(nb::module_& m) {
       .def(nb::init<Doubles, Doubles, double, double, bool, Doubles, Flags>(), nb::arg("mean"), nb::arg("std"),
            nb::arg("time_scale"), nb::arg("limit"), nb::arg("with_mask"), nb::arg("held"), nb::arg("started"));
   nb::class_<Back>(m, "Back")
-      .def(nb::init<LinearArguments, Maybe<State>, Maybe<State>, Maybe<Doubles>, Maybe<Doubles>>(), nb::arg("readout"),
+      .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>>(), nb::arg("readout"),
            nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(), nb::arg("std").none());
   nb::class_<Stepper>(m, "Stepper")
       .def(

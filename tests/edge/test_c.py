@@ -199,7 +199,7 @@ def _run(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray
     network = describe(model)
     fields = state_fields(network, "float", "float")
     walked = parity.Walk(
-        inputs, elapsed, anew, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 3, np.zeros(0)
+        inputs, elapsed, anew, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 4, np.zeros(0)
     )
     made = artifact.Artifact(model, network, "builtin", sources(network, "builtin", "rows"), fields, walked)
     given, found = emulator.record_types(inputs.shape[1], model.task.n_outputs, fields)
@@ -253,6 +253,40 @@ def test_a_saved_state_is_of_the_weights_and_their_steps_whatever_the_machine() 
         replace(ltc, preprocessing=replace(ltc.preprocessing, time_scale=7.0)),
     ]
     assert len({mark(cfc), mark(ltc), *map(mark, others)}) == 5
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_the_mean_of_a_long_series_moves_on(int8: bool, tmp_path: Path) -> None:
+    """Single precision stops counting at 2^24, and adding long before: as if 20 million samples had been seen."""
+    model = next(model for model in map(make_model, NAMES) if model.task.per == "series")
+    artifact.make(model, HOST, "builtin", int8, samples_of(model, readings())).write(tmp_path)
+    seen, more = 20_000_001, 1_000_000
+    (tmp_path / "long.c").write_text(
+        f"""
+        #include <stdio.h>
+        #include "model.h"
+        int main(void)
+        {{
+            model_state s;
+            float x[MODEL_INPUTS] = {{0}}, y[MODEL_OUTPUTS], constant;
+            model_init(&s);
+            for (int i = 0; i < 1000; i++)
+                model_step(&s, x, 1.0f, y);
+            s.samples = 0; /* what comes next is its own mean */
+            model_step(&s, x, 1.0f, y);
+            constant = s.mean[0];
+            s.samples = {seen};
+            s.mean[0] = constant + 1.0f;
+            for (int i = 0; i < {more}; i++)
+                model_step(&s, x, 1.0f, y);
+            printf("%.9g %u", (double)(s.mean[0] - constant), (unsigned)s.samples);
+            return 0;
+        }}"""
+    )
+    run([*host(), "-O2", "long.c", "model.c", "-lm", "-o", "long"], tmp_path)
+    moved, samples = subprocess.run(["./long"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    assert int(samples) == seen + more
+    np.testing.assert_allclose(float(moved), seen / (seen + more), atol=1e-4)
 
 
 def test_two_models_run_in_one_program(tmp_path: Path) -> None:

@@ -159,3 +159,23 @@ def test_what_cannot_be_streamed():
         torchliquid.stream(LTC(3, 6), 0)
     with pytest.raises(InputError, match=r"shape \(2,\); \(3,\) is needed"):
         torchliquid.stream(LTC(3, 6)).step(np.ones(2))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_long_series_is_counted_and_summed_on(compiled):
+    """Single precision stops counting at 2^24, and adding long before: as if 20 million samples had been seen."""
+    live = torchliquid.stream(small_model("cfc", "series", task="regression"))
+    if not compiled:
+        live._core._stepper = None
+    seen, more = 20_000_001, 3_000
+    readings = np.array([1.0, -20.0, 300.0])
+    live.step(readings, 2.0)
+    *state, _, _ = live.state
+    features = np.float64(state[-1][0])
+    total = features * seen
+    live.state = (*state, total[None], [[seen]])
+    for i in range(more):
+        live.step(readings * (1 + i % 3), 2.0)
+        total = total + live.state[-3][0]
+    np.testing.assert_allclose(live.state[-2][0], total, rtol=1e-12)
+    assert live.state[-1] == seen + more

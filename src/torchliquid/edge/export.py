@@ -211,7 +211,7 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
 def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
     """Outputs of the C on this machine for these samples."""
     nothing = np.zeros((len(elapsed), artifact.model.task.n_outputs))
-    unknown = parity.Walk(inputs, elapsed, anew, nothing, nothing, nothing, nothing, elapsed)
+    unknown = parity.Walk(inputs, elapsed, anew, nothing, nothing, nothing, nothing, nothing, elapsed)
     outputs: np.ndarray = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"]
     return outputs
 

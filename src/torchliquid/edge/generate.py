@@ -101,7 +101,8 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
         fields.append(Field(hidden, "cell", network.units, "and their memory"))
     if network.task.per == "series":
         fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
-    fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at 16777216"))
+        fields.append(Field("float", "rest", network.task.n_outputs, "what single precision leaves of it"))
+    fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at the largest number"))
     fields.append(Field("uint32_t", "faults", 0, "how often something was held, replaced or kept"))
     return fields
 

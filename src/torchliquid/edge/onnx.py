@@ -111,8 +111,10 @@ def step(network: Network) -> Graph:
     )
     answer = g.dense(read, network.readout)
     if task.per == "series":
-        count = g.call("Add", "count", g.constant(1.0), out="count_out")
-        answer = g.call("Add", "mean", g.call("Div", g.sub(answer, "mean"), count), out="mean_out")
+        # In double precision: single cannot count beyond 2^24 samples.
+        count = g.call("Add", "count", g.constant(1.0, np.float64), out="count_out")
+        change = g.call("Div", g.sub(g.call("Cast", answer, to=11), "mean"), count)
+        answer = g.call("Cast", g.call("Add", "mean", change, out="mean_out"), to=1)
     if task.labels:
         g.call("Softmax", answer, axis=1, out="outputs")
     else:
@@ -206,6 +208,10 @@ def _activation(g: Graph, name: str, x: str) -> str:
     return g.call({"tanh": "Tanh", "relu": "Relu"}[name], x)
 
 
+WIDE = ("mean", "count")
+"""The states in double precision; all others are in single."""
+
+
 def state_sizes(network: Network) -> dict[str, int]:
     """The states' names and widths; all zeros before the first sample."""
     sizes = {"held": network.preprocessing.n_channels, "started": 1, "hidden": network.units}
@@ -228,7 +234,8 @@ def models(network: Network) -> tuple[Any, Any]:
     k, n = network.task.n_outputs, network.preprocessing.n_channels
 
     def value(name: str, *shape: int | str) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        kind = TensorProto.DOUBLE if name.removesuffix("_out") in WIDE else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, kind, shape)
 
     def finished(made: Any) -> Any:
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="torchliquid")
@@ -249,7 +256,8 @@ def models(network: Network) -> tuple[Any, Any]:
     zeros = []
     for name, size in sizes.items():
         shape = outer.call("Concat", batch, outer.constant([size], np.int64), axis=0, out=f"{name}_shape")
-        zeros.append(outer.call("ConstantOfShape", shape, out=f"{name}_zero"))
+        zero = helper.make_tensor("zero", TensorProto.DOUBLE if name in WIDE else TensorProto.FLOAT, [1], [0.0])
+        zeros.append(outer.call("ConstantOfShape", shape, value=zero, out=f"{name}_zero"))
     scan = helper.make_node(
         "Scan",
         [*zeros, "values", "elapsed"],
@@ -317,7 +325,8 @@ def run(folder: Path, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray)
 
 
 def _stepped(session: Any, network: Network, values: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
-    state = {name: np.zeros((1, size), dtype=np.float32) for name, size in state_sizes(network).items()}
+    sizes = state_sizes(network)
+    state = {name: np.zeros((1, size), np.float64 if name in WIDE else np.float32) for name, size in sizes.items()}
     rows = []
     for x, time in zip(values, elapsed, strict=True):
         given = {"values": x[None], "elapsed": np.array([time], dtype=np.float32), **state}
@@ -331,7 +340,9 @@ def _stepped(session: Any, network: Network, values: np.ndarray, elapsed: np.nda
 def readme(model: Model, measured: list[str]) -> str:
     """What the two files take and give."""
     network = describe(model)
-    sizes = ", ".join(f"`{name}` (B, {size})" for name, size in state_sizes(network).items())
+    sizes = ", ".join(
+        f"`{name}` (B, {size}{', double' if name in WIDE else ''})" for name, size in state_sizes(network).items()
+    )
     channels = ", ".join(text.remark(c) for c in network.preprocessing.channels)
     n, k = network.preprocessing.n_channels, network.task.n_outputs
     return (

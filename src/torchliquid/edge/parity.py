@@ -24,7 +24,7 @@ class Walk:
         inputs (T, C), elapsed (T,): raw, float32.
         anew (T,): where the state begins anew.
         outputs (T, K): answers, as :meth:`Task.decode` gives them.
-        hidden (T, H), cell (T, H or 0), mean (T, K or 0): the state after each sample.
+        hidden (T, H), cell (T, H or 0), mean, rest (T, K or 0): the state after each sample.
         samples (T,): how many came since the state began.
         probabilities: whether that is what the outputs are.
     """
@@ -36,6 +36,7 @@ class Walk:
     hidden: np.ndarray
     cell: np.ndarray
     mean: np.ndarray
+    rest: np.ndarray
     samples: np.ndarray
     probabilities: bool = False
 
@@ -95,7 +96,7 @@ def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> Walk:
     """PyTorch, one sample after the other."""
     rule, per_series = model.preprocessing, model.task.per == "series"
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean")}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean", "rest")}
     samples = np.zeros(len(elapsed), dtype=np.uint32)
     hold, state = rule.start(), None
     with evaluating(model):
@@ -111,6 +112,7 @@ def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray
             rows["hidden"].append(own[0][0].numpy())
             rows["cell"].append(own[1][0].numpy() if len(own) > 1 else np.empty(0, np.float32))
             rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
+            rows["rest"].append(np.zeros_like(rows["mean"][-1]))
             samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
     stacked = {name: np.stack(values) for name, values in rows.items()}
     stacked["outputs"] = model.task.decode(stacked["outputs"])

@@ -92,13 +92,16 @@ class Model(nn.Module):
             return self.readout(features), state
         state, (total, count) = (None, (None, None)) if hx is None else (hx[:-2], hx[-2:])
         features, state = self.network(inputs, timespans, lengths, state)
+        # Single precision cannot count beyond 2^24 samples; Apple's processors have no other.
+        wide = torch.float32 if features.device.type == "mps" else torch.float64
         if lengths is None:
-            new, n = features.sum(1), features.new_full((len(features), 1), features.shape[1])
+            new, n = features.sum(1, dtype=wide), features.new_full((len(features), 1), features.shape[1], dtype=wide)
         else:
             valid = torch.arange(features.shape[1], device=features.device) < lengths.unsqueeze(1)
-            new, n = torch.where(valid.unsqueeze(2), features, 0.0).sum(1), lengths.unsqueeze(1).to(features.dtype)
+            new = torch.where(valid.unsqueeze(2), features, 0.0).sum(1, dtype=wide)
+            n = lengths.unsqueeze(1).to(wide)
         total, count = (new, n) if total is None or count is None else (total + new, count + n)
-        return self.readout(total / count.clamp_min(1)), (*state, total, count)
+        return self.readout((total / count.clamp_min(1)).to(features.dtype)), (*state, total, count)
 
     # -- over recordings
 

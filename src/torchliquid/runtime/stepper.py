@@ -27,7 +27,7 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
 
     Args:
         module: a :class:`Model`, or a bare layer.
-        parts: float32, (n, ...) each, as the module's own state.
+        parts: (n, ...) each, as the module's own state: float32, and float64 the sums of a task per series.
         held, started: of a model's preprocessing, (n, C) float64 and (n,) bool.
     """
     if kernels.chosen(()) is not kernels.native:

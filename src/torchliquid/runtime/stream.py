@@ -177,7 +177,7 @@ class _Core:
             raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
         with torch.inference_mode():
             outputs, after = recurrence(torch.zeros(n, 1, self.input_size), torch.ones(n, 1), None)
-        self._parts = tuple(np.zeros(part.shape, dtype=np.float32) for part in _parts(after))
+        self._parts = tuple(np.zeros(part.shape, part.numpy().dtype) for part in _parts(after))
         self._single = not isinstance(after, tuple)
         self._stepper = compiled(module, self._parts, held, started)
         self._out_shape = (n, outputs.shape[-1]) if n > 1 else outputs.shape[-1]
