@@ -25,6 +25,7 @@ EXPECTED = {
     "cheetah": ("regression", "step", 17, 17, (10, 9990), {"test": (10, 9990)}),
     "walker": ("regression", "step", 17, 17, (300, 171884), {"test": (60, 34368)}),
     "physionet2012": ("classification", "series", 2, 40, (3197, None), {"patients held out": (799, None)}),
+    "skab": ("classification", "step", 2, 8, (16, 18160), {"valve2": (4, None), "other": (14, None)}),
     "japanese_vowels": ("classification", "series", 9, 12, (270, 4274), {"test": (370, 5687)}),
 }
 

@@ -19,6 +19,7 @@ _NAMES = (
     "walker",
     "physionet2012",
     "japanese_vowels",
+    "skab",
     "person",
     "har",
     "power",
