@@ -153,10 +153,13 @@ class Task:
                 common = task.labels[int(counts.argmax())]
                 reason = f"{100 * share:.3g} % of the labels are {common!r}, so that accuracy would hide the others"
                 task = replace(task, primary="average_precision", reason=reason)
-        looks_for_one = task.metric.ranks or task.primary in ("f1", "macro_f1")
-        if alarm is None and len(task.labels) == 2 and looks_for_one:
-            task = replace(task, alarm=Alarm())
-        return task
+        return task if task.alarm is not None else task.with_alarm()
+
+    def with_alarm(self) -> Task:
+        """The task with the usual alarms, one a sample and by the best F1, where it has two classes and its metric
+        ranks samples or is an F1; else without alarms."""
+        looks_for_one = self.metric.ranks or self.primary in ("f1", "macro_f1")
+        return replace(self, alarm=Alarm() if looks_for_one and len(self.labels) == 2 else None)
 
     def fit(self, training: Recording) -> Task:
         """This task with the labels, or the scale of the targets, of a training part.

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from torchliquid.cli import options
+from torchliquid.cli import alarms, options
 
 
 def assess(
@@ -30,6 +30,10 @@ def assess(
     time_format: options.TimeFormat = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
+    metric: alarms.Metric = None,
+    false_alarms: alarms.FalseAlarms = None,
+    alarm_length: alarms.AlarmLength = None,
+    alarm_merge: alarms.AlarmMerge = None,
     contender: Annotated[
         list[str] | None, typer.Option(help="Only this contender; may be given again. Without it, all nine.")
     ] = None,
@@ -57,7 +61,8 @@ def assess(
     from torchliquid.study.assess import assess as run
 
     columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format, group)
-    question = options.question(recording, test, columns, task, horizon)
+    deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
+    question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Console()
     processes = options.processes(jobs, ray, console)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from torchliquid.cli import times
 from torchliquid.errors import InputError
 
 if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
+    from torchliquid.cli.alarms import Deciding
     from torchliquid.data import Recording, Windows
     from torchliquid.models import Model
     from torchliquid.tasks import Task
@@ -170,7 +171,14 @@ class Question:
     validation: Recording | None = None
 
 
-def question(source: str, test: list[str] | None, columns: Columns, kind: Kind | None, horizon: str | None) -> Question:
+def question(
+    source: str,
+    test: list[str] | None,
+    columns: Columns,
+    kind: Kind | None,
+    horizon: str | None,
+    deciding: Deciding,
+) -> Question:
     """Read the recordings and settle the task.
 
     Raises:
@@ -185,7 +193,8 @@ def question(source: str, test: list[str] | None, columns: Columns, kind: Kind |
             raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
         dataset = load(source)
         _tell(source, dataset.train)
-        return Question(source, dataset.train, dict(dataset.tests), dataset.task, dataset.validation)
+        decided = deciding.change(dataset.task, dataset.train.time_unit)
+        return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation)
     if columns.target is None and not Path(source).exists():
         raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
     if columns.target is None:
@@ -204,7 +213,7 @@ def question(source: str, test: list[str] | None, columns: Columns, kind: Kind |
         horizon=ahead,
         horizon_unit=unit,
     )
-    return Question(Path(source).name, recording, tests, task)
+    return Question(Path(source).name, recording, tests, deciding.change(task, recording.time_unit))
 
 
 def _tell(source: str, recording: Recording) -> None:
@@ -265,33 +274,9 @@ def check_folder(out: Path) -> None:
         raise InputError(f"--out {out} cannot be written; choose another folder")
 
 
-MICROSECONDS = {
-    name: size
-    for size, names in (
-        (1, ("us",)),
-        (1000, ("ms",)),
-        (10**6, ("s", "sec", "second", "seconds")),
-        (60 * 10**6, ("min", "minute", "minutes")),
-        (3600 * 10**6, ("h", "hour", "hours")),
-        (86400 * 10**6, ("d", "day", "days")),
-    )
-    for name in names
-}
-
-
 def _horizon(text: str, time_unit: str) -> tuple[float, str]:
     """``6`` is in samples; ``30min`` becomes the recording's own unit."""
-    match = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([^\W\d]*)\s*", text)
-    if match is None:
-        raise InputError(f"--horizon {text}: give a number of samples, like 6, or a time with its unit, like 30min")
-    number, unit = float(match[1]), match[2]
+    number, unit = times.amount("--horizon", text, "a number of samples, like 6, or a time with its unit, like 30min")
     if not unit:
         return number, "samples"
-    if unit == time_unit:
-        return number, unit
-    if time_unit in MICROSECONDS and unit in MICROSECONDS:
-        return number * MICROSECONDS[unit] / MICROSECONDS[time_unit], time_unit
-    if time_unit in MICROSECONDS:
-        raise InputError(f"--horizon {text}: {unit!r} is no unit of time; there are {', '.join(MICROSECONDS)}")
-    named = f", or say with --time-unit which they are: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
-    raise InputError(f"--horizon {text}: the recording's times are in {time_unit!r}; give the horizon in it{named}")
+    return number * times.in_units("--horizon", text, unit, time_unit), time_unit

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from torchliquid.cli import options
+from torchliquid.cli import alarms, options
 from torchliquid.errors import InputError
 
 
@@ -26,6 +26,10 @@ def train(
     time_format: options.TimeFormat = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
+    metric: alarms.Metric = None,
+    false_alarms: alarms.FalseAlarms = None,
+    alarm_length: alarms.AlarmLength = None,
+    alarm_merge: alarms.AlarmMerge = None,
     kind: Annotated[
         str,
         typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm, gru or transformer."),
@@ -49,7 +53,8 @@ def train(
     options.check_writable(out, Path(recording))
     if out.exists() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
-    question = options.question(recording, None, columns, task, horizon)
+    deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
+    question = options.question(recording, None, columns, task, horizon, deciding)
     stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
     if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
         solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from torchliquid.alarms import Alarm
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
@@ -46,6 +47,8 @@ def assess(
     out: str | Path,
     *,
     task: Task | None = None,
+    metric: str = "",
+    alarm: Alarm | None = None,
     tests: Mapping[str, Recording] | None = None,
     validation: Recording | None = None,
     contenders: Sequence[str] | None = None,
@@ -74,7 +77,10 @@ def assess(
     Args:
         recording: to learn from, with its target.
         out: the study's folder, new or of the same study.
-        task: what is asked; None: found from the recording.
+        task: what is asked; None: found from the recording, with ``metric`` and ``alarm``.
+        metric: what stops, tunes and decides, by its name in :mod:`torchliquid.metrics`; empty: as
+            :meth:`Task.infer` finds.
+        alarm: how alarms are made of two classes, and the limit of false ones that thresholds are chosen for.
         tests: recordings to measure on, by name; None holds a part of the recording out.
         validation: None holds a part of the recording out.
         contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`; None: all.
@@ -103,9 +109,11 @@ def assess(
     for name, value, least in (("seeds", seeds, 1), ("tuning", tuning, 1), ("jobs", jobs, 1)):
         if value < least:
             raise InputError(f"{name} is at least {least}, not {value}")
+    if task is not None and (metric or alarm):
+        raise InputError("the task that is given has a metric and alarms already: change them there")
     plan = Plan.make(
         recording,
-        task or Task.infer(recording),
+        task or Task.infer(recording, primary=metric, alarm=alarm),
         tests,
         validation,
         parameters,

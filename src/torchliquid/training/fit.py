@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from torchliquid.alarms import Alarm
 from torchliquid.data.overlap import share_in
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
@@ -35,6 +36,8 @@ def fit(
     task: Task | None = None,
     horizon: float | None = None,
     horizon_unit: str = "samples",
+    metric: str = "",
+    alarm: Alarm | None = None,
     parameters: int = 2500,
     validation: Recording | None = None,
     windows: Windows | None = None,
@@ -51,6 +54,10 @@ def fit(
         kind: one of :data:`torchliquid.models.KINDS`.
         task: what is asked; None: found from the recording.
         horizon, horizon_unit: how far ahead to forecast; None: not a forecast.
+        metric: what stops the training and decides, by its name in :mod:`torchliquid.metrics`; empty: as
+            :meth:`Task.infer` finds.
+        alarm: how alarms are made of two classes, and the limit of false ones that the threshold is chosen for; None:
+            as :meth:`Task.infer` finds.
         parameters: budget of live parameters.
         validation: what stops the training; None: a fifth of the recording, whole series of it where there are five
             or more, else the end of each series.
@@ -64,7 +71,9 @@ def fit(
         InputError: the recording cannot be used for this, in one line.
         TrainingError: the loss is no longer finite.
     """
-    task = task or Task.infer(recording, target, horizon=horizon, horizon_unit=horizon_unit)
+    task = task or Task.infer(
+        recording, target, horizon=horizon, horizon_unit=horizon_unit, primary=metric, alarm=alarm
+    )
     training = recording
     if validation is None:
         training, validation = hold_out(recording, task)

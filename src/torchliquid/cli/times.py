@@ -1,0 +1,48 @@
+"""Lengths of time as they are typed: a number and a unit, in the recording's own unit."""
+
+from __future__ import annotations
+
+import re
+
+from torchliquid.errors import InputError
+
+MICROSECONDS = {
+    name: size
+    for size, names in (
+        (1, ("us",)),
+        (1000, ("ms",)),
+        (10**6, ("s", "sec", "second", "seconds")),
+        (60 * 10**6, ("min", "minute", "minutes")),
+        (3600 * 10**6, ("h", "hour", "hours")),
+        (86400 * 10**6, ("d", "day", "days")),
+    )
+    for name in names
+}
+
+
+def amount(option: str, text: str, wanted: str) -> tuple[float, str]:
+    """``30min`` as 30 and ``min``; the unit may be missing.
+
+    Raises:
+        InputError: it is not of that form; ``wanted`` says what is.
+    """
+    match = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([^\W\d]*)\s*", text)
+    if match is None:
+        raise InputError(f"{option} {text}: give {wanted}")
+    return float(match[1]), match[2]
+
+
+def in_units(option: str, text: str, unit: str, time_unit: str) -> float:
+    """How many of the recording's units of time a unit is.
+
+    Raises:
+        InputError: it isn't known.
+    """
+    if unit == time_unit:
+        return 1.0
+    if unit in MICROSECONDS and time_unit in MICROSECONDS:
+        return MICROSECONDS[unit] / MICROSECONDS[time_unit]
+    if time_unit in MICROSECONDS:
+        raise InputError(f"{option} {text}: {unit!r} is no unit of time; there are {', '.join(MICROSECONDS)}")
+    named = f", or say with --time-unit which they are: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
+    raise InputError(f"{option} {text}: the recording's times are in {time_unit!r}; give it in these{named}")
