@@ -45,4 +45,5 @@ def in_units(option: str, text: str, unit: str, time_unit: str) -> float:
     if time_unit in MICROSECONDS:
         raise InputError(f"{option} {text}: {unit!r} is no unit of time; there are {', '.join(MICROSECONDS)}")
     named = f", or say with --time-unit which they are: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
-    raise InputError(f"{option} {text}: the recording's times are in {time_unit!r}; give it in these{named}")
+    what = option.removeprefix("--").replace("-", " ")
+    raise InputError(f"{option} {text}: the recording's times are in {time_unit!r}; give the {what} in it{named}")
