@@ -17,7 +17,7 @@ from small import small_recording  # type: ignore[import-not-found]  # noqa: E40
 from torchliquid.data import Preprocessing, Recording  # noqa: E402
 from torchliquid.edge import artifact, parity, quantize  # noqa: E402
 from torchliquid.edge.calibrate import ranges  # noqa: E402
-from torchliquid.edge.network import describe  # noqa: E402
+from torchliquid.edge.network import Network, describe  # noqa: E402
 from torchliquid.edge.quantize import Widths  # noqa: E402
 from torchliquid.edge.targets import TARGETS  # noqa: E402
 from torchliquid.layers import LTC, CfC  # noqa: E402
@@ -86,9 +86,9 @@ def samples_of(model: Model, recording: Recording, most: int = 10_000):
     return parity.samples_of(model, recording, most)
 
 
-def in_int8(model: Model, walked: parity.Walk, widths: Widths) -> artifact.Artifact:
+def in_int8(model: Model, walked: parity.Walk, widths: Widths, network: Network | None = None) -> artifact.Artifact:
     """Of exactly these widths."""
-    network = describe(model)
+    network = network or describe(model)
     formats = quantize.formats(network, ranges(model, network, walked), widths)
     files = quantize.sources_int8(network, formats, "builtin")
     return artifact.Artifact(model, network, "builtin", files, quantize.fields_int8(network, widths), walked, widths)

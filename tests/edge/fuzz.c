@@ -33,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         data += sizeof sample;
         size -= sizeof sample;
         int status = model_step(&state, sample, sample[MODEL_INPUTS], outputs);
-        demand((status & ~(MODEL_HELD | MODEL_SPAN | MODEL_KEPT)) == 0);
-        demand((status != 0) == (state.faults > before));
+        demand((status & ~(MODEL_HELD | MODEL_SPAN | MODEL_KEPT | MODEL_RANGE | MODEL_GAP | MODEL_CLIPPED)) == 0);
+        demand(((status & ~MODEL_CLIPPED) != 0) == (state.faults > before));
+        demand(((status & (MODEL_HELD | MODEL_RANGE)) != 0) == (state.faulty[0] != 0));
         before = state.faults;
         for (int i = 0; i < MODEL_OUTPUTS; i++)
             demand(isfinite(outputs[i]));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import shutil
 import subprocess
@@ -19,13 +20,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent))
 import contextlib
 
-from edge_cases import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
+from edge_cases import HOST, NAMES, every_network, in_int8, make_model, needs, readings, samples_of
 
-from torchliquid.data import Preprocessing
-from torchliquid.edge import artifact, emulator, parity
+from torchliquid.data import Preprocessing, Recording
+from torchliquid.edge import artifact, bundle, emulator, parity
 from torchliquid.edge.compilers import STRICT, host, run, zig
 from torchliquid.edge.generate import sources, state_fields
 from torchliquid.edge.network import Ltc, Network, describe
+from torchliquid.edge.plausible import plausible
 from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
@@ -35,7 +37,7 @@ from torchliquid.models.networks import Liquid
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
 
-HELD, SPAN, KEPT = 1, 2, 4
+HELD, SPAN, KEPT, RANGE, GAP = 1, 2, 4, 16, 32
 
 
 def compilers() -> list[list[str]]:
@@ -138,11 +140,72 @@ def test_faults_do_what_python_does(name: str) -> None:
         expected = stream.step(inputs[i], float(elapsed[i]))
         assert np.abs(expected - made.walked.outputs[i]).max() <= 1e-5
     assert parity.largest_difference(made.walked, made.run(None, same_state=True)) <= 1e-5
-    held = where.sum(1)
+    held = (where & ~np.isnan(inputs)).sum(1)  # NaN was not sampled, which is no fault
     impossible = ~((elapsed >= 0) & np.isfinite(elapsed)) & ~anew
-    np.testing.assert_array_equal(found["status"], np.where(held > 0, HELD, 0) | np.where(impossible, SPAN, 0))
+    long = np.isfinite(elapsed) & (elapsed > 10 * model.preprocessing.longest_gap) & ~anew
+    expected = np.where(held > 0, HELD, 0) | np.where(impossible, SPAN, 0) | np.where(long, GAP, 0)
+    np.testing.assert_array_equal(found["status"], expected)
     first = np.flatnonzero(anew)[1]
-    assert found["faults"][first - 1] == (held + impossible)[:first].sum()
+    assert found["faults"][first - 1] == (held + impossible + long)[:first].sum()
+
+
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+@pytest.mark.parametrize("channels", [3, 40])
+def test_holes_and_faults_are_told_apart_and_which_channel(channels: int, int8: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (300, channels))
+    recording = Recording.from_arrays(x, np.arange(300.0), x[:, 0] * x[:, 1], time_unit="ms")
+    rule = Preprocessing.fit(recording)
+    torch.manual_seed(0)
+    model = build("cfc", Task.infer(recording).fit(recording), rule, 900)
+    by_hand = plausible(rule, {rule.channels[1]: (-0.5, 2.0)}, longest_gap=5.0)
+    network = describe(model, by_hand, "pump")
+    made = artifact.make(model, HOST, "builtin", False, parity.samples_of(model, recording, 50), network)
+    if int8:
+        made = in_int8(model, made.walked, Widths(16, 16, 16), network)
+    bundle.write(made, HOST, tmp_path, [], "", [])
+    done = subprocess.run(["make", "check", "libpump.so"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    far, nan, inf = 4.0, float("nan"), float("inf")  # the training part is 2 wide: up to 3 is plausible
+    last = channels - 1
+    script = f"""
+import json, pump
+m, said = pump.Model(), []
+def step(changes, elapsed=1.0):
+    values = [0.0] * {channels}
+    for place, value in changes.items():
+        values[place] = value
+    answer = m.step(values, elapsed)
+    said.append([m.status & ~pump.CLIPPED, [pump.INPUTS.index(name) for name in m.faulty], m.faults, answer])
+nan, inf = float("nan"), float("inf")
+step({{}}); step({{0: nan}}); step({{{last}: inf}}); step({{0: {far}, 2: nan}}); step({{1: {far}}}); step({{1: -0.75}})
+step({{}}, 6.0); step({{}}, -1.0); step({{}}, 5.0); step({{i: nan for i in range({channels})}}, 0.0)
+print(json.dumps(said))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert [one[:2] for one in said] == [
+        [0, []],
+        [0, []],
+        [HELD, [last]],
+        [RANGE, [0]],
+        [HELD | RANGE, [1]],
+        [HELD | RANGE, [1]],
+        [SPAN | GAP, []],
+        [SPAN, []],
+        [0, []],
+        [0, []],
+    ]
+    assert said[-1][2] == 1 + 1 + 2 + 2 + 1 + 1
+    # What is held is what Python makes of a hole, what is far is what it makes of any reading.
+    stream, hole = model.live(), float("nan")
+    every = dict.fromkeys(range(channels), nan)
+    rows = [{}, {0: nan}, {last: inf}, {0: far, 2: nan}, {1: hole}, {1: hole}, {}, {}, {}, every]
+    for changes, elapsed, one in zip(rows, [1, 1, 1, 1, 1, 1, nan, -1, 5, 0], said, strict=True):
+        values = np.zeros(channels)
+        values[list(changes)] = list(changes.values())
+        expected = stream.step(values, float(elapsed))
+        assert np.abs(expected - one[3]).max() <= (1.0 if int8 else 1e-5) * made.walked.spread.max()
 
 
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
@@ -289,34 +352,55 @@ def test_the_mean_of_a_long_series_moves_on(int8: bool, tmp_path: Path) -> None:
     np.testing.assert_allclose(float(moved), seen / (seen + more), atol=1e-4)
 
 
-def test_two_models_run_in_one_program(tmp_path: Path) -> None:
-    """Each under a name of its own, with a file that uses it; they answer as they do alone."""
-    objects, calls, alone = [], "", []
+USE = """
+float use_{name}(void);
+float use_{name}(void)
+{{
+    {name}_state s;
+    float x[{upper}_INPUTS] = {{0}}, y[{upper}_OUTPUTS];
+    {name}_init(&s);
+    return {name}_step(&s, x, 1.0f, y) & {upper}_HELD ? -1.0f : y[0];
+}}
+"""
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+def test_two_models_are_in_one_program(language: str, int8: bool, tmp_path: Path) -> None:
+    """Both headers in one file, all linked with the one-definition rule checked; they answer as they do alone."""
+    alone, calls, every, includes = [], "", [], ""
     for name, kind in (("pump", "cfc"), ("valve", "ltc ncp")):
         model = make_model(kind, with_mask=False)
-        made = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(20)))
-        folder = tmp_path / name
-        folder.mkdir()
-        made.write(folder)
-        (folder / "use.c").write_text(
-            f'#include "model.h"\nfloat use_{name}(void);\nfloat use_{name}(void)\n{{\n    model_state s;\n'
-            "    float x[MODEL_INPUTS] = {0}, y[MODEL_OUTPUTS];\n    model_init(&s);\n"
-            "    return model_step(&s, x, 1.0f, y) ? -1.0f : y[0];\n}\n"
+        made = artifact.make(
+            model, HOST, "builtin", False, samples_of(model, readings(20)), describe(model, None, name)
         )
-        for file in ("model", "use"):
-            run([*host(), *STRICT, f"-DMODEL_NAME={name}", "-c", f"{file}.c", "-o", f"{file}.o"], folder)
-            objects.append(str(folder / f"{file}.o"))
-        calls += f'    printf("%.9g\\n", (double)use_{name}());\n'
+        if int8:
+            made = in_int8(model, made.walked, Widths(8, 8, 16), made.network)
+        made.write(tmp_path)
         anew = np.ones(1, dtype=bool)
         inputs = np.zeros((1, model.preprocessing.n_channels), dtype=np.float32)
-        alone.append(float(_run(model, inputs, np.ones(1, dtype=np.float32), anew)["outputs"][0, 0]))
-    main = (
-        "#include <stdio.h>\nfloat use_pump(void), use_valve(void);\nint main(void)\n{\n" + calls + "    return 0;\n}\n"
-    )
-    (tmp_path / "main.c").write_text(main)
-    run([*host(), "main.c", *objects, "-lm", "-o", "both"], tmp_path)
-    answers = subprocess.run(["./both"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
-    np.testing.assert_allclose([float(a) for a in answers], alone, rtol=1e-6)
+        one = replace(made, walked=parity.walk(model, inputs, np.ones(1, dtype=np.float32), anew))
+        alone.append(float(one.run(None, same_state=False).records["outputs"][0, 0]))
+        includes += f'#include "{name}.h"\n'
+        every.append(USE.format(name=name, upper=name.upper()))
+        calls += f'    printf("%.9g\\n", (double)use_{name}());\n'
+    sizes = "    char a[PUMP_INPUTS + 1], b[VALVE_INPUTS + 1];\n    (void)a, (void)b;\n"
+    body = "int main(void)\n{\n" + sizes + calls + "    return 0;\n}\n"
+    main = "#include <stdio.h>\n" + includes + "".join(every) + body
+    suffix = "cc" if language == "c++" else "c"
+    (tmp_path / f"main.{suffix}").write_text(main)
+    lto = ["-O2", "-flto", "-Wodr", "-Werror"]
+    compiler = "g++" if language == "c++" else "gcc"
+    needs("gcc", compiler)
+    for source in ("pump", "valve"):
+        run(["gcc", *STRICT, *lto, "-c", f"{source}.c", "-o", f"{source}.o"], tmp_path)
+    run([compiler, "-Wall", *lto, f"main.{suffix}", "pump.o", "valve.o", "-lm", "-o", "both"], tmp_path)
+    if language == "c++":  # and the C itself taken for C++
+        sources = ["-x", "c++", "pump.c", "valve.c"]
+        run([compiler, *lto, "-Drestrict=__restrict", "main.cc", *sources, "-lm", "-o", "taken"], tmp_path)
+    for program in ("both", "taken")[: 2 if language == "c++" else 1]:
+        said = subprocess.run([f"./{program}"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        np.testing.assert_allclose([float(a) for a in said.split()], alone, rtol=1e-6)
 
 
 def test_the_built_in_functions_are_as_exact_as_they_say(tmp_path: Path) -> None:
@@ -418,8 +502,6 @@ def test_a_state_is_saved_and_restored_and_others_are_refused(name: str, tmp_pat
     for i, made in enumerate((float32, in_int8(model, walked, Widths(8, 8, 16)))):
         folder = tmp_path / str(i)
         folder.mkdir()
-        from torchliquid.edge import bundle
-
         bundle.write(made, HOST, folder, [], "", [])
         subprocess.run(["make", "libmodel.so"], cwd=folder, capture_output=True, check=True)
         script = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,8 +15,18 @@ import torch
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import HOST, every_network, make_model, needs, needs_zig, readings, samples_of, small_recording
+from edge_cases import (
+    HOST,
+    every_network,
+    make_model,
+    needs,
+    needs_zig,
+    readings,
+    samples_of,
+    small_recording,
+)
 
+from small import small_model
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing
 from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx
@@ -269,3 +280,93 @@ def test_a_model_whose_differences_grow_is_exported_with_a_warning(tmp_path: Pat
     assert any("part from each other" in warning for warning in report.warnings)
     assert "part from each other" in (tmp_path / "a" / "README.md").read_text()
     assert not any("part" in warning for warning in export(damped(0.9), HOST, tmp_path / "b", still).warnings)
+
+
+def test_an_export_has_the_name_of_its_model_and_knows_the_one_before(tmp_path: Path) -> None:
+    model = with_sample(small_model("cfc"))
+    model.save(tmp_path / "Pumpe 2 – größer.safetensors")
+    out = tmp_path / "out"
+    asked = ["export", str(tmp_path / "Pumpe 2 – größer.safetensors"), "--out", str(out)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    stem = "pumpe_2_grosser"
+    assert {f"{stem}.c", f"{stem}.h", f"{stem}.py"} <= {path.name for path in out.iterdir()}
+    done = CliRunner().invoke(app, [*asked, "--name", "pump"])  # over the one before, which leaves nothing
+    assert done.exit_code == 0, done.output
+    assert not any(stem in path.name for path in out.iterdir())
+    done = subprocess.run(["make", "check", "libpump.so"], cwd=out, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for wrong in ("class", "math", "3d", "a b", "x" * 32, "pump.c", "json"):
+        refused = CliRunner().invoke(app, [*asked, "--name", wrong])
+        assert refused.exit_code == 2
+        assert "--name" in refused.output
+
+
+def test_names_in_any_script_stay_readable(tmp_path: Path) -> None:
+    names = ["温度", "Druck über Ventil", "влажность", "الضغط", "влажность!", "🌡"]
+    task = Task("classification", "step", "Zustand", labels=("läuft", "останов"))
+    n = len(names)
+    rule = Preprocessing(tuple(names), np.zeros(n), np.ones(n), 1.0, "s", False)
+    torch.manual_seed(0)
+    export(build("cfc", task, rule, 300), HOST, tmp_path, c_name="pump")
+    header, readme, module = ((tmp_path / f).read_text("utf-8") for f in ("pump.h", "README.md", "pump.py"))
+    for words in ("PUMP_INPUT_WEN_DU = 0", "PUMP_INPUT_DRUCK_UBER_VENTIL = 1", "PUMP_INPUT_VLAZHNOST = 2"):
+        assert words in header
+        assert words.split()[0] in readme
+    assert "PUMP_INPUT_VLAZHNOST_2 = 4" in header
+    assert "PUMP_LABEL_LAUFT = 0" in header
+    for name in names[:4]:
+        assert name in readme
+        assert name in module
+        assert f'"{name}"' in (tmp_path / "pump.c").read_text("utf-8")
+    (tmp_path / "use.c").write_text('#include "pump.h"\nint main(void) { return PUMP_INPUT_LDGHT != 3; }\n')
+    subprocess.run(["cc", "-std=c99", "-Wall", "-Werror", "use.c", "-o", "use"], cwd=tmp_path, check=True)
+    assert subprocess.run(["./use"], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_the_self_test_can_do_without_recorded_samples(tmp_path: Path) -> None:
+    model = with_sample(make_model("cfc ncp"))
+    export(model, HOST, tmp_path / "with")
+    export(model, HOST, tmp_path / "without", sample=False)
+    recorded = [f"{v:.9g}"[:6] for v in samples_of(model, readings(60))[0][:20].ravel() if np.isfinite(v)]
+
+    def share(folder: str) -> float:
+        text = (tmp_path / folder / "selftest.c").read_text()
+        return float(np.mean([one in text for one in recorded]))
+
+    assert share("with") > 0.9
+    assert share("without") < 0.2
+    done = subprocess.run(["make", "check"], cwd=tmp_path / "without", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_saved_state_does_not_mind_other_wording() -> None:
+    from torchliquid.edge.generate import sources
+    from torchliquid.edge.network import describe
+
+    def mark(model: Model, name: str = "model") -> str:
+        return re.findall(
+            r"fingerprint = (\w+);", sources(describe(model, None, name), "builtin", "rows")[f"{name}.c"]
+        )[0]
+
+    model, other = make_model("cfc ncp"), make_model("cfc ncp")
+    other.preprocessing = replace(other.preprocessing, channels=("x", "y", "z"), low=None, high=None, time_unit="s")
+    other.task = replace(other.task, target="else", labels=tuple(f"new {one}" for one in other.task.labels))
+    assert mark(model) == mark(other, "pump")
+    with torch.no_grad():
+        other.readout.weight[0, 0] += 1e-3
+    assert mark(model) != mark(other)
+
+
+def test_limits_are_set_in_the_channels_units(tmp_path: Path) -> None:
+    model = with_sample(small_model("cfc"))
+    model.save(tmp_path / "model.safetensors")
+    asked = ["export", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*asked, "--plausible", "a=-3:9.5", "--plausible", "c=0:900", "--longest-gap", "60"])
+    assert done.exit_code == 0, done.output
+    done = subprocess.run(["make", "check"], cwd=tmp_path / "out", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for wrong, word in (("a", "like temperature=-20:60"), ("q=1:2", "no such channel"), ("a=2:1", "less than")):
+        refused = CliRunner().invoke(app, [*asked, "--plausible", wrong])
+        assert refused.exit_code == 2
+        assert word in " ".join(refused.output.split())

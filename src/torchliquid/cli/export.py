@@ -48,10 +48,24 @@ def export(
     flash_limit: Annotated[str | None, typer.Option(help="Fail beyond so much flash, e.g. 32k.")] = None,
     ram_limit: Annotated[str | None, typer.Option(help="Fail beyond so much RAM, e.g. 4k.")] = None,
     step_limit: Annotated[str | None, typer.Option(help="Fail beyond so long a step, e.g. 2ms.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of the C's files, types and functions; without it, that of the model's file."),
+    ] = None,
+    plausible: Annotated[
+        list[str] | None,
+        typer.Option(help="CHANNEL=LOW:HIGH, what a sensor can give: readings beyond are held. Repeatable."),
+    ] = None,
+    longest_gap: Annotated[
+        float | None, typer.Option(help="Longest time between samples that can be real, in the recording's unit.")
+    ] = None,
+    sample: Annotated[bool, typer.Option(help="Put recorded samples into the self-test, not made-up ones.")] = True,
 ) -> None:
     """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there."""
     from torchliquid import edge
     from torchliquid.edge.footprint import bytes_of, microseconds_of, table
+    from torchliquid.edge.names import model_name
+    from torchliquid.edge.plausible import limits_of
     from torchliquid.edge.targets import find
     from torchliquid.models import Model
     from torchliquid.study.trained import trained
@@ -77,6 +91,10 @@ def export(
         None if math_ is None else math_.value,
         limits,
         loaded.kind,
+        c_name=model_name(model.stem) if name is None else name,
+        plausible=limits_of(plausible or []),
+        longest_gap=longest_gap,
+        sample=sample,
     )
     console = Console()
     for line in report.measured:

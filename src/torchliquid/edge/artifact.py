@@ -8,8 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from torchliquid.edge import calibrate, emulator, parity, quantize
-from torchliquid.edge.compilers import compile_program
+from torchliquid.edge import calibrate, compilers, emulator, parity, quantize
 from torchliquid.edge.generate import Field, Math, sources, state_fields
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.parity import Walk
@@ -31,7 +30,7 @@ class Artifact:
     """The C of a model.
 
     Attributes:
-        files: model.h and model.c.
+        files: the header and the source.
         fields: of the state.
         widths: of int8; None in single precision.
         errors: of each choice of widths that was tried, the root mean square of the outputs' difference from PyTorch
@@ -57,7 +56,7 @@ class Artifact:
 
     def write(self, folder: Path) -> None:
         for name, content in self.files.items():
-            (folder / name).write_text(content)
+            (folder / name).write_text(content, encoding="utf-8")
 
     def run(self, target: Target | None, same_state: bool, steps: int | None = None) -> emulator.Replayed:
         """Compile for a target, None being this machine, and step through the samples there."""
@@ -69,10 +68,14 @@ class Artifact:
     def compile(self, target: Target | None, folder: Path) -> Path:
         """The replay program."""
         self.write(folder)
+        compilers.name_for_programs(self.network.name, folder)
         program = folder / "replay"
         bare = target is not None and target.bare
         defines = [f"-DSTACK_RANGE={stack_range(target, self.state_bytes)}"]
-        compile_program(target, folder, ["replay.c"] if bare else ["replay.c", "io_hosted.c"], program, defines)
+        source = folder / f"{self.network.name}.c"
+        compilers.compile_program(
+            target, source, ["replay.c"] if bare else ["replay.c", "io_hosted.c"], program, defines
+        )
         return program
 
 
@@ -92,7 +95,12 @@ def stack_range(target: Target | None, state: int) -> int:
 
 
 def make(
-    model: Model, target: Target, math: Math, int8: bool, samples: tuple[np.ndarray, np.ndarray, np.ndarray]
+    model: Model,
+    target: Target,
+    math: Math,
+    int8: bool,
+    samples: tuple[np.ndarray, np.ndarray, np.ndarray],
+    network: Network | None = None,
 ) -> Artifact:
     """The C of a model for a target.
 
@@ -102,8 +110,8 @@ def make(
     Raises:
         InputError: the network is one that no generator knows, or that int8 cannot hold.
     """
-    network = describe(model)
-    walked = parity.walk(model, *samples)
+    network = network or describe(model)
+    walked = parity.walk(model, *samples, network.limits)
     if not int8:
         files = sources(network, math, target.layout)
         return Artifact(model, network, math, files, state_fields(network, "float", "float"), walked)

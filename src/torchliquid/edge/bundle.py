@@ -12,7 +12,9 @@ from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import parity, text
 from torchliquid.edge.artifact import Artifact
 from torchliquid.edge.generate import frame, templates
+from torchliquid.edge.network import Network
 from torchliquid.edge.parity import Walk
+from torchliquid.edge.plausible import CLIPPED
 from torchliquid.edge.targets import Target
 
 STEPS = 48
@@ -20,14 +22,20 @@ STEPS = 48
 
 
 def write(
-    artifact: Artifact, target: Target, folder: Path, measured: list[str], table: str, warnings: list[str]
+    artifact: Artifact,
+    target: Target,
+    folder: Path,
+    measured: list[str],
+    table: str,
+    warnings: list[str],
+    sample: bool = True,
 ) -> None:
-    """All files of an export but footprint.json."""
+    """All files of an export but footprint.json; without ``sample`` no recorded sample is among them."""
     artifact.write(folder)
     network = artifact.network
     context: dict[str, Any] = {
         **frame(network, [], artifact.fields, artifact.math),
-        **_selftest(artifact),
+        **_selftest(artifact if sample else replace(artifact, walked=_made_up(artifact))),
         "target": target,
         "arithmetic": artifact.arithmetic,
         "bounded": network.bounded() or artifact.widths is not None,
@@ -35,10 +43,11 @@ def write(
         if artifact.math == "libm"
         else "No library is needed: exp and tanh are built in, wrong by less than 2.2e-7 and 1.9e-7.",
         "limit_words": f"{LIMIT:,.0f}",
-        "channel_words": ", ".join(text.remark(c) for c in network.preprocessing.channels[:40]),
         "label_words": ", ".join(text.remark(label) for label in network.task.labels[:40]),
-        "channels_python": ascii(list(network.preprocessing.channels)),
-        "labels_python": ascii(list(network.task.labels)),
+        "channels_python": list(network.preprocessing.channels),
+        "labels_python": list(network.task.labels),
+        "quantized": artifact.widths is not None,
+        "longest_gap_words": f"{float(network.limits.longest_gap):.6g}",
         "measured": measured,
         "table": table,
         "warnings": warnings,
@@ -47,15 +56,21 @@ def write(
         {"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields
     ]
     for name in ("selftest.c", "Makefile", "README.md", "model.py"):
-        (folder / name).write_text(templates().get_template(f"{name}.j2").render(context))
+        written = f"{network.name}.py" if name == "model.py" else name
+        content = templates().get_template(f"{name}.j2").render(context)
+        (folder / written).write_text(content, encoding="utf-8")
 
 
-def with_faults(walked: Walk, bounded: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first samples, and some again with everything that can go wrong in them.
+def _made_up(artifact: Artifact) -> Walk:
+    samples = parity.made_up(artifact.network.preprocessing, STEPS)
+    return parity.walk(artifact.model, *samples, artifact.network.limits)
 
-    Args:
-        bounded: whether the network stays finite through a week's gap; an explicit solver does not.
-    """
+
+def with_faults(walked: Walk, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first samples, and some again with everything that can go wrong in them."""
+    limits = network.limits
+    channel = int(np.isfinite(limits.high).argmax())
+    beyond = np.float32(limits.high[channel] + abs(limits.high[channel] - limits.low[channel]))
     n = min(len(walked), STEPS)
     inputs, elapsed, anew = (part[:n].copy() for part in (walked.inputs, walked.elapsed, walked.anew))
     week = np.float32(7 * 24 * 3600)
@@ -66,7 +81,8 @@ def with_faults(walked: Walk, bounded: bool) -> tuple[np.ndarray, np.ndarray, np
         (np.float32(3e38), -1.0),
         (None, np.nan),
         (None, np.inf),
-        *([(None, week)] if bounded else []),
+        # An explicit solver does not stay finite through long gaps.
+        *([(None, week), (None, np.float32(limits.longest_gap * 2))] if network.bounded() else []),
         (None, -np.inf),
     ]
     more = np.resize(inputs, (len(faults), inputs.shape[1]))
@@ -75,6 +91,8 @@ def with_faults(walked: Walk, bounded: bool) -> tuple[np.ndarray, np.ndarray, np
         if value is not None:
             more[i, i % inputs.shape[1]] = value
         times[i] = time
+    if np.isfinite(beyond):
+        more[4, channel] = beyond
     return (
         np.concatenate([inputs, more]),
         np.concatenate([elapsed, times]),
@@ -82,22 +100,17 @@ def with_faults(walked: Walk, bounded: bool) -> tuple[np.ndarray, np.ndarray, np
     )
 
 
-def statuses(artifact: Artifact, walked: Walk) -> np.ndarray:
-    """What model_step returns, by the rule: 1 where a reading is held, 2 where a time is replaced."""
-    rule = artifact.network.preprocessing
-    held = ~rule.observed(walked.inputs.astype(np.float64))
-    span = ~((walked.elapsed >= 0) & np.isfinite(walked.elapsed)) & (walked.samples > 1)
-    result: np.ndarray = held.any(1) * 1 + span * 2
-    return result
-
-
 def _selftest(artifact: Artifact) -> dict[str, Any]:
-    walked = parity.walk(artifact.model, *with_faults(artifact.walked, artifact.network.bounded()))
+    network = artifact.network
+    walked = parity.walk(artifact.model, *with_faults(artifact.walked, network), network.limits)
     expected = walked.outputs
+    first = walked.samples == 1
+    status = network.limits.statuses(network.preprocessing, walked.inputs, walked.elapsed, first)
     tolerance, words = 1e-3, "of the output's spread, against PyTorch"
     if artifact.widths is not None:
         # The integers are checked against the same integers on the machine that exported them.
-        expected = replace(artifact, walked=walked).run(None, same_state=False).records["outputs"]
+        ran = replace(artifact, walked=walked).run(None, same_state=False).records
+        expected, status = ran["outputs"], status | (ran["status"] & CLIPPED)
         words = "of the output's spread, against the same integers where it was exported"
     spread = artifact.walked.spread
     return {
@@ -107,7 +120,7 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
         "readings": [_row(row) for row in walked.inputs],
         "elapsed": text.wrapped(_number(v) for v in walked.elapsed),
         "anew": text.wrapped(str(int(v)) for v in walked.anew),
-        "status": text.wrapped(str(v) for v in statuses(artifact, walked)),
+        "status": text.wrapped(str(v) for v in status),
         "expected": [_row(row) for row in expected],
         "spread": text.wrapped(_number(v) for v in spread),
     }

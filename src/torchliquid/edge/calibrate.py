@@ -38,7 +38,7 @@ class Ranges:
 @torch.no_grad()
 def ranges(model: Model, network: Network, walked: Walk) -> Ranges:
     """Measure them, the state before each sample being PyTorch's own."""
-    x, spans = _features(model, walked)
+    x, spans = _features(model, network, walked)
     if network.with_span:
         x = with_spans(x, spans)
     before = torch.from_numpy(np.where(walked.anew[:, None], 0, np.roll(walked.hidden, 1, 0)))
@@ -70,10 +70,11 @@ def ranges(model: Model, network: Network, walked: Walk) -> Ranges:
     return found
 
 
-def _features(model: Model, walked: Walk) -> tuple[torch.Tensor, torch.Tensor]:
+def _features(model: Model, network: Network, walked: Walk) -> tuple[torch.Tensor, torch.Tensor]:
     rule = model.preprocessing
     hold, rows, spans = rule.start(), [], []
-    for values, elapsed, anew in zip(walked.inputs, walked.elapsed, walked.anew, strict=True):
+    inputs, times = network.limits.cleaned(walked.inputs, walked.elapsed)
+    for values, elapsed, anew in zip(inputs, times, walked.anew, strict=True):
         hold = rule.start() if anew else hold
         x, span = rule.step(hold, values.astype(np.float64), float(elapsed))
         rows.append(x)

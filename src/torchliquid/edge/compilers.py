@@ -60,19 +60,27 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
         raise InputError(f"{name} could not compile the generated C: {lines[0]}")
 
 
+def name_for_programs(name: str, folder: Path) -> None:
+    """The header by which the parts of :data:`DEVICE` know a model, whatever its name is."""
+    lines = [f'#include "{name}.h"']
+    if name != "model":
+        lines += [f"#define model_{what} {name}_{what}" for what in ("state", "init", "step")]
+        lines += [f"#define MODEL_{what} {name.upper()}_{what}" for what in ("INPUTS", "OUTPUTS")]
+    (folder / "under_test.h").write_text("\n".join([*lines, ""]))
+
+
 def compile_program(
-    target: Target | None, model: Path, parts: Sequence[str], out: Path, defines: Sequence[str] = ()
+    target: Target | None, source: Path, parts: Sequence[str], out: Path, defines: Sequence[str] = ()
 ) -> None:
     """A program of the model's C and parts of :data:`DEVICE`.
 
     Args:
         target: None: this machine, by its own compiler.
-        model: the folder with model.h and model.c; or a stub's C file beside which model.h stands.
+        source: the model's C file, or a stub's; :func:`name_for_programs` wrote beside it.
         parts: names of C files in :data:`DEVICE`.
         out: the program.
         defines: further arguments.
     """
-    source = model / "model.c" if model.is_dir() else model
     header = f"-I{source.parent}"
     command = [*(host() if target is None else zig()), *arguments(target), *LEAN, header, f"-I{DEVICE}", *defines]
     # The model and the rest are compiled apart: the rest is GNU C, and nothing of the model may be inlined into it.

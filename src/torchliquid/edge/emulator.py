@@ -75,7 +75,9 @@ def available(target: Target) -> bool:
     return not target.emulator or shutil.which(target.emulator) is not None
 
 
-def replay(target: Target | None, program: Path, records: np.ndarray, found: np.dtype, count: bool = False) -> Replayed:
+def replay(
+    target: Target | None, program: Path, records: np.ndarray, found: np.dtype, count: bool = False, name: str = "model"
+) -> Replayed:
     """Run a program on records.
 
     Args:
@@ -84,18 +86,19 @@ def replay(target: Target | None, program: Path, records: np.ndarray, found: np.
         records: of the first type of :func:`record_types`.
         found: the second type.
         count: also count the instructions of each step, in QEMU.
+        name: of the model.
 
     Raises:
         InputError: the emulator is not installed, or the program failed.
     """
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    with TemporaryDirectory() as made:
+        folder = Path(made)
         (folder / "in.bin").write_bytes(records.tobytes())
         counts = folder / "counts"
         plugin: list[str] = []
         if count and target is not None:
             at = elf.symbols(program)
-            where = f"from={at['model_step'] & ~1:#x},to={at['after_step'] & ~1:#x},out={counts}"
+            where = f"from={at[f'{name}_step'] & ~1:#x},to={at['after_step'] & ~1:#x},out={counts}"
             plugin = ["-plugin", f"{counter()},{where}"]
         command = [*_command(target, program), str(program)] if target is None or not target.bare else []
         if target is not None and target.bare:

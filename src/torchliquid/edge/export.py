@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -18,6 +19,9 @@ from torchliquid.edge import bundle, emulator, footprint, onnx, parity
 from torchliquid.edge.artifact import Artifact, check_parity, make, root_mean_square
 from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.generate import Math, title
+from torchliquid.edge.names import check_model_name
+from torchliquid.edge.network import describe
+from torchliquid.edge.plausible import plausible as find_plausible
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
@@ -30,20 +34,12 @@ COARSE = 1e-3
 SAME_STATE = 1e-3
 """Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
 
-BUILT = ("libmodel.so", "selftest")
-"""What `make` makes of an export."""
+PARTS = ("selftest.c", "Makefile", "README.md", "footprint.json", "step.onnx", "sequence.onnx")
 
-MINE = (
-    "model.h",
-    "model.c",
-    "selftest.c",
-    "Makefile",
-    "README.md",
-    "model.py",
-    "footprint.json",
-    "step.onnx",
-    "sequence.onnx",
-)
+
+def mine(name: str) -> set[str]:
+    """The files of an export of this name, and what `make` makes of them."""
+    return {*PARTS, "selftest", f"{name}.h", f"{name}.c", f"{name}.py", f"lib{name}.so"}
 
 
 @dataclass
@@ -66,6 +62,11 @@ def export(
     math: Math | None = None,
     limits: Limits | None = None,
     name: str = "this model",
+    *,
+    c_name: str = "model",
+    plausible: Mapping[str, tuple[float, float]] | None = None,
+    longest_gap: float | None = None,
+    sample: bool = True,
 ) -> Report:
     """Write a model as C, or for the target ``onnx`` as ONNX, into a folder.
 
@@ -79,13 +80,19 @@ def export(
         math: exp and tanh of our own or the C library's; None: as the target likes it.
         limits: what may not be exceeded.
         name: of the model in tables.
+        c_name: of the C's files, macros, types and functions, and of the Python module.
+        plausible: the smallest and largest reading that channels can give; None: by the training part.
+        longest_gap: the longest time between two samples, in the recording's unit; None: by the training part.
+        sample: put recorded samples into the self-test; made-up ones otherwise.
 
     Raises:
         InputError: an unknown network, nothing to check or to scale by, C that differs from the model, limits that
             are exceeded. Nothing is written then.
     """
     limits = limits or Limits()
-    _check(target, out, int8, math, limits, bool(others))
+    check_model_name(c_name)
+    _check(target, out, int8, math, limits, bool(others), c_name)
+    network = describe(model, find_plausible(model.preprocessing, plausible, longest_gap), c_name)
     report = Report()
     samples = _samples(model, data, int8, report)
     _precision(model, report)
@@ -97,9 +104,9 @@ def export(
             if data is not None:
                 _metric(model, partial(onnx.run, folder), "ONNX Runtime", data, report)
             write_json(folder / "footprint.json", report.plain)
-            (folder / "README.md").write_text(onnx.readme(model, report.measured))
+            (folder / "README.md").write_text(onnx.readme(model, report.measured), encoding="utf-8")
         return report
-    artifact = make(model, target, math or target.math, int8, samples)
+    artifact = make(model, target, math or target.math, int8, samples, network)
     _prove(artifact, target, data, report)
     _lyapunov(artifact, data, report)
     if target.triple and emulator.available(target):
@@ -117,6 +124,7 @@ def export(
     elif target.triple:
         report.warnings.append(f"costs were not measured: {target.emulator} is not installed")
     report.plain |= {
+        "name": c_name,
         "model": title(artifact.network),
         "target": target.name,
         "math": artifact.math,
@@ -127,12 +135,12 @@ def export(
     }
     with _filled(out) as folder:
         table = footprint.table(report.costs) if report.costs else ""
-        bundle.write(artifact, target, folder, report.measured, table, report.warnings)
+        bundle.write(artifact, target, folder, report.measured, table, report.warnings, sample)
         write_json(folder / "footprint.json", report.plain)
     return report
 
 
-def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Limits, others: bool) -> None:
+def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Limits, others: bool, name: str) -> None:
     if target.bare and math == "libm":
         raise InputError(
             f"there is no C library for {target.name} here to prove an export with expf and tanhf; "
@@ -148,12 +156,22 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose a new or empty folder with --out")
-    ours = {*MINE, *BUILT, "__pycache__", *(part.name for part in _left(out))}
+    ours = {*mine(name), *mine(_earlier(out)), "__pycache__", *(part.name for part in _left(out))}
     if out.is_dir() and any(path.name not in ours for path in out.iterdir()):
         raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
     nearest = next((folder for folder in (out, *out.parents) if folder.exists()), out)
     if not os.access(nearest, os.W_OK):
         raise InputError(f"{out} cannot be written (no permission in {nearest}); choose another folder with --out")
+
+
+def _earlier(out: Path) -> str:
+    """The name of the export that lies in a folder."""
+    try:
+        name = json.loads((out / "footprint.json").read_bytes())["name"]
+        check_model_name(name)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError):
+        return "model"
+    return str(name)
 
 
 def _samples(
@@ -165,10 +183,7 @@ def _samples(
     if model.sample is not None or int8:
         return parity.samples_of_model(model)
     report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
-    rng = np.random.default_rng(0)
-    scales = model.preprocessing
-    values = scales.mean + scales.std * np.cumsum(rng.normal(size=(256, scales.n_channels)) * 0.3, 0)
-    return values.astype(np.float32), np.full(256, scales.time_scale, dtype=np.float32), np.arange(256) == 0
+    return parity.made_up(model.preprocessing, 256)
 
 
 def _precision(model: Model, report: Report) -> None:
@@ -286,6 +301,7 @@ class _filled:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.earlier = mine(_earlier(out))
 
     def __enter__(self) -> Path:
         try:
@@ -308,8 +324,7 @@ class _filled:
                 (self.part / name).unlink()
         self.part.rmdir()
         if kind is None:  # an earlier export's files, and what was made of them, are of another model
-            for name in (*MINE, *BUILT):
-                if name not in written:
-                    (self.out / name).unlink(missing_ok=True)
+            for name in self.earlier - set(written):
+                (self.out / name).unlink(missing_ok=True)
         if kind is not None and not any(self.out.iterdir()):
             self.out.rmdir()

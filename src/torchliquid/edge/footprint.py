@@ -84,8 +84,8 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
         given = given[:STEPS].copy()
         # The first call on Linux also links the library's functions, once: the stack is watched from the second on.
         given["flags"][1:4] |= MEASURE_STACK
-        ran = emulator.replay(target, program, given, found, count=True)
-        flash = _flash(target, folder)
+        ran = emulator.replay(target, program, given, found, True, artifact.network.name)
+        flash = _flash(target, artifact.network.name, folder)
     counts = ran.instructions
     assert counts is not None
     stack = int(ran.records["stack"].max())
@@ -97,14 +97,14 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
     return Footprint(flash, ran.state_bytes, stack, most, int(counts[1:].min(initial=most)), microseconds)
 
 
-def _flash(target: Target, folder: Path) -> int:
+def _flash(target: Target, name: str, folder: Path) -> int:
     """The least program with the model, less the same with a model that does nothing."""
     stub = folder / "stub.c"
     stub.write_text((DEVICE / "stub.c").read_text())
     sizes = []
-    for source, name in ((folder, "with"), (stub, "without")):
-        compile_program(target, source, ["size.c"], folder / name)
-        sizes.append(elf.flash(folder / name))
+    for source, program in ((folder / f"{name}.c", "with"), (stub, "without")):
+        compile_program(target, source, ["size.c"], folder / program)
+        sizes.append(elf.flash(folder / program))
     return sizes[0] - sizes[1]
 
 

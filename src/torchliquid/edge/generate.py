@@ -13,7 +13,9 @@ import numpy as np
 
 from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import text
-from torchliquid.edge.network import LARGEST, Cfc, CfcLayer, Dense, Gru, Lstm, Ltc, Network, Synapses
+from torchliquid.edge.names import enumerators
+from torchliquid.edge.network import LARGEST, Cfc, CfcLayer, Dense, Gru, Lstm, Ltc, Network, Synapses, arrays
+from torchliquid.edge.plausible import Plausible, in_order
 from torchliquid.errors import InputError
 
 Math = Literal["builtin", "libm"]
@@ -63,24 +65,22 @@ def templates() -> jinja2.Environment:
 
 
 def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
-    """``model.h`` and ``model.c`` in single precision.
+    """The header and the source in single precision.
 
     Args:
         network: from :func:`torchliquid.edge.network.describe`.
         math: exp and tanh of our own, or ``expf`` and ``tanhf``.
         layout: weights row by row, as small cores like them, or column by column, as SIMD does.
     """
-
-    def arrays(layout: Layout) -> list[Constant]:
-        return [*scale_constants(network), *_core_constants(network, layout), *_readout_constants(network, layout)]
-
+    constants = [*scale_constants(network), *_core_constants(network, layout), *_readout_constants(network, layout)]
     fields = state_fields(network, "float", "float")
     context = {
-        **frame(network, arrays(layout), fields, math),
-        "fingerprint": fingerprint(network, arrays("rows"), fields),
+        **frame(network, constants, fields, math),
+        "fingerprint": fingerprint(network, fields),
         "arithmetic": "Single precision.",
         "layout": layout,
         "quantized": False,
+        "uneven": False,
         **_core_context(network),
         "readout": _readout_call(network),
     }
@@ -89,7 +89,7 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
 
 def render(context: dict[str, Any]) -> dict[str, str]:
     """The two files."""
-    return {name: templates().get_template(f"{name}.j2").render(context) for name in ("model.h", "model.c")}
+    return {f"{context['p']}.{end}": templates().get_template(f"model.{end}.j2").render(context) for end in "hc"}
 
 
 def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
@@ -103,7 +103,9 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
         fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
         fields.append(Field("float", "rest", network.task.n_outputs, "what single precision leaves of it"))
     fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at the largest number"))
-    fields.append(Field("uint32_t", "faults", 0, "how often something was held, replaced or kept"))
+    fields.append(Field("uint32_t", "faults", 0, "how often a reading, a time or a step was at fault"))
+    words = -(-network.preprocessing.n_channels // 32)
+    fields.append(Field("uint32_t", "faulty", words, "a bit for each reading of the last sample that was"))
     return fields
 
 
@@ -114,7 +116,10 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         if len(name) > LONGEST_NAME:
             raise InputError(f"the name {name[:30]!r}... has {len(name)} characters; up to {LONGEST_NAME} are possible")
     answers = "a probability for each label" if task.labels else "values in the target's unit"
+    limits = network.limits
     return {
+        "p": network.name,
+        "P": network.name.upper(),
         "title": title(network),
         "version": version("torchliquid"),
         "answers": answers,
@@ -128,6 +133,12 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "constants": constants,
         "channels": [text.string(c) for c in scales.channels],
         "labels": [text.string(label) for label in task.labels],
+        "slots": _slots(scales.channels, "CHANNEL"),
+        "label_slots": _slots(task.labels, "CLASS"),
+        "limited": limits.limited,
+        "limits_set": bool(limits.set_by_hand.any()),
+        "longest_gap": text.number(float(limits.longest_gap)) if np.isfinite(limits.longest_gap) else "",
+        "gap_set": limits.gap_set_by_hand,
         "per_series": task.per == "series",
         "math": math,
         "limit": text.number(LIMIT),
@@ -147,13 +158,26 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
     }
 
 
-def fingerprint(network: Network, constants: list[Constant], fields: list[Field]) -> str:
-    """Of all that gives a saved state its meaning, so that no other model takes it: the weights, in one layout for all
-    machines, the state's form, and how it is stepped."""
-    core = network.core
+def _slots(names: tuple[str, ...], instead: str) -> list[dict[str, str]]:
+    return [
+        {"word": word, "remark": text.remark(name), "name": text.cell(name)}
+        for word, name in zip(enumerators(names, instead), names, strict=True)
+    ]
+
+
+def fingerprint(network: Network, fields: list[Field], units: object = "") -> str:
+    """Of all that gives a saved state its meaning, so that no other model takes it: weights and scales, the state's
+    form, how it is stepped, and the ``units`` of integers. Names and remarks are not among it.
+    """
+    core, rule = network.core, network.preprocessing
     steps = (core.solver, core.unfolds) if isinstance(core, Ltc) else core.mode if isinstance(core, Cfc) else ""
-    everything = [*(c.text for c in constants), repr((fields, steps, f"{network.preprocessing.time_scale:.9g}"))]
-    return f"0x{zlib.crc32(chr(10).join(everything).encode()):08x}u"
+    form = [(field.kind, field.length) for field in fields]
+    said = repr((type(core).__name__, steps, network.first, rule.with_mask, form, units))
+    crc = zlib.crc32(said.encode())
+    for array in arrays(core, network.memory, network.readout, rule.mean, rule.std, np.array(rule.time_scale)):
+        numbers = array.astype("<f4") if array.dtype == np.float64 else array.astype("<i8")
+        crc = zlib.crc32(numbers.tobytes(), zlib.crc32(repr(array.shape).encode(), crc))
+    return f"0x{crc:08x}u"
 
 
 def title(network: Network) -> str:
@@ -192,6 +216,21 @@ def scale_constants(network: Network) -> list[Constant]:
     if not task.labels:
         made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
         made.append(Constant(text.array("target_scale", task.std)))
+    if network.limits.limited:
+        made += _limits(network.limits)
+    return made
+
+
+def _limits(limits: Plausible) -> list[Constant]:
+    # Zero has two signs, and both are within.
+    low, high = np.where(limits.low == 0, np.float32(-0.0), limits.low), limits.high + np.float32(0.0)
+    made = [
+        Constant(text.array("lowest", in_order(low), "int32_t"), "Plausible readings, as floats' bits in their order."),
+        Constant(text.array("highest", in_order(high), "int32_t")),
+    ]
+    if limits.set_by_hand.any():
+        remark = "Whose limits were set: beyond them a reading is held."
+        made.append(Constant(text.array("limit_set", limits.set_by_hand, "uint8_t"), remark))
     return made
 
 
@@ -210,7 +249,8 @@ def _readout_constants(network: Network, layout: Layout) -> list[Constant]:
 def _readout_call(network: Network) -> str:
     states = f"state->hidden + {network.first}" if network.first else "state->hidden"
     columns = network.readout.weight.shape[1]
-    return f"dense(readout_weight, readout_bias, MODEL_OUTPUTS, {states}, {columns}, state->features, 0, outputs);"
+    rows = f"{network.name.upper()}_OUTPUTS"
+    return f"dense(readout_weight, readout_bias, {rows}, {states}, {columns}, state->features, 0, outputs);"
 
 
 def _core_constants(network: Network, layout: Layout) -> list[Constant]:
@@ -220,7 +260,7 @@ def _core_constants(network: Network, layout: Layout) -> list[Constant]:
         made += _dense("gate", memory.gates, layout, "Gates input, forget, candidate, output.")
     core = network.core
     if isinstance(core, Ltc):
-        made += _ltc(core)
+        made += _ltc(core, network.name)
     elif isinstance(core, Cfc):
         for i, dense in enumerate(core.backbone):
             made += _dense(f"backbone{i}", dense, layout, f"Backbone, layer {i + 1}.")
@@ -233,13 +273,17 @@ def _core_constants(network: Network, layout: Layout) -> list[Constant]:
     return made
 
 
-def _ltc(core: Ltc) -> list[Constant]:
+def _ltc(core: Ltc, name: str) -> list[Constant]:
     kind = source_type(core)
     made = [
-        Constant("typedef struct {\n    float weight, slope, offset, reversal;\n} synapse;"),
+        Constant(f"typedef struct {{\n    float weight, slope, offset, reversal;\n}} {name}_synapse;"),
         sensed_constant(core),
-        *_synapses("sensory", core.sensory, core.sensed, kind, "Synapses from the inputs, by the neuron they end at."),
-        *_synapses("synapse", core.synapses, slice(None), kind, "Synapses between neurons, by the neuron they end at."),
+        *_synapses(
+            name, "sensory", core.sensory, core.sensed, kind, "Synapses from the inputs, by the neuron they end at."
+        ),
+        *_synapses(
+            name, "synapse", core.synapses, slice(None), kind, "Synapses between neurons, by the neuron they end at."
+        ),
         Constant(text.array("leak_pull", core.pull), "Leak and capacitance of each neuron."),
         Constant(text.array("leak_conductance", core.conductance)),
         Constant(text.array("capacitance", core.capacitance)),
@@ -259,14 +303,15 @@ def source_type(core: Ltc) -> str:
     return text.index_type(max(int(max(s.source.max(initial=0), s.count.max(initial=0))) for s in both))
 
 
-def _synapses(name: str, synapses: Synapses, ends: slice, kind: str, remark: str) -> list[Constant]:
+def _synapses(model: str, name: str, synapses: Synapses, ends: slice, kind: str, where: str) -> list[Constant]:
     columns = (synapses.weight, synapses.slope, synapses.offset, synapses.reversal)
+    remark = f"Synapses {where}, by the neuron they end at."
     rows = ["{" + ", ".join(text.number(v) for v in row) + "}" for row in zip(*columns, strict=True)]
     plural = "synapses" if name == "synapse" else name
     # An empty array is no C: a circuit without any such synapse gets one that is never read.
     body = text.wrapped(rows or ["{0.0f, 0.0f, 0.0f, 0.0f}"])
     return [
-        Constant(f"static const synapse {plural}[{max(len(rows), 1)}] = {{\n{body}\n}};", remark),
+        Constant(f"static const {model}_synapse {plural}[{max(len(rows), 1)}] = {{\n{body}\n}};", remark),
         Constant(text.array(f"{name}_source", synapses.source if rows else [0], kind)),
         Constant(text.array(f"{name}_count", synapses.count[ends], kind)),
     ]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from torchliquid.data.preprocessing import LIMIT, Preprocessing
+from torchliquid.edge.plausible import Plausible, plausible
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
@@ -149,6 +150,8 @@ class Network:
         memory: an LSTM whose output the core starts each step from; None without mixed memory.
         with_span: whether the logarithm of the span is one more input.
         readout: from the states ``first`` to ``first + columns`` to the answers.
+        limits: which readings and gaps are plausible.
+        name: of the C's files, types and functions.
     """
 
     core: Core
@@ -158,6 +161,8 @@ class Network:
     first: int
     preprocessing: Preprocessing
     task: Task
+    limits: Plausible
+    name: str = "model"
 
     @property
     def units(self) -> int:
@@ -214,13 +219,18 @@ class Network:
         return max(peaks)
 
 
-def describe(model: Model) -> Network:
+def describe(model: Model, limits: Plausible | None = None, name: str = "model") -> Network:
     """The network of a model.
+
+    Args:
+        limits: None: those that its training part gives.
+        name: an identifier.
 
     Raises:
         InputError: arithmetic that no generator here knows, by its name; weights that are no finite numbers.
     """
     network = model.network
+    limits = limits or plausible(model.preprocessing)
     if type(network) is Liquid and type(network.layer) in (LTC, CfC):
         layer = network.layer
         core: Core
@@ -236,10 +246,10 @@ def describe(model: Model) -> Network:
         else:
             raise _unknown(model, cell)
         memory = None if layer.lstm is None else _memory(layer.lstm)
-        found = Network(core, memory, False, readout, first, model.preprocessing, model.task)
+        found = Network(core, memory, False, readout, first, model.preprocessing, model.task, limits, name)
     elif type(network) is Gated and type(network.rnn) in (nn.LSTM, nn.GRU):
         gated = _lstm(network.rnn) if isinstance(network.rnn, nn.LSTM) else _gru(network.rnn)
-        found = Network(gated, None, True, _dense(model.readout), 0, model.preprocessing, model.task)
+        found = Network(gated, None, True, _dense(model.readout), 0, model.preprocessing, model.task, limits, name)
     else:
         raise _unknown(model, getattr(network, "layer", network))
     _check(found)
@@ -254,7 +264,7 @@ def _unknown(model: Model, module: nn.Module) -> InputError:
 
 
 def _check(network: Network) -> None:
-    for array in _arrays(network.core, network.memory, network.readout):
+    for array in arrays(network.core, network.memory, network.readout):
         if array.dtype == np.float64 and not (np.abs(array) < 3e38).all():
             raise InputError("a weight of the model is not a finite number; train it again")
     if isinstance(network.core, Ltc) and not (
@@ -273,14 +283,15 @@ def _check(network: Network) -> None:
         raise InputError("the target has a scale that single precision cannot hold; scale it before training")
 
 
-def _arrays(*values: Any) -> Iterable[np.ndarray]:
+def arrays(*values: Any) -> Iterable[np.ndarray]:
+    """All arrays in nested dataclasses and tuples, always in the same order."""
     for value in values:
         if isinstance(value, np.ndarray):
             yield value
         elif isinstance(value, tuple):
-            yield from _arrays(*value)
+            yield from arrays(*value)
         elif is_dataclass(value) and not isinstance(value, type):
-            yield from _arrays(*(getattr(value, f.name) for f in fields(value)))
+            yield from arrays(*(getattr(value, f.name) for f in fields(value)))
 
 
 # -- one reader a family

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.edge.emulator import ANEW, SET_STATE, Replayed, record_types
 from torchliquid.edge.generate import Field
+from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.models.model import aligned, evaluating
@@ -93,8 +95,17 @@ def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values.astype(np.float32), elapsed.astype(np.float32), anew[valid.numpy()]
 
 
-def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> Walk:
-    """PyTorch, one sample after the other."""
+def made_up(rule: Preprocessing, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of so many readings that nobody recorded: a random walk around the training means."""
+    values = rule.mean + rule.std * np.cumsum(np.random.default_rng(0).normal(size=(count, rule.n_channels)) * 0.3, 0)
+    return values.astype(np.float32), np.full(count, rule.time_scale, dtype=np.float32), np.arange(count) == 0
+
+
+def walk(
+    model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray, limits: Plausible | None = None
+) -> Walk:
+    """PyTorch, one sample after the other; beyond ``limits`` that somebody set it is told of nothing."""
+    told, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
     rule, per_series = model.preprocessing, model.task.per == "series"
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean", "rest")}
     samples = np.zeros(len(elapsed), dtype=np.uint32)
@@ -103,7 +114,7 @@ def walk(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray
         for i in range(len(elapsed)):
             if anew[i]:
                 hold, state = rule.start(), None
-            x, span = rule.step(hold, inputs[i].astype(np.float64), float(elapsed[i]))
+            x, span = rule.step(hold, told[i].astype(np.float64), float(times[i]))
             raw, state = model(
                 torch.from_numpy(x)[None, None], torch.tensor([[span]], dtype=torch.float32), None, state
             )

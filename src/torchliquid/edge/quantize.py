@@ -19,6 +19,7 @@ from torchliquid.edge import text
 from torchliquid.edge.calibrate import Ranges
 from torchliquid.edge.generate import (
     Constant,
+    Field,
     Math,
     cfc_context,
     fingerprint,
@@ -112,7 +113,7 @@ def _power(bound: float, bits: int) -> int:
 
 
 def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, str]:
-    """``model.h`` and ``model.c`` in integers.
+    """The header and the source in integers.
 
     Raises:
         InputError: weights so large that no int32 holds their sums.
@@ -120,12 +121,13 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
     maker = _Maker(network, chosen)
     constants = maker.constants()
     kinds = {name: f"int{getattr(chosen.widths, name)}_t" for name in ("input", "hidden", "state")}
-    fields = state_fields(network, kinds["input"], kinds["state"])
+    fields = fields_int8(network, chosen.widths)
     context: dict[str, Any] = {
         **frame(network, constants, fields, math_),
-        "fingerprint": fingerprint(network, constants, fields),
+        "fingerprint": fingerprint(network, fields, chosen),
         "arithmetic": f"In integers: {chosen.widths.words}.",
         "quantized": True,
+        "uneven": False,
         "bounded": True,
         "layout": "rows",
         "formats": chosen,
@@ -141,9 +143,10 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
     return render(context)
 
 
-def fields_int8(network: Network, widths: Widths) -> list[Any]:
+def fields_int8(network: Network, widths: Widths) -> list[Field]:
     """The state's members."""
-    return state_fields(network, f"int{widths.input}_t", f"int{widths.state}_t")
+    fields = state_fields(network, f"int{widths.input}_t", f"int{widths.state}_t")
+    return [*fields, Field("uint32_t", "clipped", 0, "how often a value was larger than its integer, and was clipped")]
 
 
 class _Maker:
@@ -405,12 +408,12 @@ class _Maker:
             self.made.append(
                 Constant(
                     f"typedef struct {{\n    int8_t weight, slope, reversal;\n    {types[0]} source;\n"
-                    f"    {types[1]} offset;\n}} synapse;"
+                    f"    {types[1]} offset;\n}} {self.network.name}_synapse;"
                 )
             )
         self.made += [
             Constant(
-                f"static const synapse {name}[{max(len(rows), 1)}] = {{\n{body}\n}};",
+                f"static const {self.network.name}_synapse {name}[{max(len(rows), 1)}] = {{\n{body}\n}};",
                 f"Synapses {where}, by the neuron they end at.",
             ),
             Constant(text.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count[ends], types[0])),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 WIDTH = 110
+REMARKED = " _.,:+=()%-"
 
 
 def number(value: float) -> str:
@@ -39,15 +40,29 @@ def index_type(largest: int) -> str:
     return "uint8_t" if largest < 2**8 else "uint16_t" if largest < 2**16 else "uint32_t"
 
 
+def plain(c: str) -> bool:
+    """Whether a character is a letter, digit, sign or symbol of any script: nothing that steers a terminal, hides, or
+    changes the direction of text."""
+    return unicodedata.category(c)[0] in "LMNPS" or c == " "
+
+
 def string(name: str) -> str:
-    """A C string literal: whatever is not plain stands as an octal escape, `?` too (trigraphs)."""
-    plain = set(b" !#$%&'()*+,-./:;<=>@[]^_{|}~") | set(b"0123456789") | set(range(65, 91)) | set(range(97, 123))
+    """A C string literal in UTF-8: what is not plain, or could end the literal, stands as octal escapes of its bytes,
+    `?` too (trigraphs)."""
+    text = "".join(
+        c if plain(c) and c not in '"\\?' else "".join(f"\\{b:03o}" for b in c.encode("utf-8", "surrogatepass"))
+        for c in name
+    )
     # Three octal digits end by themselves; `*/` inside a literal is harmless, but a reader's tool may not know.
-    text = "".join(chr(b) if b in plain else f"\\{b:03o}" for b in name.encode("utf-8", "surrogatepass"))
     return '"' + text.replace("*/", "*\\057").replace("//", "/\\057") + '"'
 
 
 def remark(name: str) -> str:
     """A name for a comment or a line of Markdown: only harmless characters, and not endlessly many."""
-    text = re.sub(r"[^A-Za-z0-9 _.,:+=()%-]", "_", name)
+    text = "".join(c if plain(c) and (not c.isascii() or c in REMARKED or c.isalnum()) else "_" for c in name)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def cell(name: str) -> str:
+    """A name for a cell of a Markdown table."""
+    return remark(name).replace("_", "\\_")

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 #include "io.h"
-#include "model.h"
+#include "under_test.h"
 
 enum { ANEW = 1, SET_STATE = 2, MEASURE_STACK = 4 };
 enum { FIRST = offsetof(model_state, hidden), STATE_BYTES = offsetof(model_state, faults) - FIRST };

@@ -1,6 +1,6 @@
 /* The least program that steps a model: linked once with the model and once with a stub, the difference is the model. */
 
-#include "model.h"
+#include "under_test.h"
 
 static model_state state;
 static volatile float elapsed = 1.0f;

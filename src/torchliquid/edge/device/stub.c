@@ -1,6 +1,6 @@
 /* A model that does nothing. */
 
-#include "model.h"
+#include "under_test.h"
 
 void model_init(model_state *state)
 {
