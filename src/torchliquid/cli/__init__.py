@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import signal
-import sys
 from collections.abc import Callable
 
 import typer
-from rich.console import Console
 
 from torchliquid.cli.assess import assess
 from torchliquid.cli.explain import explain
@@ -17,6 +15,7 @@ from torchliquid.cli.inspect import inspect
 from torchliquid.cli.predict import predict
 from torchliquid.cli.reproduce import reproduce
 from torchliquid.cli.solvers import solvers
+from torchliquid.cli.terminal import Terminal, any_encoding
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
 
@@ -34,22 +33,25 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(*args: object, **options: object) -> None:
         try:
+            any_encoding()
             command(*args, **options)
         except InputError as error:
-            Console(stderr=True, soft_wrap=True).print(f"torchliquid: {error}", markup=False, highlight=False)
+            Terminal(stderr=True).print(f"torchliquid: {error}")
             raise typer.Exit(2) from None
         except OSError as error:
             if isinstance(error, BrokenPipeError):  # whoever reads the output has enough
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            print(f"torchliquid: {where}{error.strerror or error}; check the disk and its permissions", file=sys.stderr)
+            Terminal(stderr=True).print(
+                f"torchliquid: {where}{error.strerror or error}; check the disk and its permissions"
+            )
             raise typer.Exit(2) from None
         except RuntimeError as error:
             from torchliquid.study.workers import JobError
 
             if not isinstance(error, JobError):
                 raise
-            print(f"torchliquid: {error}", file=sys.stderr)
+            Terminal(stderr=True).print(f"torchliquid: {error}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near: a second Ctrl-C would only break it
@@ -58,7 +60,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
                 if command in (assess, reproduce)
                 else ""
             )
-            print(f"Stopped.{done}", file=sys.stderr)
+            Terminal(stderr=True).print(f"Stopped.{done}")
             raise typer.Exit(130) from None
 
     return guarded

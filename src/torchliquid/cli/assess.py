@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from torchliquid.cli import alarms, options
+from torchliquid.cli.terminal import Terminal
 
 
 def assess(
@@ -64,7 +64,7 @@ def assess(
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
-    console = Console()
+    console = Terminal()
     processes = options.processes(jobs, ray, console)
     with StudyProgress(console) as progress:
         results = run(
@@ -89,10 +89,10 @@ def assess(
             listener=progress,
         )
     print_results(results, console)
-    console.print(f"\nReport: {folder / 'report.html'}   figures: {folder / 'results.json'}", highlight=False)
+    console.print(f"\nReport: {folder / 'report.html'}   figures: {folder / 'results.json'}")
     for name, words in (("model", "the best liquid network"), ("best", "the best network of any kind")):
         if (folder / f"{name}.safetensors").exists():
-            console.print(f"Model:  {folder / name}.safetensors, {words}", highlight=False)
+            console.print(f"Model:  {folder / name}.safetensors, {words}")
     best = results.best("liquid", "neural", "classical")
     if best is not None and best.family == "classical":
         console.print(f"{best.label}, the best of all on validation, is in no file: the report says how to refit it.")

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from torchliquid.cli import options
+from torchliquid.cli.terminal import Terminal
 
 
 def explain(
@@ -30,6 +29,7 @@ def explain(
     The table is read as the one the model was trained on; options say where it differs. With the target's column in
     it, each neuron is judged by what the model loses without it.
     """
+    from torchliquid.cli.progress import one_bar
     from torchliquid.data.datasets import load, names
     from torchliquid.explain.explanation import explanation
     from torchliquid.explain.neurons import liquid_layer
@@ -45,8 +45,8 @@ def explain(
         found = next(iter(dataset.tests.values()), dataset.train)
     else:
         found = columns.read_for(loaded, recording)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    console = Terminal(stderr=True)
+    with one_bar(console) as progress:
         bar = progress.add_task("", total=None)
         explained = explanation(
             loaded,
@@ -56,5 +56,5 @@ def explain(
         )
     write_explanation(explained, out)
     for name, why in explained.left_out.items():
-        console.print(f"not measured: {name}: {why}", markup=False, highlight=False)
-    typer.echo(f"Page: {out / 'explain.html'}   figures: {out / 'explain.json'}")
+        console.print(f"not measured: {name}: {why}")
+    Terminal().print(f"Page: {out / 'explain.html'}   figures: {out / 'explain.json'}")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 
 from torchliquid.cli import options
+from torchliquid.cli.terminal import Terminal
 
 
 class Quantization(StrEnum):
@@ -96,11 +96,11 @@ def export(
         longest_gap=longest_gap,
         sample=sample,
     )
-    console = Console()
+    console = Terminal()
     for line in report.measured:
-        console.print(f"  {line}", markup=False, highlight=False)
+        console.print(f"  {line}")
     if report.costs:
         console.print(Markdown(table(report.costs)))
     for warning in report.warnings:
-        Console(stderr=True).print(f"warning: {warning}", markup=False, highlight=False, style="yellow")
-    typer.echo(f"{machine.name} in {out}", err=True)
+        Terminal(stderr=True).print(f"warning: {warning}", style="yellow")
+    Terminal(stderr=True).print(f"{machine.name} in {out}")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from torchliquid.cli.terminal import Terminal, cell
 
 
 def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")]) -> None:
@@ -39,11 +39,11 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
         rows["self-test"] = f"passed: outputs on its sample differ by {loaded.self_test():.1g} from when it was saved"
     table = Table(show_header=False, box=None)
     for name, words in rows.items():
-        table.add_row(Text(printable(name), "bold"), Text(printable(words)))
+        table.add_row(cell(name, "bold"), cell(words))
     channels = Table("channel", "training mean", "deviation", title="Inputs, in this order", title_justify="left")
     for channel, mean, std in zip(scales.channels, scales.mean, scales.std, strict=True):
-        channels.add_row(Text(printable(channel)), f"{mean:.4g}", f"{std:.4g}")
-    console = Console()
+        channels.add_row(cell(channel), f"{mean:.4g}", f"{std:.4g}")
+    console = Terminal()
     console.print(table)
     console.print(channels)
 
@@ -58,8 +58,3 @@ def plain(value: object, inside: bool = False) -> str:
     if isinstance(value, list):
         return " ".join(plain(v, True) for v in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def printable(text: str) -> str:
-    """Text from a file, without what would steer the terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from torchliquid.cli import times
+from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
 if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
@@ -219,7 +219,7 @@ def question(
 def _tell(source: str, recording: Recording) -> None:
     """What reading found or mended."""
     for note in recording.notes:
-        typer.echo(f"Note: {source}: {note}", err=True)
+        Terminal(stderr=True).print(f"Note: {source}: {note}")
 
 
 def windows(text: str | None) -> Windows | None:
@@ -237,7 +237,7 @@ def windows(text: str | None) -> Windows | None:
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
 
 
-def processes(jobs: int | None, ray: str | None, console: Console) -> int:
+def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:
     """How many trainings run at a time on this machine."""
     from torchliquid.study.workers import cores
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from torchliquid.cli import options
+from torchliquid.cli.terminal import Terminal
+from torchliquid.errors import printable
 from torchliquid.files import write_atomically
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def predict(
@@ -24,7 +31,8 @@ def predict(
 ) -> None:
     """Predict row by row, the state carried from each row to the next, as a CSV.
 
-    The table is read as the one the model was trained on; options say where it differs.
+    The table is read as the one the model was trained on; options say where it differs. Control characters in names
+    stand as their escapes, and a name that a spreadsheet would take for a formula has an apostrophe before it.
     """
     import polars as pl
 
@@ -39,13 +47,39 @@ def predict(
     lost = frame.select(pl.any_horizontal(pl.selectors.starts_with("prediction").is_null())).to_series()
     if lost.any():
         first = (lost.arg_max() or 0) + 1
-        typer.echo(
+        Terminal(stderr=True).print(
             f"warning: {lost.sum()} of {frame.height} answers are empty, the first that of sample {first}: the "
-            "network's numbers are not finite there, as an explicit solver's after too long a gap, see solvers",
-            err=True,
+            "network's numbers are not finite there, as an explicit solver's after too long a gap, see solvers"
         )
+    answers = csv(frame)
     if out is None:
-        typer.echo(frame.write_csv(), nl=False)
+        typer.echo(answers, nl=False)
     else:
-        write_atomically(out, frame.write_csv)
-        typer.echo(f"{frame.height} predictions in {out}", err=True)
+        write_atomically(out, lambda part: part.write_text(answers, encoding="utf-8"))
+        Terminal(stderr=True).print(f"{frame.height} predictions in {out}")
+
+
+def csv(frame: pl.DataFrame) -> str:
+    """Answers as CSV that neither steers a terminal nor runs in a spreadsheet; names come from a file."""
+    import polars as pl
+
+    def safe(name: str | None) -> str | None:
+        if name is None:
+            return None
+        text = printable(name, longest=None)
+        return f"'{text}" if text.startswith(("=", "@")) or re.match(r"[-+](?![\d.]|inf)", text) else text
+
+    frame = frame.with_columns(
+        pl.col(column).map_elements(safe, return_dtype=pl.String)
+        for column, kind in frame.schema.items()
+        if kind == pl.String
+    )
+    frame.columns = _different(printable(column, longest=None) for column in frame.columns)
+    return frame.write_csv()
+
+
+def _different(names: Iterable[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        found.append(name if name not in found else f"{name}_{len(found)}")
+    return found

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from torchliquid.cli import options
+from torchliquid.cli.terminal import Terminal
 
 
 def reproduce(
@@ -41,10 +41,10 @@ def reproduce(
     options.check_folder(out)
     if page is not None:
         options.check_writable(page, option="--page")
-    console = Console()
+    console = Terminal()
     processes = options.processes(jobs, ray, console)
     with StudyProgress(console) as progress:
         run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray)
     if page is not None:
         write_tables(out, page)
-    console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")), markup=False, highlight=False)
+    console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")))

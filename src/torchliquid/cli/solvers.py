@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from torchliquid.cli import options
-from torchliquid.errors import InputError
+from torchliquid.cli.terminal import Terminal, cell
+from torchliquid.errors import InputError, printable
 from torchliquid.files import write_json
 
 
@@ -53,10 +53,10 @@ def solvers(
         read = columns.read(str(recording), channels=loaded.preprocessing.channels)
     found = compare_solvers(loaded, read, samples)
     shown = table(found)
-    console = Console()
-    printed = Table(*shown.head)
+    console = Terminal()
+    printed = Table(*map(printable, shown.head))
     for row in shown.rows:
-        printed.add_row(*row)
+        printed.add_row(*map(cell, row))
     console.print(printed)
     chosen = found.cheapest(error)
     said = [
@@ -75,12 +75,12 @@ def solvers(
             "the inputs are."
         )
     for sentence in said:
-        console.print(sentence, highlight=False, soft_wrap=True)
+        console.print(sentence)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "solvers.json", plain(found, chosen, error))
         write_page(render(found, chosen, error, model.stem), out / "solvers.html")
-        console.print(f"{out / 'solvers.html'}", highlight=False)
+        console.print(f"{out / 'solvers.html'}")
     if write is not None:
         with_solver(loaded, chosen.solver, chosen.unfolds).save(write)
-        console.print(f"{write}: the same weights with {chosen.name}", highlight=False)
+        console.print(f"{write}: the same weights with {chosen.name}")

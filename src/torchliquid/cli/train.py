@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from torchliquid.cli import alarms, options
+from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
 
@@ -45,6 +44,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
     """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
+    from torchliquid.cli.progress import one_bar
     from torchliquid.models import KINDS
     from torchliquid.solvers import ADAPTIVE
     from torchliquid.training import TrainingConfig, TrainingError, fit
@@ -61,8 +61,8 @@ def train(
         raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
     if unfolds is not None and solver in ADAPTIVE:
         raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
-    console = Console()
-    with Progress(console=console, transient=True) as progress:
+    console = Terminal()
+    with one_bar(console) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)
         try:
             model = fit(
@@ -85,5 +85,5 @@ def train(
             raise InputError(f"{error}; {out} holds the best weights before, those of epoch {best}") from None
     model.save(out, sample)
     scores = model.metadata["training"]["validation"]
-    console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes", highlight=False)
+    console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes")
     console.print("On the part held out: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from torchliquid.cli.terminal import Terminal, cell
 from torchliquid.study import tables
 from torchliquid.study.results import StudyResults
 
@@ -15,15 +15,15 @@ MARKS = {"worth it": ("✓", "green"), "not worth it": ("✕", "red"), "not show
 ROWS = {"liquid": "bold cyan", "rival": "bold yellow", "naive": "dim", "probe": "italic"}
 
 
-def print_results(results: StudyResults, console: Console) -> None:
+def print_results(results: StudyResults, console: Terminal) -> None:
     """Print the table of contenders, then the verdict with its evidence; names from the data are not markup."""
     content = tables.main_table(results)
-    title = Text(f"{results.title}, on the test part")
+    title = cell(f"{results.title}, on the test part")
     table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, head in enumerate(content.head):
         table.add_column("\n".join(head.rsplit(" ", 1)), justify="right" if i else "left", no_wrap=i > 0)
     for row, kind in zip(content.rows, content.kinds, strict=True):
-        table.add_row(*map(Text, row), style=ROWS.get(kind))
+        table.add_row(*map(cell, row), style=ROWS.get(kind))
     console.print(table)
     verdict = results.verdict
     if verdict is None:
@@ -41,10 +41,10 @@ def print_results(results: StudyResults, console: Console) -> None:
     mark, colour = MARKS[verdict.answer]
     console.print()
     console.print(Text(f"{mark} {verdict.answer.upper()}", style=f"bold {colour}"))
-    console.print(Text(verdict.sentence, style="bold"))
+    console.print(cell(verdict.sentence, "bold"))
     for finding in verdict.findings:
         mark, colour = MARKS[finding.answer]
         heading = Text(f"{mark} {finding.question}: {finding.answer}. ", style=colour)
-        console.print(Padding(heading + Text(finding.sentence, style="default"), (0, 0, 0, 2)))
+        console.print(Padding(heading + cell(finding.sentence, "default"), (0, 0, 0, 2)))
     for sentence in verdict.evidence:
-        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+        console.print(Padding(cell(sentence), (0, 0, 0, 2)))

@@ -99,9 +99,10 @@ def check_parquet(path: Path) -> None:
     Raises:
         InputError: too many columns, or more than :data:`PARQUET` times the file's size.
     """
-    schema = pl.read_parquet_schema(path)
+    lazy = pl.scan_parquet(path, glob=False)
+    schema = lazy.collect_schema()
     check_columns(list(schema))
-    rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    rows = lazy.select(pl.len()).collect().item()
     bits = sum(_bits(kind) for kind in schema.values())
     _check_ratio(rows * bits // 8, path.stat().st_size, PARQUET)
 

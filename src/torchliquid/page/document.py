@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, printable
 from torchliquid.files import write_atomically
 from torchliquid.page.charts import Figure
 
@@ -71,6 +71,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=shown,
     )
     environment.filters["word_id"] = lambda word: "word-" + word.replace(" ", "-").replace("%", "percent")
     # What is marked here is the package's own or escaped for where it stands.
@@ -101,9 +102,18 @@ def write_page(page: str, path: Path) -> None:
         raise InputError(f"the page {path} can't be written ({error.strerror}); choose another folder") from None
 
 
+def shown(value: Any) -> Any:
+    """Text, and all text in plain data, without what changes its direction or cannot be seen; markup as it is."""
+    if isinstance(value, dict):
+        return {key: shown(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shown(item) for item in value]
+    return printable(value, keep="\n\t", longest=None) if type(value) is str else value
+
+
 def script_json(data: Any) -> str:
     """JSON that is safe inside a script tag: no ``<``, ``>`` or ``&``, no line ends that scripts trip over."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(shown(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
