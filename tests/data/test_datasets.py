@@ -5,9 +5,12 @@ from __future__ import annotations
 import urllib.error
 
 import numpy as np
+import polars as pl
 import pytest
+from typer.testing import CliRunner
 
-from torchliquid.data.datasets import fetch, load, occupancy
+from torchliquid.cli import app
+from torchliquid.data.datasets import fetch, load, occupancy, traffic
 from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.errors import InputError
 
@@ -167,3 +170,26 @@ def test_japanese_vowels_without_aeon_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "aeon.datasets", None)
     with pytest.raises(InputError, match=r"pip install 'torchliquid\[demo\]'"):
         load("japanese_vowels")
+
+
+def test_altered_traffic_is_refused_and_another_edition_of_the_same_is_taken(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHLIQUID_DATA", str(tmp_path))
+    (tmp_path / "traffic").mkdir()
+    path = tmp_path / "traffic" / traffic.FILE
+    table = pl.read_csv(data_dir / "traffic" / traffic.FILE, infer_schema_length=None)
+    table.write_csv(path, separator=";", line_terminator="\r\n")
+    assert load("traffic").train.n_samples == 40973
+    for column, change in (("traffic_volume", pl.col("traffic_volume").shuffle(1)), ("temp", pl.col("temp") + 1e-9)):
+        table.with_columns(change.alias(column)).write_csv(path)
+        with pytest.raises(InputError, match=r"is not the published file \(it holds other values"):
+            load("traffic")
+
+
+def test_what_a_loader_says_is_printed_and_reported(data_dir, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHLIQUID_DATA", str(data_dir))
+    command = "assess occupancy --contender linear --contender naive --seeds 1 --tuning 1 --jobs 1 --out"
+    done = CliRunner().invoke(app, [*command.split(), str(tmp_path / "study")])
+    assert done.exit_code == 0, done.output
+    note = "The test part 'before' (datatest.txt) lies before the training period"
+    assert note in done.output
+    assert note in (tmp_path / "study/results.json").read_text(encoding="utf-8")

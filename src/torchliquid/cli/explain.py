@@ -42,6 +42,7 @@ def explain(
     columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
     if recording in names() and not Path(recording).exists():
         dataset = load(recording)
+        options.tell(recording, dataset.train)
         found = next(iter(dataset.tests.values()), dataset.train)
     else:
         found = columns.read_for(loaded, recording)

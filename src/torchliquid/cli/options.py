@@ -115,7 +115,7 @@ class Columns:
             time_format=self.time_format,
             group=self.group,
         )
-        _tell(source, recording)
+        tell(source, recording)
         return recording
 
     def read_for(self, model: Model, source: str) -> Recording:
@@ -192,7 +192,7 @@ def question(
         if columns.given() or test or kind or horizon:
             raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
         dataset = load(source)
-        _tell(source, dataset.train)
+        tell(source, dataset.train)
         decided = deciding.change(dataset.task, dataset.train.time_unit)
         return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation)
     if columns.target is None and not Path(source).exists():
@@ -216,7 +216,7 @@ def question(
     return Question(Path(source).name, recording, tests, deciding.change(task, recording.time_unit))
 
 
-def _tell(source: str, recording: Recording) -> None:
+def tell(source: str, recording: Recording) -> None:
     """What reading found or mended."""
     for note in recording.notes:
         Terminal(stderr=True).print(f"Note: {source}: {note}")

@@ -35,7 +35,7 @@ def unpacked(path: Path) -> bytes:
     with gzip.open(path) as file:
         while piece := file.read(CHUNK):
             whole.write(piece)
-            _check_ratio(whole.tell(), size, GZIP)
+            check_ratio(whole.tell(), size, GZIP)
     return whole.getvalue()
 
 
@@ -104,7 +104,7 @@ def check_parquet(path: Path) -> None:
     check_columns(list(schema))
     rows = lazy.select(pl.len()).collect().item()
     bits = sum(_bits(kind) for kind in schema.values())
-    _check_ratio(rows * bits // 8, path.stat().st_size, PARQUET)
+    check_ratio(rows * bits // 8, path.stat().st_size, PARQUET)
 
 
 def check_text(frame: pl.DataFrame, path: Path) -> None:
@@ -114,7 +114,7 @@ def check_text(frame: pl.DataFrame, path: Path) -> None:
         InputError: it would.
     """
     text = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
-    _check_ratio(sum(text.row(0)) if text.width else 0, path.stat().st_size, PARQUET)
+    check_ratio(sum(text.row(0)) if text.width else 0, path.stat().st_size, PARQUET)
 
 
 def _bits(kind: pl.DataType) -> int:
@@ -124,7 +124,16 @@ def _bits(kind: pl.DataType) -> int:
     return next((bits for bits, kinds in small.items() if kind in kinds), 64)
 
 
-def _check_ratio(unpacked: int, packed: int, ratio: int) -> None:
+def check_ratio(unpacked: int, packed: int, ratio: int) -> None:
+    """See that what is unpacked is no bomb.
+
+    Args:
+        unpacked, packed: bytes.
+        ratio: the most between them, of more than :data:`HARMLESS` bytes.
+
+    Raises:
+        InputError: it is.
+    """
     if unpacked > max(HARMLESS, ratio * packed):
         raise InputError(
             f"the file of {packed:,} bytes unpacks to more than {max(HARMLESS, ratio * packed):,}, as no recording "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from torchliquid.data.columns import nearest
 from torchliquid.data.datasets.dataset import Dataset
@@ -46,4 +47,6 @@ def load(name: str) -> Dataset:
     if name not in _NAMES:
         raise InputError(f"no data set {name!r}; {nearest(name, _NAMES)}")
     loader: Callable[[], Dataset] = importlib.import_module(f"torchliquid.data.datasets.{name}").load
-    return loader()
+    dataset = loader()
+    # What the loader says of the data goes where the recording goes, into reports.
+    return replace(dataset, train=replace(dataset.train, notes=(*dataset.notes, *dataset.train.notes)))

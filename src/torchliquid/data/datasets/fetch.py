@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
+from torchliquid.data.limits import GZIP, check_ratio
 from torchliquid.errors import InputError
 from torchliquid.files import hold
 
@@ -109,7 +110,7 @@ def _fetch(source: Source, file: str) -> None:
             try:
                 contents = {file: part} if file in source.direct else _unpack(source, part, Path(room))
                 wrong = next(filter(None, (difference(source, f, path) for f, path in contents.items())), None)
-            except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+            except (zipfile.BadZipFile, zlib.error, KeyError, InputError) as error:
                 wrong = str(error)
             if wrong:
                 part.unlink()  # or the next try would go on with it
@@ -176,9 +177,15 @@ def _unpack(source: Source, archive: Path, room: Path) -> dict[str, Path]:
     """Where in ``room`` each of the source's files lies after this."""
     for name in source.inside:
         with zipfile.ZipFile(archive) as outer:
-            archive = Path(outer.extract(name, room / "inside"))
+            archive = _extract(outer, name, room / "inside")
     with zipfile.ZipFile(archive) as inner:
-        return {file: Path(inner.extract(file, room)) for file in source.files}
+        return {file: _extract(inner, file, room) for file in source.files}
+
+
+def _extract(archive: zipfile.ZipFile, name: str, room: Path) -> Path:
+    one = archive.getinfo(name)
+    check_ratio(one.file_size, one.compress_size, GZIP)
+    return Path(archive.extract(one, room))
 
 
 def _absent(source: Source, file: str, why: str) -> str:
