@@ -124,7 +124,7 @@ def footprints() -> list[str]:
     """Every model on every target, in single precision and int8."""
     lines = []
     for target in TARGETS.values():
-        if not target.triple or not emulator.available(target):
+        if not target.triple or emulator.missing(target):
             continue
         costs: dict[str, Footprint] = {}
         for name, one in models().items():

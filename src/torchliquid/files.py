@@ -120,6 +120,19 @@ def hold(file: IO[Any], busy: str) -> None:
         raise InputError(busy) from None
 
 
+def cache_folder() -> Path:
+    """``torchliquid`` in the folder that ``XDG_CACHE_HOME`` names, or else in the user's ``~/.cache``.
+
+    Raises:
+        InputError: the user has no home, as in some containers.
+    """
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(given) if given else Path.home() / ".cache") / "torchliquid"
+    except RuntimeError:
+        raise InputError("there is no home folder for the cache; set XDG_CACHE_HOME to a folder") from None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the unfinished parts that a killed study left."""
     for part in folder.rglob(".*.part"):

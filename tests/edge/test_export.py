@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,6 +203,51 @@ def test_a_limit_names_what_is_over_and_who_would_fit(tmp_path: Path) -> None:
     plain = json.loads((tmp_path / "out" / "footprint.json").read_text())
     assert set(plain["models"]) == {"cfc", "gru of the study", "lstm of the study"}  # not itself a second time
     assert plain["models"]["lstm of the study"]["flash"] < 4096
+
+
+def test_without_an_emulator_it_is_exported_and_says_what_was_not_run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_zig()
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for tool in ("cc", "as", "ld"):
+        (bare / tool).symlink_to(shutil.which(tool))  # type: ignore[arg-type]
+    monkeypatch.setenv("PATH", str(bare))
+    model = tmp_path / "model.safetensors"
+    other = make_model("ltc")
+    with_sample(build("cfc", other.task, other.preprocessing, 500)).save(model)
+    command = ["torchliquid", "export", str(model), *in_words(target="cortex-m4", out=str(tmp_path / "device"))]
+    monkeypatch.setattr("sys.argv", [*command, *in_words(flash_limit="32k")])
+    done = CliRunner().invoke(app, sys.argv[1:])
+    assert done.exit_code == 0, done.output
+    assert "on this machine a step differs" in done.output.replace("\n", " ")
+    written = (tmp_path / "device" / "README.md").read_text()
+    assert "not run here: the proof on cortex-m4, RAM and instructions" in written
+    assert f"apt-get install qemu-user qemu-system-arm && {shlex.join(sys.argv)}" in written
+    found = json.loads((tmp_path / "device" / "footprint.json").read_text())
+    assert found["models"] == {}
+    assert 1000 < found["flash"] < 32768
+    for limit, said in ({"flash_limit": "1k"}, "over the limit of 1,024"), ({"ram_limit": "9k"}, "apt-get install"):
+        refused = CliRunner().invoke(app, [*command[1:-1], str(tmp_path / "no"), *in_words(**limit)])
+        assert refused.exit_code == 2
+        assert said in refused.output.replace("\n", " ")
+        assert not (tmp_path / "no").exists()
+
+
+def test_the_compiler_for_devices_works_without_a_home(tmp_path: Path) -> None:
+    """zig fails without one, and never ends where it can't write there."""
+    needs_zig()
+    code = """from pathlib import Path; from torchliquid.edge import compilers, TARGETS
+Path("a.c").write_text("int a(void) { return 1; }")
+compilers.run([*compilers.zig(), *compilers.arguments(TARGETS["cortex-m4"]), "-c", "a.c", "-o", "a.o"])"""
+    bare = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
+    for home in ({}, {"HOME": "/proc"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env={**bare, **home}, timeout=300, check=False
+        )
+        assert done.returncode == 0
+        (tmp_path / "a.o").unlink()
 
 
 def test_readings_that_single_precision_blurs_are_warned_of() -> None:

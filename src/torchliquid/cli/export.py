@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +97,7 @@ def export(
         plausible=limits_of(plausible or []),
         longest_gap=longest_gap,
         sample=sample,
+        command=shlex.join(["torchliquid", *sys.argv[1:]]),
     )
     console = Terminal()
     for line in report.measured:

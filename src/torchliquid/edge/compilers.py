@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
+from torchliquid.files import cache_folder
 
 DEVICE = Path(__file__).parent / "device"
 """C that runs on the device besides the model: replay, files, start-up."""
@@ -22,6 +26,11 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"
 LEAN = ("-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-g")
 
 
+def has_zig() -> bool:
+    """Whether ziglang is installed, without which nothing is compiled for other machines."""
+    return importlib.util.find_spec("ziglang") is not None
+
+
 @cache
 def zig() -> list[str]:
     """The command of ``zig cc``.
@@ -29,18 +38,41 @@ def zig() -> list[str]:
     Raises:
         InputError: ziglang is not installed.
     """
-    if importlib.util.find_spec("ziglang") is None:
+    if not has_zig():
         raise InputError("compiling for other machines needs ziglang: pip install 'torchliquid[edge]'")
     return [sys.executable, "-m", "ziglang", "cc"]
 
 
 @cache
 def host() -> list[str]:
-    """A C compiler for this machine: cc, gcc or clang, else zig."""
+    """A C compiler for this machine: cc, gcc or clang, else zig.
+
+    Raises:
+        InputError: there is none.
+    """
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return [name]
+    if not has_zig():
+        raise InputError("an export is checked by a C compiler: apt-get install gcc, or pip install ziglang")
     return zig()
+
+
+@cache
+def _zig_cache() -> str:
+    """Where zig keeps what it has compiled; it fails, or never ends, where it can't write."""
+    if given := os.environ.get("ZIG_GLOBAL_CACHE_DIR"):
+        return given
+    try:
+        folder = cache_folder() / "zig"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    except (InputError, OSError):
+        pass
+    temporary = tempfile.mkdtemp(prefix="torchliquid-zig-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
 def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
@@ -49,7 +81,10 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
     Raises:
         InputError: it failed, with its first complaint.
     """
-    done = subprocess.run([str(c) for c in command], cwd=folder, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": _zig_cache()} if "ziglang" in command else None
+    done = subprocess.run(
+        [str(c) for c in command], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
         lines = (
             [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]

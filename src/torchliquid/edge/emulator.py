@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from torchliquid.edge import elf
-from torchliquid.edge.compilers import DEVICE, host, run
+from torchliquid.edge.compilers import DEVICE, has_zig, host, run
 from torchliquid.edge.generate import Field
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 
 ANEW, SET_STATE, MEASURE_STACK = 1, 2, 4
+
+QEMU = "apt-get install qemu-user qemu-system-arm"
 
 LIMIT = 600
 """Seconds after which a program is given up."""
@@ -70,9 +72,14 @@ def _layout(dtype: np.dtype) -> dict[str, object]:
     }
 
 
-def available(target: Target) -> bool:
-    """Whether what runs this target is installed."""
-    return not target.emulator or shutil.which(target.emulator) is not None
+def missing(target: Target) -> str:
+    """The command that installs what compiles for this target and runs it here; empty where all of it is there."""
+    commands = []
+    if target.triple and not has_zig():
+        commands.append("pip install 'torchliquid[edge]'")
+    if target.emulator and shutil.which(target.emulator) is None:
+        commands.append(QEMU)
+    return " && ".join(commands)
 
 
 def replay(
@@ -123,11 +130,8 @@ def replay(
 def _command(target: Target | None, program: Path) -> list[str]:
     if target is None or not target.emulator:
         return []
-    if not available(target):
-        raise InputError(
-            f"{target.name} runs here in {target.emulator}, which is not installed: "
-            "apt-get install qemu-user qemu-system-arm"
-        )
+    if shutil.which(target.emulator) is None:
+        raise InputError(f"{target.name} runs here in {target.emulator}, which is not installed: {QEMU}")
     if not target.bare:
         return [target.emulator]
     files = ["-semihosting-config", "enable=on,target=native"]
@@ -139,7 +143,7 @@ def counter() -> Path:
     """The counting plugin, compiled for the QEMU that is here."""
     emulator = next((e for e in ("qemu-system-arm", "qemu-arm", "qemu-aarch64") if shutil.which(e)), None)
     if emulator is None:
-        raise InputError("counting instructions needs QEMU: apt-get install qemu-user qemu-system-arm")
+        raise InputError(f"counting instructions needs QEMU: {QEMU}")
     said = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=True).stdout
     major = int(re.search(r"version (\d+)", said)[1])  # type: ignore[index]
     folder = TemporaryDirectory(prefix="torchliquid-")

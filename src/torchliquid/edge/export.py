@@ -17,6 +17,7 @@ import numpy as np
 from torchliquid.data.recording import Recording, Series
 from torchliquid.edge import bundle, emulator, footprint, onnx, parity
 from torchliquid.edge.artifact import Artifact, check_parity, make, root_mean_square
+from torchliquid.edge.compilers import has_zig
 from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.generate import Math, title
 from torchliquid.edge.names import check_model_name
@@ -67,6 +68,7 @@ def export(
     plausible: Mapping[str, tuple[float, float]] | None = None,
     longest_gap: float | None = None,
     sample: bool = True,
+    command: str | None = None,
 ) -> Report:
     """Write a model as C, or for the target ``onnx`` as ONNX, into a folder.
 
@@ -84,6 +86,7 @@ def export(
         plausible: the smallest and largest reading that channels can give; None: by the training part.
         longest_gap: the longest time between two samples, in the recording's unit; None: by the training part.
         sample: put recorded samples into the self-test; made-up ones otherwise.
+        command: what was typed, for who runs again what could not be run here.
 
     Raises:
         InputError: an unknown network, nothing to check or to scale by, C that differs from the model, limits that
@@ -92,6 +95,7 @@ def export(
     limits = limits or Limits()
     check_model_name(c_name)
     _check(target, out, int8, math, limits, bool(others), c_name)
+    lacking = emulator.missing(target)
     network = describe(model, find_plausible(model.preprocessing, plausible, longest_gap), c_name)
     report = Report()
     samples = _samples(model, data, int8, report)
@@ -109,7 +113,7 @@ def export(
     artifact = make(model, target, math or target.math, int8, samples, network)
     _prove(artifact, target, data, report)
     _lyapunov(artifact, data, report)
-    if target.triple and emulator.available(target):
+    if target.triple and not lacking:
         report.costs[name] = footprint.measure(artifact, target)
         for other, each in (others or {}).items():
             _compare(other, each, artifact, target, int8, data, report)
@@ -122,7 +126,9 @@ def export(
             f"about {cost.microseconds:,.1f} µs, if {target.assumption} hold",
         ]
     elif target.triple:
-        report.warnings.append(f"costs were not measured: {target.emulator} is not installed")
+        _flash(artifact, target, limits, report)
+        again = f"{lacking} && {command}" if command else f"{lacking}, then export again"
+        report.warnings.append(f"not run here: the proof on {target.name}, RAM and instructions. To run them: {again}")
     report.plain |= {
         "name": c_name,
         "model": title(artifact.network),
@@ -152,8 +158,11 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError("--quantize and --math are for C; an ONNX model is in single precision")
     if others and not target.triple:
         raise InputError(f"--study compares costs on a machine; --target {target.name} is none: name one")
-    if limits and not emulator.available(target):
-        raise InputError(f"limits are measured in {target.emulator}: apt-get install qemu-user qemu-system-arm")
+    lacking = emulator.missing(target)
+    if lacking and (limits.ram is not None or limits.step is not None):
+        raise InputError(f"RAM and steps are measured in {target.emulator}: {lacking}; or leave their limits out")
+    if limits and not has_zig():
+        raise InputError(f"limits are measured on what zig compiles: {lacking}; or leave them out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose a new or empty folder with --out")
     ours = {*mine(name), *mine(_earlier(out)), "__pycache__", *(part.name for part in _left(out))}
@@ -202,7 +211,7 @@ def _precision(model: Model, report: Report) -> None:
 
 
 def _prove(artifact: Artifact, target: Target, data: Recording | None, report: Report) -> None:
-    machine = target if target.triple and emulator.available(target) else None
+    machine = target if target.triple and not emulator.missing(target) else None
     where = "this machine" if machine is None else target.name
     steps = len(artifact.walked)
     if artifact.widths is None:
@@ -272,6 +281,16 @@ def _recorded(artifact: Artifact) -> Recording:
     values = [part.astype(np.float64) for part in np.split(walked.inputs, starts)]
     series = tuple(Series(t, v, None, "") for t, v in zip(times, values, strict=True))
     return Recording(series, rule.channels, None, rule.time_unit)
+
+
+def _flash(artifact: Artifact, target: Target, limits: Limits, report: Report) -> None:
+    """The one cost that needs no emulator."""
+    if not has_zig():
+        return
+    flash = report.plain["flash"] = footprint.flash(artifact, target)
+    if over := footprint.beyond("flash", flash, limits.flash):
+        raise InputError(f"{target.name}: {over[0]}")
+    report.measured.append(f"flash {flash:,} bytes")
 
 
 def _compare(

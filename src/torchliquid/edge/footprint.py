@@ -10,7 +10,7 @@ from typing import Any
 
 from torchliquid.edge import elf, emulator, parity
 from torchliquid.edge.artifact import Artifact, stack_range
-from torchliquid.edge.compilers import DEVICE, compile_program
+from torchliquid.edge.compilers import DEVICE, compile_program, name_for_programs
 from torchliquid.edge.emulator import MEASURE_STACK
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
@@ -59,10 +59,7 @@ class Limits:
 
     def exceeded(self, cost: Footprint) -> list[str]:
         """What is over and by how much, in words; empty where all fits."""
-        over = []
-        for name, value, limit in (("flash", cost.flash, self.flash), ("RAM", cost.ram, self.ram)):
-            if limit is not None and value > limit:
-                over.append(f"{name} is {value:,} bytes, {value - limit:,} over the limit of {limit:,}")
+        over = [*beyond("flash", cost.flash, self.flash), *beyond("RAM", cost.ram, self.ram)]
         if self.step is not None and cost.microseconds > self.step:
             excess = cost.microseconds - self.step
             over.append(
@@ -97,6 +94,14 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
     return Footprint(flash, ran.state_bytes, stack, most, int(counts[1:].min(initial=most)), microseconds)
 
 
+def flash(artifact: Artifact, target: Target) -> int:
+    """Its flash alone, which needs the compiler and no emulator."""
+    with TemporaryDirectory() as folder:
+        artifact.write(Path(folder))
+        name_for_programs(artifact.network.name, Path(folder))
+        return _flash(target, artifact.network.name, Path(folder))
+
+
 def _flash(target: Target, name: str, folder: Path) -> int:
     """The least program with the model, less the same with a model that does nothing."""
     stub = folder / "stub.c"
@@ -106,6 +111,13 @@ def _flash(target: Target, name: str, folder: Path) -> int:
         compile_program(target, source, ["size.c"], folder / program)
         sizes.append(elf.flash(folder / program))
     return sizes[0] - sizes[1]
+
+
+def beyond(name: str, value: int, limit: int | None) -> list[str]:
+    """By how many bytes something is over its limit, in words; empty where it fits."""
+    if limit is None or value <= limit:
+        return []
+    return [f"{name} is {value:,} bytes, {value - limit:,} over the limit of {limit:,}"]
 
 
 def bytes_of(words: str, option: str) -> int:

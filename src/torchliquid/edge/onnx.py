@@ -6,6 +6,7 @@ as in :class:`torchliquid.runtime.stream.ModelStream`: a hole holds the last goo
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from torchliquid.edge.generate import longest_span, mean_rest, title
 from torchliquid.edge.network import Cfc, Dense, Gru, Lstm, Ltc, Network, Synapses, describe
 from torchliquid.errors import InputError
 from torchliquid.models import Model
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or ONNX Runtime numbers this machine in a file in its home
 
 OPSET = 17
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +17,7 @@ from torchliquid.data.preprocessing import last_observed
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import LIQUID_KINDS, used_part
+from torchliquid.files import cache_folder
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Gated, Liquid, State, at_last
 
@@ -173,10 +178,27 @@ def attribution(
     )
 
 
+@contextmanager
+def _no_settings_made() -> Iterator[None]:
+    """Captum imports matplotlib, which makes folders in a home that it did not know: what it keeps is a cache."""
+    name = "MPLCONFIGDIR"
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "matplotlib").expanduser()
+    if name in os.environ or settings.exists():
+        yield
+        return
+    with suppress(InputError):
+        os.environ[name] = str(cache_folder() / "matplotlib")
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 def _integrate(model: Model, windows: _Windows, chooser: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Absolute attributions (M, 1 + C * L), see :func:`_maps`, and by how much each moment's miss its distance (M,)."""
     try:
-        from captum.attr import IntegratedGradients
+        with _no_settings_made():
+            from captum.attr import IntegratedGradients
     except ImportError:
         raise InputError("attribution needs Captum; run: pip install 'torchliquid[explain]'") from None
 

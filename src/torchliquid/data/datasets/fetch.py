@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torchliquid.data.limits import GZIP, check_ratio
 from torchliquid.errors import InputError
-from torchliquid.files import hold
+from torchliquid.files import cache_folder, hold
 
 TIMEOUT = 30
 """Seconds without an answer after which a publisher counts as out of reach."""
@@ -53,8 +53,7 @@ class Source:
 def folders(name: str) -> list[Path]:
     """Where a data set's files are looked for: ``$TORCHLIQUID_DATA/<name>``, then the user's cache."""
     given = os.environ.get("TORCHLIQUID_DATA")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchliquid"
-    return [*([Path(given) / name] if given else []), cache / name]
+    return [*([Path(given) / name] if given else []), cache_folder() / name]
 
 
 def find(source: Source, file: str) -> Path | None:
