@@ -62,3 +62,26 @@ def test_stretching_gaps_is_the_same_as_a_recording_with_longer_ones():
             one.values, one.times * found.multiples[at], channels=["a", "b", "c"], time_unit="ms"
         )
         assert largest_lyapunov_exponent(model, longer) == pytest.approx(found.lyapunov_by_gap[at], abs=0.02)
+
+
+class LinearMap(torch.nn.Module):
+    """A network whose state is multiplied by a matrix at each sample."""
+
+    def __init__(self, matrix, n_inputs):
+        super().__init__()
+        self.matrix = torch.nn.Parameter(torch.tensor(matrix))
+        self.output_size = n_inputs
+
+    def forward(self, inputs, spans, lengths, state):
+        (before,) = state or (torch.zeros(len(inputs), len(self.matrix), dtype=inputs.dtype),)
+        after = before @ self.matrix.T
+        return after[:, None], (after,)
+
+
+@pytest.mark.parametrize("length", [8, 15, 400])
+def test_a_known_exponent_is_found_in_short_series_too(length):
+    """The map's largest eigenvalue is 0.9, but a random difference first grows twentyfold."""
+    model = small_model("cfc")
+    model.network = LinearMap([[0.9, 20.0], [0.0, 0.85]], model.preprocessing.n_inputs)
+    recording = small_recording(lengths=(length,) * (1600 // length))
+    assert largest_lyapunov_exponent(model, recording) == pytest.approx(np.log(0.9), abs=2e-3)

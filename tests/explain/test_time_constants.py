@@ -128,3 +128,33 @@ def test_what_cannot_be_explained_is_said():
         explain.time_constants(torch.nn.Linear(2, 2), recording)
     with pytest.raises(InputError, match="Recording is needed"):
         explain.time_constants(small_model("ltc"), np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize(("tau", "known"), [(0.05, 0.114), (0.1, 0.170), (0.3, 0.377), (1.0, 1.08)])
+@pytest.mark.parametrize("solver", ["fused", "rk4", "euler"])
+def test_the_steps_time_constant_is_how_fast_the_network_forgets(tau, known, solver):
+    """Six fused steps over a gap forget more slowly than the equation; a push measured in the layer itself."""
+    model = model_of("ltc", solver=solver)
+    layer = model.network.layer.double()
+    cell = layer.rnn_cell
+    with torch.no_grad():
+        cell.w.fill_(-40.0)  # no synapse conducts
+        cell.sensory_w.fill_(-40.0)
+        cell.gleak.fill_(float(np.log(np.expm1(1.0))))
+        cell.cm.fill_(float(np.log(np.expm1(tau))))
+    recording = small_recording(lengths=(12,))
+    gap = model.preprocessing.time_scale
+    recording = type(recording).from_arrays(
+        recording.series[0].values, np.arange(12) * gap, channels=["a", "b", "c"], time_unit="ms"
+    )
+    x = torch.zeros(1, 1, model.preprocessing.n_inputs, dtype=torch.float64)
+    with torch.no_grad():
+        ends = [layer(x, torch.full((1, 6), start, dtype=torch.float64))[1] for start in (0.0, 1e-3)]
+    left = float((ends[1] - ends[0])[0, 0] / 1e-3)
+    measured = -1 / np.log(abs(left)) if abs(left) < 1 else np.inf  # rk4's steps are too long for the fastest
+    layer.float()
+    found = explain.time_constants(model, recording)
+    np.testing.assert_allclose(found.values[0] / gap, tau, rtol=1e-4)
+    np.testing.assert_allclose(found.stepped[0][1:] / gap, measured, rtol=1e-3)
+    if solver == "fused":
+        assert measured == pytest.approx(known, rel=0.01)

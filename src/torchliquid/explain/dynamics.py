@@ -133,9 +133,10 @@ def largest_lyapunov_exponent(model: Model, recording: Recording, samples: int =
 
     Args:
         model: a copy of it is run.
-        recording: what drives it; the state is carried through each series.
-        samples: how many of it are used; the first tenth of each series lets the neighbour turn into the direction of
-            growth and is not counted.
+        recording: what drives it; the state is carried through each series, and the direction in which the neighbour
+            lies from one series to the next, since short ones are over before it has turned.
+        samples: how many of it are used; the first tenth lets the neighbour turn into the direction of growth and is
+            not counted.
         seed: of the direction in which the neighbour starts.
 
     Returns:
@@ -153,19 +154,30 @@ def _exponents(
     generator = torch.Generator().manual_seed(seed)
     stretch = torch.tensor(multiples, dtype=torch.float64)
     growth: list[np.ndarray] = []
+    towards: Tensor | None = None
     for series in aligned(recording, model.preprocessing).series:
         left = samples - len(growth)
         if left <= 0:
             break
         inputs, spans = (part[:left] for part in model.preprocessing(series))
-        growth += _growth(twin, inputs, spans, stretch, generator)[len(spans) // 10 :]
-    return np.asarray(np.mean(growth, axis=0)) if growth else np.full(len(stretch), math.nan)
+        found, towards = _growth(twin, inputs, spans, stretch, generator, towards)
+        growth += found
+    counted = growth[len(growth) // 10 :]
+    return np.asarray(np.mean(counted, axis=0)) if counted else np.full(len(stretch), math.nan)
 
 
 def _growth(
-    model: Model, inputs: np.ndarray, spans: np.ndarray, stretch: Tensor, generator: torch.Generator
-) -> list[np.ndarray]:
-    """For each sample (G,) growth; a trajectory and its neighbour for each multiple run side by side."""
+    model: Model,
+    inputs: np.ndarray,
+    spans: np.ndarray,
+    stretch: Tensor,
+    generator: torch.Generator,
+    towards: Tensor | None,
+) -> tuple[list[np.ndarray], Tensor | None]:
+    """For each sample (G,) growth; a trajectory and its neighbour for each multiple run side by side.
+
+    ``towards`` (G, D) is where the neighbours of the series before lay; where this one's lie in the end comes back.
+    """
     n, distance, state = len(stretch), 1e-7, None
     found: list[np.ndarray] = []
     samples = zip(torch.from_numpy(inputs).double(), torch.from_numpy(spans).double(), strict=True)
@@ -175,14 +187,17 @@ def _growth(
         norm = apart.norm(dim=1)
         if t:  # the first sample finds both alike, but for rounding
             found.append(torch.log(norm / distance).numpy())
-        gone = (norm == 0) | (t == 0)
+        elif towards is not None:
+            apart, norm = towards, towards.norm(dim=1)
+        gone = (norm == 0) | (t == 0 and towards is None)
         apart[gone] = torch.randn(apart.shape, generator=generator, dtype=torch.float64)[gone]
-        pieces = (apart * distance / apart.norm(dim=1, keepdim=True)).split([part[0].numel() for part in state], 1)
+        towards = apart / apart.norm(dim=1, keepdim=True)
+        pieces = (towards * distance).split([part[0].numel() for part in state], 1)
         state = tuple(
             torch.cat([part[:n], part[:n] + piece.reshape(part[:n].shape)])
             for part, piece in zip(state, pieces, strict=True)
         )
-    return found
+    return found, towards
 
 
 def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple[FixedPoint, ...]:

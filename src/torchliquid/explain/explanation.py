@@ -127,4 +127,4 @@ def _moments(taus: TimeConstants) -> Moments:
     at = np.unique(np.linspace(0, len(taus.states[i]) - 1, MOMENTS).astype(int))
     times = (taus.times[i] - taus.times[i][0])[at]
     unit, factor = time_unit(float(times[-1]) / 4, taus.unit)
-    return Moments(taus.series[i], times / factor, unit, taus.inputs[i][at], taus.states[i][at], taus.values[i][at])
+    return Moments(taus.series[i], times / factor, unit, taus.inputs[i][at], taus.states[i][at], taus.shown[i][at])

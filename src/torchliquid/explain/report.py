@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def plain(explained: Explanation) -> Any:
     """The figures as plain data, rounded to five digits; NaN and infinity are None. Time constants and states are those
     of the moments."""
     taus = explained.time_constants
-    slim = replace(taus, times=(), values=(), towards=None, inputs=(), states=())
+    slim = replace(taus, times=(), values=(), stepped=None, towards=None, inputs=(), states=())
     return to_plain(replace(explained, time_constants=slim), DIGITS)
 
 
@@ -134,8 +135,9 @@ def facts(explained: Explanation) -> list[Fact]:
         Fact(
             f"Do its {taus.name}s change?",
             f"{low} to {high} {taus.unit}",
-            f"Over neurons and samples, 90 % of them. The weights {'did not change' if same else 'changed'}: their "
-            f"SHA-256 is {taus.weights_before[:12]}… before and {taus.weights_after[:12]}… after.",
+            f"Over neurons and samples, 90 % of them{_of_equation(explained)}. The weights "
+            f"{'did not change' if same else 'changed'}: their SHA-256 is {taus.weights_before[:12]}… before and "
+            f"{taus.weights_after[:12]}… after.",
         )
     ]
     if (roles := explained.roles) is not None:
@@ -176,9 +178,22 @@ def facts(explained: Explanation) -> list[Fact]:
 
 def tau_span(explained: Explanation) -> tuple[str, str]:
     """Between which two values 90 % of all time constants lie."""
-    values = np.concatenate([v.ravel() for v in explained.time_constants.values])
-    low, high = np.quantile(values[np.isfinite(values)], [0.05, 0.95])
+    return _span(explained.time_constants.shown)
+
+
+def _span(values: Sequence[np.ndarray]) -> tuple[str, str]:
+    whole = np.concatenate([v.ravel() for v in values])
+    low, high = np.quantile(whole[np.isfinite(whole)], [0.05, 0.95])
     return significant(float(low), 2), significant(float(high), 2)
+
+
+def _of_equation(explained: Explanation) -> str:
+    """What the equation alone says, where the steps forget at another rate."""
+    taus = explained.time_constants
+    low, high = _span(taus.values)
+    if (low, high) == tau_span(explained):
+        return ""
+    return f", with the steps that the network takes; those of the equation lie between {low} and {high} {taus.unit}"
 
 
 # -- the circuit
@@ -227,13 +242,16 @@ def synapse_table(explained: Explanation) -> Table:
 
 def tau_chart(explained: Explanation) -> Chart:
     taus = explained.time_constants
-    values = np.concatenate(taus.values)
+    values = np.concatenate(taus.shown)
     finite = np.where(np.isfinite(values), values, np.nan)
     low, middle, high = np.nanquantile(finite, [0.05, 0.5, 0.95], axis=0)
     head: tuple[str, ...] = ("Neuron", "5 % quantile", "Median", "95 % quantile")
     columns = [[significant(float(v)) for v in part] for part in (low, middle, high)]
+    if taus.stepped is not None:
+        head += ("The equation's median",)
+        columns.append([significant(float(v)) for v in np.median(np.concatenate(taus.values), axis=0)])
     if taus.bounds is not None:
-        head += ("Possible at all",)
+        head += ("Possible in the equation",)
         columns.append([f"{significant(float(a))} to {significant(float(b))}" for a, b in taus.bounds])
     if taus.towards is not None and taus.heads is not None:
         head += (taus.heads[1].capitalize(),)

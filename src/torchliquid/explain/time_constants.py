@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,14 @@ HEADS = {
 }
 
 
+LEFT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "fused": lambda z: 1 / (1 + z),
+    "euler": lambda z: 1 - z,
+    "rk4": lambda z: 1 - z + z**2 / 2 - z**3 / 6 + z**4 / 24,
+}
+"""What one step leaves of a push, by the step's length over the time constant."""
+
+
 @dataclass(frozen=True, eq=False)
 class TimeConstants:
     """The effective time constant (LTC) or the gate's time scale (CfC) of each neuron at each sample.
@@ -50,7 +59,11 @@ class TimeConstants:
         neurons: H names, in the order of the state.
         series: names of the series.
         times: for each series (T,), in the recording's unit.
-        values: for each series (T, H) float64, in the recording's unit; infinite where a gate does not move at all.
+        values: for each series (T, H) float64, in the recording's unit; infinite where a gate does not move at all. Of
+            an LTC those of its equation.
+        stepped: of an LTC the same for its steps as they are computed: the time in which a push fades to 37 % when the
+            steps over a sample's gap are repeated. A few large steps forget more slowly than the equation; infinite
+            where a push does not fade at all. None for a CfC, which takes no steps.
         towards: for each series (T, H) int8, of a CfC's gates: 1 moves towards the second head with a longer gap, -1
             towards the first; None where there is no such choice.
         heads: what -1 and 1 mean, in words; None likewise.
@@ -68,6 +81,7 @@ class TimeConstants:
     series: tuple[str, ...]
     times: tuple[np.ndarray, ...]
     values: tuple[np.ndarray, ...]
+    stepped: tuple[np.ndarray, ...] | None
     towards: tuple[np.ndarray, ...] | None
     heads: tuple[str, str] | None
     bounds: np.ndarray | None
@@ -78,6 +92,11 @@ class TimeConstants:
     samples: int
     of_samples: int
 
+    @property
+    def shown(self) -> tuple[np.ndarray, ...]:
+        """What the network does: the steps' time constants of an LTC, a CfC's gate time scales."""
+        return self.values if self.stepped is None else self.stepped
+
 
 @torch.no_grad()
 def time_constants(model: Model, recording: Recording, samples: int = 50_000) -> TimeConstants:
@@ -85,7 +104,8 @@ def time_constants(model: Model, recording: Recording, samples: int = 50_000) ->
 
     An LTC's are cm / (gleak + sum of synaptic conductances) at the inputs of a sample and the potentials after it
     (Hasani et al., arXiv 2006.04439). Where a neuron has a synapse onto itself, that synapse's conductance is held as
-    well. A CfC has no decay; what it has is its gate, see ``meaning``.
+    well. That is the equation's; the steps that the network takes between samples forget more slowly where they are
+    long against it, see ``stepped``. A CfC has no decay; what it has is its gate, see ``meaning``.
 
     Args:
         model: an LTC or a CfC, wired or not.
@@ -101,11 +121,13 @@ def time_constants(model: Model, recording: Recording, samples: int = 50_000) ->
     before = weights_hash(model)
     path = follow(model, recording, samples)
     scale = model.preprocessing.time_scale
-    bounds, towards = None, None
+    bounds, towards, stepped = None, None, None
     if isinstance(cell, LTCCell):
         mode, meaning = "ltc", MEANING["ltc"]
         values = [_array(cell.time_constants(*_tensors(layer, x, h))) * scale for x, h in _samples(path)]
         bounds = _bounds(cell) * scale
+        gaps = [dt[:, None].astype(np.float64) * scale for dt in path.spans]
+        stepped = tuple(_stepped(cell, tau, gap) for tau, gap in zip(values, gaps, strict=True))
     else:
         assert isinstance(cell, CfCCell | WiredCfCCell)
         mode = cell.mode
@@ -124,6 +146,7 @@ def time_constants(model: Model, recording: Recording, samples: int = 50_000) ->
         tuple(s.name for s in series),
         tuple(s.times for s in series),
         tuple(values),
+        stepped,
         towards,
         HEADS[mode],
         bounds,
@@ -134,6 +157,20 @@ def time_constants(model: Model, recording: Recording, samples: int = 50_000) ->
         path.recording.n_samples,
         recording.n_samples,
     )
+
+
+def _stepped(cell: LTCCell, tau: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """The time constant (T, H) of the solver's steps over each gap (T, 1), where the equation's is ``tau``.
+
+    What a step leaves of a push is the solver's stability function at -(step / tau); an adaptive solver leaves what the
+    equation does.
+    """
+    if cell.solver not in LEFT:
+        return tau
+    step = gap / cell.ode_unfolds
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rate = -np.log(np.abs(LEFT[cell.solver](step / tau))) / step
+        return np.where(gap > 0, np.where(rate > 0, 1 / rate, np.inf), tau)
 
 
 def _samples(path: Trajectory) -> zip[tuple[np.ndarray, np.ndarray]]:
