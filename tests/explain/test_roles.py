@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, rankdata
 
 from models import CASES, model_of
 from small import small_model, small_recording
 from torchliquid import InputError, Recording, explain
 from torchliquid.explain.hold import hold
 from torchliquid.explain.neurons import follow
-from torchliquid.explain.surrogates import Surrogates, chances
+from torchliquid.explain.surrogates import Surrogates, chances, news
 
 
 def wandering(rng, n, columns, memory=0.9):
@@ -50,6 +50,60 @@ def test_independent_data_give_roles_at_the_stated_rate(lengths, permute):
         real, drawn = draws.correlations(x, y, 3)
         found += chances(np.abs(real).max(2), drawn).min() <= 0.05
     assert found <= binom.ppf(0.999, studies, 0.05)
+
+
+def trends(rng, n, columns):
+    return np.arange(n)[:, None] / n * rng.normal(0, 5, columns) + wandering(rng, n, columns, 0.5)
+
+
+def walks(rng, n, columns):
+    return rng.normal(size=(n, columns)).cumsum(0)
+
+
+def found_in(x, y, seed):
+    """(H, F) which links the search finds at 2.5 %, as roles look for them in one recording."""
+    lags = max(6, len(x) // 100)
+    draws = Surrogates.draw([len(x)], False, seed, draws=199)
+    real, drawn = draws.correlations(news([rankdata(x, axis=0)]), news([rankdata(y, axis=0)]), lags)
+    return chances(np.arctanh(np.abs(real).max(2)), np.arctanh(drawn)) <= 0.025
+
+
+@pytest.mark.parametrize("process", [wandering, trends, walks])
+@pytest.mark.parametrize("n", [600, 1500])
+def test_drift_makes_no_role(process, n):
+    """Two signals that drift correlate; without a link, no more than one search in twenty may find one."""
+    studies = 40
+    found = 0
+    for study in range(studies):
+        x, y = (process(np.random.default_rng([study, i]), n, 6) for i in (0, 1))
+        found += found_in(x, y, study).any()
+    assert found <= binom.ppf(0.99, studies, 0.05)
+
+
+@pytest.mark.parametrize(("n", "least"), [(600, 5), (1500, 7)])
+def test_planted_roles_are_found_in_one_short_recording(n, least):
+    right, wrong, recordings = 0, 0, 5
+    for seed in range(recordings):
+        rng = np.random.default_rng(seed)
+        y = wandering(rng, n, 7)
+        x = np.tanh(np.roll(y, 2, 0) / y.std(0)) + 0.5 * rng.normal(size=(n, 7))
+        for t in range(1, n):  # neurons remember
+            x[t] = 0.7 * x[t - 1] + 0.3 * x[t]
+        found = found_in(x, y, seed)
+        right += np.diag(found).sum()
+        wrong += found.sum() - np.diag(found).sum()
+    assert right >= least * recordings
+    assert wrong <= 1
+
+
+def test_a_close_follower_in_a_short_recording_is_no_neuron_without_a_role():
+    """Sixty samples can't rule out chance, and a correlation of 0.9 is still what a reader wants to know."""
+    model = small_model("cfc")
+    found = explain.roles(model, drifting(of_a, lengths=(60,), slow=0.98))
+    close = [role for role in found.roles if role.close]
+    assert close
+    assert all("too short to rule out chance" in role.sentence for role in close)
+    assert not any(role.sentence.startswith("No clear role") for role in close)
 
 
 @pytest.mark.parametrize(("lengths", "permute"), [([3000], False), ([1500, 900, 800], False), ([20] * 30, True)])

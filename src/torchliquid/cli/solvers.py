@@ -64,6 +64,12 @@ def solvers(
         f"solution's {found.metric} is {found.tight:.4g}.",
         f"Looked at {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each anew.",
     ]
+    if found.off is not None:
+        said.insert(
+            1,
+            f"The model's own {found.own} are {found.off:.2g} deviations of the answer off the tight solution: it "
+            "learnt with these steps, which are part of it.",
+        )
     if any(map(found.too_short, found.choices)):
         said.append(
             f"Explicit solvers whose steps may be too few for the longest gap here, {found.longest:.3g} {found.unit}, "

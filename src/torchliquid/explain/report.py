@@ -142,11 +142,16 @@ def facts(explained: Explanation) -> list[Fact]:
     ]
     if (roles := explained.roles) is not None:
         clear = sum(role.clear for role in roles.roles)
+        close = sum(role.close and not role.clear for role in roles.roles)
+        more = (
+            f" {close} more follow something closely; the recording is too short to rule out chance." if close else ""
+        )
         found.append(
             Fact(
                 "Do its neurons have roles?",
                 f"{clear} of {len(roles.roles)}",
-                f"have a clear one. With data of another time the same search finds {roles.control_found}.",
+                f"have a clear one.{more if close else ''} With data of another time the same search finds "
+                f"{roles.control_found}.",
             )
         )
     if (a := explained.attribution) is not None:

@@ -19,11 +19,15 @@ from torchliquid.explain.neurons import (
     neuron_kinds,
     neuron_names,
 )
-from torchliquid.explain.surrogates import DRAWS, Arrays, Surrogates, chances
+from torchliquid.explain.surrogates import DRAWS, Arrays, Surrogates, chances, news
 from torchliquid.models.model import Model
 from torchliquid.tasks import Task
 
 LARGEST_LAG = 64
+
+CLOSE = 0.7
+"""From this rank correlation on a neuron follows something closely, half of its movement. Where chance can't be ruled
+out, that is said."""
 
 FAINT = 0.3
 """A weaker rank correlation makes no role, however sure it is: it explains less than a tenth of a neuron's movement."""
@@ -45,7 +49,8 @@ class Role:
         lag, lag_time: how many samples behind it follows, and the same in the recording's unit of time at its median
             gap. Of what it follows, or where that is None of what comes nearest to it, as are the next two.
         correlation: rank correlation at that lag; negative where the neuron falls as the other rises.
-        p: chance of a correlation this strong anywhere in the search without any link.
+        p: chance of a link this strong anywhere in the search without any: of the correlation itself in many series,
+            of what both add to their own past in a few.
         loss: by how much the task's metric gets worse with the neuron held at its mean; negative: better.
         loss_p: chance of a loss this large, among all neurons, with targets of another time; NaN without targets.
         active: share of samples in which it lies in the upper half of its range (5 % to 95 % quantile).
@@ -67,6 +72,11 @@ class Role:
     active_where: Mapping[str, float]
     clear: bool
     sentence: str
+
+    @property
+    def close(self) -> bool:
+        """Whether it follows something closely, though the recording is too short to rule out chance."""
+        return self.follows is None and abs(self.correlation) >= CLOSE
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +119,9 @@ class Roles:
 def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate: float = 0.05, seed: int = 0) -> Roles:
     """What each neuron follows, what the model loses without it, and when it is active.
 
-    What it follows: the strongest rank correlation of its state with an input, the target or a class, up to 64 samples
-    before, a tenth of the shortest series at most, of many series a quarter of the median. Without it: the task's
+    What it follows: the strongest rank correlation of its state with an input, the target or a class, over lags of up
+    to a hundredth of the recording, but 6 at least and 64 at most; of many series up to a quarter of the median. Of a
+    few series what both add to their own past must be linked as well, or drift alone would do. Without it: the task's
     metric with the neuron held at its mean at every step, so that nothing else learns from it; at its mean, because
     zero may be a value it never has. Both are judged against data of another time, see
     :mod:`torchliquid.explain.surrogates`: half of ``false_rate`` for any correlation of any neuron, half for any loss.
@@ -133,7 +144,9 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     path = follow(model, _with_truth(model.task, recording), samples)
     lengths = [len(s) for s in path.recording.series]
     permute = model.task.per == "series" or len(lengths) >= MANY_SERIES
-    lags = int(min(LARGEST_LAG, np.median(lengths) // 4 if permute else min(lengths) // 10))
+    # Turned by less than the lags, a series still meets its link: they are few against the recording.
+    few = min(max(6, sum(lengths) // 100), max(lengths) // 4)
+    lags = int(min(LARGEST_LAG, np.median(lengths) // 4 if permute else few))
     draws = Surrogates.draw(lengths, permute, seed)
     control = draws.control(seed + 1)
 
@@ -144,8 +157,13 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     lag = np.abs(found).argmax(2)
     correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
     strength, turned_strength = np.abs(correlation), control.correlations(*ranked, lags)[1][0]
-    p = chances(_fisher(strength), _fisher(by_chance))
-    turned_p = chances(_fisher(turned_strength), _fisher(by_chance))
+    linked, turned_linked = strength, turned_strength
+    if not permute:
+        added = news(ranked[0]), news(ranked[1])
+        new, by_chance = draws.correlations(*added, lags)
+        linked, turned_linked = np.abs(new).max(2), control.correlations(*added, lags)[1][0]
+    p = chances(_fisher(linked), _fisher(by_chance))
+    turned_p = chances(_fisher(turned_linked), _fisher(by_chance))
     level = false_rate / 2
     follows = [(p <= level) & (strength >= FAINT), (turned_p <= level) & (turned_strength >= FAINT)]
     clear = [each.any(1) for each in follows]
@@ -310,9 +328,10 @@ def _sentence(
         time = "" if unit == "samples" else f" ({role.lag_time:.4g} {unit})"
         behind = f"{role.lag} sample{'s' * (role.lag > 1)}{time} behind"
     figures = f"rank correlation {role.correlation:.2f}, {behind}, p = {role.p:.2g}"
-    if role.follows is not None:
-        rises = role.correlation > 0
+    rises = role.correlation > 0
+    if role.follows is not None or role.close:
         words = f"Follows {nearest} ({figures})" if rises else f"Falls as {nearest} rises ({figures})"
+        words += "; this recording is too short to rule out chance" if role.close else ""
     elif role.clear:
         words = f"Needed, but follows no single signal (nearest: {nearest}, {figures})"
     else:
@@ -330,9 +349,12 @@ def _sentence(
 
 
 def _method(draws: Surrogates, lags: int, false_rate: float) -> str:
-    other = "turned in time by a random offset" if draws.partners is None else "each series paired with another one"
+    other, what = "each series paired with another one", "both"
+    if draws.partners is None:
+        other = "turned in time by a random offset"
+        what = "of the correlations what both signals add to their own past, so that drift alone makes no link; each"
     return (
-        f"Rank correlations over lags of 0 to {lags} samples, and the metric with each neuron held at its mean; both "
+        f"Rank correlations over lags of 0 to {lags} samples, and the metric with each neuron held at its mean; {what} "
         f"compared with the largest found in {DRAWS} draws of data of another time ({other}), so that in "
         f"{false_rate:.0%} of recordings without any link any neuron at all is given a role. A correlation below "
         f"{FAINT:g} or a loss below {SLIGHT:.0%} of the metric makes no role. A correlation is no proof of a cause: "

@@ -96,6 +96,14 @@ class Tradeoff:
         solver, steps = self.now
         return solver if solver in ADAPTIVE else f"{solver}, {steps} steps"
 
+    @property
+    def off(self) -> float | None:
+        """How far the model's own answers are from the tight solution, as :attr:`Choice.error`; None where its own
+        steps are not among those tried."""
+        solver, steps = self.now
+        own = [c for c in self.choices if c.solver == solver and c.unfolds == steps]
+        return own[0].error if own else None
+
     def cheapest(self, error: float) -> Choice:
         """The fixed solver with the fewest evaluations whose error is at most this and that holds at the recording's
         longest gap; of equals the first, fused.

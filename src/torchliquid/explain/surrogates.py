@@ -3,7 +3,12 @@
 Neighbouring samples are alike, so shuffling single samples would make anything look significant. Instead the data are
 paired with another time as a whole: of a few series each is turned in a circle by a random offset, of many
 series the partners are permuted. Both keep how slowly everything moves and cut the link in time (Theiler et al.,
-Physica D 58, 1992; Quian Quiroga et al., Phys. Rev. E 65, 2002). The largest statistic over all comparisons is what
+Physica D 58, 1992; Quian Quiroga et al., Phys. Rev. E 65, 2002).
+
+Turning in a circle is only fair where the end could as well be followed by the beginning. Two signals that drift
+correlate in any case, and turned ones do less; so of a few series what each signal adds to its own past is compared
+(:func:`news`), as in the test of two time series for independence (Haugh, J. Am. Stat. Assoc. 71, 1976). That has no
+drift, and a link in what is added is a link. The largest statistic over all comparisons is what
 each is judged by, so that many comparisons find no more by chance than one (Westfall and Young, 1993).
 """
 
@@ -13,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import rankdata
 
 from torchliquid.errors import InputError
 
@@ -75,14 +81,14 @@ class Surrogates:
         """Correlations of x with the y of ``lag`` samples before, and by chance.
 
         Args:
-            x: for each series (T, H).
-            y: for each series (T, F), NaN where not known.
+            x: for each series (T, H), NaN where not known.
+            y: for each series (T, F), likewise.
 
         Returns:
             (H, F, lags + 1) correlations, and (S, H, F) the largest absolute ones over the lags in each draw.
         """
         known = [np.isfinite(b) for b in y]
-        x = _centred(x)
+        x = [np.nan_to_num(a, nan=0.0) for a in _centred(x)]
         y = [np.where(k, b, 0.0) for k, b in zip(known, _centred(y), strict=True)]
         # Only what stands beside a known y counts.
         square = sum((a * a).T @ k.astype(float) for a, k in zip(x, known, strict=True))
@@ -155,6 +161,51 @@ def chances(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     p = np.empty(len(order))
     p[order] = np.maximum.accumulate(ordered[::-1])[::-1]
     return p.reshape(real.shape)
+
+
+def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
+    """What each column adds to what its own past foretells, as ranks over all series.
+
+    The past is the column's last samples, up to ``most``, as many as Schwarz's criterion asks for; their weights are
+    the same in all series.
+
+    Args:
+        parts: for each series (T, F), NaN where not known.
+
+    Returns:
+        For each series (T, F); NaN where the sample or one of those before it is not known or not there.
+    """
+    most = min(most, max(len(part) for part in parts) // 10)
+    columns = []
+    for j in range(parts[0].shape[1]):
+        past = [_lagged(part[:, j], most) for part in parts]
+        whole = np.concatenate(past)
+        known = np.isfinite(whole).all(1)
+        left = np.full(len(whole), np.nan)
+        if known.sum() > 2 * most + 2:
+            left[known] = _residuals(whole[known])
+        columns.append(left)
+    ranks = rankdata(np.column_stack(columns), axis=0, nan_policy="omit")
+    return np.split(ranks, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _lagged(column: np.ndarray, most: int) -> np.ndarray:
+    """(T, most + 1) each sample and those before it; NaN before the first."""
+    padded = np.concatenate([np.full(most, np.nan), column])
+    return np.lib.stride_tricks.sliding_window_view(padded, most + 1)[:, ::-1]
+
+
+def _residuals(rows: np.ndarray) -> np.ndarray:
+    """Of the regression of the first column on as many of the others as give the least criterion of Schwarz."""
+    n, design = len(rows), np.column_stack([np.ones(len(rows)), rows[:, 1:]])
+    best, found = np.inf, rows[:, 0]
+    for order in range(rows.shape[1]):
+        part = design[:, : order + 1]
+        left = rows[:, 0] - part @ np.linalg.lstsq(part, rows[:, 0], rcond=None)[0]
+        criterion = n * np.log(left @ left / n + 1e-300) + order * np.log(n)
+        if criterion < best:
+            best, found = criterion, left
+    return np.asarray(found)
 
 
 def _centred(parts: Arrays) -> list[np.ndarray]:
