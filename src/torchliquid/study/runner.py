@@ -5,7 +5,6 @@ Everything finished is on disk at once, and what is on disk is not done again.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from torchliquid.files import write_folder, write_json
+from torchliquid.files import read_json, write_folder, write_json
 from torchliquid.models import KINDS, Model
 from torchliquid.study.contenders import Contender
 from torchliquid.study.latency import live_step
+from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
 from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
 from torchliquid.study.results import ContenderResult, TrialResult
@@ -62,10 +62,13 @@ class Runner:
 
     def run(self, contenders: Sequence[Contender]) -> list[ContenderResult]:
         """Train, choose and measure all; one result a contender, in the given order."""
-        self._train("tuning", [s for c in contenders for s in self._tuning_specs(c)])
+        tuned = [s for c in contenders for s in self._tuning_specs(c)]
+        mend(self.store, tuned)
+        self._train("tuning", tuned)
         chosen = {c.name: self._chosen(c) for c in contenders}
         finals = {c.name: self._final_specs(c, chosen[c.name]) for c in contenders}
         every = [spec for c in contenders for spec in finals[c.name]]
+        mend(self.store, every)
         self._train("training", every)
         self._measure(every)
         latency = self._latencies(every)
@@ -119,6 +122,8 @@ class Runner:
         """Evidence beside the contenders."""
         names = [p.name for p in PROBES if self.plan.task.per == "step" or not p.per_step_only]
         places = {name: self.store.evaluation(f"probe-{name}") for name in names}
+        for name in names:
+            mend_evaluation(self.store, f"probe-{name}")
         waiting = [name for name in names if not places[name].exists()]
         self.listener.phase("probes", len(names) - len(waiting), len(names))
         jobs = [
@@ -144,7 +149,7 @@ class Runner:
     def _latencies(self, specs: list[Spec]) -> dict[str, tuple[float, float]]:
         """Median and 99th percentile of one live step in microseconds, with nothing else of the study running."""
         path = self.store.folder / "latency.json"
-        known: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
+        known = latencies(self.store)
         waiting = [s for s in specs if s.id not in known]
         self.listener.phase("timing", len(specs) - len(waiting), len(specs))
 
@@ -162,7 +167,7 @@ class Runner:
 
     def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:
         trained = self.trained(spec)
-        measured = json.loads((self.store.evaluation(spec.id) / "evaluation.json").read_text())
+        measured = read_json(self.store.evaluation(spec.id) / "evaluation.json", dict)
         return TrialResult(
             seed=spec.seed,
             hyper=spec.hyper,

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from torchliquid.data import Recording, Windows
-from torchliquid.files import to_json, to_plain
+from torchliquid.errors import InputError
+from torchliquid.files import read_json, to_json, to_plain
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
@@ -74,11 +75,21 @@ class Trained:
     memory_mb: float
     config: dict[str, Any]
     broken_off: str = ""
+    sha256: str = ""  # of the model's file
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
-        """What :func:`train_trial` left in a folder."""
-        trained: Trained = from_plain(cls, json.loads((folder / "trial.json").read_text()))
+        """What :func:`train_trial` left in a folder.
+
+        Raises:
+            InputError: it is damaged.
+            OSError: it is not there.
+        """
+        path = folder / "trial.json"
+        try:
+            trained: Trained = from_plain(cls, read_json(path, dict))
+        except (TypeError, ValueError, AttributeError, OverflowError):
+            raise InputError(f"{path} is damaged; give the same command again") from None
         return trained
 
 
@@ -105,6 +116,7 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
         else:
             model = fit_plain(plan, spec)
     seconds = time.perf_counter() - start
+    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
     described = getattr(model, "config", {})
     trained = Trained(
         math.nan if broken_off else plan.score(model, plan.validation),
@@ -115,8 +127,8 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
         peak.mb,
         {name: value for name, value in described.items() if isinstance(value, int | float | str)},
         broken_off,
+        hashlib.sha256(weights[MODEL]).hexdigest() if weights else "",
     )
-    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
     yield {**weights, "trial.json": to_json(to_plain(trained))}
 
 
