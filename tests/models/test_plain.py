@@ -15,23 +15,42 @@ from torchliquid.tasks import Task
 from torchliquid.training.fit import hold_out
 
 
-@given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 1000))
-def test_features_against_their_definitions(n, window, seed):
+@given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 4), st.booleans(), st.integers(0, 1000))
+def test_features_against_their_definitions(n, window, lags, uneven, seed):
     rng = np.random.default_rng(seed)
     x, spans = rng.normal(size=(n, 2)), rng.exponential(size=n).astype(np.float32)
     mask = (rng.random((n, 2)) < 0.7).astype(float)
     times = np.cumsum(spans, dtype=np.float64)
-    found = features(np.concatenate([x, mask], 1), spans, 2, (window,))
+    found = features(np.concatenate([x, mask], 1), spans, 2, (window,), lags=lags, uneven=uneven)
+
+    def age(i: int, lag: int) -> float:
+        return times[i] - times[max(i - lag, 0)] + max(lag - i, 0)
+
+    def mean(i: int, youngest: float) -> np.ndarray:
+        """Over one span, summed on each stretch in which a value was held; nothing before the oldest."""
+        begin, end, total = times[i] - youngest - 1, times[i] - youngest, np.zeros(2)
+        for j in range(max(i - lags, 0), i):
+            total += x[j] * max(min(times[j + 1], end) - max(times[j], begin), 0)
+        return total
+
     for i in range(n):
         past = slice(max(i - window + 1, 0), i + 1)
         t, v = times[past], x[past]
         slope = [np.polyfit(t - t[-1], v[:, c], 1)[0] if len(t) > 1 else 0.0 for c in range(2)]
-        expected = [
-            *(x[i], mask[i], [np.log1p(spans[i])], [np.log1p(t[-1] - t[0])]),
-            *(v.mean(0), v.std(0), v.min(0), v.max(0), slope, v[-1] - v[0], mask[past].mean(0)),
-        ]
+        ago = [max(i - lag, 0) for lag in range(1, lags + 1)]
+        expected = [x[i], mask[i]]
+        expected += [np.log1p([spans[i], age(i, window - 1)])] if uneven else []
+        expected += [v.mean(0), v.std(0), v.min(0), v.max(0), slope, v[-1] - v[0], mask[past].mean(0)]
+        if lags:
+            raw = np.array([x[j] if i >= lag else [0, 0] for lag, j in enumerate(ago, 1)])
+            expected.append(raw.T.ravel())
+            if uneven:
+                expected.append(np.log1p([age(i, lag) for lag in range(1, lags + 1)]))
+                expected.append(np.array([mean(i, k) for k in range(lags)]).T.ravel())
+            seen = [max([j for j in range(i + 1) if mask[j, c]], default=0) for c in range(2)]
+            expected.append(np.log1p([times[i] - times[max(j, i - lags, 0)] for j in seen]))
         np.testing.assert_allclose(found[i], np.concatenate(expected), rtol=1e-4, atol=1e-5)
-    last = features(np.concatenate([x, mask], 1), spans, 2, (window,), last_only=True)
+    last = features(np.concatenate([x, mask], 1), spans, 2, (window,), slice(-1, None), lags, uneven)
     np.testing.assert_allclose(last[0], found[-1], atol=1e-12)
 
 

@@ -40,7 +40,13 @@ def assess(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,
     tuning: Annotated[int, typer.Option(min=1, help="Settings tried for each contender.")] = 4,
     parameters: options.Parameters = 2500,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
+    updates: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many updates of a network's weights; without it, 2000 or ten passes."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="At most so many passes over the training part instead.")
+    ] = None,
     window: options.Window = None,
     class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more, for all contenders.")] = False,
     jobs: options.Jobs = None,
@@ -77,6 +83,7 @@ def assess(
             seeds=seeds,
             tuning=tuning,
             parameters=parameters,
+            updates=updates,
             epochs=epochs,
             class_weights=class_weights,
             windows=options.windows(window),

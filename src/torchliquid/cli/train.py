@@ -36,7 +36,12 @@ def train(
     parameters: options.Parameters = 2500,
     solver: Annotated[str | None, typer.Option(help="fused (of an LTC), euler, rk4, dopri5 or tsit5.")] = None,
     unfolds: Annotated[int | None, typer.Option(min=1, help="The solver's steps a sample.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the training part.")] = 30,
+    updates: Annotated[
+        int | None, typer.Option(min=1, help="At most so many updates of the weights; without it, 2000 or ten passes.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="At most so many passes over the training part instead.")
+    ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
     window: options.Window = None,
@@ -72,7 +77,7 @@ def train(
                 parameters=parameters,
                 validation=question.validation,
                 windows=options.windows(window),
-                config=TrainingConfig(lr=lr, epochs=epochs, seed=seed),
+                config=TrainingConfig(lr=lr, updates=updates, epochs=epochs, seed=seed),
                 seed=seed,
                 **stepping,
                 progress=lambda share, note: progress.update(bar, completed=share, description=f"{kind}: {note}"),

@@ -20,6 +20,9 @@ from torchliquid.wirings import AutoNCP
 
 Config = dict[str, Any]
 
+LAGS_A_WIDTH = 8
+"""Of a Transformer's bias over lags: so that it takes a small share of any budget."""
+
 MAX_SIZE = 4096
 """Units of the largest network that is built; a description that asks for more is not one of ours."""
 
@@ -51,11 +54,13 @@ def _cfc(
     backbone_dropout: float,
     mode: str,
     activation: str,
+    mixed_memory: bool = False,
 ) -> Network:
     return Liquid(
         CfC(
             inputs,
             units,
+            mixed_memory=mixed_memory,
             mode=mode,
             activation=activation,
             backbone_units=backbone_units,
@@ -65,19 +70,21 @@ def _cfc(
     )
 
 
-def _cfc_ncp(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, mode: str) -> Network:
-    return Liquid(CfC(inputs, AutoNCP(units, motors, sparsity, wiring_seed), mode=mode))
+def _cfc_ncp(
+    inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, mode: str, mixed_memory: bool = False
+) -> Network:
+    return Liquid(CfC(inputs, AutoNCP(units, motors, sparsity, wiring_seed), mixed_memory=mixed_memory, mode=mode))
 
 
-def _ltc(inputs: int, units: int | AutoNCP, unfolds: int, **solver: Any) -> Network:
-    # No output mapping: the readout is linear already. Files from before there were solvers name none.
-    return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds, **solver))
+def _ltc(inputs: int, units: int | AutoNCP, unfolds: int, **options: Any) -> Network:
+    # No output mapping: the readout is linear already. Older files name neither a solver nor a memory.
+    return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds, **options))
 
 
 def _ltc_ncp(
-    inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int, **solver: Any
+    inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int, **options: Any
 ) -> Network:
-    return _ltc(inputs, AutoNCP(units, motors, sparsity, wiring_seed), unfolds, **solver)
+    return _ltc(inputs, AutoNCP(units, motors, sparsity, wiring_seed), unfolds, **options)
 
 
 def _solved(layer: Callable[..., RecurrentLayer]) -> Callable[..., Network]:
@@ -102,18 +109,19 @@ def _units(size: int, config: Config, n_outputs: int) -> Config:
     return {"units": size}
 
 
+MEMORY = {"mixed_memory": False}
 NCP = {"sparsity": 0.5, "wiring_seed": 22222}
 
 KINDS: dict[str, Kind] = {
     "cfc": Kind(
         "CfC",
         _cfc,
-        {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh"},
+        {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh", **MEMORY},
         lambda size, config, n_outputs: {"units": size, "backbone_units": config.get("backbone_units", size)},
     ),
-    "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default"}, _ncp_sizes),
-    "ltc": Kind("LTC", _ltc, {"unfolds": 6, "solver": "fused"}, _units),
-    "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6, "solver": "fused"}, _ncp_sizes),
+    "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default", **MEMORY}, _ncp_sizes),
+    "ltc": Kind("LTC", _ltc, {"unfolds": 6, "solver": "fused", **MEMORY}, _units),
+    "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6, "solver": "fused", **MEMORY}, _ncp_sizes),
     "ctrnn": Kind("CT-RNN", _solved(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
     "neural_ode": Kind("Neural ODE", _solved(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
     "ctgru": Kind("CT-GRU", _ctgru, {"scales": 8}, _units),
@@ -124,14 +132,15 @@ KINDS: dict[str, Kind] = {
         "Transformer",
         Transformer,
         {"layers": 2, "heads": 2, "context": 64},
-        lambda size, config, n_outputs: _transformer_sizes(size, config["heads"]),
+        lambda size, config, n_outputs: _transformer_sizes(size, config["heads"], config["context"]),
         smallest=3,
     ),
 }
 
 
-def _transformer_sizes(size: int, heads: int) -> Config:
-    """Widths are multiples of the heads; the hidden layer, 1.5 to 2.5 times as wide, fills the steps between them."""
+def _transformer_sizes(size: int, heads: int, context: int) -> Config:
+    """Widths are multiples of the heads; the hidden layer, 1.5 to 2.5 times as wide, fills the steps between them. The
+    lags with a bias of their own reach back over the context, in a narrow network less far."""
     if heads < 1:
         raise InputError(f"a transformer has 1 head or more, not {heads}")
     width = heads
@@ -141,7 +150,7 @@ def _transformer_sizes(size: int, heads: int) -> Config:
         until = (7 * next_width**2 - 4 * width**2) // (2 * width)  # where the next width's narrowest takes over
         steps = max(min(5 * width // 2, until) - narrowest + 1, 1)
         if size <= steps:
-            return {"width": width, "hidden": narrowest + size - 1}
+            return {"width": width, "hidden": narrowest + size - 1, "lags": min(context, LAGS_A_WIDTH * width)}
         size, width = size - steps, next_width
 
 

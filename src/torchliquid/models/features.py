@@ -1,4 +1,5 @@
-"""What the tabular models see: a sample and statistics of the windows that end with it."""
+"""What the tabular models see: a sample, those before it with their ages, and statistics of the windows that end with
+it."""
 
 from __future__ import annotations
 
@@ -9,31 +10,80 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def features(
-    inputs: np.ndarray, spans: np.ndarray, n_channels: int, windows: Sequence[int], last_only: bool = False
+    inputs: np.ndarray,
+    spans: np.ndarray,
+    n_channels: int,
+    windows: Sequence[int],
+    rows: slice = slice(None),
+    lags: int = 0,
+    uneven: bool = True,
 ) -> np.ndarray:
-    """(T, F) or, for the last sample alone, (1, F).
+    """(R, F), a row for each of the samples ``rows``.
 
-    The sample's inputs and the logarithm of the span before it; then for each window, shorter at the start of the
-    series, the logarithm of its duration and each channel's mean, deviation, smallest and largest value, slope by least
-    squares over time and change from first to last, with the share observed where the inputs tell it.
+    The sample's inputs; then for each window, shorter at the start of the series, each channel's mean, deviation,
+    smallest and largest value, slope by least squares over time and change from first to last, with the share observed
+    where the inputs tell it. Then the channels' values at the ``lags`` samples before it, 0 before the series
+    began, and where the inputs tell what was observed, how old each channel's last reading is, as far back as the lags
+    reach.
+
+    Of uneven series the logarithms of the span before the sample, of each window's duration and of the lags' ages as
+    well, and what each channel was on average in each of the last ``lags`` usual spans, each value held until the next.
+    Where the series began later, ages go on by usual spans.
+    Where sampling is even these are constant but for a few samples, and a linear model would be led astray by them.
 
     Args:
         inputs: (T, n) as preprocessing makes them: scaled channels, held where not observed, then perhaps the mask.
         spans: (T,) before each sample.
         n_channels: how many of the inputs are channels.
         windows: their lengths in samples, none to see the sample alone; the future is never looked at.
-        last_only: for a live step, or a series as a whole.
+        rows: the samples that are asked for.
+        lags: samples before each whose values are seen as they are.
+        uneven: whether the time between samples varies.
     """
     x = inputs.astype(np.float64)
     times = np.cumsum(spans, dtype=np.float64)
-    rows = slice(-1, None) if last_only else slice(None)
-    parts = [x[rows], np.log1p(spans.astype(np.float64))[rows, None]]
+    channels, seen = x[:, :n_channels], x[:, n_channels:]
+    here = np.arange(len(x))[rows, None]
+    parts = [x[rows]]
+    if uneven:
+        parts.append(np.log1p(spans.astype(np.float64))[here])
     for window in windows:
-        parts += _statistics(x[:, :n_channels], times, min(window, len(x)), rows)
-        if x.shape[1] > n_channels:
-            seen, count = _back(x[:, n_channels:], window, 0.0)[rows], _counts(len(x), window)[rows]
-            parts.append(seen.sum(2) / count)
+        if uneven:
+            parts.append(np.log1p(_age(times, here, np.array([window - 1]))))
+        parts += _statistics(channels, times, min(window, len(x)), rows)
+        if seen.size:
+            parts.append(_back(seen, window, 0.0)[rows].sum(2) / _counts(len(x), window)[rows])
+    if lags:
+        parts.append(_flat(_back(channels, lags + 1, 0.0)[rows, :, -2::-1]))
+        oldest = np.maximum(here - lags, 0)
+        if uneven:
+            parts.append(np.log1p(_age(times, here, np.arange(1, lags + 1))))
+            parts.append(_flat(-np.diff(_integral(channels, times, here, oldest, lags), axis=2)))
+        if seen.size:
+            last = np.maximum.accumulate(np.where(seen > 0, np.arange(len(x))[:, None], 0))[rows]
+            parts.append(np.log1p(times[here] - times[np.maximum(last, oldest)]))
     return np.concatenate(parts, 1)
+
+
+def aligned_values(inputs: np.ndarray, n_channels: int, length: int, most: int) -> np.ndarray:
+    """(1, F) a series' own values at up to ``most`` of its places, evenly chosen of the first ``length``; one that is
+    shorter keeps its last value."""
+    places = np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(int))
+    return inputs[np.minimum(places, len(inputs) - 1), :n_channels].astype(np.float64).reshape(1, -1)
+
+
+def _age(times: np.ndarray, here: np.ndarray, lags: np.ndarray) -> np.ndarray:
+    """(R, lags) since the samples so many before the samples ``here``."""
+    return times[here] - times[np.maximum(here - lags, 0)] + np.maximum(lags - here, 0)
+
+
+def _integral(x: np.ndarray, times: np.ndarray, here: np.ndarray, oldest: np.ndarray, lags: int) -> np.ndarray:
+    """(R, C, lags + 1) of each channel over time, up to 0, 1, ... spans before the samples ``here``; nothing is added
+    before the ``oldest`` sample."""
+    so_far = np.concatenate([np.zeros((1, x.shape[1])), np.cumsum(x[:-1] * np.diff(times)[:, None], 0)])
+    until = np.maximum(times[here] - np.arange(lags + 1), times[oldest])
+    held = np.maximum(np.searchsorted(times, until, side="right") - 1, oldest)
+    return (so_far[held] + x[held] * (until - times[held])[:, :, None]).transpose(0, 2, 1)
 
 
 def _statistics(x: np.ndarray, times: np.ndarray, window: int, rows: slice) -> list[np.ndarray]:
@@ -43,14 +93,12 @@ def _statistics(x: np.ndarray, times: np.ndarray, window: int, rows: slice) -> l
     mean = back.sum(2) / count
     squares = np.einsum("tck,tck->tc", back, back) / count
     first = x[np.maximum(np.arange(len(x)) - window + 1, 0)][rows]
-    began = times[np.maximum(np.arange(len(x)) - window + 1, 0)][rows]
     # Times are taken from the window's end, where they are small, so that squares lose nothing.
     clock = np.where(inside, _back(times[:, None], window, 0.0)[rows][:, 0] - times[rows, None], 0.0)
     clock = np.where(inside, clock - clock.sum(1, keepdims=True) / count, 0.0)
     spread = np.square(clock).sum(1, keepdims=True)
     slope = np.einsum("tk,tck->tc", clock, back) / np.where(spread > 0, spread, 1.0)
     return [
-        np.log1p(times[rows] - began)[:, None],
         mean,
         np.sqrt(np.maximum(squares - mean**2, 0)),
         _back(x, window, np.inf)[rows].min(2),
@@ -64,6 +112,10 @@ def _back(x: np.ndarray, window: int, before: float) -> np.ndarray:
     """(T, C, window) view: for each sample itself, last, and those before it; ``before`` where there are none."""
     padded = np.concatenate([np.full((window - 1, x.shape[1]), before), x])
     return sliding_window_view(padded, window, axis=0)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
 
 
 def _counts(n: int, window: int) -> np.ndarray:

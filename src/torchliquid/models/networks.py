@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -107,26 +108,36 @@ class Gated(Network):
 class Transformer(Network):
     """Causal Transformer whose attention reaches back over the last ``context`` samples of each layer's inputs.
 
-    Each head's scores fall with distance, in samples (as in ALiBi, arXiv 2108.12409) and in time, at learned rates:
-    no positions are counted, so that a recording may be as long as it likes. Layers are pre-norm (arXiv 2002.04745).
+    Each head's scores fall with distance, in samples (as in ALiBi, arXiv 2108.12409) and in time, at learned rates, and
+    have a learned bias by the time that passed, so that a head may prefer a lag: one value a usual span for the first
+    ``lags``, a straight line between them, the last one beyond (Shaw et al., arXiv 1803.02155, but over time). No
+    positions are counted, so that a recording may be as long as it likes. Layers are pre-norm (arXiv 2002.04745).
 
     The state is what the next samples may still look back on: the last context - 1 inputs of each layer
     (B, L, context - 1, width), the spans before them (B, context - 1), and which of these places hold a sample.
     """
 
     def __init__(
-        self, input_size: int, width: int, hidden: int, layers: int = 2, heads: int = 2, context: int = 64
+        self,
+        input_size: int,
+        width: int,
+        hidden: int,
+        layers: int = 2,
+        heads: int = 2,
+        context: int = 64,
+        lags: int = 0,
     ) -> None:
         super().__init__()
-        if heads < 1 or width % heads or context < 1:
+        if heads < 1 or width % heads or context < 1 or lags < 0:
             raise InputError(
-                f"a transformer's width is a multiple of its heads and its context 1 or more, not {width}, "
-                f"{heads} and {context}"
+                f"a transformer's width is a multiple of its heads, its context 1 or more and its lags 0 or more, not "
+                f"{width}, {heads}, {context} and {lags}"
             )
         self.output_size = width
         self.context = context
+        self.lags = lags
         self.embedding = nn.Linear(input_size + 1, width)
-        self.layers = nn.ModuleList(TransformerLayer(width, hidden, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(width, hidden, heads, lags) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(
@@ -135,31 +146,31 @@ class Transformer(Network):
         batch, time = timespans.shape
         back = self.context - 1
         x = self.embedding(with_spans(inputs, timespans))
-        if state is None:
-            state = (
-                x.new_zeros(batch, len(self.layers), back, x.shape[2]),
-                x.new_zeros(batch, back),
-                x.new_zeros(batch, back),
-            )
+        if state is None:  # nothing to look back on
+            none = x.new_zeros(batch, 0)
+            state = (x.new_zeros(batch, len(self.layers), 0, x.shape[2]), none, none)
         memory, past_spans, held = state
+        before = past_spans.shape[1]
         spans = torch.cat([past_spans, timespans], 1)
         held = torch.cat([held, torch.ones_like(timespans)], 1)
 
-        # Query i stands at place back + i and sees the places i to back + i.
-        here = torch.arange(time, device=x.device).unsqueeze(1) + back
-        lag = here - torch.arange(back + time, device=x.device)
+        # Query i stands at place before + i and sees that and the ``back`` places before it.
+        here = torch.arange(time, device=x.device).unsqueeze(1) + before
+        lag = here - torch.arange(before + time, device=x.device)
         visible = (lag >= 0) & (lag <= back) & (held > 0).unsqueeze(1)
         clock = spans.double().cumsum(1)  # in single precision a long gap would hide the short ones after it
-        elapsed = (clock[:, back:, None] - clock[:, None, :]).clamp_min(0).to(x.dtype)
+        elapsed = (clock[:, before:, None] - clock[:, None, :]).clamp_min(0).to(x.dtype)
         distance = torch.stack([torch.log1p(lag.clamp_min(0)).expand_as(elapsed), torch.log1p(elapsed)], -1)
 
         keep: list[Tensor] = []
         for i, layer in enumerate(self.layers):
             whole = torch.cat([memory[:, i], x], 1)
             keep.append(whole)
-            x = layer(x, whole, distance, visible)
+            x = layer(x, whole, distance, elapsed, visible)
 
         # The last context - 1 places that end with each sequence's last sample.
+        keep = [F.pad(whole, (0, 0, back - before, 0)) for whole in keep]
+        spans, held = (F.pad(each, (back - before, 0)) for each in (spans, held))
         end = torch.full((batch,), time, device=x.device) if lengths is None else lengths
         last = end.unsqueeze(1) + torch.arange(back, device=x.device)
         rows = torch.arange(batch, device=x.device).unsqueeze(1)
@@ -170,7 +181,7 @@ class Transformer(Network):
 class TransformerLayer(nn.Module):
     """Attention over what came before, then two linear maps."""
 
-    def __init__(self, width: int, hidden: int, heads: int) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, lags: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
@@ -178,16 +189,31 @@ class TransformerLayer(nn.Module):
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.rates = nn.Parameter(torch.tensor([2.0**-h for h in range(heads)]).repeat(2, 1))
+        self.bias = nn.Parameter(torch.zeros(lags, heads)) if lags else None
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, x: Tensor, whole: Tensor, distance: Tensor, visible: Tensor) -> Tensor:
-        """x (B, T, d) attends to whole (B, P, d) where visible (B, T, P), nearer ones first (distance (B, T, P, 2))."""
+    def forward(self, x: Tensor, whole: Tensor, distance: Tensor, elapsed: Tensor, visible: Tensor) -> Tensor:
+        """x (B, T, d) attends to whole (B, P, d) where visible (B, T, P), by distance (B, T, P, 2) and by the time that
+        passed (B, T, P)."""
         key, value = self.key_value(self.norm(whole)).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         query = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
         scores = torch.einsum("bqhd,bkhd->bqkh", query, key) / math.sqrt(query.shape[-1]) - distance @ self.rates
+        if self.bias is not None:
+            scores = scores + interpolated(self.bias, elapsed)
         weights = scores.masked_fill(~visible.unsqueeze(-1), -math.inf).softmax(2)
         x = x + self.out(torch.einsum("bqkh,bkhd->bqhd", weights, value).flatten(-2))
         return x + self.feed(x)
+
+
+def interpolated(table: Tensor, at: Tensor) -> Tensor:
+    """(..., H) of a table (N, H) of values at 0 to N - 1: on straight lines between them, the last one beyond."""
+    shape = at.shape
+    at = at.flatten().clamp(max=len(table) - 1)
+    below = at.floor().clamp(max=max(len(table) - 2, 0))
+    low, share = below.long().unsqueeze(1), (at - below).unsqueeze(1)
+    # gather, since the gradient of an index adds up slowly on the CPU
+    first, second = (table.gather(0, i.expand(-1, table.shape[1])) for i in (low, (low + 1).clamp(max=len(table) - 1)))
+    return (first + (second - first) * share).reshape(*shape, -1)
 
 
 def with_spans(inputs: Tensor, timespans: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Linear models and gradient boosting (scikit-learn) on the current sample and window statistics."""
+"""Linear models and gradient boosting (scikit-learn) on the last samples, their ages and window statistics."""
 
 from __future__ import annotations
 
@@ -19,13 +19,30 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
-from torchliquid.models.features import features
+from torchliquid.models.features import aligned_values, features
 from torchliquid.models.model import aligned, as_frame
 from torchliquid.tasks import Task
 
 MAX_ROUNDS = 300
 STEP = 20
 LOOKBACK = 64
+
+STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
+"""Penalties of the linear model, the strongest first."""
+
+MOST_VALUES = 1024
+"""Values seen as they are: more channels are seen over fewer samples."""
+
+MOST_NUMBERS = 30_000_000
+"""In a table to fit on: of more rows an even share is taken."""
+
+UNEVEN = 0.05
+"""Of the usual span, and of all spans: where more than this share differ by more than this, sampling is uneven."""
+
+LAST = slice(-1, None)
+
+ROWS = 4096
+"""Answered at once: bounds the memory, changes no number."""
 
 
 class Tabular:
@@ -36,16 +53,24 @@ class Tabular:
         config: the settings it was made with.
         task, preprocessing: fitted on the training part.
         estimators: one, or one an output for boosting several values.
+        start: the linear model whose errors the trees learn, in boosting values; else None.
     """
 
     def __init__(
-        self, kind: str, config: dict[str, Any], task: Task, preprocessing: Preprocessing, estimators: list[Any]
+        self,
+        kind: str,
+        config: dict[str, Any],
+        task: Task,
+        preprocessing: Preprocessing,
+        estimators: list[Any],
+        start: Any = None,
     ) -> None:
         self.kind = kind
         self.config = config
         self.task = task
         self.preprocessing = preprocessing
         self.estimators = estimators
+        self.start = start
 
     @classmethod
     def fit(
@@ -63,12 +88,15 @@ class Tabular:
         """Fit on the labelled samples (or series) of a training part.
 
         Args:
-            kind: ``"linear"``: logistic or ridge regression on standardised features, ``strength`` of its penalty 1;
-                ``"boosting"``: histogram gradient boosting with ``learning_rate`` 0.1, ``leaves`` 15 a tree and
-                ``min_leaf`` samples a leaf, a fiftieth of them but 1 to 20. For an answer per step both look back on
-                ``lookback`` 64 samples; 1: the current one alone.
+            kind: ``"linear"``: logistic or ridge regression on standardised features, the ``strength`` of its penalty
+                chosen on validation; ``"boosting"``: histogram gradient boosting, of values from a linear model on,
+                with ``learning_rate`` 0.1, ``leaves`` 15 a tree and ``min_leaf`` samples a leaf, a fiftieth of them but
+                1 to 20. For an answer per step both see the last ``lookback`` 64 samples as they are, with their ages
+                where sampling is uneven, and their statistics; 1: the current one alone. For whole series they see
+                statistics, and the values themselves where all series of the training part have one length.
             task, preprocessing: fitted on the training part.
-            validation: chooses the number of boosting rounds, at most 300, by the task's primary metric.
+            validation: chooses the strength, and the number of boosting rounds, at most 300, by the task's primary
+                metric.
             class_weights: whether rare classes weigh more.
             threads: for the boosting.
             hyper: other values for the settings named above.
@@ -78,29 +106,75 @@ class Tabular:
         """
         if kind not in ("linear", "boosting"):
             raise InputError(f"there is no tabular model {kind!r}; {nearest(kind, ('linear', 'boosting'))}")
-        lookback = hyper.get("lookback", LOOKBACK)
-        table, targets = _table(task, preprocessing, training, lookback)
-        defaults: dict[str, Any] = {"lookback": LOOKBACK, "strength": 1.0}
+        defaults: dict[str, Any] = {"lookback": LOOKBACK, "strength": None}
         if kind == "boosting":
-            leaf = int(np.clip(len(table) // 50, 1, 20))
-            defaults = {"lookback": LOOKBACK, "learning_rate": 0.1, "leaves": 15, "min_leaf": leaf}
+            defaults = {"lookback": LOOKBACK, "learning_rate": 0.1, "leaves": 15, "min_leaf": None}
         unknown = [name for name in hyper if name not in defaults]
         if unknown:
             raise InputError(f"{kind} has no setting {unknown[0]!r}; {nearest(unknown[0], defaults)}")
-        config = defaults | hyper
+        seen = _seen(task, preprocessing, training, hyper.get("lookback", LOOKBACK))
+        model = cls(kind, defaults | hyper | seen, task, preprocessing, [])
+        table, targets = model._table(training)
+        if kind == "boosting" and model.config["min_leaf"] is None:
+            model.config["min_leaf"] = int(np.clip(len(table) // 50, 1, 20))
         weight = "balanced" if class_weights and task.kind == "classification" else None
+        validation = task.with_targets(validation)
         with threadpool_limits(threads):
-            if kind == "linear":
-                return cls(kind, config, task, preprocessing, [_linear(task, config, weight).fit(table, targets)])
-            return _boost(cls(kind, config, task, preprocessing, []), table, targets, validation, weight, seed)
+            if kind == "boosting":
+                return _boost(model, table, targets, validation, weight, seed)
+            return _linear(model, table, targets, validation, weight)
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
         """Decoded answers for each series, as :meth:`Model.outputs`; windows make no difference here."""
         recording = aligned(recording, self.preprocessing)
-        n, lookback = self.preprocessing.n_channels, self.config["lookback"]
-        tables = [_features(self.task, *self.preprocessing(s), n, lookback) for s in recording.series]
-        parts = np.split(self.answer(np.concatenate(tables)), np.cumsum([len(t) for t in tables])[:-1])
-        return parts if self.task.per == "step" else [p[0] for p in parts]
+        return [self._answers(*self.preprocessing(series)) for series in recording.series]
+
+    def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        if self.task.per == "series":
+            return self.answer(self._features(inputs, spans, LAST))[0]
+        blocks = [slice(start, start + ROWS) for start in range(0, len(spans), ROWS)]
+        return np.concatenate([self.answer(self._features(inputs, spans, rows)) for rows in blocks])
+
+    def _features(self, inputs: np.ndarray, spans: np.ndarray, rows: slice) -> np.ndarray:
+        """Of the samples ``rows``; or, for whole series, of the series so far."""
+        n, config = self.preprocessing.n_channels, self.config
+        if self.task.per == "series":
+            table = features(inputs, spans, n, (len(spans),), LAST, uneven=config["uneven"])
+            if not config["aligned"]:
+                return table
+            values = aligned_values(inputs, n, config["aligned"], max(MOST_VALUES // n, 1))
+            return np.concatenate([table, values], 1)
+        lookback = config["lookback"]
+        windows = [w for w in (lookback // 8, lookback) if w > 1]
+        return features(inputs, spans, n, windows, rows, config["lags"], config["uneven"])
+
+    def _table(self, training: Recording) -> tuple[np.ndarray, np.ndarray]:
+        """Features and encoded targets of what is labelled, an even share of it where that is too much."""
+        prepared = []
+        for series in training.series:
+            encoded, weights = self.task.encode(series)
+            prepared.append((*self.preprocessing(series), encoded, np.flatnonzero(np.atleast_1d(weights) > 0)))
+        labelled = sum(len(known) for *_, known in prepared)
+        if not labelled:
+            raise InputError(
+                f"no sample has a value of the target {self.task.target!r}; there is nothing to learn from"
+            )
+        width = self._features(*prepared[0][:2], LAST).shape[1]
+        every = -(-labelled * width // MOST_NUMBERS)
+        tables, targets = [], []
+        for inputs, spans, encoded, known in prepared:
+            if self.task.per == "series":
+                if len(known):
+                    tables.append(self._features(inputs, spans, LAST))
+                    targets.append(encoded[None])
+                continue
+            chosen = known[::every]
+            for start in range(0, len(spans), ROWS):
+                block = chosen[(chosen >= start) & (chosen < start + ROWS)]
+                if len(block):
+                    tables.append(self._features(inputs, spans, slice(start, start + ROWS))[block - start])
+            targets.append(encoded[chosen])
+        return np.concatenate(tables), np.concatenate(targets)
 
     def predict(self, recording: Recording) -> pl.DataFrame:
         """Answers row by row, or one row a series, in the columns of :meth:`Model.predict`.
@@ -115,28 +189,36 @@ class Tabular:
         if self.task.kind == "classification":
             return np.asarray(self.estimators[0].predict_proba(table))
         answers = [np.asarray(e.predict(table)).reshape(len(table), -1) for e in self.estimators]
-        return np.concatenate(answers, 1) * self.task.std + self.task.mean
+        said = np.concatenate(answers, 1) if answers else np.zeros((len(table), self.task.n_outputs))
+        if self.start is not None:
+            said = said + np.asarray(self.start.predict(table)).reshape(said.shape)
+        return said * self.task.std + self.task.mean
 
     def live(self) -> LiveTabular:
         """Answers one raw sample at a time."""
         return LiveTabular(self)
 
     def live_parameters(self) -> int:
-        """Coefficients; or of each tree a feature and a threshold a split and a value a leaf."""
-        if self.kind == "linear":
-            last = self.estimators[0][-1]
-            return int(np.size(last.coef_) + np.size(last.intercept_))
-        return sum(tree_numbers(e._predictors) for e in self.estimators)
+        """Coefficients; and of each tree a feature and a threshold a split and a value a leaf."""
+        return sum(
+            int(np.size(model[-1].coef_) + np.size(model[-1].intercept_)) for model in self._linear_models()
+        ) + sum(tree_numbers(e._predictors) for e in self._boosted())
 
     def n_bytes(self) -> int:
         """Of the numbers an answer needs, in scikit-learn's own form; there is no file."""
-        if self.kind == "linear":
-            scaler = self.estimators[0][0]
-            return 8 * (self.live_parameters() + 2 * len(scaler.mean_))
-        return sum(tree.nodes.nbytes for tree in self._trees())
+        linear = sum(
+            8 * (np.size(model[-1].coef_) + np.size(model[-1].intercept_) + 2 * len(model[0].mean_))
+            for model in self._linear_models()
+        )
+        trees = [tree for e in self._boosted() for stage in e._predictors for tree in stage]
+        return int(linear) + sum(tree.nodes.nbytes for tree in trees)
 
-    def _trees(self) -> list[Any]:
-        return [tree for e in self.estimators for stage in e._predictors for tree in stage]
+    def _linear_models(self) -> list[Any]:
+        """Each a scaler and what answers by what it scaled."""
+        return self.estimators if self.kind == "linear" else [] if self.start is None else [self.start]
+
+    def _boosted(self) -> list[Any]:
+        return self.estimators if self.kind == "boosting" else []
 
 
 def tree_numbers(stages: Sequence[Sequence[Any]]) -> int:
@@ -165,50 +247,67 @@ class LiveTabular:
         back = max(model.config["lookback"], 1) if model.task.per == "step" else len(self._inputs) + 1
         self._inputs = [*self._inputs, inputs][-back:]
         self._spans = [*self._spans, span][-back:]
-        n, lookback = model.preprocessing.n_channels, model.config["lookback"]
-        row = _features(model.task, np.stack(self._inputs), np.array(self._spans), n, lookback, last_only=True)
-        answer: np.ndarray = model.answer(row)[0]
+        answer: np.ndarray = model.answer(model._features(np.stack(self._inputs), np.array(self._spans), LAST))[0]
         return answer
 
 
-def _features(
-    task: Task, inputs: np.ndarray, spans: np.ndarray, n_channels: int, lookback: int, last_only: bool = False
-) -> np.ndarray:
-    """Statistics of the whole series; or of the last samples, as many as the lookback and an eighth of them."""
+def _seen(task: Task, preprocessing: Preprocessing, training: Recording, lookback: int) -> dict[str, Any]:
+    """What a model is shown: the times where sampling is uneven; so many samples before each as they are; or, for whole
+    series, the values in the length that all of them have, 0 where they differ."""
+    lengths = {len(series) for series in training.series}
+    spans = np.concatenate([preprocessing(series)[1][1:] for series in training.series])
+    seen: dict[str, Any] = {"uneven": bool(len(spans) and np.mean(np.abs(spans - 1) > UNEVEN) > UNEVEN)}
     if task.per == "series":
-        return features(inputs, spans, n_channels, (len(spans),), last_only=True)
-    return features(inputs, spans, n_channels, [w for w in (lookback // 8, lookback) if w > 1], last_only)
+        return seen | {"aligned": lengths.pop() if len(lengths) == 1 else 0}
+    return seen | {"lags": min(lookback, max(MOST_VALUES // preprocessing.n_channels, 2), max(lengths)) - 1}
 
 
-def _table(
-    task: Task, preprocessing: Preprocessing, training: Recording, lookback: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features and encoded targets of all that is labelled."""
-    rows, targets = [], []
-    for series in training.series:
-        encoded, weights = task.encode(series)
-        known = np.atleast_1d(weights) > 0
-        if known.any():
-            table = _features(task, *preprocessing(series), preprocessing.n_channels, lookback)
-            rows.append(table[known])
-            targets.append(encoded[known] if task.per == "step" else encoded[None])
-    if not rows:
-        raise InputError(f"no sample has a value of the target {task.target!r}; there is nothing to learn from")
-    return np.concatenate(rows), np.concatenate(targets)
-
-
-def _linear(task: Task, config: dict[str, Any], weight: str | None) -> Any:
-    if task.kind == "regression":
-        return make_pipeline(StandardScaler(), Ridge(alpha=config["strength"]))
-    inverse = 1 / config["strength"]
-    return make_pipeline(StandardScaler(), LogisticRegression(C=inverse, class_weight=weight, max_iter=1000))
+def _linear(
+    model: Tabular, table: np.ndarray, targets: np.ndarray, validation: Recording, weight: str | None
+) -> Tabular:
+    """Weaken the penalty until the validation score has not improved twice; keep the best."""
+    task, fixed = model.task, model.config["strength"]
+    scaler = StandardScaler().fit(table)
+    scaled = scaler.transform(table)
+    best, best_score, since = model, (-np.inf, -np.inf), 0
+    logistic = LogisticRegression(class_weight=weight, max_iter=1000, warm_start=True)
+    for strength in STRENGTHS if fixed is None else (fixed,):
+        if task.kind == "regression":
+            last = Ridge(alpha=strength).fit(scaled, targets)
+        else:
+            last = copy.deepcopy(logistic.set_params(C=1 / strength).fit(scaled, targets))
+        kept = Tabular(
+            model.kind, model.config | {"strength": strength}, task, model.preprocessing, [make_pipeline(scaler, last)]
+        )
+        score = task.score(task.metrics(kept.outputs(validation), validation))
+        better = best is model or score > best_score
+        best, best_score, since = (kept, score, 0) if better else (best, best_score, since + 1)
+        if since == 2:
+            break
+    return best
 
 
 def _boost(
     model: Tabular, table: np.ndarray, targets: np.ndarray, validation: Recording, weight: str | None, seed: int
 ) -> Tabular:
-    """Boost until the validation score has not improved for five checks; keep the best."""
+    """Boost until the validation score has not improved for five checks; keep the best.
+
+    Values are boosted from the linear model's answers: of a straight line trees make a staircase.
+    """
     task, config = model.task, model.config
+    best, best_score, since = model, (-np.inf, -np.inf), 0
+    if task.kind == "regression":
+        linear = _linear(
+            Tabular("linear", config | {"strength": None}, task, model.preprocessing, []),
+            table,
+            targets,
+            validation,
+            None,
+        )
+        model.start = linear.estimators[0]
+        targets = targets - model.start.predict(table).reshape(targets.shape)
+        best_score = task.score(task.metrics(model.outputs(validation), validation))
+        config["rounds"] = 0
     settings = {
         "learning_rate": config["learning_rate"],
         "max_leaf_nodes": config["leaves"],
@@ -222,14 +321,15 @@ def _boost(
     if task.kind == "classification":
         make, settings = HistGradientBoostingClassifier, settings | {"class_weight": weight}
     estimators = [make(**settings) for _ in columns]
-    validation = task.with_targets(validation)
-    best, best_score, since = model, (-np.inf, -np.inf), 0
     for rounds in range(STEP, MAX_ROUNDS + 1, STEP):
         for estimator, column in zip(estimators, columns, strict=True):
             estimator.set_params(max_iter=rounds).fit(table, column)
-        kept = Tabular(model.kind, config | {"rounds": rounds}, task, model.preprocessing, copy.deepcopy(estimators))
+        kept = Tabular(
+            model.kind, config | {"rounds": rounds}, task, model.preprocessing, copy.deepcopy(estimators), model.start
+        )
         score = task.score(task.metrics(kept.outputs(validation), validation))
-        best, best_score, since = (kept, score, 0) if score > best_score else (best, best_score, since + 1)
+        better = (best is model and model.start is None) or score > best_score
+        best, best_score, since = (kept, score, 0) if better else (best, best_score, since + 1)
         if since == 5:
             break
     return best

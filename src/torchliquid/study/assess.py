@@ -21,7 +21,6 @@ from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.models import KINDS, Model, build
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
-from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
 from torchliquid.study.report import write_report
 from torchliquid.study.results import StudyResults, TaskResult
@@ -31,6 +30,7 @@ from torchliquid.study.store import Store
 from torchliquid.study.verdict import judge
 from torchliquid.study.workers import Job, cores, workers
 from torchliquid.tasks import Task
+from torchliquid.training.loop import LOOKS
 
 
 class Quiet:
@@ -56,7 +56,8 @@ def assess(
     seeds: int = 5,
     tuning: int = 4,
     parameters: int = 2500,
-    epochs: int = 30,
+    updates: int | None = None,
+    epochs: int | None = None,
     patience: int = 10,
     class_weights: bool = False,
     windows: Windows | None = None,
@@ -88,7 +89,10 @@ def assess(
         seeds: trainings of each network, 2 or more for an interval.
         tuning: settings tried for each contender.
         parameters: budget of live parameters of each network.
-        epochs, patience: the stopping rule.
+        updates: of a network's weights, at most; None: 2,000, or ten passes over the training part where these take
+            more.
+        epochs: at most so many passes over the training part instead.
+        patience: looks at the validation part without a better score after which a training stops.
         class_weights: whether rare classes weigh more, for all.
         windows: how training is cut; None: chosen from the data.
         shifts: under which the trained models are measured again.
@@ -107,9 +111,11 @@ def assess(
         JobError: the process of a trial was killed.
     """
     chosen, shifts = _contenders(contenders), possible(shifts, recording)
-    for name, value, least in (("seeds", seeds, 1), ("tuning", tuning, 1), ("jobs", jobs, 1)):
-        if value < least:
-            raise InputError(f"{name} is at least {least}, not {value}")
+    for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is at least 1, not {value}")
+    if updates is not None and epochs is not None:
+        raise InputError("training is counted in updates or in epochs; give one of them")
     if task is not None and (metric or alarm):
         raise InputError("the task that is given has a metric and alarms already: change them there")
     plan = Plan.make(
@@ -119,6 +125,7 @@ def assess(
         validation,
         parameters,
         windows,
+        updates,
         epochs,
         patience,
         class_weights,
@@ -131,6 +138,7 @@ def assess(
         "seeds": seeds,
         "tuning": tuning,
         "parameters": parameters,
+        "updates": plan.updates,
         "epochs": epochs,
         "patience": patience,
         "class weights": class_weights,
@@ -162,7 +170,7 @@ def assess(
             contenders=(*competing, *probes),
             shifts=tuple(describe(shift) for shift in shifts),
             split=plan.split,
-            conditions=(*_conditions(plan, seeds, tuning, jobs, ray), *made_anew(store)),
+            conditions=_conditions(runner, chosen, jobs, ray),
             settings=settings,
             versions=_versions(),
             command=command,
@@ -207,29 +215,56 @@ def _task_result(task: Task) -> TaskResult:
     )
 
 
-def _conditions(plan: Plan, seeds: int, tuning: int, jobs: int, ray: str | None) -> tuple[str, ...]:
+def _conditions(runner: Runner, contenders: Sequence[Contender], jobs: int, ray: str | None) -> tuple[str, ...]:
+    plan, seeds, windows = runner.plan, runner.seeds, runner.plan.windows
     where = f"{min(jobs, cores())} at a time" if ray is None else "on a Ray cluster"
-    windows = plan.windows
-    tuned = "Each contender has its defaults; it was"
-    if tuning > 1:
-        tuned = (
-            f"Each contender was tuned with {tuning} settings, its defaults first, from one seed. The first as good on "
-            "validation as the best, within a tenth of its errors or a twentieth of its RMSE, was"
-        )
+    budget = f"{plan.updates:,} updates" if plan.updates else f"{plan.epochs} epochs"
     return (
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
-        f"{tuned} trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out the same from "
-        "every seed.",
-        f"Networks trained for at most {plan.epochs} epochs and stopped after {plan.patience} without a better "
-        f"validation score; the best weights were kept. Windows of {windows.length} samples, {windows.stride} apart, "
-        f"the first {windows.burn_in} not scored.",
+        *_tuned(runner, contenders, budget),
+        f"What was chosen was trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out "
+        "the same from every seed.",
+        f"Networks trained for at most {budget}, along a learning rate that falls to their end, and stopped after "
+        f"{plan.patience} looks at the validation part without a better score, counted from the first that was better "
+        "than the naive answer; there "
+        f"{f'are about {LOOKS} looks, or one an epoch' if plan.updates else 'is a look after each epoch'}. The best "
+        f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
+        "not scored.",
         f"Class weights: {'for all' if plan.class_weights else 'for none'}. One thread a trial, {where}; live "
         "steps were timed with nothing else of the study running. Those of linear models and trees are scikit-learn's, "
         "mostly the time of Python, and decide nothing.",
         "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
     )
+
+
+def _tuned(runner: Runner, contenders: Sequence[Contender], budget: str) -> list[str]:
+    """How many settings each contender had, and what the budget left out."""
+    if runner.tuning == 1:
+        return ["Each contender has its defaults: none was tuned."]
+    had = {c.label: (len(runner.settings(c)), c) for c in contenders if c.space}
+    said = [
+        f"Tuning, from one seed, the defaults first: {_counted(had)}. The first as good on validation as the best, "
+        "within a tenth of its errors or a twentieth of its RMSE, was chosen."
+    ]
+    if any(c.seeded for c in contenders):
+        quarter = "all had a quarter of it, the better half of them " if runner.tuning > 2 else ""
+        said.append(f"Settings of networks were not tried for the whole budget of {budget}: {quarter}a half of it.")
+    left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == runner.tuning}
+    if left:
+        said.append(
+            "The budget left out, of the settings a contender may have: "
+            f"{', '.join(f'{n} of {had[label][1].possible} of {label}' for label, n in left.items())}."
+        )
+    return said
+
+
+def _counted(had: Mapping[str, tuple[int, Contender]]) -> str:
+    """``4 settings each; 1 of Linear``."""
+    most = max((n for n, _ in had.values()), default=1)
+    fewer = "".join(f"; {n} of {label}, which has no more" for label, (n, _) in had.items() if n < most)
+    return f"{most} settings each{fewer}"
 
 
 def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, reading: str) -> str:
@@ -245,7 +280,6 @@ def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, rea
     parts = "".join(f", {name}={name}" for name in given)
     return f"""\
 from torchliquid.models.tabular import Tabular
-from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
 from torchliquid.tasks import Task
 

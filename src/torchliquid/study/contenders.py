@@ -1,13 +1,15 @@
 """Who takes part in a study, and over which settings each is tuned.
 
-All get the same number of tuning trials. The first is the contender's defaults, the others are drawn from its
-space; the neural contenders share one space, so that none is tuned more finely than another.
+All get the same number of tuning trials, as far as they have settings: the defaults first, then others in which each
+value of a setting comes up as often as its fellows. What two contenders have in common they draw alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,13 @@ from torchliquid.study.results import Family
 
 Hyper = dict[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
+"""The values of each setting, its default first."""
 
-NEURAL_SPACE: Space = {
-    "lr": (0.005, 0.01, 0.02),
-    "batch_size": (8, 16, 32),
-    "weight_decay": (0.01, 0.1, 1.0),
-}
+DRAWS = 1000
+"""Drawn before what is left is taken in order."""
+
+TRAINING: Space = {"lr": (0.01, 0.005, 0.02), "batch_size": (16, 8, 32), "weight_decay": (0.1, 0.01, 1.0)}
+FORM: Space = {"mode": ("default", "pure", "no_gate"), "mixed_memory": (False, True)}
 
 
 @dataclass(frozen=True)
@@ -38,36 +41,61 @@ class Contender:
         """Whether it comes out differently from another seed."""
         return self.family in ("liquid", "neural")
 
-    def settings(self, n: int) -> list[Hyper]:
-        """The settings of ``n`` tuning trials: the defaults first, then distinct draws from the space.
+    @property
+    def possible(self) -> int:
+        """How many settings its space has."""
+        return prod(len(values) for values in self.space.values())
 
-        The networks draw the same, since they share a space.
+    def settings(self, n: int, fits: Callable[[Hyper], bool] = lambda hyper: True) -> list[Hyper]:
+        """The settings of up to ``n`` tuning trials, no two the same.
+
+        The defaults are the first, an empty one; ``fits`` tells which others can be used at all.
         """
-        rng = np.random.default_rng(0)
-        grid = [point for point in _grid(self.space) if point]
-        return [{}, *(grid[i] for i in rng.permutation(len(grid))[: n - 1])]
+        defaults = {name: values[0] for name, values in self.space.items()}
+        found = [defaults]
+        for hyper in self._candidates():
+            if len(found) == n:
+                break
+            if hyper not in found and fits(hyper):
+                found.append(hyper)
+        return [{}, *found[1:]]
+
+    def _candidates(self) -> Iterator[Hyper]:
+        if self.possible > 1:
+            turns = [_in_turn(name, values) for name, values in self.space.items()]
+            for _ in range(DRAWS):
+                yield dict(zip(self.space, (next(turn) for turn in turns), strict=True))
+        for values in product(*self.space.values()):
+            yield dict(zip(self.space, values, strict=True))
 
 
-def _grid(space: Space) -> list[Hyper]:
-    points: list[Hyper] = [{}]
-    for name, values in space.items():
-        points = [{**point, name: value} for point in points for value in values]
-    return points
+def _in_turn(name: str, values: tuple[Any, ...]) -> Iterator[Any]:
+    """All values in random order again and again; at first without the default, which has had its turn."""
+    rng = np.random.default_rng(list(name.encode()))
+    left = list(range(1, len(values)))
+    while True:
+        yield from (values[i] for i in rng.permutation(left or [0]))
+        left = list(range(len(values)))
 
 
 CONTENDERS: tuple[Contender, ...] = (
-    Contender("cfc", "CfC", "liquid", NEURAL_SPACE),
-    Contender("cfc_ncp", "CfC on NCP", "liquid", NEURAL_SPACE),
-    Contender("ltc_ncp", "LTC on NCP", "liquid", NEURAL_SPACE),
-    Contender("lstm", "LSTM", "neural", NEURAL_SPACE),
-    Contender("gru", "GRU", "neural", NEURAL_SPACE),
-    Contender("transformer", "Transformer", "neural", NEURAL_SPACE),
-    Contender("linear", "Linear", "classical", {"strength": (0.01, 0.1, 1.0, 10.0, 100.0), "lookback": (1, 8, 64)}),
+    Contender("cfc", "CfC", "liquid", {**TRAINING, **FORM, "backbone_layers": (1, 0, 2)}),
+    Contender("cfc_ncp", "CfC on NCP", "liquid", {**TRAINING, **FORM}),
+    Contender("ltc_ncp", "LTC on NCP", "liquid", {**TRAINING, "unfolds": (6, 1, 3), "mixed_memory": (False, True)}),
+    Contender("lstm", "LSTM", "neural", TRAINING),
+    Contender("gru", "GRU", "neural", TRAINING),
+    Contender("transformer", "Transformer", "neural", {**TRAINING, "context": (64, 32, 16)}),
+    Contender("linear", "Linear", "classical", {"lookback": (64, 16, 32, 8, 128, 1)}),
     Contender(
         "boosting",
         "Gradient boosting",
         "classical",
-        {"learning_rate": (0.03, 0.1, 0.3), "leaves": (4, 15, 31), "min_leaf": (1, 5, 20), "lookback": (1, 8, 64)},
+        {
+            "lookback": (64, 16, 32, 8, 128, 1),
+            "learning_rate": (0.1, 0.03, 0.3),
+            "leaves": (15, 4, 31),
+            "min_leaf": (None, 1, 5, 20),
+        },
     ),
     Contender("naive", "Naive", "naive", {}),
 )

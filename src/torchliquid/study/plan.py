@@ -17,6 +17,7 @@ from torchliquid.study.results import POOLED
 from torchliquid.study.shifts import Usual
 from torchliquid.tasks import Task
 from torchliquid.training.fit import NOTED, hold_out
+from torchliquid.training.loop import TrainingConfig, enough_updates
 
 RESERVED = ("training", "validation", "the validation part", POOLED)
 """Names of parts in the report, which no test recording can have."""
@@ -43,7 +44,8 @@ class Plan:
         usual: means and deviations of the training part's channels, by which shifts are measured.
         windows: how the networks' training part is cut, and how all are scored on windows.
         parameters: the budget of live parameters.
-        epochs, patience: the stopping rule of the networks.
+        updates, epochs, patience: the stopping rule of the networks, as in
+            :class:`~torchliquid.training.TrainingConfig`; one of the first two is None.
         class_weights: whether rare classes weigh more, for all or for none.
         split: how the parts were made, in sentences.
     """
@@ -56,7 +58,8 @@ class Plan:
     usual: Usual
     windows: Windows
     parameters: int
-    epochs: int
+    updates: int | None
+    epochs: int | None
     patience: int
     class_weights: bool
     split: tuple[str, ...]
@@ -70,7 +73,8 @@ class Plan:
         validation: Recording | None = None,
         parameters: int = 2500,
         windows: Windows | None = None,
-        epochs: int = 30,
+        updates: int | None = None,
+        epochs: int | None = None,
         patience: int = 10,
         class_weights: bool = False,
     ) -> Plan:
@@ -115,7 +119,6 @@ class Plan:
             split.append("Validation, on which training stops and settings are chosen: the part its publisher fixed.")
         split.append("Scales, the time scale and what stands for missing values come from the training part alone.")
         preprocessing = Preprocessing.fit(training)
-        split += preprocessing.notes
         task = task.fit(training)
         held_out = {"the validation part": validation, **tests}
         for name, part in held_out.items():
@@ -139,6 +142,9 @@ class Plan:
             if (share := share_in(held_out[name], learnt_from)) >= NOTED:
                 split.append(f"Of {name}, {share:.0%} of the values come in what was learnt from as well.")
         validation = held_out.pop("the validation part")
+        windows = windows or Windows.choose(training, task)
+        if epochs is None and updates is None:
+            updates = enough_updates(-(-len(windows.cut(training)) // TrainingConfig.batch_size))
         held_out = {name: together(test) for name, test in held_out.items()}
         return cls(
             task,
@@ -147,8 +153,9 @@ class Plan:
             held_out,
             preprocessing,
             Usual.of(training),
-            windows or Windows.choose(training, task),
+            windows,
             parameters,
+            updates,
             epochs,
             patience,
             class_weights,

@@ -17,6 +17,7 @@ import numpy as np
 
 from torchliquid.errors import InputError
 from torchliquid.files import to_plain
+from torchliquid.training.history import Doubt
 
 SCHEMA = 1
 
@@ -24,9 +25,6 @@ Family = Literal["liquid", "neural", "classical", "naive", "probe"]
 """``probe``: not a contender but evidence, such as a linear model on one sensor alone."""
 
 Answer = Literal["worth it", "not worth it", "not shown"]
-
-Doubt = Literal["", "plateau", "falling"]
-"""Why a training does not judge its contender: it never left the naive answer, or was still improving at its end."""
 
 POOLED = "pooled"
 """The name under which a trial's metrics over all test recordings together stand."""
@@ -50,7 +48,8 @@ class TrialResult:
     memory_mb: float  # peak while training
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
     scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
-    doubt: Doubt = ""
+    doubt: Doubt = ""  # why this training does not judge the contender
+    updates: int = 0  # of the weights
 
 
 @dataclass(frozen=True)

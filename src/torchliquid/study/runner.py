@@ -5,6 +5,7 @@ Everything finished is on disk at once, and what is on disk is not done again.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from torchliquid.files import read_json, write_folder, write_json
+from torchliquid.files import write_folder, write_json
 from torchliquid.models import KINDS, Model
-from torchliquid.study.contenders import Contender
+from torchliquid.study.contenders import Contender, Hyper
 from torchliquid.study.latency import live_step
-from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
 from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
 from torchliquid.study.results import ContenderResult, TrialResult
@@ -31,6 +31,7 @@ from torchliquid.study.trial import (
     Trained,
     evaluate_trial,
     fit_plain,
+    fits,
     train_trial,
 )
 from torchliquid.study.verdict import margin
@@ -62,13 +63,9 @@ class Runner:
 
     def run(self, contenders: Sequence[Contender]) -> list[ContenderResult]:
         """Train, choose and measure all; one result a contender, in the given order."""
-        tuned = [s for c in contenders for s in self._tuning_specs(c)]
-        mend(self.store, tuned)
-        self._train("tuning", tuned)
-        chosen = {c.name: self._chosen(c) for c in contenders}
+        chosen = self._tune(contenders)
         finals = {c.name: self._final_specs(c, chosen[c.name]) for c in contenders}
         every = [spec for c in contenders for spec in finals[c.name]]
-        mend(self.store, every)
         self._train("training", every)
         self._measure(every)
         latency = self._latencies(every)
@@ -81,6 +78,10 @@ class Runner:
             )
             for c in contenders
         ]
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.plan.task.higher_is_better else -1.0
 
     def trained(self, spec: Spec) -> Trained:
         return Trained.read(self.store.trial(spec.id))
@@ -99,14 +100,33 @@ class Runner:
 
     # -- phases
 
-    def _tuning_specs(self, contender: Contender) -> list[Spec]:
-        return [Spec(contender.name, hyper, 0) for hyper in contender.settings(self.tuning)]
+    def settings(self, contender: Contender) -> list[Hyper]:
+        """Those that a contender is tuned with."""
+        return contender.settings(self.tuning, lambda hyper: fits(self.plan, contender.name, hyper))
 
-    def _chosen(self, contender: Contender) -> dict[str, Any]:
-        specs = self._tuning_specs(contender)
-        return self._as_good_as_best([(self.trained(s).validation, s) for s in specs]).hyper
+    def _tune(self, contenders: Sequence[Contender]) -> dict[str, Hyper]:
+        """The chosen settings by contender's name. Those of networks are halved: all have a quarter of the updates, the
+        better half of them a half, and of these one is chosen."""
+        settings = {c.name: self.settings(c) for c in contenders}
+        shares = {c.name: 0.5 if c.seeded else 1.0 for c in contenders}
+        many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
+        for name, rated in self._rated("tuning, all settings", many, dict.fromkeys(many, 0.25)).items():
+            worst_first = sorted(rated, key=lambda pair: self._sign * pair[0] if pair[0] == pair[0] else -math.inf)
+            out = [hyper for _, hyper in worst_first[: len(rated) // 2]]
+            settings[name] = [hyper for hyper in settings[name] if hyper not in out]
+        several = {name: hypers for name, hypers in settings.items() if len(hypers) > 1}
+        last = self._rated("tuning, the better half" if many else "tuning", several, shares)
+        return {name: self._as_good_as_best(last.get(name, [(0.0, hypers[0])])) for name, hypers in settings.items()}
 
-    def _final_specs(self, contender: Contender, hyper: dict[str, Any]) -> list[Spec]:
+    def _rated(
+        self, phase: str, settings: dict[str, list[Hyper]], shares: dict[str, float]
+    ) -> dict[str, list[tuple[float, Hyper]]]:
+        """The settings with their score on validation, after such a share of the updates."""
+        specs = {name: [Spec(name, hyper, 0, shares[name]) for hyper in each] for name, each in settings.items()}
+        self._train(phase, [spec for each in specs.values() for spec in each])
+        return {name: [(self.trained(s).validation, s.hyper) for s in each] for name, each in specs.items()}
+
+    def _final_specs(self, contender: Contender, hyper: Hyper) -> list[Spec]:
         return [Spec(contender.name, hyper, seed) for seed in range(self.seeds if contender.seeded else 1)]
 
     def _train(self, phase: str, specs: list[Spec]) -> None:
@@ -122,8 +142,6 @@ class Runner:
         """Evidence beside the contenders."""
         names = [p.name for p in PROBES if self.plan.task.per == "step" or not p.per_step_only]
         places = {name: self.store.evaluation(f"probe-{name}") for name in names}
-        for name in names:
-            mend_evaluation(self.store, f"probe-{name}")
         waiting = [name for name in names if not places[name].exists()]
         self.listener.phase("probes", len(names) - len(waiting), len(names))
         jobs = [
@@ -149,7 +167,7 @@ class Runner:
     def _latencies(self, specs: list[Spec]) -> dict[str, tuple[float, float]]:
         """Median and 99th percentile of one live step in microseconds, with nothing else of the study running."""
         path = self.store.folder / "latency.json"
-        known = latencies(self.store)
+        known: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
         waiting = [s for s in specs if s.id not in known]
         self.listener.phase("timing", len(specs) - len(waiting), len(specs))
 
@@ -167,7 +185,7 @@ class Runner:
 
     def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:
         trained = self.trained(spec)
-        measured = read_json(self.store.evaluation(spec.id) / "evaluation.json", dict)
+        measured = json.loads((self.store.evaluation(spec.id) / "evaluation.json").read_text())
         return TrialResult(
             seed=spec.seed,
             hyper=spec.hyper,
@@ -178,6 +196,8 @@ class Runner:
             bytes=trained.bytes,
             train_seconds=trained.seconds,
             epochs=trained.epochs,
+            updates=trained.updates,
+            doubt=trained.doubt,
             latency_us=latency[0],
             latency_p99_us=latency[1],
             memory_mb=trained.memory_mb,
@@ -188,7 +208,6 @@ class Runner:
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:
         """The first that is not worse on validation than the best by what matters: smaller differences are luck, and
         to chase them is to fit the validation part. One that failed (NaN) only if all did."""
-        sign = 1.0 if self.plan.task.higher_is_better else -1.0
-        scores = [-math.inf if math.isnan(value) else sign * value for value, _ in rated]
-        least = margin(self.plan.task, sign * max(scores)) if math.isfinite(max(scores)) else 0.0
+        scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
+        least = margin(self.plan.task, self._sign * max(scores)) if math.isfinite(max(scores)) else 0.0
         return next(one for score, (_, one) in zip(scores, rated, strict=True) if score >= max(scores) - least)

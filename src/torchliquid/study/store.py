@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from torchliquid.errors import InputError
-from torchliquid.files import locked, read_json, write_json
+from torchliquid.files import locked, write_json
 
 STUDY = "study.json"
 LOCK = ".lock"
+MAY_GROW = ("seeds",)
+"""What may be another number in the same study: what is on disk for other seeds is not done again."""
 
 
 class Store:
@@ -53,8 +55,7 @@ class Store:
         with ExitStack() as held:
             busy = f"another run is at work in the folder {self.folder}; wait for its end, or choose another (--out)"
             held.enter_context(locked(self.folder / LOCK, busy))
-            if not (self.folder / STUDY).exists():
-                write_json(self.folder / STUDY, self.study)
+            write_json(self.folder / STUDY, self.study)
             for name in ("trials", "evaluations"):
                 (self.folder / name).mkdir(exist_ok=True)
             self._held = held.pop_all()
@@ -65,11 +66,13 @@ class Store:
 
     def _refuse_another(self, path: Path, study: dict[str, Any]) -> None:
         try:
-            found = read_json(path, dict)
-        except (OSError, InputError):
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
             raise InputError(f"{path} is damaged; choose another folder (--out)") from None
         wanted = json.loads(json.dumps(study))
-        different = [k for k in wanted if found.get(k) != wanted[k]]
+        different = ["its form"]
+        if isinstance(found, dict):
+            different = [k for k in wanted if k not in MAY_GROW and found.get(k) != wanted[k]]
         if different:
             raise InputError(
                 f"the folder {self.folder} holds another study (it differs in {', '.join(different)}); give the same "

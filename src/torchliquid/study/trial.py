@@ -20,18 +20,19 @@ import torch
 
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
-from torchliquid.files import read_json, to_json, to_plain
+from torchliquid.files import to_json, to_plain
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
-from torchliquid.models.tabular import Tabular
+from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import POOLED, from_plain
 from torchliquid.study.scores import Cells, pack_scores
 from torchliquid.study.shifts import Shift, shifted
 from torchliquid.study.workers import Progress
-from torchliquid.training import TrainingConfig, TrainingError, train
+from torchliquid.training import History, TrainingConfig, TrainingError, train
+from torchliquid.training.history import Doubt
 
 MODEL = "model.safetensors"
 SCORES = "scores.npz"
@@ -44,23 +45,25 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Spec:
-    """Which contender, with which settings, from which seed."""
+    """Which contender, with which settings, from which seed; for which share of a network's updates, 1 to be judged."""
 
     contender: str
     hyper: dict[str, Any]
     seed: int
+    share: float = 1.0
 
     @property
     def id(self) -> str:
         """A folder's name: the same settings always have the same."""
         settings = hashlib.sha256(json.dumps(self.hyper, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.contender}-{settings}-seed{self.seed}"
+        return f"{self.contender}-{settings}-seed{self.seed}{'' if self.share == 1 else f'-{self.share:g}'}"
 
     @property
     def words(self) -> str:
         """For a person who waits."""
-        settings = ", ".join(f"{name} {value:g}" for name, value in self.hyper.items())
-        return f"{self.contender}, seed {self.seed}{f' ({settings})' if settings else ''}"
+        settings = ", ".join(f"{name} {value}" for name, value in self.hyper.items())
+        part = "" if self.share == 1 else f", {self.share:.0%} of the updates"
+        return f"{self.contender}, seed {self.seed}{part}{f' ({settings})' if settings else ''}"
 
 
 @dataclass(frozen=True)
@@ -75,27 +78,19 @@ class Trained:
     memory_mb: float
     config: dict[str, Any]
     broken_off: str = ""
-    sha256: str = ""  # of the model's file
+    updates: int = 0
+    doubt: Doubt = ""
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
-        """What :func:`train_trial` left in a folder.
-
-        Raises:
-            InputError: it is damaged.
-            OSError: it is not there.
-        """
-        path = folder / "trial.json"
-        try:
-            trained: Trained = from_plain(cls, read_json(path, dict))
-        except (TypeError, ValueError, AttributeError, OverflowError):
-            raise InputError(f"{path} is damaged; give the same command again") from None
+        """What :func:`train_trial` left in a folder."""
+        trained: Trained = from_plain(cls, json.loads((folder / "trial.json").read_text()))
         return trained
 
 
 def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
     """Train one trial; yields ``trial.json``, and for a network its weights."""
-    broken_off, epochs = "", 0
+    broken_off, history = "", History(updates=[0], epochs=[0])
     start = time.perf_counter()
     with peak_memory() as peak:
         if spec.contender in KINDS:
@@ -104,31 +99,33 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
             settings = {name: value for name, value in spec.hyper.items() if name in TRAINING_SETTINGS}
             config = TrainingConfig(
                 **settings,
-                epochs=plan.epochs,
+                updates=None if plan.updates is None else max(1, round(plan.updates * spec.share)),
+                epochs=None if plan.epochs is None else max(1, round(plan.epochs * spec.share)),
                 patience=plan.patience,
                 class_weights=plan.class_weights,
                 seed=spec.seed,
             )
             try:
-                epochs = len(train(model, plan.training, plan.validation, config, plan.windows, progress).loss)
+                history = train(model, plan.training, plan.validation, config, plan.windows, progress)
             except TrainingError as error:
                 broken_off = str(error)
         else:
             model = fit_plain(plan, spec)
     seconds = time.perf_counter() - start
-    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
     described = getattr(model, "config", {})
     trained = Trained(
         math.nan if broken_off else plan.score(model, plan.validation),
         model.live_parameters(),
         model.n_bytes(),
         seconds,
-        epochs,
+        history.epochs[-1],
         peak.mb,
         {name: value for name, value in described.items() if isinstance(value, int | float | str)},
         broken_off,
-        hashlib.sha256(weights[MODEL]).hexdigest() if weights else "",
+        history.updates[-1],
+        history.doubt,
     )
+    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
     yield {**weights, "trial.json": to_json(to_plain(trained))}
 
 
@@ -147,6 +144,18 @@ def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
         seed=spec.seed,
         **spec.hyper,
     )
+
+
+def fits(plan: Plan, contender: str, hyper: dict[str, Any]) -> bool:
+    """Whether a setting is one of its own under a plan: a network within its budget; for whole series, which are seen
+    from their start, no other lookback."""
+    if contender not in KINDS:
+        return plan.task.per == "step" or hyper.get("lookback", LOOKBACK) == LOOKBACK
+    try:
+        _untrained(plan, Spec(contender, hyper, 0))
+    except InputError:
+        return False
+    return True
 
 
 def _untrained(plan: Plan, spec: Spec) -> Model:

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.model import Model, aligned
+from torchliquid.models.naive import Naive
 from torchliquid.solvers import SolverError
-from torchliquid.training.history import History
+from torchliquid.tasks import Task
+from torchliquid.training.history import Doubt, History
 from torchliquid.training.provenance import provenance
 from torchliquid.training.sample import covering
+
+UPDATES = 2000
+"""A liquid network that needs a memory leaves the naive answer after hundreds of updates, however few its epochs."""
+
+PASSES = 10
+"""Over a large training part, at least."""
+
+LOOKS = 40
+"""At the validation part in a training, or one an epoch where that is less."""
+
+LEFT = 0.02
+"""Of the naive answer's loss, the share that a model which left it saves."""
+
+STILL = 0.1
+"""Of the loss, the share that the last fifth of a training may save where it is at its end."""
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +63,12 @@ class TrainingConfig:
     Attributes:
         lr: of Adam with decoupled weight decay at its highest; it rises over the first 5 % of all steps and falls along
             a half cosine to a twentieth.
-        epochs: at most so many passes over the training part.
+        updates: at most so many steps of the optimizer; None: 2,000, or more where ten passes over the training part
+            take more.
+        epochs: at most so many passes over the training part instead, with a look at the validation part after each.
         batch_size: windows in a batch.
-        patience: stop after so many epochs in which the validation score did not improve.
+        patience: stop after so many looks at the validation part without a better score, counted from the first that
+            was better than the naive answer. There are about 40 in all, or one an epoch.
         weight_decay: of matrices, not of biases or gains.
         clip: largest norm of the gradient.
         class_weights: whether rare classes weigh more.
@@ -54,7 +76,8 @@ class TrainingConfig:
     """
 
     lr: float = 0.01
-    epochs: int = 30
+    updates: int | None = None
+    epochs: int | None = None
     batch_size: int = 16
     patience: int = 10
     weight_decay: float = 0.1
@@ -63,9 +86,10 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "epochs", "batch_size", "patience", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("lr", "updates", "epochs", "batch_size", "patience", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} must be greater than 0, not {value}")
 
 
 def train(
@@ -79,7 +103,7 @@ def train(
 ) -> History:
     """Train a model in place; it ends with the weights that were best on the validation part.
 
-    Each epoch is scored as the model will be used: the state carried through whole series. Better means a better
+    At each look it is scored as the model will be used: the state carried through whole series. Better means a better
     primary metric of the task, or the same and a smaller loss. With the same weights, data and config the result is
     the same.
 
@@ -88,7 +112,7 @@ def train(
         training, validation: parts of the recording; the model's task and preprocessing come from the first.
         windows: how the training part is cut; None: chosen from it.
         progress: told how far it is.
-        on_epoch: called after each epoch, e.g. to keep a checkpoint.
+        on_epoch: called after each look, e.g. to keep a checkpoint.
 
     Raises:
         TrainingError: the loss is no longer finite, or the solver does not reach the end of a span.
@@ -106,23 +130,32 @@ def train(
     def epoch_batches() -> list[Batch]:
         return list(batches(training, model.preprocessing, task, windows, config.batch_size, rng))
 
-    todo = epoch_batches()
-    if not todo:
+    def endless(todo: list[Batch]) -> Iterator[Batch]:
+        while True:
+            yield from todo
+            todo = epoch_batches()
+
+    first = epoch_batches()
+    if not first:
         raise InputError(
             f"no training window has a value of the target {task.target!r}; there is nothing to learn from"
         )
-    model.sample = covering(todo)
+    model.sample = covering(first)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], config.lr
     )
-    steps = config.epochs * len(todo)
+    if config.epochs is not None:
+        steps, apart = config.epochs * len(first), len(first)
+    else:
+        steps = config.updates or enough_updates(len(first))
+        apart = len(first) * -(-steps // (LOOKS * len(first)))  # whole epochs
     warm = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / warm, 0.525 + 0.475 * math.cos(math.pi * s / steps))
     )
-    longest = max(float(batch.timespans.max()) for batch in todo)
+    longest = max(float(batch.timespans.max()) for batch in first)
     if advice := _unstable(model, longest):
         log.warning(advice)
     best_score, best_weights = (-math.inf, -math.inf), copy.deepcopy(model.state_dict())
@@ -132,17 +165,26 @@ def train(
         model.eval()
         reason = reason or _unstable(model, longest) or f"try a learning rate below {config.lr:g}"
         error = TrainingError(
-            f"training {model.kind} broke off in epoch {epoch + 1}: its numbers are no longer finite; {reason}"
+            f"training {model.kind} broke off in epoch {step // len(first) + 1}: its numbers are no longer finite; "
+            f"{reason}"
         )
         if history.validation:
             model.metadata |= provenance(training, history, config.seed)
             error.model = model
         return error
 
-    for epoch in range(config.epochs):
+    def naive_loss() -> float:
+        naive = Naive.fit(task, model.preprocessing, training)
+        if class_weights is not None:
+            naive.constant = naive.constant * class_weights.cpu().double().numpy()
+            naive.constant = naive.constant / naive.constant.sum()
+        return _loss(task, naive.outputs(validation), validation, class_weights)
+
+    todo, step, losses = endless(first), 0, [naive_loss()]
+    while step < steps:
         model.train()
-        total = 0.0
-        for batch in todo:
+        total, until = 0.0, min(step + apart, steps)
+        for batch in itertools.islice(todo, until - step):
             batch = batch.to(device)
             optimizer.zero_grad()
             try:
@@ -157,7 +199,10 @@ def train(
             optimizer.step()
             schedule.step()
             total += loss.item()
-        history.loss.append(total / len(todo))
+            step += 1
+        history.loss.append(total / (step - (history.updates[-1] if history.updates else 0)))
+        history.updates.append(step)
+        history.epochs.append(-(-step // len(first)))
 
         try:
             outputs = model.outputs(validation)
@@ -167,21 +212,50 @@ def train(
             raise broken_off()
         scores = task.metrics(outputs, validation)
         history.validation.append(scores)
+        losses.append(_loss(task, outputs, validation, class_weights))
         score = task.score(scores)
         if score > best_score:
-            best_score, best_weights, history.best = score, copy.deepcopy(model.state_dict()), epoch
+            best_score, best_weights = score, copy.deepcopy(model.state_dict())
+            history.best = len(history.loss) - 1
+        history.doubt = _doubt(losses, step == steps)
         if progress:
-            progress((epoch + 1) / config.epochs, f"epoch {epoch + 1}, {task.primary} {scores[task.primary]:.4g}")
+            progress(step / steps, f"{step:,} updates, {task.primary} {scores[task.primary]:.4g}")
         if on_epoch:
             on_epoch(model, history)
-        if epoch - history.best >= config.patience:
+        if history.doubt != "plateau" and len(history.loss) - 1 - history.best >= config.patience:
             break
-        todo = epoch_batches()
 
     model.load_state_dict(best_weights)
     model.eval()
     model.metadata |= provenance(training, history, config.seed)
     return history
+
+
+def enough_updates(batches: int) -> int:
+    """How many updates a training may take, given the batches of a pass over the training part."""
+    return max(UPDATES, PASSES * batches)
+
+
+def _loss(task: Task, outputs: Sequence[np.ndarray], recording: Recording, class_weights: Tensor | None) -> float:
+    """What training minimises, of decoded answers to a recording with targets."""
+    encoded = [task.encode(series) for series in recording.series]
+    targets, weights = (np.concatenate([np.atleast_1d(part[i]) for part in encoded]) for i in (0, 1))
+    said = np.concatenate([np.atleast_2d(output) for output in outputs])
+    if task.kind == "classification":
+        raw = np.log(np.clip(said, 1e-12, None))
+    else:
+        raw, targets = (said - task.mean) / task.std, targets.reshape(len(said), -1)
+    known = None if class_weights is None else class_weights.cpu().double()
+    return float(task.loss(torch.from_numpy(raw), torch.from_numpy(targets), torch.from_numpy(weights), known))
+
+
+def _doubt(losses: list[float], ended: bool) -> Doubt:
+    """Of the losses on the validation part, the naive answer's first, then at each look."""
+    if not min(losses[1:]) < (1 - LEFT) * losses[0]:
+        return "plateau"
+    late = max(1, len(losses) // 5)
+    before = min(losses[1:-late], default=losses[0])
+    return "falling" if ended and min(losses[-late:]) < (1 - STILL) * before else ""
 
 
 def _unstable(model: Model, longest: float) -> str | None:

@@ -23,8 +23,9 @@ def provenance(training: Recording, history: History, seed: int) -> dict[str, An
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "columns": columns,
         "training": {
-            "epochs": len(history.loss),
-            "best_epoch": history.best + 1,
+            "epochs": history.epochs[-1],
+            "best_epoch": history.epochs[history.best],
+            "updates": history.updates[history.best],
             "validation": {k: v for k, v in history.validation[history.best].items() if np.isfinite(v)},
             "samples": training.n_samples,
             "series": training.n_series,
