@@ -46,6 +46,7 @@ PROCESSES: dict[str, Process] = {
     "slow, memory 0.9": slow,
     "slower, memory 0.99": lambda rng, n: slow(rng, n, 0.99),
     "trends": lambda rng, n: np.arange(n)[:, None] / n * rng.normal(0, 5, 7) + slow(rng, n, 0.5),
+    "trends that bend": lambda rng, n: np.linspace(0, 1, n)[:, None] ** 2 * rng.normal(0, 5, 7) + slow(rng, n, 0.5),
     "random walks": lambda rng, n: rng.normal(size=(n, 7)).cumsum(0),
     "on and off in runs": lambda rng, n: (slow(rng, n, 0.95) > 0).astype(float),
 }

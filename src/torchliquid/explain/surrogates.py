@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.stats import rankdata
 
 from torchliquid.errors import InputError
@@ -167,7 +168,7 @@ def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
     """What each column adds to what its own past foretells, as ranks over all series.
 
     The past is the column's last samples, up to ``most``, as many as Schwarz's criterion asks for; their weights are
-    the same in all series.
+    the same in all series, and each series has a level and a slope of its own.
 
     Args:
         parts: for each series (T, F), NaN where not known.
@@ -176,6 +177,7 @@ def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
         For each series (T, F); NaN where the sample or one of those before it is not known or not there.
     """
     most = min(most, max(len(part) for part in parts) // 10)
+    drift = block_diag(*(np.column_stack([np.ones(len(part)), np.linspace(-1, 1, len(part))]) for part in parts))
     columns = []
     for j in range(parts[0].shape[1]):
         past = [_lagged(part[:, j], most) for part in parts]
@@ -183,7 +185,7 @@ def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
         known = np.isfinite(whole).all(1)
         left = np.full(len(whole), np.nan)
         if known.sum() > 2 * most + 2:
-            left[known] = _residuals(whole[known])
+            left[known] = _residuals(whole[known], drift[known])
         columns.append(left)
     ranks = rankdata(np.column_stack(columns), axis=0, nan_policy="omit")
     return np.split(ranks, np.cumsum([len(part) for part in parts])[:-1])
@@ -195,12 +197,13 @@ def _lagged(column: np.ndarray, most: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, most + 1)[:, ::-1]
 
 
-def _residuals(rows: np.ndarray) -> np.ndarray:
-    """Of the regression of the first column on as many of the others as give the least criterion of Schwarz."""
-    n, design = len(rows), np.column_stack([np.ones(len(rows)), rows[:, 1:]])
+def _residuals(rows: np.ndarray, drift: np.ndarray) -> np.ndarray:
+    """Of the regression of the first column on the drift and as many of the others as give the least criterion of
+    Schwarz."""
+    n, design = len(rows), np.column_stack([drift, rows[:, 1:]])
     best, found = np.inf, rows[:, 0]
     for order in range(rows.shape[1]):
-        part = design[:, : order + 1]
+        part = design[:, : drift.shape[1] + order]
         left = rows[:, 0] - part @ np.linalg.lstsq(part, rows[:, 0], rcond=None)[0]
         criterion = n * np.log(left @ left / n + 1e-300) + order * np.log(n)
         if criterion < best:
