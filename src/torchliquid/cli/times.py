@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import re
 
+from torchliquid.data.given import MICROSECONDS
 from torchliquid.errors import InputError
-
-MICROSECONDS = {
-    name: size
-    for size, names in (
-        (1, ("us",)),
-        (1000, ("ms",)),
-        (10**6, ("s", "sec", "second", "seconds")),
-        (60 * 10**6, ("min", "minute", "minutes")),
-        (3600 * 10**6, ("h", "hour", "hours")),
-        (86400 * 10**6, ("d", "day", "days")),
-    )
-    for name in names
-}
 
 
 def amount(option: str, text: str, wanted: str) -> tuple[float, str]:

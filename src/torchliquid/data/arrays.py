@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from torchliquid.data import given
 from torchliquid.data.recording import Recording, Series
 from torchliquid.data.tidy import tidy
 from torchliquid.errors import InputError
@@ -17,64 +18,103 @@ def from_arrays(
     times: Any,
     targets: Any,
     channels: Sequence[str] | None,
-    target: str,
+    target: str | None,
     time_unit: str | None,
     names: Sequence[str] | None,
     groups: Sequence[Any] | None = None,
+    for_model: bool = False,
 ) -> Recording:
     """See :meth:`torchliquid.data.Recording.from_arrays`."""
-    if hasattr(values, "__array__"):  # a tensor or a frame of numbers is one array as well
-        values = np.asarray(values)
+    notes: list[str] = []
+    one = isinstance(values, np.ma.MaskedArray) or hasattr(values, "__array__")  # a tensor, a frame of numbers
+    if one:
+        if given.names_of(values) is None and not isinstance(values, np.ma.MaskedArray):
+            values = np.asarray(values)
+        one = np.ndim(values) <= 2
     elif not isinstance(values, Sequence):
         raise InputError(f"values are an array or a list of arrays, not {type(values).__name__}")
-    one = isinstance(values, np.ndarray) and values.ndim <= 2
-    all_values = [_array(v, f"series {i}") for i, v in enumerate([values] if one else values)]
-    if not all_values:
+    parts = [values] if one else list(values)
+    if not parts:
         raise InputError("no series were given")
+    if times is None and all(_has_dates(part) for part in parts):
+        times = parts[0].index if one else [part.index for part in parts]
+        notes.append("The index holds dates; they were taken as the times.")
+    channels, all_values = _values(parts, channels)
     all_times = [None] * len(all_values) if times is None else [times] if one else list(times)
     all_targets = [None] * len(all_values) if targets is None else [targets] if one else list(targets)
     all_names = list(names) if names is not None else [str(i) for i in range(len(all_values))]
     all_groups = list(groups) if groups is not None else [None] * len(all_values)
-    for what, given in (("times", all_times), ("targets", all_targets), ("names", all_names), ("groups", all_groups)):
-        if len(given) != len(all_values):
-            raise InputError(f"{len(given)} {what} were given for {len(all_values)} series")
-    width = all_values[0].shape[1]
-    channels = tuple(channels) if channels is not None else tuple(f"channel_{c + 1}" for c in range(width))
-    notes: list[str] = []
-    dated = False
+    for what, one_each in (
+        ("times", all_times),
+        ("targets", all_targets),
+        ("names", all_names),
+        ("groups", all_groups),
+    ):
+        if len(one_each) != len(all_values):
+            raise InputError(f"{len(one_each)} {what} were given for {len(all_values)} series")
+    kinds: set[str | None] = set()
     series = []
     for i, (v, t, y) in enumerate(zip(all_values, all_times, all_targets, strict=True)):
         name = str(all_names[i])
         if t is None:
-            seconds = np.arange(len(v), dtype=np.float64)
+            moments = np.arange(len(v), dtype=np.float64)
         else:
-            t = np.asarray(t)
-            dated = dated or np.issubdtype(t.dtype, np.datetime64)
-            seconds = _seconds(t) if np.issubdtype(t.dtype, np.datetime64) else _array(t, f"times of series {i}")
-            seconds = seconds.reshape(-1)
-            if not np.isfinite(seconds).all():
-                raise InputError(f"series {name!r}: time {int(np.argmin(np.isfinite(seconds)))} is missing")
+            moments, kind = given.moments(t, f"times of series {i}")
+            kinds.add(kind)
+            if not np.isfinite(moments).all():
+                raise InputError(f"series {name!r}: time {int(np.argmin(np.isfinite(moments)))} is missing")
         group = None if all_groups[i] is None else str(all_groups[i])
-        series.append(Series(seconds, v, None if y is None else as_targets(y), name, group))
-    unit = "samples" if times is None else "s" if dated else time_unit or "units"
-    recording = Recording(tuple(series), channels, None if targets is None else target, unit, dated=dated)
-    return tidy(recording, notes)
+        series.append(Series(moments, v, None if y is None else as_targets(y), name, group))
+    if len(kinds) > 1:
+        raise InputError("the times of some series are dates, durations or numbers, and of others not; give all alike")
+    typed = bool(kinds & {"date", "duration"})
+    unit = "samples" if times is None else "s" if typed else time_unit or "units"
+    target = target or str(getattr(targets, "name", None) or "target")
+    recording = Recording(tuple(series), channels, None if targets is None else target, unit, dated="date" in kinds)
+    return tidy(recording, notes, for_model=for_model)
+
+
+def _has_dates(part: Any) -> bool:
+    return str(getattr(getattr(part, "index", None), "dtype", "")).startswith("datetime64")
+
+
+def _values(parts: Sequence[Any], channels: Sequence[str] | None) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The channels' names, and each series' values (T, C) in their order."""
+    names = [given.names_of(part) for part in parts]
+    arrays = [_array(part, f"series {i}") for i, part in enumerate(parts)]
+    first = names[0]
+    if first is None:
+        width = arrays[0].shape[1]
+        return tuple(channels) if channels is not None else tuple(f"channel_{c + 1}" for c in range(width)), arrays
+    wanted = tuple(first if channels is None else channels)
+    for i, (own, array) in enumerate(zip(names, arrays, strict=True)):
+        if own is not None:
+            arrays[i] = array[:, given.by_name(own, wanted, f"series {i}")]
+    return wanted, arrays
 
 
 def as_targets(targets: Any) -> np.ndarray:
     """Targets as float64 (NaN: no label), or as text (None: no label) when any of them is text.
 
+    Whole numbers of so many digits that a float would change them are names: text.
+
     Raises:
-        InputError: rows of different lengths.
+        InputError: rows of different lengths, complex numbers or times.
     """
+    mask = np.ma.getmaskarray(targets) if isinstance(targets, np.ma.MaskedArray) else None
     try:
-        array = np.asarray(targets)
+        array = np.asarray(targets.data if isinstance(targets, np.ma.MaskedArray) else targets)
     except ValueError as error:
         raise InputError(f"targets: not an array ({error})") from None
-    if array.dtype.kind in "biuf":
+    if mask is not None and mask.any():
+        array = array.astype(object)
+        array[mask] = None
+    if array.dtype.kind == "f" or (array.dtype.kind in "biu" and not _beyond_floats(array)):
         return array.astype(np.float64)
-    flat = [None if v is None or v != v else v for v in array.reshape(-1).tolist()]
-    if any(isinstance(v, str) for v in flat):
+    if array.dtype.kind in "cmM":
+        raise InputError(f"targets: {array.dtype} are neither numbers nor classes")
+    flat = [None if given.is_missing(v) else v for v in array.reshape(-1).tolist()]
+    if any(isinstance(v, str) or (isinstance(v, int) and abs(v) > given.EXACT) for v in flat):
         text = np.empty(len(flat), dtype=object)
         text[:] = [None if v is None else str(v) for v in flat]
         return text.reshape(array.shape)
@@ -82,18 +122,13 @@ def as_targets(targets: Any) -> np.ndarray:
     return numbers.reshape(array.shape)
 
 
+def _beyond_floats(array: np.ndarray) -> bool:
+    """Whether whole numbers, as names of many digits, would not be the same in a float."""
+    return array.dtype.kind in "iu" and bool(((array > given.EXACT) | (array < -given.EXACT)).any())
+
+
 def _array(values: Any, what: str) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: not an array of numbers ({error})") from None
+    array = given.floats(values, what)
     if array.ndim > 2:
         raise InputError(f"{what}: an array of shape {array.shape}; (T, C) is needed")
     return array if array.ndim == 2 else array[:, None] if array.ndim else array.reshape(1, 1)
-
-
-def _seconds(times: np.ndarray) -> np.ndarray:
-    """datetime64 as seconds since 1970; float64 keeps a quarter of a microsecond there."""
-    whole, rest = np.divmod(times.astype("datetime64[ns]").astype(np.int64), 10**9)
-    seconds = whole + rest / 1e9
-    return np.where(np.isnat(times), np.nan, seconds)

@@ -126,32 +126,38 @@ class Recording:
         times: Any = None,
         targets: Any = None,
         channels: Sequence[str] | None = None,
-        target: str = "target",
+        target: str | None = None,
         time_unit: str | None = None,
         names: Sequence[str] | None = None,
         groups: Sequence[Any] | None = None,
+        for_model: bool = False,
     ) -> Recording:
         """Take one series as an array (T, C) or (T,), or many as a list of such arrays (or one array (N, T, C)).
 
         Args:
-            values: numbers, NaN where not observed.
-            times: (T,) numbers or datetime64 for each series; None: samples are 1 apart.
+            values: numbers, NaN or masked where not observed. Data frames keep their columns' names, and their index as
+                times where it holds dates.
+            times: (T,) for each series: numbers; or datetime64, timedelta64, datetimes or dates in ISO's form, which
+                become seconds, those with a zone in UTC. None: samples are 1 apart.
             targets: for one series an array of one target a sample; for many a list, each entry an array of one a
                 sample or a single target for that series. Numbers or text.
-            channels: names; None: ``channel_1``, ...
-            target: the target's name, where targets are given.
+            channels: names; of frames the columns to take; None: a frame's own, else ``channel_1``, ...
+            target: the target's name, where targets are given; None: a pandas Series' own, else ``target``.
             time_unit: unit of times that are numbers; None: ``"units"``.
             names: of the series; None: their places, from 0.
             groups: what each series has in common with others, e.g. the person measured; None: nothing. Series of one
                 group are never in two parts of a split.
+            for_model: a trained model is to answer on it: one sample is enough, a channel may be empty of values, and a
+                value that no sensor measures is taken as not observed.
 
         Raises:
-            InputError: shapes that do not fit, text among the values, times that stand still, less than two samples,
-                a channel without any value, a value that no sensor measures.
+            InputError: shapes or names that do not fit, text or complex numbers among the values, times that stand
+                still, dates before 1678 or after 2261; unless ``for_model`` also less than two samples, a channel
+                without any value, a value that no sensor measures.
         """
         from torchliquid.data.arrays import from_arrays
 
-        return from_arrays(values, times, targets, channels, target, time_unit, names, groups)
+        return from_arrays(values, times, targets, channels, target, time_unit, names, groups, for_model)
 
     @classmethod
     def from_aeon(

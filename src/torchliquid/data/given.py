@@ -1,0 +1,292 @@
+"""What people hand in, as plain arrays: masked, typed, with names, as text or as objects."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from torchliquid.data.columns import TRUTH
+from torchliquid.errors import InputError
+
+MICROSECONDS = {
+    name: size
+    for size, names in (
+        (1, ("us",)),
+        (1000, ("ms",)),
+        (10**6, ("s", "sec", "second", "seconds")),
+        (60 * 10**6, ("min", "minute", "minutes")),
+        (3600 * 10**6, ("h", "hour", "hours")),
+        (86400 * 10**6, ("d", "day", "days")),
+    )
+    for name in names
+}
+"""Units of time."""
+
+EXACT = 2**53
+"""From here on a float no longer holds every whole number."""
+
+
+def floats(values: Any, what: str) -> np.ndarray:
+    """Readings as float64 of the same shape, NaN where they are masked, None or ``pd.NA``.
+
+    Raises:
+        InputError: text, complex numbers or times, which are no readings.
+    """
+    mask = np.ma.getmask(values) if isinstance(values, np.ma.MaskedArray) else None
+    try:
+        array = np.asarray(values.data if mask is not None else values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: not an array of numbers ({error})") from None
+    if array.dtype.kind == "O":
+        array = np.array([_number(v) for v in array.reshape(-1).tolist()], dtype=object).reshape(array.shape)
+        if any(isinstance(v, complex) for v in array.reshape(-1).tolist()):
+            array = array.astype(complex)
+    if array.dtype.kind == "c":
+        raise InputError(f"{what}: complex numbers; give their real and imaginary parts as channels of their own")
+    if array.dtype.kind in "mM":
+        raise InputError(f"{what}: {array.dtype} are times, no readings; give them as times, or as plain numbers")
+    try:
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: not an array of numbers ({error})") from None
+    if mask is not None and mask is not np.ma.nomask:
+        numbers[mask] = np.nan
+    return numbers
+
+
+def _number(value: Any) -> Any:
+    """NaN for None and ``pd.NA``, whose comparisons are neither true nor false."""
+    return np.nan if is_missing(value) else value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether one value stands for none: None, NaN, NaT, ``pd.NA`` or a masked one."""
+    if value is None or value is np.ma.masked:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pd.NA
+        return True
+
+
+def names_of(values: Any) -> list[str] | None:
+    """The columns' names of a frame; None of what is none."""
+    columns = getattr(values, "columns", None)
+    if columns is None or callable(columns) or list(columns) == list(range(len(columns))):
+        return None
+    return [str(c) for c in columns]
+
+
+def by_name(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
+    """Places among the given names of those wanted.
+
+    Raises:
+        InputError: one is missing, or there is another.
+    """
+    missing = [name for name in wanted if name not in given]
+    more = [name for name in given if name not in wanted]
+    if missing or more:
+        said = [
+            f"{word} {', '.join(map(repr, names[:5]))}" for word, names in (("no", missing), ("also", more)) if names
+        ]
+        raise InputError(f"{what} has {' and '.join(said)}; the same columns are needed in all")
+    return [list(given).index(name) for name in wanted]
+
+
+def in_seconds(times: np.ndarray) -> np.ndarray:
+    """Typed times, datetime64 since 1970 or timedelta64, of any unit in seconds; NaN for NaT.
+
+    Raises:
+        InputError: dates of no calendar that others can read, before 1678 or after 2262, as those that mean "never".
+    """
+    missing = np.isnat(times)
+    if times.dtype.kind == "M":
+        years = times.astype("datetime64[Y]").astype(np.int64) + 1970
+        far = ~missing & ((years < 1678) | (years > 2261))
+        if far.any():
+            i = int(np.argmax(far))
+            raise InputError(
+                f"sample {i} has the date {times[i]}, outside of 1678 to 2261; where it means 'never', leave it out"
+            )
+    unit, step = np.datetime_data(times.dtype)
+    if unit == "generic":
+        raise InputError("timedelta64 without a unit; give it one, like timedelta64[ms]")
+    if unit in ("Y", "M") and times.dtype.kind == "m":
+        raise InputError("timedelta64 in years or months, which differ in length; give days")
+    kind = "datetime64" if times.dtype.kind == "M" else "timedelta64"
+    if unit in ("Y", "M", "W", "D", "h", "m", "s"):
+        return np.where(missing, np.nan, times.astype(f"{kind}[s]").astype(np.int64).astype(np.float64))
+    per = {"ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}[unit]
+    whole, rest = np.divmod(times.astype(np.int64), per // step) if per % step == 0 else (times.astype(np.int64), 0)
+    if per % step:
+        return np.where(missing, np.nan, whole * (step / per))
+    return np.where(missing, np.nan, whole + rest / (per // step))
+
+
+def moments(times: Any, what: str) -> tuple[np.ndarray, str | None]:
+    """Times (T,) as numbers, NaN where there is none, and what they are.
+
+    Dates (``"date"``) become seconds since 1970, in UTC where they have a zone; durations (``"duration"``) seconds; plain
+    numbers (None) stay.
+
+    Args:
+        times: numbers, datetime64, timedelta64, dates with or without a zone as objects or in ISO's form.
+
+    Raises:
+        InputError: none of these.
+    """
+    if str(getattr(times, "dtype", "")).startswith("datetime64[") and not isinstance(times, np.ndarray):
+        times = np.asarray(times, dtype="datetime64[ns]")  # of pandas, in UTC where there is a zone
+    mask = np.ma.getmaskarray(times) if isinstance(times, np.ma.MaskedArray) else None
+    array = np.asarray(times.data if isinstance(times, np.ma.MaskedArray) else times)
+    if array.dtype.kind in "OUST" and array.size:
+        flat = [_typed(v) for v in array.reshape(-1).tolist()]
+        kinds = {type(v) for v in flat if v is not None}
+        if kinds in ({np.datetime64}, {np.timedelta64}):
+            unit = "datetime64[us]" if kinds == {np.datetime64} else "timedelta64[us]"
+            array = np.array([np.array("NaT", dtype=unit) if v is None else v for v in flat], dtype=unit)
+    try:
+        numbers = in_seconds(array) if array.dtype.kind in "mM" else floats(array, what)
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(what) else f"{what}: {error}") from None
+    if mask is not None:
+        numbers = np.where(mask, np.nan, numbers)
+    kind = {"m": "duration", "M": "date"}.get(array.dtype.kind)
+    return np.array(numbers, dtype=np.float64).reshape(-1), kind
+
+
+def _typed(value: Any) -> Any:
+    """A date or a duration as NumPy's, in microseconds; None for none; anything else as it is."""
+    if is_missing(value):
+        return None
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value.strip())
+        except ValueError:
+            return value
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(dt.UTC).replace(tzinfo=None)
+        return np.datetime64(value, "us")
+    if isinstance(value, dt.date):
+        return np.datetime64(value, "us")
+    return np.timedelta64(value, "us") if isinstance(value, dt.timedelta) else value
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+
+
+def is_typed(times: Any) -> bool:
+    """Whether times, or one, carry their unit or date themselves."""
+    if isinstance(times, dt.timedelta | dt.datetime | dt.date | np.timedelta64 | np.datetime64):
+        return True
+    return getattr(getattr(times, "dtype", None), "kind", "") in "mM" and hasattr(times, "dtype")
+
+
+def span(elapsed: Any, time_unit: str) -> Any:
+    """A time between samples, or several, as numbers in a unit; what is a number already stays.
+
+    Raises:
+        InputError: a typed time where the unit is none of time.
+    """
+    if isinstance(elapsed, np.ma.MaskedArray):
+        return floats(elapsed, "elapsed")
+    if isinstance(elapsed, Sequence) and not isinstance(elapsed, str) and any(is_typed(e) for e in elapsed):
+        return np.array([span(e, time_unit) for e in elapsed], dtype=np.float64)
+    if is_missing_scalar(elapsed):
+        return np.nan
+    if isinstance(elapsed, dt.timedelta):  # pandas' as well
+        exact = getattr(elapsed, "value", None)
+        seconds: Any = exact / 10**9 if isinstance(exact, int) and hasattr(elapsed, "asm8") else elapsed.total_seconds()
+    elif getattr(getattr(elapsed, "dtype", None), "kind", "") == "m":
+        seconds = in_seconds(np.atleast_1d(np.asarray(elapsed)))
+        seconds = seconds if np.ndim(elapsed) else float(seconds[0])
+    elif is_typed(elapsed):
+        raise InputError(f"{elapsed!r} is a moment, no time since the sample before; give it as time=")
+    else:
+        return elapsed
+    if time_unit not in MICROSECONDS:
+        raise InputError(
+            f"the model's time is in {time_unit!r}, not in a unit of time; give elapsed as a number of them"
+        )
+    return seconds * (10**6 / MICROSECONDS[time_unit])
+
+
+def is_missing_scalar(value: Any) -> bool:
+    return not hasattr(value, "__len__") and np.ndim(value) == 0 and is_missing(value)
+
+
+def readings(values: Any, channels: Sequence[str]) -> tuple[np.ndarray, int, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """One live sample, or several, in the order of a model's channels.
+
+    Args:
+        values: numbers in that order; or by name, as a mapping, a pandas Series or a data frame; or a list of such.
+
+    Returns:
+        float64, NaN where not observed; how many texts could not be read; names without a reading, and readings without
+        a channel of that name.
+
+    Raises:
+        InputError: no name of any channel, or what is no reading.
+    """
+    missing: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    if isinstance(values, list | tuple) and values and all(_named(v) for v in values):
+        parts = [readings(v, channels) for v in values]
+        lacking = dict.fromkeys(name for _, _, (lack, _) in parts for name in lack)
+        extra = dict.fromkeys(name for _, _, (_, more) in parts for name in more)
+        return np.stack([p[0] for p in parts]), sum(p[1] for p in parts), (tuple(lacking), tuple(extra))
+    if (named := _columns(values)) is not None:
+        missing = tuple(c for c in channels if c not in named)
+        more = tuple(name for name in named if name not in channels)
+        if len(missing) == len(channels):
+            raise InputError(
+                f"a sample with {', '.join(map(repr, more[:5]))} has none of the model's channels; it needs "
+                f"{', '.join(map(repr, channels[:5]))}"
+            )
+        columns = [named.get(c, np.nan) for c in channels]
+        depth = max(np.ndim(c) for c in columns)
+        longest = max(len(c) for c in columns if np.ndim(c)) if depth else 0
+        values = [c if np.ndim(c) == depth else [c] * longest for c in columns]
+        found, unread = _read(values)
+        return (found.T if depth else found), unread, (missing, more)
+    found, unread = _read(values)
+    return found, unread, (missing, more)
+
+
+def _named(values: Any) -> bool:
+    return isinstance(values, Mapping) or (hasattr(values, "index") and not isinstance(values, list | tuple | str))
+
+
+def _columns(values: Any) -> dict[str, Any] | None:
+    """Readings by name; None where there are no names."""
+    if isinstance(values, Mapping):
+        return {str(name): value for name, value in values.items()}
+    if (names := names_of(values)) is not None:
+        table = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values, dtype=object)
+        return {name: table[:, i].tolist() for i, name in enumerate(names)}
+    index = getattr(values, "index", None)
+    if index is None or callable(index) or not all(isinstance(name, str) for name in index):
+        return None
+    return dict(zip(list(index), list(values), strict=True))
+
+
+def _read(values: Any) -> tuple[np.ndarray, int]:
+    array = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)
+    if array.dtype.kind not in "OUST":
+        return floats(array, "a sample"), 0
+    numbers = np.full(array.size, np.nan)
+    unread = 0
+    for i, value in enumerate(array.reshape(-1).tolist()):
+        if isinstance(value, str):
+            try:
+                numbers[i] = TRUTH[value.strip().lower()] if value.strip().lower() in TRUTH else float(value)
+            except (ValueError, TypeError):
+                unread += 1
+        elif not is_missing(value):
+            numbers[i] = floats(np.asarray(value), "a sample")
+    return numbers.reshape(array.shape), unread
