@@ -129,8 +129,8 @@ def in_seconds(times: np.ndarray) -> np.ndarray:
 def moments(times: Any, what: str) -> tuple[np.ndarray, str | None]:
     """Times (T,) as numbers, NaN where there is none, and what they are.
 
-    Dates (``"date"``) become seconds since 1970, in UTC where they have a zone; durations (``"duration"``) seconds; plain
-    numbers (None) stay.
+    Dates (``"date"``) become seconds since 1970, in UTC where they have a zone; durations (``"duration"``) seconds.
+    Plain numbers (None) stay.
 
     Args:
         times: numbers, datetime64, timedelta64, dates with or without a zone as objects or in ISO's form.
