@@ -41,6 +41,22 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, lambda part: part.write_bytes(text))
 
 
+def read_json(path: Path, kind: type) -> Any:
+    """Plain data from a JSON file, a list or a dict.
+
+    Raises:
+        InputError: it is no JSON, nested too deep, or of another kind.
+        OSError: it cannot be read.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, kind):
+        raise InputError(f"{path} is damaged; remove it, and give the same command again")
+    return data
+
+
 def to_json(data: Any) -> bytes:
     """Plain data as the bytes of a JSON file."""
     return json.dumps(data, indent=1, allow_nan=True).encode()

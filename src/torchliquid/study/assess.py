@@ -21,6 +21,7 @@ from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.models import KINDS, Model, build
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
+from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
 from torchliquid.study.report import write_report
 from torchliquid.study.results import StudyResults, TaskResult
@@ -170,7 +171,7 @@ def assess(
             contenders=(*competing, *probes),
             shifts=tuple(describe(shift) for shift in shifts),
             split=plan.split,
-            conditions=_conditions(runner, chosen, jobs, ray),
+            conditions=(*_conditions(runner, chosen, jobs, ray), *made_anew(store)),
             settings=settings,
             versions=_versions(),
             command=command,
@@ -280,6 +281,7 @@ def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, rea
     parts = "".join(f", {name}={name}" for name in given)
     return f"""\
 from torchliquid.models.tabular import Tabular
+from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
 from torchliquid.tasks import Task
 

@@ -5,7 +5,6 @@ A probe is far simpler than a contender. It is chosen on the validation part lik
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from torchliquid.data import Preprocessing, Recording, Windows
-from torchliquid.files import to_json
+from torchliquid.files import read_json, to_json
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import ContenderResult, TrialResult
@@ -85,8 +84,8 @@ def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Pro
 
 def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
     """What :func:`evaluate_probe` found, as the results hold it."""
-    probe = json.loads((folder / "probe.json").read_text())
-    measured = json.loads((folder / "evaluation.json").read_text())
+    probe = read_json(folder / "probe.json", dict)
+    measured = read_json(folder / "evaluation.json", dict)
     if name == "one_sensor":
         label, detail = "A linear model", str(probe["chosen"])
     else:

@@ -5,7 +5,6 @@ Everything finished is on disk at once, and what is on disk is not done again.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from torchliquid.files import write_folder, write_json
+from torchliquid.files import read_json, write_folder, write_json
 from torchliquid.models import KINDS, Model
 from torchliquid.study.contenders import Contender, Hyper
 from torchliquid.study.latency import live_step
+from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
 from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
 from torchliquid.study.results import ContenderResult, TrialResult
@@ -130,6 +130,7 @@ class Runner:
         return [Spec(contender.name, hyper, seed) for seed in range(self.seeds if contender.seeded else 1)]
 
     def _train(self, phase: str, specs: list[Spec]) -> None:
+        mend(self.store, specs)
         self._jobs(phase, specs, self.store.trial, train_trial, lambda spec: (self.plan, spec))
 
     def _measure(self, specs: list[Spec]) -> None:
@@ -142,6 +143,8 @@ class Runner:
         """Evidence beside the contenders."""
         names = [p.name for p in PROBES if self.plan.task.per == "step" or not p.per_step_only]
         places = {name: self.store.evaluation(f"probe-{name}") for name in names}
+        for name in names:
+            mend_evaluation(self.store, f"probe-{name}")
         waiting = [name for name in names if not places[name].exists()]
         self.listener.phase("probes", len(names) - len(waiting), len(names))
         jobs = [
@@ -167,7 +170,7 @@ class Runner:
     def _latencies(self, specs: list[Spec]) -> dict[str, tuple[float, float]]:
         """Median and 99th percentile of one live step in microseconds, with nothing else of the study running."""
         path = self.store.folder / "latency.json"
-        known: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
+        known = latencies(self.store)
         waiting = [s for s in specs if s.id not in known]
         self.listener.phase("timing", len(specs) - len(waiting), len(specs))
 
@@ -185,7 +188,7 @@ class Runner:
 
     def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:
         trained = self.trained(spec)
-        measured = json.loads((self.store.evaluation(spec.id) / "evaluation.json").read_text())
+        measured = read_json(self.store.evaluation(spec.id) / "evaluation.json", dict)
         return TrialResult(
             seed=spec.seed,
             hyper=spec.hyper,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from torchliquid.errors import InputError
-from torchliquid.files import locked, write_json
+from torchliquid.files import locked, read_json, write_json
 
 STUDY = "study.json"
 LOCK = ".lock"
@@ -66,13 +66,11 @@ class Store:
 
     def _refuse_another(self, path: Path, study: dict[str, Any]) -> None:
         try:
-            found = json.loads(path.read_text())
-        except (OSError, ValueError):
+            found = read_json(path, dict)
+        except (OSError, InputError):
             raise InputError(f"{path} is damaged; choose another folder (--out)") from None
         wanted = json.loads(json.dumps(study))
-        different = ["its form"]
-        if isinstance(found, dict):
-            different = [k for k in wanted if k not in MAY_GROW and found.get(k) != wanted[k]]
+        different = [k for k in wanted if k not in MAY_GROW and found.get(k) != wanted[k]]
         if different:
             raise InputError(
                 f"the folder {self.folder} holds another study (it differs in {', '.join(different)}); give the same "

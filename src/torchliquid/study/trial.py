@@ -20,7 +20,7 @@ import torch
 
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
-from torchliquid.files import to_json, to_plain
+from torchliquid.files import read_json, to_json, to_plain
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
@@ -80,11 +80,21 @@ class Trained:
     broken_off: str = ""
     updates: int = 0
     doubt: Doubt = ""
+    sha256: str = ""  # of the model's file
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
-        """What :func:`train_trial` left in a folder."""
-        trained: Trained = from_plain(cls, json.loads((folder / "trial.json").read_text()))
+        """What :func:`train_trial` left in a folder.
+
+        Raises:
+            InputError: it is damaged.
+            OSError: it is not there.
+        """
+        path = folder / "trial.json"
+        try:
+            trained: Trained = from_plain(cls, read_json(path, dict))
+        except (TypeError, ValueError, AttributeError, OverflowError):
+            raise InputError(f"{path} is damaged; give the same command again") from None
         return trained
 
 
@@ -112,6 +122,7 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
         else:
             model = fit_plain(plan, spec)
     seconds = time.perf_counter() - start
+    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
     described = getattr(model, "config", {})
     trained = Trained(
         math.nan if broken_off else plan.score(model, plan.validation),
@@ -124,8 +135,8 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
         broken_off,
         history.updates[-1],
         history.doubt,
+        hashlib.sha256(weights[MODEL]).hexdigest() if weights else "",
     )
-    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
     yield {**weights, "trial.json": to_json(to_plain(trained))}
 
 

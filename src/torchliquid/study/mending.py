@@ -1,0 +1,113 @@
+"""What of a study's folder was lost or changed since it was made: it is removed, made anew, and told of."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchliquid.errors import InputError
+from torchliquid.files import read_json, write_json
+from torchliquid.models import KINDS, Model
+from torchliquid.study.store import Store
+from torchliquid.study.trial import MODEL, SCORES, Spec, Trained
+
+log = logging.getLogger(__name__)
+
+MADE_ANEW = "made-anew.json"
+
+
+def mend(store: Store, specs: Sequence[Spec]) -> None:
+    """Remove what these trials have left that is not whole, and all that was measured with it."""
+    for spec in specs:
+        trial, evaluation = store.trial(spec.id), store.evaluation(spec.id)
+        if wrong := _wrong_trial(trial, spec.contender in KINDS):
+            shutil.rmtree(trial)
+            shutil.rmtree(evaluation, ignore_errors=True)
+            _forget_latency(store, spec.id)
+            _tell(store, f"{spec.words}, was trained and measured anew: {wrong}.")
+        elif wrong := _wrong_evaluation(evaluation):
+            shutil.rmtree(evaluation)
+            _tell(store, f"{spec.words}, was measured anew: {wrong}.")
+
+
+def mend_evaluation(store: Store, name: str) -> None:
+    """The same of what was measured without a trial, a probe."""
+    evaluation = store.evaluation(name)
+    if wrong := _wrong_evaluation(evaluation, "probe.json"):
+        shutil.rmtree(evaluation)
+        _tell(store, f"{name} was measured anew: {wrong}.")
+
+
+def made_anew(store: Store) -> tuple[str, ...]:
+    """A sentence for each trial that was made anew, in this run and those before."""
+    path = store.folder / MADE_ANEW
+    return tuple(map(str, read_json(path, list))) if path.exists() else ()
+
+
+def latencies(store: Store) -> dict[str, list[float]]:
+    """Median and 99th percentile of a live step of each trial that was timed.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = store.folder / "latency.json"
+    known: dict[str, Any] = read_json(path, dict) if path.exists() else {}
+    for pair in known.values():
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, int | float) for v in pair)):
+            raise InputError(f"{path} is damaged; remove it, and give the same command again")
+    return known
+
+
+def _wrong_trial(folder: Path, network: bool) -> str:
+    """What is wrong with a trained trial; empty where nothing is, or where there is none."""
+    if not folder.exists():
+        return ""
+    try:
+        trained = Trained.read(folder)
+        if network:
+            found = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+            if not trained.sha256:  # of an earlier version
+                Model.load(folder / MODEL)
+            elif found != trained.sha256:
+                return "its model is another than the one that was measured"
+    except (OSError, InputError) as error:
+        return _reason(error)
+    return ""
+
+
+def _wrong_evaluation(folder: Path, *more: str) -> str:
+    if not folder.exists():
+        return ""
+    try:
+        for name in ("evaluation.json", *more):
+            read_json(folder / name, dict)
+        with np.load(folder / SCORES, allow_pickle=False) as scores:
+            for name in scores.files:
+                scores[name]
+    except (OSError, InputError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return _reason(error)
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(error.filename).name} was missing"
+    return f"its files were damaged ({error})"
+
+
+def _forget_latency(store: Store, name: str) -> None:
+    known = latencies(store)
+    if known.pop(name, None) is not None:
+        write_json(store.folder / "latency.json", known)
+
+
+def _tell(store: Store, sentence: str) -> None:
+    log.warning("%s", sentence)
+    write_json(store.folder / MADE_ANEW, [*made_anew(store), sentence])
