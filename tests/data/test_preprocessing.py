@@ -52,7 +52,8 @@ def test_against_the_rule_written_out(drawn):
     for channel in range(c):
         last = 0.0  # the training mean
         for t, value in enumerate(series.values[:, channel]):
-            scaled = (value - preprocessing.mean[channel]) / preprocessing.std[channel]
+            with np.errstate(invalid="ignore"):
+                scaled = (value - preprocessing.mean[channel]) / preprocessing.unit[channel]
             observed = abs(scaled) <= 1e6
             last = scaled if observed else last
             assert inputs[t, channel] == np.float32(last)
@@ -77,6 +78,47 @@ def test_scales_come_from_what_was_observed():
 def test_a_channel_that_is_constant_but_for_rounding_counts_as_constant():
     values = np.full((1000, 1), 0.1) * 3
     assert Preprocessing.fit(Recording.from_arrays(values)).std[0] == 1
+
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("values", "still"),
+    [
+        (np.full(300, 101325.0), True),
+        (20 + 1e-10 * RNG.uniform(-1, 1, 300), True),
+        (np.float32(20) + np.spacing(np.float32(20)) * RNG.integers(0, 2, 300), True),
+        (RNG.choice([101325.0, 101326.0], 300), True),  # one count of the last place
+        (RNG.choice([1013.2, 1013.3], 300), True),
+        (RNG.choice(np.array([1013.2, 1013.3], dtype=np.float32), 300), True),
+        (np.where(RNG.random(300) < 0.5, np.nan, 7.0), True),
+        (RNG.integers(0, 2, 300), False),
+        (RNG.choice([100.0, 101.0], 300), False),
+        (RNG.choice([101325.0, 101335.0], 300), False),
+        (RNG.choice([20.1, 20.2], 300), False),
+        (RNG.choice([1013.2, 1013.3, 1013.4], 300), False),
+        (1e9 + RNG.normal(size=300), False),
+        (1e-12 * RNG.normal(size=300), False),
+        (1e9 + RNG.integers(0, 2, 300) * 10.0, False),
+    ],
+)
+def test_constant_allows_for_rounding_and_for_one_count_in_the_last_place(values, still):
+    beside = np.column_stack([values, RNG.normal(size=300)])
+    rule = Preprocessing.fit(Recording.from_arrays(beside, channels=["x", "moves"]))
+    assert rule.left_out == (("x",) if still else ())
+    moved = np.array([[1e5, 0.5], [np.nan, 0.5], [np.inf, 0.5]])
+    scaled = rule.scaled(moved)[:, 0]
+    assert np.isnan(scaled[1:]).all()
+    assert (scaled[0] == 0) == still
+    again = Preprocessing.from_dict(json.loads(json.dumps(rule.to_dict())))
+    assert again.left_out == rule.left_out
+
+
+def test_descriptions_saved_before_constant_channels_were_ignored_answer_as_then():
+    rule = Preprocessing.fit(Recording.from_arrays(np.full((9, 1), 5.0)))
+    old = {name: value for name, value in rule.to_dict().items() if name != "ignored"}
+    assert Preprocessing.from_dict(old).scaled(np.array([[7.0]]))[0, 0] == 2
 
 
 @pytest.mark.parametrize("elapsed", [None, np.nan, -1.0, np.inf])

@@ -64,6 +64,25 @@ def test_each_step_agrees_with_pytorch_and_compiles_without_a_word(name: str, tm
             run(command, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["cfc", "ltc memory", "gru"])
+def test_a_channel_that_was_constant_in_training_is_ignored(name: str) -> None:
+    model = make_model(name)
+    rule = model.preprocessing
+    model.preprocessing = replace(rule, ignored=np.arange(rule.n_channels) == 1)
+    inputs, elapsed, first = samples_of(model, readings(150))
+    moved = inputs.copy()
+    moved[:, 1] += 1000 * np.arange(len(moved), dtype=np.float32)
+    still = parity.walk(model, inputs, elapsed, first)
+    walked = parity.walk(model, moved, elapsed, first)
+    np.testing.assert_array_equal(walked.outputs, still.outputs)
+    for quantized in (False, True):
+        made = artifact.make(model, HOST, "builtin", quantized, (inputs, elapsed, first))
+        theirs = replace(made, walked=walked).run(None, same_state=False)
+        np.testing.assert_array_equal(theirs.records["outputs"], made.run(None, same_state=False).records["outputs"])
+        if not quantized:
+            assert parity.largest_difference(walked, theirs) <= 1e-4
+
+
 @every_network
 def test_int8_stays_near(name: str, tmp_path: Path) -> None:
     model = make_model(name)

@@ -9,7 +9,7 @@ from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.models import KINDS, build
 from torchliquid.tasks import Task
-from torchliquid.training import TrainingConfig, TrainingError, train
+from torchliquid.training import TrainingConfig, TrainingError, fit, train
 
 
 def remembering(n=40, seed=0) -> Recording:
@@ -165,3 +165,20 @@ def test_the_sample_that_a_model_keeps_covers_its_training_part():
     assert rule.longest_gap == 3601
     found = np.flatnonzero(np.isclose(x[:, 0][:, None], raw[:, 0], rtol=0, atol=1e-6).any(1))
     assert all(((found >= part) & (found < part + 300)).any() for part in range(0, 3000, 300))
+
+
+@pytest.mark.parametrize(("before", "after"), [(101325.0, 101335.0), (20.0, 20.0001)])
+def test_a_channel_that_was_constant_in_training_may_move_in_use(before, after, caplog):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 1))
+    labels = np.where(x[:, 0] + np.r_[0, x[:-1, 0]] > 0, "up", "down")
+    still = before + 1e-10 * rng.uniform(-1, 1, (600, 1)) if before == 20 else np.full((600, 1), before)
+    recording = Recording.from_arrays(np.hstack([x, still]), targets=labels, channels=["x", "pressure"])
+    with caplog.at_level("WARNING"):
+        model = fit(recording, parameters=300, config=TrainingConfig(epochs=4))
+    assert "pressure" in caplog.text
+    moved = Recording.from_arrays(np.hstack([x, np.full((600, 1), after)]), channels=["x", "pressure"])
+    np.testing.assert_array_equal(model.outputs(moved)[0], model.outputs(recording)[0])
+    live = model.live()
+    answers = np.stack([live.step(row, 1.0) for row in moved.series[0].values[:50]])
+    np.testing.assert_allclose(answers, model.outputs(recording)[0][:50], atol=1e-5)

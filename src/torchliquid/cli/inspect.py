@@ -42,7 +42,8 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
         table.add_row(cell(name, "bold"), cell(words))
     channels = Table("channel", "training mean", "deviation", title="Inputs, in this order", title_justify="left")
     for channel, mean, std in zip(scales.channels, scales.mean, scales.std, strict=True):
-        channels.add_row(cell(channel), f"{mean:.4g}", f"{std:.4g}")
+        still = channel in scales.left_out
+        channels.add_row(cell(channel), f"{mean:.4g}", "constant: ignored" if still else f"{std:.4g}")
     console = Terminal()
     console.print(table)
     console.print(channels)

@@ -39,6 +39,9 @@ class Preprocessing:
         low, high: (C,) float64, the training part's smallest and largest reading of each channel, NaN where there was
             none; None in models saved before these were kept. They change no answer.
         longest_gap: the longest time between two of its samples; None as well.
+        ignored: (C,) true where a channel was constant in training: weights that nothing was learnt for must not meet
+            its values when it moves, so that these count as the training mean. None: none is ignored, as in models
+            saved before this was kept.
     """
 
     channels: tuple[str, ...]
@@ -50,6 +53,7 @@ class Preprocessing:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     longest_gap: float | None = None
+    ignored: np.ndarray | None = None
 
     @classmethod
     def fit(cls, recording: Recording, with_mask: bool | None = None) -> Preprocessing:
@@ -73,7 +77,27 @@ class Preprocessing:
             low,
             high,
             float(recording.gaps().max(initial=0.0)),
+            std == 0,
         )
+
+    @property
+    def unit(self) -> np.ndarray:
+        """(C,) what a reading's distance from the mean is divided by: the deviation, infinite where it is ignored."""
+        return self.std if self.ignored is None else np.where(self.ignored, np.inf, self.std)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The channels that are ignored."""
+        still = np.isinf(self.unit)
+        return tuple(channel for channel, out in zip(self.channels, still, strict=True) if out)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, a sentence each."""
+        if not self.left_out:
+            return ()
+        names = ", ".join(self.left_out[:5]) + (", ..." if len(self.left_out) > 5 else "")
+        return (f"Constant in the training part, and ignored from then on: {names}.",)
 
     @property
     def n_channels(self) -> int:
@@ -138,8 +162,8 @@ class Preprocessing:
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Readings (T, C) in deviations from the training mean; NaN where one does not count as observed."""
-        with np.errstate(over="ignore"):  # to infinity, which is not observed
-            scaled = (values - self.mean) / self.std
+        with np.errstate(over="ignore", invalid="ignore"):  # to infinity or NaN, which is not observed
+            scaled = (values - self.mean) / self.unit
         return np.where(np.abs(scaled) <= LIMIT, scaled, np.nan)
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,7 +172,7 @@ class Preprocessing:
         for name in ("low", "high"):
             values = plain[name]
             plain[name] = None if values is None else [float(v) if np.isfinite(v) else None for v in values]
-        return plain
+        return plain | {"ignored": None if self.ignored is None else self.ignored.tolist()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
@@ -168,13 +192,16 @@ class Preprocessing:
                 None if data.get("low") is None else np.array(data["low"], dtype=np.float64),  # null becomes NaN
                 None if data.get("high") is None else np.array(data["high"], dtype=np.float64),
                 None if data.get("longest_gap") is None else float(data["longest_gap"]),
+                None if data.get("ignored") is None else np.array(data["ignored"], dtype=bool),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the preprocessing's description is broken: {error!r}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
             raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")
-        if any(seen is not None and seen.shape != made.mean.shape for seen in (made.low, made.high)):
-            raise InputError("the preprocessing's description is broken: its extremes do not fit its channels")
+        if any(seen is not None and seen.shape != made.mean.shape for seen in (made.low, made.high, made.ignored)):
+            raise InputError(
+                "the preprocessing's description is broken: its extremes, or which are ignored, do not fit its channels"
+            )
         return made
 
 
@@ -198,10 +225,44 @@ def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) of what is finite in each column of (N, C): its mean, 0 where nothing is, and its standard deviation."""
+    """(C,) of what is finite in each column of (N, C): its mean, 0 where nothing is, and its standard deviation.
+
+    What is :func:`constant` has a deviation of 0.
+    """
     observed = np.isfinite(values)
     count = np.maximum(observed.sum(0), 1)
-    mean = np.where(observed, values, 0.0).sum(0) / count
+    # From the first value on: sums of squares of what lies far from zero would lose all that differs.
+    first = np.take_along_axis(values, observed.argmax(0)[None], 0)[0] if len(values) else np.zeros(values.shape[1])
+    first = np.where(np.isfinite(first), first, 0.0)
+    mean = first + np.where(observed, values - first, 0.0).sum(0) / count
     std = np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
-    # Rounding leaves a constant column with a deviation that is tiny, not zero.
-    return mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0)
+    still = np.array([constant(column[seen]) for column, seen in zip(values.T, observed.T, strict=True)], dtype=bool)
+    return mean, np.where(still, 0.0, std)
+
+
+def constant(values: np.ndarray) -> bool:
+    """Whether finite readings (N,) are one value, but for rounding or for one count in the last place.
+
+    Rounding is what lies within 1e-10 of the value's size, or two steps of single precision where all are such numbers.
+    A count in the last place is the least that a display of four digits or more can change by: 1013.2 and 1013.3, but
+    not 0 and 1, or 20.1 and 20.2.
+    """
+    if not len(values):
+        return True
+    low, high = float(values.min()), float(values.max())
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-10 * size:
+        return True
+    single = values.astype(np.float32)
+    exact = bool((single == values).all())
+    if exact and high - low <= 2 * float(np.spacing(np.float32(size))):
+        return True
+    if high - low > 1e-3 * size or not np.isin(values, (low, high)).all():
+        return False
+    places = max(_decimals(np.float32(v) if exact else np.float64(v)) for v in (low, high))
+    return round((high - low) * 10**places) == 1
+
+
+def _decimals(value: np.floating) -> int:
+    """Digits after the point in its shortest form."""
+    return len(np.format_float_positional(value, trim="-").partition(".")[2])

@@ -174,7 +174,7 @@ def fingerprint(network: Network, fields: list[Field], units: object = "") -> st
     form = [(field.kind, field.length) for field in fields]
     said = repr((type(core).__name__, steps, network.first, rule.with_mask, form, units))
     crc = zlib.crc32(said.encode())
-    for array in arrays(core, network.memory, network.readout, rule.mean, rule.std, np.array(rule.time_scale)):
+    for array in arrays(core, network.memory, network.readout, rule.mean, rule.unit, np.array(rule.time_scale)):
         numbers = array.astype("<f4") if array.dtype == np.float64 else array.astype("<i8")
         crc = zlib.crc32(numbers.tobytes(), zlib.crc32(repr(array.shape).encode(), crc))
     return f"0x{crc:08x}u"
@@ -212,7 +212,7 @@ def scale_constants(network: Network) -> list[Constant]:
     if mean_rest(network).any():
         remark = "What single precision leaves of the means."
         made.append(Constant(text.array("input_shift_rest", -mean_rest(network)), remark))
-    made.append(Constant(text.array("input_scale", 1 / scales.std)))
+    made.append(Constant(text.array("input_scale", 1 / scales.unit)))
     if not task.labels:
         made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
         made.append(Constant(text.array("target_scale", task.std)))

@@ -81,7 +81,7 @@ def step(network: Network) -> Graph:
     g = Graph()
     scales, task = network.preprocessing, network.task
     centred = g.sub(g.sub("values", g.constant(scales.mean)), g.constant(mean_rest(network)))
-    scaled = g.mul(centred, g.constant(1 / scales.std))
+    scaled = g.mul(centred, g.constant(1 / scales.unit))
     observed = g.call("LessOrEqual", g.call("Abs", scaled), float(LIMIT))
     held = g.call("Where", observed, scaled, "held", out="held_out")
     features = g.concat(held, g.call("Cast", observed, to=1)) if scales.with_mask else held

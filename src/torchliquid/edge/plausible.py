@@ -94,7 +94,7 @@ def plausible(
     low, high = np.full(n, -np.inf), np.full(n, np.inf)
     if rule.low is not None and rule.high is not None:
         reach = rule.high - rule.low
-        known = reach > 0  # a channel that stood still says nothing of its range
+        known = (reach > 0) & np.isfinite(rule.unit)  # a channel that stood still says nothing of its range
         low[known], high[known] = (rule.low - reach)[known], (rule.high + reach)[known]
     by_hand = np.zeros(n, dtype=bool)
     for channel, (least, most) in (limits or {}).items():

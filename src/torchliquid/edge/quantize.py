@@ -161,7 +161,7 @@ class _Maker:
         network, chosen = self.network, self.formats
         scales = scale_constants(network)
         # Readings come in units of the inputs' shift at once.
-        finer = Constant(text.array("input_scale", 2.0**chosen.input / network.preprocessing.std))
+        finer = Constant(text.array("input_scale", 2.0**chosen.input / network.preprocessing.unit))
         self.made = [finer if c.text.startswith("static const float input_scale") else c for c in scales]
         core = network.core
         memory = network.memory or (core if isinstance(core, Lstm) else None)

@@ -51,7 +51,7 @@ def _around(
     rule, task = model.preprocessing, model.task
     total, count = (None, None) if task.per == "step" else parts[-2:]
     scale = [np.array(v, dtype=np.float64) if task.kind == "regression" else None for v in (task.mean, task.std)]
-    front = [rule.mean.astype(np.float64), rule.std.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
+    front = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
     return {
         "front": core.Front(*front, held, started),
         "back": core.Back(_linear(core, model.readout), total, count, *scale),

@@ -119,6 +119,7 @@ class Plan:
             split.append("Validation, on which training stops and settings are chosen: the part its publisher fixed.")
         split.append("Scales, the time scale and what stands for missing values come from the training part alone.")
         preprocessing = Preprocessing.fit(training)
+        split += preprocessing.notes
         task = task.fit(training)
         held_out = {"the validation part": validation, **tests}
         for name, part in held_out.items():

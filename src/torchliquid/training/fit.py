@@ -80,7 +80,7 @@ def fit(
     task = task.fit(training)
     task.check(validation, "the part held out for validation")
     preprocessing = Preprocessing.fit(training)
-    for note in training.notes:
+    for note in (*training.notes, *preprocessing.notes):
         if note not in recording.notes:
             log.warning(note)
     if (share := share_in(aligned(validation, preprocessing), [training])) >= NOTED:
