@@ -14,6 +14,9 @@ import numpy as np
 
 from torchliquid.errors import InputError
 
+NEVER = 1.0 + 2.0**-20
+"""A threshold that no probability reaches, in single precision either."""
+
 CANDIDATES = 512
 """Thresholds that are tried for a limit of false alarms."""
 
@@ -41,7 +44,7 @@ class Alarm:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value >= 0):
                 raise InputError(f"an alarm's {name} is 0 or more, not {value:g}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
+        if self.threshold is not None and not 0 <= self.threshold <= NEVER:
             raise InputError(f"an alarm's threshold is a probability, 0 to 1, not {self.threshold:g}")
 
     def raised(self, over: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -53,17 +56,17 @@ class Alarm:
         """
         on = np.zeros(len(over), dtype=bool)
         starts, stops = runs(over)
-        since = None  # the first sample of the alarm that is on
-        for start, stop in zip(starts, stops, strict=True):
-            if since is None:
+        is_on = False
+        ends = [*starts[1:], len(over)][: len(starts)]
+        for start, stop, following in zip(starts, stops, ends, strict=True):
+            if not is_on:
                 long_enough = np.flatnonzero(times[start:stop] - times[start] >= self.length)
-                since = None if not len(long_enough) else start + long_enough[0]
-            if since is not None:
-                quiet = np.flatnonzero(times[stop:] - times[stop - 1] > self.merge)
-                end = len(over) if not len(quiet) else stop + quiet[0]
-                on[since:end] = True
-                following = starts[np.searchsorted(starts, stop) :]
-                since = stop if len(following) and following[0] < end else None
+                start = start + long_enough[0] if len(long_enough) else stop
+            is_on = start < stop
+            if is_on:
+                quiet = np.flatnonzero(times[stop:following] - times[stop - 1] > self.merge)
+                on[start : stop + quiet[0] if len(quiet) else following] = True
+                is_on = not len(quiet)
         return on
 
 
@@ -79,6 +82,16 @@ class AlarmState:
         self.on = False
         self._over_for = -1.0  # since the first of the samples over the threshold; below 0: the last one was not
         self._quiet_for = 0.0  # since the last of them
+
+    @property
+    def state(self) -> tuple[float, float, float]:
+        """Whether an alarm is on, 1 or 0, and for how long samples have been over the threshold and not; can be set."""
+        return float(self.on), self._over_for, self._quiet_for
+
+    @state.setter
+    def state(self, parts: tuple[float, float, float]) -> None:
+        on, self._over_for, self._quiet_for = map(float, parts)
+        self.on = on > 0
 
     def step(self, over: bool, elapsed: float) -> bool:
         """Whether an alarm is on after a sample that came ``elapsed`` after the one before."""
@@ -192,7 +205,7 @@ def within_limit(
         levels = np.concatenate([levels[: CANDIDATES // 2], np.quantile(levels, np.linspace(1, 0, CANDIDATES // 2))])
         levels = np.unique(levels)[::-1]
     every = np.unique(np.concatenate([p for p, _, _ in series]))[::-1]
-    chosen = float(_between(np.array([1.0, levels[0]]), 0))
+    chosen = float(_between(np.array([1.0, levels[0]]), 0)) if levels[0] < 1 else NEVER
     for level in levels:
         if per_series:
             total = Counts(0, (), int((quiet >= level).sum()), float(len(quiet)))
@@ -200,7 +213,7 @@ def within_limit(
             total = sum((count(rule.raised(p >= level, t), event, t) for p, event, t in series), NOTHING)
         if total.false_alarms > rule.limit * total.quiet:
             above = every[every > level]
-            return float(_between(np.array([above[-1], level]), 0)) if len(above) else 1.0
+            return float(_between(np.array([above[-1], level]), 0)) if len(above) else NEVER
         chosen = float(level)
     return chosen
 

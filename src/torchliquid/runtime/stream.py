@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchliquid.alarms import AlarmState
 from torchliquid.errors import InputError
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
@@ -94,11 +95,15 @@ class ModelStream:
     Attributes:
         model: whose answers are given.
         n: streams side by side; with one, arrays have no dimension for it.
+        alarm: whether an alarm is on after the last sample, a bool, or (n,) of several streams; None where the model's
+            task has no alarms.
     """
 
     def __init__(self, model: Model, n: int = 1) -> None:
         self.model = model
         self.n = n
+        rule = model.task.alarm if model.task.per == "step" else None
+        self._alarms = [AlarmState(rule) for _ in range(n)] if rule and rule.threshold is not None else []
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
         self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, n, self._held, self._started)
@@ -116,6 +121,12 @@ class ModelStream:
             (K,), or (n, K), float64: the classes' probabilities in the order of ``model.task.labels``, or values. Of a
             task per series, the answer to the series so far.
         """
+        answer = self._answer(values, elapsed)
+        if self._alarms:
+            self._follow(answer, elapsed)
+        return answer
+
+    def _answer(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None) -> np.ndarray:
         if (fast := self._core.fast(values, elapsed)) is not None:
             return fast
         rule = self.model.preprocessing
@@ -131,24 +142,46 @@ class ModelStream:
         return answer if self.n > 1 else answer[0]
 
     def label(self, probabilities: np.ndarray) -> Any:
-        """The likeliest class's name, None where the numbers are not finite; of several streams an array of names."""
-        names = np.array([*self.model.task.labels, None], dtype=object)
-        return names[np.where(np.isfinite(probabilities).all(-1), probabilities.argmax(-1), -1)]
+        """The name of the class that is answered, by the alarm's threshold where the task has one, else the likeliest;
+        None where the numbers are not finite; of several streams an array of names."""
+        task = self.model.task
+        names = np.array([*task.labels, None], dtype=object)
+        return names[np.where(np.isfinite(probabilities).all(-1), task.decide(probabilities), -1)]
+
+    @property
+    def alarm(self) -> bool | np.ndarray | None:
+        if not self._alarms:
+            return None
+        return self._alarms[0].on if self.n == 1 else np.array([alarm.on for alarm in self._alarms])
+
+    def _follow(self, answer: np.ndarray, elapsed: float | np.ndarray | None) -> None:
+        task, rule = self.model.task, self.model.preprocessing
+        over = np.atleast_1d(task.decide(answer) == task.positive)
+        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)) * rule.time_scale
+        for alarm, one, span in zip(self._alarms, over, np.broadcast_to(spans, self.n), strict=True):
+            alarm.step(bool(one), float(span))
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, the network's parts."""
-        return (self._held.copy(), self._started.copy(), *self._core.state)
+        """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, the network's parts, and
+        of a task with alarms whether each is on, and since when."""
+        alarms = (np.array([alarm.state for alarm in self._alarms]),) if self._alarms else ()
+        return (self._held.copy(), self._started.copy(), *self._core.state, *alarms)
 
     @state.setter
     def state(self, parts: Sequence[np.ndarray]) -> None:
         held, started, *network = parts
+        alarms = network.pop() if self._alarms and network else np.empty(0)
+        if self._alarms and np.shape(alarms) != (self.n, 3):
+            raise InputError(f"the alarms' state has shape {np.shape(alarms)}; {(self.n, 3)} is needed")
         if np.shape(held) != self._held.shape or np.shape(started) != self._started.shape:
             given = [np.shape(held), np.shape(started)]
             raise InputError(f"what is held has shapes {given}; {[self._held.shape, self._started.shape]} are needed")
         self._core.state = tuple(network)
         self._held[...] = held
         self._started[...] = started
+        for alarm, state in zip(self._alarms, alarms, strict=True):
+            alarm.state = tuple(state)
 
     def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
         """Begin anew: all streams, or those named."""
@@ -156,6 +189,8 @@ class ModelStream:
         self._held[rows] = 0.0
         self._started[rows] = False
         self._core.reset(rows)
+        for alarm in np.array(self._alarms, dtype=object)[rows] if self._alarms else ():
+            alarm.reset()
 
 
 class _Core:
