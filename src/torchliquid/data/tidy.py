@@ -79,6 +79,8 @@ def tidy(
             + "; name another time column (one that holds date and time together), or none for samples in a row"
         )
     recording, impossible = _without_implausible(recording, numbers, where, for_model)
+    recording, wrong_targets = _with_plausible_targets(recording, numbers, where, for_model)
+    impossible += wrong_targets
     empty = [c for c, share in zip(recording.channels, recording.missing_share(), strict=True) if share == 1]
     if empty and not for_model:
         raise InputError(
@@ -146,7 +148,11 @@ def out_of_order(times: Sequence[np.ndarray], local: bool) -> list[str]:
 def _strange(recording: Recording) -> list[str]:
     """Notes on readings that may be marks of "not observed", such as -9999 or 65535."""
     notes = []
-    for channel, values in zip(recording.channels, _by_channel(recording), strict=True):
+    columns = dict(zip(recording.channels, _by_channel(recording), strict=True))
+    targets = _numeric_targets(recording)
+    if targets is not None and targets.shape[1] == 1:
+        columns[str(recording.target)] = targets[:, 0]
+    for channel, values in columns.items():
         values = values[~np.isnan(values)]
         size = np.abs(values[values != 0])
         if len(size) < ALIKE:
@@ -176,10 +182,7 @@ def _without_implausible(
     """Refuse values that cannot have been measured, or drop them with a note."""
     limits = np.full(len(recording.channels), IMPLAUSIBLE)
     for c, values in enumerate(_by_channel(recording)):
-        size = np.abs(values)
-        size = size[size > 0]  # drops NaN as well
-        if len(size):
-            limits[c] = min(IMPLAUSIBLE, max(HUGE, RATIO * _most(size)))
+        limits[c] = _limit(values)
     wrong = [np.abs(s.values) >= limits for s in recording.series]
     if drop:
         series = tuple(
@@ -200,3 +203,57 @@ def _without_implausible(
                 f"--missing {s.values[i, c]:g})"
             )
     return recording, []
+
+
+def _limit(values: np.ndarray) -> float:
+    """The size from which on a value cannot have been measured among these."""
+    size = np.abs(values)
+    size = size[size > 0]  # drops NaN as well
+    return min(IMPLAUSIBLE, max(HUGE, RATIO * _most(size))) if len(size) else IMPLAUSIBLE
+
+
+def _numeric_targets(recording: Recording) -> np.ndarray | None:
+    """(N, K) all targets that are finite in a row; None where there are none, or text."""
+    known = [s.targets for s in recording.series if s.targets is not None]
+    if not known or any(t.dtype == object for t in known):
+        return None
+    width = known[0].shape[-1] if known[0].ndim > 1 else 1
+    rows = np.concatenate([t.reshape(-1, width) if t.size % width == 0 else t.reshape(-1, 1) for t in known])
+    return rows[np.isfinite(rows).all(1)]
+
+
+def _with_plausible_targets(
+    recording: Recording, rows: Sequence[np.ndarray], where: str, drop: bool
+) -> tuple[Recording, list[str]]:
+    """The same of the targets: one that no one measured would decide what is learnt. Infinite ones are no labels."""
+    known = _numeric_targets(recording)
+    if known is None:
+        return recording, []
+    limits = np.array([_limit(column) for column in known.T])
+    series, infinite, implausible = [], 0, 0
+    for s, row in zip(recording.series, rows, strict=True):
+        if s.targets is None:
+            series.append(s)
+            continue
+        infinities = np.isinf(s.targets)
+        wrong = np.abs(s.targets) >= limits if s.targets.ndim > 1 else np.abs(s.targets) >= limits[0]
+        wrong &= ~infinities
+        if wrong.any() and not drop:
+            place = np.argwhere(wrong)[0]
+            value = float(s.targets[tuple(place)])
+            at = f", {where.format(row[place[0]])}" if s.per_step else ""
+            of = f" of series {s.name!r}" if recording.n_series > 1 else ""
+            raise InputError(
+                f"{value:g} in the target {recording.target!r}{at}{of}, is no plausible value; mend it, or name it as "
+                f"a missing value (missing=[{value:g}], --missing {value:g})"
+            )
+        infinite += int(infinities.sum())
+        implausible += int(wrong.sum())
+        gone = infinities | wrong
+        series.append(replace(s, targets=np.where(gone, np.nan, s.targets)) if gone.any() else s)
+    notes = []
+    if infinite:
+        notes.append(f"{infinite} infinite values of the target {recording.target!r} were taken as no label.")
+    if implausible:
+        notes.append(f"{implausible} values of the target {recording.target!r} are not plausible: taken as no label.")
+    return replace(recording, series=tuple(series)), notes
