@@ -100,6 +100,11 @@ class Metric:
     decides: bool = False
     two_classes: bool = False
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value that is possible."""
+        return min(self.best, self.worst), max(self.best, self.worst)
+
     def __call__(self, answers: Answers) -> float:
         """The metric of answers; NaN where it is not defined."""
         if self.exactly is not None:

@@ -64,6 +64,13 @@ def in_cells(right: np.ndarray, truth: Truth) -> np.ndarray:
     return np.stack([counts, hits], -1)
 
 
+def surprise(sums: np.ndarray) -> np.ndarray:
+    """(seeds, cells, 2) counts and log loss of a model as sure of each answer as its accuracy allows."""
+    share = np.clip(sums[..., 1].sum(-1) / sums[..., 0].sum(-1), 0.5, 0.99)[:, None]
+    wrong = sums[..., 0] - sums[..., 1]
+    return np.stack([sums[..., 0], -sums[..., 1] * np.log(share) - wrong * np.log(1 - share)], -1)
+
+
 def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict[str, Scores]]:
     """A study of accuracy with nine contenders, a clean test part and one shift of two severities."""
     common = {part: difficulties(rng, truth, ()) for part in ("validation", "test")}
@@ -102,6 +109,7 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
                 bytes=int(12_000 * cheap),
                 train_seconds=31.0 * cheap,
                 epochs=40,
+                operations=5_000 * cheap,
                 latency_us=44.0 * cheap,
                 latency_p99_us=61.0 * cheap,
                 memory_mb=310.0,
@@ -111,7 +119,10 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
         )
         contenders.append(ContenderResult(name, label, family, trials, detail="Light" if family == "probe" else ""))
         under = np.stack([in_cells(h, truth) for h in hard], 1)
-        scores[name] = Scores(truth.memory is None, in_cells(clean, truth), {"sensor noise": under})
+        sums = in_cells(clean, truth)
+        unit = "series" if truth.memory is None else "stretches"
+        shifts = {"sensor noise": under}
+        scores[name] = Scores(truth.memory is None, sums, shifts, unit=unit, proper=surprise(sums))
     results = StudyResults(
         title="simulated",
         task=TaskResult("classification", "step", "Occupancy", "accuracy", True, ("0", "1")),

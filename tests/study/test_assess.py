@@ -31,10 +31,10 @@ def test_on_pure_noise_nothing_was_learnt(tmp_path: Path) -> None:
 
 
 def test_where_order_carries_nothing_there_is_no_advantage(tmp_path: Path) -> None:
-    """Rows of a table that stand for themselves, in shuffled order."""
+    """Rows of a table that stand for themselves, in shuffled order; enough of them to show that two are equal."""
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(2500, 3))
-    labels = np.where(x[:, 0] * x[:, 1] + 0.5 * x[:, 2] + 0.3 * rng.normal(size=2500) > 0, "yes", "no")
+    x = rng.normal(size=(12_000, 3))
+    labels = np.where(x[:, 0] * x[:, 1] + 0.5 * x[:, 2] + 0.3 * rng.normal(size=len(x)) > 0, "yes", "no")
     results = assess(Recording.from_arrays(x, targets=labels), tmp_path / "study", epochs=12, shifts=(), **QUICK)
     assert results.verdict is not None
     assert "no_memory" in results.verdict.tags

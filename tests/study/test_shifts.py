@@ -18,6 +18,7 @@ from torchliquid.study.shifts import (
     SlowerSampling,
     Usual,
     describe,
+    draws,
     possible,
     shifted,
 )
@@ -168,3 +169,37 @@ def test_a_users_shift_joins_the_others_and_may_not_touch_the_truth():
 
     with pytest.raises(InputError, match="changes inputs alone"):
         shifted(clean, Cheat(), 1.0, Preprocessing.fit(clean))
+
+
+@pytest.mark.parametrize("shift", DEFAULT_SHIFTS, ids=[shift.name for shift in DEFAULT_SHIFTS])
+@given(seed=st.integers(0, 2**32), labels=st.sampled_from(["steps", "text", "last", "series"]))
+def test_the_same_samples_are_asked_at_every_severity(shift, seed, labels):
+    rng = np.random.default_rng(seed)
+    test = recording(rng, int(rng.integers(1, 4)), 2, labels)
+    for clean, changed in draws({"later": test}, shift, Usual.of(test)):
+        assert len(changed) == len(shift.severities)
+        for before, *after in zip(*(version["later"].series for version in (clean, *changed)), strict=True):
+            asked = [_labels(series) for series in (before, *after)]
+            assert all(one == asked[0] for one in asked)
+
+
+def _labels(series: Series) -> list[tuple[float, str]]:
+    if not series.targets.ndim:
+        return [(0.0, str(series.targets))]
+    known = [(t, str(v)) for t, v in zip(series.times.tolist(), series.targets.tolist(), strict=True)]
+    return sorted((t, v) for t, v in known if v not in ("nan", "None"))
+
+
+def test_what_is_random_is_drawn_several_times_and_each_series_for_itself():
+    rng = np.random.default_rng(0)
+    long = one(rng.normal(size=(400, 2)))
+    times = {shift.name: len(list(draws({"later": long}, shift, Usual.of(long)))) for shift in DEFAULT_SHIFTS}
+    assert times == {shift.name: 1 if "sampling" in shift.name else 5 for shift in DEFAULT_SHIFTS}
+    drifts = [changed[-1] for _, changed in draws({"later": long}, GainOffsetDrift(), Usual.of(long))]
+    drifted = [version["later"].series[0].values for version in drifts]
+    assert len({tuple(np.sign((values - long.series[0].values)[-1])) for values in drifted}) > 1
+    many = replace(long, series=long.series * 30)
+    (first, *_), *rest = [changed for _, changed in draws({"later": many}, GainOffsetDrift(), Usual.of(many))]
+    assert len(rest) == 1
+    ends = np.sign([(s.values - long.series[0].values)[-1] for s in first["later"].series])
+    assert (np.abs(ends.mean(0)) < 0.8).all()

@@ -4,11 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from torchliquid.data import Recording
+from torchliquid.data import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.metrics import find, names
+from torchliquid.study import words
 from torchliquid.study.scores import Cells, Scores, pack_scores, shift_mean
-from torchliquid.study.statistics import Term, compare, correlation_time, estimate
+from torchliquid.study.statistics import FEWEST, Term, compare, correlation_time, estimate
 from torchliquid.tasks import Task
 
 
@@ -78,6 +79,114 @@ def test_intervals_cover_the_truth_on_one_long_recording(memory, n_seeds):
         naive += abs(difference.mean()) <= 1.96 * difference.std() / np.sqrt(n_seeds)
     assert covered >= 0.90 * n_studies
     assert covered > naive
+
+
+def hits(*right: list[int] | np.ndarray) -> list[Term]:
+    return [Term(counted(np.asarray(r, dtype=float)[None]), deterministic=True) for r in right]
+
+
+@pytest.mark.parametrize("n", [5, 20, 60])
+def test_no_variance_is_no_proof(n):
+    """Both right on every series: how rarely one errs is not known better than n series tell (about 4 / n)."""
+    interval = compare(*hits(np.ones(n), np.ones(n)), mean, True, True, (0, 1))
+    assert interval.value == 0
+    if n < FEWEST:
+        assert not interval.known
+        assert interval.reason == "few"
+    else:
+        assert interval.low == -interval.high
+        assert 3 / n < interval.high < 5 / n
+    recording = compare(*hits(np.ones(n), np.ones(n)), mean, True, False, (0, 1))
+    assert not recording.known  # of one recording, not even how long an event would last is known
+
+
+@pytest.mark.parametrize(("a", "b", "n"), [(0.95, 0.8, 12), (0.995, 0.98, 60), (0.9, 0.9, 60)])
+def test_rare_events_of_series_are_covered(a, b, n):
+    covered = 0
+    for i in range(300):
+        rng = np.random.default_rng(i)
+        interval = compare(*hits(rng.random(n) < a, rng.random(n) < b), mean, True, True, (0, 1))
+        covered += interval.low <= a - b <= interval.high
+    assert covered >= 0.92 * 300
+
+
+def test_few_series_with_effects_of_their_own_are_the_blocks():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        effects = np.repeat(0.05 * rng.normal(size=8), 50)
+        a, b = 0.1 * rng.normal(size=(2, 5, 400))
+        series = np.repeat(np.arange(8), 50)
+        interval = compare(Term(counted(a + effects)), Term(counted(b)), mean, True, series)
+        assert interval.blocks == 8
+        covered += interval.low <= 0 <= interval.high
+    assert covered >= 0.92 * 200
+    few = compare(Term(counted(a + effects)), Term(counted(b)), mean, True, series // 2)
+    assert not few.known
+    assert (few.reason, few.blocks) == ("few", 4)
+
+
+def test_the_interaction_of_seed_and_data_counts_once():
+    """Seeds that differ on each series, and nowhere else: the data's variance holds all there is."""
+    widths, covered = [], 0
+    for i in range(300):
+        a, b = np.random.default_rng(i).normal(size=(2, 5, 60))
+        interval = compare(Term(counted(a)), Term(counted(b)), mean, True, True)
+        widths.append(interval.reach)
+        covered += interval.low <= 0 <= interval.high
+    assert covered >= 0.93 * 300
+    assert np.mean(widths) < 1.2 * 1.96 * np.sqrt(2 / 300)  # twice it would be 1.41 times as wide
+
+
+def test_draws_of_a_shift_are_in_the_interval():
+    """Each draw moves all of one recording alike: only the spread between draws shows how far."""
+    covered = blind = 0
+    for i in range(200):
+        rng = np.random.default_rng(i)
+        moved = 0.3 * rng.normal(size=(1, 5, 1)) + 0.1 * rng.normal(size=(1, 5, 200))
+        drawn = compare(
+            Term(counted(moved), deterministic=True), Term(counted(0 * moved), deterministic=True), mean, True, False
+        )
+        one = compare(
+            Term(counted(moved[:, 0]), deterministic=True),
+            Term(counted(0 * moved[:, 0]), deterministic=True),
+            mean,
+            True,
+            False,
+        )
+        covered += drawn.low <= 0 <= drawn.high
+        blind += one.low <= 0 <= one.high
+    assert covered >= 0.92 * 200
+    assert blind < 0.3 * 200
+
+
+def test_intervals_end_where_figures_do_and_too_wide_ones_say_so():
+    alone = estimate(hits(np.r_[np.ones(29), 0]), mean, True, (0, 1))
+    assert alone.high == 1
+    wide = compare(*hits([1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]), mean, True, True, (0, 1))
+    assert not wide.known
+    assert words.unknown(wide).startswith("six test series can't tell")
+    assert words.score_with("accuracy", wide) == "0.0 % (too few to tell)"
+
+
+def test_groups_are_the_blocks_and_stretches_of_one_time_line_are_one_recording():
+    def series(n: int, start: float, group: str | None = None) -> Series:
+        return Series(start + np.arange(n), np.zeros((n, 1)), np.arange(n) % 2.0, group=group)
+
+    def recorded(*series: Series, dated: bool = False) -> Recording:
+        return Recording(series, ("x",), "y", "s", dated=dated)
+
+    task = Task.infer(recorded(series(50, 0)))
+    persons = recorded(*(series(10, 0, f"person {i // 4}") for i in range(24)))
+    cells = Cells.cut([persons], task.fit(persons))
+    assert cells.unit == "groups"
+    assert len(np.unique(cells.units)) == 6
+    three = recorded(*(series(40, 0) for _ in range(3)))
+    cells = Cells.cut([three], task.fit(three))
+    assert (cells.unit, len(np.unique(cells.units))) == ("series", 3)
+    before, after = recorded(series(40, 0), dated=True), recorded(series(40, 100), dated=True)
+    assert Cells.cut([before, after], task.fit(before)).unit == "stretches"
+    assert Cells.cut([before, before], task.fit(before)).unit == "series"
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 1.0, 5.0, 20.0])

@@ -44,14 +44,22 @@ def test_a_large_difference_is_found(memory):
 
 
 def test_on_noise_nothing_was_learnt():
-    found = verdicts(40, Truth(naive=0.0, memory=None))
-    assert found["nothing_learnt"] >= 30
-    assert found["nothing_learnt"] + found["learning_not_shown"] >= 38
+    """Models that learnt from noise are a little worse than the naive answer: the whole interval lies below."""
+    found = verdicts(40, Truth(naive=0.4, memory=None))
+    assert found["nothing_learnt"] >= 35
     assert found["worth it"] == 0
-    verdict = with_verdict(*simulate(np.random.default_rng(0), Truth(naive=0.0, probe=0.0))).verdict
+    verdict = with_verdict(*simulate(np.random.default_rng(0), Truth(naive=0.4, probe=0.0))).verdict
     assert verdict.sentence.startswith("Nothing was learnt here")
     assert verdict.answer == "not worth it"
-    few = Truth(naive=-0.6, seed_spread=0.4, n_seeds=3)  # better, but the seeds differ too much to show it
+
+
+def test_no_gain_seen_is_no_proof_that_nothing_was_learnt():
+    """Equal on average, with intervals wider than what matters; or better, but the seeds differ too much to show it."""
+    found = verdicts(40, Truth(naive=0.0, memory=None))
+    assert found["learning_not_shown"] >= 30
+    assert found["nothing_learnt"] <= 4
+    assert found["worth it"] == 0
+    few = Truth(naive=-0.6, seed_spread=0.4, n_seeds=3)
     found = verdicts(20, few)
     assert found["learning_not_shown"] >= 5
     assert found["worth it"] == 0
@@ -85,11 +93,16 @@ def test_one_sensor_does_it_only_where_the_interval_is_known():
 def test_a_win_over_the_rival_is_none_where_a_probe_does_as_well():
     """The rival is weak, the liquid network beats it, but so does a linear model on one sensor."""
     truth = Truth(liquid=0.8, probe=0.8, seed_spread=0.02)
-    verdict = with_verdict(*simulate(np.random.default_rng(2), truth)).verdict
+    results, scores = simulate(np.random.default_rng(2), truth)
+    verdict = with_verdict(results, scores).verdict
     assert finding(verdict, "accuracy").difference.low > 0
-    assert finding(verdict, "accuracy").answer == "not worth it"
-    assert verdict.answer == "not worth it"
-    assert "Light" in finding(verdict, "accuracy").sentence
+    assert finding(verdict, "accuracy").answer == "not shown"  # equal needs proof as better does
+    assert verdict.answer == "not shown"
+    assert "Light alone may do as well" in finding(verdict, "accuracy").sentence
+    better = with_verdict(*simulate(np.random.default_rng(2), replace(truth, probe=1.6))).verdict
+    assert finding(better, "accuracy").answer == "not worth it"
+    assert "Light alone does as well" in finding(better, "accuracy").sentence
+    assert better.answer == "not worth it"
 
 
 def test_cost_alone_can_be_worth_it_where_nothing_is_lost():
@@ -140,8 +153,8 @@ def test_nothing_is_worth_it_where_a_linear_model_on_the_last_samples_does_as_we
     assert verdict.rival != "linear"
     as_good = scores | {"linear": scores[verdict.liquid]}
     again = with_verdict(results, as_good).verdict
-    assert again.answer == "not worth it"
-    assert "but Linear does as well" in finding(again, "accuracy").sentence
+    assert again.answer == "not shown"
+    assert "but Linear may do as well" in finding(again, "accuracy").sentence
 
 
 def test_the_pair_is_chosen_on_validation_alone():

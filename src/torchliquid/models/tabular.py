@@ -200,24 +200,27 @@ class Tabular:
 
     def live_parameters(self) -> int:
         """Coefficients; and of each tree a feature and a threshold a split and a value a leaf."""
-        return sum(
-            int(np.size(model[-1].coef_) + np.size(model[-1].intercept_)) for model in self._linear_models()
-        ) + sum(tree_numbers(e._predictors) for e in self._boosted())
+        return sum(int(np.size(model[-1].coef_) + np.size(model[-1].intercept_)) for model in self.linear_models) + sum(
+            tree_numbers(e._predictors) for e in self.boosted
+        )
 
     def n_bytes(self) -> int:
         """Of the numbers an answer needs, in scikit-learn's own form; there is no file."""
         linear = sum(
             8 * (np.size(model[-1].coef_) + np.size(model[-1].intercept_) + 2 * len(model[0].mean_))
-            for model in self._linear_models()
+            for model in self.linear_models
         )
-        trees = [tree for e in self._boosted() for stage in e._predictors for tree in stage]
+        trees = [tree for e in self.boosted for stage in e._predictors for tree in stage]
         return int(linear) + sum(tree.nodes.nbytes for tree in trees)
 
-    def _linear_models(self) -> list[Any]:
+    @property
+    def linear_models(self) -> list[Any]:
         """Each a scaler and what answers by what it scaled."""
         return self.estimators if self.kind == "linear" else [] if self.start is None else [self.start]
 
-    def _boosted(self) -> list[Any]:
+    @property
+    def boosted(self) -> list[Any]:
+        """What holds trees."""
         return self.estimators if self.kind == "boosting" else []
 
 

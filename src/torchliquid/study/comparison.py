@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from torchliquid import metrics
+from torchliquid.metrics import Metric, find
 from torchliquid.study.results import ContenderResult, Interval, StudyResults
-from torchliquid.study.scores import Scores, shift_mean
+from torchliquid.study.scores import PROPER, Scores, shift_mean
 from torchliquid.study.statistics import Figure, Term, compare, estimate
 
 CLOSE = 3.0
@@ -34,26 +34,54 @@ class Comparison:
         """One contender's figure; None where it has no scores."""
         if not self.has(contender, shifted):
             return None
+        scores = self.scores[contender.name]
         term = Term(self._sums(contender, shifted), deterministic=_deterministic(contender))
-        return estimate([term], self._figure(contender, shifted), self.scores[contender.name].independent)
+        found = estimate([term], self._figure(contender, shifted), _units(scores), self._metric.bounds)
+        return replace(found, unit=scores.unit)
 
     def better(self, first: ContenderResult, second: ContenderResult, shifted: bool = False) -> Interval:
         """How much better the first is; positive where it is."""
+        sums = (self._sums(first, shifted), self._sums(second, shifted))
+        return self._difference((first, second), sums, self._figure(first, shifted), self._metric)
+
+    def learnt(self, first: ContenderResult, second: ContenderResult) -> Interval | None:
+        """How much better the first is by a proper score, log loss or squared error; None where it was not kept."""
+        sums = tuple(self.scores[c.name].proper for c in (first, second))
+        if sums[0] is None or sums[1] is None:
+            return None
+        metric = PROPER[self.results.task.kind]
+        return self._difference((first, second), (sums[0], sums[1]), metric.value, metric)
+
+    def loss(self, contender: ContenderResult) -> float:
+        """Its mean proper score."""
+        sums = self.scores[contender.name].proper
+        return math.nan if sums is None else float(PROPER[self.results.task.kind].value(sums.sum(1)).mean())
+
+    def _difference(
+        self,
+        pair: tuple[ContenderResult, ContenderResult],
+        sums: tuple[np.ndarray, np.ndarray],
+        figure: Figure,
+        metric: Metric,
+    ) -> Interval:
         one, other = (
-            Term(self._sums(c, shifted), deterministic=_deterministic(c), chosen_from=self._close_to(c))
-            for c in (first, second)
+            Term(s, deterministic=_deterministic(c), chosen_from=self._close_to(c))
+            for c, s in zip(pair, sums, strict=True)
         )
-        higher = self.results.task.higher_is_better
-        figure = self._figure(first, shifted)
-        return compare(one, other, figure, higher, self.scores[first.name].independent)
+        scores = self.scores[pair[0].name]
+        higher = metric is self._metric and self.results.task.higher_is_better
+        return replace(compare(one, other, figure, higher, _units(scores), metric.bounds), unit=scores.unit)
+
+    @property
+    def _metric(self) -> Metric:
+        return find(self.results.task.primary)
 
     def _sums(self, contender: ContenderResult, shifted: bool) -> np.ndarray:
         scores = self.scores[contender.name]
         return scores.under_shifts() if shifted else scores.clean
 
     def _figure(self, contender: ContenderResult, shifted: bool) -> Figure:
-        metric = metrics.find(self.results.task.primary)
-        return shift_mean(metric, self.scores[contender.name]) if shifted else metric.value
+        return shift_mean(self._metric, self.scores[contender.name]) if shifted else self._metric.value
 
     def _close_to(self, chosen: ContenderResult) -> int:
         """How many of its side, itself among them, might as well have been best on validation."""
@@ -63,6 +91,12 @@ class Comparison:
             c for c in side if abs(c.validation - chosen.validation) <= CLOSE * math.hypot(_error(c), _error(chosen))
         ]
         return max(1, len(near))
+
+
+def _units(scores: Scores) -> np.ndarray | bool:
+    if scores.unit == "stretches":
+        return False
+    return scores.independent if scores.units is None else scores.units
 
 
 def _error(contender: ContenderResult) -> float:

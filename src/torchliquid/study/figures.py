@@ -6,7 +6,6 @@ import math
 from itertools import pairwise
 from statistics import fmean
 
-from torchliquid import metrics
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
 from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
@@ -53,7 +52,8 @@ def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, fl
         if shift.name not in contender.trials[0].shifts:
             continue
         part = role(results, contender)
-        clean = [fmean(contender.test(results.task.primary))]
+        every = contender.test(results.task.primary)
+        clean = [fmean(t.unshifted.get(shift.name, v) for t, v in zip(contender.trials, every, strict=True))]
         under = [fmean(t.shifts[shift.name][i] for t in contender.trials) for i in range(len(shift.severities))]
         front = part in ("liquid", "rival")
         traces.append(
@@ -113,6 +113,7 @@ def shift_span(results: StudyResults) -> tuple[float, float]:
             for t in c.trials
             for v in (
                 t.tests[POOLED].get(metric, math.nan),
+                *t.unshifted.values(),
                 *(v for severities in t.shifts.values() for v in severities),
             )
         ]
@@ -127,13 +128,7 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     shown = [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None]
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
     firm = [role(results, c) in ("liquid", "rival") for c in shown]
-    metric = metrics.find(results.task.primary)
-    bounds = sorted((metric.best, metric.worst))
-    whiskers = {
-        c.name: [scale * min(max(v, bounds[0]), bounds[1]) for v in (c.primary.low, c.primary.high)]
-        for c in shown
-        if c.primary
-    }
+    whiskers = {c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary}
     positions = label_positions(points, [c.label for c in shown], firm)
     for contender, position in zip(shown, positions, strict=True):
         part, interval = role(results, contender), contender.primary
@@ -157,7 +152,7 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
                     "symmetric": False,
                     "array": to_plain([high - interval.value * scale], DIGITS),
                     "arrayminus": to_plain([interval.value * scale - low], DIGITS),
-                    "visible": math.isfinite(interval.reach),
+                    "visible": interval.known,
                     "thickness": 1.5,
                     "width": 3,
                     "color": colour(part),

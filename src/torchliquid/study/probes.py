@@ -105,6 +105,7 @@ def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
         latency_p99_us=math.nan,
         memory_mb=math.nan,
         shifts={shift: tuple(values) for shift, values in measured["shifts"].items()},
+        unshifted=measured.get("unshifted", {}),
         scores=str((folder / SCORES).relative_to(study)),
     )
     return ContenderResult(name, label, "probe", (trial,), detail=detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,15 +24,20 @@ GLOSSARY = {
     "not shown": "The data and the seeds allow neither of the two.",
     "what matters": "The smallest difference worth a change of model, fixed beforehand: a tenth of the rival's errors, "
     "a twentieth of its RMSE, a factor of two in cost.",
-    "shift": "A change between training and use, such as noise or lost samples. Nothing is trained again.",
+    "shift": "A change between training and use, such as noise or lost samples. Nothing is trained again. What is "
+    "random in it is drawn several times, and the same samples are asked at every severity.",
     "stability": "The primary metric averaged over all shifts, each counting the same.",
+    "stored": "Bytes on a device, each model packed at its best: float32 weights, 8 bytes a split of a tree, 4 a leaf.",
     "live step": "One new sample fed to a running model, one at a time, on one thread.",
     "99th percentile": "All but one of a hundred live steps are at least this fast.",
     "live parameters": "Trained numbers that can change the output; those a wiring masks out don't count.",
     "state carried": "The model runs through a whole recording without being reset, as it will be used.",
     **METRICS,
 }
-COST_WORDS = {"latency_us": ("faster", "slower", "a live step"), "bytes": ("smaller", "larger", "the saved model")}
+COST_WORDS = {
+    "operations": ("less work", "more work", "operations a sample"),
+    "bytes": ("smaller", "larger", "what a device holds"),
+}
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ def card(results: StudyResults, finding: Finding) -> Card:
         return Card(finding, f"{size} × {less if ratio < 1 else more}", what)
     difference, least = finding.difference, finding.margin or 0.0
     headline = words.gain(metric, difference.value, difference.reach, signed=True)
-    if not math.isfinite(difference.reach):
-        return Card(finding, headline, "interval unknown")
+    if not difference.known:
+        return Card(finding, headline, words.unknown(difference))
     width = 1.15 * max(abs(difference.low), abs(difference.high), 2 * least, 1e-12)
 
     def place(value: float) -> float:

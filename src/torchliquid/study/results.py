@@ -26,6 +26,10 @@ Family = Literal["liquid", "neural", "classical", "naive", "probe"]
 
 Answer = Literal["worth it", "not worth it", "not shown"]
 
+Reason = Literal["", "few", "wide", "constant", "seed"]
+"""Why an interval is unknown: too few blocks of test data, one that is wider than all that is possible, nothing that
+varies, or one seed of a network."""
+
 POOLED = "pooled"
 """The name under which a trial's metrics over all test recordings together stand."""
 
@@ -40,13 +44,16 @@ class TrialResult:
     tests: dict[str, dict[str, float]]  # test's name (and POOLED) -> metric -> value; state carried, as it will be used
     windows: dict[str, dict[str, float]]  # the same, scored on windows as it was trained
     parameters: int  # live ones: those that can change the output
-    bytes: int  # of the saved model
+    bytes: int  # stored on a device, as in torchliquid.study.cost
     train_seconds: float
     epochs: int
     latency_us: float  # one live step, batch 1: median, microseconds
     latency_p99_us: float
     memory_mb: float  # peak while training
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
+    state_bytes: int = 0  # between two samples, on a device
+    operations: float = math.nan  # a sample
+    unshifted: dict[str, float] = field(default_factory=dict)  # without the shift, on the samples asked under it
     scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
     doubt: Doubt = ""  # why this training does not judge the contender
     updates: int = 0  # of the weights
@@ -54,11 +61,25 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval."""
+    """An estimate with its 95 % interval; infinite ends where nothing is known."""
 
     value: float
     low: float
     high: float
+    blocks: int = 0  # independent pieces of the test data behind it
+    unit: str = ""  # what these are: "series", "groups", or "stretches" of one recording
+    data: float = 0.0  # the variance that the test data make, and that of the seeds
+    seeds: float = 0.0
+    reason: Reason = ""  # why nothing is known
+
+    def __post_init__(self) -> None:
+        # JSON knows no infinity, and what it has instead is read as NaN.
+        object.__setattr__(self, "low", -math.inf if math.isnan(self.low) else self.low)
+        object.__setattr__(self, "high", math.inf if math.isnan(self.high) else self.high)
+
+    @property
+    def known(self) -> bool:
+        return math.isfinite(self.high - self.low)
 
     @property
     def reach(self) -> float:

@@ -23,6 +23,7 @@ from torchliquid.study.results import ContenderResult, TrialResult
 from torchliquid.study.shifts import Shift
 from torchliquid.study.store import Store
 from torchliquid.study.trial import (
+    COST,
     MODEL,
     SCORES,
     Files,
@@ -188,7 +189,9 @@ class Runner:
 
     def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:
         trained = self.trained(spec)
-        measured = read_json(self.store.evaluation(spec.id) / "evaluation.json", dict)
+        folder = self.store.evaluation(spec.id)
+        measured = read_json(folder / "evaluation.json", dict)
+        costs = read_json(folder / COST, dict) if (folder / COST).exists() else {"bytes": trained.bytes}
         return TrialResult(
             seed=spec.seed,
             hyper=spec.hyper,
@@ -196,7 +199,7 @@ class Runner:
             tests=measured["tests"],
             windows=measured["windows"],
             parameters=trained.parameters,
-            bytes=trained.bytes,
+            **costs,
             train_seconds=trained.seconds,
             epochs=trained.epochs,
             updates=trained.updates,
@@ -205,7 +208,8 @@ class Runner:
             latency_p99_us=latency[1],
             memory_mb=trained.memory_mb,
             shifts={name: tuple(values) for name, values in measured["shifts"].items()},
-            scores=str((self.store.evaluation(spec.id) / SCORES).relative_to(self.store.folder)),
+            unshifted=measured.get("unshifted", {}),
+            scores=str((folder / SCORES).relative_to(self.store.folder)),
         )
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:

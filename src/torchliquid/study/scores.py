@@ -1,59 +1,89 @@
 """From a model's outputs on the test part to sums in cells of it, from which figures and their intervals follow.
 
-A cell is a whole series where the test part has many, else a piece of a recording between two times, so that
-clean and shifted recordings, whose samples differ, fall into the same cells. A figure such as accuracy or RMSE
+A cell is a whole series where the test part has many, else a piece of a series between two times, so that clean and
+shifted recordings, whose samples differ, fall into the same cells. Each knows its unit, the series or the group of
+series that it belongs to: units are independent, cells of one unit are not. A figure such as accuracy or RMSE
 is a function of statistics summed over cells: leaving cells out is then a subtraction.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from scipy import optimize, special
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
-from torchliquid.metrics import LOGIT_BINS, Metric
+from torchliquid.metrics import Metric, find
 from torchliquid.tasks import Task
 
 MANY_SERIES = 20
-"""From this many test series on, each is a cell of its own and independent of the others."""
+"""From this many test series on, each is a cell of its own."""
 
-MAX_CELLS = 512
-MAX_RANKED = 2**17
-"""Of sums of a metric that ranks, which keeps bins of each class in each cell."""
+MAX_CELLS, MIN_CELLS = 512, 64
+MAX_SUMS = 2**15
+"""Statistics of all cells together: a metric with many of them has fewer cells, so that sums stay in memory."""
+
+PROPER: Mapping[str, Metric] = {
+    "classification": find("log_loss"),
+    "regression": replace(find("rmse"), name="squared_error", value=lambda sums: sums[..., 1] / sums[..., 0]),
+}
+"""By which it is judged whether a model learnt anything: the log loss, or the squared error."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """How the test part is cut: for each series of each test recording its first cell and the times of its cuts."""
+    """How the test part is cut.
+
+    Attributes:
+        independent: each cell is a whole series.
+        cuts: for each series of each test recording the times of its cuts.
+        n: cells.
+        units: (n,) the series, or the group of series, that each cell belongs to. None: from ``independent``.
+        unit: what these are, ``"series"`` or ``"groups"``; of one recording ``"stretches"`` of it.
+    """
 
     independent: bool
     cuts: tuple[np.ndarray, ...]
     n: int
+    units: np.ndarray | None = None
+    unit: str = "series"
 
     @classmethod
     def cut(cls, tests: Sequence[Recording], task: Task) -> Cells:
-        """Plan from the clean test recordings; cells of a recording hold about the same number of labels each."""
+        """Plan from the clean test recordings; cells of a series hold about the same number of labels each."""
         series = [s for recording in tests for s in recording.series]
         times = [_times(s, task) for s in series]
+        units, unit = _units(tests)
         if sum(len(t) > 0 for t in times) >= MANY_SERIES:
-            return cls(True, tuple(np.empty(0) for _ in series), len(series))
+            return cls(True, tuple(np.empty(0) for _ in series), len(series), units, unit)
+        truth = np.zeros(1, dtype=np.int64) if task.kind == "classification" else np.zeros((1, task.n_outputs))
+        k = task.metric.terms(task.answers(np.full((1, task.n_outputs), 0.5), truth)).shape[1]
+        most = min(MAX_CELLS, max(MIN_CELLS, MAX_SUMS // k))
         total = sum(len(t) for t in times)
-        most = MAX_RANKED // (task.n_outputs * len(LOGIT_BINS)) if task.metric.ranks else MAX_CELLS
         cuts = []
         for t in times:
-            pieces = max(1, min(len(t), round(min(most, MAX_CELLS) * len(t) / max(total, 1))))
+            pieces = max(1, min(len(t), round(most * len(t) / max(total, 1))))
             cuts.append(np.unique(t[np.arange(1, pieces) * len(t) // pieces]))
-        return cls(False, tuple(cuts), sum(len(c) + 1 for c in cuts))
+        sizes = [len(c) + 1 for c in cuts]
+        return cls(False, tuple(cuts), sum(sizes), np.repeat(units, sizes), unit)
 
-    def sums(self, task: Task, tests: Sequence[Recording], outputs: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-        """(cells, n) sums of the terms of the task's primary metric.
+    def sums(
+        self,
+        task: Task,
+        tests: Sequence[Recording],
+        outputs: Sequence[Sequence[np.ndarray]],
+        metric: Metric | None = None,
+    ) -> np.ndarray:
+        """(cells, n) sums of the terms of a metric, the task's primary one if no other is given.
 
         Args:
             task: fitted.
@@ -63,7 +93,7 @@ class Cells:
         Raises:
             InputError: nothing is labelled, or a label is not known.
         """
-        metric, total, first = task.metric, None, 0
+        metric, total, first = metric or task.metric, None, 0
         series = [s for recording in tests for s in recording.series]
         said = [o for test in outputs for o in test]
         for one, output, cuts in zip(series, said, self.cuts, strict=True):
@@ -85,9 +115,57 @@ def _times(series: Series, task: Task) -> np.ndarray:
     return times[np.atleast_1d(weights) > 0]
 
 
-def pack_scores(cells: Cells, clean: np.ndarray, shifts: Mapping[str, np.ndarray]) -> bytes:
-    """One trial's sums as a file: ``clean`` (cells, n), and for each shift (severities, cells, n)."""
-    arrays = {"independent": np.array(cells.independent), "clean": clean}
+def _units(tests: Sequence[Recording]) -> tuple[np.ndarray, str]:
+    """A number for each series, alike for those of one group; and what they are.
+
+    Test recordings of one dated series each, none of which overlap in time, are stretches of one recording.
+    """
+    series = [s for recording in tests for s in recording.series]
+    if len(series) == 1 or (len(series) == len(tests) and _one_after_another(tests)):
+        return np.zeros(len(series), dtype=np.int64), "stretches"
+    if any(s.group is not None for s in series):
+        names = [("group", s.group) if s.group is not None else ("series", str(i)) for i, s in enumerate(series)]
+        return np.unique([" ".join(name) for name in names], return_inverse=True)[1], "groups"
+    return np.arange(len(series)), "series"
+
+
+def _one_after_another(tests: Sequence[Recording]) -> bool:
+    spans = sorted((s.times[0], s.times[-1]) for test in tests for s in test.series if len(s))
+    return all(test.dated for test in tests) and all(a[1] < b[0] for a, b in pairwise(spans))
+
+
+def temperature(task: Task, outputs: Sequence[np.ndarray], validation: Recording) -> float:
+    """What a model's logits are to be divided by for the least log loss on validation (Guo et al. 2017).
+
+    A model trained for accuracy may be far too sure; whether it learnt anything must not hang on that.
+    """
+    labelled = [task.labelled(o, s) for o, s in zip(outputs, task.with_targets(validation).series, strict=True)]
+    rows, truth = (np.concatenate([each[i] for each in labelled]) for i in (0, 1))
+    if not len(rows):
+        return 1.0
+
+    def loss(log: float) -> float:
+        said = tempered(rows, math.exp(log))
+        return float(-np.log(np.clip(said[np.arange(len(truth)), truth], 1e-12, 1)).mean())
+
+    return math.exp(float(optimize.minimize_scalar(loss, bounds=(-1.5, 4.0), method="bounded").x))
+
+
+def tempered(probabilities: np.ndarray, by: float) -> np.ndarray:
+    """Probabilities (..., K) whose logits are divided."""
+    return np.asarray(special.softmax(np.log(np.clip(probabilities, 1e-12, 1)) / by, axis=-1))
+
+
+def pack_scores(
+    cells: Cells, clean: np.ndarray, shifts: Mapping[str, np.ndarray], proper: np.ndarray | None = None
+) -> bytes:
+    """One trial's sums as a file: ``clean`` (cells, n), for each shift (draws, severities, cells, n), and those of
+    :data:`PROPER`, (cells, 2)."""
+    arrays = {"independent": np.array(cells.independent), "clean": clean, "unit": np.array(cells.unit)}
+    if cells.units is not None:
+        arrays["units"] = cells.units
+    if proper is not None:
+        arrays["proper"] = proper
     arrays |= {f"shift/{name}": sums for name, sums in shifts.items()}
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -101,12 +179,17 @@ class Scores:
     Attributes:
         independent: the cells are whole series.
         clean: (seeds, cells, n).
-        shifts: name of the shift to (seeds, severities, cells, n).
+        shifts: name of the shift to (seeds, draws, severities, cells, n); without the draws where there is one.
+        units, unit: as of :class:`Cells`.
+        proper: (seeds, cells, 2), of :data:`PROPER`.
     """
 
     independent: bool
     clean: np.ndarray
     shifts: dict[str, np.ndarray]
+    units: np.ndarray | None = None
+    unit: str = "series"
+    proper: np.ndarray | None = None
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> Scores:
@@ -122,23 +205,34 @@ class Scores:
                     trials.append({name: file[name] for name in file.files})
             except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zlib.error, BadZipFile) as error:
                 raise InputError(f"the scores {path} can't be read ({error}); run the study again") from None
-        names = [name for name in trials[0] if name.startswith("shift/")]
+        first = trials[0]
+        names = [name for name in first if name.startswith("shift/")]
         return cls(
-            bool(trials[0]["independent"]),
+            bool(first["independent"]),
             np.stack([trial["clean"] for trial in trials]),
             {name.removeprefix("shift/"): np.stack([trial[name] for trial in trials]) for name in names},
+            first.get("units"),
+            str(first.get("unit", "series" if first["independent"] else "stretches")),
+            np.stack([trial["proper"] for trial in trials]) if "proper" in first else None,
         )
 
     def under_shifts(self) -> np.ndarray:
-        """(seeds, cells, N): the sums under every shift and severity side by side, for :func:`shift_mean`."""
-        parts = [np.moveaxis(sums, 1, 2) for sums in self.shifts.values()]
-        return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1)
+        """(seeds, draws, cells, N): the sums under every shift and severity side by side, for :func:`shift_mean`; a
+        shift that is not drawn is the same in every draw. (seeds, cells, N) where none is."""
+        most = max((sums.shape[1] for sums in self.shifts.values() if sums.ndim == 5), default=0)
+        parts = []
+        for sums in self.shifts.values():
+            drawn = sums if sums.ndim == 5 or not most else sums[:, None]
+            part = np.moveaxis(drawn, -3, -2)
+            part = part.reshape(*part.shape[:-2], -1)
+            parts.append(np.broadcast_to(part, (len(part), most, *part.shape[2:])) if most else part)
+        return np.concatenate(parts, -1)
 
 
 def shift_mean(metric: Metric, scores: Scores) -> Callable[[np.ndarray], np.ndarray]:
     """The one figure for stability, fixed before any is seen: the metric averaged over the severities of each
     shift, then over the shifts, so that each shift counts the same."""
-    layout = [(sums.shape[1], sums.shape[3]) for sums in scores.shifts.values()]
+    layout = [(sums.shape[-3], sums.shape[-1]) for sums in scores.shifts.values()]
 
     def figure(sums: np.ndarray) -> np.ndarray:
         means, start = [], 0

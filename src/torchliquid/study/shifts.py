@@ -1,7 +1,9 @@
 """What may change between training and use: small named changes to a test recording, of growing severity.
 
 A shift changes what the sensors said or when, never what was true. The models are not trained again. Every
-contender gets the very same changed recording: :func:`shifted` draws it from a seed of its own.
+contender gets the very same changed recordings: :func:`draws` draws them from seeds of their own, several times where
+the shift draws at all, and each series has draws of its own. One draw grows from mild to strong, so that its severities
+differ in nothing else; and the same samples are asked at each of them, those that the strongest leaves.
 
 To add one, write a class with ``name``, ``severities``, their ``unit``, ``describe`` and ``apply``, and give it to
 the study in a tuple with the others::
@@ -32,7 +34,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -190,13 +192,12 @@ class SilentSensor:
 
     def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
         n = len(recording.channels)
-        order = rng.permutation(n)
         silent = min(round(severity), max(n - 1, 1))
         whole = recording.n_series >= 2 * n
         turns = iter(rng.permutation(recording.n_series))
 
         def silence(series: Series) -> Series:
-            values = series.values.copy()
+            values, order = series.values.copy(), rng.permutation(n)
             turn = next(turns) if whole else np.arange(len(series)) * n // len(series)
             for k in range(silent):
                 column = order[(np.broadcast_to(turn, len(series)) + k) % n]
@@ -208,7 +209,8 @@ class SilentSensor:
 
 @dataclass(frozen=True)
 class GainOffsetDrift:
-    """Sensors age: gain and offset drift away, each sensor its own way, growing from nothing at each series' start."""
+    """Sensors age: gain and offset drift away, each sensor of each series up or down, growing from nothing at the
+    series' start."""
 
     name: str = "gain and offset drift"
     severities: tuple[float, ...] = (0.1, 0.3, 1.0)
@@ -218,9 +220,8 @@ class GainOffsetDrift:
         return f"by the end {severity:.0%} of gain and {severity:g} standard deviations of offset"
 
     def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        gain, offset = rng.choice([-1.0, 1.0], (2, len(recording.channels))) * severity
-
         def drift(series: Series) -> Series:
+            gain, offset = rng.choice([-1.0, 1.0], (2, len(recording.channels))) * severity
             age = (_progress(series.times) if len(series) > 1 else np.zeros(1))[:, None]
             centred = series.values - reference.mean
             return replace(series, values=reference.mean + centred * (1 + gain * age) + offset * age * reference.std)
@@ -230,17 +231,23 @@ class GainOffsetDrift:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch in the middle of each series is missing; nothing is asked in it."""
+    """A stretch of each series is missing, somewhere in it; nothing is asked there."""
 
     name: str = "gap"
     severities: tuple[float, ...] = (0.05, 0.2, 0.5)
     unit: str = "missing (share of the series)"
 
     def describe(self, severity: float) -> str:
-        return f"{severity:.0%} of each series missing in the middle"
+        return f"{severity:.0%} of each series missing in one piece"
 
     def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        return _each(recording, lambda series: _keep(series, np.abs(_progress(series.times) - 0.5) >= severity / 2))
+        longest = max((severity, *self.severities))
+
+        def lose(series: Series) -> Series:
+            middle = rng.uniform(longest / 2, 1 - longest / 2)
+            return _keep(series, np.abs(_progress(series.times) - middle) >= severity / 2)
+
+        return _each(recording, lose)
 
 
 DEFAULT_SHIFTS: tuple[Shift, ...] = (
@@ -254,13 +261,87 @@ DEFAULT_SHIFTS: tuple[Shift, ...] = (
 )
 
 
+FEW_DRAWS, MANY_DRAWS = 2, 5
+"""How often a shift is drawn: each series draws for itself, so that many series need fewer."""
+
+FEW_SERIES = 20
+
+Version = dict[str, Recording]
+"""The test recordings by name, changed or not."""
+
+
+def draws(
+    tests: Mapping[str, Recording], shift: Shift, reference: Reference
+) -> Iterator[tuple[Version, list[Version]]]:
+    """The test recordings under a shift: of each draw without it, and at each severity.
+
+    Labels are left only to the samples that are there at every severity: figures of one draw are of the same samples.
+
+    Raises:
+        InputError: as :func:`shifted`.
+    """
+    n = FEW_DRAWS if sum(test.n_series for test in tests.values()) >= FEW_SERIES else MANY_DRAWS
+    for draw in range(n if _draws_at_all(tests, shift, reference) else 1):
+        versions: list[Version] = [dict(tests), *({} for _ in shift.severities)]
+        for i, (name, test) in enumerate(tests.items()):
+            changed = [shifted(test, shift, s, reference, i + len(tests) * draw) for s in shift.severities]
+            for version, recording in zip(versions, _same_samples([test, *changed]), strict=True):
+                version[name] = recording
+        yield versions[0], versions[1:]
+
+
+def _draws_at_all(tests: Mapping[str, Recording], shift: Shift, reference: Reference) -> bool:
+    """Whether a shift takes anything from the random numbers it is given."""
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    shift.apply(next(iter(tests.values())), shift.severities[-1], rng, reference)
+    return bool(rng.bit_generator.state != before)
+
+
+def _same_samples(versions: Sequence[Recording]) -> list[Recording]:
+    """Recordings of the same series, each label gone that is not in all of them."""
+    columns = [_asked_in_all(same) for same in zip(*(version.series for version in versions), strict=True)]
+    return [replace(version, series=tuple(column[i] for column in columns)) for i, version in enumerate(versions)]
+
+
+def _asked_in_all(versions: Sequence[Series]) -> list[Series]:
+    found = [_numbered_labels(series) for series in versions]
+    if any(places is None for places in found):
+        return list(versions)
+    common = set.intersection(*(set(places or ()) for places in found))
+    return [
+        _only_asked(s, [place for key, place in (p or {}).items() if key in common])
+        for s, p in zip(versions, found, strict=True)
+    ]
+
+
+def _numbered_labels(series: Series) -> dict[tuple[float, str, int], int] | None:
+    """The place of each label by its time, itself, and its number among the same; None for a whole series' one."""
+    if series.targets is None or not series.targets.ndim:
+        return None
+    seen: Counter[tuple[float, str]] = Counter()
+    places = {}
+    for place, label in zip(np.flatnonzero(_labelled(series.targets)).tolist(), _truth(series), strict=True):
+        places[*label, seen[label]] = place
+        seen[label] += 1
+    return places
+
+
+def _only_asked(series: Series, places: Sequence[int]) -> Series:
+    assert series.targets is not None
+    targets = np.full_like(series.targets, None if series.targets.dtype == object else np.nan)
+    targets[places] = series.targets[places]
+    return replace(series, targets=targets)
+
+
 def shifted(recording: Recording, shift: Shift, severity: float, reference: Reference, seed: int = 0) -> Recording:
-    """The recording under a shift: always the same for the same seed, in any process.
+    """The recording under a shift: always the same for the same seed, in any process. The severities of one seed have
+    the same random numbers.
 
     Raises:
         InputError: the shift changed what was true (targets, or the number of series), as no shift may.
     """
-    rng = np.random.default_rng([seed, zlib.crc32(shift.name.encode()), zlib.crc32(repr(float(severity)).encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(shift.name.encode())])
     changed = shift.apply(recording, severity, rng, reference)
     if changed.n_series != recording.n_series or changed.channels != recording.channels:
         raise InputError(f"the shift {shift.name!r} changed the number of series or channels; a shift must not")

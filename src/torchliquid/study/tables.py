@@ -10,14 +10,14 @@ from torchliquid.page import Table, numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
 from torchliquid.study.figures import role
-from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults
+from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults, TrialResult
 
 
 def main_table(results: StudyResults) -> Table:
     """Every contender, best on the test part first."""
     task = results.task
     label = metric_label(task.primary)
-    head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Saved", "Parameters", "Training")
+    head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Stored", "Parameters", "Training")
     sign = -1.0 if task.higher_is_better else 1.0
 
     def key(contender: ContenderResult) -> tuple[bool, float]:
@@ -46,9 +46,7 @@ def with_reach(results: StudyResults, interval: Interval | None, value: float) -
     task = results.task
     if interval is None:
         return words.score(task.primary, value)
-    if not math.isfinite(interval.reach):
-        return words.score(task.primary, interval.value)
-    return words.score_interval(task.primary, interval.value, interval.reach)
+    return words.score_with(task.primary, interval)
 
 
 def metrics_table(results: StudyResults) -> Table:
@@ -90,6 +88,10 @@ def shift_table(results: StudyResults) -> Table:
         ("none", *(spread(results, results.task.primary, c.test(results.task.primary)) for c in results.contenders))
     ]
     for shift in results.shifts:
+        if any(_asks_fewer(results, t, shift.name) for c in results.contenders for t in c.trials):
+            asked = [[t.unshifted.get(shift.name, math.nan) for t in c.trials] for c in results.contenders]
+            cells = [spread(results, results.task.primary, values) for values in asked]
+            rows.append((f"{shift.name}: none, on the samples that are asked", *cells))
         for i, description in enumerate(shift.descriptions):
             cells = [
                 spread(results, results.task.primary, [t.shifts[shift.name][i] for t in c.trials])
@@ -165,6 +167,12 @@ def settings_table(results: StudyResults) -> Table:
     if results.created:
         rows.append(("made", results.created))
     return Table(("Setting", "Value"), tuple(rows))
+
+
+def _asks_fewer(results: StudyResults, trial: TrialResult, shift: str) -> bool:
+    """Whether the figure without a shift differs on the samples that are there under it."""
+    every = trial.tests.get(POOLED, {}).get(results.task.primary, math.nan)
+    return shift in trial.unshifted and not math.isclose(trial.unshifted[shift], every, rel_tol=1e-9)
 
 
 def _value(results: StudyResults, contender: ContenderResult) -> float:

@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,19 @@ from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
+from torchliquid.study.cost import cost
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import POOLED, from_plain
-from torchliquid.study.scores import Cells, pack_scores
-from torchliquid.study.shifts import Shift, shifted
+from torchliquid.study.scores import PROPER, Cells, pack_scores, temperature, tempered
+from torchliquid.study.shifts import Shift, draws
 from torchliquid.study.workers import Progress
 from torchliquid.training import History, TrainingConfig, TrainingError, train
 from torchliquid.training.history import Doubt
 
 MODEL = "model.safetensors"
 SCORES = "scores.npz"
+COST = "cost.json"
 TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay")
 
 Trainable = Model | Tabular | Naive
@@ -180,43 +182,51 @@ def evaluate_trial(
 ) -> Iterator[Files]:
     """Measure a trained trial on the test part, clean and under the shifts; None: what is no network, fitted here."""
     progress(0.0, "loading")
-    yield measure(plan, network or fit_plain(plan, spec), shifts, progress)
+    model = network or fit_plain(plan, spec)
+    yield {**measure(plan, model, shifts, progress), COST: to_json(asdict(cost(model)))}
 
 
 def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Progress) -> Files:
     """Measure any model on the test part: ``evaluation.json`` and the sums behind the intervals."""
-    tests = {name: plan.task.with_targets(test) for name, test in plan.tests.items()}
-    cells = Cells.cut(list(tests.values()), plan.task)
-    steps = 2 + sum(len(shift.severities) for shift in shifts)
-    done = 0
+    task = plan.task
+    tests = {name: task.with_targets(test) for name, test in plan.tests.items()}
+    cells = Cells.cut(list(tests.values()), task)
+    steps = 2 + len(shifts)
 
-    def outputs(recordings: Mapping[str, Recording], windows: Windows | None, note: str) -> dict[str, list[np.ndarray]]:
-        nonlocal done
-        said = {name: model.outputs(recording, windows) for name, recording in recordings.items()}
-        done += 1
-        progress(done / steps, note)
-        return said
+    def outputs(recordings: Mapping[str, Recording], windows: Windows | None = None) -> dict[str, list[np.ndarray]]:
+        return {name: model.outputs(recording, windows) for name, recording in recordings.items()}
 
-    clean = outputs(tests, None, "the test part")
-    windowed = outputs(tests, plan.windows, "the test part in windows")
-    sums: dict[str, np.ndarray] = {}
-    shift_metrics: dict[str, list[float]] = {}
-    for shift in shifts:
-        per_severity, values = [], []
-        for severity in shift.severities:
-            changed = {n: shifted(t, shift, severity, plan.usual, i) for i, (n, t) in enumerate(tests.items())}
-            said = outputs(changed, None, f"under {shift.name}")
-            per_severity.append(cells.sums(plan.task, list(changed.values()), list(said.values())))
-            values.append(_metrics(plan, changed, said)[POOLED][plan.task.primary])
-        sums[shift.name] = np.stack(per_severity)
-        shift_metrics[shift.name] = values
-    scores = pack_scores(cells, cells.sums(plan.task, list(tests.values()), list(clean.values())), sums)
-    figures = {
+    def sums(recordings: Mapping[str, Recording], said: Mapping[str, list[np.ndarray]]) -> np.ndarray:
+        return cells.sums(task, list(recordings.values()), list(said.values()))
+
+    clean = outputs(tests)
+    progress(1 / steps, "the test part")
+    windowed = outputs(tests, plan.windows)
+    progress(2 / steps, "the test part in windows")
+    under: dict[str, np.ndarray] = {}
+    figures: dict[str, list[float]] = {}
+    unshifted: dict[str, float] = {}
+    for i, shift in enumerate(shifts):
+        per_draw, values, without = [], [], []
+        for asked, changed in draws(tests, shift, plan.usual):
+            said = [outputs(version) for version in changed]
+            per_draw.append(np.stack([sums(*pair) for pair in zip(changed, said, strict=True)]))
+            values.append([_metrics(plan, *pair)[POOLED][task.primary] for pair in zip(changed, said, strict=True)])
+            without.append(_metrics(plan, asked, clean)[POOLED][task.primary])
+        under[shift.name] = np.stack(per_draw)
+        figures[shift.name] = np.mean(values, 0).tolist()
+        unshifted[shift.name] = float(np.mean(without))
+        progress((3 + i) / steps, f"under {shift.name}")
+    by = temperature(task, model.outputs(plan.validation), plan.validation) if task.kind == "classification" else None
+    frank = {name: [tempered(o, by) if by else o for o in said] for name, said in clean.items()}
+    proper = cells.sums(task, list(tests.values()), list(frank.values()), PROPER[task.kind])
+    measured = {
         "tests": _metrics(plan, tests, clean),
         "windows": _metrics(plan, tests, windowed),
-        "shifts": shift_metrics,
+        "shifts": figures,
+        "unshifted": unshifted,
     }
-    return {SCORES: scores, "evaluation.json": to_json(figures)}
+    return {SCORES: pack_scores(cells, sums(tests, clean), under, proper), "evaluation.json": to_json(measured)}
 
 
 def _metrics(

@@ -4,15 +4,18 @@ Fixed before the test data is seen:
 
 * who is compared: the liquid contender best on validation and the other one best on validation, those two only;
 * what is compared: accuracy is the task's primary metric with the state carried through the test part; stability
-  is the same metric averaged over all shifts (each counting the same); cost is the latency of a live step and the
-  bytes on disk, as ratios (training is paid once and is only reported);
+  is the same metric averaged over all shifts (each counting the same); cost is the bytes that a device holds and the
+  operations of a sample, as ratios (:mod:`torchliquid.study.cost`; times depend on the machine and are only reported);
+* what counts as learnt: less log loss, or less squared error, than the naive answer has;
 * how much matters: a tenth of the rival's errors, a twentieth of its RMSE (:func:`margin`), a factor of two in cost.
 
 Nobody is judged who was not trained: no answer rests on a contender that never left the naive answer, or was still
 improving when its training ended. Nor is a win one where a linear model on the last samples does as well.
 
 **worth it**: better, with an interval that leaves zero out, by at least what matters. **not worth it**: the whole
-interval lies below what matters. **not shown**: anything else.
+interval lies below what matters. **not shown**: anything else, with a sentence on what would decide it. That two are
+equal, that nothing was learnt or that the order brings nothing is claimed only where the whole interval lies within
+what matters (two one-sided tests, Schuirmann 1987): a difference that is small may still be there.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
 from torchliquid.study.comparison import Comparison
+from torchliquid.study.decide import what_would_decide
 from torchliquid.study.results import (
     Answer,
     ContenderResult,
@@ -43,6 +47,7 @@ from torchliquid.tasks import Task
 MARGIN_OF_ERRORS = 0.10
 MARGIN_OF_RMSE = 0.05
 SMALLEST_MARGIN = 0.002  # of a metric that ends at 1: two samples in a thousand
+MARGIN_OF_LEARNING = 0.05  # of the naive answer's log loss or squared error
 CHEAPER = 0.5
 UNTRAINED = {"plateau": "never left the naive answer", "falling": "was still improving when its training ended"}
 MORE = {"accuracy": "more accurate", "stability": "more stable", "cost": "cheaper"}
@@ -105,10 +110,10 @@ class _Jury:
 
     def difference(self, interval: Interval) -> str:
         metric = self.results.task.primary
-        return (
-            f"difference {words.gain(metric, interval.value, interval.reach, signed=True)}, "
-            f"95 % interval {words.gain_interval(metric, interval)}"
+        interval_ = (
+            f"95 % interval {words.gain_interval(metric, interval)}" if interval.known else words.unknown(interval)
         )
+        return f"difference {words.gain(metric, interval.value, interval.reach, signed=True)}, {interval_}"
 
     def verdict(self) -> Verdict | None:
         liquid = self.results.best("liquid")
@@ -116,12 +121,13 @@ class _Jury:
         if liquid is None or rival is None or not (self.compare.has(liquid) and self.compare.has(rival)):
             return None
         learnt, doubt = self.over_naive()
-        equals = [] if learnt else self.equals(liquid)
+        equals, near = ([], []) if learnt else self.equals(liquid)
         tags = [learnt] if learnt else [probe.name for probe, _ in equals]
-        evidence = ([doubt] if doubt else []) + [sentence for _, sentence in equals]
+        evidence = ([doubt] if doubt else []) + [sentence for _, sentence in equals] + near
         probes = [probe for probe, _ in equals]
         linear = next((c for c in self.results.contenders if c.name == "linear" and self.compare.has(c)), None)
-        simpler = probes if linear is None or linear is rival else [*probes, linear]
+        simpler = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
+        simpler += [linear] if linear is not None and linear is not rival else []
         findings = [self.against("accuracy", liquid, rival, simpler)]
         if self.compare.has(liquid, shifted=True) and self.compare.has(rival, shifted=True):
             findings.append(self.against("stability", liquid, rival, simpler))
@@ -134,6 +140,7 @@ class _Jury:
             f"{c.label} {UNTRAINED[c.doubt]}: its figures do not judge it." for c in self.results.competing if c.doubt
         ]
         cheap = linear is None or self.beats(liquid, linear, False) or self.cost(liquid, linear).answer == "worth it"
+        cheap = cheap and not near
         overall = self.overall(findings, tags, cheap)
         sentence = self.sentence(overall, findings, tags, liquid, rival, probes)
         loser = {"worth it": rival, "not worth it": liquid}.get(overall)
@@ -144,69 +151,116 @@ class _Jury:
                 f"{'liquid one' if loser is liquid else 'other'}, {UNTRAINED[loser.doubt]}; train longer, with more "
                 "updates."
             )
+        if overall == "not shown" and (more := self.decides(findings, tags, liquid, rival)):
+            evidence.append(more)
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
-    def over_naive(self) -> tuple[str, str | None]:
-        """A tag where no model is shown to beat the naive answer, and a sentence where the best on validation is not.
+    def decides(
+        self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult
+    ) -> str | None:
+        """What would decide the first question that is open."""
+        pair = (liquid, rival)
+        if "learning_not_shown" in tags:
+            best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
+            assert best is not None
+            assert naive is not None
+            pair, open_ = (best, naive), [self.learnt(best, naive)]
+        else:
+            open_ = [
+                (f.difference, f.margin)
+                for f in findings
+                if f.answer == "not shown" and f.difference is not None and f.margin is not None
+            ]
+        if not open_:
+            return None
+        trained = [c for c in pair if c.family in ("liquid", "neural")]
+        seconds = sum(c.mean("train_seconds") for c in trained)
+        return what_would_decide(*open_[0], max((len(c.trials) for c in trained), default=1), seconds)
 
-        ``nothing_learnt`` where it hardly differs from it, ``learning_not_shown`` where only the interval is too wide;
-        no tag where a probe, at least, learnt something.
+    def over_naive(self) -> tuple[str, str | None]:
+        """A tag where no model is shown to have learnt anything, and a sentence where the best on validation is not.
+
+        ``nothing_learnt`` where the whole interval of what it gains over the naive answer lies below what matters,
+        ``learning_not_shown`` where it only reaches zero; no tag where a probe, at least, learnt something.
         """
         best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
         if best is None or naive is None or not (self.compare.has(best) and self.compare.has(naive)):
             return "", None
-        over = self.compare.better(best, naive)
+        over, least = self.learnt(best, naive)
         if over.low > 0:
             return "", None
         sign = 1 if self.results.task.higher_is_better else -1
         there = ", as good there and simpler" if sign * naive.validation >= sign * best.validation else ""
+        by = ""
+        if self.compare.learnt(best, naive) is not None:
+            by = " by log loss" if self.results.task.kind == "classification" else " by squared error"
+        gain = self.compare.better(best, naive)
         doubt = (
-            f"{best.label}, the best model on validation, is not shown to beat the naive answer{there} "
-            f"({self.difference(over)})."
+            f"{best.label}, the best model on validation, is not shown to beat the naive answer{there}{by} "
+            f"({metric_label(self.results.task.primary)}: {self.difference(gain)})."
         )
         probes = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
-        if any(self.compare.better(probe, naive).low > 0 for probe in probes):
+        if any(self.learnt(probe, naive)[0].low > 0 for probe in probes):
             return "", doubt
-        if not math.isfinite(over.reach):
-            return "learning_not_shown", doubt
-        small = max(margin(self.results.task, self.level(naive)), over.reach / 2)
-        return "nothing_learnt" if over.value < small else "learning_not_shown", doubt
+        return "nothing_learnt" if over.high < least else "learning_not_shown", doubt
 
-    def equals(self, liquid: ContenderResult) -> list[tuple[ContenderResult, str]]:
-        """The probes, far simpler than a contender, that do as well as the best on validation and as the liquid one.
+    def learnt(self, model: ContenderResult, naive: ContenderResult) -> tuple[Interval, float]:
+        """How much better a model is than the naive answer by a proper score, and how much would matter; by the primary
+        metric in a study whose scores are from before that was kept."""
+        over = self.compare.learnt(model, naive)
+        if over is None:
+            return self.compare.better(model, naive), margin(self.results.task, self.level(naive))
+        return over, MARGIN_OF_LEARNING * self.compare.loss(naive)
 
-        None where a difference has no interval: from a single seed or sample nothing is shown.
-        """
+    def equals(self, liquid: ContenderResult) -> tuple[list[tuple[ContenderResult, str]], list[str]]:
+        """The probes, far simpler than a contender, that are shown to do as well as the best on validation and as the
+        liquid one, and than which no contender is shown to be better, each with a sentence; and of those that only
+        seem to, a sentence each."""
         best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
-        found = []
+        found, near = [], []
         for probe in self.results.contenders:
             if probe.family != "probe" or best is None or not (self.compare.has(probe) and self.compare.has(best)):
                 continue
-            if naive is not None and self.compare.has(naive) and not self.compare.better(probe, naive).low > 0:
+            if naive is not None and self.compare.has(naive) and not self.learnt(probe, naive)[0].low > 0:
                 continue
             least = margin(self.results.task, self.level(probe))
             over, liquid_over = self.compare.better(best, probe), self.compare.better(liquid, probe)
-            known = math.isfinite(over.reach) and math.isfinite(liquid_over.reach)
-            if known and over.value < least and liquid_over.value < least:
-                figures = (
-                    f"{self.figure(probe, over)}, against {self.figure(best, over)} for "
-                    f"{best.label}, the best model on validation ({self.difference(over)})"
+            figures = (
+                f"{self.figure(probe, over)}, against {self.figure(best, over)} for "
+                f"{best.label}, the best model on validation ({self.difference(over)})"
+            )
+            better = self.shown_better(probe, least)
+            one = probe.name == "one_sensor"
+            if over.high < least and liquid_over.high < least and better is None:
+                opening = (
+                    f"One sensor does it: {_name(probe)} reaches"
+                    if one
+                    else f"The order of the samples brings nothing: {_name(probe)}, which sees no order, reaches"
                 )
-                if probe.name == "one_sensor":
-                    opening = f"One sensor does it: {_name(probe)} reaches"
-                else:
-                    opening = f"The order of the samples brings nothing: {_name(probe)}, which sees no order, reaches"
                 found.append((probe, f"{opening} {figures}."))
-        return found
+            elif over.value < least and liquid_over.value < least:
+                opening = "One sensor may do it" if one else "The order of the samples may bring nothing"
+                but = "that is not shown" if better is None else f"but {better.label} is shown to be better"
+                near.append(f"{opening}, {but}: {_name(probe)} reaches {figures}.")
+        return found, near
+
+    def shown_better(self, probe: ContenderResult, least: float) -> ContenderResult | None:
+        """A contender that is better than a probe, unless by less than what matters."""
+        for contender in self.results.competing:
+            if self.compare.has(contender):
+                over = self.compare.better(contender, probe)
+                if over.low > 0 and over.high >= least:
+                    return contender
+        return None
 
     def against(
         self,
         question: Literal["accuracy", "stability"],
         liquid: ContenderResult,
         rival: ContenderResult,
-        probes: list[ContenderResult],
+        simpler: list[ContenderResult],
     ) -> Finding:
-        """The two in accuracy or stability. A win over the rival is none where a probe does as well."""
+        """The two in accuracy or stability. A win over the rival is one only where it is one over what is simpler."""
         task, shifted, more = self.results.task, question == "stability", MORE[question]
         over = self.compare.better(liquid, rival, shifted)
         least = margin(task, self.level(rival, shifted))
@@ -217,10 +271,12 @@ class _Jury:
             f"{self.figure(liquid, over, shifted)} against "
             f"{self.figure(rival, over, shifted)} ({self.difference(over)})"
         )
-        equal = next((p for p in probes if not self.beats(liquid, p, shifted)), None)
+        equal = next((p for p in simpler if not self.beats(liquid, p, shifted)), None)
         if result == "worth it" and equal is not None:
-            result = "not worth it"
-            sentence = f"{liquid.label} is {more} than {rival.label}, but {_name(equal)} does as well: {figures}."
+            gain = self.compare.better(liquid, equal, shifted)
+            shown = gain.high < margin(task, self.level(equal, shifted))
+            result, does = ("not worth it", "does as well") if shown else ("not shown", "may do as well")
+            sentence = f"{liquid.label} is {more} than {rival.label}, but {_name(equal)} {does}: {figures}."
         elif result == "worth it":
             sentence = f"{liquid.label} is {more} than {rival.label}: {figures}."
         elif over.high < 0:
@@ -240,23 +296,17 @@ class _Jury:
         return answer(over, margin(self.results.task, self.level(probe, shifted))) == "worth it"
 
     def cost(self, liquid: ContenderResult, rival: ContenderResult) -> Finding:
-        """Ratios, liquid over rival; the live step and the bytes decide."""
-        shown = {
-            "latency_us": ("a live step takes", numbers.microseconds),
-            "bytes": ("the saved model has", numbers.size),
-            "parameters": ("live parameters are", numbers.count),
-            "train_seconds": ("training took", numbers.duration),
-        }
-        pairs = {name: (liquid.mean(name), rival.mean(name)) for name in shown}
+        """Ratios, liquid over rival, of what a device holds and of the operations of a sample."""
+        own_costs, other_costs = (
+            {"bytes": c.mean("bytes") + c.mean("state_bytes"), "operations": c.mean("operations")}
+            for c in (liquid, rival)
+        )
         ratios = {
-            n: own / other if other > 0 else math.inf
-            for n, (own, other) in pairs.items()
+            name: own / other if other > 0 else math.inf
+            for (name, own), other in zip(own_costs.items(), other_costs.values(), strict=True)
             if math.isfinite(own) and math.isfinite(other) and (own > 0 or other > 0)
         }
-        # What scikit-learn takes for a live step is Python's time, not the model's: there the bytes alone decide.
-        decisive = ("latency_us", "bytes") if rival.family == "neural" else ("bytes",)
-        deciding = {name: ratios[name] for name in decisive if name in ratios}
-        least, most = min(deciding.values(), default=1), max(deciding.values(), default=1)
+        least, most = min(ratios.values(), default=1), max(ratios.values(), default=1)
         cheaper, dearer = least <= CHEAPER, most >= 1 / CHEAPER
         result: Answer = "not shown"
         if cheaper and dearer:
@@ -265,22 +315,35 @@ class _Jury:
             result, opening = "worth it", f"{liquid.label} is cheaper than {rival.label}"
         elif dearer:
             result, opening = "not worth it", f"{liquid.label} costs more than {rival.label}"
-        elif deciding:
+        elif ratios:
             opening = f"{liquid.label} and {rival.label} cost about the same"
         else:
             opening = f"What {liquid.label} and {rival.label} cost cannot be compared"
-        aside = {} if "latency_us" in decisive else {"latency_us": " (mostly the time of Python: it decides nothing)"}
-        parts = [
-            f"{words} {form(pairs[n][0])} against {form(pairs[n][1])}{aside.get(n, '')}"
-            for n, (words, form) in shown.items()
-            if n in ratios
-        ]
-        finite = {n: r for n, r in deciding.items() if math.isfinite(r)}
-        return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(parts))))}.", ratios=finite)
+        opening += ", each packed at its best for the same device" if ratios else ""
+        told = []
+        if "bytes" in ratios:
+            sizes = [
+                numbers.size(c.mean("bytes"))
+                + (f" and {numbers.size(c.mean('state_bytes'))} of state" if c.mean("state_bytes") else "")
+                for c in (liquid, rival)
+            ]
+            told.append(f"it holds {sizes[0]} against {sizes[1]}")
+        if "operations" in ratios:
+            told.append(f"a sample takes {_about(liquid)} operations against {_about(rival)}")
+        for attribute, said, form in (
+            ("latency_us", "a live step here takes", numbers.microseconds),
+            ("train_seconds", "training took", numbers.duration),
+        ):
+            own, other = liquid.mean(attribute), rival.mean(attribute)
+            if math.isfinite(own) and math.isfinite(other):
+                aside = " (mostly the time of Python)" if attribute == "latency_us" and rival.family != "neural" else ""
+                told.append(f"{said} {form(own)} against {form(other)}{aside}")
+        finite = {n: r for n, r in ratios.items() if math.isfinite(r)}
+        return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(told))))}.", ratios=finite)
 
     def overall(self, findings: list[Finding], tags: list[str], cheap: bool) -> Answer:
         """One answer. A gain in one respect counts only where no other is shown to be lost for it; ``cheap``: whether
-        to be cheaper than the rival counts, since no linear model is as good and as cheap."""
+        to be cheaper than the rival counts, since no linear model is as good and as cheap, and no probe may be."""
         if "nothing_learnt" in tags:
             return "not worth it"
         if "learning_not_shown" in tags:
@@ -332,10 +395,11 @@ class _Jury:
                 f"It depends on what matters: {liquid.label}, the best liquid network, is {_listed(won)} than the best "
                 f"other, {rival.label}, which is {_listed(losses)}."
             )
-        return (
-            f"These seeds and this test data can't tell whether {liquid.label}, the best liquid network, "
-            f"is worth it over {rival.label}."
-        )
+        primary = findings[0].difference
+        what = "These seeds and this test data can't tell"
+        if primary is not None and primary.reason in ("few", "wide"):
+            what = numbers.capital(words.unknown(primary)).split(",")[0]
+        return f"{what} whether {liquid.label}, the best liquid network, is worth it over {rival.label}."
 
 
 def _name(probe: ContenderResult) -> str:
@@ -344,6 +408,10 @@ def _name(probe: ContenderResult) -> str:
         return probe.label
     label = probe.label[:1].lower() + probe.label[1:]
     return f"{label} on {probe.detail} alone" if probe.name == "one_sensor" else label
+
+
+def _about(contender: ContenderResult) -> str:
+    return numbers.significant(contender.mean("operations"), 2)
 
 
 def _listed(items: list[str]) -> str:

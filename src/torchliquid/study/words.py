@@ -9,6 +9,16 @@ from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import capital, decimals, number, significant
 from torchliquid.study.results import Interval
 
+UNITS = {
+    "series": ("test series", "test series"),
+    "groups": ("group of test series", "groups of test series"),
+    "stretches": ("independent stretch of test data", "independent stretches of test data"),
+    "": ("piece of test data", "pieces of test data"),
+}
+"""What is independent, one and several."""
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
 
 def is_share(metric: str) -> bool:
     """Whether the metric is shown in per cent."""
@@ -39,10 +49,35 @@ def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
 
 def gain_interval(metric: str, interval: Interval) -> str:
     """``−0.4 to 1.2 points``; in words where there is none."""
-    if not math.isfinite(interval.reach):
+    if not interval.known:
         return "unknown"
     low, high = (_rounded(metric, end, interval.reach) for end in (interval.low, interval.high))
     return f"{low} to {high}{_gain_unit(metric)}"
+
+
+def score_with(metric: str, interval: Interval) -> str:
+    """``97.3 ± 0.4 %``; ``99.6 % (97.1 to 100 %)`` where one end is nearer, and in words where there is none."""
+    if not interval.known:
+        few = " (too few to tell)" if interval.reason in ("few", "wide") else ""
+        return score(metric, interval.value) + few
+    below, above = interval.value - interval.low, interval.high - interval.value
+    if max(below, above) <= 1.25 * min(below, above):
+        return score_interval(metric, interval.value, interval.reach)
+    low, high = (_rounded(metric, end, interval.reach) for end in (interval.low, interval.high))
+    return f"{score(metric, interval.value, interval.reach)} ({low} to {high}{_unit(metric)})"
+
+
+def unknown(interval: Interval) -> str:
+    """Why there is no interval, e.g. ``four independent stretches of the test recording can't tell``."""
+    n = NUMBERS[interval.blocks] if interval.blocks < len(NUMBERS) else str(interval.blocks)
+    blocks = f"{n} {UNITS[interval.unit][interval.blocks != 1]}"
+    return {
+        "few": f"{blocks} can't tell",
+        "wide": f"{blocks} can't tell, the 95 % interval is wider than all that is possible",
+        "constant": "nothing varies, which proves nothing",
+        "seed": "one seed can't tell",
+        "": "interval unknown",
+    }[interval.reason]
 
 
 def least(metric: str, margin: float) -> str:

@@ -1,0 +1,94 @@
+"""What models cost in equal terms: each as it would be stored and computed at its best on the same device.
+
+A network's weights are float32, as the exporter packs them. A tree's split takes 8 bytes (a float32 threshold, 2 bytes
+each for the feature and for where to go on) and a leaf 4; a linear model's scales are folded into its coefficients.
+Operations are those of one sample: additions, multiplications and comparisons count one, a function such as tanh ten.
+They are counted from the model's structure, so that no machine and no version of another library has a say in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from torchliquid.layers.ltc import LTCCell
+from torchliquid.models import Model
+from torchliquid.models.naive import Naive
+from torchliquid.models.networks import Transformer
+from torchliquid.models.tabular import Tabular
+
+FLOAT = 4
+SPLIT, LEAF = 8, 4
+FUNCTION = 10
+"""Operations of an exponential, a sigmoid or a tanh."""
+
+SYNAPSE = 6 + FUNCTION
+"""w sigmoid(sigma (v - mu)), times the reversal potential, added to two sums."""
+
+GATES = 4
+"""Functions a unit of a gated or liquid cell, about."""
+
+FEATURE = 4
+"""Operations that keep one statistic of a window up to date."""
+
+STAGES: Mapping[str, int] = {"rk4": 4}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes of constants, bytes of the state between two samples, operations a sample."""
+
+    bytes: int
+    state_bytes: int
+    operations: float
+
+
+def cost(model: Model | Tabular | Naive) -> Cost:
+    """Counted from the model's structure."""
+    if isinstance(model, Naive):
+        return Cost(FLOAT * model.live_parameters(), 0, 0.0)
+    return _of_table(model) if isinstance(model, Tabular) else _of_network(model)
+
+
+def _of_table(model: Tabular) -> Cost:
+    linear, boosted = model.linear_models, model.boosted
+    channels, config = model.preprocessing.n_channels, model.config
+    features = int((boosted[0] if boosted else linear[0]).n_features_in_)
+    if model.task.per == "step":
+        raw = config["lags"] * channels
+        state = FLOAT * (config["lookback"] - 1) * model.preprocessing.n_inputs
+    else:
+        raw = config["aligned"] * channels
+        state = FLOAT * features
+    weights = sum(np.size(m[-1].coef_) + np.size(m[-1].intercept_) for m in linear)
+    size, work = FLOAT * weights, FEATURE * max(features - raw, 0) + 2.0 * weights
+    for nodes in (tree.nodes for e in boosted for stage in e._predictors for tree in stage):
+        leaves = nodes[nodes["is_leaf"].astype(bool)]
+        size += SPLIT * (len(nodes) - len(leaves)) + LEAF * len(leaves)
+        work += 2 * float((leaves["depth"] * leaves["count"]).sum() / max(leaves["count"].sum(), 1)) + 1
+    return Cost(int(size), int(state), float(work))
+
+
+def _of_network(model: Model) -> Cost:
+    network, device = model.network, model.readout.weight.device
+    with torch.no_grad():
+        one = torch.ones(1, 1, device=device)
+        _, state = model(one.unsqueeze(2).expand(1, 1, model.preprocessing.n_inputs), one)
+    weights = network.live_parameters()
+    repeats = int(model.config.get("unfolds", 1)) * STAGES.get(str(model.config.get("solver")), 1)
+    cell = network.cell
+    if isinstance(cell, LTCCell):
+        synapses = len(cell.sensory_w) + repeats * len(cell.w)
+        operations = SYNAPSE * synapses + FUNCTION * repeats * cell.state_size
+    elif isinstance(network, Transformer):
+        seen = network.context * len(network.layers)
+        operations = 2 * weights + seen * (4 * network.output_size + FUNCTION * int(model.config["heads"]))
+    else:
+        units = int(model.config["units"]) + int(model.config.get("backbone_units", 0))
+        operations = repeats * (2 * weights + FUNCTION * GATES * units)
+    readout = 2 * sum(p.numel() for p in model.readout.parameters())
+    stored = FLOAT * model.live_parameters()
+    return Cost(stored, FLOAT * sum(s.numel() for s in state), float(operations + readout))

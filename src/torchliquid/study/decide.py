@@ -1,0 +1,68 @@
+"""What would decide a study that can't tell: how much more test data, or how many more seeds."""
+
+from __future__ import annotations
+
+import math
+
+from torchliquid.page import numbers
+from torchliquid.study import words
+from torchliquid.study.results import Interval
+from torchliquid.study.statistics import FEWEST
+
+OUT_OF_REACH = 100
+"""Times as much as there is, from which on a study is not worth the while."""
+
+
+def what_would_decide(difference: Interval, least: float, seeds: int, seconds: float) -> str:
+    """A sentence, from the variances that a study has.
+
+    Args:
+        difference: of the two compared.
+        least: the smallest difference that matters.
+        seeds: trainings of each; 1 where no seed changes them.
+        seconds: that one more seed of both would train.
+    """
+    if not difference.known and difference.blocks < FEWEST:
+        wanted = f"{2 * FEWEST} {words.UNITS[difference.unit][1]} or more"
+        return f"To decide it, test on {wanted}; there {_are(difference.blocks)}."
+    if not difference.known:
+        more = "train from several seeds" if difference.reason == "seed" else "test on several times as much data"
+        return f"To decide it, {more}."
+    # It ends in "worth it" where zero is left out, in "not worth it" where all lies below what matters.
+    target = difference.value if difference.value >= least else least - difference.value
+    allowed = (difference.data + difference.seeds) * (target / difference.reach) ** 2
+    data = _times(difference.data, allowed - difference.seeds)
+    more_seeds = _times(difference.seeds, allowed - difference.data)
+    ways = []
+    if more_seeds * seeds <= OUT_OF_REACH and seeds > 1:
+        n = math.ceil(seeds * more_seeds)
+        ways.append(f"{n} seeds for {seeds}, about {numbers.duration((n - seeds) * seconds)} of training")
+    if data <= OUT_OF_REACH:
+        if difference.unit == "stretches":
+            ways.append(f"{numbers.significant(data, 2)} times as much test data")
+        else:
+            many = words.UNITS[difference.unit][1]
+            ways.append(f"{math.ceil(data * difference.blocks)} {many} for {difference.blocks}")
+    if ways:
+        cheapest = "; seeds are the cheapest, no new data is needed" if len(ways) > 1 else ""
+        return f"What would decide it, if the difference stays what it is: {', or '.join(ways)}{cheapest}."
+    both = _times(1.0, allowed / (difference.data + difference.seeds))
+    if both <= OUT_OF_REACH:
+        unit = difference.unit
+        what = "as much test data" if unit == "stretches" else f"as many {words.UNITS[unit][1]}"
+        return (
+            f"What would decide it, if the difference stays what it is: {numbers.significant(both, 2)} times {what} "
+            "and as many more seeds, together; neither alone would."
+        )
+    return "The difference is so near to what decides that a hundred times the data and seeds would not settle it."
+
+
+def _times(variance: float, allowed: float) -> float:
+    """By how much a part is to be divided, at least by one."""
+    if variance <= 0 or allowed <= 0:
+        return math.inf
+    return max(variance / allowed, 1.0)
+
+
+def _are(n: int) -> str:
+    return "is 1" if n == 1 else f"are {n}"

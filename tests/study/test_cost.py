@@ -1,0 +1,70 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from torchliquid.data import Preprocessing, Recording
+from torchliquid.models import build
+from torchliquid.models.tabular import Tabular
+from torchliquid.study.cost import cost
+from torchliquid.study.decide import what_would_decide
+from torchliquid.study.results import Interval
+from torchliquid.tasks import Task
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SimpleNamespace:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 3))
+    recording = Recording.from_arrays(x, targets=np.where(x[:, 0] + x[:, 1] ** 2 > 1, "yes", "no"))
+    task = Task.infer(recording).fit(recording)
+    return SimpleNamespace(recording=recording, task=task, preprocessing=Preprocessing.fit(recording))
+
+
+def tabular(fitted: SimpleNamespace, kind: str) -> Tabular:
+    return Tabular.fit(kind, fitted.task, fitted.preprocessing, fitted.recording, fitted.recording, lookback=1)
+
+
+def test_trees_are_packed_by_the_node(fitted):
+    """8 bytes a split and 4 a leaf, which is 4 bytes for each of the numbers that an answer needs."""
+    model = tabular(fitted, "boosting")
+    found = cost(model)
+    assert found.bytes == 4 * model.live_parameters()
+    assert 0 < found.operations < 20 * model.live_parameters()
+
+
+def test_a_linear_model_is_its_coefficients(fitted):
+    model = tabular(fitted, "linear")
+    assert cost(model).bytes == 4 * model.live_parameters()
+
+
+@pytest.mark.parametrize("kind", ["cfc", "cfc_ncp", "ltc", "ltc_ncp", "lstm", "gru", "transformer"])
+def test_a_network_is_its_live_weights_and_its_state(fitted, kind):
+    model = build(kind, fitted.task, fitted.preprocessing, 1500)
+    found = cost(model)
+    assert found.bytes == 4 * model.live_parameters()
+    spans = torch.ones(1, 1)
+    _, state = model(torch.zeros(1, 1, fitted.preprocessing.n_inputs), spans)
+    assert found.state_bytes == 4 * sum(s.numel() for s in state)
+    assert found.operations >= 2 * sum(p.numel() for p in model.readout.parameters())
+
+
+def test_an_ltcs_operations_grow_with_its_steps(fitted):
+    one, six = (cost(build("ltc", fitted.task, fitted.preprocessing, 1500, unfolds=n)).operations for n in (1, 6))
+    assert 3 < six / one < 6
+
+
+def test_what_would_decide_follows_from_the_variances():
+    data = Interval(0.02, -0.02, 0.06, 30, "series", data=4e-4)
+    said = what_would_decide(data, 0.01, 1, 0.0)
+    assert "120 test series for 30" in said  # half the reach takes four times the data
+    seeds = Interval(0.02, -0.02, 0.06, 200, "stretches", seeds=4e-4)
+    assert "20 seeds for 5" in what_would_decide(seeds, 0.01, 5, 60.0)
+    assert "15 min" in what_would_decide(seeds, 0.01, 5, 60.0)
+    both = Interval(0.03, -0.01, 0.07, 200, "stretches", data=2e-4, seeds=2e-4)
+    assert "seeds are the cheapest" in what_would_decide(both, 0.01, 5, 60.0)
+    few = Interval(0.02, -np.inf, np.inf, 3, "series", reason="few")
+    assert what_would_decide(few, 0.01, 5, 60.0) == "To decide it, test on 12 test series or more; there are 3."
+    close = Interval(0.0099, -0.02, 0.04, 200, "stretches", data=4e-4)
+    assert "would not settle it" in what_would_decide(close, 0.01, 5, 60.0)
