@@ -220,6 +220,21 @@ def is_missing_scalar(value: Any) -> bool:
     return not hasattr(value, "__len__") and np.ndim(value) == 0 and is_missing(value)
 
 
+def stamp(time: Any, time_unit: str) -> np.ndarray:
+    """Moments, one or several, as numbers in a unit; NaN where there is none.
+
+    Raises:
+        InputError: dates where the unit is none of time.
+    """
+    one = isinstance(time, str | dt.date) or np.ndim(time) == 0
+    numbers, kind = moments([time] if one else time, "time")
+    if kind is not None:
+        if time_unit not in MICROSECONDS:
+            raise InputError(f"the model's time is in {time_unit!r}, no unit of time; give it as a number of them")
+        numbers = numbers * (10**6 / MICROSECONDS[time_unit])
+    return numbers
+
+
 def readings(values: Any, channels: Sequence[str]) -> tuple[np.ndarray, int, tuple[tuple[str, ...], tuple[str, ...]]]:
     """One live sample, or several, in the order of a model's channels.
 
@@ -276,16 +291,18 @@ def _columns(values: Any) -> dict[str, Any] | None:
 
 
 def _read(values: Any) -> tuple[np.ndarray, int]:
-    array = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)
+    """Readings as float64, and how many texts are none."""
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
     if array.dtype.kind not in "OUST":
         return floats(array, "a sample"), 0
     numbers = np.full(array.size, np.nan)
     unread = 0
     for i, value in enumerate(array.reshape(-1).tolist()):
         if isinstance(value, str):
+            word = value.strip().lower()
             try:
-                numbers[i] = TRUTH[value.strip().lower()] if value.strip().lower() in TRUTH else float(value)
-            except (ValueError, TypeError):
+                numbers[i] = TRUTH[word] if word in TRUTH else float(word)
+            except ValueError:
                 unread += 1
         elif not is_missing(value):
             numbers[i] = floats(np.asarray(value), "a sample")

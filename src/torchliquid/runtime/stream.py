@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -10,10 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from torchliquid.alarms import AlarmState
+from torchliquid.data import given
 from torchliquid.errors import InputError
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.runtime.stepper import compiled
+
+log = logging.getLogger(__name__)
+
+LARGEST = 2.0**60
+"""Of a state's numbers; a step that would end beyond is a fault in exported C too."""
 
 Recurrence = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 """From inputs (n, 1, C), timespans (n, 1) and a state to outputs and the new state; None is the first state."""
@@ -55,7 +64,20 @@ class LayerStream:
         if isinstance(layer, nn.LSTM | nn.GRU) and (layer.num_layers > 1 or layer.bidirectional):
             raise InputError("a stream takes an LSTM or a GRU of one layer in one direction")
         self.n = n
-        self._core = _Core(_gated(layer) if isinstance(layer, nn.LSTM | nn.GRU) else _liquid(layer), layer, n)
+        self.layer = layer
+        self._prepare()
+
+    def _prepare(self) -> None:
+        layer = self.layer
+        self._core = _Core(_gated(layer) if isinstance(layer, nn.LSTM | nn.GRU) else _liquid(layer), layer, self.n)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"n": self.n, "layer": self.layer, "parts": self._core.state}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.n, self.layer = kept["n"], kept["layer"]
+        self._prepare()
+        self._core.state = kept["parts"]
 
     def step(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None = None) -> np.ndarray:
         """One sample of each stream.
@@ -67,6 +89,10 @@ class LayerStream:
         Returns:
             (O,), or (n, O), float32.
         """
+        if isinstance(values, np.ma.MaskedArray):
+            values = given.floats(values, "a sample")
+        if given.is_typed(elapsed):
+            elapsed = given.span(elapsed, "its own unit")
         if (answer := self._core.fast(values, elapsed)) is not None:
             return answer
         inputs = _shaped(values, self.n, self._core.input_size)
@@ -92,11 +118,15 @@ class LayerStream:
 class ModelStream:
     """A model: raw readings in, probabilities or values in the target's unit out; it is put in evaluation mode.
 
+    A stream can be copied and pickled; its state alone can be taken and set again, in another process as well.
+
     Attributes:
         model: whose answers are given.
         n: streams side by side; with one, arrays have no dimension for it.
         alarm: whether an alarm is on after the last sample, a bool, or (n,) of several streams; None where the model's
             task has no alarms.
+        faults: how often what happened, of all streams: ``"unreadable"`` texts among the readings, ``"repeated"`` and
+            ``"backward"`` times, ``"restarts"`` of a state that was no longer finite. The first of each is logged.
     """
 
     def __init__(self, model: Model, n: int = 1) -> None:
@@ -104,42 +134,152 @@ class ModelStream:
         self.n = n
         rule = model.task.alarm if model.task.per == "step" else None
         self._alarms = [AlarmState(rule) for _ in range(n)] if rule and rule.threshold is not None else []
+        self.faults: Counter[str] = Counter()
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
-        self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, n, self._held, self._started)
+        self._last = np.full(n, np.nan)
+        self._answer: np.ndarray | None = None
+        self._told: set[Any] = set()
+        self._prepare()
 
-    def step(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None = None) -> np.ndarray:
-        """One sample of each stream.
+    def _prepare(self) -> None:
+        model = self.model
+        self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, self.n, self._held, self._started)
+        self._print = np.full(self.n, _fingerprint(model), dtype=np.uint64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in vars(self).items() if name not in ("_core", "_print")}
+        return kept | {"parts": self._core.state}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        parts = kept.pop("parts")
+        vars(self).update(kept)
+        self._prepare()
+        self._core.state = parts
+
+    def step(self, values: Any, elapsed: Any = None, time: Any = None) -> np.ndarray:
+        """One sample of each stream, or several samples one after the other.
 
         Args:
-            values: (C,) raw readings in the order of the model's channels, or (n, C) of several streams; NaN where
-                not observed.
-            elapsed: time since the sample before, in the recording's unit, a number or (n,). A stream's first is not
-                used; None, NaN, a negative or an infinite one counts as the usual gap.
+            values: (C,) raw readings in the order of the model's channels, or (n, C) of several streams; NaN, masked,
+                None or ``pd.NA`` where not observed. By name as well: a mapping, a pandas Series or a data frame, whose
+                order does not matter; a channel without a reading is not observed, which is said, as is a reading
+                without a channel. A text that is no number, such as ``"unavailable"``, is not observed and counted.
+                (T, C), or (T, n, C), are T samples.
+            elapsed: time since the sample before, in the recording's unit or as a ``timedelta``, one or (n,). A
+                stream's first is not used; None, NaN, a negative or an infinite one counts as the usual gap.
+            time: the sample's time in its place, a number in the recording's unit or a date. A sample of the same time
+                as the one before changes nothing: the last answer is given again. In a mapping it may stand under the
+                name of the column of times that the model was trained with.
 
         Returns:
             (K,), or (n, K), float64: the classes' probabilities in the order of ``model.task.labels``, or values. Of a
-            task per series, the answer to the series so far.
+            task per series, the answer to the series so far. Of T samples (T, K), or (T, n, K).
+
+        Raises:
+            InputError: a sample of another shape or without any of the channels, complex numbers, a typed time where
+                the model's is in no unit of time.
         """
-        answer = self._answer(values, elapsed)
+        plain = type(values) is np.ndarray and values.dtype.kind == "f" and time is None
+        plain = plain and (elapsed is None or (isinstance(elapsed, float | int) and not elapsed < 0))
+        if plain and (answer := self._core.fast(values, elapsed)) is not None:
+            if answer.item(0) != answer.item(0):
+                answer = self._restarted(values, elapsed, answer)
+            if self._alarms:
+                self._follow(answer, elapsed)
+            return answer
+        rule = self.model.preprocessing
+        stamps = self.model.metadata.get("columns", {}).get("time")
+        if isinstance(values, Mapping) and stamps in values and stamps not in rule.channels:
+            values = dict(values)
+            stamp = values.pop(stamps)
+            time = stamp if time is None and elapsed is None else time
+        sample, unreadable, names = given.readings(values, rule.channels)
+        self._tell_names(*names)
+        if unreadable:
+            self._count("unreadable", unreadable, f"{unreadable} texts among the readings are no numbers: not observed")
+        if sample.ndim == (1 if self.n == 1 else 2) + 1 and sample.shape != (self.n, rule.n_channels):
+            whens = [_each(when, len(sample), self.n) for when in (elapsed, time)]
+            return np.stack([self._one(*each) for each in zip(sample, *whens, strict=True)])
+        return self._one(sample, elapsed, time)
+
+    def _one(self, sample: np.ndarray, elapsed: Any, time: Any) -> np.ndarray:
+        """One sample of each stream, as numbers."""
+        rule = self.model.preprocessing
+        sample = _shaped(sample, self.n, rule.n_channels)
+        repeated = np.zeros(self.n, dtype=bool)
+        if time is not None:
+            now = np.broadcast_to(given.stamp(time, rule.time_unit), self.n)
+            elapsed, repeated = now - self._last, now == self._last
+            self._last = np.where(np.isnan(now), self._last, now)
+        elapsed = _elapsed(np.nan if elapsed is None else given.span(elapsed, rule.time_unit), self.n)
+        if (backward := int((elapsed < 0).sum())) > 0:
+            self._count("backward", backward, "a clock went back: the usual gap is taken")
+        before, last = (self.state, self._answer) if repeated.any() else ((), None)
+        answer = self._advanced(sample, elapsed)
         if self._alarms:
             self._follow(answer, elapsed)
+        if last is not None:
+            self._count("repeated", int(repeated.sum()), "a second sample of the same time: nothing is changed by it")
+            self.state = tuple(
+                np.where(repeated.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+                for old, new in zip(before, self.state, strict=True)
+            )
+            answer = _mixed(repeated, last, answer)
+        self._answer = answer.copy()
         return answer
 
-    def _answer(self, values: np.ndarray | Sequence[float], elapsed: float | np.ndarray | None) -> np.ndarray:
-        if (fast := self._core.fast(values, elapsed)) is not None:
+    def _advanced(self, sample: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
+        answer = self._stepped(sample, elapsed)
+        return self._restarted(sample, elapsed, answer) if self._core.broken().any() else answer
+
+    def _stepped(self, sample: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
+        """What Preprocessing does with a series, for one sample (n, C) of n streams, and the network."""
+        spans = float(elapsed) if elapsed.ndim == 0 else np.broadcast_to(elapsed, self.n).astype(np.float64)
+        if (fast := self._core.fast(sample if self.n > 1 else sample[0], spans)) is not None:
             return fast
         rule = self.model.preprocessing
-        # What Preprocessing does with a series, for one sample of n streams.
-        scaled = rule.scaled(_shaped(values, self.n, rule.n_channels))
+        scaled = rule.scaled(sample)
         observed = ~np.isnan(scaled)
         np.copyto(self._held, scaled, where=observed)
         inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
-        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n))
-        spans = np.where(self._started, spans, np.float32(1.0))
+        scaled_spans = np.where(self._started, rule.spans(elapsed), np.float32(1.0))
         self._started[:] = True
-        answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), spans))
+        answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), scaled_spans))
         return answer if self.n > 1 else answer[0]
+
+    def _restarted(self, sample: np.ndarray, elapsed: Any, answer: np.ndarray) -> np.ndarray:
+        """The answer where streams whose state is no longer finite begin anew with this sample."""
+        broken = self._core.broken()
+        if not broken.any():
+            return answer
+        self._count(
+            "restarts",
+            int(broken.sum()),
+            "the state was no longer finite, as an explicit solver's after too long a gap: the stream begins anew",
+        )
+        after = self._core.state
+        self._core.reset(broken)
+        self._started[broken] = False
+        sample = _shaped(sample, self.n, self.model.preprocessing.n_channels)
+        again = self._stepped(sample, _elapsed(np.nan if elapsed is None else elapsed, self.n))
+        for part, kept in zip(self._core.parts, after, strict=True):
+            part[~broken] = kept[~broken]
+        self._core.reset(self._core.broken())
+        return _mixed(broken, again, answer)
+
+    def _count(self, what: str, times: int, words: str) -> None:
+        if not self.faults[what]:
+            log.warning("%s (more of this is counted in faults[%r])", words, what)
+        self.faults[what] += times
+
+    def _tell_names(self, missing: tuple[str, ...], more: tuple[str, ...]) -> None:
+        """Say once which channels have no reading, and which readings no channel."""
+        if (missing or more) and (missing, more) not in self._told:
+            self._told.add((missing, more))
+            for words, names in (("no reading of", missing), ("not among the model's channels:", more)):
+                if names:
+                    log.warning("a sample by name: %s %s", words, ", ".join(map(repr, names)))
 
     def label(self, probabilities: np.ndarray) -> Any:
         """The name of the class that is answered, by the alarm's threshold where the task has one, else the likeliest;
@@ -163,20 +303,26 @@ class ModelStream:
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, the network's parts, and
-        of a task with alarms whether each is on, and since when."""
+        """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, which model it is of, the
+        network's parts, and of a task with alarms whether each is on, and since when.
+
+        Setting it raises InputError where it is another model's, or does not fit.
+        """
         alarms = (np.array([alarm.state for alarm in self._alarms]),) if self._alarms else ()
-        return (self._held.copy(), self._started.copy(), *self._core.state, *alarms)
+        return (self._held.copy(), self._started.copy(), self._print.copy(), *self._core.state, *alarms)
 
     @state.setter
     def state(self, parts: Sequence[np.ndarray]) -> None:
         held, started, *network = parts
-        alarms = network.pop() if self._alarms and network else np.empty(0)
-        if self._alarms and np.shape(alarms) != (self.n, 3):
-            raise InputError(f"the alarms' state has shape {np.shape(alarms)}; {(self.n, 3)} is needed")
         if np.shape(held) != self._held.shape or np.shape(started) != self._started.shape:
             given = [np.shape(held), np.shape(started)]
             raise InputError(f"what is held has shapes {given}; {[self._held.shape, self._started.shape]} are needed")
+        named = bool(network) and np.asarray(network[0]).dtype == np.uint64  # states saved earlier name no model
+        if named and not np.array_equal(network.pop(0), self._print):
+            raise InputError("the state is of another model, or of another number of streams: begin with reset()")
+        alarms = network.pop() if self._alarms and network else np.empty(0)
+        if self._alarms and np.shape(alarms) != (self.n, 3):
+            raise InputError(f"the alarms' state has shape {np.shape(alarms)}; {(self.n, 3)} is needed")
         self._core.state = tuple(network)
         self._held[...] = held
         self._started[...] = started
@@ -188,9 +334,34 @@ class ModelStream:
         rows = _rows(which)
         self._held[rows] = 0.0
         self._started[rows] = False
+        self._last[rows] = np.nan
         self._core.reset(rows)
         for alarm in np.array(self._alarms, dtype=object)[rows] if self._alarms else ():
             alarm.reset()
+
+
+def _fingerprint(model: Model) -> int:
+    """Of all that gives a state its meaning: how readings are scaled, and the weights."""
+    rule = model.preprocessing
+    crc = zlib.crc32(repr((model.kind, rule.channels, rule.with_mask, rule.time_scale)).encode())
+    for array in (rule.mean, rule.unit, *(p.detach().cpu().numpy() for p in model.state_dict().values())):
+        crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), crc)
+    return crc
+
+
+def _mixed(which: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The first's answers for some streams, the second's for the others."""
+    chosen = which if first.ndim == 1 else which[:, None]
+    return np.where(chosen, first, second)
+
+
+def _each(when: Any, samples: int, n: int) -> list[Any]:
+    """A time, or one for each of several samples."""
+    if when is None or np.ndim(when) == 0 or (n > 1 and np.shape(when) == (n,)):
+        return [when] * samples
+    if len(when) != samples:
+        raise InputError(f"{len(when)} times were given for {samples} samples")
+    return list(when)
 
 
 class _Core:
@@ -212,9 +383,9 @@ class _Core:
             raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
         with torch.inference_mode():
             outputs, after = recurrence(torch.zeros(n, 1, self.input_size), torch.ones(n, 1), None)
-        self._parts = tuple(np.zeros(part.shape, part.numpy().dtype) for part in _parts(after))
+        self.parts = tuple(np.zeros(part.shape, part.numpy().dtype) for part in _parts(after))
         self._single = not isinstance(after, tuple)
-        self._stepper = compiled(module, self._parts, held, started)
+        self._stepper = compiled(module, self.parts, held, started)
         self._out_shape = (n, outputs.shape[-1]) if n > 1 else outputs.shape[-1]
         self._out_type = np.float64 if isinstance(module, Model) else np.float32
 
@@ -234,29 +405,33 @@ class _Core:
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             x, t = torch.from_numpy(inputs), torch.tensor(spans)
-            state = tuple(torch.from_numpy(part) for part in self._parts)
+            state = tuple(torch.from_numpy(part) for part in self.parts)
             outputs, after = self.recurrence(x.unsqueeze(1), t.unsqueeze(1), state[0] if self._single else state)
-            for part, new in zip(self._parts, _parts(after), strict=True):
+            for part, new in zip(self.parts, _parts(after), strict=True):
                 part[...] = new.numpy()
             array: np.ndarray = (outputs[:, 0] if outputs.ndim == 3 else outputs).numpy()
             return array
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        return tuple(part.copy() for part in self._parts)
+        return tuple(part.copy() for part in self.parts)
 
     @state.setter
     def state(self, parts: tuple[np.ndarray, ...]) -> None:
-        want = [part.shape for part in self._parts]
+        want = [part.shape for part in self.parts]
         given = [np.shape(part) for part in parts]
         if want != given:
             raise InputError(f"the state has parts of shapes {given}; {want} are needed")
-        for part, new in zip(self._parts, parts, strict=True):
+        for part, new in zip(self.parts, parts, strict=True):
             part[...] = new
 
     def reset(self, rows: Any) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part[rows] = 0.0
+
+    def broken(self) -> np.ndarray:
+        """(n,) true where a state holds what is not finite, or so large that every later step would overflow."""
+        return np.any([~(np.abs(part.reshape(len(part), -1)) < LARGEST).all(1) for part in self.parts], axis=0)
 
 
 def _liquid(layer: RecurrentLayer) -> Recurrence:
