@@ -1,19 +1,24 @@
 # make demo      the main job on a real recording, in three minutes
 # make test      the tests                    make test-slow  the long ones
+# make test-pure   the layers without their kernels
+# make test-lowest   the tests with the lowest versions that pyproject.toml names, make test-newest   with the newest
 # make lint      ruff and mypy                make format     mends what can be mended
 # make bench     speed against the peers       make studies    studies of published recordings
 # make results   the papers' tables (hours)    make docs       the site, into site/
-# make sanitize  the kernels under sanitizers
+# make sanitize  the kernels under sanitizers  make wheel      sdist and wheel, into dist/
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet -c constraints.txt
+# Constraints of the environment bind the build tools too.
+PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+PIP    := $(PINNED) $(BIN)/python -m pip install --quiet
 BUILD  := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
-TESTS  := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := -m pytest -n 2 --dist loadfile
+TESTS  := $(BIN)/python $(PYTEST)
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint format bench studies results sanitize docs wheel clean
+.PHONY: demo test test-slow test-pure test-lowest test-newest lint format bench studies results sanitize docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --tuning 2 --out demo
@@ -23,6 +28,22 @@ test: $(VENV)/.developer
 
 test-slow: $(VENV)/.developer
 	$(TESTS) -m slow
+
+# In an environment of its own: the package built without kernels, and the developer's environment for all else.
+test-pure: $(VENV)/.developer
+	$(PYTHON) -m venv --clear $(VENV)-pure
+	TORCHLIQUID_PURE_PYTHON=true $(PINNED) $(VENV)-pure/bin/python -m pip install --quiet --no-deps .
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(VENV)-pure/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/developer.pth"
+	TORCHLIQUID_PURE_PYTHON=true $(VENV)-pure/bin/python $(PYTEST) -m "not slow" \
+		tests/layers tests/kernels tests/solvers tests/runtime tests/test_wirings.py tests/test_versions.py
+
+test-lowest test-newest: test-%:
+	$(PYTHON) -m venv --clear $(VENV)-$*
+	$(PYTHON) .ci/versions.py $* > $(VENV)-$*/constraints.txt
+	PIP_CONSTRAINT=$(VENV)-$*/constraints.txt PIP_BUILD_CONSTRAINT=$(VENV)-$*/constraints.txt \
+		$(VENV)-$*/bin/python -m pip install --quiet -e '.[dev]'
+	$(VENV)-$*/bin/python $(PYTEST) -m "not slow"
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .
@@ -50,8 +71,8 @@ sanitize: $(VENV)/.developer
 docs: $(VENV)/.developer
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-wheel: $(VENV)/bin/python
-	$(BIN)/python -m pip wheel --quiet -c constraints.txt --no-deps --wheel-dir dist .
+wheel: $(VENV)/.developer
+	$(PINNED) $(BIN)/python -m build
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -67,4 +88,4 @@ $(VENV)/.developer: $(VENV)/bin/python $(BUILD)
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist demo site
+	rm -rf $(VENV) $(VENV)-* build dist demo site

@@ -7,6 +7,7 @@ In the folder lie the tables that ``docs/start.md`` makes with its first block. 
   ``torchliquid reproduce`` takes hours, ``--ray`` a cluster: their options are read, and they are not run.
 * ``make TARGET`` must be in the Makefile, ``pip install 'torchliquid[EXTRA]'`` in pyproject.toml. Neither is run.
 * ``NOT_RUN`` lists what changes the machine or takes an hour; the script that a line names must exist.
+* ``<!-- needs PROGRAM -->`` on the line before a block: it is skipped, and says so, where that is not installed.
 * any other command, and any other language than these and ``text``, is a failure.
 """
 
@@ -17,7 +18,8 @@ import shutil
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ import pytest
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+pytest_plugins = ["tests.needed"]
 
 ROOT = Path(__file__).parent
 SLOW = ("edge.md",)  # exports for other processors are compiled and emulated
@@ -41,9 +45,18 @@ def blocks(document: Document) -> Iterator[Region]:
     for region in FencedCodeBlockLexer(language=r"\S*", mapping={"language": "language", "source": "source"})(document):
         language = region.lexemes["language"]
         if language != "text":
+            needed = re.search(r"<!-- needs ([\w -]+) -->\s*$", document.text[: region.start])
             region.parsed = region.lexemes["source"]
-            region.evaluator = {"python": python, "sh": shell, "c": compiled}.get(language, unknown)
+            run = {"python": python, "sh": shell, "c": compiled}.get(language, unknown)
+            region.evaluator = partial(where_installed, needed[1].split(), run) if needed else run
             yield region
+
+
+def where_installed(programs: list[str], run: Callable[[Example], str | None], example: Example) -> str | None:
+    from tests.needed import needs
+
+    needs(*programs)
+    return run(example)
 
 
 def unknown(example: Example) -> str:

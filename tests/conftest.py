@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.needed import NO_DATA
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -23,7 +24,7 @@ def data_dir() -> Path:
     """The folder of real recordings, named by TORCHLIQUID_DATA."""
     folder = os.environ.get("TORCHLIQUID_DATA")
     if not folder:
-        pytest.skip("TORCHLIQUID_DATA is not set: no real recordings to test on")
+        pytest.skip(f"{NO_DATA}: no real recordings to test on")
     return Path(folder)
 
 

@@ -1,6 +1,9 @@
 """Liquid neural networks in PyTorch, from a recording to a device."""
 
+import logging
+import os
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from torchliquid.tasks import Task
     from torchliquid.training.fit import fit
     from torchliquid.training.loop import TrainingConfig
+    from torchliquid.versions import show_versions
 
 _HOMES = {
     "CTGRU": "layers",
@@ -46,6 +50,7 @@ _HOMES = {
     "assess": "study.assess",
     "fit": "training",
     "from_ncps": "layers",
+    "show_versions": "versions",
     "stream": "runtime",
 }
 
@@ -69,6 +74,7 @@ __all__ = [
     "explain",
     "fit",
     "from_ncps",
+    "show_versions",
     "stream",
     "wirings",
 ]
@@ -85,3 +91,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+def _say_that_there_are_no_kernels() -> None:
+    """Once: the processes of a study leave it to the one that started them."""
+    from multiprocessing import parent_process
+
+    if parent_process() is None and not os.environ.get("TORCHLIQUID_PURE_PYTHON"):
+        logging.getLogger(__name__).warning(
+            "torchliquid was built without its kernels: the slower PyTorch reference runs. To build them install a C++ "
+            "compiler (GCC 12 or later, or Clang) and Python's headers (apt-get install g++ python3-dev), then: "
+            "pip install --force-reinstall --no-deps --no-cache-dir torchliquid, or the folder of its source"
+        )
+
+
+if find_spec("torchliquid._native") is None:
+    _say_that_there_are_no_kernels()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -33,13 +32,6 @@ HOST = TARGETS["c99"]
 KINDS = (("classification", "step"), ("regression", "step"), ("classification", "series"), ("regression", "series"))
 
 QEMU = {name: t.emulator for name, t in TARGETS.items() if t.emulator}
-
-
-def needs(*programs: str) -> None:
-    """Skip, and say why, where a program is not installed."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: this machine cannot run the emulated targets or the fuzzer")
 
 
 def needs_zig() -> None:

@@ -20,7 +20,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent))
 import contextlib
 
-from edge_cases import HOST, NAMES, every_network, in_int8, make_model, needs, readings, samples_of
+from edge_cases import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
+from tests.needed import needs
 
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.edge import artifact, bundle, emulator, parity
@@ -41,7 +42,7 @@ HELD, SPAN, KEPT, RANGE, GAP = 1, 2, 4, 16, 32
 
 
 def compilers() -> list[list[str]]:
-    found = [[name] for name in ("gcc", "clang") if shutil.which(name)]
+    found = [["gcc"]] if shutil.which("gcc") else []
     with contextlib.suppress(InputError):
         found.append(zig())
     return found
@@ -81,6 +82,18 @@ def test_a_channel_that_was_constant_in_training_is_ignored(name: str) -> None:
         np.testing.assert_array_equal(theirs.records["outputs"], made.run(None, same_state=False).records["outputs"])
         if not quantized:
             assert parity.largest_difference(walked, theirs) <= 1e-4
+
+
+@every_network
+def test_clang_compiles_it_without_a_word(name: str, tmp_path: Path) -> None:
+    needs("clang")
+    model = make_model(name)
+    samples = samples_of(model, readings(20))
+    single = artifact.make(model, HOST, "builtin", False, samples)
+    int8 = [] if name in ("ltc euler", "ltc ncp rk4") else [in_int8(model, single.walked, Widths(8, 8, 16))]
+    for made in (single, *int8):
+        made.write(tmp_path)
+        run(["clang", *STRICT, "-Wdouble-promotion", "-O1", "-c", "model.c", "-o", "model.o"], tmp_path)
 
 
 @every_network

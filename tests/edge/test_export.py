@@ -22,12 +22,12 @@ from edge_cases import (
     HOST,
     every_network,
     make_model,
-    needs,
     needs_zig,
     readings,
     samples_of,
     small_recording,
 )
+from tests.needed import needs
 
 from small import small_model
 from torchliquid.cli import app

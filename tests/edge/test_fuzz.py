@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import needs
 from fuzz import NETWORKS, fuzz
+from tests.needed import needs
 
 
 @pytest.mark.slow

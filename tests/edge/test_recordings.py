@@ -12,7 +12,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import HOST, in_int8, needs, needs_zig, samples_of
+from edge_cases import HOST, in_int8, needs_zig, samples_of
+from tests.needed import needs
 
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.recording import Series

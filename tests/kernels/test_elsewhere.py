@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.needed import needs
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "native"
@@ -37,10 +37,7 @@ def results(compiler: list[str], sets: list[str], runner: list[str], folder: Pat
 @pytest.mark.slow
 def test_neon_in_emulation(tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="zig compiles for AArch64")
-    if not shutil.which("qemu-aarch64"):
-        pytest.skip("qemu-aarch64 is not installed (apt-get install qemu-user)")
-    if not shutil.which("g++") or not sys.platform.startswith("linux"):
-        pytest.skip("g++ on Linux is needed for the other side")
+    needs("qemu-aarch64")
     folders = [tmp_path / name for name in ("here", "there")]
     for folder in folders:
         folder.mkdir()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from problems import KINDS, Problem, problems  # type: ignore[import-not-found]
+from tests.needed import NO_KERNELS
 
 from torchliquid import InputError, kernels
 from torchliquid.kernels import native, reference
@@ -26,7 +27,7 @@ from torchliquid.layers import LTC, CfC
 from torchliquid.wirings import AutoNCP
 
 if not native.available():
-    pytest.skip("built without the kernels", allow_module_level=True)
+    pytest.skip(NO_KERNELS, allow_module_level=True)
 
 import torchliquid._native as _native
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.needed import NO_KERNELS
 from torch import nn
 
 from torchliquid import kernels, stream
@@ -20,7 +21,7 @@ from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
 
 if not native.available():
-    pytest.skip("built without the kernels", allow_module_level=True)
+    pytest.skip(NO_KERNELS, allow_module_level=True)
 
 LAYERS = {
     "cfc": lambda: CfC(8, 32),

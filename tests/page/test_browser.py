@@ -22,7 +22,7 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium"),
+    pytest.mark.skipif(BROWSER is None, reason="there is no browser: apt-get install chromium"),
 ]
 
 

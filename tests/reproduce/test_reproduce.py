@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from small_table import TABLE, pieces  # type: ignore[import-not-found]
+from tests.needed import NO_DATA
 from typer.testing import CliRunner
 
 from torchliquid.cli import app
@@ -25,7 +26,7 @@ from torchliquid.reproduce.run import reproduce, write_tables
 from torchliquid.reproduce.trial import train
 from torchliquid.study.assess import Quiet
 
-needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason="TORCHLIQUID_DATA is not set")
+needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason=NO_DATA)
 SIZES = {
     # 8,127 windows of 16 of 8,143 rows, a tenth of them validating; 16 every 8 of 2,665 and 9,752 rows
     "occupancy": (7_315, 812, 332 + 1_217),

@@ -8,7 +8,6 @@ or the environment variable ``TORCHLIQUID_KERNELS`` choose by hand. Under ``torc
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from types import ModuleType
@@ -22,9 +21,7 @@ from torchliquid.kernels import native, reference
 
 __all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "ode_rnn", "state_space", "use"]
 
-log = logging.getLogger(__name__)
 _chosen: str | None = None
-_said = False
 
 
 def use(name: str | None) -> None:
@@ -90,7 +87,6 @@ def chosen(args: Iterable[Any]) -> ModuleType:
     if _chosen == "reference":
         return reference
     if not native.available():
-        _say_once()
         return reference
     if native.supports(*_tensors(args)):
         return native
@@ -112,13 +108,6 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
         elif isinstance(value, (list, tuple)):
             found.extend(v for v in value if isinstance(v, Tensor))
     return found
-
-
-def _say_once() -> None:
-    global _said
-    if not _said:
-        _said = True
-        log.warning("torchliquid was built without its kernels: the slower PyTorch reference runs")
 
 
 from torchliquid.kernels import ops  # noqa: E402  (its operators call this module)

@@ -34,6 +34,14 @@ def available() -> bool:
     return _native is not None
 
 
+def instruction_sets() -> tuple[str, ...]:
+    """Those of this processor that the kernels are compiled for, the one in use first; empty without kernels."""
+    if _native is None:
+        return ()
+    used = _native.instruction_set()
+    return (used, *(name for name in _native.instruction_sets() if name != used))
+
+
 def supports(*tensors: Tensor | None) -> bool:
     """Whether the kernels take these tensors: plain, floating ones in float32, on the CPU, outside transforms."""
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:

@@ -1,0 +1,56 @@
+"""What a report of a fault should say of the machine that it was seen on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from importlib import metadata
+
+
+def show_versions() -> None:
+    """Print the versions of torchliquid, Python and all packages that it can use, the kernels in use with their
+    instruction set, and the threads: for reports of faults."""
+    for name, words in _facts().items():
+        print(f"{name:>20}: {words}")  # noqa: T201  (what it is for)
+
+
+def _facts() -> dict[str, str]:
+    import torch
+    from joblib import cpu_count
+
+    from torchliquid import kernels
+    from torchliquid.kernels import native, reference
+
+    sets = native.instruction_sets()
+    chosen = kernels.chosen([torch.ones(1)])
+    runs = f"native, {sets[0]}" if chosen is not reference else "PyTorch reference"
+    there = f"of {', '.join(sets)}" if sets else "built without kernels"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    threads = f"{torch.get_num_threads()} of PyTorch, {cpu_count()} cores"
+    if "OMP_NUM_THREADS" in os.environ:
+        threads += f", OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"
+    return {
+        "torchliquid": metadata.version("torchliquid"),
+        "python": sys.version.split()[0],
+        "system": f"{platform.platform()}, {platform.machine()}",
+        "kernels": f"{runs} ({there})",
+        "threads": threads,
+        "gpu": ", ".join(gpus) or "none",
+        **{name: _version(name) for name in _packages()},
+    }
+
+
+def _packages() -> list[str]:
+    """What torchliquid needs or can use, but for development."""
+    needed = (r for r in metadata.requires("torchliquid") or () if not re.search(r"extra == .(dev|docs)\b", r))
+    names = (re.match(r"[\w-]+", requirement)[0] for requirement in needed)  # type: ignore[index]
+    return sorted({name for name in names if name != "torchliquid"})
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
