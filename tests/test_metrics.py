@@ -100,3 +100,36 @@ def test_every_metric_says_what_it_is():
         assert metric.label
         assert metric.meaning.endswith(".")
         assert metric.higher_is_better == (metric.best == 1)
+
+
+def test_several_targets_are_each_measured_in_their_own_deviations():
+    rng = np.random.default_rng(0)
+    truth = np.column_stack([np.sin(np.arange(400) / 9), 1e5 * rng.normal(size=400)])
+    recording = Recording.from_arrays(rng.normal(size=(400, 2)), targets=truth)
+    task = Task.infer(recording)
+    right_first = np.column_stack([truth[:, 0], np.zeros(400)])
+    right_second = np.column_stack([np.zeros(400), truth[:, 1]])
+    first, second = (task.metrics([said], recording) for said in (right_first, right_second))
+    assert first["rmse"] == pytest.approx(second["rmse"], rel=0.01) == pytest.approx(np.sqrt(0.5), rel=0.01)
+    assert first["r2"] == pytest.approx(0.5, abs=0.01)
+    assert (first["rmse[1]"], first["r2[1]"]) == (0, 1)
+    assert first["rmse[2]"] == pytest.approx(np.sqrt(np.mean(truth[:, 1] ** 2)))
+    assert find("rmse[2]").label == "RMSE of target 2"
+
+
+@pytest.mark.parametrize("far", [0.0, 3.2e7, 1e9, -1e9])
+def test_what_lies_far_from_zero_has_the_same_r2(far):
+    rng = np.random.default_rng(1)
+    truth = np.round(rng.normal(size=3000) * 64) / 64
+    said = truth + 0.25 * np.round(rng.normal(size=3000))
+    recording = Recording.from_arrays(rng.normal(size=(3000, 1)), targets=truth + far)
+    task = Task.infer(recording, kind="regression")
+    scores = task.metrics([said[:, None] + far], recording)
+    assert scores["r2"] == pytest.approx(1 - np.mean((said - truth) ** 2) / np.var(truth), abs=1e-4)
+    naive = task.metrics([np.full((3000, 1), task.mean[0])], recording)
+    assert abs(naive["r2"]) < 1e-4
+    answers = task.answers(np.full((3000, 1), task.mean[0]), recording.series[0].targets[:, None])
+    halves = find("r2").terms(answers).reshape(2, 1500, -1).sum(1)
+    np.testing.assert_allclose(find("r2").value(halves), 0, atol=0.01)
+    held = Recording.from_arrays(rng.normal(size=(50, 1)), targets=np.full(50, far + 2))
+    assert np.isnan(task.metrics([np.full((50, 1), far)], held)["r2"])

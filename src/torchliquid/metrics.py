@@ -8,8 +8,9 @@ then a subtraction. Where the sums lose nothing they are the exact form as well.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,8 @@ class Answers:
         said: (N,) the class that was answered; None: values, or the likeliest class.
         positive: which of two classes is looked for.
         centre: (K,) near the values, so that their squares lose no digits; the same for all that is added up.
+        scale: (K,) by which each of several values is measured, so that one of large numbers does not hide the others;
+            empty: in its own unit.
     """
 
     outputs: np.ndarray
@@ -43,6 +46,13 @@ class Answers:
     said: np.ndarray | None = None
     positive: int = 1
     centre: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def of_target(self, k: int) -> Answers:
+        """The answers for one of several values, in its own unit."""
+        one = slice(k, k + 1)
+        truth = self.truth.reshape(self.outputs.shape)
+        return Answers(self.outputs[:, one], truth[:, one], centre=self.centre[one])
 
     @property
     def classes(self) -> np.ndarray:
@@ -52,7 +62,7 @@ class Answers:
     @property
     def errors(self) -> np.ndarray:
         """(N, K) values less the truth."""
-        return self.outputs - self.truth.reshape(self.outputs.shape)
+        return (self.outputs - self.truth.reshape(self.outputs.shape)) / (np.asarray(self.scale) if self.scale else 1.0)
 
     @property
     def ranked(self) -> range | tuple[int]:
@@ -113,11 +123,21 @@ class Metric:
 
 
 def find(name: str) -> Metric:
-    """A metric by its name; ``pinball@0.9`` is the pinball loss of the 90 % quantile.
+    """A metric by its name; ``pinball@0.9`` is the pinball loss of the 90 % quantile, ``rmse[2]`` that of the second of
+    several targets, in its own unit.
 
     Raises:
         InputError: there is none of that name, or its quantile is none.
     """
+    if match := re.fullmatch(r"(.+)\[(\d+)\]", name):
+        whole, k = find(match[1]), int(match[2]) - 1
+        return replace(
+            whole,
+            name=name,
+            label=f"{whole.label} of target {k + 1}",
+            terms=lambda answers: whole.terms(answers.of_target(k)),
+            exactly=None,
+        )
     if name.startswith("pinball"):
         return pinball(quantile(name))
     try:
@@ -268,15 +288,17 @@ def _root(sums: np.ndarray) -> np.ndarray:
 def _spread(answers: Answers) -> np.ndarray:
     y = answers.truth.reshape(answers.outputs.shape)
     y = y - (np.asarray(answers.centre) if answers.centre else 0.0)
-    return np.column_stack([np.ones(len(y)), np.square(answers.errors).mean(1), (y**2).mean(1), y])
+    y = y / (np.asarray(answers.scale) if answers.scale else 1.0)
+    return np.column_stack([np.ones(len(y)), np.square(answers.errors), y**2, y])
 
 
 def _r2(sums: np.ndarray) -> np.ndarray:
-    """Not defined where the truth does not vary by more than rounding."""
-    n, error, square, y = sums[..., 0], sums[..., 1], sums[..., 2], sums[..., 3:]
+    """Mean over the targets; not defined where the truth does not vary by more than rounding."""
+    n, k = sums[..., :1], sums.shape[-1] // 3
+    error, square, y = sums[..., 1 : 1 + k], sums[..., 1 + k : 1 + 2 * k], sums[..., 1 + 2 * k :]
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = square - (y**2).mean(-1) / n
-        return np.asarray(np.where(spread > 1e-12 * square, 1 - error / spread, np.nan))
+        spread = square - y**2 / n
+        return np.asarray(np.where(spread > 1e-12 * square, 1 - error / spread, np.nan).mean(-1))
 
 
 def pinball(q: float) -> Metric:
@@ -394,7 +416,7 @@ METRICS: dict[str, Metric] = {
             "rmse",
             "regression",
             "RMSE",
-            "Root of the mean squared error, in the target's unit.",
+            "Root of the mean squared error, in the target's unit; of several targets each in its own deviations.",
             _squares,
             _root,
             "in the target's own unit",
@@ -407,7 +429,7 @@ METRICS: dict[str, Metric] = {
             "mae",
             "regression",
             "MAE",
-            "Mean absolute error, in the target's unit.",
+            "Mean absolute error, in the target's unit; of several targets each in its own deviations.",
             lambda answers: _counted(np.abs(answers.errors).mean(1)),
             _ratio,
             "in the target's own unit",

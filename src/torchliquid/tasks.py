@@ -366,7 +366,8 @@ class Task:
 
         Returns:
             Each metric of the task's kind by name, the primary one among them; those of two classes where there are
-            two. NaN where one is not defined, as one that ranks where one class alone occurs.
+            two. NaN where one is not defined, as one that ranks where one class alone occurs. Of several values each is
+            measured in its own deviations, so that none hides the others, and also alone in its own unit, ``rmse[1]``.
 
         Raises:
             InputError: nothing is labelled, or a label is not known.
@@ -380,7 +381,10 @@ class Task:
         if not len(given):
             raise InputError(f"no sample has a value of the target {self.target!r}; there is nothing to score")
         answers = self.answers(given, truth)
-        known = [find(name) for name in dict.fromkeys((*names(self.kind), self.primary))]
+        asked = list(dict.fromkeys((*names(self.kind), self.primary)))
+        if self.kind == "regression" and self.n_outputs > 1:
+            asked += [f"{name}[{k + 1}]" for k in range(self.n_outputs) for name in names(self.kind)]
+        known = [find(name) for name in asked]
         return {m.name: m(answers) for m in known if not m.two_classes or self.n_outputs == 2}
 
     def labelled(self, output: np.ndarray, series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -408,7 +412,8 @@ class Task:
     def answers(self, outputs: np.ndarray, truth: np.ndarray) -> Answers:
         """Outputs (N, K) and truth, as :meth:`labelled` gives them, as a metric takes them."""
         said = self.decide(outputs) if self.kind == "classification" else None
-        return Answers(outputs, truth, said, self.positive, self.mean)
+        several = self.kind == "regression" and self.n_outputs > 1
+        return Answers(outputs, truth, said, self.positive, self.mean, self.std if several else ())
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """(...) the class that is answered to probabilities (..., K): by the alarm's threshold, else the likeliest."""
@@ -420,7 +425,7 @@ class Task:
     def score(self, scores: dict[str, float]) -> tuple[float, float]:
         """By which models are chosen, larger is better: the primary metric, then the loss where that is the same."""
         value = scores[self.primary] if self.higher_is_better else -scores[self.primary]
-        tie = -scores.get("log_loss", 0.0)
+        tie = -scores.get("log_loss", scores.get("rmse", 0.0))
         return (value if np.isfinite(value) else -np.inf, tie if np.isfinite(tie) else -np.inf)
 
     # -- plain data

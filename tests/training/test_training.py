@@ -182,3 +182,16 @@ def test_a_channel_that_was_constant_in_training_may_move_in_use(before, after, 
     live = model.live()
     answers = np.stack([live.step(row, 1.0) for row in moved.series[0].values[:50]])
     np.testing.assert_allclose(answers, model.outputs(recording)[0][:50], atol=1e-5)
+
+
+def test_a_noisy_target_of_large_numbers_does_not_stop_the_training_of_another():
+    rng = np.random.default_rng(0)
+    t = np.arange(800)
+    sine = np.sin(t / 15)
+    both = np.column_stack([sine, 1e5 * rng.normal(size=800)])
+    x = np.column_stack([np.sin(t / 15 - 0.3), np.cos(t / 15 - 0.3)])
+    model = fit(Recording.from_arrays(x, targets=both), parameters=400, config=TrainingConfig(epochs=12, patience=6))
+    scores = model.metadata["training"]["validation"]
+    assert scores["r2[1]"] > 0.98
+    assert scores["rmse[1]"] < 0.1
+    assert scores["rmse[2]"] > 1e4

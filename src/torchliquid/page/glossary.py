@@ -16,4 +16,6 @@ METRICS = {m.label: m.meaning for m in metrics.METRICS.values()}
 
 def metric_label(name: str) -> str:
     """What a metric is called in a sentence; another word stays as it is."""
-    return metrics.find(name).label if name in metrics.METRICS or name.startswith("pinball@") else name
+    return (
+        metrics.find(name).label if name.partition("[")[0] in metrics.METRICS or name.startswith("pinball@") else name
+    )
