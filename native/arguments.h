@@ -40,7 +40,7 @@ auto checked(const Maybe<Array>& array, std::initializer_list<int64_t> shape, co
 struct SequenceArguments {
   Floats input, timespan, state;
   Maybe<Whole> lengths;
-  Maybe<Floats> drive, memory, cell;
+  Maybe<Floats> drive, memory, cell, reset;
 };
 
 // Where backward writes.
@@ -72,6 +72,7 @@ inline Sequence sequence(const SequenceArguments& a, const States& states, const
   s.drive = checked(a.drive, {B, T, 4 * H}, "drive");
   s.memory = checked(a.memory, {4 * H, H}, "memory");
   s.cell = checked(a.cell, {B, H}, "cell");
+  s.reset = checked(a.reset, {B, T}, "reset");
   s.states = const_cast<float*>(checked(states, {B, T, H}, "states"));
   s.cells = const_cast<float*>(checked(cells, {B, T, H}, "cells"));
   return s;

@@ -18,6 +18,7 @@ struct Sequence {
   const float* drive;        // (B, T, 4H), null without memory
   const float* memory;       // (4H, H), null without memory
   const float* cell;         // (B, H), null without memory
+  const float* reset;        // (B, T), not 0 where the state is zero before the sample; null: nowhere
   float* states;             // (B, T, H): written forward, read backward
   float* cells;              // (B, T, H), null without memory
 

@@ -50,9 +50,9 @@ nb::class_<Arguments> recurrence(nb::module_& m, const char* name, Problem (*pro
 NB_MODULE(_native, m) {
   m.doc() = "Liquid recurrences over whole batches, float32 on the CPU; used through torchliquid.kernels.";
   nb::class_<SequenceArguments>(m, "Sequence")
-      .def(nb::init<Floats, Floats, Floats, Maybe<Whole>, Maybe<Floats>, Maybe<Floats>, Maybe<Floats>>(), nb::arg("input"),
+      .def(nb::init<Floats, Floats, Floats, Maybe<Whole>, Maybe<Floats>, Maybe<Floats>, Maybe<Floats>, Maybe<Floats>>(), nb::arg("input"),
            nb::arg("timespan"), nb::arg("state"), nb::arg("lengths").none(), nb::arg("drive").none(),
-           nb::arg("memory").none(), nb::arg("cell").none());
+           nb::arg("memory").none(), nb::arg("cell").none(), nb::arg("reset") = nb::none());
   nb::class_<Gradients>(m, "Gradients")
       .def(nb::init<Floats, Maybe<Floats>, Maybe<Out>, Maybe<Out>, Out, Maybe<Out>, Maybe<Out>, Out>(), nb::arg("states"),
            nb::arg("cells").none(), nb::arg("input").noconvert().none(), nb::arg("timespan").noconvert().none(),

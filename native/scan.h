@@ -36,7 +36,7 @@ class Scan {
   Memory<NV> memory;
 
   // Offsets of a slot's parts, in floats.
-  int64_t at_h, at_span, at_memory, at_cell, stride;
+  int64_t at_h, at_span, at_reset, at_memory, at_cell, stride;
   int chunk;
 
  public:
@@ -44,7 +44,8 @@ class Scan {
       : s(problem.sequence), plan{plan_memory}, cell(problem, plan, backward), memory(s, plan, backward) {
     at_h = int64_t(s.inputs) * L;
     at_span = at_h + int64_t(s.units) * L;
-    at_memory = at_span + L;
+    at_reset = at_span + L;
+    at_memory = at_reset + (s.reset ? L : 0);
     at_cell = at_memory + memory.slot_rows * L;
     stride = at_cell + cell.slot_rows * L;
     // Steps that lie a multiple of 4096 bytes apart would fight for the same places of the first-level cache.
@@ -77,6 +78,15 @@ class Scan {
   void load_step(const Block<NV>& b, int t, float* slot) {
     b.load(slot, s.input, t, s.inputs);
     b.load(slot + at_span, s.timespan, t, 1);
+    if (s.reset) b.load(slot + at_reset, s.reset, t, 1);
+  }
+  // Zeros for the lanes whose state starts anew at a slot's step.
+  void restart(const float* slot, float* rows) const {
+    if (!s.reset) return;
+    for (int v = 0; v < L; v += kWidth) {
+      const I anew = load(slot + at_reset + v) > 0.0f;
+      for (int i = v; i < s.units * L; i += L) store(rows + i, choose(anew, zero(), load(rows + i)));
+    }
   }
 
   struct ForwardWork {
@@ -115,8 +125,10 @@ class Scan {
     if (memory.active) b.load_state(c, s.cell, H);
     for (int t = 0; t < b.steps; ++t) {
       load_step(b, t, slot);
+      restart(slot, h);
       const float* before = h;
       if (memory.active) {
+        restart(slot, c);
         memory.forward(b, t, h, c, slot + at_memory);
         before = memory.remembered(slot + at_memory);
         b.update(c, memory.new_cell(slot + at_memory), t, H);
@@ -156,8 +168,10 @@ class Scan {
         float* h = slot + at_h;
         load_step(b, t, slot);
         t ? b.load_before(h, s.states, t, H) : b.load_state(h, s.state, H);
+        restart(slot, h);
         if (memory.active) {
           t ? b.load_before(row, s.cells, t, H) : b.load_state(row, s.cell, H);
+          restart(slot, row);
           memory.forward(b, t, h, row, slot + at_memory);
           h = memory.remembered(slot + at_memory);
         }
@@ -175,8 +189,10 @@ class Scan {
           memory.backward(slot + at_memory, gh_before, g, gc_before);
           b.store(s.grad_drive, memory.grad_gates(slot + at_memory), t, 4 * H, true);
           b.update(gc, gc_before, t, H);
+          restart(slot, gc);
         }
         b.update(gh, gh_before, t, H);
+        restart(slot, gh);
         if (s.grad_input) b.store(s.grad_input, gx, t, s.inputs, true);
         if (s.grad_timespan) b.store(s.grad_timespan, gspan, t, 1, true);
       }

@@ -110,6 +110,7 @@ def problems(native: Any) -> Iterator[tuple[Any, dict[str, Any], int]]:
             "drive": normal(batch, time, 4 * units) if mixed else None,
             "memory": normal(4 * units, units) if mixed else None,
             "cell": normal(batch, units) if mixed else None,
+            "reset": (random.random((batch, time)) < 0.2).astype(np.float32) if ragged else None,
         }
         shared = native.Sequence(**sequence)
         for density in (0.0, 0.4, 1.0):

@@ -233,6 +233,7 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
     limits = limits or plausible(model.preprocessing)
     if type(network) is Liquid and type(network.layer) in (LTC, CfC):
         layer = network.layer
+        layer.read_weights()
         core: Core
         cell = layer.rnn_cell
         readout, first = _dense(model.readout), 0
@@ -362,7 +363,7 @@ def _cfc(cell: nn.Module) -> tuple[Cfc, int]:
     if isinstance(cell, WiredCfCCell):
         first = cell.state_size - cell.layer_sizes[-1]
         return Cfc(cell.mode, "lecun_tanh", (), tuple(_cfc_layer(c) for c in cell.cells)), first
-    backbone = tuple(_dense(linear) for linear in cell.backbone if isinstance(linear, nn.Linear))
+    backbone = tuple(_dense(linear) for linear in cell.backbone)  # type: ignore[arg-type]
     return Cfc(cell.mode, cell.activation, backbone, (_cfc_layer(cell),)), 0
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
+from torch.utils import dlpack
 
 from torchliquid.errors import InputError
 
@@ -49,7 +50,7 @@ def supports(*tensors: Tensor | None) -> bool:
     return all(
         type(t) in (Tensor, torch.nn.Parameter)
         and t.device.type == "cpu"
-        and (t.dtype is torch.float32 if t.is_floating_point() else t.dtype is torch.int64)
+        and (t.dtype is torch.float32 if t.is_floating_point() else t.dtype in (torch.int64, torch.bool))
         for t in tensors
         if t is not None
     )
@@ -70,11 +71,12 @@ def ltc(
     memory_drive: Tensor | None = None,
     memory_weight: Tensor | None = None,
     cell: Tensor | None = None,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`torchliquid.kernels.reference.ltc`."""
     spec = _Ltc(synapse_index, sensory_index, unfolds, epsilon)
     parameters = (*synapses, *sensory, *leak)
-    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
+    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, reset, *parameters)
 
 
 def cfc(
@@ -91,11 +93,12 @@ def cfc(
     memory_drive: Tensor | None = None,
     memory_weight: Tensor | None = None,
     cell: Tensor | None = None,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`torchliquid.kernels.reference.cfc`."""
     spec = _Cfc(len(backbone), list(layer_sizes), mode, activation, list(dropout_masks))
     parameters = (*backbone, *heads)
-    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
+    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, reset, *parameters)
 
 
 def ctrnn(
@@ -111,12 +114,13 @@ def ctrnn(
     memory_drive: Tensor | None = None,
     memory_weight: Tensor | None = None,
     cell: Tensor | None = None,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`torchliquid.kernels.reference.ctrnn`."""
     n = inputs.shape[2]
     parameters = (weight[:, :n], weight[:, n:], bias, *(() if rate is None else (rate,)))
     spec = _Ctrnn(solver, unfolds)
-    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, *parameters)
+    return _Run.apply(spec, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, reset, *parameters)
 
 
 def ctgru(
@@ -129,10 +133,11 @@ def ctgru(
     signal: Tensor,
     signal_bias: Tensor,
     scales: int,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`torchliquid.kernels.reference.ctgru`."""
     parameters = (gates, gates_bias, signal, signal_bias)
-    return _Run.apply(_Ctgru(scales), inputs, timespans, state, lengths, None, None, None, *parameters)
+    return _Run.apply(_Ctgru(scales), inputs, timespans, state, lengths, None, None, None, reset, *parameters)
 
 
 def ode_rnn(
@@ -144,10 +149,11 @@ def ode_rnn(
     update: Sequence[Tensor],
     solver: str,
     unfolds: int,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`torchliquid.kernels.reference.ode_rnn`."""
     spec = _OdeRnn(solver, unfolds)
-    return _Run.apply(spec, inputs, timespans, state, lengths, None, None, None, *field, *update)
+    return _Run.apply(spec, inputs, timespans, state, lengths, None, None, None, reset, *field, *update)
 
 
 def state_space(
@@ -168,9 +174,14 @@ class Batch(NamedTuple):
     drive: Tensor | None
     memory: Tensor | None
     cell: Tensor | None
+    reset: Tensor | None
 
     def native(self) -> Any:
-        return _native.Sequence(*_arrays(self))
+        *floats, reset = self
+        return _native.Sequence(*_arrays([*floats, None if reset is None else reset.float()]))
+
+
+N = len(Batch._fields)
 
 
 class _Ltc:
@@ -235,7 +246,7 @@ class _Ctgru:
         return _native.Ctgru(batch.native(), *_arrays(parameters), self.scales)
 
     def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return reference.ctgru(*batch[:4], p[0], p[1], p[2], p[3], self.scales)
+        return reference.ctgru(*batch[:4], p[0], p[1], p[2], p[3], self.scales, batch.reset)
 
 
 class _OdeRnn:
@@ -249,7 +260,7 @@ class _OdeRnn:
         return _native.OdeRnn(batch.native(), p[:4], p[4:], self.solver, self.unfolds)
 
     def reference(self, batch: Batch, p: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return reference.ode_rnn(*batch[:4], p[:4], p[4:], self.solver, self.unfolds)
+        return reference.ode_rnn(*batch[:4], p[:4], p[4:], self.solver, self.unfolds, batch.reset)
 
 
 Spec = _Ltc | _Cfc | _Ctrnn | _Ctgru | _OdeRnn
@@ -260,7 +271,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, spec: Spec, *tensors: Any) -> tuple[Tensor, Tensor]:
-        states, cells = run_forward(spec, Batch(*tensors[:7]), tensors[7:])
+        states, cells = run_forward(spec, Batch(*tensors[:N]), tensors[N:])
         ctx.spec = spec
         ctx.save_for_backward(*tensors, states, cells)
         return states, cells
@@ -278,13 +289,13 @@ class _Run(torch.autograd.Function):
             _say_once()
             # As views: one of these tensors may have been made from another, which must not count twice.
             tensors = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
-            outputs = ctx.spec.reference(Batch(*tensors[:7]), tensors[7:])
+            outputs = ctx.spec.reference(Batch(*tensors[:N]), tensors[N:])
             pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]
             sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
             outputs, given = zip(*pairs, strict=True)
             found = iter(torch.autograd.grad(outputs, sources, given, create_graph=True, allow_unused=True))
             return (None, *(next(found) if want else None for want in wanted))
-        batch, parameters = Batch(*tensors[:7]), tensors[7:]
+        batch, parameters = Batch(*tensors[:N]), tensors[N:]
         return (None, *run_backward(ctx.spec, batch, parameters, states, cells, (grads[0], grads[1]), wanted))
 
 
@@ -344,7 +355,7 @@ def run_backward(
     spec.problem(batch, parameters).backward(*saved, gradients, torch.get_num_threads())
     pieces = [piece.view(p.shape) for piece, p in zip(flat.split([p.numel() for p in trained]), trained, strict=True)]
     to_memory = pieces.pop() if mixed else None
-    return [to_inputs, to_timespans, to_state, None, to_drive, to_memory, to_cell, *pieces]
+    return [to_inputs, to_timespans, to_state, None, to_drive, to_memory, to_cell, None, *pieces]
 
 
 def _zeros(like: Tensor | None) -> Tensor | None:
@@ -352,7 +363,9 @@ def _zeros(like: Tensor | None) -> Tensor | None:
 
 
 def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
-    return [None if t is None else t.detach().contiguous().numpy() for t in tensors]
+    # Not by .numpy(), after which a storage can never be resized again, as sharding and ``out=`` do.
+    hand_over: Any = dlpack.to_dlpack  # type: ignore[attr-defined]
+    return [None if t is None else hand_over(t.detach().contiguous()) for t in tensors]
 
 
 _said = False

@@ -8,7 +8,8 @@ gradient runs that code again and goes back through it; they can be differentiat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 import torchliquid.kernels as kernels
+from torchliquid.kernels import reference
+from torchliquid.kernels.scan import graph_loops
 
-MEMORY = "Tensor? memory_drive, Tensor? memory_weight, Tensor? cell"
+MEMORY = "Tensor? memory_drive, Tensor? memory_weight, Tensor? cell, Tensor? reset"
 SCHEMAS = {
     "ltc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] leak, Tensor[] synapses, "
     "Tensor synapse_index, Tensor[] sensory, Tensor sensory_index, SymInt unfolds, float epsilon, " + MEMORY,
@@ -26,30 +29,28 @@ SCHEMAS = {
     "ctrnn": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor weight, Tensor bias, "
     "Tensor? rate, str solver, SymInt unfolds, " + MEMORY,
     "ctgru": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor gates, Tensor gates_bias, "
-    "Tensor signal, Tensor signal_bias, SymInt scales",
+    "Tensor signal, Tensor signal_bias, SymInt scales, Tensor? reset",
     "ode_rnn": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] field, Tensor[] update, "
-    "str solver, SymInt unfolds",
+    "str solver, SymInt unfolds, Tensor? reset",
 }
 
 
 def _register(name: str, arguments: str) -> tuple[Any, Any]:
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
-        states, cells = getattr(kernels.chosen(args), name)(*args)
+        with torch.autocast(args[0].device.type, enabled=False):
+            states, cells = getattr(kernels.chosen(args), name)(*args)
         return states, cells
 
     def forward_shapes(*args: Any) -> tuple[Tensor, Tensor]:
-        inputs, _, state, *_, last = args
+        inputs, _, state = args[:3]
         batch, time, _ = inputs.shape
         units = state.shape[1]
-        with_cells = arguments.endswith(MEMORY) and last is not None
+        with_cells = arguments.endswith(MEMORY) and args[-2] is not None
         return inputs.new_empty(batch, time, units), inputs.new_empty(batch, time if with_cells else 0, units)
 
     def backward(grad_states: Tensor, grad_cells: Tensor, *args: Any) -> list[Tensor]:
         leaves, structure = tree_flatten(args)
-        # An operator runs below autograd; its gradient needs autograd back.
-        included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
-        without_autograd = excluded & torch._C._after_autograd_keyset
-        with torch._C._ForceDispatchKeyGuard(included, without_autograd), torch.enable_grad():
+        with _autograd(), torch.autocast(grad_states.device.type, enabled=False):
             leaves = [leaf.detach().requires_grad_() if _differentiable(leaf) else leaf for leaf in leaves]
             again = tree_unflatten(leaves, structure)
             results = getattr(kernels.chosen(again), name)(*again)
@@ -89,7 +90,25 @@ def _register(name: str, arguments: str) -> tuple[Any, Any]:
     given = f"(Tensor grad_states, Tensor grad_cells, {arguments}) -> Tensor[]"
     backward_op = operator(f"torchliquid::{name}_backward", backward, backward_shapes, given)
     op.register_autograd(gradients, setup_context=keep)
+
+    # What torch.onnx takes operators apart with; nothing else looks there.
+    @torch._decomp.register_decomposition(getattr(torch.ops.torchliquid, name).default)
+    def decomposed(*args: Any) -> tuple[Tensor, Tensor]:
+        with graph_loops():
+            states, cells = getattr(reference, name)(*args)
+        return states, cells
+
     return op, backward_op
+
+
+@contextmanager
+def _autograd() -> Iterator[None]:
+    """An operator runs below autograd; within this, autograd is back, and nothing else that was switched off."""
+    included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    for key in ("AutogradFunctionality", "AutogradOther", "AutogradNestedTensor"):
+        excluded = excluded.remove(getattr(torch._C.DispatchKey, key))
+    with torch._C._ForceDispatchKeyGuard(included, excluded), torch.enable_grad():
+        yield
 
 
 def _differentiable(leaf: Any) -> bool:

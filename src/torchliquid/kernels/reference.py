@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from torchliquid.kernels.scan import scan
 from torchliquid.solvers.fixed import FIXED
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -46,6 +47,7 @@ def ltc(
     memory_drive: Float[Tensor, "B T 4*H"] | None = None,
     memory_weight: Float[Tensor, "4*H H"] | None = None,
     cell: Float[Tensor, "B H"] | None = None,
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
     """Liquid time-constant recurrence with the fused semi-implicit solver (arXiv 2006.04439, eq. 1 and 3).
 
@@ -72,22 +74,25 @@ def ltc(
         memory_drive: for mixed memory, the input's share of the LSTM's gates (see :func:`lstm_step`).
         memory_weight: the LSTM's recurrent weight.
         cell: the LSTM's cell state before the first sample.
+        reset: true where the state is zero before the sample, as at the start of an episode; None: nowhere.
 
     Returns:
         The potentials after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
     """
-    cm = leak[2]
 
-    def step(_: Tensor, v: Tensor, span: Tensor, pull_in: Tensor, conductance_in: Tensor) -> Tensor:
+    def step(
+        _: Tensor, v: Tensor, span: Tensor, pull_in: Tensor, conductance_in: Tensor, cm: Tensor, *between: Tensor
+    ) -> Tensor:
         d = (span / unfolds).unsqueeze(1)
         for _unfold in range(unfolds):
-            pull, conductance = _synaptic(v, v.shape[1], synapses, synapse_index)
+            pull, conductance = _synaptic(v, units, between[1:], between[0])
             pull, conductance = pull + pull_in, conductance + conductance_in
             v = v + d * (pull - conductance * v) / (cm + d * conductance)
         return v
 
-    ready = _ltc_drives(inputs, leak, sensory, sensory_index, epsilon)
-    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+    ready, units = _ltc_drives(inputs, leak, sensory, sensory_index, epsilon), leak[2].shape[0]
+    weights = (leak[2], synapse_index, *synapses)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready, weights, reset)
 
 
 Solve = Callable[[Callable[..., Tensor], Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]], Tensor]
@@ -110,6 +115,7 @@ def ltc_solved(
     memory_drive: Float[Tensor, "B T 4*H"] | None = None,
     memory_weight: Float[Tensor, "4*H H"] | None = None,
     cell: Float[Tensor, "B H"] | None = None,
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
     """The liquid time-constant recurrence with any solver: between samples v follows
 
@@ -119,15 +125,20 @@ def ltc_solved(
     results as there, except ``solve``.
     """
 
-    def field(v: Tensor, pull_in: Tensor, conductance_in: Tensor, cm: Tensor, *synapses: Tensor) -> Tensor:
-        pull, conductance = _synaptic(v, v.shape[-1], synapses, synapse_index)
-        return (pull + pull_in - (conductance + conductance_in) * v) / cm
+    units = leak[2].shape[0]
 
-    def step(_: Tensor, v: Tensor, span: Tensor, *drives: Tensor) -> Tensor:
-        return solve(field, v, span.unsqueeze(1), drives, (leak[2], *synapses))
+    def step(_: Tensor, v: Tensor, span: Tensor, pull_in: Tensor, conductance_in: Tensor, *weights: Tensor) -> Tensor:
+        index, *values = weights
+
+        def field(v: Tensor, pull_in: Tensor, conductance_in: Tensor, cm: Tensor, *between: Tensor) -> Tensor:
+            pull, conductance = _synaptic(v, units, between, index)
+            return (pull + pull_in - (conductance + conductance_in) * v) / cm
+
+        return solve(field, v, span.unsqueeze(1), (pull_in, conductance_in), values)
 
     ready = _ltc_drives(inputs, leak, sensory, sensory_index, epsilon)
-    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+    weights = (synapse_index, leak[2], *synapses)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready, weights, reset)
 
 
 def _ltc_drives(
@@ -187,6 +198,7 @@ def cfc(
     memory_drive: Float[Tensor, "B T 4*H"] | None = None,
     memory_weight: Float[Tensor, "4*H H"] | None = None,
     cell: Float[Tensor, "B H"] | None = None,
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
     """Closed-form continuous-time recurrence (arXiv 2106.13898, eq. 10), alone or as a stack of wired layers.
 
@@ -213,33 +225,37 @@ def cfc(
         memory_drive: for mixed memory, the input's share of the LSTM's gates (see :func:`lstm_step`).
         memory_weight: the LSTM's recurrent weight.
         cell: the LSTM's cell state before the first sample.
+        reset: true where the state is zero before the sample, as at the start of an episode; None: nowhere.
 
     Returns:
         The states after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
     """
-    act = ACTIVATIONS[activation]
-    layer_heads = _by_layer(heads, mode)
+    act, n_masks, n_backbone = ACTIVATIONS[activation], len(dropout_masks), len(backbone)
 
-    def layer_step(x: Tensor, h: Tensor, span: Tensor, masks: Sequence[Tensor], head: Sequence[Tensor]) -> Tensor:
-        z = _shared(x, h, backbone, act, masks)
-        if mode == "pure":
-            weight, bias, w_tau, amplitude = head
-            f = F.linear(z, weight, bias)
-            return amplitude - amplitude * torch.exp(-span * (w_tau.abs() + f.abs())) * f
-        f, g, a, b = F.linear(z, head[0], head[1]).chunk(4, 1)
-        s = torch.sigmoid(a * span + b)
-        if mode == "no_gate":
-            return torch.tanh(f) + s * torch.tanh(g)
-        return (1 - s) * torch.tanh(f) + s * torch.tanh(g)
-
-    def step(x: Tensor, h: Tensor, span: Tensor, *masks: Tensor) -> Tensor:
-        parts = []
-        for part, head in zip(h.split(list(layer_sizes), 1), layer_heads, strict=True):
-            x = layer_step(x, part, span.unsqueeze(1), masks, head)
+    def step(x: Tensor, h: Tensor, span: Tensor, *rest: Tensor) -> Tensor:
+        masks, weights = rest[:n_masks], rest[n_masks:]
+        shared, parts = weights[:n_backbone], []
+        for part, head in zip(h.split(list(layer_sizes), 1), _by_layer(weights[n_backbone:], mode), strict=True):
+            maps = F.linear(_shared(x, part, shared, act, masks), head[0], head[1])
+            x = cfc_gate(maps.chunk(1 if mode == "pure" else 4, 1), span.unsqueeze(1), mode, *head[2:])
             parts.append(x)
         return torch.cat(parts, 1)
 
-    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, dropout_masks)
+    weights = (*backbone, *heads)
+    series = (timespans, state, lengths, memory_drive, memory_weight, cell)
+    return scan(step, inputs, *series, dropout_masks, weights, reset)
+
+
+def cfc_gate(maps: Sequence[Float[Tensor, "B H"]], span: Float[Tensor, "B 1"], mode: str, *own: Tensor) -> Tensor:
+    """The new state of :func:`cfc` from what the heads say: f, g, a, b, or in mode ``pure`` f, with ``w_tau, A``."""
+    if mode == "pure":
+        (f,), (w_tau, amplitude) = maps, own
+        return amplitude - amplitude * torch.exp(-span * (w_tau.abs() + f.abs())) * f
+    f, g, a, b = maps
+    s = torch.sigmoid(a * span + b)
+    if mode == "no_gate":
+        return torch.tanh(f) + s * torch.tanh(g)
+    return (1 - s) * torch.tanh(f) + s * torch.tanh(g)
 
 
 def cfc_rates(
@@ -299,6 +315,7 @@ def ctrnn(
     memory_drive: Float[Tensor, "B T 4*H"] | None = None,
     memory_weight: Float[Tensor, "4*H H"] | None = None,
     cell: Float[Tensor, "B H"] | None = None,
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]:
     """Recurrence of dh/dt = -rate h + tanh(W x + U h + b), the input held (Funahashi and Nakamura, 1993).
 
@@ -317,6 +334,7 @@ def ctrnn(
         memory_drive: for mixed memory, the input's share of the LSTM's gates (see :func:`lstm_step`).
         memory_weight: the LSTM's recurrent weight.
         cell: the LSTM's cell state before the first sample.
+        reset: true where the state is zero before the sample, as at the start of an episode; None: nowhere.
 
     Returns:
         The states after each sample, and the LSTM's cell states (empty, (B, 0, H), without memory).
@@ -324,11 +342,11 @@ def ctrnn(
     recurrent = weight[:, inputs.shape[2] :]
     leak = () if rate is None else (rate,)
 
-    def step(_: Tensor, h: Tensor, span: Tensor, held: Tensor) -> Tensor:
-        return FIXED[solver](lambda v: field(v, held, recurrent, *leak), h, span.unsqueeze(1), unfolds)
+    def step(_: Tensor, h: Tensor, span: Tensor, held: Tensor, *weights: Tensor) -> Tensor:
+        return FIXED[solver](lambda v: field(v, held, *weights), h, span.unsqueeze(1), unfolds)
 
-    ready = (drive_of(inputs, weight, bias),)
-    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready)
+    ready, weights = (drive_of(inputs, weight, bias),), (recurrent, *leak)
+    return scan(step, inputs, timespans, state, lengths, memory_drive, memory_weight, cell, ready, weights, reset)
 
 
 def drive_of(
@@ -358,6 +376,7 @@ def ode_rnn(
     update: Sequence[Tensor],
     solver: str,
     unfolds: int,
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B 0 H"]]:
     """Recurrence of an ODE-RNN: dh/dt = V tanh(U h + b) + c during the span, then a GRU cell takes the sample in
     (arXiv 1907.03907, algorithm 1).
@@ -372,16 +391,17 @@ def ode_rnn(
             ``nn.GRUCell``.
         solver: one of :data:`torchliquid.solvers.FIXED`.
         unfolds: solver steps a sample.
+        reset: as in :func:`ltc`.
 
     Returns:
         The states after each sample, and nothing for the cell states of a memory, which there is not.
     """
 
-    def step(x: Tensor, h: Tensor, span: Tensor) -> Tensor:
-        h = FIXED[solver](lambda v: ode_rnn_field(v, *field), h, span.unsqueeze(1), unfolds)
-        return torch.gru_cell(x, h, *update)
+    def step(x: Tensor, h: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
+        h = FIXED[solver](lambda v: ode_rnn_field(v, *weights[:4]), h, span.unsqueeze(1), unfolds)
+        return torch.gru_cell(x, h, *weights[4:])
 
-    return scan(step, inputs, timespans, state, lengths, None, None, None)
+    return scan(step, inputs, timespans, state, lengths, None, None, None, (), (*field, *update), reset)
 
 
 def ode_rnn_field(
@@ -405,6 +425,7 @@ def ctgru(
     signal: Float[Tensor, "H C+H"],
     signal_bias: Float[Tensor, " H"],
     scales: int,
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T H*M"], Float[Tensor, "B 0 H*M"]]:
     """Recurrence of a continuous-time GRU (arXiv 1710.04110): M traces a unit, tau_i = 10^(i / 2), i = 0 to M - 1.
 
@@ -425,6 +446,7 @@ def ctgru(
         signal: W_Q and U_Q side by side.
         signal_bias: b_Q.
         scales: M.
+        reset: as in :func:`ltc`.
 
     Returns:
         The traces after each sample, and nothing for the cell states of a memory, which there is not.
@@ -434,36 +456,40 @@ def ctgru(
         inputs, torch.cat([gates[:, :width], signal[:, :width]]), torch.cat([gates_bias, signal_bias])
     )
     to_gates, to_signal = gates[:, width:], signal[:, width:]
-    log_tau = torch.arange(scales, dtype=inputs.dtype, device=inputs.device) * (math.log(10) / 2)
-    # What fades, of all samples at once, (B, T, M); as a factor just below 1 its rounding would add up over the steps.
-    lost = -torch.expm1(-timespans.unsqueeze(2) / log_tau.exp())
 
-    def step(_: Tensor, state: Tensor, span: Tensor, ready: Tensor, lost: Tensor) -> Tensor:
-        before = state.unflatten(1, (-1, scales))
-        traces = before - before * lost.unsqueeze(1)
-        log_taus = ready[:, :-units] + F.linear(traces.sum(2), to_gates)
-        near = torch.softmax(-(log_taus.unsqueeze(2) - log_tau).square(), 2)
-        r, s = near.chunk(2, 1)
+    def step(
+        _: Tensor, state: Tensor, span: Tensor, ready: Tensor, lost: Tensor, to_gates: Tensor, to_signal: Tensor
+    ) -> Tensor:
+        traces = ctgru_faded(state, lost)
+        r, s = ctgru_gates(ready[:, :-units] + F.linear(traces.sum(2), to_gates), scales)
         q = torch.tanh(ready[:, -units:] + F.linear((r * traces).sum(2), to_signal))
         return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
 
-    return scan(step, inputs, timespans, state, lengths, None, None, None, (from_input, lost))
+    ready = (from_input, ctgru_loss(timespans, scales))
+    return scan(step, inputs, timespans, state, lengths, None, None, None, ready, (to_gates, to_signal), reset)
 
 
-def lstm_step(
-    drive: Float[Tensor, "B 4*H"],
-    weight: Float[Tensor, "4*H H"],
-    h: Float[Tensor, "B H"],
-    c: Float[Tensor, "B H"],
-) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-    """One step of the memory cell of mixed-memory networks (arXiv 2006.04418).
+def ctgru_loss(timespans: Float[Tensor, "*B"], scales: int) -> Float[Tensor, "*B M"]:
+    """What share of each scale's traces fades; as a factor just below 1 its rounding would add up over the steps."""
+    return -torch.expm1(-timespans.unsqueeze(-1) / _log_tau(timespans, scales).exp())
 
-    ``drive`` is the input's share of the gates, bias included; the gates stand in the order input
-    activation, input gate, forget gate (which gets 1 added), output gate. Returns the new (h, c).
-    """
-    i, gate, forget, out = (drive + F.linear(h, weight)).chunk(4, 1)
-    c = torch.sigmoid(forget + 1) * c + torch.sigmoid(gate) * torch.tanh(i)
-    return torch.sigmoid(out) * torch.tanh(c), c
+
+def ctgru_faded(state: Float[Tensor, "B H*M"], lost: Float[Tensor, "B M"]) -> Float[Tensor, "B H M"]:
+    """The traces, faded."""
+    before = state.unflatten(1, (-1, lost.shape[-1]))
+    return before - before * lost.unsqueeze(1)
+
+
+def ctgru_gates(log_taus: Float[Tensor, "B 2*H"], scales: int) -> tuple[Tensor, Tensor]:
+    """The gates r and s, (B, H, M) each, from ln tau_R and ln tau_S."""
+    log_tau, beyond = _log_tau(log_taus, scales), 64.0  # where all weights but the nearest's are 0
+    near = log_taus.clamp(-beyond, (scales - 1) * math.log(10) / 2 + beyond).unsqueeze(2) - log_tau
+    r, s = torch.softmax(-near.square(), 2).chunk(2, 1)
+    return r, s
+
+
+def _log_tau(like: Tensor, scales: int) -> Float[Tensor, " M"]:
+    return torch.arange(scales, dtype=like.dtype, device=like.device) * (math.log(10) / 2)
 
 
 def state_space(
@@ -502,33 +528,3 @@ def state_space(
         outputs.append((read.conj() * h).real.sum(1))
     last = torch.cat([h, *reversed(ended)])
     return torch.cat([inputs[:0], *outputs]), torch.stack([last.real, last.imag], 1)
-
-
-def scan(
-    step: Callable[..., Tensor],
-    inputs: Tensor,
-    timespans: Tensor,
-    state: Tensor,
-    lengths: Tensor | None,
-    memory_drive: Tensor | None,
-    memory_weight: Tensor | None,
-    cell: Tensor | None,
-    extras: Sequence[Tensor] = (),
-) -> tuple[Tensor, Tensor]:
-    """A step of any recurrence over sequences: ``step(input, state, span, *extras of the sample)``."""
-    states, cells = [], []
-    for t in range(inputs.shape[1]):
-        before, cell_before = state, cell
-        if memory_drive is not None and memory_weight is not None and cell is not None:
-            state, cell = lstm_step(memory_drive[:, t], memory_weight, state, cell)
-        state = step(inputs[:, t], state, timespans[:, t], *(e[:, t] for e in extras))
-        if lengths is not None:
-            active = (t < lengths).unsqueeze(1)
-            state = torch.where(active, state, before)
-            if cell is not None and cell_before is not None:
-                cell = torch.where(active, cell, cell_before)
-        states.append(state)
-        if cell is not None:
-            cells.append(cell)
-    empty = inputs.new_zeros(inputs.shape[0], 0, state.shape[1])
-    return torch.stack(states, 1), torch.stack(cells, 1) if cells else empty

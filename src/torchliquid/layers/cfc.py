@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES, cfc_rates
+from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES, cfc_gate, cfc_rates
 from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
+from torchliquid.layers.parts import masked
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size, own_wiring
 from torchliquid.wirings import Wiring
 
 
@@ -35,8 +38,6 @@ class CfCCell(RecurrentCell):
         InputError: an unknown mode or activation, a dropout outside [0, 1) or with no layer to act on, a mask together
             with a backbone or of another shape.
     """
-
-    sparsity_mask: Tensor | None
 
     def __init__(
         self,
@@ -77,8 +78,7 @@ class CfCCell(RecurrentCell):
             self.backbone.append(nn.Linear(width, backbone_units))
             width = backbone_units
         self._mask = None if sparsity_mask is None else np.asarray(sparsity_mask).T != 0
-        mask = None if self._mask is None else torch.empty(self._mask.shape)
-        self.register_buffer("sparsity_mask", mask)
+        self._fixed = self.fixed()
         self.ff1 = nn.Linear(width, hidden_size)
         if mode == "pure":
             self.w_tau = nn.Parameter(torch.empty(hidden_size))
@@ -89,11 +89,19 @@ class CfCCell(RecurrentCell):
             self.time_b = nn.Linear(width, hidden_size)
         self.reset_parameters()
 
-    def fixed_buffers(self) -> dict[str, np.ndarray]:
+    def structure(self) -> dict[str, np.ndarray]:
         return {} if self._mask is None else {"sparsity_mask": self._mask}
 
+    def fixed(self) -> dict[str, Tensor]:
+        return {} if self._mask is None else {"sparsity_mask": torch.from_numpy(self._mask.astype(np.float32))}
+
+    @property
+    def sparsity_mask(self) -> Float[Tensor, "H C+H"] | None:
+        """1 where a weight of the heads f and g is there, else 0; None: all are."""
+        return self._fixed.get("sparsity_mask")
+
     def reset_parameters(self) -> None:
-        """Draw the parameters anew, and restore the mask, as after ``to_empty``."""
+        """Draw the parameters anew, as after ``to_empty``."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
@@ -102,11 +110,10 @@ class CfCCell(RecurrentCell):
             # As ncps draws them. At w_tau = 0, the published start, |w_tau| has no gradient and would stay there.
             nn.init.xavier_uniform_(self.w_tau.unsqueeze(0))
             nn.init.xavier_uniform_(self.A.unsqueeze(0))
-        self.restore_buffers()
 
     def backbone_tensors(self) -> list[Tensor]:
         """Weight and bias of each hidden layer, as the kernel takes them."""
-        return [tensor for layer in self._hidden() for tensor in (layer.weight, layer.bias)]
+        return [tensor for layer in self.backbone for tensor in (layer.weight, layer.bias)]  # type: ignore[misc]
 
     def head_tensors(self) -> list[Tensor]:
         """The heads, masked and stacked, as the kernel takes them."""
@@ -117,20 +124,33 @@ class CfCCell(RecurrentCell):
         return [torch.cat(weights), torch.cat([head.bias for head in heads])]
 
     def _masked(self, head: nn.Linear) -> Tensor:
-        return head.weight if self.sparsity_mask is None else head.weight * self.sparsity_mask
+        mask = self.sparsity_mask
+        return head.weight if mask is None else head.weight * mask.to(head.weight)
 
     def dropout_masks(self, like: Float[Tensor, "B T C"]) -> list[Float[Tensor, "B T U"]]:
         """What dropout keeps after each hidden layer, scaled; none outside training."""
         if not self.training or self.dropout == 0:
             return []
         keep = 1 - self.dropout
-        sizes = [(*like.shape[:2], layer.out_features) for layer in self._hidden()]
+        sizes = [(*like.shape[:2], layer.out_features) for layer in self.backbone]
         return [torch.bernoulli(like.new_full(size, keep)) / keep for size in sizes]
 
-    def _hidden(self) -> list[nn.Linear]:
-        return [layer for layer in self.backbone if isinstance(layer, nn.Linear)]
+    def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
+        """One sample, with the parts called: each of ``backbone``, and the activation behind it, then the heads."""
+        z = torch.cat([x, h], -1)
+        for part in self.backbone:
+            z = F.dropout(ACTIVATIONS[self.activation](part(z)), self.dropout, self.training)
+        if self.mode == "pure":
+            return cfc_gate([self._called("ff1", z)], span.unsqueeze(1), self.mode, self.w_tau, self.A)
+        maps = [self._called("ff1", z), self._called("ff2", z), self.time_a(z), self.time_b(z)]
+        return cfc_gate(maps, span.unsqueeze(1), self.mode)
 
-    def recur(
+    def _called(self, name: str, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B H"]:
+        head, mask = self.get_submodule(name), self.sparsity_mask
+        said: Tensor = head(z) if mask is None else masked(head, mask.to(z), name, z)
+        return said
+
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -138,8 +158,9 @@ class CfCCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return _recur([self], inputs, timespans, state, lengths, memory, cell)
+        return _kernel([self], inputs, timespans, state, lengths, memory, cell, reset)
 
     def gate_rates(
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
@@ -147,9 +168,6 @@ class CfCCell(RecurrentCell):
         """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
         :func:`~torchliquid.kernels.reference.cfc_rates`."""
         return _rates([self], inputs, before, after)
-
-    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
-        return states
 
     def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters that can change the output: all but the masked weights."""
@@ -172,6 +190,8 @@ class WiredCfCCell(RecurrentCell):
     Raises:
         InputError: an unknown mode; a wiring that does not fit, or does not know its inputs or outputs.
     """
+
+    plain_parts = (CfCCell, nn.Linear, nn.ModuleList)
 
     def __init__(self, input_size: int | None, wiring: Wiring, mode: str = "default") -> None:
         super().__init__()
@@ -196,7 +216,7 @@ class WiredCfCCell(RecurrentCell):
         """The layers' cells, from the inputs to the motor neurons."""
         return [self.get_submodule(f"layer_{i}") for i in range(len(self.layer_sizes))]  # type: ignore[misc]
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -204,8 +224,16 @@ class WiredCfCCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return _recur(self.cells, inputs, timespans, state, lengths, memory, cell)
+        return _kernel(self.cells, inputs, timespans, state, lengths, memory, cell, reset)
+
+    def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
+        states = []
+        for one, part in zip(self.cells, h.split(self.layer_sizes, 1), strict=True):
+            x, _ = one(x, part, span)
+            states.append(x)
+        return torch.cat(states, 1)
 
     def gate_rates(
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
@@ -236,6 +264,7 @@ class CfC(RecurrentLayer):
         mixed_memory: an LSTM cell in front (arXiv 2006.04418).
         mode, activation: as in :class:`CfCCell`.
         backbone_units, backbone_layers, backbone_dropout: None means 128, 1 and 0.0.
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
         InputError: backbone options together with a wiring, whose cells have no backbone; a size below 1; and as
@@ -255,8 +284,13 @@ class CfC(RecurrentLayer):
         backbone_units: int | None = None,
         backbone_layers: int | None = None,
         backbone_dropout: float | None = None,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         cell: RecurrentCell
+        fresh = copy.deepcopy(units)
         if isinstance(units, Wiring):
             given: dict[str, Any] = {
                 "backbone_units": backbone_units,
@@ -278,15 +312,18 @@ class CfC(RecurrentLayer):
                 1 if backbone_layers is None else backbone_layers,
                 0.0 if backbone_dropout is None else backbone_dropout,
             )
-        super().__init__(cell, return_sequences, batch_first, mixed_memory)
+        super().__init__(cell, return_sequences, batch_first, mixed_memory, return_states)
         self.proj_size = proj_size
         if proj_size is not None:
             check_size(proj_size=proj_size)
             self.output_size = proj_size
         self.fc = nn.Identity() if proj_size is None else nn.Linear(cell.output_size, proj_size)
+        backbone = (activation, backbone_units, backbone_layers, backbone_dropout)
+        again = lambda n: CfC(n, copy.deepcopy(fresh), proj_size, True, True, mixed_memory, mode, *backbone)  # noqa: E731
+        self.pile(Stack(again, num_layers, dropout, bidirectional))
 
-    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        projected: Tensor = self.fc(self.rnn_cell.read(states))
+    def project(self, outputs: Float[Tensor, "*B N"]) -> Float[Tensor, "*B O"]:
+        projected: Tensor = self.fc(outputs)
         return projected
 
 
@@ -297,7 +334,7 @@ def _rates(cells: Sequence[CfCCell], inputs: Tensor, before: Tensor, after: Tens
     return cfc_rates(inputs, before, after, first.backbone_tensors(), heads, sizes, first.mode, first.activation)
 
 
-def _recur(
+def _kernel(
     cells: Sequence[CfCCell],
     inputs: Tensor,
     timespans: Tensor,
@@ -305,6 +342,7 @@ def _recur(
     lengths: Tensor | None,
     memory: MemoryCell | None,
     cell: Tensor | None,
+    reset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     first = cells[0]
     return kernels.cfc(
@@ -321,4 +359,5 @@ def _recur(
         None if memory is None else memory.input_map(inputs),
         None if memory is None else memory.recurrent_map.weight,
         cell,
+        reset,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid import kernels
+from torchliquid.kernels.reference import ctgru_faded, ctgru_gates, ctgru_loss
 from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
 
 
 class CTGRUCell(RecurrentCell):
@@ -39,7 +41,7 @@ class CTGRUCell(RecurrentCell):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -47,9 +49,18 @@ class CTGRUCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         maps = (self.gates.weight, self.gates.bias, self.signal.weight, self.signal.bias)
-        return kernels.ctgru(inputs, timespans, state, lengths, *maps, self.scales)
+        return kernels.ctgru(inputs, timespans, state, lengths, *maps, self.scales, reset)
+
+    def step(
+        self, x: Float[Tensor, "B C"], h: Float[Tensor, "B HM"], span: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B HM"]:
+        traces = ctgru_faded(h, ctgru_loss(span, self.scales))
+        r, s = ctgru_gates(self.gates(torch.cat([x, traces.sum(2)], 1)), self.scales)
+        q = torch.tanh(self.signal(torch.cat([x, (r * traces).sum(2)], 1)))
+        return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
 
     def read(self, states: Float[Tensor, "*B HM"]) -> Float[Tensor, "*B H"]:
         """The sums of each unit's traces."""
@@ -65,13 +76,24 @@ class CTGRU(RecurrentLayer):
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
         scales: time constants a unit, from 1 up by factors of the root of 10, in units of the timespans.
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
         InputError: a size below 1.
     """
 
     def __init__(
-        self, input_size: int, units: int, return_sequences: bool = True, batch_first: bool = True, scales: int = 8
+        self,
+        input_size: int,
+        units: int,
+        return_sequences: bool = True,
+        batch_first: bool = True,
+        scales: int = 8,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         cell = CTGRUCell(input_size, units, scales)
-        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        stack = Stack(lambda n: CTGRU(n, units, scales=scales), num_layers, dropout, bidirectional)
+        super().__init__(cell, return_sequences, batch_first, False, return_states, stack)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver, run_field
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
 
 
 class CTRNNCell(RecurrentCell):
@@ -52,7 +52,7 @@ class CTRNNCell(RecurrentCell):
         """Of the leaks, 1 / time; what neurons do to each other can add to it."""
         return float(1 / self.tau.min())
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -60,8 +60,9 @@ class CTRNNCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau)
+        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau, None, reset)
 
 
 class CTRNN(RecurrentLayer):
@@ -73,6 +74,7 @@ class CTRNN(RecurrentLayer):
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
         solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
         InputError: a size below 1, an unknown solver.
@@ -89,6 +91,12 @@ class CTRNN(RecurrentLayer):
         rtol: float = 1e-4,
         atol: float = 1e-6,
         adjoint: bool = False,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         cell = CTRNNCell(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
-        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        again = lambda n: CTRNN(n, units, True, True, solver, ode_unfolds, rtol, atol, adjoint)  # noqa: E731
+        stack = Stack(again, num_layers, dropout, bidirectional)
+        super().__init__(cell, return_sequences, batch_first, False, return_states, stack)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from torchliquid.errors import InputError
 
@@ -26,7 +29,7 @@ def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: to
         raise InputError(
             f"input has shape {tuple(input.shape)}; this layer takes {one}, or with a batch one more dimension"
         )
-    if 0 in input.shape:
+    if 0 in input.shape[-2 if dims[0] == 2 else -1 :]:
         raise InputError(f"input has shape {tuple(input.shape)}: nothing in it to run on")
     if input.dtype != dtype:
         layer = f" or layer.to(torch.{_name(input.dtype)})" if input.is_floating_point() else ""
@@ -51,10 +54,12 @@ def in_dtype(hx: State | None, dtype: torch.dtype) -> State | None:
 def spans_of(
     timespans: Tensor | float | None, x: Float[Tensor, "B T C"], batched: bool, batch_first: bool = True
 ) -> Float[Tensor, "B T"]:
-    """A span for each sample. ``timespans``: None (1), a number, (B,), (B, T) or (B, T, 1), or as the input is laid."""
+    """A span for each sample, see :meth:`RecurrentLayer.forward` for what ``timespans`` may be."""
     batch, time = x.shape[:2]
     if timespans is None:
         return x.new_ones(batch, time)
+    if isinstance(timespans, int | float) and not 0 <= timespans < math.inf:
+        raise InputError(f"timespans is {timespans:g}: spans are finite and not negative")
     if not isinstance(timespans, Tensor):
         try:
             timespans = torch.as_tensor(timespans)
@@ -64,36 +69,73 @@ def spans_of(
         raise InputError(f"timespans are elapsed times, not {_name(timespans.dtype)}")
     spans = timespans.to(x)
     per_sample = ((batch, time) if batch_first else (time, batch)) if batched else (time,)
-    if spans.shape in (per_sample, (*per_sample, 1)):
-        spans = spans.reshape(per_sample)
-        spans = spans.unsqueeze(0) if not batched else spans if batch_first else spans.transpose(0, 1)
+    for_all = (time, 1) if batched and not batch_first else (1, time)
+    if spans.dim() > 1 and spans.shape[-1] == 1 and spans.shape[:-1] in (per_sample, for_all):
+        spans = spans.squeeze(-1)
+    if spans.shape in (per_sample, for_all):
+        spans = spans.reshape(1, time) if not batched else spans if batch_first else spans.transpose(0, 1)
     elif batched and spans.shape == (batch,):
+        if batch == time > 1:
+            raise InputError(
+                f"timespans of shape ({batch},) may be one a sequence or one a sample, as there are as many of both: "
+                f"give {per_sample}, or {for_all} for the same samples in all sequences"
+            )
         spans = spans.unsqueeze(1)
     elif spans.dim() > 0:
-        one = f", one a sequence ({batch},)" if batched else ""
+        one = f", one a sequence ({batch},), for all sequences {for_all}" if batched else ""
         raise InputError(
             f"timespans have shape {tuple(spans.shape)}; a number{one} or one a sample {per_sample} is needed"
         )
     return spans.expand(batch, time)
 
 
-def check_spans(spans: Float[Tensor, "B T"], batched: bool) -> None:
-    """Refuse spans that are no elapsed time; where values can't be looked at, that is a precondition."""
+def checked_spans(
+    spans: Float[Tensor, "B T"], batched: bool, lengths: Int[Tensor, " B"] | None = None
+) -> Float[Tensor, "B T"]:
+    """Refuse spans that are no elapsed time, and lengths that are none.
+
+    Looking at values makes the CPU wait for a GPU: there, what is wrong becomes NaN, and so does its sequence from
+    there on. Where values can't be looked at at all, good ones are a precondition.
+    """
     if values_are_hidden(spans):
-        return
+        return spans
+    if type(spans) is not Tensor:
+        spans = spans.as_subclass(Tensor)
     good = (spans >= 0) & (spans < torch.inf)
+    if spans.device.type != "cpu":
+        if lengths is not None:
+            good = good & ((lengths >= 1) & (lengths <= spans.shape[1])).unsqueeze(1)
+        return spans.masked_fill(~good, torch.nan)
     if not bool(good.all()):
         sequence, sample = (~good).nonzero()[0].tolist()
         where = f"[{sequence}, {sample}] (sequence {sequence}, sample {sample})" if batched else f"[{sample}]"
         raise InputError(f"timespans{where} is {float(spans[sequence, sample]):g}: spans are finite and not negative")
+    return spans
+
+
+def reset_of(
+    reset: Tensor | None, x: Float[Tensor, "B T C"], batched: bool, batch_first: bool = True
+) -> Bool[Tensor, "B T"] | None:
+    """Where the state starts anew, batch first."""
+    if reset is None:
+        return None
+    check_tensor("reset", reset)
+    batch, time = x.shape[:2]
+    want = ((batch, time) if batch_first else (time, batch)) if batched else (time,)
+    if reset.shape != want or reset.dtype != torch.bool:
+        raise InputError(f"reset is {_name(reset.dtype)} {tuple(reset.shape)}; bool {want} is needed")
+    reset = reset.to(x.device)
+    return reset.unsqueeze(0) if not batched else reset if batch_first else reset.transpose(0, 1)
 
 
 def state_of(
-    hx: State | None, x: Float[Tensor, "B T C"], units: int, mixed: bool, batched: bool
-) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"] | None]:
-    """h, and with mixed memory c, before the first sample; zeros where ``hx`` is None."""
+    hx: State | None, x: Float[Tensor, "B T C"], units: int, mixed: bool, batched: bool, layers: int | None = None
+) -> tuple[Float[Tensor, "*L B H"], Float[Tensor, "*L B H"] | None]:
+    """h, and with mixed memory c, before the first sample, of several layers where they are; zeros where ``hx`` is
+    None."""
+    stacked = () if layers is None else (layers,)
     if hx is None:
-        zeros = x.new_zeros(x.shape[0], units)
+        zeros = x.new_zeros(*stacked, x.shape[0], units)
         return zeros, zeros if mixed else None
     if isinstance(hx, tuple) != mixed:
         raise InputError(
@@ -102,13 +144,13 @@ def state_of(
     parts = hx if isinstance(hx, tuple) else (hx,)
     for part in parts:
         check_tensor("hx", part)
-    want = (x.shape[0], units) if batched else (units,)
+    want = (*stacked, x.shape[0], units) if batched else (*stacked, units)
     if len(parts) != 1 + mixed or any(part.shape != want for part in parts):
         shapes = " and ".join(str(tuple(part.shape)) for part in parts)
         raise InputError(f"hx has shape {shapes}; {'(h, c), each ' if mixed else ''}{want} is needed")
     if any(part.dtype != x.dtype for part in parts):
         raise InputError(f"hx is {_name(parts[0].dtype)} and the input is {_name(x.dtype)}: give both in one dtype")
-    h, *c = (part if batched else part.unsqueeze(0) for part in parts)
+    h, *c = (part if batched else part.unsqueeze(-2) for part in parts)
     return h, c[0] if c else None
 
 
@@ -119,7 +161,8 @@ def valid_of(lengths: Int[Tensor, " B"], x: Float[Tensor, "B T C"]) -> Bool[Tens
         raise InputError(f"lengths have shape {tuple(lengths.shape)}; one a sequence, ({batch},), is needed")
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise InputError(f"lengths are whole numbers, not {lengths.dtype}")
-    if not values_are_hidden(lengths) and not bool(((lengths >= 1) & (lengths <= time)).all()):
+    looked_at = batch and lengths.device.type == "cpu" and not values_are_hidden(lengths)
+    if looked_at and not bool(((lengths >= 1) & (lengths <= time)).all()):
         raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")
     return torch.arange(time, device=x.device) < lengths.unsqueeze(1)
 
@@ -131,7 +174,7 @@ def values_are_hidden(tensor: Tensor) -> bool:
         or torch._C._are_functorch_transforms_active()
         or torch._C._is_tracing()
         or tensor.is_meta
-        or type(tensor) is not Tensor
+        or isinstance(tensor, FakeTensor)
     )
 
 

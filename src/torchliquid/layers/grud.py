@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import scan
+from torchliquid.kernels.scan import scan
 from torchliquid.layers.forms import State, check_tensor
 from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
 
 
 class GRUDCell(RecurrentCell):
@@ -46,7 +51,7 @@ class GRUDCell(RecurrentCell):
         nn.init.uniform_(self.input_decay)
         nn.init.zeros_(self.input_decay_bias)
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -54,20 +59,40 @@ class GRUDCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        sizes = [self.output_size, self.input_size, self.input_size]
-        observed = ~inputs.isnan()
+        gru, fading = self.update, self.state_decay
 
-        def step(x: Tensor, state: Tensor, span: Tensor, seen: Tensor) -> Tensor:
-            h, last, since = state.split(sizes, 1)
-            since = since + span.unsqueeze(1)
-            faded = torch.exp(-torch.relu(self.input_decay * since + self.input_decay_bias)) * last
-            h = torch.exp(-torch.relu(self.state_decay(since))) * h
-            h = self.update(torch.cat([torch.where(seen, x, faded), seen.to(x)], 1), h)
-            return torch.cat([h, torch.where(seen, x, last), since * ~seen], 1)
+        def step(x: Tensor, state: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
+            decay, bias, fading, fading_bias, *update = weights
+            maps = partial(F.linear, weight=fading, bias=fading_bias), lambda x, h: torch.gru_cell(x, h, *update)
+            return self._step(x, state, span, decay, bias, *maps)
 
-        values = inputs.masked_fill(~observed, 0.0)
-        return scan(step, values, timespans, state, lengths, None, None, None, (observed,))
+        update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)
+        weights = (self.input_decay, self.input_decay_bias, fading.weight, fading.bias, *update)
+        return scan(step, inputs, timespans, state, lengths, None, None, None, (), weights, reset)
+
+    def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B S"], span: Float[Tensor, " B"]) -> Float[Tensor, "B S"]:
+        return self._step(x, h, span, self.input_decay, self.input_decay_bias, self.state_decay, self.update)
+
+    def _step(
+        self,
+        x: Tensor,
+        state: Tensor,
+        span: Tensor,
+        decay: Tensor,
+        bias: Tensor,
+        fading: Callable[[Tensor], Tensor],
+        update: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        h, last, since = state.split([self.output_size, self.input_size, self.input_size], 1)
+        seen = ~x.isnan()
+        x = x.masked_fill(~seen, 0.0)
+        since = since + span.unsqueeze(1)
+        faded = torch.exp(-torch.relu(decay * since + bias)) * last
+        h = torch.exp(-torch.relu(fading(since))) * h
+        h = update(torch.cat([torch.where(seen, x, faded), seen.to(x)], 1), h)
+        return torch.cat([h, torch.where(seen, x, last), since * ~seen], 1)
 
     def read(self, states: Float[Tensor, "*B S"]) -> Float[Tensor, "*B H"]:
         return states[..., : self.output_size]
@@ -81,23 +106,37 @@ class GRUD(RecurrentLayer):
         units: H.
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
         InputError: a size below 1.
     """
 
-    def __init__(self, input_size: int, units: int, return_sequences: bool = True, batch_first: bool = True) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        return_sequences: bool = True,
+        batch_first: bool = True,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
         cell = GRUDCell(input_size, units)
-        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        stack = Stack(lambda n: GRUD(n, units), num_layers, dropout, bidirectional)
+        super().__init__(cell, return_sequences, batch_first, False, return_states, stack)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         input: Tensor | PackedSequence,
         hx: State | None = None,
         timespans: Tensor | PackedSequence | float | None = None,
         lengths: Tensor | None = None,
         mask: Bool[Tensor, "B T C"] | None = None,
-    ) -> tuple[Tensor | PackedSequence, State]:
+        reset: Tensor | PackedSequence | None = None,
+        return_states: bool | None = None,
+    ) -> Any:
         """As :meth:`RecurrentLayer.forward`, but an input of NaN is one that was not observed.
 
         Args:
@@ -117,4 +156,4 @@ class GRUD(RecurrentLayer):
                     f"bool {tuple(input.shape)} is needed"
                 )
             input = input.masked_fill(~mask, torch.nan)
-        return super().forward(input, hx, timespans, lengths)
+        return super().forward(input, hx, timespans, lengths, reset, return_states)

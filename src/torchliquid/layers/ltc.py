@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import weakref
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
 from torchliquid.kernels.reference import ltc_solved, ltc_time_constants
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size, own_wiring
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size, own_wiring
 from torchliquid.solvers import ADAPTIVE, FIXED
 from torchliquid.wirings import FullyConnected, Wiring
 
@@ -52,7 +51,8 @@ class LTCCell(RecurrentCell):
         ode_unfolds: solver steps a sample.
         epsilon: keeps the solver's denominator away from zero.
         implicit_param_constraints: True keeps w, cm and gleak positive by a softplus; False by clamping them
-            after each step of any ``torch.optim`` optimiser that has them.
+            wherever they are read: in every forward pass, also one within an optimiser's step, by their names and
+            in a ``state_dict``.
         solver: ``"fused"``, the authors' semi-implicit steps, stable at any span, order 1, with compiled kernels;
             ``"euler"`` (order 1) and ``"rk4"`` (order 4), explicit, stable only while the steps are short (see
             :meth:`fastest_rate`); ``"dopri5"`` and ``"tsit5"``, adaptive, for which
@@ -78,8 +78,6 @@ class LTCCell(RecurrentCell):
     input_b: nn.Parameter | None
     output_w: nn.Parameter | None
     output_b: nn.Parameter | None
-    synapse_index: Tensor
-    sensory_index: Tensor
     stable_solver = "fused"
 
     def __init__(
@@ -116,11 +114,10 @@ class LTCCell(RecurrentCell):
 
         for name in ("gleak", "vleak", "cm"):
             self._allocate(name, self.state_size)
-        fixed = self.fixed_buffers()
-        for prefix, index in (("", "synapse_index"), ("sensory_", "sensory_index")):
+        self._fixed = self.fixed()
+        for prefix, index in (("", self.synapse_index), ("sensory_", self.sensory_index)):
             for name in ("w", "mu", "sigma", "erev"):
-                self._allocate(prefix + name, fixed[index].shape[1])
-            self.register_buffer(index, torch.empty(fixed[index].shape, dtype=torch.int64))
+                self._allocate(prefix + name, index.shape[1])
         for side, mapping, n in (
             ("input", input_mapping, self.input_size),
             ("output", output_mapping, self.output_size),
@@ -128,30 +125,70 @@ class LTCCell(RecurrentCell):
             self._allocate(f"{side}_w", n if mapping else None)
             self._allocate(f"{side}_b", n if mapping == "affine" else None)
         self.reset_parameters()
-        if not implicit_param_constraints:
-            _CLAMPED.add(self)
 
     def _allocate(self, name: str, n: int | None) -> None:
         self.register_parameter(name, None if n is None else nn.Parameter(torch.empty(n)))
 
-    def fixed_buffers(self) -> dict[str, np.ndarray]:
+    def structure(self) -> dict[str, np.ndarray]:
         assert self.wiring is not None
-        matrices = {
-            "synapse_index": self.wiring.adjacency_matrix,
-            "sensory_index": self.wiring.sensory_adjacency_matrix,
-        }
-        return {name: _synapses(matrix)[1] for name, matrix in matrices.items()}
+        assert self.wiring.sensory_adjacency_matrix is not None
+        between, sensory = self.wiring.adjacency_matrix, self.wiring.sensory_adjacency_matrix
+        return {"synapse_mask": between != 0, "sensory_mask": sensory != 0}
+
+    def fixed(self) -> dict[str, Tensor]:
+        there = self.structure()
+        places = {"synapse_index": there["synapse_mask"], "sensory_index": there["sensory_mask"]}
+        return {name: torch.from_numpy(_synapses(mask)[1]) for name, mask in places.items()}
+
+    @property
+    def synapse_index(self) -> Int[Tensor, "2 S"]:
+        """Source and target of each synapse between neurons, ordered by target."""
+        return self._fixed["synapse_index"]
+
+    @property
+    def sensory_index(self) -> Int[Tensor, "2 S"]:
+        """The same of each synapse from an input."""
+        return self._fixed["sensory_index"]
+
+    @property
+    def synapse_mask(self) -> Float[Tensor, "H H"]:
+        """1 where a synapse is, source by target, as a ``state_dict`` tells it."""
+        return torch.from_numpy(self.structure()["synapse_mask"]).to(self.erev)
+
+    @property
+    def sensory_mask(self) -> Float[Tensor, "C H"]:
+        """The same of synapses from inputs."""
+        return torch.from_numpy(self.structure()["sensory_mask"]).to(self.erev)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        if not self.implicit_param_constraints:
+            self.clamp_parameters()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, mask in self.structure().items():
+            index = state_dict.pop(prefix + name.replace("mask", "index"), None)
+            if index is not None:  # written by an earlier version
+                own = self._fixed[name.replace("mask", "index")]
+                same = index.shape == own.shape and torch.equal(index.cpu().round().to(own.dtype), own.cpu())
+                state_dict[prefix + name] = torch.from_numpy(mask if same else ~mask)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __getattr__(self, name: str) -> Any:
+        value = super().__getattr__(name)
+        if name in LEAST and not self.implicit_param_constraints and type(value) is nn.Parameter:
+            _project(value, LEAST[name])
+        return value
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the parameters anew, and restore the synapses' places, as after ``to_empty``."""
+        """Draw the parameters anew, as after ``to_empty``."""
         assert self.wiring is not None
         for prefix, polarity in (
             ("", self.wiring.erev_initializer()),
             ("sensory_", self.wiring.sensory_erev_initializer()),
         ):
             self.get_parameter(f"{prefix}erev").copy_(torch.from_numpy(_synapses(polarity)[0]))
-        self.restore_buffers()
         for name, parameter in self.named_parameters():
             kind = name.removeprefix("sensory_")
             if kind in INIT:
@@ -166,7 +203,11 @@ class LTCCell(RecurrentCell):
     def positive(self, name: str) -> Tensor:
         """The physical value of w, sensory_w, cm or gleak."""
         value: Tensor = getattr(self, name)
-        return F.softplus(value) if self.implicit_param_constraints else value
+        if self.implicit_param_constraints:
+            return F.softplus(value)
+        # The same again for what is no parameter (replicas, torch.func, weights by a parametrisation) or compiled: the
+        # value within its range, with the gradient that it has there.
+        return value.detach().clamp(min=LEAST[name]) + (value - value.detach())
 
     def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B C"]:
         return _affine(inputs, self.input_w, self.input_b)
@@ -229,7 +270,7 @@ class LTCCell(RecurrentCell):
             high = high.scatter_reduce(0, index[1], erev, "amax")
         return low, high
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -237,6 +278,7 @@ class LTCCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         run: Callable[..., tuple[Tensor, Tensor]] = kernels.ltc if self.by is None else ltc_solved
         return run(
@@ -246,22 +288,24 @@ class LTCCell(RecurrentCell):
             lengths,
             self.leak(),
             self.synapses(),
-            self.synapse_index,
+            self.synapse_index.to(inputs.device),
             self.sensory_synapses(),
-            self.sensory_index,
+            self.sensory_index.to(inputs.device),
             self.ode_unfolds if self.by is None else self.by.step,
             self.epsilon,
             None if memory is None else memory.input_map(inputs),
             None if memory is None else memory.recurrent_map.weight,
             cell,
+            reset,
         )
 
     def clamp_parameters(self) -> None:
-        """Put what must be positive back into its range; optimisers' steps do this by themselves."""
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                if name in LEAST and parameter is not None:
-                    parameter.clamp_(min=LEAST[name])
+        """Put what must be positive back into its range; reading it, as a forward pass does, does this by itself."""
+        for name, parameter in self._parameters.items():
+            if name in LEAST and parameter is not None:
+                _project(parameter, LEAST[name])
+
+    apply_weight_constraints = clamp_parameters
 
     def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters that can change the output: not those of neurons, synapses and inputs with no way to a motor.
@@ -280,25 +324,11 @@ class LTCCell(RecurrentCell):
         read = sum(p.numel() for p in (self.output_w, self.output_b) if p is not None)
         return 3 * int(live.sum()) + 4 * int(synapses) + mapped + read
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if not self.implicit_param_constraints:
-            _CLAMPED.add(self)  # a copy's parameters are clamped too
 
-
-_CLAMPED: weakref.WeakSet[LTCCell] = weakref.WeakSet()
-
-
-def _clamp_after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    if not _CLAMPED:
-        return
-    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for cell in _CLAMPED:
-        if any(id(cell._parameters.get(name)) in stepped for name in LEAST):
-            cell.clamp_parameters()
-
-
-register_optimizer_step_post_hook(_clamp_after_step)
+def _project(parameter: nn.Parameter, least: float) -> None:
+    """In place, and without a trace for autograd, which an optimiser's step leaves none of either."""
+    if not (torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active()):
+        parameter.data.clamp_(min=least)
 
 
 class LTC(RecurrentLayer):
@@ -312,9 +342,10 @@ class LTC(RecurrentLayer):
         mixed_memory: an LSTM cell in front keeps what fades in the neurons (arXiv 2006.04418).
         input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints, solver, rtol, atol, adjoint: as
             in :class:`LTCCell`.
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: as :class:`LTCCell`.
+        InputError: as :class:`LTCCell` and :class:`RecurrentLayer`.
     """
 
     def __init__(
@@ -333,24 +364,21 @@ class LTC(RecurrentLayer):
         rtol: float = 1e-4,
         atol: float = 1e-6,
         adjoint: bool = False,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         if not isinstance(units, Wiring):
             check_size(units=units)
             units = FullyConnected(units)
-        cell = LTCCell(
-            units,
-            input_size,
-            input_mapping,
-            output_mapping,
-            ode_unfolds,
-            epsilon,
-            implicit_param_constraints,
-            solver,
-            rtol,
-            atol,
-            adjoint,
-        )
-        super().__init__(cell, return_sequences, batch_first, mixed_memory)
+        mappings = (input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints)
+        options = (*mappings, solver, rtol, atol, adjoint)
+        fresh = copy.deepcopy(units)
+        cell = LTCCell(units, input_size, *options)
+        again = lambda n: LTC(n, copy.deepcopy(fresh), True, True, mixed_memory, *options)  # noqa: E731
+        stack = Stack(again, num_layers, dropout, bidirectional)
+        super().__init__(cell, return_sequences, batch_first, mixed_memory, return_states, stack)
 
 
 def _synapses(polarity: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.kernels.reference import lstm_step
+from torchliquid.kernels.scan import lstm_step
 
 
 class MemoryCell(nn.Module):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ode_rnn_field, scan
+from torchliquid.kernels.reference import ode_rnn_field
+from torchliquid.kernels.scan import scan
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver, run_field
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
 from torchliquid.solvers import FIXED
 
 
@@ -35,7 +37,7 @@ class ODERNNCell(RecurrentCell):
         self.out = nn.Linear(hidden_size, hidden_size)
         self.update = nn.GRUCell(input_size, hidden_size)
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -43,18 +45,28 @@ class ODERNNCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         weights, solver = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.by
         if solver.name in FIXED:
             gru = self.update
             update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)
-            return kernels.ode_rnn(inputs, timespans, state, lengths, weights, update, solver.name, solver.unfolds)
+            return kernels.ode_rnn(
+                inputs, timespans, state, lengths, weights, update, solver.name, solver.unfolds, reset
+            )
 
-        def step(x: Tensor, h: Tensor, span: Tensor) -> Tensor:
+        def step(x: Tensor, h: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
             after: Tensor = self.update(x, solver.step(ode_rnn_field, h, span.unsqueeze(1), (), weights))
             return after
 
-        return scan(step, inputs, timespans, state, lengths, None, None, None)
+        return scan(step, inputs, timespans, state, lengths, None, None, None, (), weights, reset)
+
+    def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
+        if self.by.adjoint:
+            raise InputError("the adjoint reads a field's weights, and a part of this one is called: leave adjoint out")
+        moved = self.by.step(lambda v: self.out(torch.tanh(self.hidden(v))), h, span.unsqueeze(1))
+        after: Tensor = self.update(x, moved)
+        return after
 
 
 class DrivenODECell(RecurrentCell):
@@ -79,7 +91,7 @@ class DrivenODECell(RecurrentCell):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -87,8 +99,9 @@ class DrivenODECell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, None)
+        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, None, None, reset)
 
 
 class NeuralODE(RecurrentLayer):
@@ -106,6 +119,7 @@ class NeuralODE(RecurrentLayer):
         batch_first: (B, T, C) or (T, B, C).
         update: ``"gru"``, or None: the input drives the field.
         solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
         InputError: a size below 1, an unknown solver or update.
@@ -123,9 +137,15 @@ class NeuralODE(RecurrentLayer):
         rtol: float = 1e-4,
         atol: float = 1e-6,
         adjoint: bool = False,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         if update not in ("gru", None):
             raise InputError(f"update is 'gru' or None, not {update!r}")
         make = DrivenODECell if update is None else ODERNNCell
         cell = make(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
-        super().__init__(cell, return_sequences, batch_first, mixed_memory=False)
+        again = lambda n: NeuralODE(n, units, True, True, update, solver, ode_unfolds, rtol, atol, adjoint)  # noqa: E731
+        stack = Stack(again, num_layers, dropout, bidirectional)
+        super().__init__(cell, return_sequences, batch_first, False, return_states, stack)

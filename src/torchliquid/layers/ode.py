@@ -10,7 +10,8 @@ from torch import Tensor
 
 from torchliquid import kernels
 from torchliquid.errors import InputError
-from torchliquid.kernels.reference import drive_of, field, scan
+from torchliquid.kernels.reference import drive_of, field
+from torchliquid.kernels.scan import scan
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.recurrent import check_size
 from torchliquid.solvers import ADAPTIVE, FIXED, adaptive
@@ -71,6 +72,7 @@ def run_field(
     bias: Float[Tensor, " H"],
     rate: Float[Tensor, " H"] | None,
     memory: tuple[Tensor, Tensor, Tensor] | None = None,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sequences of dh/dt = -rate h + tanh(W x + U h + b): by the kernels, or adaptive step after step.
 
@@ -81,16 +83,15 @@ def run_field(
     """
     drive, recurrent, cell = memory or (None, None, None)
     if solver.name in FIXED:
-        return kernels.ctrnn(
-            inputs, timespans, state, lengths, weight, bias, rate, solver.name, solver.unfolds, drive, recurrent, cell
-        )
+        how = (solver.name, solver.unfolds, drive, recurrent, cell, reset)
+        return kernels.ctrnn(inputs, timespans, state, lengths, weight, bias, rate, *how)
     weights = (weight[:, inputs.shape[2] :], *(() if rate is None else (rate,)))
 
-    def step(_: Tensor, h: Tensor, span: Tensor, held: Tensor) -> Tensor:
+    def step(_: Tensor, h: Tensor, span: Tensor, held: Tensor, *weights: Tensor) -> Tensor:
         return solver.step(field, h, span.unsqueeze(1), (held,), weights)
 
     ready = (drive_of(inputs, weight, bias),)
-    return scan(step, inputs, timespans, state, lengths, drive, recurrent, cell, ready)
+    return scan(step, inputs, timespans, state, lengths, drive, recurrent, cell, ready, weights, reset)
 
 
 def memory_of(memory: MemoryCell | None, inputs: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:

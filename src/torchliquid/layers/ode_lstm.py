@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver, memory_of, run_field
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, check_size
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
 
 
 class FlowCell(RecurrentCell):
@@ -32,7 +32,7 @@ class FlowCell(RecurrentCell):
         """Of the leak, 1 / time."""
         return 1.0
 
-    def recur(
+    def kernel(
         self,
         inputs: Tensor,
         timespans: Tensor,
@@ -40,10 +40,13 @@ class FlowCell(RecurrentCell):
         lengths: Tensor | None = None,
         memory: MemoryCell | None = None,
         cell: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         front = memory_of(memory, inputs, cell)
         rate = torch.ones_like(self.bias)
-        return run_field(self.by, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front)
+        return run_field(
+            self.by, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front, reset
+        )
 
 
 class ODELSTM(RecurrentLayer):
@@ -59,6 +62,7 @@ class ODELSTM(RecurrentLayer):
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
         solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+        return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
         InputError: a size below 1, an unknown solver.
@@ -75,6 +79,12 @@ class ODELSTM(RecurrentLayer):
         rtol: float = 1e-4,
         atol: float = 1e-6,
         adjoint: bool = False,
+        return_states: bool = False,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         cell = FlowCell(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
-        super().__init__(cell, return_sequences, batch_first, mixed_memory=True)
+        again = lambda n: ODELSTM(n, units, True, True, solver, ode_unfolds, rtol, atol, adjoint)  # noqa: E731
+        stack = Stack(again, num_layers, dropout, bidirectional)
+        super().__init__(cell, return_sequences, batch_first, True, return_states, stack)

@@ -129,9 +129,12 @@ def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
     size = sum(t.numel() for t in weights.values())
     model = assemble(description["kind"], description["config"], task, preprocessing, at_most=size)
     own = model.state_dict()
-    if {n: (t.shape, t.dtype) for n, t in own.items()} != {n: (t.shape, t.dtype) for n, t in weights.items()}:
-        raise InputError(f"the weights do not fit a {model.kind} of this description; save the model again")
-    model.load_state_dict(weights)
+    try:
+        if any(n in own and own[n].dtype != t.dtype for n, t in weights.items()):
+            raise RuntimeError("another precision")
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(f"the weights do not fit a {model.kind} of this description; save the model again") from None
     model.metadata = description["metadata"]
     if "sample.inputs" in tensors:
         model.sample = _sample(model, tensors)

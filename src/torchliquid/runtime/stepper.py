@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchliquid import kernels
 from torchliquid.data.preprocessing import LIMIT
+from torchliquid.errors import InputError
 from torchliquid.layers import CfC
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
@@ -70,6 +71,10 @@ def _recurrence(core: Any, layer: nn.Module) -> dict[str, Any] | None:
         gated = core.Gated(*_gates(layer), isinstance(layer, nn.LSTM))
         return {"recurrence": gated, "first_feature": 0, "features": layer.hidden_size}
     assert isinstance(layer, RecurrentLayer)
+    try:
+        layer.read_weights()
+    except InputError:
+        return None  # PyTorch's own steps call what is there
     sizes = (torch.zeros(0, 0, layer.input_size), torch.zeros(0, 0), torch.zeros(0, layer.state_size))
     sequence = core.Sequence(*map(_copy, sizes), None, None, None, None)
     cell = layer.rnn_cell

@@ -378,7 +378,7 @@ class _Core:
         self.recurrence = recurrence
         self.input_size = module.preprocessing.n_inputs if isinstance(module, Model) else module.input_size
         module.eval()
-        parameter = next(module.parameters())
+        parameter = next(module.parameters(), torch.empty(0))  # what is quantised has none
         if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
             raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
         with torch.inference_mode():
@@ -437,7 +437,9 @@ class _Core:
 def _liquid(layer: RecurrentLayer) -> Recurrence:
     if not (layer.batch_first and layer.return_sequences):
         raise InputError("a stream takes layers with batch_first=True and return_sequences=True")
-    return lambda x, spans, hx: layer(x, hx, timespans=spans)
+    if layer.others:
+        raise InputError(f"a stream takes a {type(layer).__name__} of one layer in one direction")
+    return lambda x, spans, hx: layer(x, hx, timespans=spans, return_states=False)
 
 
 def _gated(layer: nn.LSTM | nn.GRU) -> Recurrence:

@@ -1,0 +1,68 @@
+"""Whether a part of a layer is its weights and no more, so that a kernel may read them instead of calling it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from torchliquid.errors import InputError
+
+WEIGHT_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
+"""Hooks that do nothing before a call but set a weight: :func:`refresh` runs them."""
+
+
+def refresh(module: nn.Module) -> None:
+    """Set the weights that hooks of pruning and of the older ``weight_norm`` and ``spectral_norm`` make."""
+    for part in module.modules():
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, WEIGHT_HOOKS):
+                hook(part, ())
+
+
+def is_called(module: nn.Module) -> bool:
+    """Whether something hangs on a module's being called: hooks, or a ``forward`` of its own."""
+    before = module._forward_pre_hooks.values()
+    others = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(others) or "forward" in vars(module) or any(not isinstance(hook, WEIGHT_HOOKS) for hook in before)
+
+
+def odd_parts(module: nn.Module, *plain: type[nn.Module]) -> Iterator[str]:
+    """Parts, by name and class, that are not of these classes or that are called; parametrised weights are read."""
+    for name, part in module.named_children():
+        if name == "parametrizations" and parametrize.is_parametrized(module):
+            continue
+        kind = type(part).__mro__[1] if parametrize.is_parametrized(part) else type(part)
+        biasless = kind is nn.Linear and part.bias is None and name != "recurrent_map"
+        if kind not in plain or is_called(part) or biasless:
+            yield f"{name} ({type(part).__module__}.{type(part).__name__}{', with hooks' if is_called(part) else ''})"
+        else:
+            yield from (f"{name}.{inner}" for inner in odd_parts(part, *plain))
+
+
+def masked(part: nn.Module, mask: Tensor, name: str, x: Tensor) -> Tensor:
+    """Call a linear map, hooks and all, with some of its weights switched off.
+
+    Raises:
+        InputError: what is no linear map with a weight of its own.
+    """
+    if not isinstance(part, nn.Linear) or "weight" not in part._parameters:
+        raise InputError(
+            f"{name} is a {type(part).__name__}, and a wiring's mask needs a plain nn.Linear there: "
+            "put it around the whole layer, or take a layer without a wiring"
+        )
+    return torch.func.functional_call(part, {"weight": part.weight * mask}, (x,))
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """Of its weights, wherever replicas, shards and quantised modules keep them; the default where there are none."""
+    for part in module.modules():
+        for value in (*part._parameters.values(), *vars(part).values()):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                return value.dtype
+    return torch.get_default_dtype()
