@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from torchliquid.kernels.scan import scan
+from torchliquid.kernels.scan import is_written_down, scan
 from torchliquid.solvers.fixed import FIXED
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -181,6 +181,9 @@ def _synaptic(
     pre, post = index
     g = w * torch.sigmoid(sigma * (source.index_select(-1, pre) - mu))
     none = g.new_zeros(*source.shape[:-1], units)
+    if is_written_down():  # for ONNX, which has no index_add of a free batch
+        post = post.expand(g.shape)
+        return none.scatter_add(-1, post, g * erev), none.scatter_add(-1, post, g)
     return none.index_add(-1, post, g * erev), none.index_add(-1, post, g)
 
 
@@ -399,9 +402,27 @@ def ode_rnn(
 
     def step(x: Tensor, h: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
         h = FIXED[solver](lambda v: ode_rnn_field(v, *weights[:4]), h, span.unsqueeze(1), unfolds)
-        return torch.gru_cell(x, h, *weights[4:])
+        return gru_step(x, h, *weights[4:])
 
     return scan(step, inputs, timespans, state, lengths, None, None, None, (), (*field, *update), reset)
+
+
+def gru_step(
+    x: Float[Tensor, "B C"],
+    h: Float[Tensor, "B H"],
+    input_weight: Float[Tensor, "3*H C"],
+    state_weight: Float[Tensor, "3*H H"],
+    input_bias: Float[Tensor, " 3*H"],
+    state_bias: Float[Tensor, " 3*H"],
+) -> Float[Tensor, "B H"]:
+    """One step of a GRU cell, with weights as ``nn.GRUCell`` has them."""
+    if not is_written_down():
+        return torch.gru_cell(x, h, input_weight, state_weight, input_bias, state_bias)
+    # The same in operators that ONNX has.
+    r, z, n = F.linear(x, input_weight, input_bias).chunk(3, 1)
+    r_h, z_h, n_h = F.linear(h, state_weight, state_bias).chunk(3, 1)
+    z = torch.sigmoid(z + z_h)
+    return (1 - z) * torch.tanh(n + torch.sigmoid(r + r_h) * n_h) + z * h
 
 
 def ode_rnn_field(
@@ -471,7 +492,10 @@ def ctgru(
 
 def ctgru_loss(timespans: Float[Tensor, "*B"], scales: int) -> Float[Tensor, "*B M"]:
     """What share of each scale's traces fades; as a factor just below 1 its rounding would add up over the steps."""
-    return -torch.expm1(-timespans.unsqueeze(-1) / _log_tau(timespans, scales).exp())
+    share = timespans.unsqueeze(-1) / _log_tau(timespans, scales).exp()
+    if is_written_down():  # ONNX has no expm1; this is the same
+        return torch.tanh(share / 2) * (1 + torch.exp(-share))
+    return -torch.expm1(-share)
 
 
 def ctgru_faded(state: Float[Tensor, "B H*M"], lost: Float[Tensor, "B M"]) -> Float[Tensor, "B H M"]:

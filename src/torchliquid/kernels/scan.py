@@ -45,14 +45,11 @@ def scan(
         extras: (B, T, ...) each.
         reset: true where the state is zero before the sample.
     """
-    if torch._C._is_tracing():
-        loop = _scripted
-    elif not torch.compiler.is_dynamo_compiling() and (_graph_loops.get() or torch.compiler.is_compiling()):
-        loop = _as_operator
-    else:
+    if not is_written_down():
         remember = None if memory_weight is None else lambda d, h, c: lstm_step(d, memory_weight, h, c)
         plain = lambda x, h, span, *ready: step(x, h, span, *ready, *weights)  # noqa: E731
         return unrolled(plain, inputs, timespans, state, lengths, memory_drive, remember, cell, extras, reset)
+    loop: Loop = _scripted if torch._C._is_tracing() else _as_operator
     sample = _Sample(step, len(extras), cell is not None, lengths is not None, reset is not None)
     series = [inputs, timespans, *extras, memory_drive, _active(lengths, inputs), reset]
     carried = [state] if cell is None else [state, cell]
@@ -87,6 +84,13 @@ def unrolled(
         if cell is not None:
             cells.append(cell)
     return torch.stack(states, 1), torch.stack(cells, 1) if cells else _no_cells(inputs, state)
+
+
+def is_written_down() -> bool:
+    """Whether a trace or an export takes down what runs, for other programs to run."""
+    if torch.compiler.is_dynamo_compiling():
+        return False
+    return torch._C._is_tracing() or _graph_loops.get() or torch.compiler.is_compiling()
 
 
 @contextmanager
@@ -246,5 +250,6 @@ def _as_operator(
         return [*new, *(part.clone() for part in new)]
 
     first = [s.transpose(0, 1) for s in series]
-    results = scan_op(one, carried, first, tuple(weights))
+    # Copies: where two of them are one tensor, as zeros may be, the graph would take the one for the other.
+    results = scan_op(one, [c.clone() for c in carried], first, tuple(weights))
     return [r.transpose(0, 1) for r in results[n:]]

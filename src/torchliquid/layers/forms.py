@@ -136,7 +136,7 @@ def state_of(
     stacked = () if layers is None else (layers,)
     if hx is None:
         zeros = x.new_zeros(*stacked, x.shape[0], units)
-        return zeros, zeros if mixed else None
+        return zeros, zeros.clone() if mixed else None
     if isinstance(hx, tuple) != mixed:
         raise InputError(
             "with mixed memory hx is a tuple (h, c), not one tensor" if mixed else "hx is one tensor, not a tuple"

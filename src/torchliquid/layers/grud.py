@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from torchliquid.errors import InputError
+from torchliquid.kernels.reference import gru_step
 from torchliquid.kernels.scan import scan
 from torchliquid.layers.forms import State, check_tensor
 from torchliquid.layers.memory import MemoryCell
@@ -65,7 +66,7 @@ class GRUDCell(RecurrentCell):
 
         def step(x: Tensor, state: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
             decay, bias, fading, fading_bias, *update = weights
-            maps = partial(F.linear, weight=fading, bias=fading_bias), lambda x, h: torch.gru_cell(x, h, *update)
+            maps = partial(F.linear, weight=fading, bias=fading_bias), lambda x, h: gru_step(x, h, *update)
             return self._step(x, state, span, decay, bias, *maps)
 
         update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)

@@ -141,7 +141,7 @@ class RecurrentCell(nn.Module):
 
     def _wired(self) -> Wiring:
         if self.wiring is None:
-            raise InputError("this layer has no wiring, and so no synapses to count")
+            raise AttributeError("this layer has no wiring, and so no synapses to count")
         return self.wiring
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
