@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 
 from torchliquid.cli import options
 from torchliquid.cli.terminal import Terminal
+from torchliquid.data.recording import Recording
 
 
 class Quantization(StrEnum):
@@ -20,6 +21,7 @@ class Quantization(StrEnum):
 
     none = "none"
     int8 = "int8"
+    auto = "auto"
 
 
 class Mathematics(StrEnum):
@@ -42,7 +44,15 @@ def export(
     ),
     data: Annotated[Path | None, typer.Option(help="A recording to prove it on, and to tell the metric of.")] = None,
     study: Annotated[Path | None, typer.Option(help="The folder of a study, to compare its contenders' costs.")] = None,
-    quantize: Annotated[Quantization, typer.Option(help="Integers instead of single precision.")] = Quantization.none,
+    quantize: Annotated[
+        Quantization,
+        typer.Option(help="Integers instead of single precision: int8 weights, or 8 and 16 bits as --error asks for."),
+    ] = Quantization.none,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A recording to scale integers by, instead of the model's training sample.")
+    ] = None,
+    error: Annotated[str, typer.Option(help="What integers may cost, of the outputs' spread (RMS).")] = "1%",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where they cost more, instead of a warning.")] = False,
     math_: Annotated[
         Mathematics | None,
         typer.Option("--math", help="exp and tanh built in, or of the C library; without it, as suits the target."),
@@ -65,7 +75,7 @@ def export(
 ) -> None:
     """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there."""
     from torchliquid import edge
-    from torchliquid.edge.footprint import bytes_of, microseconds_of, table
+    from torchliquid.edge.footprint import bytes_of, microseconds_of, share_of, table
     from torchliquid.edge.names import model_name
     from torchliquid.edge.plausible import limits_of
     from torchliquid.edge.targets import find
@@ -79,20 +89,28 @@ def export(
         None if ram_limit is None else bytes_of(ram_limit, "--ram-limit"),
         None if step_limit is None else microseconds_of(step_limit, "--step-limit"),
     )
-    recording = None
-    if data is not None:
+
+    def read(path: Path | None) -> Recording | None:
+        if path is None:
+            return None
         columns = options.remembered(loaded, None if loaded.task.horizon is not None else loaded.task.target)
-        recording = columns.read(str(data), loaded.task.horizon is None, loaded.preprocessing.channels)
+        return columns.read(str(path), loaded.task.horizon is None, loaded.preprocessing.channels)
+
+    recording = read(data)
     report = edge.export(
         loaded,
         machine,
         out,
         recording,
         {} if study is None else trained(study, loaded),
-        quantize is Quantization.int8,
+        quantize is not Quantization.none,
         None if math_ is None else math_.value,
         limits,
         loaded.kind,
+        auto=quantize is Quantization.auto,
+        calibrate=read(calibrate),
+        error=share_of(error, "--error"),
+        strict=strict,
         c_name=model_name(model.stem) if name is None else name,
         plausible=limits_of(plausible or []),
         longest_gap=longest_gap,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from torchliquid.edge import calibrate, compilers, emulator, parity, quantize
+from torchliquid.edge import calibrate, choose, compilers, emulator, parity, quantize
 from torchliquid.edge.generate import Field, Math, sources, state_fields
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.parity import Walk
@@ -17,12 +17,11 @@ from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 
-ENOUGH, NEARLY = 0.01, 1.25
-"""The narrowest values are chosen whose error is at most this share of the outputs' spread, or, where none are as good,
-at most so many times the least error."""
+ENOUGH = 0.01
+"""Of the outputs' spread: what integers may cost in accuracy."""
 
-CANDIDATES = (Widths(8, 8, 8), Widths(8, 8, 16), Widths(16, 8, 16), Widths(8, 16, 16), Widths(16, 16, 16))
-"""From the narrowest on."""
+Samples = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Inputs (T, C), elapsed (T,), anew (T,): see :mod:`torchliquid.edge.parity`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +32,7 @@ class Artifact:
         files: the header and the source.
         fields: of the state.
         widths: of int8; None in single precision.
+        scaled_by: the samples that integers were calibrated on.
         errors: of each choice of widths that was tried, the root mean square of the outputs' difference from PyTorch
             running free, in standard deviations of the output.
     """
@@ -44,6 +44,7 @@ class Artifact:
     fields: list[Field]
     walked: Walk
     widths: Widths | None = None
+    scaled_by: Walk | None = None
     errors: dict[Widths, float] = field(default_factory=dict)
 
     @property
@@ -99,37 +100,41 @@ def make(
     target: Target,
     math: Math,
     int8: bool,
-    samples: tuple[np.ndarray, np.ndarray, np.ndarray],
+    samples: Samples,
     network: Network | None = None,
+    *,
+    calibration: Samples | None = None,
+    auto: bool = False,
+    limit: float = ENOUGH,
 ) -> Artifact:
     """The C of a model for a target.
 
     Args:
-        samples: of :mod:`torchliquid.edge.parity`: what int8 is scaled by, and all is checked on.
+        int8: integers instead of single precision.
+        samples: what all is checked on.
+        calibration: what integers are scaled by; None: the same samples.
+        auto: 16-bit weights, layer by layer, where the error asks for them.
+        limit: of the error, by which the integers' widths are chosen.
 
     Raises:
-        InputError: the network is one that no generator knows, or that int8 cannot hold.
+        InputError: the network is one that no generator knows, or that integers cannot hold.
     """
     network = network or describe(model)
     walked = parity.walk(model, *samples, network.limits)
     if not int8:
         files = sources(network, math, target.layout)
         return Artifact(model, network, math, files, state_fields(network, "float", "float"), walked)
-    seen = calibrate.ranges(model, network, walked)
-    tried: dict[Widths, Artifact] = {}
-    errors: dict[Widths, float] = {}
-    for widths in CANDIDATES:
-        if widths.hidden == 16 and not seen.hidden:
-            continue  # nothing hidden: the same as one before
+    scaled_by = walked if calibration is None else parity.walk(model, *calibration, network.limits)
+    seen = calibrate.ranges(model, network, scaled_by)
+
+    def of(widths: Widths) -> Artifact:
         formats = quantize.formats(network, seen, widths)
-        fields = quantize.fields_int8(network, widths)
         files = quantize.sources_int8(network, formats, math)
-        tried[widths] = Artifact(model, network, math, files, fields, walked, widths)
-        errors[widths] = root_mean_square(walked, tried[widths].run(None, same_state=False))
-    least = min(errors.values())
-    chosen = next(widths for widths in tried if errors[widths] <= max(ENOUGH, NEARLY * least))
-    one = tried[chosen]
-    return Artifact(model, network, math, one.files, one.fields, walked, chosen, errors)
+        return Artifact(model, network, math, files, quantize.fields_int8(network, widths), walked, widths)
+
+    errors = choose.Errors(lambda widths: root_mean_square(walked, of(widths).run(None, same_state=False)))
+    widths = (choose.layer_by_layer if auto else choose.values_alone)(network, errors, limit)
+    return replace(of(widths), scaled_by=scaled_by, errors=dict(errors))
 
 
 def root_mean_square(walked: Walk, found: emulator.Replayed) -> float:

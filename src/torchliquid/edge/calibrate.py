@@ -19,14 +19,14 @@ class Ranges:
     """Largest sizes seen.
 
     Attributes:
-        features: of what the network is fed.
+        features: (F,) of each value that the network is fed.
         hidden, drive: of each backbone layer after and before its activation.
         gate: of a CfC's time gate a; 0 in mode pure.
         head: of f in mode pure.
         state, cell: of the states.
     """
 
-    features: float
+    features: np.ndarray
     state: float
     cell: float
     hidden: list[float] = field(default_factory=list)
@@ -42,7 +42,7 @@ def ranges(model: Model, network: Network, walked: Walk) -> Ranges:
     if network.with_span:
         x = with_spans(x, spans)
     before = torch.from_numpy(np.where(walked.anew[:, None], 0, np.roll(walked.hidden, 1, 0)))
-    found = Ranges(_largest(x), _largest(walked.hidden), _largest(walked.cell))
+    found = Ranges(np.abs(x.numpy()).max(0, initial=0.0), _largest(walked.hidden), _largest(walked.cell))
     core = network.core
     if network.memory is not None:
         assert isinstance(model.network, Liquid)

@@ -16,12 +16,13 @@ import numpy as np
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.edge import bundle, emulator, footprint, onnx, parity
-from torchliquid.edge.artifact import Artifact, check_parity, make, root_mean_square
+from torchliquid.edge.artifact import ENOUGH, Artifact, Samples, check_parity, make, root_mean_square
 from torchliquid.edge.compilers import has_zig
 from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.generate import Math, title
 from torchliquid.edge.names import check_model_name
 from torchliquid.edge.network import describe
+from torchliquid.edge.plausible import CLIPPED
 from torchliquid.edge.plausible import plausible as find_plausible
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
@@ -64,6 +65,10 @@ def export(
     limits: Limits | None = None,
     name: str = "this model",
     *,
+    auto: bool = False,
+    calibrate: Recording | None = None,
+    error: float = ENOUGH,
+    strict: bool = False,
     c_name: str = "model",
     plausible: Mapping[str, tuple[float, float]] | None = None,
     longest_gap: float | None = None,
@@ -76,12 +81,17 @@ def export(
         model: trained.
         target: one of :data:`torchliquid.edge.targets.TARGETS`.
         out: the folder; new, empty, or an earlier export.
-        data: a recording that the export is also proven on, and the task's metric told of; where it has targets.
+        data: a recording that the export is proven on, and the task's metric told of, where it has targets.
         others: models to compare costs with, the best first.
         int8: integers instead of single precision.
         math: exp and tanh of our own or the C library's; None: as the target likes it.
         limits: what may not be exceeded.
         name: of the model in tables.
+        auto: of int8: 16-bit weights, layer by layer, where the error asks for them.
+        calibrate: a recording that integers are scaled by; None: the model's own sample of its training part.
+        error: of integers, what they may cost: the outputs' root mean square difference from PyTorch, of their spread.
+            By it their widths are chosen; more is warned of.
+        strict: refuse what has a larger error.
         c_name: of the C's files, macros, types and functions, and of the Python module.
         plausible: the smallest and largest reading that channels can give; None: by the training part.
         longest_gap: the longest time between two samples, in the recording's unit; None: by the training part.
@@ -96,9 +106,13 @@ def export(
     check_model_name(c_name)
     _check(target, out, int8, math, limits, bool(others), c_name)
     lacking = emulator.missing(target)
+    if not 0 < error < 1:
+        raise InputError(f"--error {error:g}: give a share of the outputs' spread between 0 and 1, like 1%")
+    if calibrate is not None and not int8:
+        raise InputError("--calibrate is of integers: add --quantize int8 or auto")
     network = describe(model, find_plausible(model.preprocessing, plausible, longest_gap), c_name)
     report = Report()
-    samples = _samples(model, data, int8, report)
+    samples, calibration = _samples(model, data, int8, calibrate, report)
     _precision(model, report)
     if target.name == "onnx":
         with _filled(out) as folder:
@@ -110,13 +124,18 @@ def export(
             write_json(folder / "footprint.json", report.plain)
             (folder / "README.md").write_text(onnx.readme(model, report.measured), encoding="utf-8")
         return report
-    artifact = make(model, target, math or target.math, int8, samples, network)
+    artifact = make(
+        model, target, math or target.math, int8, samples, network, calibration=calibration, auto=auto, limit=error
+    )
     _prove(artifact, target, data, report)
+    if calibrate is not None:
+        _metric(model, partial(_run, artifact), "C", calibrate, report, "calibrated on")
+    _within(report, error, auto, strict)
     _lyapunov(artifact, data, report)
     if target.triple and not lacking:
         report.costs[name] = footprint.measure(artifact, target)
         for other, each in (others or {}).items():
-            _compare(other, each, artifact, target, int8, data, report)
+            _compare(other, each, artifact, target, int8, auto, error, data, report)
         if over := limits.exceeded(report.costs[name]):
             raise InputError(f"{target.name}: {'; '.join(over)}{_alternative(report.costs, name, limits)}")
         cost = report.costs[name]
@@ -184,15 +203,40 @@ def _earlier(out: Path) -> str:
 
 
 def _samples(
-    model: Model, data: Recording | None, int8: bool, report: Report
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the export is checked on; int8 takes its scales from the training sample where there is one."""
-    if data is not None and (not int8 or model.sample is None):
-        return parity.samples_of(model, data)
-    if model.sample is not None or int8:
-        return parity.samples_of_model(model)
-    report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
-    return parity.made_up(model.preprocessing, 256)
+    model: Model, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report
+) -> tuple[Samples, Samples | None]:
+    """What the export is checked on, and what integers are scaled by: other samples, where there are any."""
+    rule = model.preprocessing
+    if not int8:
+        if data is not None:
+            return parity.samples_of(model, data), None
+        if model.sample is not None:
+            return parity.samples_of_model(model), None
+        report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
+        return parity.made_up(rule, 256), None
+    if calibrate is not None:
+        scaled_by = parity.samples_covering(model, calibrate)
+        checked = parity.samples_of(model, data) if data is not None else None
+        checked = parity.samples_of_model(model) if checked is None and model.sample is not None else checked
+    else:
+        if rule.low is None:
+            report.warnings.append(
+                "an earlier version saved this model, with the beginning of its training data alone: "
+                "give --calibrate a recording that covers it"
+            )
+        if data is not None:
+            scaled_by = parity.samples_of_pieces(rule, parity.carried(model))
+            checked = parity.samples_of(model, data)
+        else:
+            pieces, others = parity.split(model)
+            scaled_by = parity.samples_of_pieces(rule, pieces)
+            checked = None if others is None else parity.samples_of_pieces(rule, others)
+    if checked is None:
+        report.warnings.append(
+            "the error is that of the samples which the integers were scaled by: give --data for one of others"
+        )
+        return scaled_by, None
+    return checked, scaled_by
 
 
 def _precision(model: Model, report: Report) -> None:
@@ -221,15 +265,39 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
         )
         report.plain["difference_same_state"] = difference
     else:
-        error = root_mean_square(artifact.walked, artifact.run(machine, same_state=False))
-        tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
+        found = artifact.run(machine, same_state=False)
+        error, worst = root_mean_square(artifact.walked, found), parity.largest_difference(artifact.walked, found)
+        apart = artifact.scaled_by is not None and artifact.scaled_by is not artifact.walked
         report.measured.append(
-            f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, RMS ({steps:,} samples)"
+            f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, RMS, and by {worst:.1%} at most "
+            f"({steps:,} samples{', none of which it was scaled by' if apart else ''})"
         )
+        if apart and artifact.scaled_by is not None:
+            again = replace(artifact, walked=artifact.scaled_by)
+            own = root_mean_square(again.walked, again.run(None, same_state=False))
+            report.measured.append(f"by {own:.2%} on the {len(again.walked):,} samples that it was scaled by")
+            report.plain["error_calibrated"] = own
+        clipped = float((found.records["status"] & CLIPPED > 0).mean())
+        if clipped:
+            report.measured.append(f"in {clipped:.2%} of the samples a value was larger than its integer, and clipped")
+        tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
         report.measured.append(f"widths chosen by measured error: {artifact.widths.words} (tried: {tried})")
-        report.plain |= {"error": error, "tried": {w.words: e for w, e in artifact.errors.items()}}
+        report.plain |= {"error": error, "worst": worst, "clipped": clipped}
+        report.plain |= {"tried": {w.words: e for w, e in artifact.errors.items()}}
     if data is not None:
         _metric(artifact.model, partial(_run, artifact), "C", data, report)
+
+
+def _within(report: Report, limit: float, auto: bool, strict: bool) -> None:
+    """That integers cost no more than they may."""
+    error = report.plain.get("error", 0.0)
+    if error <= limit:
+        return
+    advice = "" if auto else "; --quantize auto takes 16 bits where that helps"
+    words = f"integers differ from PyTorch by {error:.2%} of the outputs' spread, more than {limit:.2%}{advice}"
+    if strict:
+        raise InputError(f"{words}: not exported (--strict)")
+    report.warnings.append(words)
 
 
 def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
@@ -240,7 +308,9 @@ def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, anew: np.n
     return outputs
 
 
-def _metric(model: Model, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report) -> None:
+def _metric(
+    model: Model, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report, kind: str = ""
+) -> None:
     """The task's metric of PyTorch and of the export over a whole recording."""
     inputs, elapsed, anew = parity.samples_of(model, data, data.n_samples)
     parts = np.split(run(inputs, elapsed, anew).astype(np.float64), np.flatnonzero(anew)[1:])
@@ -252,10 +322,11 @@ def _metric(model: Model, run: Callable[..., np.ndarray], where: str, data: Reco
         return
     primary = model.task.primary
     report.measured.append(
-        f"{primary} on the recording: {before[primary]:.4f} in PyTorch, {after[primary]:.4f} in {where} "
-        f"({len(elapsed):,} samples)"
+        f"{primary} on the recording{f' {kind}' if kind else ''}: {before[primary]:.4f} in PyTorch, "
+        f"{after[primary]:.4f} in {where} ({len(elapsed):,} samples)"
     )
-    report.plain["metric"] = {"name": primary, "pytorch": before[primary], "export": after[primary]}
+    found = {"name": primary, "pytorch": before[primary], "export": after[primary]}
+    report.plain["metric_calibrated" if kind else "metric"] = found
 
 
 def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> None:
@@ -294,13 +365,22 @@ def _flash(artifact: Artifact, target: Target, limits: Limits, report: Report) -
 
 
 def _compare(
-    name: str, model: Model, artifact: Artifact, target: Target, int8: bool, data: Recording | None, report: Report
+    name: str,
+    model: Model,
+    artifact: Artifact,
+    target: Target,
+    int8: bool,
+    auto: bool,
+    error: float,
+    data: Recording | None,
+    report: Report,
 ) -> None:
     try:
-        samples = _samples(model, data, int8, Report())
-        report.costs[name] = footprint.measure(make(model, target, artifact.math, int8, samples), target)
-    except InputError as error:
-        report.warnings.append(f"{name} is not compared: {error}")
+        samples, calibration = _samples(model, data, int8, None, Report())
+        made = make(model, target, artifact.math, int8, samples, calibration=calibration, auto=auto, limit=error)
+        report.costs[name] = footprint.measure(made, target)
+    except InputError as failed:
+        report.warnings.append(f"{name} is not compared: {failed}")
 
 
 def _alternative(costs: Mapping[str, Footprint], name: str, limits: Limits) -> str:

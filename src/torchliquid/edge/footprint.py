@@ -136,6 +136,14 @@ def microseconds_of(words: str, option: str) -> float:
     return float(match[1]) * {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}[match[2]]
 
 
+def share_of(words: str, option: str) -> float:
+    """``1%`` or ``0.01`` as a share."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", words)
+    if match is None:
+        raise InputError(f"{option} {words}: give a share like 1% or 0.01")
+    return float(match[1]) * (0.01 if match[2] else 1.0)
+
+
 def table(costs: dict[str, Footprint]) -> str:
     """Models side by side, as Markdown."""
     rows = [

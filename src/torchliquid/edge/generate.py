@@ -80,6 +80,8 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         "arithmetic": "Single precision.",
         "layout": layout,
         "quantized": False,
+        "memory_clips": False,
+        "liquid_clips": False,
         "uneven": False,
         **_core_context(network),
         "readout": _readout_call(network),

@@ -10,12 +10,14 @@ import torch
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
+from torchliquid.data.windows import Windows
 from torchliquid.edge.emulator import ANEW, SET_STATE, Replayed, record_types
 from torchliquid.edge.generate import Field
 from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model
-from torchliquid.models.model import aligned, evaluating
+from torchliquid.models.model import Sample, aligned, evaluating, unlabelled_batches
+from torchliquid.models.sample import LENGTH, covering
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +77,8 @@ def samples_of(model: Model, recording: Recording, most: int = 10_000) -> tuple[
         )
 
 
-def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same of the training sample that a model file carries, brought back to raw units.
-
-    Raises:
-        InputError: it carries none.
-    """
-    sample, rule = model.sample, model.preprocessing
-    if sample is None or not len(sample.lengths):
-        raise InputError("the model carries no sample of its training data: save it with one, or give --data")
+def samples_of_pieces(rule: Preprocessing, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of scaled pieces, such as the training sample that a model file carries, brought back to raw units."""
     valid = torch.arange(sample.timespans.shape[1]) < sample.lengths.unsqueeze(1)
     scaled = sample.inputs[valid].double().numpy()
     values = scaled[:, : rule.n_channels] * rule.std + rule.mean
@@ -93,6 +88,62 @@ def samples_of_model(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     anew[:, 0] = True
     elapsed = sample.timespans[valid].double().numpy() * rule.time_scale
     return values.astype(np.float32), elapsed.astype(np.float32), anew[valid.numpy()]
+
+
+def samples_of_model(model: Model, most: int = 1024) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """So many of the training sample that a model file carries: pieces evenly chosen.
+
+    Raises:
+        InputError: it carries none.
+    """
+    sample = carried(model)
+    n = max(1, most // sample.timespans.shape[1])
+    places = np.unique(np.linspace(0, len(sample.lengths) - 1, n).round().astype(int))
+    return samples_of_pieces(model.preprocessing, pieces(sample, places))
+
+
+def samples_covering(model: Model, recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of a recording's pieces that cover it, extremes included."""
+    windows = Windows(LENGTH, LENGTH)
+    cut = list(unlabelled_batches(model, aligned(recording, model.preprocessing), windows))
+    return samples_of_pieces(model.preprocessing, covering(cut))
+
+
+def split(model: Model) -> tuple[Sample, Sample | None]:
+    """The pieces of a model's sample to calibrate on, every extreme among them, and others to measure on; None where
+    there are too few.
+
+    Raises:
+        InputError: it carries none.
+    """
+    sample = carried(model)
+    ended = torch.arange(sample.timespans.shape[1]) >= sample.lengths.unsqueeze(1)
+    values = torch.cat([sample.inputs, sample.timespans.unsqueeze(2)], 2)
+    lowest = values.masked_fill(ended.unsqueeze(2), torch.inf).amin(1)
+    highest = values.masked_fill(ended.unsqueeze(2), -torch.inf).amax(1)
+    extreme = set(lowest.argmin(0).tolist()) | set(highest.argmax(0).tolist())
+    others = [i for i in range(len(sample.lengths)) if i not in extreme]
+    measured = others[1::2]
+    if not measured:
+        return sample, None
+    rest = sorted(set(range(len(sample.lengths))) - set(measured))
+    return pieces(sample, np.array(rest)), pieces(sample, np.array(measured))
+
+
+def carried(model: Model) -> Sample:
+    """A model's sample.
+
+    Raises:
+        InputError: it carries none.
+    """
+    if model.sample is None or not len(model.sample.lengths):
+        raise InputError("the model carries no sample of its training data: save it with one, or give --calibrate")
+    return model.sample
+
+
+def pieces(sample: Sample, places: np.ndarray) -> Sample:
+    """Those of a sample at these places."""
+    return Sample(sample.inputs[places], sample.timespans[places], sample.lengths[places])
 
 
 def made_up(rule: Preprocessing, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

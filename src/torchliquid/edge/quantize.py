@@ -24,6 +24,7 @@ from torchliquid.edge.generate import (
     cfc_context,
     fingerprint,
     frame,
+    longest_span,
     render,
     scale_constants,
     sensed_constant,
@@ -42,33 +43,74 @@ FULL = 2**30
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of the values: inputs, hidden layers of a backbone, states."""
+    """Bits of the values: inputs, hidden layers of a backbone, states; and ``wide``, the layers whose weights have 16
+    bits instead of 8."""
 
     input: int = 8
     hidden: int = 8
     state: int = 8
+    wide: frozenset[str] = frozenset()
 
     @property
     def words(self) -> str:
         wide = [n for n in ("input", "hidden", "state") if getattr(self, n) == 16]
         names = {"input": "inputs", "hidden": "the backbone's values", "state": "states"}
-        if not wide:
-            return "int8 weights and values"
-        return f"int8 weights, int16 {' and '.join(names[n] for n in wide)}"
+        values = f", int16 {' and '.join(names[n] for n in wide)}" if wide else " and values"
+        return f"int8 weights{values}" + (f", int16 weights of {' and '.join(sorted(self.wide))}" if self.wide else "")
 
 
 @dataclass(frozen=True)
 class Formats:
-    """Shifts: a value q stands for q * 2**-shift."""
+    """Shifts: a value q stands for q * 2**-shift. Each value that the network is fed has its own in ``inputs``."""
 
     widths: Widths
-    input: int
+    inputs: tuple[int, ...]
     hidden: tuple[int, ...]
     drive: int
     gate: int
     head: int
     state: int
     cell: int
+
+    @property
+    def input(self) -> int:
+        """The coarsest of the inputs': that of their sums."""
+        return min(self.inputs)
+
+    @property
+    def finer(self) -> np.ndarray:
+        """(F,) by how much each input's shift is more than that."""
+        return np.array(self.inputs) - self.input
+
+
+def weights(network: Network) -> dict[str, int]:
+    """A network's layers of weights, each of which may have 8 or 16 bits, and how many numbers it has."""
+    core = network.core
+    memory = network.memory or (core if isinstance(core, Lstm) else None)
+    found = {} if memory is None else {"gate": memory.gates.weight.size}
+    if isinstance(core, Ltc):
+        found["synapses"] = 3 * (len(core.sensory.weight) + len(core.synapses.weight))
+    elif isinstance(core, Gru):
+        named = {"gate": core.gates, "candidate": core.candidate, "recalled": core.recalled}
+        found |= {name: dense.weight.size for name, dense in named.items()}
+    elif isinstance(core, Cfc):
+        found |= {f"backbone{i}": dense.weight.size for i, dense in enumerate(core.backbone)}
+        for i, layer in enumerate(core.layers):
+            found[f"head{i}"] = layer.heads.weight.size
+            if layer.mask is not None:
+                masked = layer.units * (1 if core.mode == "pure" else 2)
+                found[f"head{i}"] = (masked // layer.units) * int(layer.mask.sum()) + masked * layer.units
+                if core.mode != "pure":
+                    found[f"gate{i}"] = layer.heads.weight[masked:].size
+    return found | {"readout": network.readout.weight.size}
+
+
+ROOM = 16.0
+"""Deviations up to which an input in int16 has room for all that is plausible, and not for the training part alone."""
+
+FINE, ENOUGH = 11, 8
+"""No input in int16 needs a finer shift than the first beside coarser ones, and none its own where all have the second:
+a shift for each costs flash and time."""
 
 
 def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
@@ -97,7 +139,7 @@ def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
             rate = max(float(layer.rate.max()) for layer in core.layers if layer.rate is not None)
     return Formats(
         widths,
-        shift(seen.features, widths.input),
+        _input_shifts(network, seen, widths.input),
         tuple(hidden),
         shift(max([*seen.drive, 0.1]), 16),
         shift(max(seen.gate, 8.0), 16),
@@ -105,6 +147,36 @@ def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
         _power(state, widths.state) if exact else shift(state, widths.state),
         shift(seen.cell, widths.state),
     )
+
+
+def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
+    """One for each reading, for whether it was observed, and for the logarithm of the gap."""
+    rule, n = network.preprocessing, network.preprocessing.n_channels
+    largest = seen.features.astype(np.float64).copy()
+    room = 2 * largest[:n]
+    if rule.low is not None and rule.high is not None:
+        seen_all = np.abs((np.stack([rule.low, rule.high]) - rule.mean) / rule.unit).max(0)
+        largest[:n] = np.fmax(largest[:n], seen_all)
+        with np.errstate(invalid="ignore"):
+            ends = np.abs((np.stack([network.limits.low, network.limits.high]) - rule.mean) / rule.unit).max(0)
+        room = np.where(np.isfinite(ends), ends, 2 * largest[:n])
+    if bits == 16:
+        largest[:n] = np.maximum(largest[:n], np.minimum(room, ROOM))
+    if network.with_span:
+        # By its formula: int16 holds it for every gap that a float can be, int8 for every plausible one.
+        span = float(network.limits.longest_gap) / rule.time_scale if bits == 8 else np.inf
+        span = min(max(span, 1.0), longest_span(network))
+        largest[-1] = max(largest[-1] if bits == 8 else 0.0, math.log1p(span) - math.log(2), math.log(2))
+    reach = np.minimum(np.maximum(largest, 1e-3), LIMIT)
+    shifts = np.clip(np.floor(np.log2((2 ** (bits - 1) - 1) / reach)), 0, 15).astype(int)
+    coarsest = int(shifts.min())
+    if bits == 16:
+        shifts = np.minimum(shifts, max(coarsest, FINE))
+        if coarsest >= ENOUGH:
+            shifts[:] = coarsest
+    if rule.with_mask:
+        shifts[n : 2 * n] = coarsest  # 0 and 1 are exact in every unit
+    return tuple(int(shift) for shift in shifts)
 
 
 def _power(bound: float, bits: int) -> int:
@@ -127,17 +199,20 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
         "fingerprint": fingerprint(network, fields, chosen),
         "arithmetic": f"In integers: {chosen.widths.words}.",
         "quantized": True,
-        "uneven": False,
+        "uneven": bool(chosen.finer.any()),
         "bounded": True,
         "layout": "rows",
         "formats": chosen,
         "kinds": kinds,
         "largest": {name: 2 ** (getattr(chosen.widths, name) - 1) - 1 for name in ("input", "hidden", "state")},
         "input_type": kinds["input"],
-        "input_one": min(2**chosen.input, 2 ** (chosen.widths.input - 1) - 1),
+        "input_one": 2**chosen.input,
         "input_limit": text.number(LIMIT * 2.0**chosen.input),
         **cfc_context(network),
         **maker.context,
+        "memory_clips": network.memory is not None or isinstance(network.core, Lstm),
+        "liquid_clips": isinstance(network.core, Cfc)
+        and (network.core.mode == "pure" or (bool(network.core.backbone) and "tanh" not in network.core.activation)),
         "readout": maker.readout_call(),
     }
     return render(context)
@@ -155,14 +230,19 @@ class _Maker:
     def __init__(self, network: Network, chosen: Formats) -> None:
         self.network, self.formats = network, chosen
         self.made: list[Constant] = []
-        self.context: dict[str, Any] = {"shifts": {}, "denses": [], "wired": []}
+        self.context: dict[str, Any] = {"shifts": {}, "denses": [], "wired": [], "suffix": {}}
 
     def constants(self) -> list[Constant]:
         network, chosen = self.network, self.formats
         scales = scale_constants(network)
         # Readings come in units of the inputs' shift at once.
-        finer = Constant(text.array("input_scale", 2.0**chosen.input / network.preprocessing.unit))
+        n = network.preprocessing.n_channels
+        scale = 2.0 ** np.array(chosen.inputs[:n]) / network.preprocessing.unit
+        finer = Constant(text.array("input_scale", scale))
         self.made = [finer if c.text.startswith("static const float input_scale") else c for c in scales]
+        if chosen.finer.any():
+            remark = "By how many bits each input's unit is finer than the coarsest one."
+            self.made.append(Constant(text.array("finer", chosen.finer, "uint8_t"), remark))
         core = network.core
         memory = network.memory or (core if isinstance(core, Lstm) else None)
         uses = {"tanh": False, "sigmoid": False, "gelu": False, "log1p": False, "sparse": False}
@@ -215,28 +295,46 @@ class _Maker:
         ``only``: all columns are of this kind.
         """
         kinds = (only,) if only else (source, "state") if dense.weight.shape[1] > inputs else (source,)
-        # Sums are in the coarser of the two sources' units; the finer one is shifted into it.
-        shifts = [self.shift(kind) for kind in kinds]
-        coarse = min(shifts)
-        splits = [inputs] if len(kinds) == 2 else []
-        parts = zip(np.split(dense.weight, splits, 1), kinds, strict=True)
-        bound = sum(np.abs(p).sum(1) * self.most(k) * 2.0 ** (coarse - self.shift(k)) for p, k in parts)
-        scale, weight, bias = _rows(dense, coarse, np.asarray(bound), name)
-        for part, kind in zip(np.split(weight, splits, 1), kinds, strict=True):
-            _check(np.abs(part).sum(1) * self.most(kind), name)
-        factor, shift = _factors(scale * 2.0**-coarse * unit, np.asarray(bound) / scale + np.abs(bias), name)
+        sum_ = self.sum(name, kinds, [inputs] if len(kinds) == 2 else [], dense)
+        factor, shift = _factors(sum_.scale * 2.0**-sum_.shift * unit, sum_.largest, name)
         self.made += [
-            Constant(text.array(f"{name}_weight", weight, "int8_t"), remark),
-            Constant(text.array(f"{name}_bias", bias, "int32_t")),
+            Constant(text.array(f"{name}_weight", sum_.weight, self.weight_type(name)), remark),
+            Constant(text.array(f"{name}_bias", sum_.bias, "int32_t")),
             Constant(text.array(f"{name}_factor", factor, "int32_t")),
         ]
         self.context["shifts"][name] = shift
-        combination = {"name": "_".join(kinds), "kinds": kinds, "down": [s - coarse for s in shifts]}
+        combination = {"name": "_".join(kinds) + self.context["suffix"][name], **sum_.context}
         if combination not in self.context["denses"]:
             self.context["denses"].append(combination)
 
+    def sum(self, name: str, kinds: tuple[str, ...], splits: list[int], dense: Dense) -> _Sum:
+        """Integer rows of a layer over columns of these kinds, cut at ``splits``."""
+        wide = name in self.formats.widths.wide
+        self.context["suffix"][name] = "_wide" if wide else ""
+        # Products of int16 with int16 lose 8 bits before they are summed; the sums are then in the coarser of the
+        # sources' units, into which the finer one is shifted.
+        over = [8 if wide and self.most(kind) > 128 else 0 for kind in kinds]
+        shifts = [self.shift(kind) - o for kind, o in zip(kinds, over, strict=True)]
+        coarse = min(shifts)
+        parts = np.split(dense.weight, splits, 1)
+        reach = np.concatenate([self.reach(kind, part.shape[1]) for kind, part in zip(kinds, parts, strict=True)])
+        bound = np.abs(dense.weight) @ reach * 2.0**coarse
+        scale, weight, bias = _rows(dense, coarse, bound, 16 if wide else 8)
+        for part, kind, o in zip(np.split(weight, splits, 1), kinds, over, strict=True):
+            _check(np.abs(part) @ self.reach(kind, part.shape[1]) * 2.0 ** (self.shift(kind) - o), name)
+        context = {
+            "kinds": kinds,
+            "over": over,
+            "down": [shift - coarse for shift in shifts],
+            "type": self.weight_type(name),
+        }
+        return _Sum(scale, weight, bias, coarse, bound / scale + np.abs(bias), context)
+
+    def weight_type(self, name: str) -> str:
+        return "int16_t" if name in self.formats.widths.wide else "int8_t"
+
     def shift(self, kind: str) -> int:
-        """Of inputs, of states, or of a numbered hidden layer: ``hidden0``."""
+        """Of inputs (the coarsest), of states, or of a numbered hidden layer: ``hidden0``."""
         if kind.startswith("hidden"):
             return self.formats.hidden[int(kind[6:])]
         value: int = getattr(self.formats, kind)
@@ -246,16 +344,22 @@ class _Maker:
         bits: int = getattr(self.formats.widths, "hidden" if kind.startswith("hidden") else kind)
         return 2.0 ** (bits - 1)
 
+    def reach(self, kind: str, n: int) -> np.ndarray:
+        """(n,) the largest value that each can stand for."""
+        shifts = np.array(self.formats.inputs[:n]) if kind == "input" else np.full(n, self.shift(kind))
+        return self.most(kind) * 2.0**-shifts
+
     def readout(self) -> None:
-        dense, shift = self.network.readout, self.formats.state
-        bound = np.abs(dense.weight).sum(1) * self.most("state")
-        scale, weight, bias = _rows(dense, shift, bound, "readout")
-        _check(np.abs(weight).sum(1) * self.most("state") + np.abs(bias), "readout")
+        found = self.sum("readout", ("state",), [], self.network.readout)
         self.made += [
-            Constant(text.array("readout_weight", weight, "int8_t"), "From the neurons to the answer."),
-            Constant(text.array("readout_bias", bias, "int32_t")),
-            Constant(text.array("readout_scale", scale * 2.0**-shift)),
+            Constant(
+                text.array("readout_weight", found.weight, self.weight_type("readout")),
+                "From the neurons to the answer.",
+            ),
+            Constant(text.array("readout_bias", found.bias, "int32_t")),
+            Constant(text.array("readout_scale", found.scale * 2.0**-found.shift)),
         ]
+        self.context["answer"] = found.context
 
     def readout_call(self) -> str:
         states = f"state->hidden + {self.network.first}" if self.network.first else "state->hidden"
@@ -307,32 +411,29 @@ class _Maker:
     ) -> None:
         """Rows of f and g: the weights from the layer before that exist, and those inside the layer."""
         n = mask.shape[1]
-        shifts = {source: self.shift(source), "state": self.shift("state")}
-        coarse = min(shifts.values())
-        bound = np.abs(heads.weight[:, :n]).sum(1) * self.most(source) * 2.0 ** (coarse - shifts[source])
-        bound += np.abs(heads.weight[:, n:]).sum(1) * self.most("state") * 2.0 ** (coarse - shifts["state"])
-        scale, weight, bias = _rows(heads, coarse, bound, f"head{i}")
-        factor, shift = _factors(scale * 2.0**-coarse * unit, bound / scale + np.abs(bias), f"head{i}")
-        _check(np.abs(weight[:, :n]).sum(1) * self.most(source), "a layer")
-        _check(np.abs(weight[:, n:]).sum(1) * self.most("state"), "a layer")
+        name = f"head{i}"
+        found = self.sum(name, (source, "state"), [n], heads)
+        factor, shift = _factors(found.scale * 2.0**-found.shift * unit, found.largest, name)
+        weight, type_ = found.weight, self.weight_type(name)
         kept = np.concatenate([part[:, :n][mask] for part in np.split(weight, len(weight) // len(mask))])
         sources, count = wires(mask)
         self.made += [
-            Constant(text.array(f"wire{i}_weight", kept if len(kept) else [0], "int8_t"), f"Synapses into {where}."),
+            Constant(text.array(f"wire{i}_weight", kept if len(kept) else [0], type_), f"Synapses into {where}."),
             Constant(text.array(f"wire{i}_source", sources if len(sources) else [0], kind)),
             Constant(text.array(f"wire{i}_count", count, kind)),
-            Constant(text.array(f"head{i}_weight", weight[:, n:], "int8_t"), "And inside the layer."),
-            Constant(text.array(f"head{i}_bias", bias, "int32_t")),
-            Constant(text.array(f"head{i}_factor", factor, "int32_t")),
+            Constant(text.array(f"{name}_weight", weight[:, n:], type_), "And inside the layer."),
+            Constant(text.array(f"{name}_bias", found.bias, "int32_t")),
+            Constant(text.array(f"{name}_factor", factor, "int32_t")),
         ]
-        self.context["shifts"][f"head{i}"] = shift
-        down = [shifts[source] - coarse, shifts["state"] - coarse]
-        combination = {"name": source, "kinds": (source, "state"), "down": down}
+        self.context["shifts"][name] = shift
+        combination = {"name": source + self.context["suffix"][name], **found.context}
         if combination not in self.context["wired"]:
             self.context["wired"].append(combination)
 
     def ltc(self, core: Ltc) -> None:
         chosen = self.formats
+        wide = "synapses" in chosen.widths.wide
+        full, over = (32767, 8) if wide else (127, 0)  # products of int16 with int16 lose 8 bits before they are summed
         both = (core.sensory, core.synapses)
         kind = source_type(core)
         weight = np.zeros(core.units)
@@ -344,14 +445,16 @@ class _Maker:
         inertia = core.capacitance * core.unfolds
         unit = np.maximum(total + core.conductance, inertia / 4) / 2**14
         # Weights that are nothing beside the leak are none: no int32 is shifted by more than 31.
-        scale = np.maximum(np.where(weight > 0, weight, 1.0) / 127, unit * 2.0**-16)
-        if (_summed(core.sensory, scale) + _summed(core.synapses, scale)).max() > 60_000:  # times 2**15 fits int32
+        scale = np.maximum(np.where(weight > 0, weight, 1.0) / full, unit * 2.0 ** (-16 - over))
+        if (
+            _summed(core.sensory, scale) + _summed(core.synapses, scale)
+        ).max() > 60_000 * 2**over:  # times 2**15 fits int32
             raise InputError("an LTC neuron has too many strong synapses for int8; export it with --quantize none")
-        conductance_shift = np.ceil(np.log2(np.maximum(unit / scale * 2**15, 1.0))).astype(int)
-        unit = scale * 2.0 ** (conductance_shift - 15)
+        conductance_shift = np.ceil(np.log2(np.maximum(unit / scale * 2.0 ** (15 - over), 1.0))).astype(int)
+        unit = scale * 2.0 ** (conductance_shift - 15 + over)
         reversal = max(float(np.abs(s.reversal).max(initial=0)) for s in both)
-        reversal_shift = math.floor(math.log2(127 / max(reversal, 1e-3)))
-        pull_shift = chosen.state + 7 - reversal_shift - conductance_shift
+        reversal_shift = math.floor(math.log2(full / max(reversal, 1e-3)))
+        pull_shift = chosen.state + 7 - (reversal_shift - over) - conductance_shift
         self.made.append(sensed_constant(core))
         # Both kinds are one struct in C.
         far = max(float(np.abs(s.offset).max(initial=0)) for s in both) * SIGMOID > 32767
@@ -373,6 +476,7 @@ class _Maker:
             Constant(text.array("leak_pull", np.round(core.pull / unit * 2.0**chosen.state), "int32_t")),
             Constant(text.array("inertia", np.clip(np.round(inertia / unit), 1, 65535), "uint16_t")),
         ]
+        self.context |= {"wide_synapses": wide}
         self.context |= {"source_type": kind, "sensory_up": drive["sensory"][1], "synapse_up": drive["synapses"][1]}
 
     def _synapses(
@@ -389,15 +493,16 @@ class _Maker:
         shifted down, after one common factor."""
         largest = np.full(len(synapses.count), 1e-3)
         np.maximum.at(largest, synapses.target, np.abs(synapses.slope))
-        slope_shift = np.floor(np.log2(127 / largest)).astype(int)
+        full = 32767 if "synapses" in self.formats.widths.wide else 127
+        slope_shift = np.floor(np.log2(full / largest)).astype(int)
         down = slope_shift + self.shift(kind) - 11
         up = max(0, -int(down.min()))
-        _check(np.array([127 * self.most(kind) * 2.0**up * 4]), name)
+        _check(full * self.most(kind) * 2.0 ** np.array([up, 2 - down.min()]), name)  # a drive stays below 2^29
         target = synapses.target
         columns = (
             np.round(synapses.weight / scale[target]),
             np.round(synapses.slope * 2.0 ** slope_shift[target]),
-            np.clip(np.round(synapses.reversal * 2.0**reversal_shift), -127, 127),
+            np.clip(np.round(synapses.reversal * 2.0**reversal_shift), -full, full),
             synapses.source,
             np.clip(np.round(synapses.offset * SIGMOID), -(2**28), 2**28),
         )
@@ -407,7 +512,8 @@ class _Maker:
         if name == "sensory":
             self.made.append(
                 Constant(
-                    f"typedef struct {{\n    int8_t weight, slope, reversal;\n    {types[0]} source;\n"
+                    f"typedef struct {{\n    {self.weight_type('synapses')} weight, slope, reversal;\n"
+                    f"    {types[0]} source;\n"
                     f"    {types[1]} offset;\n}} {self.network.name}_synapse;"
                 )
             )
@@ -418,7 +524,8 @@ class _Maker:
             ),
             Constant(text.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count[ends], types[0])),
         ]
-        return np.minimum(down + up, 31)[ends], 2**up
+        most = 31 - (int(self.formats.finer.max()) if kind == "input" else 0)
+        return np.minimum(down + up, most)[ends], 2**up
 
     def tables(self) -> None:
         grid = np.arange(129) / 16
@@ -440,12 +547,32 @@ class _Maker:
             values = np.minimum(np.round(np.log2(1 + np.arange(65) / 64) * 32768), 32767)
             remark = "32768 log2(x), x from 1 to 2 in steps of 1/64."
             self.made.append(Constant(text.array("log_table", values, "int16_t"), remark))
-            self.context["log_factor"] = round(math.log(2) * 2.0 ** (self.formats.input + 15))
+            self.context["log_factor"] = round(math.log(2) * 2.0 ** (self.formats.inputs[-1] + 15))
 
 
-def _rows(dense: Dense, shift: int, bound: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scale of each row, int8 weights, int32 biases; ``bound`` is the largest sum of a row in units of the values."""
-    scale = np.abs(dense.weight).max(1) / 127
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    """Rows of weights in integers.
+
+    Attributes:
+        scale (R,), weight (R, C), bias (R,): one unit of a row's weights, the weights and the bias in it.
+        shift: of the unit of the values in the sums.
+        largest (R,): what no sum exceeds.
+        context: of the C function that sums.
+    """
+
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    shift: int
+    largest: np.ndarray
+    context: dict[str, Any]
+
+
+def _rows(dense: Dense, shift: int, bound: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale of each row, its weights of so many bits, int32 biases; ``bound`` is the largest sum of a row in units of
+    the values."""
+    scale = np.abs(dense.weight).max(1) / (2 ** (bits - 1) - 1)
     scale = np.maximum.reduce(
         [scale, bound / (FULL / 2), np.abs(dense.bias) * 2.0**shift / (FULL / 2), np.full_like(scale, 1e-12)]
     )

@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from torchliquid.data.batch import batches
+from torchliquid.data.batch import Batch, batches
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
@@ -193,9 +193,7 @@ class Model(nn.Module):
         found = [np.full((len(s), k) if per_step else (k,), np.nan if per_step else 0.0) for s in recording.series]
         count = np.zeros(len(found))
         windows = replace(windows, stride=min(windows.stride, windows.length - windows.burn_in))  # none left out
-        blank = replace(recording, series=tuple(replace(s, targets=None) for s in recording.series))
-        unlabelled = replace(self.task, horizon=None)
-        for batch in batches(blank, self.preprocessing, unlabelled, windows, SIDE_BY_SIDE):
+        for batch in unlabelled_batches(self, recording, windows):
             raw, _ = self(batch.inputs.to(device), batch.timespans.to(device), batch.lengths.to(device))
             decoded = self.task.decode(raw.cpu().numpy())
             for row, (i, start, stop) in zip(decoded, batch.where, strict=True):
@@ -289,6 +287,12 @@ class Model(nn.Module):
             ended = torch.arange(outputs.shape[1]) >= one.lengths.unsqueeze(1)
             outputs = outputs.masked_fill(ended.unsqueeze(2), 0.0)
         return outputs
+
+
+def unlabelled_batches(model: Model, recording: Recording, windows: Windows) -> Iterator[Batch]:
+    """Windows of an aligned recording as a model is fed them, whatever targets it has."""
+    blank = replace(recording, series=tuple(replace(s, targets=None) for s in recording.series))
+    return batches(blank, model.preprocessing, replace(model.task, horizon=None), windows, SIDE_BY_SIDE)
 
 
 def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> pl.DataFrame:

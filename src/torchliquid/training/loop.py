@@ -19,11 +19,11 @@ from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.model import Model, aligned
 from torchliquid.models.naive import Naive
+from torchliquid.models.sample import covering
 from torchliquid.solvers import SolverError
 from torchliquid.tasks import Task
 from torchliquid.training.history import Doubt, History
 from torchliquid.training.provenance import provenance
-from torchliquid.training.sample import covering
 
 UPDATES = 2000
 """A liquid network that needs a memory leaves the naive answer after hundreds of updates, however few its epochs."""

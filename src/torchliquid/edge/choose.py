@@ -1,0 +1,77 @@
+"""How wide the integers of an export are: chosen by what each choice costs in accuracy, measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from torchliquid.edge.network import Network
+from torchliquid.edge.quantize import Widths, weights
+from torchliquid.errors import InputError
+
+NEARLY = 1.25
+"""Where no choice with int8 weights stays under the limit, the first whose error is at most so many times the least."""
+
+CANDIDATES = (Widths(8, 8, 8), Widths(8, 8, 16), Widths(16, 8, 16), Widths(8, 16, 16), Widths(16, 16, 16))
+"""Of int8 weights, from the narrowest values on."""
+
+
+class Errors(dict[Widths, float]):
+    """The measured error of each choice that was tried; infinite where the numbers do not fit."""
+
+    def __init__(self, measure: Callable[[Widths], float]) -> None:
+        self._measure = measure
+
+    def __missing__(self, widths: Widths) -> float:
+        try:
+            self[widths] = self._measure(widths)
+        except InputError as error:
+            self[widths], self.reason = math.inf, error
+        return self[widths]
+
+    def least(self) -> Widths:
+        """The best of those tried.
+
+        Raises:
+            InputError: none fits.
+        """
+        best = min(self, key=self.__getitem__)
+        if math.isinf(self[best]):
+            raise self.reason
+        return best
+
+
+def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
+    """The narrowest values with int8 weights whose error is at most ``limit``, or nearly the least."""
+    candidates = [widths for widths in CANDIDATES if _backbone(network) or widths.hidden == 8]
+    for widths in candidates:
+        errors[widths]
+    reached = max(limit, NEARLY * errors[errors.least()])
+    return next(widths for widths in candidates if errors[widths] <= reached)
+
+
+def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
+    """Few bytes under the ``limit``: of 16 bits everywhere, each layer's weights and each kind of value are narrowed
+    in turn, those first that take the most bytes, and stay narrow where the error allows; the least error where nothing
+    is under the limit."""
+    counts = weights(network)
+    if errors[Widths()] <= limit:
+        return Widths()
+    chosen = Widths(16, 16 if _backbone(network) else 8, 16, frozenset(counts))
+    if errors[chosen] > limit:
+        return errors.least()
+    values = {"input": network.features, "hidden": _backbone(network), "state": network.units + network.cells}
+    for name, _ in sorted((counts | values).items(), key=lambda item: -item[1]):
+        if name in values:
+            kept = {kind: 8 if kind == name else getattr(chosen, kind) for kind in values}
+            narrower = Widths(**kept, wide=chosen.wide)
+        else:
+            narrower = replace(chosen, wide=chosen.wide - {name})
+        if narrower != chosen and errors[narrower] <= limit:
+            chosen = narrower
+    return chosen
+
+
+def _backbone(network: Network) -> int:
+    return sum(len(dense.bias) for dense in getattr(network.core, "backbone", ()))

@@ -1,0 +1,166 @@
+"""Integers: what they are scaled by, what their error is measured on, and how wide they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from edge_cases import HOST, in_int8, make_model, readings, samples_of
+
+import torchliquid
+from torchliquid.cli import app
+from torchliquid.data import Recording
+from torchliquid.edge import artifact, export, parity
+from torchliquid.edge.network import describe
+from torchliquid.edge.quantize import Widths, weights
+from torchliquid.errors import InputError
+from torchliquid.models import Model
+from torchliquid.training import TrainingConfig
+
+CLIPPED = 64
+
+
+def plant(samples: int, seed: int, glitches: int = 0, silences: int = 0, kind: str = "gru") -> Recording:
+    """Two sensors and what comes of their past; a few readings of one are far off, a few gaps are an hour."""
+    rng = np.random.default_rng(seed)
+    x = np.cumsum(rng.normal(size=(samples, 2)), 0) * 0.1
+    x -= np.linspace(0, 1, samples)[:, None] * x[-1]
+    truth = np.sin(x[:, 0]) + 0.5 * np.tanh(np.convolve(x[:, 1], np.ones(5) / 5, "same"))
+    elapsed = rng.uniform(0.5, 1.5, samples)
+    if glitches:
+        x[rng.choice(samples - 50, glitches, replace=False), 1] += 200 * x.std()
+    if silences:
+        elapsed[rng.choice(samples - 50, silences, replace=False)] = 3600.0
+    return Recording.from_arrays(x, np.cumsum(elapsed), truth, ["level", "flow"], time_unit="s")
+
+
+def trained(recording: Recording, kind: str) -> Model:
+    torch.manual_seed(0)
+    return torchliquid.fit(recording, kind=kind, parameters=500, config=TrainingConfig(epochs=6))
+
+
+@pytest.mark.parametrize("kind", ["gru", "cfc"])
+def test_glitches_in_one_channel_and_long_silences_cost_the_others_nothing(kind: str, tmp_path: Path) -> None:
+    """12 of 3,000 readings are 200 deviations off, and three gaps are an hour."""
+    model = trained(plant(3000, 0, glitches=12, silences=3), kind)
+    unseen = plant(3000, 1, glitches=12, silences=3)
+    report = export(model, HOST, tmp_path, unseen, int8=True, auto=True)
+    assert report.plain["error"] <= 0.01
+    assert report.plain["clipped"] <= 0.01
+    assert not any("integers differ" in warning for warning in report.warnings)
+    # With 8 bits throughout, what an hour does is still told of where it is clipped, and the state stays sane.
+    samples = samples_of(model, unseen, 3000)
+    walked = parity.walk(model, *samples)
+    made = in_int8(model, walked, Widths(16, 16, 16))
+    ran = made.run(None, same_state=False).records
+    assert artifact.root_mean_square(walked, made.run(None, same_state=False)) <= 0.05
+    far = walked.elapsed > 3000
+    error = np.abs(ran["outputs"] - walked.outputs)[far & ~walked.anew] / walked.spread
+    assert error.max() <= 0.3
+
+
+def test_what_is_clipped_is_told_of_and_counted(tmp_path: Path) -> None:
+    model = trained(plant(1500, 0), "gru")
+    inputs, elapsed, anew = samples_of(model, plant(200, 1), 100)
+    calm = artifact.make(model, HOST, "builtin", True, (inputs, elapsed, anew))
+    assert not (calm.run(None, same_state=False).records["status"] & CLIPPED).any()
+    inputs = inputs.copy()
+    inputs[50, 0] += 1e4  # plausible to nobody, and beyond int16
+    wild = replace(calm, walked=parity.walk(model, inputs, elapsed, anew))
+    status = wild.run(None, same_state=False).records["status"]
+    np.testing.assert_array_equal(np.flatnonzero(status & CLIPPED), [50])
+
+
+def test_the_error_is_that_of_rows_that_were_not_scaled_by(tmp_path: Path) -> None:
+    model = trained(plant(3000, 0), "lstm")
+    sample = model.sample
+    pieces, others = parity.split(model)
+    assert others is not None
+    both = [set(map(bytes, part.inputs.reshape(len(part.inputs), -1).numpy())) for part in (pieces, others)]
+    assert not both[0] & both[1]
+    assert len(pieces.lengths) + len(others.lengths) == len(sample.lengths)
+    assert float(pieces.inputs.max()) == float(sample.inputs.max())
+    assert float(pieces.timespans.max()) == float(sample.timespans.max())
+    report = export(model, HOST, tmp_path / "a", int8=True)
+    assert any("none of which it was scaled by" in line for line in report.measured)
+    assert {"error", "worst", "error_calibrated"} <= set(report.plain)
+    # By a recording that is far too narrow the error on another is larger than on itself, and it is said.
+    whole = plant(3000, 2)
+    narrow = Recording.from_arrays(
+        whole.series[0].values[:200] * 0.01, whole.series[0].times[:200], whole.series[0].targets[:200] * 0.01,
+        ["level", "flow"], time_unit="s",
+    )  # fmt: skip
+    forgetful = trained(plant(3000, 0), "lstm")
+    forgetful.preprocessing = replace(forgetful.preprocessing, low=None, high=None, longest_gap=None)
+    report = export(forgetful, HOST, tmp_path / "b", whole, int8=True, calibrate=narrow, error=0.001)
+    assert report.plain["error"] > 0.001
+    assert any("integers differ from PyTorch" in warning for warning in report.warnings)
+    assert report.plain["metric"]["name"] == report.plain["metric_calibrated"]["name"]
+    with pytest.raises(InputError, match="strict"):
+        export(forgetful, HOST, tmp_path / "c", whole, int8=True, calibrate=narrow, error=0.001, strict=True)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "lstm", "gru"])
+def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: str) -> None:
+    model = make_model(name)
+    samples = samples_of(model, readings())
+    walked = parity.walk(model, *samples)
+    every = frozenset(weights(describe(model)))
+    wide = in_int8(model, walked, Widths(16, 16, 16, every))
+    assert artifact.root_mean_square(walked, wide.run(None, same_state=False)) <= 0.01
+    made = artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=0.03)
+    assert made.widths is not None
+    assert made.errors[made.widths] <= 0.03
+    assert made.widths != wide.widths
+    assert artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=100.0).widths == Widths()
+
+
+@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc pure"])
+def test_integers_step_by_the_true_time_between_samples(name: str) -> None:
+    """Not by a fixed step that was folded into the weights: answers follow PyTorch with the same gaps."""
+    model = make_model(name)
+    inputs, elapsed, anew = samples_of(model, readings(300))
+    assert np.ptp(elapsed[~anew]) > 5 * model.preprocessing.time_scale
+    walked = parity.walk(model, inputs, elapsed, anew)
+    fixed = parity.walk(model, inputs, np.full_like(elapsed, model.preprocessing.time_scale), anew)
+    made = in_int8(model, walked, Widths(16, 16, 16, frozenset(weights(describe(model)))))
+    found = made.run(None, same_state=False)
+    matters = np.sqrt(np.square(fixed.outputs - walked.outputs).mean(0) / walked.outputs.var(0)).max()
+    assert artifact.root_mean_square(walked, found) < matters / 5
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    recording = plant(1500, 0)
+    trained(recording, "ltc_ncp").save(tmp_path / "pump.safetensors")
+    series = recording.series[0]
+    rows = zip(series.times, *series.values.T, series.targets, strict=True)
+    table = "t,level,flow,target\n" + "\n".join(",".join(f"{v:.6f}" for v in row) for row in rows)
+    (tmp_path / "plant.csv").write_text(table)
+    asked = ["export", str(tmp_path / "pump.safetensors"), "--quantize", "auto", "--error", "0.5%"]
+    done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "a")])
+    assert done.exit_code == 0, done.output
+    plain = json.loads((tmp_path / "a" / "footprint.json").read_text())
+    assert plain["error"] <= 0.005
+    made = subprocess.run(["make", "check"], cwd=tmp_path / "a", capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    impossible = [*asked[:-1], "0.001%", "--out", str(tmp_path / "b")]
+    warned = CliRunner().invoke(app, impossible)
+    assert warned.exit_code == 0
+    assert "more than 0.00%" in " ".join(warned.output.split())
+    refused = CliRunner().invoke(app, [*impossible[:-1], str(tmp_path / "c"), "--strict"])
+    assert refused.exit_code == 2
+    assert "--strict" in refused.output
+    assert not (tmp_path / "c").exists()
+    for wrong in ("150%", "0", "much"):
+        assert CliRunner().invoke(app, [*asked[:-1], wrong]).exit_code == 2
+    assert CliRunner().invoke(app, [*asked[:2], "--calibrate", str(tmp_path / "plant.csv")]).exit_code == 2
