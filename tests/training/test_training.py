@@ -195,3 +195,38 @@ def test_a_noisy_target_of_large_numbers_does_not_stop_the_training_of_another()
     assert scores["r2[1]"] > 0.98
     assert scores["rmse[1]"] < 0.1
     assert scores["rmse[2]"] > 1e4
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path):
+    recording = Recording.from_arrays(np.random.default_rng(0).normal(size=(80, 2)), targets=["a", "b"] * 40)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model = fit(recording, parameters=100, config=TrainingConfig(epochs=1), seed=1)
+    model.save(tmp_path / "m.safetensors")
+    torchliquid.Model.load(tmp_path / "m.safetensors").live().step(np.ones(2))
+    torchliquid.assess(
+        recording,
+        tmp_path / "study",
+        contenders=["cfc", "naive"],
+        seeds=1,
+        tuning=1,
+        parameters=100,
+        epochs=1,
+        shifts=(),
+    )
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+
+
+def test_the_seed_that_is_given_is_used_and_recorded():
+    recording = Recording.from_arrays(np.random.default_rng(0).normal(size=(80, 2)), targets=["a", "b"] * 40)
+    config = TrainingConfig(epochs=1)
+    models = [
+        fit(recording, parameters=100, config=config, seed=3),
+        fit(recording, parameters=100, config=TrainingConfig(epochs=1, seed=3)),
+        fit(recording, parameters=100, config=config),
+    ]
+    assert [m.metadata["training"]["seed"] for m in models] == [3, 3, 0]
+    weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in models]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert not torch.equal(weights[0], weights[2])

@@ -15,6 +15,7 @@ from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Gated, Liquid, Network, Transformer
+from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
 
@@ -181,7 +182,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
 
     def count(size: int) -> int:
         if size not in counts:
-            with torch.random.fork_rng(devices=[]):
+            with seeded():
                 counts[size] = assemble(kind, at(size), task, preprocessing).live_parameters()
         return counts[size]
 

@@ -23,6 +23,7 @@ from torchliquid.errors import InputError
 from torchliquid.files import write_atomically
 from torchliquid.models.build import assemble
 from torchliquid.models.model import Model, Sample
+from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
@@ -127,7 +128,8 @@ def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
         raise InputError("the model's scales are not finite numbers; save it again")
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     size = sum(t.numel() for t in weights.values())
-    model = assemble(description["kind"], description["config"], task, preprocessing, at_most=size)
+    with seeded():  # the weights that are drawn make way for those of the file
+        model = assemble(description["kind"], description["config"], task, preprocessing, at_most=size)
     own = model.state_dict()
     try:
         if any(n in own and own[n].dtype != t.dtype for n, t in weights.items()):

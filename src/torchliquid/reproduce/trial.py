@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchliquid.random import seeded
 from torchliquid.reproduce import boosting, linear, minirocket, threshold
 from torchliquid.reproduce.contenders import Contender, Missing
 from torchliquid.reproduce.metrics import answers, score
@@ -65,8 +66,14 @@ def fit(
     protocol: Protocol, train: Part, validation: Part, outputs: int, contender: str, seed: int, progress: Progress
 ) -> tuple[Contender, dict[str, Any]]:
     """Train on one part, and keep the weights of the epoch that is best on another."""
+    with seeded(seed):
+        return _fit(protocol, train, validation, outputs, contender, seed, progress)
+
+
+def _fit(
+    protocol: Protocol, train: Part, validation: Part, outputs: int, contender: str, seed: int, progress: Progress
+) -> tuple[Contender, dict[str, Any]]:
     setting, start = protocol.settings[contender], time.process_time()
-    torch.manual_seed(seed)
     model = Contender(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
     if isinstance(model.network, Missing):
         model.network.standardise(train)

@@ -19,6 +19,7 @@ from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.models import KINDS, Model, build
+from torchliquid.random import seeded
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
 from torchliquid.study.mending import made_anew
@@ -133,7 +134,8 @@ def assess(
     )
     for contender in chosen:
         if contender.name in KINDS:  # a budget too small is said before anything is written
-            build(contender.name, plan.task, plan.preprocessing, parameters)
+            with seeded():
+                build(contender.name, plan.task, plan.preprocessing, parameters)
     settings: dict[str, Any] = {
         "contenders": [c.name for c in chosen],
         "seeds": seeds,

@@ -25,6 +25,7 @@ from torchliquid.models import KINDS, Model, build
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
+from torchliquid.random import seeded
 from torchliquid.study.cost import cost
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
@@ -172,9 +173,9 @@ def fits(plan: Plan, contender: str, hyper: dict[str, Any]) -> bool:
 
 
 def _untrained(plan: Plan, spec: Spec) -> Model:
-    torch.manual_seed(spec.seed)
     architecture = {name: value for name, value in spec.hyper.items() if name not in TRAINING_SETTINGS}
-    return build(spec.contender, plan.task, plan.preprocessing, plan.parameters, **architecture)
+    with seeded(spec.seed):
+        return build(spec.contender, plan.task, plan.preprocessing, plan.parameters, **architecture)
 
 
 def evaluate_trial(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from torchliquid.alarms import Alarm
 from torchliquid.data.overlap import share_in
@@ -17,6 +17,7 @@ from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.build import build
 from torchliquid.models.model import Model, aligned
+from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.training.loop import Progress, TrainingConfig, train
 
@@ -42,7 +43,7 @@ def fit(
     validation: Recording | None = None,
     windows: Windows | None = None,
     config: TrainingConfig | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     progress: Progress | None = None,
     **hyper: Any,
 ) -> Model:
@@ -62,8 +63,8 @@ def fit(
         validation: what stops the training; None: a fifth of the recording, whole series of it where there are five
             or more, else the end of each series.
         windows: how the training part is cut; None: chosen from it.
-        config: of the training; None: defaults, with ``seed``.
-        seed: of the weights.
+        config: of the training; None: defaults.
+        seed: of the weights, the shuffling and dropout, in the place of ``config``'s; None: that of ``config``.
         progress: told how far it is.
         hyper: more of the kind's config, e.g. ``mode="pure"``.
 
@@ -85,9 +86,11 @@ def fit(
             log.warning(note)
     if (share := share_in(aligned(validation, preprocessing), [training])) >= NOTED:
         log.warning("Of the validation part, %.0f%% of the values come in what was learnt from as well.", 100 * share)
-    torch.manual_seed(seed)
-    model = build(kind, task, preprocessing, parameters, **hyper)
-    train(model, training, validation, config or TrainingConfig(seed=seed), windows, progress)
+    config = config or TrainingConfig()
+    config = config if seed is None else replace(config, seed=seed)
+    with seeded(config.seed):
+        model = build(kind, task, preprocessing, parameters, **hyper)
+    train(model, training, validation, config, windows, progress)
     return model
 
 

@@ -20,6 +20,7 @@ from torchliquid.errors import InputError
 from torchliquid.models.model import Model, aligned
 from torchliquid.models.naive import Naive
 from torchliquid.models.sample import covering
+from torchliquid.random import seeded
 from torchliquid.solvers import SolverError
 from torchliquid.tasks import Task
 from torchliquid.training.history import Doubt, History
@@ -105,7 +106,7 @@ def train(
 
     At each look it is scored as the model will be used: the state carried through whole series. Better means a better
     primary metric of the task, or the same and a smaller loss. With the same weights, data and config the result is
-    the same.
+    the same, and torch's global generator is left as it was.
 
     Args:
         model: from :func:`torchliquid.models.build`.
@@ -119,12 +120,24 @@ def train(
         InputError: nothing to learn from.
     """
     config = config or TrainingConfig()
+    with seeded(config.seed):
+        return _train(model, training, validation, config, windows, progress, on_epoch)
+
+
+def _train(
+    model: Model,
+    training: Recording,
+    validation: Recording,
+    config: TrainingConfig,
+    windows: Windows | None,
+    progress: Progress | None,
+    on_epoch: Callable[[Model, History], None] | None,
+) -> History:
     task, history = model.task, History()
     windows = windows or Windows.choose(training, task)
     training, validation = (task.with_targets(aligned(part, model.preprocessing)) for part in (training, validation))
     device = model.readout.weight.device
     class_weights = torch.from_numpy(task.class_weights(training)).to(device) if config.class_weights else None
-    torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
 
     def epoch_batches() -> list[Batch]:
