@@ -23,14 +23,23 @@ from torchliquid.study.workers import Job, RunJobs, workers
 
 HEAD = """# Published tables, rerun
 
-Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand. *Reached* says whether the published mean
-lies inside the 95 % interval of ours over the seeds, on PhysioNet with the sampling error of its test patients, and how
-wide that is; a liquid contender that the paper does not have is held against the paper's best liquid one. Networks
-train as the papers say, or as the notes say, and stop when validation no longer gets better, at the latest after the
-epochs that the longest trainings show; a training has one thread. *Linear* is ridge or logistic regression, *Boosting*
-gradient boosting of trees, both on the current sample or the last eight, as validation says; no seed changes them but
-by drawing the parts. Seconds are those of a training; `python -m benchmarks.table_hours` measures what all of them cost
-a quiet machine.
+Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand.
+
+*Reached* holds our mean against the published one; a liquid contender that the paper does not have is held against the
+paper's best liquid one. In brackets stands the 95 % interval of how far ours lies ahead, over the seeds, on PhysioNet
+with the sampling error of its test patients:
+
+* *short of it*: the whole interval lies behind;
+* *reached*: it does not, and all of it lies above what would matter behind, as in a study's verdict a tenth of the
+  published errors, or a twentieth of the root of a squared error; *better* where it lies above zero;
+* *can't tell* with so many trainings: anything else.
+
+Networks train as the papers say, or as the notes say, and stop when validation no longer gets better, at the latest
+after the epochs that the longest trainings show; a training has one thread. *Linear* is ridge or logistic regression,
+*Boosting* gradient boosting of trees, both on the current sample or the last eight, as validation says; no seed changes
+them but by drawing the parts. Seconds are those of a training; `python -m benchmarks.table_hours` measures what all of
+them cost a quiet machine. `torchliquid reproduce NAME --contender NAME --tune N` tunes a row: N settings are tried on
+the validation part, and the row says so.
 """
 
 

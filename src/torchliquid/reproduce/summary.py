@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from torchliquid.reproduce.protocol import Protocol
 from torchliquid.reproduce.trial import FITTED
+from torchliquid.study.verdict import MARGIN_OF_ERRORS, MARGIN_OF_RMSE, SMALLEST_MARGIN
 
 LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC on NCP"}
 FIVE = LIQUID | {"LSTM", "GRU"}
@@ -92,17 +93,35 @@ def to_reach(protocol: Protocol, contender: str) -> float | None:
 
 
 def reached(protocol: Protocol, row: dict[str, Any]) -> str:
-    """Whether :func:`to_reach` lies inside the 95 % interval of ours, or ours is better; in words, with half of the
-    interval, since a wide one reaches far."""
+    """Whether ours comes up to :func:`to_reach`: in words, with the 95 % interval of how far ours lies ahead.
+
+    Short of it: the whole interval lies behind. Reached: it does not, and all of it lies above what would matter behind
+    (:func:`_matters`). Anything else can't be told from so many trainings.
+    """
     published = to_reach(protocol, row["contender"])
     if published is None or row["split"] != "published":
         return ""
     if row["n"] < 3:
-        return "too few seeds"
+        return f"can't tell with n = {row['n']}"
     half = math.hypot(_half(row["std"], row["n"]), NORMAL * protocol.sampling_error)
     ahead = (row["mean"] - published) * protocol.sign
-    word = "yes, better" if ahead > half else "yes" if ahead >= -half else "no"
-    return f"{word} (±\N{NO-BREAK SPACE}{half:.{_digits(protocol)}f})"
+    low, high, digits = ahead - half, ahead + half, _digits(protocol)
+    if high < 0:
+        word = "short of it"
+    elif low > -_matters(protocol, published):
+        word = "reached, better" if low > 0 else "reached"
+    else:
+        word = f"can't tell with n = {row['n']}"
+    return f"{word} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def _matters(protocol: Protocol, published: float) -> float:
+    """What would matter, as in a study's verdict: a tenth of the published errors, or a twentieth of the root of a
+    squared error, which is nearly a tenth of it."""
+    if protocol.metric == "squared error":
+        return (1 - (1 - MARGIN_OF_RMSE) ** 2) * published
+    whole = 100 if protocol.metric == "accuracy %" else 1
+    return max(MARGIN_OF_ERRORS * (whole - published), SMALLEST_MARGIN * whole)
 
 
 def _half(deviation: float, n: int) -> float:
