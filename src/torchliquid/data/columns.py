@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from torchliquid.data import dates, numerals
 from torchliquid.errors import InputError
 
 MISSING_LABELS = frozenset({"", "?", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "Null", "NULL"})
 """Text that stands for "not observed". Not "Na": that is sodium."""
-MISSING_NUMBERS = MISSING_LABELS | {"-", "--", "none", "None", "Na"}
+MISSING_NUMBERS = MISSING_LABELS | {
+    *("-", "--", "---", ".", "none", "None", "NONE", "Na", "<NA>", "NaT", "nil", "\\N", "missing", "Missing"),
+    *("unavailable", "unknown", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "1.#QNAN", "-1.#IND"),
+}
 """The same among numbers, where these cannot be labels."""
 TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "on": 1.0, "off": 0.0}
 """Words, in any case, that are 1 and 0 in a channel."""
 MOSTLY = 0.8
 """A text column of which this share reads as numbers is a column of numbers with something stray in it."""
+MANY = 20
+"""So is one with more different numbers than this, or with fractions: they are no names of classes."""
 
-DAY_AND_MONTH_FIRST = (
-    r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})"
-    r"(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?(?: *([AaPp])\.?[Mm]\.?)?)?$"
-)
-
-THOUSANDS = r"^[-+]?\d{1,3}(,\d{3})+\.\d+$|^[-+]?\d{1,3}(\.\d{3})+,\d+$|^[-+]?\d{1,3}([,.' \u00a0\u202f]\d{3})+$"
-SEPARATORS = "write numbers without thousands separators"
-OFFSET = r":\d{2}(?:\.\d+)? *([-+]\d{2}:?\d{2})$"
+CLOCK = r"^(\d+):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?$|^(\d{1,2})\.(\d{2})\.(\d{2})$"
+HALF_DAYS = r"^(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*([AaPp])\.?\s?[Mm]\.?$"
+SAY_MARK = "say which is the decimal mark (decimal=',' or '.', --decimal)"
 DAY = 86400.0
 
 Row = Callable[[int], str]
@@ -38,6 +39,27 @@ Row = Callable[[int], str]
 
 Kind = Literal["number", "clock", "local", "zoned"]
 """What times were: numbers or durations, clock times, dates without a zone, dates with one."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A column of times.
+
+    Attributes:
+        times: (N,) float64, NaN where there is none; what was taken off them is ``origin``.
+        unit: of the times.
+        kind: what they were.
+        origin: 0, or where single steps would be lost in a float, the whole number that times count from.
+        order: of day, month and year, where it was found out.
+        notes: on what was taken.
+    """
+
+    times: np.ndarray
+    unit: str
+    kind: Kind
+    origin: int = 0
+    order: dates.Order | None = None
+    notes: tuple[str, ...] = ()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -55,7 +77,12 @@ def is_text(column: pl.Series) -> bool:
 
 
 def numbers(
-    column: pl.Series, missing: Sequence[float | str] = (), row: Row = str, truth: bool = True
+    column: pl.Series,
+    missing: Sequence[float | str] = (),
+    row: Row = str,
+    truth: bool = True,
+    marks: numerals.Marks | None = None,
+    notes: list[str] | None = None,
 ) -> np.ndarray | None:
     """A column as float64, NaN where not observed; None where it holds something else than numbers.
 
@@ -64,27 +91,35 @@ def numbers(
         missing: values that mean "not observed", besides the usual marks.
         row: names a row in an error.
         truth: booleans, and words such as yes and no, are 1 and 0; else they are no numbers.
+        marks: the mark before decimals in the table; None: as the column shows.
+        notes: where to say what was taken.
 
     Raises:
-        InputError: most of a text column reads as numbers, but not all.
+        InputError: a text column reads as numbers, but not all of it, or its numbers can be read in two ways.
     """
     if is_text(column):
-        text = _text(column, MISSING_NUMBERS, missing)
-        values = text.cast(pl.Float64, strict=False)
+        text = stripped(column, MISSING_NUMBERS, missing)
+        found = numerals.read(text, marks or numerals.Marks())
+        values = found.values
         if truth and values.null_count() > text.null_count():
             known = text.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
             if known.null_count() == text.null_count():
-                values = known
+                values, found = known, numerals.Numbers(known)
         wrong = values.is_null() & text.is_not_null()
         if wrong.any():
-            if int(wrong.sum()) > (1 - MOSTLY) * (len(text) - text.null_count()):
+            read = values.drop_nulls()
+            share = len(read) / (len(text) - text.null_count())
+            if share < MOSTLY and not _are_readings(read):
                 return None
-            first = wrong.arg_max() or 0
+            raise InputError(_stray(text, wrong, row))
+        if found.can_be_both is not None:
+            i = (text.str.contains(found.can_be_both, literal=True)).arg_max() or 0
             raise InputError(
-                f"text {text[first]!r} in {row(first)} of column {column.name!r}, which is otherwise numbers; "
-                + (f"{SEPARATORS}, " if re.match(THOUSANDS, text[first]) else "mend it, ")
-                + f"name it as a missing value (missing=[{text[first]!r}], --missing), or leave the column out"
+                f"{text[i]!r} in {row(i)} of column {column.name!r} is {numerals.either_way(found.can_be_both)}; "
+                f"{SAY_MARK}"
             )
+        if notes is not None:
+            notes += _taken(column.name, found, text, row)
     elif column.dtype.is_numeric() or column.dtype == pl.Null or (truth and column.dtype == pl.Boolean):
         values = column.cast(pl.Float64)
     else:
@@ -96,93 +131,190 @@ def numbers(
     return array
 
 
+def _are_readings(values: pl.Series) -> bool:
+    """Whether numbers among words are readings rather than names of classes."""
+    return values.n_unique() > MANY or bool((values != values.round()).any())
+
+
+def _stray(text: pl.Series, wrong: pl.Series, row: Row) -> str:
+    """What is no number in a column of numbers."""
+    i = wrong.arg_max() or 0
+    words = text.filter(wrong).unique(maintain_order=True).to_list()
+    marks = "".join(f" --missing {word!r}" for word in words[:3]) + (" ..." if len(words) > 3 else "")
+    many = f" ({int(wrong.sum())} such, {len(words)} different)" if wrong.sum() > 1 else ""
+    return (
+        f"text {short(text[i])} in {row(i)} of column {text.name!r}, which is otherwise numbers{many}; mend it, name it "
+        f"as a missing value (missing={words[:3]!r},{marks}), or leave the column out"
+    )
+
+
+def _taken(name: str, found: numerals.Numbers, text: pl.Series, row: Row) -> list[str]:
+    notes = []
+    if len(found.units) > 1:
+        raise InputError(
+            f"the numbers in column {name!r} stand in several units, {', '.join(found.units[:5])} (such as "
+            + " and ".join(_with_unit(text, unit, row) for unit in found.units[:2])
+            + "); write all of them in one"
+        )
+    if found.units:
+        notes.append(f"Column {name!r} was read as numbers in {found.units[0]}.")
+    if found.grouped is not None:
+        mark = found.mark or "."
+        notes.append(
+            f"Numbers in column {name!r} such as {found.grouped!r} were read with thousands set apart and a decimal "
+            f"{'comma' if mark == ',' else 'point'}."
+        )
+    return notes
+
+
+def _with_unit(text: pl.Series, unit: str, row: Row) -> str:
+    i = text.str.ends_with(unit).arg_max() or 0
+    return f"{text[i]!r} in {row(i)}"
+
+
 def labels(column: pl.Series, missing: Iterable[float | str] = ()) -> np.ndarray:
     """A column as text (dtype object), None where it is empty or one of ``missing``."""
     if column.dtype == pl.Boolean:
         column = column.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
-    text = _text(column, {""}, missing)
+    text = stripped(column, {""}, missing)
     array = np.empty(len(text), dtype=object)
     array[:] = text.to_list()
     return array
 
 
-def times(column: pl.Series, unit: str | None, date_format: str | None, row: Row) -> tuple[np.ndarray, str, Kind]:
-    """A column as times: float64, NaN where there is none.
+def times(
+    column: pl.Series,
+    unit: str | None,
+    date_format: str | None,
+    row: Row,
+    order: dates.Order | None = None,
+    marks: numerals.Marks | None = None,
+) -> Moments:
+    """A column as times.
 
     Dates become seconds since 1970-01-01 (in UTC where they carry a zone), clock times and durations such as 47:37
-    or 0:00:01.5 seconds since zero hours. Dates that start with day and month are read the way that fits all
-    rows, or else the way that keeps them in order.
+    or 0:00:01.5 seconds since zero hours. Dates that start with two numbers of two digits are read the way that fits
+    all rows best. Whole numbers of 8 to 17 digits that are all dates (20241001083000) are dates, unless a unit is given.
 
     Args:
         column: dates, durations or numbers, as such or as text.
         unit: of numbers.
-        date_format: of dates in text, as in ``strptime``; None: found out.
+        date_format: of dates in text or in digits, as in ``strptime``; None: found out.
         row: names a row in an error.
-
-    Returns:
-        The times, their unit, and what they were.
+        order: of day, month and year, for dates that fit several.
+        marks: as in :func:`numbers`.
 
     Raises:
         InputError: a row that cannot be read, dates that can be read in two ways, or ``%Z`` in their form.
     """
+    name = column.name
+    if column.dtype in (pl.Date, pl.Datetime):
+        zoned = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is not None
+        if zoned:
+            column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        nanoseconds = column.cast(pl.Datetime("ns")).cast(pl.Int64)
+        dropped = [("its form", date_format), ("the unit", unit)]
+        notes = [
+            f"Column {name!r} holds dates as such: {what} {given!r} was not needed." for what, given in dropped if given
+        ]
+        known = nanoseconds.is_not_null().to_numpy()
+        return _moments(dates.Dates(nanoseconds.fill_null(0).to_numpy(), known, zoned, None, tuple(notes)))
+    if column.dtype in (pl.Duration, pl.Time):
+        nanoseconds = (column.cast(pl.Duration("ns")) if column.dtype == pl.Duration else column).cast(pl.Int64)
+        values = since(nanoseconds.fill_null(0).to_numpy(), nanoseconds.is_not_null().to_numpy(), 10**9)
+        return Moments(values[0], "s", "clock" if column.dtype == pl.Time else "number", values[1])
+    text = stripped(column if is_text(column) else _digits_of(column), MISSING_NUMBERS, ())
+    if date_format is not None:
+        if "%Z" in date_format.replace("%%", ""):
+            raise InputError(
+                f"the form of the dates {date_format!r} holds %Z, the name of a zone, which does not tell its "
+                "hours; write each date with its offset, such as +0200, and %z for it"
+            )
+        return _moments(dates.given(text, date_format, row))
+    if unit is None and dates.digits(text):
+        found = dates.given(text, {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(
+            len(text.drop_nulls()[0]), "%Y%m%d%H%M%S%f"), row)
+        first = text.drop_nulls()[0]
+        note = f"Numbers in column {name!r} such as {first} are all dates and were read as such; --time-unit makes them numbers."
+        return _moments(found, (note,))
     if is_text(column):
-        text = _text(column, MISSING_NUMBERS, ())
-        if date_format is not None:
-            if "%Z" in date_format.replace("%%", ""):
-                raise InputError(
-                    f"the form of the dates {date_format!r} holds %Z, the name of a zone, which does not tell its "
-                    "hours; write each date with its offset, such as +0200, and %z for it"
-                )
-            return _epoch(_checked(text, _strptime(text, date_format), column.name, row, date_format))
-        if text.str.contains(r"^\d+:\d{2}(:\d{2}(\.\d+)?)?$").all():
-            seconds = _clock(text, row)
-            return seconds, "s", "clock" if (np.nan_to_num(seconds) < DAY).all() else "number"
-        if text.str.contains(r"\d\D+\d").any() and text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
-            return _epoch(_checked(text, _dates(text, column.name), column.name, row))
-        values = numbers(column, (), row)
-    elif column.dtype in (pl.Date, pl.Datetime):
-        return _epoch(column)
-    elif column.dtype in (pl.Duration, pl.Time):
-        nanoseconds = column.cast(pl.Duration("ns")) if column.dtype == pl.Duration else column
-        seconds = nanoseconds.cast(pl.Int64).cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e9
-        return seconds, "s", "clock" if column.dtype == pl.Time else "number"
-    else:
-        values = numbers(column, (), row)
+        if text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all():
+            return _clock(text, row)
+        if text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
+            dated = dates.find(text, row, order)
+            if dated is not None:
+                return _moments(dated)
+    exact = _exactly(column, text, unit)
+    if exact is not None:
+        return exact
+    values = numbers(column, (), row, marks=marks)
     if values is None:
         raise InputError(
-            f"column {column.name!r} holds no times, but {_one(column)}; name another column, or "
+            f"column {name!r} holds no times, but {_one(column)}; name another column, or "
             "give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
         )
     values[np.isinf(values)] = np.nan
-    return values, unit or "units", "number"
+    return Moments(values, unit or "units", "number")
 
 
-def over_midnight(clock: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Clock times that go on past midnight: a step back of more than twelve hours begins the next day.
+def since(whole: np.ndarray, known: np.ndarray, per: int) -> tuple[np.ndarray, int]:
+    """Whole numbers as floats of a unit ``per`` times as large, counted from 0 unless single steps would be lost.
+
+    Args:
+        whole: (N,) int64.
+        known: (N,) which are there.
+        per: of the small unit in the large one.
+
+    Returns:
+        The times, NaN where there is none, and what was taken off them, in the large unit.
+    """
+    origin = 0
+    there = whole[known]
+    if len(there) and np.abs(there).max() >= 2**50:
+        gaps = np.diff(np.sort(there))
+        gaps = gaps[gaps > 0]
+        lost = np.spacing(np.abs(there).max() / per) * per
+        if len(gaps) and gaps.min() < 1000 * lost:
+            origin = int(there.min() // per)
+    whole = whole - origin * per
+    times = (whole // per).astype(np.float64) + (whole % per) / per
+    return np.where(known, times, np.nan), origin
+
+
+def over_midnight(clock: np.ndarray, codes: np.ndarray, hours: float = 24) -> tuple[np.ndarray, int]:
+    """Clock times that go on past midnight: a step back of more than half a round begins the next one.
 
     Args:
         clock: (N,) seconds since zero hours.
         codes: (N,) numbers of the rows' series, each of which has days of its own.
+        hours: of a round: 24, or 12 where the clock tells no halves of the day.
 
     Returns:
-        The times, and how many midnights there were.
+        The times, and how many midnights (or noons) there were.
     """
     order = np.argsort(codes, kind="stable")
-    codes, seconds = codes[order], clock[order]
+    codes, seconds = codes[order], clock[order] % (hours * 3600) if hours < 24 else clock[order]
     midnight = np.zeros(len(clock), dtype=bool)
-    midnight[1:] = (np.diff(seconds) < -DAY / 2) & (np.diff(codes) == 0)
+    midnight[1:] = (np.diff(seconds) < -hours * 1800) & (np.diff(codes) == 0)
     days = np.cumsum(midnight)
     times = np.empty_like(clock)
-    times[order] = seconds + DAY * (days - days[np.searchsorted(codes, codes)])
+    times[order] = seconds + hours * 3600 * (days - days[np.searchsorted(codes, codes)])
     return times, int(midnight.sum())
 
 
-def described(column: pl.Series) -> str:
-    """A value of a text column, for one line, and what to do where it is a number that cannot be read."""
-    known = column.drop_nulls()
-    text = str(known[0]).strip() if len(known) else ""
-    short = text if len(text) <= 30 else text[:30] + "..."
-    return repr(short) + (f"; {SEPARATORS}" if re.match(THOUSANDS, text) else "")
+def twelve_hours(clock: np.ndarray, codes: np.ndarray) -> bool:
+    """Whether clock times look like those of a clock with twelve hours: none before one, none from thirteen on, and
+    each time they step back it is by ten to twelve hours."""
+    back = -np.diff(clock)[(np.diff(codes) == 0)]
+    back = back[back > 0]
+    inside = (clock >= 3600).all() and (clock < 13 * 3600).all()
+    return bool(inside and len(back) and ((back > 10 * 3600) & (back <= 12 * 3600)).all())
+
+
+def short(value: object) -> str:
+    """A value for a message, not too long."""
+    text = str(value)
+    return repr(text if len(text) <= 30 else text[:30] + "...")
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
@@ -195,124 +327,79 @@ def alike(names: Iterable[str]) -> list[list[str]]:
 
 def _one(column: pl.Series) -> str:
     """A value of the column, on one line."""
-    return repr(column.drop_nulls()[0]) if is_text(column) else f"values of type {column.dtype}"
+    return short(column.drop_nulls()[0]) if is_text(column) else f"values of type {column.dtype}"
 
 
-def looks_like_dates(column: pl.Series) -> bool:
-    """Whether a column that nobody named as the time holds dates."""
-    if column.dtype in (pl.Date, pl.Datetime):
-        return True
-    if column.dtype != pl.String:
-        return False
-    head = column.drop_nulls().head(10)
-    return len(head) > 0 and bool(head.str.contains(r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]|$)").all())
-
-
-def _text(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str]) -> pl.Series:
+def stripped(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str]) -> pl.Series:
+    """A column as text without blanks around it, null where it holds one of the marks."""
     text = pl.col(column.name).cast(pl.String).str.strip_chars()
     gone = text.is_in([*marks, *(m if isinstance(m, str) else f"{m:.15g}" for m in missing)])
     return column.to_frame().select(pl.when(~gone).then(text).alias(column.name)).to_series()
 
 
-def _epoch(dates: pl.Series) -> tuple[np.ndarray, str, Kind]:
-    zoned = isinstance(dates.dtype, pl.Datetime) and dates.dtype.time_zone is not None
-    if zoned:
-        dates = dates.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    nanoseconds = dates.cast(pl.Datetime("ns")).cast(pl.Int64)
-    seconds = (nanoseconds // 10**9).cast(pl.Float64) + (nanoseconds % 10**9).cast(pl.Float64) / 1e9
-    return seconds.fill_null(np.nan).to_numpy(), "s", "zoned" if zoned else "local"
+def _digits_of(column: pl.Series) -> pl.Series:
+    """Numbers as they are written: whole ones without a point."""
+    if column.dtype.is_float():
+        whole = column.is_null() | column.is_nan() | (column == column.round())
+        if whole.all() and column.fill_nan(0).abs().max() is not None:
+            return column.fill_nan(None).cast(pl.Int64, strict=False).cast(pl.String)
+    return column.cast(pl.String)
 
 
-def _clock(text: pl.Series, row: Row) -> np.ndarray:
+def _moments(found: dates.Dates, notes: tuple[str, ...] = ()) -> Moments:
+    seconds, origin = since(found.nanoseconds, found.known, 10**9)
+    kind: Kind = "zoned" if found.zoned else "local"
+    return Moments(seconds, "s", kind, origin, found.order, (*found.notes, *notes))
+
+
+def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | None:
+    """Numbers of more digits than a float keeps, from their digits; None where a float keeps them."""
+    if column.dtype.is_float() or column.dtype == pl.Null:
+        return None
+    if column.dtype.is_integer():
+        whole, per = column.cast(pl.Int64, strict=False), 1
+        if whole.null_count() > column.null_count():
+            return None
+    else:
+        head = text.drop_nulls().head(100)
+        if not len(head) or not (head.str.len_chars() >= 15).any():
+            return None
+        form = r"^(-?\d{1,19})$|^(\d{1,10})\.(\d{1,9})$"
+        if not text.str.contains(form).all():
+            return None
+        parts = text.to_frame("x").select(pl.col("x").str.extract_groups(form).struct.unnest())
+        fractions = parts.to_series(2).is_not_null().any()
+        per = 10**9 if fractions else 1
+        seconds = parts.to_series(1).fill_null(parts.to_series(0)).cast(pl.Int64, strict=False)
+        rest = parts.to_series(2).str.pad_end(9, "0").cast(pl.Int64, strict=False).fill_null(0)
+        if fractions and (seconds.abs().max() or 0) > 9 * 10**9:
+            return None
+        whole = seconds * per + (rest if fractions else 0)
+    known = whole.is_not_null().to_numpy()
+    values, origin = since(whole.fill_null(0).to_numpy(), known, per)
+    return Moments(values, unit or "units", "number", origin) if origin else None
+
+
+def _clock(text: pl.Series, row: Row) -> Moments:
     """Seconds of h:mm or h:mm:ss; hours may be more than a day's."""
-    wrong = text.str.contains(r":([6-9]\d)").fill_null(False)
+    half_days = text.str.contains(HALF_DAYS).all() and not text.str.contains(CLOCK).all()
+    parts = text.to_frame("x").select(
+        pl.col("x").str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest()
+    )
+    h, m, s, f = (parts.to_series(i) for i in range(4))
+    if not half_days:  # 8.00.00, as Italians write
+        h, m, s = (part.fill_null(parts.to_series(i)) for part, i in ((h, 4), (m, 5), (s, 6)))
+    hours, minutes, seconds = (part.cast(pl.Int64).fill_null(0).to_numpy() for part in (h, m, s))
+    wrong = (minutes > 59) | (seconds > 59)
+    if half_days:
+        wrong |= (hours < 1) | (hours > 12)
+        hours = hours % 12 + 12 * (parts.to_series(4).str.to_lowercase().fill_null("") == "p").to_numpy()
     if wrong.any():
-        i = wrong.arg_max() or 0
+        i = int(wrong.argmax())
         raise InputError(
             f"{row(i)} has {text[i]!r} in column {text.name!r}, read as hours, minutes and seconds (h:mm or h:mm:ss), "
             "none of which has 60 minutes or seconds; write minutes and seconds as 0:mm:ss"
         )
-    parts = text.to_frame("x").select(
-        pl.col("x").str.split_exact(":", 2).struct.rename_fields(["h", "m", "s"]).struct.unnest()
-    )
-    seconds = parts.select(
-        pl.col("h").cast(pl.Float64) * 3600
-        + pl.col("m").cast(pl.Float64) * 60
-        + pl.col("s").cast(pl.Float64).fill_null(0.0)
-    )
-    return seconds.to_series().fill_null(np.nan).to_numpy()
-
-
-def _strptime(text: pl.Series, date_format: str) -> pl.Series:
-    with suppress(pl.exceptions.PolarsError, ValueError):
-        dates = text.str.strptime(pl.Datetime("ns"), date_format, strict=False)
-        if dates.null_count() == text.null_count():
-            return dates
-
-    # Polars wants hours and minutes or neither, Python takes any part of a date.
-    def read(value: str) -> dt.datetime | None:
-        try:
-            return dt.datetime.strptime(value, date_format)
-        except ValueError:
-            return None
-
-    return pl.Series(text.name, [None if value is None else read(value) for value in text], dtype=pl.Datetime("ns"))
-
-
-def _dates(text: pl.Series, name: str) -> pl.Series | None:
-    """Dates in text, or None where no way of reading them is known."""
-    known = text.drop_nulls()
-    if known.str.contains(DAY_AND_MONTH_FIRST).sum() < MOSTLY * len(known):
-        try:
-            return text.str.to_datetime(strict=False, time_unit="ns")
-        except pl.exceptions.PolarsError:
-            return None
-    x = pl.col("x")
-    part = {key: x.str.extract(DAY_AND_MONTH_FIRST, i) for i, key in enumerate("abyhmsfp", 1)}
-    parts = text.to_frame("x").select(
-        *(part[key].cast(pl.Int32).alias(key) for key in "abyhms"),
-        part["f"].cast(pl.Float64).alias("f"),
-        (part["p"].str.to_lowercase() == "p").alias("p"),
-    )
-    year = pl.col("y") + pl.when(pl.col("y") < 70).then(2000).when(pl.col("y") < 100).then(1900).otherwise(0)
-    hour = pl.col("h").fill_null(0)
-    hour = pl.when(pl.col("p").is_null()).then(hour).otherwise(hour % 12 + 12 * pl.col("p").cast(pl.Int32))
-    fraction = pl.duration(nanoseconds=(pl.col("f").fill_null(0) * 1e9).round().cast(pl.Int64), time_unit="ns")
-
-    def read(day: str, month: str) -> pl.Series:
-        fits = pl.col(month).is_between(1, 12) & pl.col(day).is_between(1, 31)
-        date = [year, *(pl.when(fits).then(pl.col(c)) for c in (month, day))]
-        time = [hour, *(pl.col(c).fill_null(0) for c in "ms")]
-        return parts.select(pl.datetime(*date, *time, time_unit="ns") + fraction).to_series()
-
-    day_first, month_first = read("a", "b"), read("b", "a")
-    worse = month_first.null_count() - day_first.null_count()
-    if "." in known[0].split()[0] or worse > 0 or day_first.equals(month_first):
-        return day_first
-    if worse < 0:
-        return month_first
-    ordered = [dates.drop_nulls().is_sorted() for dates in (day_first, month_first)]
-    if ordered[0] != ordered[1]:
-        return day_first if ordered[0] else month_first
-    raise InputError(
-        f"dates in column {name!r}, such as {known[0]!r}, can be read day first or month first; say which "
-        "(time_format='%d/%m/%Y ...' or '%m/%d/%Y ...', --time-format)"
-    )
-
-
-def _checked(
-    text: pl.Series, dates: pl.Series | None, name: str, row: Row, date_format: str | None = None
-) -> pl.Series:
-    if dates is None:
-        dates = pl.Series([None] * len(text), dtype=pl.Datetime("ns"))
-    wrong = dates.is_null() & text.is_not_null()
-    if wrong.any():
-        first = wrong.arg_max() or 0
-        offset = re.search(OFFSET, text[first])
-        raise InputError(
-            f"{text[first]!r} in {row(first)} of column {name!r} cannot be read as a date"
-            + (f" of the form {date_format!r}" if date_format else "")
-            + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
-            + (f"; %z stands for an offset such as {offset[1]})" if offset else ")")
-        )
-    return dates
+    fraction = ("0." + f).cast(pl.Float64).fill_null(0.0).to_numpy()
+    times = np.where(text.is_null().to_numpy(), np.nan, hours * 3600 + minutes * 60 + seconds + fraction)
+    return Moments(times, "s", "clock" if (np.nan_to_num(times) < DAY).all() else "number")

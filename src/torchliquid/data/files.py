@@ -1,223 +1,339 @@
-"""A table's file as a Polars frame, whatever wrote it."""
+"""A table's file, or several, as a Polars frame, whatever wrote it."""
 
 from __future__ import annotations
 
+import bz2
 import csv
 import difflib
 import gzip
 import io
-import re
+import lzma
+import sys
+import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from torchliquid.data import limits
+from torchliquid.data.numerals import Mark
+from torchliquid.data.text import EMPTY, HEAD, Form, read_text
 from torchliquid.errors import InputError
 
-HEAD = 1 << 16
-DELIMITERS = ",;\t|"
-EMPTY = "the file is empty; it needs a header and at least two rows"
+STDIN = ("-", "/dev/stdin")
+PACKED: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+}
+"""How packed files start, and what unpacks them. (Here is the place for a limit on what comes out.)"""
+NOT_READ = {".txt", ".md", ".json", ".html", ".pdf", ".py", ".safetensors", ".png", ".log"}
+"""Files in a folder that stand beside its tables."""
+FILE = "file"
+
+Source = str | PathLike[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file's rows, and how its user counts them."""
+    """Rows, and how their user counts them.
+
+    Attributes:
+        frame: a text file's values are text, other files' of their own types.
+        numbers: (N,) of the rows: in a text file the line, in others from 1.
+        files: for each row the place of its file in ``names``, where there are several.
+        names: of the files.
+        series: the column that tells series apart, where the file's form has one.
+        target: the column to learn, where the file's form has one.
+        mark: what the file's form suggests as the decimal mark.
+    """
 
     frame: pl.DataFrame
-    first_row: int
-    """The number of the first row of data: in a text file with a header 2."""
+    numbers: np.ndarray
     notes: tuple[str, ...] = ()
+    files: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    series: str | None = None
+    target: str | None = None
+    mark: Mark | None = None
+
+    def row(self, place: int) -> str:
+        """A row, as its user finds it."""
+        of = f" of {self.names[self.files[place]]}" if self.files is not None else ""
+        return f"row {self.numbers[place]}{of}"
 
 
-def read_table(path: Path) -> Table:
-    """Read a text table (fields apart by comma, semicolon, tab, bar or blanks; plain or gzip) or a Parquet file.
+def read_table(path: Source | Sequence[Source], form: Form | None = None, named: Sequence[str] = ()) -> Table:
+    """Read one file, several, or all tables of a folder.
 
-    Column types come from all rows. Text is UTF-8, UTF-16 with its mark, or else Windows-1252 (noted).
+    Args:
+        path: text (fields apart by comma, semicolon, tab, bar or blanks), Parquet, Arrow or Feather, JSON lines, ARFF,
+            the archives' ``.ts``, a spreadsheet; also packed by gzip, bz2, xz or zip; ``-`` is the standard input.
+            Several files become one table with a column ``file``.
+        form: of text files, where it is not to be found out.
+        named: columns that are asked for, which help to find the header.
 
     Raises:
-        InputError: no such file, a folder, unreadable, no table, rows wider than the header, no rows.
+        InputError: no such file, unreadable, no table, no rows; files with different columns.
     """
-    if not path.exists():
+    form = form or Form()
+    if not isinstance(path, (str, PathLike)):
+        paths = [Path(p) for p in path]
+        if not paths:
+            raise InputError("no file was given")
+        return _one(paths[0], form, named) if len(paths) == 1 else _several(paths, form, named)
+    return _one(Path(path), form, named)
+
+
+def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and _is_table(p))
+        if not inside:
+            raise InputError("this folder holds no table; name a file, or a folder of CSV, Parquet or other tables")
+        return _several(inside, form, named)
+    if str(path) not in STDIN and not path.exists():
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         raise InputError("no such file" + (f"; did you mean {near[0]!r}?" if near else "; check the path"))
-    if path.is_dir():
-        raise InputError(
-            "this is a folder; name one CSV or Parquet file in it, or put all into one table with a column that "
-            "names each row's file and give it as the series (series='file', --series)"
-        )
     try:
-        head = _head(path)
-        if head[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
-            return Table(_read_parquet(path), 1)
-        if not head.strip():
-            raise InputError(EMPTY)
-        if head[:4] == b"PK\x03\x04":
-            raise InputError("this is a zip archive or an Excel workbook; save the table as CSV")
-        return _read_text(path, head)
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        if str(path) in STDIN:
+            return _read(sys.stdin.buffer.read(), Path(), form, named)
+        return _read(path if path.is_file() else path.read_bytes(), path, form, named)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"the file cannot be read ({reason}); check it and its permissions") from None
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() not in NOT_READ
+
+
+def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
+    """The rows of several files below one another."""
+    tables = []
+    for path in paths:
+        try:
+            tables.append(_one(path, form, named))
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
+    columns = tables[0].frame.columns
+    for path, table in zip(paths, tables, strict=True):
+        if set(table.frame.columns) != set(columns):
+            differ = sorted(set(table.frame.columns) ^ set(columns))
+            raise InputError(
+                f"{path.name} has other columns than {paths[0].name}: {', '.join(map(repr, differ[:5]))} "
+                f"{'is' if len(differ) == 1 else 'are'} in one of them only; give files of the same columns"
+            )
+    frames = [table.frame.select(columns) for table in tables]
+    if any(frame.schema != frames[0].schema for frame in frames):
+        mixed = {
+            name: pl.String for name in columns if any((f.schema[name] == pl.String) for f in frames)
+        }
+        frames = [frame.cast({n: t for n, t in mixed.items()}) for frame in frames]  # type: ignore[arg-type]
+    names = tuple(path.stem if len({p.stem for p in paths}) == len(paths) else str(path) for path in paths)
+    lengths = [len(frame) for frame in frames]
+    files = np.repeat(np.arange(len(paths)), lengths)
     try:
-        limits.check_parquet(path)
-        frame = pl.read_parquet(path, glob=False)
-        limits.check_text(frame, path)
-        return frame
+        frame = pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"the files' columns are of different types ({_first_line(error)})") from None
+    column = FILE
+    while column in frame.columns:
+        column += "_"
+    frame = frame.with_columns(pl.Series(column, np.array(names, dtype=object)[files].tolist(), dtype=pl.String))
+    notes = [f"{len(paths)} files were read, a series each: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."]
+    notes += [f"{name}: {note}" for name, table in zip(names, tables, strict=True) for note in table.notes]
+    numbers = np.concatenate([table.numbers for table in tables])
+    first = tables[0]
+    return Table(frame, numbers, tuple(notes), files, tuple(p.name for p in paths), first.series or column, mark=first.mark)
+
+
+def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str]) -> Table:
+    head = source[:HEAD] if isinstance(source, bytes) else _head(source)
+    for start, unpack in PACKED.items():
+        if head.startswith(start):
+            return _read(unpack(_bytes(source)), path.with_suffix(""), form, named)
+    suffix = path.suffix.lower()
+    reader: Callable[[Path | bytes], Table] | None = None
+    if head[:4] == b"PAR1" or suffix in (".parquet", ".pq"):
+        reader = _parquet
+    elif head[:6] == b"ARROW1" or suffix in (".arrow", ".feather", ".ipc"):
+        reader = _arrow
+    elif head[:4] == b"PK\x03\x04":
+        inside = _entries(source)
+        if "[Content_Types].xml" not in inside and "mimetype" not in inside:
+            return _zip(source, inside, form, named)
+        return _spreadsheet(source, form, named)
+    elif head[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        return _spreadsheet(source, form, named)
+    elif head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"[") and suffix not in (".csv", ".tsv", ".txt", ".dat"):
+        reader = _json
+    elif suffix == ".arff":
+        reader = _arff
+    elif suffix == ".ts" and b"@data" in head.lower():
+        reader = _archive
+    if reader is not None:
+        if form.given():
+            raise InputError(f"{', '.join(form.given())}: these are for text files, which this is not; leave them out")
+        return reader(source)
+    if not head.strip():
+        raise InputError(EMPTY)
+    if head.lstrip(b"\xef\xbb\xbf")[:1] == b"{" and b'":' in head.split(b"\n")[0]:
+        return _json(source)
+    text = read_text(source, form, named)
+    return Table(text.frame, text.numbers, text.notes, mark="," if text.delimiter == ";" else None)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _counted(frame: pl.DataFrame, **more: Any) -> Table:
+    return Table(frame, np.arange(1, len(frame) + 1), **more)
+
+
+def _parquet(source: Path | bytes) -> Table:
+    try:
+        return _counted(pl.read_parquet(source, **({} if isinstance(source, bytes) else {"glob": False})))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
             f"the Parquet file is broken or cut short ({_first_line(error)}); copy or write it again"
         ) from None
 
 
-def _read_text(path: Path, head: bytes) -> Table:
-    notes: list[str] = []
-    utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
-    if b"\0" in head and not utf16:
-        raise InputError("this is no text table (it holds zero bytes); CSV and Parquet files can be read")
-    source: Path | bytes = limits.unpacked(path) if _is_gzip(path) else path
-    if utf16:
-        source = _decoded(source, "utf-16")
-        head = source[:HEAD]
-    elif not _is_utf8(head):
-        source = _decoded(source, "cp1252")
-        head = source[:HEAD]
-        notes.append("The file is not UTF-8; its text was read as Windows-1252.")
-
-    limits.check_first_line(source)
-    lines = head.decode("utf-8-sig", errors="replace").splitlines()
-    lines = [line for line in (lines[:-1] if len(head) >= HEAD and len(lines) > 1 else lines) if line.strip()][:100]
-    if not lines:
-        raise InputError(EMPTY)
-    directive = re.fullmatch(r'"?sep=(.)"?', lines[0])  # Excel's
-    if directive:
-        lines = lines[1:]
-        if not lines:
-            raise InputError(EMPTY)
-    skipped = 1 if directive else 0
-    delimiter = directive[1] if directive else _delimiter(lines)
-    if delimiter is None and _by_blanks(lines):
-        delimiter = " "
-        text = _decoded(source, "utf-8-sig")
-        source = re.sub(rb"(?m)^ +| +\r?$", b"", re.sub(rb"[ \t]+", b" ", text))
-        lines = [" ".join(line.split()) for line in lines]
-    delimiter = delimiter or ","
-    limits.check_header(source, delimiter, skipped)
-    rows = list(csv.reader(lines, delimiter=delimiter))
-    has_header = not all(_is_number(field) for field in rows[0])
-    if not has_header:
-        notes.append("The file has no header; its columns are called column_1, column_2, ...")
-    form: dict[str, Any] = {
-        "separator": delimiter,
-        "has_header": has_header,
-        "skip_lines": skipped,
-        "infer_schema_length": None,
-        "decimal_comma": _decimal_comma(rows, delimiter),
-        "glob": False,
-    }
+def _arrow(source: Path | bytes) -> Table:
     try:
-        frame = pl.read_csv(source, **form)
-    except pl.exceptions.PolarsError as error:
-        if "utf-8" in str(error):
-            source = _decoded(source, "cp1252")
-            notes.append("The file is not UTF-8; its text was read as Windows-1252.")
-            frame = pl.read_csv(source, **form)
-        elif isinstance(error, pl.exceptions.NoDataError):
-            raise InputError(EMPTY) from None
+        return _counted(pl.read_ipc(source, memory_map=False))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise InputError(
+            f"the Arrow file is broken or cut short ({_first_line(error)}); copy or write it again"
+        ) from None
+
+
+def _json(source: Path | bytes) -> Table:
+    """JSON lines, or one array of objects; what stands in an object inside gets a name with a point."""
+    data = _bytes(source)
+    try:
+        if data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"[":
+            frame = pl.read_json(data, infer_schema_length=None)
         else:
-            raise InputError(_what_is_wrong(source, delimiter, skipped, error)) from None
-    words = [name for name, kind in frame.schema.items() if kind == pl.Boolean]
-    if words:  # True and true are one to Polars, as labels two
-        as_text = dict.fromkeys(words, pl.String)
-        frame = frame.with_columns(pl.read_csv(source, **form, columns=words, schema_overrides=as_text))
-    nameless = [name for name in frame.columns if re.fullmatch(r"\s*(_duplicated_\d+)?", name)]
-    nothing = [name for name in nameless if frame[name].null_count() == len(frame)] if has_header else []
-    if nothing:
-        frame = frame.drop(nothing)
-        notes.append(f"{len(nothing)} columns without a name or a value were left out.")
-    names = [re.sub('^"(.*)"$', r"\1", " ".join(name.split())).replace('""', '"') for name in frame.columns]
-    if not has_header:
-        names = [f"column_{i + 1}" for i in range(frame.width)]
-    if len(set(names)) == len(names):
-        frame.columns = names
-    again = [name for name in frame.columns if has_header and "_duplicated_" in name]
-    if again:
-        notes.append(f"Column names stand more than once in the header; the later ones are {', '.join(again)}.")
-    return Table(frame, 1 + skipped + has_header, tuple(notes))
+            frame = pl.read_ndjson(data, infer_schema_length=None)
+        while structs := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
+            frame = frame.with_columns(
+                pl.col(name).name.map_fields(lambda field, name=name: f"{name}.{field}") for name in structs
+            ).unnest(structs)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(
+            f"the JSON cannot be read as rows ({_first_line(error)}); write one object a line, each a row"
+        ) from None
+    lists = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    notes = (f"Lists are no columns and were left out: {', '.join(lists)}.",) if lists else ()
+    return _counted(frame.drop(lists), notes=notes, mark=".")
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def _arff(source: Path | bytes) -> Table:
+    from scipy.io import arff
 
-
-def _head(path: Path) -> bytes:
-    with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
-        return file.read(HEAD)
-
-
-def _decoded(source: Path | bytes, encoding: str) -> bytes:
-    """The whole text, as UTF-8."""
-    data = source if isinstance(source, bytes) else source.read_bytes()
+    data = _bytes(source)
+    if b" relational" in data[:HEAD].lower():
+        raise InputError(
+            "this ARFF file holds tables in its rows, as the archives of time series do; give the archive's .ts file"
+        )
+    text = data.decode("utf-8", errors="replace")
     try:
-        return data.decode(encoding).encode()
-    except UnicodeError:
-        raise InputError("the file's text is in no known encoding; save it as UTF-8") from None
+        rows, about = arff.loadarff(io.StringIO(text))
+    except (arff.ArffError, NotImplementedError, ValueError, StopIteration, IndexError) as error:
+        raise InputError(
+            f"the ARFF file cannot be read ({_first_line(error)}); save the table as CSV"
+        ) from None
+    columns = {
+        name: [v.decode() if isinstance(v, bytes) else v for v in rows[name].tolist()] if rows[name].dtype == object
+        or rows[name].dtype.kind == "S" else rows[name]
+        for name in about.names()
+    }
+    return _counted(pl.DataFrame(columns), mark=".")
 
 
-def _is_utf8(head: bytes) -> bool:
+def _archive(source: Path | bytes) -> Table:
+    """The archives' ``.ts``: a case a line, as a series each, its class at all of its samples."""
     try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start > len(head) - 4 and len(head) == HEAD  # cut in the middle of a letter
-    return True
+        from aeon.datasets import load_from_ts_file
+    except ImportError:
+        raise InputError("a .ts file is read by aeon: pip install 'torchliquid[demo]'") from None
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "archive.ts"
+        path.write_bytes(_bytes(source))
+        try:
+            cases, classes = load_from_ts_file(str(path))
+        except Exception as error:  # whatever its parser stumbles over
+            raise InputError(f"the .ts file cannot be read ({_first_line(error)}); download it again") from None
+    width = len(cases[0])
+    frames = [
+        pl.DataFrame({f"dim_{c + 1}": np.asarray(case[c], dtype=np.float64) for c in range(width)}).with_columns(
+            pl.lit(str(i)).alias("case"), pl.lit(str(label)).alias("class")
+        )
+        for i, (case, label) in enumerate(zip(cases, classes, strict=True))
+    ]
+    return _counted(pl.concat(frames), series="case", target="class", mark=".")
 
 
-def _delimiter(lines: list[str]) -> str | None:
-    """The delimiter that cuts almost every line into as many fields as the first, more than one."""
-    best, width = None, 1
-    for delimiter in DELIMITERS:
-        counts = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
-        if counts and counts[0] > width and counts.count(counts[0]) >= 0.8 * len(counts):
-            best, width = delimiter, counts[0]
-    return best
+def _entries(source: Path | bytes) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+        return [info.filename for info in archive.infolist() if not info.is_dir()]
 
 
-def _by_blanks(lines: list[str]) -> bool:
-    counts = {len(line.split()) for line in lines}
-    return len(counts) == 1 and max(counts) > 1
+def _zip(source: Path | bytes, inside: list[str], form: Form, named: Sequence[str]) -> Table:
+    tables = [name for name in inside if not name.startswith("__MACOSX/") and _is_table(Path(name))]
+    tables = tables or [name for name in inside if name.endswith(".txt")]
+    if len(tables) != 1:
+        listed = ", ".join(tables[:5]) + (", ..." if len(tables) > 5 else "")
+        raise InputError(
+            f"the zip archive holds {len(tables)} tables ({listed}); unpack it and name the one, or the folder"
+        )
+    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+        return _read(archive.read(tables[0]), Path(tables[0]), form, named)
 
 
-def _decimal_comma(rows: list[list[str]], delimiter: str) -> bool:
-    fields = [field for row in rows[1:] for field in row]
-    comma = any(re.fullmatch(r"\s*[-+]?\d+,\d+\s*", f) for f in fields)
-    return delimiter != "," and comma and not any(re.fullmatch(r"\s*[-+]?\d+\.\d+\s*", f) for f in fields)
-
-
-def _is_number(field: str) -> bool:
+def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Table:
+    """The first sheet with rows, read as a text table, so that titles and rows of units are found there too."""
     try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+        from python_calamine import CalamineError, CalamineWorkbook
+    except ImportError:
+        raise InputError(
+            "a spreadsheet is read by python-calamine: pip install 'torchliquid[excel]', or save the table as CSV"
+        ) from None
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(_bytes(source)))
+        sheets = [(name, book.get_sheet_by_name(name).to_python(skip_empty_area=False)) for name in book.sheet_names]
+    except (CalamineError, OSError, ValueError) as error:
+        raise InputError(f"the workbook cannot be read ({_first_line(error)}); save it again, or as CSV") from None
+    filled = [(name, rows) for name, rows in sheets if len(rows) > 1]
+    if not filled:
+        raise InputError(EMPTY)
+    name, rows = filled[0]
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    text = read_text(buffer.getvalue().encode(), form, named)
+    notes = text.notes
+    if len(filled) > 1:
+        notes = (f"The first of {len(filled)} sheets was read, {name!r}.", *notes)
+    return Table(text.frame, text.numbers, notes, mark=".")
 
 
-def _what_is_wrong(source: Path | bytes, delimiter: str, skipped: int, error: Exception) -> str:
-    raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-    with io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        for _ in range(skipped):
-            next(reader, [])
-        width = len(next(reader, []))
-        for number, row in enumerate(reader, 2 + skipped):
-            if len(row) > width:
-                return f"row {number} has {len(row)} fields where the header has {width}; mend the row or the header"
-    return f"this is no table that can be read ({_first_line(error)}); save it as CSV"
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return value.isoformat(sep=" ") if hasattr(value, "hour") and hasattr(value, "year") else str(value)
 
 
 def _names_beside(path: Path) -> Iterable[str]:

@@ -1,0 +1,419 @@
+"""Dates in text: their form found out or as given, and what cannot be known refused.
+
+No reader of dates takes a whole column into account, which alone tells the day from the month, nor says what it took.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from torchliquid.errors import InputError
+
+Order = Literal["day first", "month first", "year first"]
+Row = Callable[[int], str]
+
+SECOND = 10**9
+DAY = 86400 * SECOND
+RECENT = 15
+"""Years: of two readings of a two-digit year, one further back than this is the less likely."""
+
+ZONES = {
+    "UTC": 0, "GMT": 0, "Z": 0, "UT": 0, "WET": 0, "WEST": 60, "CET": 60, "CEST": 120, "MEZ": 60, "MESZ": 120,
+    "EET": 120, "EEST": 180, "MSK": 180, "EST": -300, "EDT": -240, "CDT": -300, "MST": -420, "MDT": -360, "PST": -480,
+    "PDT": -420, "AKST": -540, "AKDT": -480, "HST": -600, "JST": 540, "KST": 540, "HKT": 480, "SGT": 480,
+    "AEST": 600, "AEDT": 660, "ACST": 570, "ACDT": 630, "AWST": 480, "NZST": 720, "NZDT": 780,
+}  # fmt: skip
+"""Minutes east of Greenwich, of names that mean one thing; CST, IST, BST and AST mean several."""
+
+MONTHS = (
+    "jan ene gen janv",
+    "feb fev fév febr",
+    "mar mär mrz maa mrt mär",
+    "apr abr avr",
+    "may mai mag mei maj",
+    "jun juin giu",
+    "jul juil lug",
+    "aug ago aoû aou",
+    "sep set",
+    "oct okt ott out",
+    "nov",
+    "dec dez dic déc des",
+)
+"""The first letters of months in English, German, French, Spanish, Italian, Dutch, Portuguese and Scandinavian."""
+
+WORD = r"[^\W\d_]"
+WEEKDAY = rf"(?:{WORD}{{2,10}}\.?,?\s+)?"
+TIME = r"(?P<H>\d{1,2})[:.hH](?P<M>\d{2})(?:[:.m](?P<S>\d{2})(?:[.,:](?P<f>\d+))?)?(?:\s*(?P<p>[AaPp])\.?\s?[Mm]\.?)?(?:\s*Uhr)?"
+ZONE = r"(?:\s*(?P<z>[A-Za-z]{1,5}|(?:UTC|GMT)?\s?[-+]\d{1,2}(?::?\d{2})?)(?:\[[^\]]*\])?)?"
+BETWEEN = r"(?:\s*[T,;_]\s*|\s+(?:-\s+)?|:)"
+MON = rf"(?P<b>{WORD}{{3,12}})\.?"
+DATE_FORMS = (
+    r"(?P<Y>\d{4})[-/.年](?P<m>\d{1,2})[-/.月](?P<d>\d{1,2})日?",
+    r"(?P<a>\d{1,2})[-/.](?P<c>\d{1,2})[-/.](?P<e>\d{4}|\d{2})\.?",
+    rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\.?[-/ ]?{MON}[-/, ]*(?P<y>\d{{4}}|\d{{2}})",
+    rf"{MON}[-/ ]*(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[-/, ]+(?P<y>\d{{4}}|\d{{2}})",
+    rf"(?P<y>\d{{4}})[-/ ]{MON}[-/ ]?(?P<d>\d{{1,2}})",
+)
+FORMS = (
+    *(rf"^{WEEKDAY}{date}(?:{BETWEEN}{TIME}{ZONE})?$" for date in DATE_FORMS),
+    r"^(?P<Y>\d{4})-?(?P<m>\d{2})-?(?P<d>\d{2})(?:[T _-]?(?P<H>\d{2})(?:(?P<M>\d{2})(?:(?P<S>\d{2})[.,]?(?P<f>\d+)?)?)?)?"
+    + ZONE
+    + "$",
+    rf"^{WORD}{{2,10}}\s+{MON}\s+(?P<d>\d{{1,2}})\s+{TIME}{ZONE}\s+(?P<y>\d{{4}})$",  # as of ctime
+    *(rf"^{TIME}{ZONE}(?:\s*[,;]\s*|\s+){WEEKDAY}{date}$" for date in DATE_FORMS),
+)
+
+DIRECTIVES = {
+    "Y": r"(?P<Y>\d{4})", "y": r"(?P<y>\d{2})", "m": r"(?P<m>\d{1,2})", "d": r"(?P<d>\d{1,2})", "e": r"\s*(?P<d>\d{1,2})",
+    "H": r"(?P<H>\d{1,2})", "I": r"(?P<H>\d{1,2})", "k": r"\s*(?P<H>\d{1,2})", "M": r"(?P<M>\d{1,2})",
+    "S": r"(?P<S>\d{1,2})", "f": r"(?P<f>\d+)", "p": r"(?P<p>[AaPp])\.?\s?[Mm]\.?", "b": MON, "B": MON, "h": MON,
+    "a": rf"{WORD}+\.?", "A": rf"{WORD}+\.?", "%": "%",
+    "z": r"(?P<z>Z|[-+]\d{2}(?::?\d{2})?)", ":z": r"(?P<z>Z|[-+]\d{2}(?::?\d{2})?)",
+    "s": r"(?P<s>-?\d+)",
+}  # fmt: skip
+SHORT = {"T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "F": "%Y-%m-%d", ".f": ".%f", "X": "%H:%M:%S", "x": "%m/%d/%y"}
+
+
+@dataclass(frozen=True)
+class Dates:
+    """What a column of dates holds.
+
+    Attributes:
+        nanoseconds: (N,) int64 since 1970-01-01, UTC where zoned.
+        known: (N,) where there is one.
+        zoned: whether all told their zone.
+        order: what was told apart by looking, day, month or year first.
+        notes: on what was taken.
+    """
+
+    nanoseconds: np.ndarray
+    known: np.ndarray
+    zoned: bool
+    order: Order | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find(text: pl.Series, row: Row, order: Order | None = None) -> Dates | None:
+    """Dates whose form is found out; None where the first values are in none that is known.
+
+    Args:
+        text: stripped, null where there is no value.
+        row: names a row in an error.
+        order: of day, month and year, where the column itself fits several.
+
+    Raises:
+        InputError: a value of another form or that is no day, or dates that can be read in several ways.
+    """
+    known = text.drop_nulls()
+    if not len(known):
+        return None
+    fast = _as_written_by_programs(text)
+    if fast is not None:
+        return fast
+    head = known.head(20)
+    for form in FORMS:
+        fits = head.str.contains(form)
+        if fits.sum() * 2 > len(head):
+            return _read(text, form, row, order)
+    return None
+
+
+def are_dates(text: pl.Series) -> bool:
+    """Whether the first values of a column look like dates; numbers do not."""
+    head = text.drop_nulls().head(10)
+    if not len(head) or head.cast(pl.Float64, strict=False).null_count() < len(head):
+        return False
+    return any(bool(head.str.contains(form).all()) for form in FORMS)
+
+
+def digits(text: pl.Series) -> bool:
+    """Whether whole numbers are all dates: YYYYMMDD, with or without the time of day behind."""
+    known = text.drop_nulls()
+    widths = known.str.len_chars().unique().to_list()
+    if len(widths) != 1 or widths[0] not in (8, 10, 12, 14, 17):
+        return False
+    if not known.str.contains(r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])").all():
+        return False
+    parts = _fields(known, FORMS[5])
+    return bool((_days(*(_number(parts, k) for k in "Ymd"))[1] & _clock(parts)[1]).all())
+
+
+def given(text: pl.Series, form: str, row: Row) -> Dates:
+    """Dates of a form as in ``strptime``; ``%f`` is a fraction of a second of any length.
+
+    Raises:
+        InputError: a value that is not of it, or that is no day.
+    """
+    regex = as_regex(form)
+    if regex is None:
+        return _by_python(text, form, row)
+    return _read(text, regex, row, None, form)
+
+
+def as_regex(form: str) -> str | None:
+    """A form of ``strptime`` as a regular expression with a group for each part; None where it holds more than those."""
+    for short, long in SHORT.items():
+        form = form.replace(f"%{short}", long)
+    pattern, seen = "", set()
+    for literal, name in re.findall(r"([^%]+)|%(:?.)", form):
+        if literal:
+            pattern += re.sub(r"(?:\\\s|\s)+", r"\\s+", re.escape(literal))
+        elif name in DIRECTIVES:
+            groups = set(re.findall(r"\?P<(\w)>", DIRECTIVES[name]))
+            if groups & seen:
+                return None
+            seen |= groups
+            pattern += DIRECTIVES[name]
+        else:
+            return None
+    return f"^{pattern}$"
+
+
+def _as_written_by_programs(text: pl.Series) -> Dates | None:
+    """The form that most programs write, read whole by Polars."""
+    one = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:[0-5]\d(\.\d{1,9})?$"
+    head = text.drop_nulls().head(100)
+    if not head.str.contains(one).all() or not text.str.contains(one).all():
+        return None
+    form = f"%Y-%m-%d{head[0][10]}%H:%M:%S%.f"
+    dates = text.str.strptime(pl.Datetime("ns"), form, strict=False)
+    if dates.null_count() != text.null_count():
+        return None
+    return Dates(dates.cast(pl.Int64).fill_null(0).to_numpy(), dates.is_not_null().to_numpy(), False)
+
+
+def _fields(text: pl.Series, form: str) -> pl.DataFrame:
+    return text.to_frame("x").select(pl.col("x").str.extract_groups(form).struct.unnest())
+
+
+def _number(parts: pl.DataFrame, name: str, default: int | None = None) -> np.ndarray:
+    """A part of all dates; -1 where it is not there, or the default."""
+    if name not in parts.columns:
+        return np.full(len(parts), -1 if default is None else default, dtype=np.int64)
+    column = parts[name].cast(pl.Int64, strict=False)
+    return column.fill_null(-1 if default is None else default).to_numpy().astype(np.int64)
+
+
+def _days(years: np.ndarray, months: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Days since 1970-01-01, and which are days at all."""
+    right = (months >= 1) & (months <= 12) & (days >= 1) & (years >= 1678) & (years <= 2261)
+    month = ((np.where(right, years, 1970) - 1970) * 12 + np.where(right, months, 1) - 1).astype("datetime64[M]")
+    first = month.astype("datetime64[D]").astype(np.int64)
+    length = (month + 1).astype("datetime64[D]").astype(np.int64) - first
+    return first + days - 1, right & (days <= length)
+
+
+def _clock(parts: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Nanoseconds since midnight, and which are times of day at all."""
+    hours, minutes, seconds = (_number(parts, name, 0) for name in "HMS")
+    right = (minutes < 60) & (seconds < 60)
+    if "p" in parts.columns and parts["p"].is_not_null().any():
+        half, told = parts["p"].str.to_lowercase().fill_null("").to_numpy(), parts["p"].is_not_null().to_numpy()
+        right &= ~told | ((hours >= 1) & (hours <= 12))
+        hours = np.where(told, hours % 12 + 12 * (half == "p"), hours)
+    fraction = np.zeros(len(parts), dtype=np.int64)
+    if "f" in parts.columns and parts["f"].is_not_null().any():
+        fraction = parts["f"].str.slice(0, 9).str.pad_end(9, "0").cast(pl.Int64).fill_null(0).to_numpy()
+    midnight = (hours == 24) & (minutes == 0) & (seconds == 0) & (fraction == 0)
+    right &= (hours < 24) | midnight
+    return ((hours * 60 + minutes) * 60 + seconds) * SECOND + fraction, right
+
+
+def _read(text: pl.Series, form: str, row: Row, order: Order | None, said: str | None = None) -> Dates:
+    parts = _fields(text.str.replace_all("\u2212", "-", literal=True), form)
+    known = text.is_not_null().to_numpy()
+    if "s" in parts.columns:
+        seconds = parts["s"].cast(pl.Int64, strict=False)
+        _check(text, known & seconds.is_null().to_numpy(), row, said)
+        return Dates(seconds.fill_null(0).to_numpy() * SECOND, known, True)
+    notes: list[str] = []
+    clock, right = _clock(parts)
+    years, months, days = (_number(parts, name) for name in ("Y", "m", "d"))
+    if "y" in parts.columns:
+        years = _whole_year(_number(parts, "y"), parts["y"])
+    if "b" in parts.columns:
+        months = _months(parts["b"])
+    if said is not None:  # what a form leaves out, as in Python
+        years, months, days = (
+            np.full_like(part, default) if (part == -1).all() else part
+            for part, default in ((years, 1900), (months, 1), (days, 1))
+        )
+    found: Order | None = None
+    if "a" in parts.columns:
+        found, years, months, days, note = _numbers_apart(text, parts, known, row, order)
+        notes += note
+    date, there = _days(years, months, days)
+    _check(text, known & ~(there & right), row, said)
+    nanoseconds = np.where(known, date * DAY + clock, 0)
+    zoned = False
+    if "z" in parts.columns and parts["z"].is_not_null().any():
+        zones = parts["z"]
+        without = known & zones.is_null().to_numpy()
+        if without.any():
+            i, j = int(without.argmax()), int(zones.is_not_null().arg_max() or 0)
+            raise InputError(
+                f"{text[i]!r} in {row(i)} of column {text.name!r} tells no zone, {text[j]!r} in {row(j)} does; give "
+                "all dates their zone, or none"
+            )
+        minutes, zone_notes = _offsets(zones, text, row)
+        nanoseconds, zoned = nanoseconds - np.where(known, minutes, 0) * 60 * SECOND, True
+        notes += zone_notes
+    return Dates(nanoseconds, known, zoned, found, tuple(notes))
+
+
+def _whole_year(years: np.ndarray, text: pl.Series) -> np.ndarray:
+    short = (text.str.len_chars() <= 2).fill_null(False).to_numpy()
+    return np.where(short, years + np.where(years < 70, 2000, 1900), years)
+
+
+def _months(names: pl.Series) -> np.ndarray:
+    unique = names.drop_nulls().unique().to_list()
+    number = {name: next((i for i, starts in enumerate(MONTHS, 1) if _begins(name, starts)), -1) for name in unique}
+    return names.replace_strict(number, default=-1, return_dtype=pl.Int64).to_numpy()
+
+
+def _begins(name: str, starts: str) -> bool:
+    return name.casefold().startswith(tuple(starts.split()))
+
+
+def _offsets(zones: pl.Series, text: pl.Series, row: Row) -> tuple[np.ndarray, list[str]]:
+    """Minutes east of Greenwich of each zone, and a note on those that are names."""
+    minutes: dict[str, int] = {}
+    named = {}
+    for zone in zones.drop_nulls().unique(maintain_order=True).to_list():
+        offset = re.fullmatch(r"(?:UTC|GMT)?\s?([-+])(\d{1,2}):?(\d{2})?", zone)
+        if offset:
+            minutes[zone] = int(f"{offset[1]}1") * (int(offset[2]) * 60 + int(offset[3] or 0))
+        elif zone.upper() in ZONES:
+            minutes[zone] = ZONES[zone.upper()]
+            if zone.upper() not in ("Z", "UTC", "GMT", "UT"):
+                named[zone] = minutes[zone]
+        else:
+            i = (zones == zone).arg_max() or 0
+            raise InputError(
+                f"{text[i]!r} in {row(i)} of column {text.name!r} holds {zone!r}, which is the name of no zone or of "
+                "several; write each date with its offset, such as +0200"
+            )
+    notes = []
+    if named:
+        said = ", ".join(f"{zone} as {m // 60:+03d}:{m % 60:02d}" for zone, m in named.items())
+        notes.append(f"Zones of column {text.name!r} were taken by their names: {said}.")
+    known = zones.replace_strict(minutes, default=0, return_dtype=pl.Int64)
+    return known.to_numpy(), notes
+
+
+def _numbers_apart(
+    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, row: Row, told: Order | None
+) -> tuple[Order, np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Which of three numbers is the day, the month and the year: the one reading that the whole column fits best.
+
+    Returns:
+        The order; years, months and days; notes.
+
+    Raises:
+        InputError: two readings fit alike.
+    """
+    a, c, e = (_number(parts, name) for name in "ace")
+    last, first = _whole_year(e, parts["e"]), _whole_year(a, parts["a"])
+    readings: dict[Order, tuple[np.ndarray, ...]] = {"day first": (last, c, a), "month first": (last, a, c)}
+    if not (e > 31).any():
+        readings["year first"] = (first, c, e)
+    example = str(text.drop_nulls()[0])
+    dotted = "." in re.split(r"[\sT]", example)[0]
+    if dotted:
+        del readings["month first"]
+    wrong = {order: int((known & ~_days(*reading)[1]).sum()) for order, reading in readings.items()}
+    fitting = [order for order, count in wrong.items() if count == 0] or [
+        order for order, count in wrong.items() if count == min(wrong.values())
+    ]
+    distinct: list[Order] = []
+    for order in fitting:
+        if not any(
+            all(np.array_equal(x[known], y[known]) for x, y in zip(readings[order], readings[other], strict=True))
+            for other in distinct
+        ):
+            distinct.append(order)
+    notes: list[str] = []
+    if len(distinct) > 1:
+        clock = _clock(parts)[0]
+        against = {order: _against(readings[order], clock, known) for order in distinct}
+        if dotted and "year first" in against:
+            against["year first"] += 1
+        best = [order for order in distinct if against[order] == min(against.values())]
+        half_days = "p" in parts.columns and parts["p"].is_not_null().any()
+        if len(best) > 1 and told in best:
+            best = [told]
+        elif set(best) == {"day first", "month first"} and half_days and "/" in example:
+            best = ["month first"]  # who writes AM and PM
+        if len(best) > 1:
+            ways = " or ".join(best)
+            forms = {"day first": "%d/%m/%Y ...", "month first": "%m/%d/%Y ...", "year first": "%y/%m/%d ..."}
+            named = " or ".join(f"'{forms[order]}'" for order in best)
+            raise InputError(
+                f"dates in column {text.name!r}, such as {example!r}, can be read {ways}; say which "
+                f"(time_format={named}, --time-format)"
+            )
+        distinct = best
+        year, month, day = (int(part[known][0]) for part in readings[distinct[0]])
+        notes.append(
+            f"Dates in column {text.name!r} such as {example!r} were read {distinct[0]}, as {year}-{month:02d}-"
+            f"{day:02d}; where that is wrong, say their form (time_format=, --time-format)."
+        )
+    order = distinct[0]
+    return (order, *readings[order], notes)
+
+
+def _against(reading: tuple[np.ndarray, ...], clock: np.ndarray, known: np.ndarray) -> int:
+    """What speaks against a reading: times that go back, years that pass while the day stays, years long ago."""
+    days, _ = _days(*reading)
+    moments = (days * DAY + clock)[known]
+    year, day = reading[0][known], reading[2][known]
+    this = dt.datetime.now(dt.UTC).year
+    out_of_order = not ((np.diff(moments) >= 0).all() or (np.diff(moments) <= 0).all())
+    years_run = len(np.unique(year)) > len(np.unique(day))
+    return int(out_of_order) * 2 + int(years_run) + int(year.max() < this - RECENT or year.max() > this + 1)
+
+
+def _check(text: pl.Series, wrong: np.ndarray, row: Row, form: str | None) -> None:
+    if not wrong.any():
+        return
+    i = int(wrong.argmax())
+    offset = re.search(r":\d{2}(?:\.\d+)? *([-+]\d{2}:?\d{2})$", text[i])
+    raise InputError(
+        f"{text[i]!r} in {row(i)} of column {text.name!r} cannot be read as a date"
+        + (f" of the form {form!r}" if form else "")
+        + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
+        + (f"; %z stands for an offset such as {offset[1]})" if offset else ")")
+    )
+
+
+def _by_python(text: pl.Series, form: str, row: Row) -> Dates:
+    """Forms that hold more than parts of a date, such as the week of the year."""
+    values = list(_strptime(text, form))
+    known = text.is_not_null().to_numpy()
+    _check(text, known & np.array([value is None for value in values]), row, form)
+    zoned = any(value is not None and value.tzinfo is not None for value in values)
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    seconds = [
+        0 if v is None else (v if v.tzinfo else v.replace(tzinfo=dt.UTC)) - epoch for v in values
+    ]
+    nanoseconds = np.array(
+        [0 if isinstance(s, int) else (s.days * 86400 + s.seconds) * SECOND + s.microseconds * 1000 for s in seconds],
+        dtype=np.int64,
+    )
+    return Dates(nanoseconds, known, zoned)
+
+
+def _strptime(text: pl.Series, form: str) -> Iterator[dt.datetime | None]:
+    for value in text:
+        try:
+            yield None if value is None else dt.datetime.strptime(value, form)
+        except ValueError:
+            yield None

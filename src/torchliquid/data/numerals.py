@@ -1,0 +1,201 @@
+"""Numbers in text: which mark stands before the decimals, which groups thousands, and what unit stands behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+Mark = Literal[".", ","]
+
+SIGNS = "\u2212\u2013\ufe63\uff0d"
+"""What else people write for a minus: the minus of mathematics, a dash, small and full-width hyphens."""
+BLANKS = " '\u2019\u00a0\u202f\u2009"
+"""What else groups thousands."""
+CURRENCY = "$€£¥"
+
+NUMBER = (
+    rf"^[{CURRENCY}]?\s*([-+]?[{CURRENCY}]?\d[\d.,{BLANKS}]*(?:[eE][-+]?\d+)?|[-+]?[.,]\d+(?:[eE][-+]?\d+)?)"
+    r"(-?)\s*((?:[^\d\s.,;:/-][^\d\s]{0,9}[²³\d]?)?)$"
+)
+UNITS = frozenset(
+    "°C °F C F K degC degF % ‰ V mV µV uV kV A mA µA uA W mW kW MW VA kVA Wh kWh MWh J kJ MJ Pa hPa kPa MPa bar mbar psi "
+    "m mm cm µm um nm km in ft mi s ms µs us ns min h d Hz kHz MHz GHz rpm m/s km/h l L ml mL m³ m² ppm ppb g kg mg µg t "
+    "dB dBm lx B kB KB MB GB TB KiB MiB GiB".split()
+)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a column of text holds.
+
+    Attributes:
+        values: float64, null where a value is no number.
+        known: the text with unit and currency taken off.
+        mark: what stands before the decimals; None where no value tells.
+        can_be_both: a value that is one number with a decimal comma and another with a decimal point, where nothing
+            in the column tells which.
+        units: what stands behind the numbers.
+        grouped: a value whose thousands are set apart.
+    """
+
+    values: pl.Series
+    mark: Mark | None = None
+    can_be_both: str | None = None
+    units: tuple[str, ...] = ()
+    grouped: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the values of one column say about the mark before decimals."""
+
+    mark: Mark | None = None
+    both: tuple[str, ...] = ()
+    """Values that are a number in either reading: 1.050 or 1,050."""
+    contradicts: bool = False
+
+
+@dataclass
+class Marks:
+    """The mark before decimals in a table: what its user said, else what its other columns show.
+
+    Attributes:
+        columns: those of text.
+        said: by the user.
+        hint: what the form of the file suggests, where no column tells: a comma where fields are apart by semicolons.
+    """
+
+    columns: Iterable[pl.Series] = ()
+    said: Mark | None = None
+    hint: Mark | None = None
+    used: set[Mark] = field(default_factory=set)
+
+    @cached_property
+    def shown(self) -> Mark | None:
+        """By a column that can be read in one way only."""
+        if self.said is not None:
+            return self.said
+        found = [evidence(bare(column)[0]) for column in self.columns]
+        shown = {e.mark for e in found if e.mark is not None and not e.contradicts}
+        if len(shown) == 1:
+            return shown.pop()
+        commas = any("," in value for e in found for value in e.both)
+        return self.hint if not shown and self.hint is not None and (commas or self.hint == ".") else None
+
+
+def bare(text: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Numbers without currency and unit, and the units; null where a value is no number."""
+    parts = text.to_frame("x").select(
+        pl.col("x").str.replace_all(f"[{SIGNS}]", "-").str.extract_groups(NUMBER).struct.unnest()
+    )
+    number, after, unit = (parts.to_series(i) for i in range(3))
+    # SAP's way: the sign at the end.
+    negative = after == "-"
+    if negative.any():
+        number = pl.select(pl.when(negative).then("-" + number).otherwise(number)).to_series()
+    return number.str.replace_all(rf"[{BLANKS}{CURRENCY}]", ""), unit
+
+
+def evidence(numbers: pl.Series) -> Evidence:
+    """What the values say, each with digits, points and commas alone."""
+    known = numbers.drop_nulls()
+    known = known.filter(known.str.contains(r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?$"))
+    if not len(known):
+        return Evidence()
+    separated = known.filter(known.str.contains("[.,]"))
+    if not len(separated):
+        return Evidence()
+    groups = separated.str.contains(r"^[-+]?[1-9]\d{0,2}(?:[.,]\d{3})+$")
+    plain = separated.filter(~groups)
+    point = int(plain.str.contains(r"^[-+]?(?:\d*|\d{1,3}(?:,\d{2,3})*,\d{3})\.\d*(?:[eE][-+]?\d+)?$").sum())
+    comma = int(plain.str.contains(r"^[-+]?(?:\d*|\d{1,3}(?:\.\d{2,3})*\.\d{3}),\d*(?:[eE][-+]?\d+)?$").sum())
+    either = separated.filter(groups)
+    # A mark that comes twice groups thousands.
+    comma += int(either.str.contains(r"\..*\.").sum())
+    point += int(either.str.contains(",.*,").sum())
+    point += int(either.str.contains(r"^[^.]*,.*\.").sum())  # 1,234.500
+    comma += int(either.str.contains(r"^[^,]*\..*,").sum())
+    once = either.filter(either.str.contains(r"^[^.,]*[.,][^.,]*$"))
+    marks = {mark for mark in ".," if len(once) and once.str.contains(mark, literal=True).any()}
+    if point and comma:
+        return Evidence(contradicts=True)
+    if point or comma:
+        return Evidence("." if point else ",")
+    if len(marks) == 2:
+        return Evidence(both=(once[0],), contradicts=True)
+    mark: Mark = "," if "," in marks else "."
+    other: Mark = "." if mark == "," else ","
+    whole = known.filter(~known.str.contains("[.,]"))
+    if len(whole) and whole.str.contains(r"^[-+]?[1-9]\d{3,}$").any():
+        return Evidence(mark)  # thousands are not set apart here
+    # Who writes 950 for a whole number writes no 1.050 for a decimal one: its last zero would be left out.
+    if len(whole) and whole.str.contains("[1-9]").any() and once.str.ends_with("0").any():
+        return Evidence(other)
+    return Evidence(both=(once[0],))
+
+
+def read(text: pl.Series, marks: Marks) -> Numbers:
+    """A column of text as numbers, each value that is one.
+
+    Args:
+        text: stripped, null where not observed.
+        marks: of the whole table.
+    """
+    plain = text.cast(pl.Float64, strict=False)
+    if plain.null_count() == text.null_count() and not _in_groups(text, "."):
+        return Numbers(plain)
+    numbers, units = bare(text)
+    found = evidence(numbers)
+    mark = marks.said or found.mark
+    sure = mark is not None
+    if mark is None:
+        mark = marks.shown
+    if found.contradicts and marks.said is None:
+        mark = None
+    elif mark is None and found.both and "," not in found.both[0]:
+        mark = "."  # as most programs write
+    values = _values(numbers, mark or ".")
+    undecided = found.both[0] if found.both and not sure and mark is None else None
+    if undecided is None and found.contradicts and found.both and marks.said is None:
+        undecided = found.both[0]
+    named = tuple(u for u in units.filter(values.is_not_null()).drop_nulls().unique(maintain_order=True) if u)
+    group = "." if mark == "," else ","
+    grouped = numbers.filter(values.is_not_null() & numbers.str.contains(group, literal=True))
+    # inf and nan, which are numbers of another kind
+    values = pl.select(pl.when(values.is_null() & plain.is_not_null() & numbers.is_null()).then(plain).otherwise(values))
+    return Numbers(
+        values.to_series().alias(text.name), mark, undecided, named, str(grouped[0]) if len(grouped) else None
+    )
+
+
+def _in_groups(text: pl.Series, mark: Mark) -> bool:
+    """Whether all values with the mark could be thousands set apart by it, of at least one."""
+    for part in (text.head(1000), text):
+        separated = part.filter(part.str.contains(mark, literal=True))
+        if not separated.str.contains(rf"^[-+]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+$").all():
+            return False
+    return len(separated) > 0
+
+
+def _values(numbers: pl.Series, mark: Mark) -> pl.Series:
+    group = "." if mark == "," else ","
+    m, g = re.escape(mark), re.escape(group)
+    right = numbers.str.contains(
+        rf"^[-+]?(?:\d+|\d{{1,3}}(?:{g}\d{{2,3}})*{g}\d{{3}})?(?:{m}\d*)?(?:[eE][-+]?\d+)?$"
+    )
+    clean = numbers.str.replace_all(group, "", literal=True).str.replace(mark, ".", literal=True)
+    return pl.select(pl.when(right).then(clean)).to_series().cast(pl.Float64, strict=False)
+
+
+def either_way(value: str) -> str:
+    """What a value is with a decimal comma, and with a decimal point."""
+    comma, point = (float(_values(pl.Series([value]), mark)[0]) for mark in (",", "."))  # type: ignore[arg-type]
+    return f"{comma:.15g} with a decimal comma and {point:.15g} with a decimal point"
+
+

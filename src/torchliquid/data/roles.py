@@ -1,0 +1,120 @@
+"""What a column that nobody named is to a table: an input, a row number, a clock, or words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from torchliquid.data import dates
+from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_LABELS, is_text, stripped
+
+COUNTER = re.compile(
+    r"(_duplicated_\d+)?|unnamed: ?\d+|#|_?id|index|idx|level_0|n|rn|no\.?|nr\.?|lfd\.? ?nr\.?|num(ber)?|count(er)?|entry|"
+    r"(entry|row|record|rec|line|sample|scan|seq|sequence|reading|measurement|point|frame|packet|msg|message)s?"
+    r"[ _]?(id|idx|index|no\.?|nr\.?|num(ber)?|count(er)?|#)?",
+    re.IGNORECASE,
+)
+"""Names of columns that count rows."""
+CLOCK_NAME = re.compile(
+    r"((unix|epoch|date|device|local|utc|gps|log|elapsed|relative|system|boot|up)[ _]?)*"
+    r"(t|ts|time|timestamp|datetime|epoch|unix|ms|millis|micros|nanos|seconds|secs|elapsed|uptime|minutes|hours)"
+    r"([ _]?[\[(]?(ms|us|ns|s|sec|utc|seconds|millis|epoch|unix|min|h)[\])]?)?",
+    re.IGNORECASE,
+)
+"""Names of columns that hold a clock."""
+ENOUGH = 10
+"""Rows, at least, that show a counter or a clock by its values alone."""
+WORDS = 20
+"""Words, at most, of a column that become inputs, each there twice on average."""
+
+
+def counts(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
+    """Whether a column counts the rows.
+
+    Args:
+        name: of the column.
+        values: (N,) NaN where there is none.
+        codes: (N,) of the rows' series, each of which may be counted by itself.
+    """
+    known = ~np.isnan(values)
+    if known.sum() < 3 or (values[known] != np.round(values[known])).any():
+        return False
+    steps = _steps(values, codes)
+    if COUNTER.fullmatch(name):
+        return bool(len(steps) and (steps > 0).mean() >= 0.9)
+    return bool(known.all() and len(values) >= ENOUGH and len(steps) and (steps == 1).all())
+
+
+def tells_time(name: str, values: np.ndarray, codes: np.ndarray, times: np.ndarray | None) -> bool:
+    """Whether a column of numbers is a clock: one by its name or its size that goes on, or one that runs with the time.
+
+    Args:
+        name, values, codes: as in :func:`counts`.
+        times: (N,) None where no column is the time.
+    """
+    known = ~np.isnan(values)
+    if known.sum() < 3:
+        return False
+    steps = _steps(values, codes)
+    goes_on = len(steps) > 0 and (steps >= 0).mean() >= 0.9 and (steps > 0).any()
+    if not goes_on:
+        return False
+    if CLOCK_NAME.fullmatch(name):
+        return True
+    if known.sum() < ENOUGH:
+        return False
+    size = values[known]
+    if any((size >= 1e9 * unit).all() and (size < 2.2e9 * unit).all() for unit in (1, 1e3, 1e6, 1e9)):
+        return True
+    if times is None or not known.all() or len(np.unique(codes)) > 1 or np.ptp(times) == 0 or np.ptp(values) == 0:
+        return False
+    line = np.interp(times, [times.min(), times.max()], [values[times.argmin()], values[times.argmax()]])
+    return bool(np.abs(values - line).max() <= 1e-6 * np.ptp(values) + 1e-9 * np.abs(values).max())
+
+
+def _steps(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    steps = np.diff(values)[np.diff(codes) == 0]
+    return steps[~np.isnan(steps)]
+
+
+def holds_dates(column: pl.Series) -> bool:
+    """Whether a column that nobody named as the time holds dates or times of day."""
+    if column.dtype in (pl.Date, pl.Datetime, pl.Time, pl.Duration):
+        return True
+    if not is_text(column):
+        return False
+    head = stripped(column, MISSING_LABELS, ()).drop_nulls().head(100)
+    if not len(head):
+        return False
+    return bool(head.str.contains(CLOCK).all() or head.str.contains(HALF_DAYS).all()) or dates.are_dates(head)
+
+
+def words(column: pl.Series, missing: Sequence[float | str] = ()) -> list[str] | None:
+    """The words of a column that can be inputs, in natural order; None where they are too many, or always the same."""
+    if not is_text(column):
+        return None
+    text = stripped(column, MISSING_LABELS, missing)
+    found = text.drop_nulls().unique().sort().to_list()
+    return found if 1 < len(found) <= WORDS and len(text) - text.null_count() >= 2 * len(found) else None
+
+
+def indicator(column: pl.Series, word: str, missing: Sequence[float | str] = ()) -> np.ndarray:
+    """Where a column of words holds this one: 1, else 0, NaN where it is empty."""
+    text = stripped(column, MISSING_LABELS, missing)
+    return (text == word).cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def named_for(column: str, word: str) -> str:
+    """The channel that tells where a column holds a word."""
+    return f"{column}={word}"
+
+
+def column_of(channel: str, known: Sequence[str]) -> tuple[str, str | None] | None:
+    """The column that a channel is made from, and the word it tells of; None where no such column is there."""
+    if channel in known:
+        return channel, None
+    cuts = [i for i, letter in enumerate(channel) if letter == "="]
+    return next(((channel[:i], channel[i + 1 :]) for i in cuts if channel[:i] in known), None)

@@ -1,0 +1,692 @@
+"""A text table's form: its encoding, what stands between fields, where the table begins and ends.
+
+The fields are read by Polars, as text: what a column means is decided when all of its rows are known.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import mmap
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from torchliquid.data import dates
+from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_NUMBERS, short
+from torchliquid.data.numerals import NUMBER, SIGNS
+from torchliquid.errors import InputError
+
+HEAD = 1 << 16
+LINES = 300
+"""So many lines, at most, tell the form."""
+DELIMITERS = ";,\t|"
+EMPTY = "the file is empty; it needs a header and at least two rows"
+COMMENT = "#"
+CLOSING = 20
+"""Rows at the end, at most, that may hold no data."""
+CELLS = 3000
+"""So many fields, at most, are looked at to tell what a form's columns hold."""
+MOSTLY = 0.8
+
+Cells = list[str]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a user says of a text file's form, where it is not to be found out.
+
+    Attributes:
+        skip: lines above the header to leave out.
+        comment: what lines start with that are no data.
+        header: whether the columns have names.
+        encoding: of the text, as Python calls it.
+        delimiter: between the fields.
+    """
+
+    skip: int = 0
+    comment: str | None = None
+    header: bool = True
+    encoding: str | None = None
+
+    def given(self) -> list[str]:
+        """The names of what was said."""
+        options = (("skip", self.skip), ("comment", self.comment), ("encoding", self.encoding))
+        return [name for name, value in options if value] + ([] if self.header else ["header"])
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file's rows, each value as it stands there.
+
+    Attributes:
+        frame: of text.
+        numbers: (N,) of the rows as their user counts them: the line.
+        notes: on what was left out or taken.
+        delimiter: between the fields.
+    """
+
+    frame: pl.DataFrame
+    numbers: np.ndarray
+    notes: tuple[str, ...]
+    delimiter: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the table stands among the lines.
+
+    Attributes:
+        delimiter: between the fields.
+        names: of the columns.
+        header: line of the header, from 0; None: there is none, or it is no row.
+        first: line of the first row of data.
+        units: rows between header and data.
+        above: lines above the header that are no data.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    header: int | None
+    first: int
+    units: tuple[Cells, ...] = ()
+    above: tuple[str, ...] = ()
+    named: bool = True
+
+
+def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Text:
+    """Read a text table.
+
+    Args:
+        source: a plain file, or its bytes.
+        form: what its user says of it.
+        named: columns that are asked for: the line that holds them all is the header.
+
+    Raises:
+        InputError: no text, no table, a row wider than the header.
+    """
+    notes: list[str] = []
+    source, head = _as_utf8(source, form.encoding, notes)
+    if b"\r" in head and b"\n" not in head:
+        source = _bytes(source).replace(b"\r", b"\n")
+        head = source[:HEAD]
+    if not head.strip():
+        raise InputError(EMPTY)
+    lines = re.split(r"\r?\n", head.decode("utf-8-sig", errors="replace"))
+    whole = len(head) < HEAD
+    lines = (lines if whole or len(lines) == 1 else lines[:-1])[:LINES]
+    if form.skip >= len(lines):
+        raise InputError(f"--skip {form.skip} leaves no line; the file has {len(lines)}")
+    layout = _layout(lines, form, named)
+    source, commented = _without_comments(source, form, layout)
+    if layout.delimiter == " ":
+        text = _bytes(source)
+        source = re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", text))
+    frame, extra = _fields(source, layout)
+    numbers = np.arange(layout.first + 1, layout.first + 1 + len(frame))
+    notes += _said(layout, commented, extra)
+    short_rows = _short_rows(source, layout, frame)
+    if short_rows is not None:
+        notes.append(short_rows)
+    keep = _data_rows(frame, layout, notes)
+    if not keep.all():
+        frame, numbers = frame.filter(pl.Series(keep)), numbers[keep]
+    return Text(_named(frame, layout, notes), numbers, tuple(notes), layout.delimiter)
+
+
+# -- encoding
+
+
+def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tuple[Path | bytes, bytes]:
+    """The source as UTF-8, and its first bytes."""
+    head = _head(source)
+    if encoding is None:
+        marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+        marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+        encoding = next((name for mark, name in marks.items() if head.startswith(mark)), None) or _wide(head)
+    elif codecs.lookup(encoding).name in ("utf-8", "ascii"):
+        encoding = None
+    if encoding is not None:
+        try:
+            source = _bytes(source).decode(encoding).encode()
+        except UnicodeDecodeError as error:
+            row = _bytes(source)[: error.start].count(b"\n") + 1
+            raise InputError(f"row {row} is no text in {encoding}; give the file's encoding (--encoding)") from None
+    else:
+        wrong = _first_wrong(source, head)
+        if wrong is not None:
+            source = _mixed(_bytes(source), notes)
+    _refuse_zeros(source)
+    return source, _head(source)
+
+
+def _head(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:HEAD]
+    with source.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 without its mark: every other byte of plain letters is zero."""
+    for places, name in ((slice(1, None, 2), "utf-16-le"), (slice(0, None, 2), "utf-16-be")):
+        half = head[: len(head) // 2 * 2][places]
+        if len(half) > 3 and half.count(0) > 0.9 * len(half) and head.count(0) < 0.6 * len(head):
+            return name
+    return None
+
+
+def _refuse_zeros(source: Path | bytes) -> None:
+    def refuse(data: bytes | mmap.mmap) -> None:
+        place = data.find(b"\0")
+        if place < 0:
+            return
+        if data[:HEAD].count(0) > 16:
+            raise InputError("this is no text table (it holds zero bytes); CSV, Parquet and others can be read")
+        row = data[:place].count(b"\n") + 1
+        raise InputError(f"row {row} holds a zero byte, which is no text; mend it, or write the file again")
+
+    if isinstance(source, bytes):
+        refuse(source)
+    elif source.stat().st_size:
+        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            refuse(data)
+
+
+def _first_wrong(source: Path | bytes, head: bytes) -> int | None:
+    """The first byte that is no UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    place = 0
+    for chunk in _chunks(source):
+        try:
+            decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            return place + error.start
+        place += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return place
+    return None
+
+
+def _chunks(source: Path | bytes) -> Iterator[bytes]:
+    size = 1 << 22
+    if isinstance(source, bytes):
+        yield from (source[i : i + size] for i in range(0, len(source), size))
+        return
+    with source.open("rb") as file:
+        while chunk := file.read(size):
+            yield chunk
+
+
+def _mixed(data: bytes, notes: list[str]) -> bytes:
+    """Text in UTF-8 with what is not in it read as Windows-1252, letter by letter."""
+    places: list[int] = []
+
+    def as_windows(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeDecodeError)
+        places.append(error.start)
+        return error.object[error.start : error.end].decode("cp1252"), error.end
+
+    codecs.register_error("torchliquid.cp1252", as_windows)
+    try:
+        text = data.decode("utf-8", errors="torchliquid.cp1252")
+    except UnicodeError:
+        raise InputError("the file's text is in no known encoding; say which (--encoding), or save it as UTF-8") from None
+    also = any(ord(letter) > 127 for letter in data.decode("utf-8", errors="ignore"))
+    if also:
+        row = data[: places[0]].count(b"\n") + 1
+        notes.append(
+            f"{len(places)} letters, the first in row {row}, are not UTF-8 as the rest of the file is; they were read "
+            "as Windows-1252."
+        )
+    else:
+        notes.append("The file is not UTF-8; its text was read as Windows-1252 (--encoding says another).")
+    return text.encode()
+
+
+# -- layout
+
+
+def kind_of(cell: str) -> str:
+    """Of one field: number, date, word, or nothing."""
+    cell = cell.strip()
+    if cell in MISSING_NUMBERS:
+        return "nothing"
+    if not re.search(r"\d", cell):
+        return "word"
+    if re.match(CLOCK, cell) or re.match(HALF_DAYS, cell) or any(re.match(f, cell) for f in dates.FORMS if not cell.isdigit()):
+        return "date"
+    return "number" if re.match(NUMBER, re.sub(f"[{SIGNS}]", "-", cell)) else "word"
+
+
+@dataclass
+class _Cut:
+    """The lines of the head, cut into fields at one delimiter."""
+
+    delimiter: str
+    places: list[int]
+    rows: list[Cells]
+    width: int
+
+    @property
+    def share(self) -> float:
+        """Of lines that are as wide as most, or as a header without its last name."""
+        return sum(len(row) in (self.width, self.width - 1) for row in self.rows) / len(self.rows)
+
+    def typed(self) -> list[str]:
+        """What most fields of each column are, in the lower half of the lines."""
+        lower = [row for row in self.rows[len(self.rows) // 2 :] if len(row) == self.width]
+        lower = (lower or self.rows[-1:])[: max(CELLS // self.width, 4)]
+        kinds = []
+        for c in range(self.width):
+            found = [kind for row in lower if len(row) > c and (kind := kind_of(row[c])) != "nothing"]
+            most = max(set(found), key=found.count) if found else "nothing"
+            kinds.append(most if found.count(most) >= 0.5 * len(found) else "word")
+        return kinds
+
+
+def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
+    skipped = form.skip
+    directive = re.fullmatch(r'"?sep=(.)"?', lines[skipped].strip("\r")) if skipped < len(lines) else None  # Excel's
+    if directive:
+        skipped += 1
+    for i, line in enumerate(lines):  # LabVIEW's
+        if line.startswith("***End_of_Header***"):
+            skipped = i + 1
+    comment = form.comment or COMMENT
+    places = [i for i in range(skipped, len(lines)) if lines[i].strip()]
+    if sum(lines[i].startswith(comment) for i in places) * 2 > len(places) and form.comment is None:
+        comment = "\0"  # a table whose first column starts so
+    plain = [i for i in places if not lines[i].startswith(comment)]
+    if not plain:
+        raise InputError(EMPTY)
+    cut = _cut(lines, plain, directive[1] if directive else None)
+    for i, row in zip(cut.places[:2], cut.rows[:2], strict=False):
+        if row[0].strip() in ("TOA5", "TOACI1"):  # of Campbell's loggers: the names stand below
+            cut.places, cut.rows = cut.places[cut.places.index(i) + 1 :], cut.rows[cut.rows.index(row) + 1 :]
+            break
+    kinds = cut.typed()
+
+    def as_layout(header: int | None, names: Cells, first: int) -> Layout:
+        """``first`` is the place of the first row below the header among the cut rows."""
+        units: list[Cells] = []
+        while first < len(cut.rows) - 1 and len(units) < 3 and _no_data(cut.rows[first], kinds):
+            units.append(cut.rows[first])
+            first += 1
+        top = header if header is not None else cut.places[first] if first < len(cut.places) else len(lines)
+        below = cut.places[first] if units else top + 1 if header is not None else top
+        above = tuple(lines[i] for i in range(top) if lines[i].strip() and not (directive and i == form.skip))
+        return Layout(cut.delimiter, tuple(names), header, below, tuple(units), above[form.skip :])
+
+    if not form.header:
+        names = [f"column_{i + 1}" for i in range(cut.width)]
+        start = next((i for i, row in enumerate(cut.rows) if len(row) == cut.width), 0) if form.skip == 0 else 0
+        return replace(as_layout(None, names, start), named=False)
+    if named:
+        for i, row in enumerate(cut.rows):
+            if set(named) <= {name_of(cell) for cell in row} and not _is_data(row, kinds):
+                return as_layout(cut.places[i], row, i + 1)
+    top = _header(cut, kinds)
+    if top is not None:
+        return as_layout(cut.places[top], cut.rows[top], top + 1)
+    start = next((i for i, row in enumerate(cut.rows) if len(row) == cut.width), 0)
+    above = [i for i in places if i < cut.places[start] and lines[i].startswith(comment)]
+    if above:  # a header that is a comment: "# t, x, y"
+        text = lines[above[-1]].removeprefix(comment)
+        names = _split([text], cut.delimiter)[0]
+        if len(names) == cut.width and cut.width > 1 and not _is_data(names, kinds):
+            if not names[0].strip():
+                names[0] = comment
+            return as_layout(above[-1], names, start)
+    names = [f"column_{i + 1}" for i in range(cut.width)]
+    return replace(as_layout(None, names, start), named=False)
+
+
+def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
+    """The lines at the delimiter that makes the most even and most readable columns."""
+    best: tuple[tuple[float, ...], _Cut] | None = None
+    texts = [lines[i].strip("\r") for i in places]
+    for one in delimiter or DELIMITERS:
+        rows = _split(texts, one)
+        lower = [len(row) for row in rows[len(rows) // 2 :]]
+        width = max(set(lower), key=lambda w: (lower.count(w), w))
+        cut = _Cut(one, places, rows, width)
+        if delimiter is not None or (width > 1 and cut.share >= 0.5):
+            kinds = [kind_of(cell) for row in rows[len(rows) // 2 :][: max(CELLS // width // 4, 2)] for cell in row]
+            typed = sum(kind != "word" for kind in kinds) / max(len(kinds), 1)
+            score = (round(cut.share, 1), round(typed, 1), -DELIMITERS.find(one) if one in DELIMITERS else 0)
+            if best is None or score > best[0]:
+                best = (score, cut)
+    if best is not None:
+        return best[1]
+    by_blanks = [line.split() for line in texts]
+    widths = [len(row) for row in by_blanks]
+    lower = widths[len(widths) // 2 :]
+    width = max(set(lower), key=lower.count)
+    if width > 1 and lower.count(width) == len(lower) and widths.count(width) >= 0.5 * len(widths):
+        return _Cut(" ", places, by_blanks, width)
+    rows = _split(texts, ",")
+    lower = [len(row) for row in rows[len(rows) // 2 :]]
+    return _Cut(",", places, rows, max(set(lower), key=lower.count))
+
+
+def _split(texts: list[str], delimiter: str) -> list[Cells]:
+    if delimiter == " ":
+        return [text.split() for text in texts]
+    rows = []
+    for text in texts:
+        try:
+            rows.append(next(csv.reader([text], delimiter=delimiter), []) or [""])
+        except csv.Error:
+            rows.append([text])
+    return rows
+
+
+def _header(cut: _Cut, kinds: list[str]) -> int | None:
+    """The place of the row with the columns' names; None where there is none."""
+    rows, width = cut.rows, cut.width
+    start = next((i for i, row in enumerate(rows) if len(row) == width), 0)
+    if all(kind in ("word", "nothing") for kind in kinds):
+        if start and len(rows[start - 1]) == width - 1:
+            return start - 1
+        return start if not all(_is_number(cell) for cell in rows[start]) else None
+    i = start
+    while i < len(rows):
+        if len(rows[i]) == width and not _is_data(rows[i], kinds) and any(cell.strip() for cell in rows[i]):
+            after = i + 1
+            while after < len(rows) - 1 and after - i <= 3 and _no_data(rows[after], kinds):
+                after += 1
+            if after >= len(rows) or _is_data(rows[after], kinds) or len(rows[after]) < width:
+                return i
+            if len(rows[after]) > width:
+                return i
+        elif i == start and _is_data(rows[i], kinds):
+            break
+        i += 1
+    if start and len(rows[start - 1]) == width - 1 and not any(
+        kind_of(cell) in ("number", "date") for cell in rows[start - 1]
+    ):
+        return start - 1  # rows end with a delimiter, or the header lacks a name
+    first = rows[start]
+    if first[0].strip() == "" and [cell.strip() for cell in first[1:]] in (
+        [str(n) for n in range(width - 1)],
+        [str(n + 1) for n in range(width - 1)],
+    ):
+        return start  # numbered columns behind an index
+    return None
+
+
+def _is_data(row: Cells, kinds: list[str]) -> bool:
+    """Whether the row's fields are as those of the columns: dates where dates are, else numbers where numbers are."""
+    found = [kind_of(cell) for cell in row]
+    dated = [f for f, k in zip(found, kinds, strict=False) if k == "date"]
+    counted = [f for f, k in zip(found, kinds, strict=False) if k == "number"]
+    if dated and not all(f in ("date", "nothing") for f in dated):
+        return False
+    if "date" in dated:
+        return True
+    return bool(counted) and all(f != "word" for f in counted) and "number" in counted
+
+
+def _no_data(row: Cells, kinds: list[str]) -> bool:
+    """Whether a row below the header, or at the end, holds something but nothing of what its columns hold."""
+    found = [kind_of(cell) for cell in row]
+    typed = [f for f, k in zip(found, kinds, strict=False) if k in ("number", "date")]
+    return (
+        any(k in ("number", "date") for k in kinds)
+        and all(f not in ("number", "date") for f in typed)
+        and any(f == "word" for f in typed)
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def name_of(cell: str) -> str:
+    """A column's name: on one line, without quotes around it."""
+    return re.sub('^"(.*)"$', r"\1", " ".join(cell.split())).replace('""', '"')
+
+
+# -- rows
+
+
+def _without_comments(source: Path | bytes, form: Form, layout: Layout) -> tuple[Path | bytes, int]:
+    """Lines among the rows that are comments made blank, and how many they were."""
+    mark = (form.comment or COMMENT).encode()
+    if not _holds(source, b"\n" + mark):
+        return source, 0
+    data, count, width = _bytes(source), 0, len(layout.names)
+    start = 0
+    for _ in range(layout.first):
+        start = data.find(b"\n", start) + 1
+
+    def blank(match: re.Match[bytes]) -> bytes:
+        nonlocal count
+        line = match[0].decode(errors="replace")
+        fields = len(_split([line.strip("\r")], layout.delimiter)[0])
+        if form.comment is None and fields == width and width > 1 and not line[len(mark) :].startswith(" "):
+            return match[0]
+        count += 1
+        return b""
+
+    rest = re.sub(rb"(?m)^" + re.escape(mark) + rb"[^\n]*", blank, data[start:])
+    return (data[:start] + rest, count) if count else (source, 0)
+
+
+def _holds(source: Path | bytes, what: bytes) -> bool:
+    if isinstance(source, bytes):
+        return what in source
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(what) >= 0
+
+
+def _fields(source: Path | bytes, layout: Layout) -> tuple[pl.DataFrame, int]:
+    """All rows below the header as text, and how many columns without a name were left out."""
+    width = len(layout.names)
+    names = layout.delimiter.join(f"column_{i + 1}" for i in range(width)).encode() + b"\n"
+    form = {"separator": layout.delimiter, "has_header": True, "infer_schema": False, "glob": False}
+    if layout.header is not None and layout.first == layout.header + 1:
+        given: Path | bytes = source
+        skip = layout.header
+    else:
+        data = _bytes(source)
+        start = 3 if data.startswith(codecs.BOM_UTF8) else 0
+        for _ in range(layout.first):
+            end = data.find(b"\n", start)
+            start = end + 1 if end >= 0 else len(data)
+        given, skip = names + data[start:], 0
+    try:
+        frame = pl.read_csv(given, **form, skip_lines=skip)  # type: ignore[arg-type]
+        return frame, 0
+    except pl.exceptions.NoDataError:
+        raise InputError(EMPTY) from None
+    except pl.exceptions.PolarsError as error:
+        wide = _widest(_bytes(given), layout.delimiter, skip, width)
+        if wide is not None:
+            number, fields, empty = wide
+            if not empty:
+                raise InputError(
+                    f"row {number + (layout.first - 1 if skip == 0 and given is not source else 0)} has {fields} fields "
+                    f"where the header has {width}; mend the row or the header"
+                ) from None
+            frame = pl.read_csv(given, **form, skip_lines=skip, truncate_ragged_lines=True)  # type: ignore[arg-type]
+            return frame, fields - width
+        raise InputError(
+            f"this is no table that can be read ({str(error).strip().splitlines()[0]}); save it as CSV"
+        ) from None
+
+
+def _widest(data: bytes, delimiter: str, skip: int, width: int) -> tuple[int, int, bool] | None:
+    """The first row with more fields than the header: its line, its fields; whether all such rows have nothing there."""
+    text = data.decode("utf-8", errors="replace")
+    lines = iter(text.splitlines(keepends=True))
+    for _ in range(skip):
+        next(lines, "")
+    first, widest = None, width
+    try:
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), skip + 1):
+            if len(row) > width:
+                first, widest = first or (number, len(row)), max(widest, len(row))
+                if any(cell.strip() for cell in row[width:]):
+                    return number, len(row), False
+    except csv.Error:
+        return None
+    return None if first is None else (first[0], widest, True)
+
+
+def _short_rows(source: Path | bytes, layout: Layout, frame: pl.DataFrame) -> str | None:
+    """A note on rows with fewer fields than the header."""
+    width = len(layout.names)
+    if width < 2 or not len(frame) or not frame.to_series(-1).null_count() or layout.delimiter == " ":
+        return None
+    try:
+        lines = pl.read_csv(
+            source, separator="\x01", quote_char=None, has_header=False, skip_lines=layout.first, infer_schema=False,
+            new_columns=["line"], glob=False, truncate_ragged_lines=True,
+        ).to_series()  # fmt: skip
+    except pl.exceptions.PolarsError:
+        return None
+    if len(lines) != len(frame):  # a field goes over lines
+        return None
+    cut = lines.is_not_null() & (lines.str.count_matches(layout.delimiter, literal=True) < width - 1)
+    if not cut.any():
+        return None
+    row = layout.first + 1 + (cut.arg_max() or 0)
+    return (
+        f"{int(cut.sum())} rows have fewer fields than the header, the first row {row}; what they lack is not observed."
+    )
+
+
+def _data_rows(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarray:
+    """Which rows are data: none that repeats the header, and none that closes the file."""
+    keep = np.ones(len(frame), dtype=bool)
+    if not frame.width or not len(frame):
+        return keep
+    if layout.named:
+        keep &= ~_repeats(frame, layout, notes)
+    first = frame.to_series(0).str.strip_chars()
+    of_runtime = (first.str.starts_with("$RT_") & first.str.ends_with("$")).fill_null(False).to_numpy()  # of WinCC
+    if of_runtime.any():
+        notes.append(f"{int(of_runtime.sum())} rows of the runtime ($RT_...) were left out.")
+        keep &= ~of_runtime
+    return keep & ~_closing(frame, keep, layout, notes)
+
+
+def _repeats(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarray:
+    names = [name_of(name) for name in layout.names]
+    candidates = frame.to_series(0).str.strip_chars().is_in([names[0], layout.names[0]]) if names[0] else None
+    if candidates is None:
+        blank = frame.to_series(0).is_null() & (frame.to_series(min(1, frame.width - 1)) == layout.names[min(1, len(names) - 1)])
+        candidates = blank.fill_null(False)
+    places = candidates.fill_null(False).arg_true().to_list()
+    again = np.zeros(len(frame), dtype=bool)
+    for place in places[:100_000]:
+        row = [name_of(cell or "") for cell in frame.row(place)]
+        again[place] = row == names
+    others = [p for p in places if not again[p]]
+    for place in others[:100]:
+        row = [name_of(cell or "") for cell in frame.row(place)]
+        if sorted(row) == sorted(names):
+            raise InputError(
+                f"row {layout.first + 1 + place} is another header, with the columns in another order; give each part "
+                "its own file"
+            )
+    if again.any():
+        notes.append(
+            f"{int(again.sum())} rows repeat the header, the first row {layout.first + 1 + int(again.argmax())}; they "
+            "were left out."
+        )
+    return again
+
+
+def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[str]) -> np.ndarray:
+    """Rows at the end that hold nothing of what their columns hold."""
+    closing = np.zeros(len(frame), dtype=bool)
+    if len(frame) < 4:
+        return closing
+    sample = frame[: max(min(200, CELLS // frame.width), 4)].rows()
+    kinds = []
+    for c in range(frame.width):
+        found = [k for row in sample if (k := kind_of(row[c] or "")) != "nothing"]
+        most = max(set(found), key=found.count) if found else "nothing"
+        kinds.append(most if found and found.count(most) >= MOSTLY * len(found) else "word")
+    seen = []
+    for place in range(len(frame) - 1, max(len(frame) - 1 - CLOSING - 200, 0), -1):
+        row = [cell or "" for cell in frame.row(place)]
+        if not any(cell.strip() for cell in row):
+            continue
+        if not keep[place]:
+            continue
+        filled = sum(bool(cell.strip()) for cell in row)
+        if not (_no_data(row, kinds) and (filled < len(row) or len(row) == 1)) or len(seen) == CLOSING:
+            break
+        closing[place] = True
+        seen.append(layout.delimiter.join(row).strip(layout.delimiter + " "))
+    if seen:
+        many = "row at the end holds" if len(seen) == 1 else "rows at the end hold"
+        notes.append(f"{len(seen)} {many} no data and {'was' if len(seen) == 1 else 'were'} left out: {short(seen[-1])}.")
+    return closing
+
+
+def _said(layout: Layout, commented: int, extra: int) -> list[str]:
+    notes = []
+    if not layout.named:
+        notes.append("The file has no header; its columns are called column_1, column_2, ...")
+    if layout.above:
+        is_comment = sum(line.startswith(COMMENT) for line in layout.above)
+        what = "lines of comment" if is_comment == len(layout.above) else "lines"
+        where = "header" if layout.named else "first row"
+        header = f" in row {layout.header + 1}" if layout.header is not None else ""
+        one = len(layout.above) == 1
+        notes.append(
+            f"{len(layout.above)} {what.replace('lines', 'line') if one else what} above the {where}{header} "
+            f"{'was' if one else 'were'} skipped: {short(layout.above[0].strip())}{'' if one else ', ...'}."
+        )
+    if layout.units:
+        shown = "; ".join(short(layout.delimiter.join(row)) for row in layout.units)
+        notes.append(f"{len(layout.units)} rows below the header hold no data and were skipped: {shown}.")
+    if commented:
+        notes.append(f"{commented} lines of comment among the rows were skipped.")
+    if extra:
+        notes.append("Rows end with a delimiter that the header lacks; nothing stands behind it.")
+    return notes
+
+
+def _named(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> pl.DataFrame:
+    """The columns with their names; those without a name and a value are left out."""
+    names: list[str] = []
+    again = []
+    for i in range(frame.width):
+        name = name_of(layout.names[i]) if i < len(layout.names) else ""
+        base, n = name, 0
+        while name in names:
+            name = f"{base}_duplicated_{n}"
+            n += 1
+        if n and base:
+            again.append(name)
+        names.append(name)
+    frame.columns = names
+    if layout.named:
+        nameless = [n for n in names if re.fullmatch(r"(_duplicated_\d+)?", n)]
+        nothing = [n for n in nameless if (frame[n].is_null() | (frame[n].str.strip_chars() == "")).all()]
+        if nothing:
+            frame = frame.drop(nothing)
+            notes.append(f"{len(nothing)} columns without a name or a value were left out.")
+    if again:
+        notes.append(f"Column names stand more than once in the header; the later ones are {', '.join(again)}.")
+    return frame
