@@ -52,13 +52,12 @@ CASES = {
         {"time": "time"},
         "time stands still: all 3 samples have the time 7.* .one that holds date and time together",
     ),
-    "thousands": (
-        't,power\n1,"1,926.00"\n2,"2,063.00"\n',
+    "two ways": (
+        't,power\n1,"1,926"\n2,"2,063"\n',
         {"time": "t"},
-        "no column of numbers is left.* power .'1,926.00'; write numbers without thousands separators",
+        "'1,926' in row 2 of column 'power' is 1.926 with a decimal comma and 1926 with a decimal point; say which",
     ),
-    "thousands in German": ("t;power\n1;1.926,00\n2;2.063,00\n", {"channels": ["power"]}, "'1.926,00'; write numbers"),
-    "one of thousands": (GOOD.replace("4,21,0", '4,"1,021",0'), {}, "'1,021' in row 6.*; write numbers without thous"),
+    "one of thousands": (GOOD.replace("4,21,0", '4,"1,021",0'), {}, "'1,021' in row 6 .* is 1.021 with .*--decimal"),
     "empty column": ("time,x,y\n1,2,\n2,3,\n", {"time": "time"}, r"column 'y'.*ignore=\['y'\]"),
     "no channel": ("time,x\n1,2\n2,3\n", {"time": "time", "target": "x"}, "no column of numbers"),
     "1e30": (GOOD.replace("4,21,0", "4,1e30,0"), {}, "1e.30 in column 'Temperature', row 6,.* no plausible reading"),
@@ -94,7 +93,12 @@ def test_missing_files_folders_and_forbidden_ones(tmp_path):
         Recording.read(tmp_path / "recordin.csv")
     with pytest.raises(InputError, match="no such file"):
         Recording.read(tmp_path / "nowhere" / "at all.parquet")
-    with pytest.raises(InputError, match=r"a folder; .* a column that names each row's file .*--series"):
+    assert Recording.read(tmp_path).n_series == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="this folder holds no table"):
+        Recording.read(tmp_path / "empty")
+    (tmp_path / "other.csv").write_text(GOOD.replace("Occupancy", "People"))
+    with pytest.raises(InputError, match=r"recording.csv has other columns than other.csv: 'Occupancy', 'People' are"):
         Recording.read(tmp_path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from torchliquid.data import given
+from torchliquid.data import given, order
 from torchliquid.data.recording import Recording, Series
 from torchliquid.data.tidy import tidy
 from torchliquid.errors import InputError
@@ -71,6 +71,9 @@ def from_arrays(
     unit = "samples" if times is None else "s" if typed else time_unit or "units"
     target = target or str(getattr(targets, "name", None) or "target")
     recording = Recording(tuple(series), channels, None if targets is None else target, unit, dated="date" in kinds)
+    times_of = [s.times for s in series]
+    where = lambda i, j: f"sample {j} of series {all_names[i]!r}"  # noqa: E731
+    notes += order.told(times_of, times_of, local=False, dated=recording.dated, where=where)
     return tidy(recording, notes, for_model=for_model)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,6 +117,8 @@ def numbers(
                 f"{text[i]!r} in {row(i)} of column {column.name!r} is {numerals.either_way(found.can_be_both)}; "
                 f"{SAY_MARK}"
             )
+        if len(found.units) > 1 and not set(found.units) <= numerals.UNITS:
+            return None
         if notes is not None:
             notes += _taken(column.name, found, text, row)
     elif column.dtype.is_numeric() or column.dtype == pl.Null or (truth and column.dtype == pl.Boolean):
@@ -143,8 +144,8 @@ def _stray(text: pl.Series, wrong: pl.Series, row: Row) -> str:
     marks = "".join(f" --missing {word!r}" for word in words[:3]) + (" ..." if len(words) > 3 else "")
     many = f" ({int(wrong.sum())} such, {len(words)} different)" if wrong.sum() > 1 else ""
     return (
-        f"text {short(text[i])} in {row(i)} of column {text.name!r}, which is otherwise numbers{many}; mend it, name it "
-        f"as a missing value (missing={words[:3]!r},{marks}), or leave the column out"
+        f"text {short(text[i])} in {row(i)} of column {text.name!r}, which is otherwise numbers{many}; mend it, name "
+        f"it as a missing value (missing={words[:3]!r},{marks}), or leave the column out"
     )
 
 
@@ -194,7 +195,8 @@ def times(
 
     Dates become seconds since 1970-01-01 (in UTC where they carry a zone), clock times and durations such as 47:37
     or 0:00:01.5 seconds since zero hours. Dates that start with two numbers of two digits are read the way that fits
-    all rows best. Whole numbers of 8 to 17 digits that are all dates (20241001083000) are dates, unless a unit is given.
+    all rows best. Whole numbers of 8 to 17 digits that are all dates (20241001083000) are dates, unless a unit is
+    given.
 
     Args:
         column: dates, durations or numbers, as such or as text.
@@ -221,8 +223,8 @@ def times(
         return _moments(dates.Dates(nanoseconds.fill_null(0).to_numpy(), known, zoned, None, tuple(notes)))
     if column.dtype in (pl.Duration, pl.Time):
         nanoseconds = (column.cast(pl.Duration("ns")) if column.dtype == pl.Duration else column).cast(pl.Int64)
-        values = since(nanoseconds.fill_null(0).to_numpy(), nanoseconds.is_not_null().to_numpy(), 10**9)
-        return Moments(values[0], "s", "clock" if column.dtype == pl.Time else "number", values[1])
+        seconds, origin = since(nanoseconds.fill_null(0).to_numpy(), nanoseconds.is_not_null().to_numpy(), 10**9)
+        return Moments(seconds, "s", "clock" if column.dtype == pl.Time else "number", origin)
     text = stripped(column if is_text(column) else _digits_of(column), MISSING_NUMBERS, ())
     if date_format is not None:
         if "%Z" in date_format.replace("%%", ""):
@@ -232,16 +234,18 @@ def times(
             )
         return _moments(dates.given(text, date_format, row))
     if unit is None and dates.digits(text):
-        found = dates.given(text, {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(
-            len(text.drop_nulls()[0]), "%Y%m%d%H%M%S%f"), row)
         first = text.drop_nulls()[0]
-        note = f"Numbers in column {name!r} such as {first} are all dates and were read as such; --time-unit makes them numbers."
-        return _moments(found, (note,))
+        form = "%Y%m%d%H%M%S%f"[: {8: 6, 10: 8, 12: 10, 14: 12, 17: 14}[len(first)]]
+        note = (
+            f"Numbers in column {name!r} such as {first} are all dates and were read as such; --time-unit makes them "
+            "numbers."
+        )
+        return _moments(dates.given(text, form, row), (note,))
     if is_text(column):
         if text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all():
             return _clock(text, row)
         if text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
-            dated = dates.find(text, row, order)
+            dated = dates.find(text, row, order, lambda: marks is not None and marks.shown == ",")
             if dated is not None:
                 return _moments(dated)
     exact = _exactly(column, text, unit)
@@ -311,6 +315,16 @@ def twelve_hours(clock: np.ndarray, codes: np.ndarray) -> bool:
     return bool(inside and len(back) and ((back > 10 * 3600) & (back <= 12 * 3600)).all())
 
 
+def described(column: pl.Series, row: Row = str) -> str:
+    """What in a column is no number, and where."""
+    if not is_text(column):
+        return f"type {column.dtype}"
+    text = stripped(column, MISSING_NUMBERS, ())
+    wrong = numerals.read(text, numerals.Marks()).values.is_null() & text.is_not_null()
+    i = wrong.arg_max() or 0
+    return f"{short(text[i])} in {row(i)}" if wrong.any() else "no value"
+
+
 def short(value: object) -> str:
     """A value for a message, not too long."""
     text = str(value)
@@ -372,7 +386,7 @@ def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | 
         per = 10**9 if fractions else 1
         seconds = parts.to_series(1).fill_null(parts.to_series(0)).cast(pl.Int64, strict=False)
         rest = parts.to_series(2).str.pad_end(9, "0").cast(pl.Int64, strict=False).fill_null(0)
-        if fractions and (seconds.abs().max() or 0) > 9 * 10**9:
+        if fractions and (seconds.abs() > 9 * 10**9).any():
             return None
         whole = seconds * per + (rest if fractions else 0)
     known = whole.is_not_null().to_numpy()
@@ -383,9 +397,7 @@ def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | 
 def _clock(text: pl.Series, row: Row) -> Moments:
     """Seconds of h:mm or h:mm:ss; hours may be more than a day's."""
     half_days = text.str.contains(HALF_DAYS).all() and not text.str.contains(CLOCK).all()
-    parts = text.to_frame("x").select(
-        pl.col("x").str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest()
-    )
+    parts = text.to_frame("x").select(pl.col("x").str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest())
     h, m, s, f = (parts.to_series(i) for i in range(4))
     if not half_days:  # 8.00.00, as Italians write
         h, m, s = (part.fill_null(parts.to_series(i)) for part, i in ((h, 4), (m, 5), (s, 6)))

@@ -50,7 +50,10 @@ MONTHS = (
 
 WORD = r"[^\W\d_]"
 WEEKDAY = rf"(?:{WORD}{{2,10}}\.?,?\s+)?"
-TIME = r"(?P<H>\d{1,2})[:.hH](?P<M>\d{2})(?:[:.m](?P<S>\d{2})(?:[.,:](?P<f>\d+))?)?(?:\s*(?P<p>[AaPp])\.?\s?[Mm]\.?)?(?:\s*Uhr)?"
+TIME = (
+    r"(?P<H>\d{1,2})[:.hH](?P<M>\d{2})(?:[:.m](?P<S>\d{2})(?:[.,:](?P<f>\d+))?)?"
+    r"(?:\s*(?P<p>[AaPp])\.?\s?[Mm]\.?)?(?:\s*Uhr)?"
+)
 ZONE = r"(?:\s*(?P<z>[A-Za-z]{1,5}|(?:UTC|GMT)?\s?[-+]\d{1,2}(?::?\d{2})?)(?:\[[^\]]*\])?)?"
 BETWEEN = r"(?:\s*[T,;_]\s*|\s+(?:-\s+)?|:)"
 MON = rf"(?P<b>{WORD}{{3,12}})\.?"
@@ -63,15 +66,15 @@ DATE_FORMS = (
 )
 FORMS = (
     *(rf"^{WEEKDAY}{date}(?:{BETWEEN}{TIME}{ZONE})?$" for date in DATE_FORMS),
-    r"^(?P<Y>\d{4})-?(?P<m>\d{2})-?(?P<d>\d{2})(?:[T _-]?(?P<H>\d{2})(?:(?P<M>\d{2})(?:(?P<S>\d{2})[.,]?(?P<f>\d+)?)?)?)?"
-    + ZONE
-    + "$",
+    r"^(?P<Y>\d{4})-?(?P<m>\d{2})-?(?P<d>\d{2})"
+    r"(?:[T _-]?(?P<H>\d{2})(?:(?P<M>\d{2})(?:(?P<S>\d{2})[.,]?(?P<f>\d+)?)?)?)?" + ZONE + "$",
     rf"^{WORD}{{2,10}}\s+{MON}\s+(?P<d>\d{{1,2}})\s+{TIME}{ZONE}\s+(?P<y>\d{{4}})$",  # as of ctime
     *(rf"^{TIME}{ZONE}(?:\s*[,;]\s*|\s+){WEEKDAY}{date}$" for date in DATE_FORMS),
 )
 
 DIRECTIVES = {
-    "Y": r"(?P<Y>\d{4})", "y": r"(?P<y>\d{2})", "m": r"(?P<m>\d{1,2})", "d": r"(?P<d>\d{1,2})", "e": r"\s*(?P<d>\d{1,2})",
+    "Y": r"(?P<Y>\d{4})", "y": r"(?P<y>\d{2})", "m": r"(?P<m>\d{1,2})", "d": r"(?P<d>\d{1,2})",
+    "e": r"\s*(?P<d>\d{1,2})",
     "H": r"(?P<H>\d{1,2})", "I": r"(?P<H>\d{1,2})", "k": r"\s*(?P<H>\d{1,2})", "M": r"(?P<M>\d{1,2})",
     "S": r"(?P<S>\d{1,2})", "f": r"(?P<f>\d+)", "p": r"(?P<p>[AaPp])\.?\s?[Mm]\.?", "b": MON, "B": MON, "h": MON,
     "a": rf"{WORD}+\.?", "A": rf"{WORD}+\.?", "%": "%",
@@ -100,13 +103,14 @@ class Dates:
     notes: tuple[str, ...] = ()
 
 
-def find(text: pl.Series, row: Row, order: Order | None = None) -> Dates | None:
+def find(text: pl.Series, row: Row, order: Order | None = None, comma: Callable[[], bool] = bool) -> Dates | None:
     """Dates whose form is found out; None where the first values are in none that is known.
 
     Args:
         text: stripped, null where there is no value.
         row: names a row in an error.
         order: of day, month and year, where the column itself fits several.
+        comma: tells whether the table's numbers have decimal commas, whose writers name the day before the month.
 
     Raises:
         InputError: a value of another form or that is no day, or dates that can be read in several ways.
@@ -121,7 +125,7 @@ def find(text: pl.Series, row: Row, order: Order | None = None) -> Dates | None:
     for form in FORMS:
         fits = head.str.contains(form)
         if fits.sum() * 2 > len(head):
-            return _read(text, form, row, order)
+            return _read(text, form, row, order, comma=comma)
     return None
 
 
@@ -158,10 +162,11 @@ def given(text: pl.Series, form: str, row: Row) -> Dates:
 
 
 def as_regex(form: str) -> str | None:
-    """A form of ``strptime`` as a regular expression with a group for each part; None where it holds more than those."""
+    """A form of ``strptime`` as a regular expression with a group for each part; None where it holds more."""
     for short, long in SHORT.items():
         form = form.replace(f"%{short}", long)
-    pattern, seen = "", set()
+    pattern = ""
+    seen: set[str] = set()
     for literal, name in re.findall(r"([^%]+)|%(:?.)", form):
         if literal:
             pattern += re.sub(r"(?:\\\s|\s)+", r"\\s+", re.escape(literal))
@@ -226,7 +231,9 @@ def _clock(parts: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return ((hours * 60 + minutes) * 60 + seconds) * SECOND + fraction, right
 
 
-def _read(text: pl.Series, form: str, row: Row, order: Order | None, said: str | None = None) -> Dates:
+def _read(
+    text: pl.Series, form: str, row: Row, order: Order | None, said: str | None = None, comma: Callable[[], bool] = bool
+) -> Dates:
     parts = _fields(text.str.replace_all("\u2212", "-", literal=True), form)
     known = text.is_not_null().to_numpy()
     if "s" in parts.columns:
@@ -247,10 +254,11 @@ def _read(text: pl.Series, form: str, row: Row, order: Order | None, said: str |
         )
     found: Order | None = None
     if "a" in parts.columns:
-        found, years, months, days, note = _numbers_apart(text, parts, known, row, order)
+        found, years, months, days, note = _numbers_apart(text, parts, known, order, comma)
         notes += note
     date, there = _days(years, months, days)
-    _check(text, known & ~(there & right), row, said)
+    read = parts.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+    _check(text, known & ~(there & right & read), row, said)
     nanoseconds = np.where(known, date * DAY + clock, 0)
     zoned = False
     if "z" in parts.columns and parts["z"].is_not_null().any():
@@ -310,7 +318,7 @@ def _offsets(zones: pl.Series, text: pl.Series, row: Row) -> tuple[np.ndarray, l
 
 
 def _numbers_apart(
-    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, row: Row, told: Order | None
+    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, told: Order | None, comma: Callable[[], bool]
 ) -> tuple[Order, np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Which of three numbers is the day, the month and the year: the one reading that the whole column fits best.
 
@@ -352,6 +360,8 @@ def _numbers_apart(
             best = [told]
         elif set(best) == {"day first", "month first"} and half_days and "/" in example:
             best = ["month first"]  # who writes AM and PM
+        elif set(best) == {"day first", "month first"} and comma():
+            best = ["day first"]
         if len(best) > 1:
             ways = " or ".join(best)
             forms = {"day first": "%d/%m/%Y ...", "month first": "%m/%d/%Y ...", "year first": "%y/%m/%d ..."}
@@ -361,13 +371,14 @@ def _numbers_apart(
                 f"(time_format={named}, --time-format)"
             )
         distinct = best
-        year, month, day = (int(part[known][0]) for part in readings[distinct[0]])
+        date = "{}-{:02d}-{:02d}".format(*(int(part[known][0]) for part in readings[distinct[0]]))
         notes.append(
-            f"Dates in column {text.name!r} such as {example!r} were read {distinct[0]}, as {year}-{month:02d}-"
-            f"{day:02d}; where that is wrong, say their form (time_format=, --time-format)."
+            f"Dates in column {text.name!r} such as {example!r} were read {distinct[0]}, as {date}; where "
+            "that is wrong, say their form (time_format=, --time-format)."
         )
     order = distinct[0]
-    return (order, *readings[order], notes)
+    year, month, day = readings[order]
+    return order, year, month, day, notes
 
 
 def _against(reading: tuple[np.ndarray, ...], clock: np.ndarray, known: np.ndarray) -> int:
@@ -376,9 +387,11 @@ def _against(reading: tuple[np.ndarray, ...], clock: np.ndarray, known: np.ndarr
     moments = (days * DAY + clock)[known]
     year, day = reading[0][known], reading[2][known]
     this = dt.datetime.now(dt.UTC).year
-    out_of_order = not ((np.diff(moments) >= 0).all() or (np.diff(moments) <= 0).all())
+    back = np.diff(moments) < 0
+    newest_first = bool((np.diff(moments) <= 0).all())
+    out_of_order = 0 if not back.any() else 1 if newest_first else 2
     years_run = len(np.unique(year)) > len(np.unique(day))
-    return int(out_of_order) * 2 + int(years_run) + int(year.max() < this - RECENT or year.max() > this + 1)
+    return out_of_order + int(years_run) + int(year.max() < this - RECENT or year.max() > this + 1)
 
 
 def _check(text: pl.Series, wrong: np.ndarray, row: Row, form: str | None) -> None:
@@ -401,9 +414,7 @@ def _by_python(text: pl.Series, form: str, row: Row) -> Dates:
     _check(text, known & np.array([value is None for value in values]), row, form)
     zoned = any(value is not None and value.tzinfo is not None for value in values)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    seconds = [
-        0 if v is None else (v if v.tzinfo else v.replace(tzinfo=dt.UTC)) - epoch for v in values
-    ]
+    seconds = [0 if v is None else (v if v.tzinfo else v.replace(tzinfo=dt.UTC)) - epoch for v in values]
     nanoseconds = np.array(
         [0 if isinstance(s, int) else (s.days * 86400 + s.seconds) * SECOND + s.microseconds * 1000 for s in seconds],
         dtype=np.int64,

@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from torchliquid.data import limits
 from torchliquid.data.numerals import Mark
 from torchliquid.data.text import EMPTY, HEAD, Form, read_text
 from torchliquid.errors import InputError
 
 STDIN = ("-", "/dev/stdin")
-PACKED: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ\x00": lzma.decompress,
+PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
 }
-"""How packed files start, and what unpacks them. (Here is the place for a limit on what comes out.)"""
+"""How packed files start, and what opens them."""
 NOT_READ = {".txt", ".md", ".json", ".html", ".pdf", ".py", ".safetensors", ".png", ".log"}
 """Files in a folder that stand beside its tables."""
 FILE = "file"
@@ -91,7 +92,7 @@ def read_table(path: Source | Sequence[Source], form: Form | None = None, named:
 
 def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
     if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and _is_table(p))
+        inside = _tables(sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")))
         if not inside:
             raise InputError("this folder holds no table; name a file, or a folder of CSV, Parquet or other tables")
         return _several(inside, form, named)
@@ -107,8 +108,10 @@ def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
         raise InputError(f"the file cannot be read ({reason}); check it and its permissions") from None
 
 
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() not in NOT_READ
+def _tables(paths: Sequence[Path]) -> list[Path]:
+    """The tables among files, and where there are none the texts."""
+    tables = [path for path in paths if path.suffix.lower() not in NOT_READ]
+    return tables or [path for path in paths if path.suffix.lower() in (".txt", ".log")]
 
 
 def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
@@ -129,10 +132,8 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
             )
     frames = [table.frame.select(columns) for table in tables]
     if any(frame.schema != frames[0].schema for frame in frames):
-        mixed = {
-            name: pl.String for name in columns if any((f.schema[name] == pl.String) for f in frames)
-        }
-        frames = [frame.cast({n: t for n, t in mixed.items()}) for frame in frames]  # type: ignore[arg-type]
+        text = [name for name in columns if any(f.schema[name] == pl.String for f in frames)]
+        frames = [frame.with_columns(pl.col(text).cast(pl.String)) for frame in frames]
     names = tuple(path.stem if len({p.stem for p in paths}) == len(paths) else str(path) for path in paths)
     lengths = [len(frame) for frame in frames]
     files = np.repeat(np.arange(len(paths)), lengths)
@@ -148,14 +149,16 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
     notes += [f"{name}: {note}" for name, table in zip(names, tables, strict=True) for note in table.notes]
     numbers = np.concatenate([table.numbers for table in tables])
     first = tables[0]
-    return Table(frame, numbers, tuple(notes), files, tuple(p.name for p in paths), first.series or column, mark=first.mark)
+    return Table(
+        frame, numbers, tuple(notes), files, tuple(p.name for p in paths), first.series or column, mark=first.mark
+    )
 
 
 def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str]) -> Table:
     head = source[:HEAD] if isinstance(source, bytes) else _head(source)
     for start, unpack in PACKED.items():
         if head.startswith(start):
-            return _read(unpack(_bytes(source)), path.with_suffix(""), form, named)
+            return _read(limits.unpacked(source, unpack), path.with_suffix(""), form, named)
     suffix = path.suffix.lower()
     reader: Callable[[Path | bytes], Table] | None = None
     if head[:4] == b"PAR1" or suffix in (".parquet", ".pq"):
@@ -202,7 +205,10 @@ def _counted(frame: pl.DataFrame, **more: Any) -> Table:
 
 def _parquet(source: Path | bytes) -> Table:
     try:
-        return _counted(pl.read_parquet(source, **({} if isinstance(source, bytes) else {"glob": False})))
+        limits.check_parquet(source)
+        frame = pl.read_parquet(source if isinstance(source, Path) else io.BytesIO(source), glob=False)
+        limits.check_text(frame, source)
+        return _counted(frame)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
             f"the Parquet file is broken or cut short ({_first_line(error)}); copy or write it again"
@@ -211,7 +217,8 @@ def _parquet(source: Path | bytes) -> Table:
 
 def _arrow(source: Path | bytes) -> Table:
     try:
-        return _counted(pl.read_ipc(source, memory_map=False))
+        limits.check_columns(list(pl.read_ipc_schema(source)))
+        return _counted(pl.read_ipc(source))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
             f"the Arrow file is broken or cut short ({_first_line(error)}); copy or write it again"
@@ -227,9 +234,7 @@ def _json(source: Path | bytes) -> Table:
         else:
             frame = pl.read_ndjson(data, infer_schema_length=None)
         while structs := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
-            frame = frame.with_columns(
-                pl.col(name).name.map_fields(lambda field, name=name: f"{name}.{field}") for name in structs
-            ).unnest(structs)
+            frame = frame.with_columns(pl.col(name).name.map_fields(_inside(name)) for name in structs).unnest(structs)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"the JSON cannot be read as rows ({_first_line(error)}); write one object a line, each a row"
@@ -237,6 +242,10 @@ def _json(source: Path | bytes) -> Table:
     lists = [name for name, kind in frame.schema.items() if kind.is_nested()]
     notes = (f"Lists are no columns and were left out: {', '.join(lists)}.",) if lists else ()
     return _counted(frame.drop(lists), notes=notes, mark=".")
+
+
+def _inside(name: str) -> Callable[[str], str]:
+    return lambda field: f"{name}.{field}"
 
 
 def _arff(source: Path | bytes) -> Table:
@@ -251,12 +260,11 @@ def _arff(source: Path | bytes) -> Table:
     try:
         rows, about = arff.loadarff(io.StringIO(text))
     except (arff.ArffError, NotImplementedError, ValueError, StopIteration, IndexError) as error:
-        raise InputError(
-            f"the ARFF file cannot be read ({_first_line(error)}); save the table as CSV"
-        ) from None
+        raise InputError(f"the ARFF file cannot be read ({_first_line(error)}); save the table as CSV") from None
     columns = {
-        name: [v.decode() if isinstance(v, bytes) else v for v in rows[name].tolist()] if rows[name].dtype == object
-        or rows[name].dtype.kind == "S" else rows[name]
+        name: [v.decode() if isinstance(v, bytes) else v for v in rows[name].tolist()]
+        if rows[name].dtype == object or rows[name].dtype.kind == "S"
+        else rows[name]
         for name in about.names()
     }
     return _counted(pl.DataFrame(columns), mark=".")
@@ -288,20 +296,26 @@ def _archive(source: Path | bytes) -> Table:
 
 
 def _entries(source: Path | bytes) -> list[str]:
-    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
-        return [info.filename for info in archive.infolist() if not info.is_dir()]
+    try:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            inside = [info for info in archive.infolist() if not info.is_dir()]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"this is no whole zip archive or workbook ({_first_line(error)}); copy it again, or save the table as CSV"
+        ) from None
+    limits.check_ratio(sum(info.file_size for info in inside), limits.size_of(source), limits.GZIP)
+    return [info.filename for info in inside]
 
 
 def _zip(source: Path | bytes, inside: list[str], form: Form, named: Sequence[str]) -> Table:
-    tables = [name for name in inside if not name.startswith("__MACOSX/") and _is_table(Path(name))]
-    tables = tables or [name for name in inside if name.endswith(".txt")]
+    tables = _tables([Path(name) for name in inside if not name.startswith("__MACOSX/")])
     if len(tables) != 1:
-        listed = ", ".join(tables[:5]) + (", ..." if len(tables) > 5 else "")
+        listed = ", ".join(map(str, tables[:5])) + (", ..." if len(tables) > 5 else "")
         raise InputError(
             f"the zip archive holds {len(tables)} tables ({listed}); unpack it and name the one, or the folder"
         )
     with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
-        return _read(archive.read(tables[0]), Path(tables[0]), form, named)
+        return _read(archive.read(tables[0].as_posix()), tables[0], form, named)
 
 
 def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Table:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -24,15 +26,19 @@ HARMLESS = 1 << 24
 CHUNK = 1 << 20
 
 
-def unpacked(path: Path) -> bytes:
-    """What a gzip file holds.
+def unpacked(source: Path | bytes, opened: Callable[..., Any] = gzip.open) -> bytes:
+    """What a packed file holds.
+
+    Args:
+        source: the file, or its bytes.
+        opened: what opens its kind, of gzip, bz2 or lzma.
 
     Raises:
         InputError: it unpacks to more than :data:`GZIP` times its size.
     """
-    size = path.stat().st_size
+    size = size_of(source)
     whole = io.BytesIO()
-    with gzip.open(path) as file:
+    with opened(source if isinstance(source, Path) else io.BytesIO(source)) as file:
         while piece := file.read(CHUNK):
             whole.write(piece)
             check_ratio(whole.tell(), size, GZIP)
@@ -93,28 +99,32 @@ def check_columns(names: list[str]) -> None:
             )
 
 
-def check_parquet(path: Path) -> None:
+def size_of(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def check_parquet(source: Path | bytes) -> None:
     """Look at what a Parquet file's end says of the rest.
 
     Raises:
         InputError: too many columns, or more than :data:`PARQUET` times the file's size.
     """
-    lazy = pl.scan_parquet(path, glob=False)
+    lazy = pl.scan_parquet(source if isinstance(source, Path) else io.BytesIO(source), glob=False)
     schema = lazy.collect_schema()
     check_columns(list(schema))
     rows = lazy.select(pl.len()).collect().item()
     bits = sum(_bits(kind) for kind in schema.values())
-    check_ratio(rows * bits // 8, path.stat().st_size, PARQUET)
+    check_ratio(rows * bits // 8, size_of(source), PARQUET)
 
 
-def check_text(frame: pl.DataFrame, path: Path) -> None:
+def check_text(frame: pl.DataFrame, source: Path | bytes) -> None:
     """See that text which a Parquet file holds once and names often does not fill the memory when it is copied.
 
     Raises:
         InputError: it would.
     """
     text = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
-    check_ratio(sum(text.row(0)) if text.width else 0, path.stat().st_size, PARQUET)
+    check_ratio(sum(text.row(0)) if text.width else 0, size_of(source), PARQUET)
 
 
 def _bits(kind: pl.DataType) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 Mark = Literal[".", ","]
@@ -24,10 +23,14 @@ NUMBER = (
     r"(-?)\s*((?:[^\d\s.,;:/-][^\d\s]{0,9}[²³\d]?)?)$"
 )
 UNITS = frozenset(
-    "°C °F C F K degC degF % ‰ V mV µV uV kV A mA µA uA W mW kW MW VA kVA Wh kWh MWh J kJ MJ Pa hPa kPa MPa bar mbar psi "
-    "m mm cm µm um nm km in ft mi s ms µs us ns min h d Hz kHz MHz GHz rpm m/s km/h l L ml mL m³ m² ppm ppb g kg mg µg t "
-    "dB dBm lx B kB KB MB GB TB KiB MiB GiB".split()
+    re.findall(
+        r"\S+",
+        "°C °F C F K degC degF % ‰ V mV µV uV kV A mA µA uA W mW kW MW VA kVA Wh kWh MWh J kJ MJ Pa hPa kPa MPa bar "
+        "mbar psi m mm cm µm um nm km in ft mi s ms µs us ns min h d Hz kHz MHz GHz rpm m/s km/h l L ml mL m³ m² ppm "
+        "ppb g kg mg µg t dB dBm lx B kB KB MB GB TB KiB MiB GiB",
+    )
 )
+"""Units between which numbers would have to be converted; what else stands behind numbers makes words of them."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Marks:
     said: Mark | None = None
     hint: Mark | None = None
     used: set[Mark] = field(default_factory=set)
+    """Before decimals of numbers that were read so far."""
 
     @cached_property
     def shown(self) -> Mark | None:
@@ -122,6 +126,8 @@ def evidence(numbers: pl.Series) -> Evidence:
     point += int(either.str.contains(r"^[^.]*,.*\.").sum())  # 1,234.500
     comma += int(either.str.contains(r"^[^,]*\..*,").sum())
     once = either.filter(either.str.contains(r"^[^.,]*[.,][^.,]*$"))
+    if not len(once) and not (point or comma):
+        return Evidence()
     marks = {mark for mark in ".," if len(once) and once.str.contains(mark, literal=True).any()}
     if point and comma:
         return Evidence(contradicts=True)
@@ -150,17 +156,21 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
     plain = text.cast(pl.Float64, strict=False)
     if plain.null_count() == text.null_count() and not _in_groups(text, "."):
         return Numbers(plain)
+    if not text.head(1000).str.contains(r"\d").any() and not text.str.contains(r"\d").any():
+        return Numbers(plain)
     numbers, units = bare(text)
     found = evidence(numbers)
     mark = marks.said or found.mark
     sure = mark is not None
-    if mark is None:
+    if mark is None and found.both:
         mark = marks.shown
     if found.contradicts and marks.said is None:
         mark = None
     elif mark is None and found.both and "," not in found.both[0]:
         mark = "."  # as most programs write
     values = _values(numbers, mark or ".")
+    if mark is not None and numbers.str.contains(mark, literal=True).any():
+        marks.used.add(mark)
     undecided = found.both[0] if found.both and not sure and mark is None else None
     if undecided is None and found.contradicts and found.both and marks.said is None:
         undecided = found.both[0]
@@ -168,10 +178,9 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
     group = "." if mark == "," else ","
     grouped = numbers.filter(values.is_not_null() & numbers.str.contains(group, literal=True))
     # inf and nan, which are numbers of another kind
-    values = pl.select(pl.when(values.is_null() & plain.is_not_null() & numbers.is_null()).then(plain).otherwise(values))
-    return Numbers(
-        values.to_series().alias(text.name), mark, undecided, named, str(grouped[0]) if len(grouped) else None
-    )
+    others = values.is_null() & plain.is_not_null() & numbers.is_null()
+    values = pl.select(pl.when(others).then(plain).otherwise(values)).to_series()
+    return Numbers(values.alias(text.name), mark, undecided, named, str(grouped[0]) if len(grouped) else None)
 
 
 def _in_groups(text: pl.Series, mark: Mark) -> bool:
@@ -186,16 +195,12 @@ def _in_groups(text: pl.Series, mark: Mark) -> bool:
 def _values(numbers: pl.Series, mark: Mark) -> pl.Series:
     group = "." if mark == "," else ","
     m, g = re.escape(mark), re.escape(group)
-    right = numbers.str.contains(
-        rf"^[-+]?(?:\d+|\d{{1,3}}(?:{g}\d{{2,3}})*{g}\d{{3}})?(?:{m}\d*)?(?:[eE][-+]?\d+)?$"
-    )
+    right = numbers.str.contains(rf"^[-+]?(?:\d+|\d{{1,3}}(?:{g}\d{{2,3}})*{g}\d{{3}})?(?:{m}\d*)?(?:[eE][-+]?\d+)?$")
     clean = numbers.str.replace_all(group, "", literal=True).str.replace(mark, ".", literal=True)
     return pl.select(pl.when(right).then(clean)).to_series().cast(pl.Float64, strict=False)
 
 
 def either_way(value: str) -> str:
     """What a value is with a decimal comma, and with a decimal point."""
-    comma, point = (float(_values(pl.Series([value]), mark)[0]) for mark in (",", "."))  # type: ignore[arg-type]
+    comma, point = (float(_values(pl.Series([value]), mark)[0]) for mark in (",", "."))
     return f"{comma:.15g} with a decimal comma and {point:.15g} with a decimal point"
-
-

@@ -57,47 +57,53 @@ def stretches(times: np.ndarray, dated: bool) -> np.ndarray:
 
 
 def told(
-    times: Sequence[np.ndarray], local: bool, dated: bool, where: Callable[[int, int], str], split: bool = False
+    series: Sequence[np.ndarray],
+    runs: Sequence[np.ndarray],
+    *,
+    local: bool,
+    dated: bool,
+    where: Callable[[int, int], str],
+    split: bool = False,
 ) -> list[str]:
     """Notes on times that go back, none where none does.
 
     Args:
-        times: of each series, as they came.
+        series: the times of each, as they came.
+        runs: the times of each clock: of each series or, in a long table, of each parameter in it.
         local: they were dates without a zone.
         dated: they were dates.
-        where: names a sample, given its series and its place there.
+        where: names a sample, given its run and its place there.
         split: restarts have been made series of their own.
     """
     notes = []
-    if dated:
-        for i, t in enumerate(times):
-            lost = lost_date(t)
-            if lost.any():
-                first = int(lost.argmax())
-                year = np.datetime64(int(t[first]), "s").astype("datetime64[Y]")
-                notes.append(
-                    f"{int(lost.sum())} rows, the first {where(i, first)}, are of {year}, years before all others: a "
-                    "device that lost the date may have written them; leave them out, or make each stretch a series "
-                    "(on_restart='split', --on-restart split)."
-                )
-    moved, autumn, newest_first, steps = 0, False, True, []
-    for i, t in enumerate(times):
+    lost = [lost_date(t) if dated else np.zeros(len(t), dtype=bool) for t in runs]
+    for i, rows in enumerate(lost):
+        if rows.any():
+            first = int(rows.argmax())
+            year = np.datetime64(int(runs[i][first]), "s").astype("datetime64[Y]")
+            notes.append(
+                f"{int(rows.sum())} rows, the first {where(i, first)}, are of {year}, years before all others: a "
+                "device that lost the date may have written them; leave them out, or make each stretch a series "
+                "(on_restart='split', --on-restart split)."
+            )
+            break
+    moved, autumn, newest_first = 0, False, True
+    for t in series:
         back = -np.diff(t)
         if (back > 0).any():
             moved += int((np.argsort(t, kind="stable") != np.arange(len(t))).sum())
             autumn |= local and bool(((back >= 50 * 60) & (back <= 70 * 60)).any())
             newest_first &= bool((back >= 0).all())
-            steps += [] if (back >= 0).all() else [(i, int(place)) for place in restarts(t)]
     if not moved:
         return notes
-    count = f"{moved} of {sum(map(len, times))} rows changed their place"
-    overlap = [(i, p) for i, p in steps if times[i][p] < times[i][:p].max() and not (dated and lost_date(times[i])[p])]
-    if overlap and not autumn and not split:
-        i, place = overlap[0]
-        often = "once" if len(overlap) == 1 else f"{len(overlap)} times"
+    steps = [(i, int(p)) for i, t in enumerate(runs) for p in restarts(t) if not lost[i][p] and t[p] < t[:p].max()]
+    count = f"{moved} of {sum(map(len, series))} rows changed their place"
+    if steps and not autumn and not split:
+        i, place = steps[0]
+        often = "once" if len(steps) == 1 else f"{len(steps)} times"
         notes.append(
-            f"{count}: time steps back {often}, first at {where(i, place)} (from {times[i][place - 1]:.15g} to "
-            f"{times[i][place]:.15g}), as of a clock that began anew or ran over. The stretches were put in order of "
+            f"{count}: time steps back {often}, first at {where(i, place)} (from {runs[i][place - 1]:.15g} to "
+            f"{runs[i][place]:.15g}), as of a clock that began anew or ran over. The stretches were put in order of "
             "time and so mixed; make each a series of its own (on_restart='split', --on-restart split)."
         )
         return notes

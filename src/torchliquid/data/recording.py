@@ -27,6 +27,7 @@ class Series:
         name: what the recording calls it, e.g. an engine's number.
         group: what it has in common with others, e.g. the person measured; None: nothing. Series of one group are never
             in two parts of a split, and count as one where figures get their intervals.
+        rows: (T,) the row of each sample in the table that it was read from, as its user counts; None: there is none.
     """
 
     times: Array
@@ -34,6 +35,7 @@ class Series:
     targets: Array | None = None
     name: str = ""
     group: str | None = None
+    rows: Array | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times.shape != self.values.shape[:1]:
@@ -54,7 +56,8 @@ class Series:
     def cut(self, start: int, stop: int) -> Series:
         """Samples ``start`` to ``stop`` (exclusive); a target for the whole series stays."""
         targets = self.targets[start:stop] if self.targets is not None and self.targets.ndim else self.targets
-        return replace(self, times=self.times[start:stop], values=self.values[start:stop], targets=targets)
+        rows = None if self.rows is None else self.rows[start:stop]
+        return replace(self, times=self.times[start:stop], values=self.values[start:stop], targets=targets, rows=rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +72,11 @@ class Recording:
             was no time, ``"units"`` when it was numbers of an unnamed unit.
         notes: what reading found or mended, each a sentence.
         columns: how the table that it was read from is to be understood (``time``, ``series``, ``parameter``,
-            ``value``, ``group``, ``missing``, ``time_unit``, ``time_format`` of :meth:`from_frame`, where given): plain
-            data, for reading the next file alike.
+            ``value``, ``group``, ``missing``, ``time_unit``, ``time_format``, ``date_order``, ``decimal``,
+            ``on_restart`` of :meth:`from_frame`, where given or found): plain data, for reading the next file alike.
         dated: times are seconds since 1970-01-01 (UTC, or local where the dates had no zone).
+        zoned: they are in UTC.
+        origin: what was taken off all times, in their unit, so that nanoseconds are not lost in a float; else 0.
     """
 
     series: tuple[Series, ...]
@@ -81,6 +86,8 @@ class Recording:
     notes: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
     dated: bool = False
+    zoned: bool = False
+    origin: int = 0
 
     def __post_init__(self) -> None:
         if len(set(self.channels)) != len(self.channels):
@@ -92,12 +99,13 @@ class Recording:
     # -- made from
 
     @classmethod
-    def read(cls, path: str | PathLike[str], **columns: Any) -> Recording:
-        """Read a CSV (comma, semicolon, tab, bar or blanks between the fields) or Parquet file.
+    def read(cls, path: str | PathLike[str] | Sequence[str | PathLike[str]], **columns: Any) -> Recording:
+        """Read a table's file, or several: CSV and other text, Parquet, Arrow, JSON lines, spreadsheets, ARFF, ``.ts``.
 
         Args:
-            path: the file.
-            columns: what its columns mean, as in :meth:`from_frame`.
+            path: the file, a folder, or a list of files, a series each; ``"-"`` is the standard input.
+            columns: what its columns mean, as in :func:`torchliquid.data.tables.from_frame`; and of text files
+                ``skip``, ``comment``, ``header`` and ``encoding``, as in :func:`torchliquid.data.tables.read`.
 
         Raises:
             InputError: the file is missing, no table, broken, or as in :meth:`from_frame`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,8 @@ from torchliquid.data import dates
 from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_LABELS, is_text, stripped
 
 COUNTER = re.compile(
-    r"(_duplicated_\d+)?|unnamed: ?\d+|#|_?id|index|idx|level_0|n|rn|no\.?|nr\.?|lfd\.? ?nr\.?|num(ber)?|count(er)?|entry|"
+    r"(_duplicated_\d+)?|unnamed: ?\d+|#|_?id|index|idx|level_0|n|rn|no\.?|nr\.?|lfd\.? ?nr\.?|num(ber)?|"
+    r"count(er)?|entry|"
     r"(entry|row|record|rec|line|sample|scan|seq|sequence|reading|measurement|point|frame|packet|msg|message)s?"
     r"[ _]?(id|idx|index|no\.?|nr\.?|num(ber)?|count(er)?|#)?",
     re.IGNORECASE,
@@ -45,16 +46,17 @@ def counts(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
     steps = _steps(values, codes)
     if COUNTER.fullmatch(name):
         return bool(len(steps) and (steps > 0).mean() >= 0.9)
-    return bool(known.all() and len(values) >= ENOUGH and len(steps) and (steps == 1).all())
+    return values[known][0] in (0, 1) and rises_evenly(values, codes)
 
 
-def tells_time(name: str, values: np.ndarray, codes: np.ndarray, times: np.ndarray | None) -> bool:
-    """Whether a column of numbers is a clock: one by its name or its size that goes on, or one that runs with the time.
+def rises_evenly(values: np.ndarray, codes: np.ndarray) -> bool:
+    """Whether a column goes up by one in each row of a series, of enough rows to be no accident."""
+    steps = _steps(values, codes)
+    return bool(len(values) >= ENOUGH and len(steps) and not np.isnan(values).any() and (steps == 1).all())
 
-    Args:
-        name, values, codes: as in :func:`counts`.
-        times: (N,) None where no column is the time.
-    """
+
+def tells_time(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
+    """Whether a column of numbers that go on is a clock: by its name, or as seconds since 1970 or their thousandths."""
     known = ~np.isnan(values)
     if known.sum() < 3:
         return False
@@ -67,12 +69,7 @@ def tells_time(name: str, values: np.ndarray, codes: np.ndarray, times: np.ndarr
     if known.sum() < ENOUGH:
         return False
     size = values[known]
-    if any((size >= 1e9 * unit).all() and (size < 2.2e9 * unit).all() for unit in (1, 1e3, 1e6, 1e9)):
-        return True
-    if times is None or not known.all() or len(np.unique(codes)) > 1 or np.ptp(times) == 0 or np.ptp(values) == 0:
-        return False
-    line = np.interp(times, [times.min(), times.max()], [values[times.argmin()], values[times.argmax()]])
-    return bool(np.abs(values - line).max() <= 1e-6 * np.ptp(values) + 1e-9 * np.abs(values).max())
+    return any((size >= 1e9 * unit).all() and (size < 2.2e9 * unit).all() for unit in (1, 1e3, 1e6, 1e9))
 
 
 def _steps(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -112,7 +109,7 @@ def named_for(column: str, word: str) -> str:
     return f"{column}={word}"
 
 
-def column_of(channel: str, known: Sequence[str]) -> tuple[str, str | None] | None:
+def column_of(channel: str, known: Collection[str]) -> tuple[str, str | None] | None:
     """The column that a channel is made from, and the word it tells of; None where no such column is there."""
     if channel in known:
         return channel, None

@@ -2,60 +2,80 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from torchliquid.data import columns
-from torchliquid.data.files import read_table
+from torchliquid.data import columns, order, roles
+from torchliquid.data.dates import Order
+from torchliquid.data.files import Source, Table, read_table
+from torchliquid.data.numerals import Mark, Marks
 from torchliquid.data.recording import Recording, Series
-from torchliquid.data.tidy import out_of_order, tidy
+from torchliquid.data.text import Form
+from torchliquid.data.tidy import tidy
 from torchliquid.errors import InputError
 
+ON_RESTART = ("sort", "split")
 
-def read(path: str | PathLike[str], **meaning: Any) -> Recording:
-    """Read a CSV or Parquet file; ``meaning`` says what its columns are, as in :func:`from_frame`.
+
+def read(
+    path: Source | Sequence[Source],
+    *,
+    skip: int = 0,
+    comment: str | None = None,
+    header: bool = True,
+    encoding: str | None = None,
+    **meaning: Any,
+) -> Recording:
+    """Read a table's file, or several; ``meaning`` says what its columns are, as in :func:`from_frame`.
+
+    Args:
+        path: see :func:`torchliquid.data.files.read_table`.
+        skip: lines above the header of a text file; 0: found out.
+        comment: what lines of a text file start with that are no data; None: ``#``, where that is plain.
+        header: False: a text file's columns have no names, and are called ``column_1``, ...
+        encoding: of a text file, as Python calls it; None: UTF-8, UTF-16 or UTF-32, else Windows-1252, with a note.
 
     Raises:
         InputError: the file cannot be read, or as :func:`from_frame`; the message starts with the path.
     """
+    _check_options(meaning, "skip", "comment", "header", "encoding")
+    one = isinstance(path, (str, PathLike))
     try:
-        table = read_table(Path(path))
-        return from_frame(table.frame, **meaning, first_row=table.first_row, notes=table.notes)
+        return from_table(read_table(path, Form(skip, comment, header, encoding), asked_for(meaning)), **meaning)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        where = "standard input" if str(path) == "-" else str(path) if one else f"{len(path)} files"  # type: ignore[arg-type]
+        raise InputError(f"{where}: {error}") from None
 
 
-def from_frame(
-    frame: Any,
-    *,
-    time: str | None = None,
-    target: str | None = None,
-    series: str | None = None,
-    group: str | None = None,
-    parameter: str | None = None,
-    value: str | None = None,
-    channels: Sequence[str] | None = None,
-    ignore: Sequence[str] = (),
-    missing: Sequence[float | str] = (),
-    time_unit: str | None = None,
-    time_format: str | None = None,
-    first_row: int = 1,
-    notes: Sequence[str] = (),
-) -> Recording:
+def asked_for(meaning: dict[str, Any]) -> list[str]:
+    """The columns that a meaning names, which help to find a text file's header."""
+    roles_named = ("series", "group", "parameter", "value") + (() if meaning.get("parameter") else ("target",))
+    named = [str(meaning[role]) for role in roles_named if meaning.get(role)]
+    return named + ([] if meaning.get("parameter") else [str(c) for c in meaning.get("channels") or () if "=" not in c])
+
+
+def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **meaning: Any) -> Recording:
     """Make a recording of a table.
 
     Wide tables keep every row as a sample, rows of equal time too (a span of zero apart). Long tables put the
     readings of one time (and series) together into one sample; where one parameter was read twice at one time with
     different values, the last row wins and the notes count it.
 
+    Columns that count the rows, and clocks beside the time, are no inputs and are left out with a note. A column of
+    few words (open, closed) becomes an input a word, ``door=open`` and ``door=closed``, which is 1 where it stands.
+
     Args:
-        frame: a Polars or pandas data frame.
-        time: column of the times; None: each row one after the one above it.
+        frame: a Polars or pandas data frame; of one with dates as its index, these are the time.
+        first_row: number of the first row in messages.
+        notes: of the reading before.
+        time: column of the times; two as ``"Date,Time"`` where day and time of day stand apart; None: each row one
+            after the one above it.
         target: column of what is to be predicted, numbers or labels (in a long table, also a parameter); not a channel.
         series: column that tells which series a row belongs to; None: all rows are one.
         group: column that tells what series have in common, e.g. the person measured: series of one group are never in
@@ -67,107 +87,169 @@ def from_frame(
             Where they are named one row is enough, a channel may be empty of values, and a value that no sensor
             measures is taken as not observed.
         ignore: columns (parameters of a long table) to leave out.
+        keep: columns to take as inputs even where they look like a row number or a clock.
         missing: values that stand for "not observed" besides empty fields and the marks NA, N/A, NaN, null, None, ?, -.
         time_unit: unit of times that are numbers, e.g. ``"ms"``; dates are in seconds.
-        time_format: form of dates in text, as in ``strptime``; None: found out.
-        first_row: number of the first row in messages.
-        notes: of the reading before.
+        time_format: form of dates in text or digits, as in ``strptime``, ``%f`` a fraction of a second of any length;
+            None: found out.
+        date_order: ``"day first"``, ``"month first"`` or ``"year first"``, for dates that can be read in several ways.
+        decimal: ``"."`` or ``","``, the mark before decimals of numbers in text; the other one, blanks and apostrophes
+            set thousands apart. None: as the whole table shows.
+        on_restart: ``"split"`` makes a series of each stretch between a clock's new beginnings, ``"sort"`` or None puts
+            all rows in order of time.
 
     Raises:
-        InputError: a column that is not there, text among numbers, dates that cannot be read, fewer than two rows,
-            times that stand still; without ``channels`` also a channel without a value, or a value that no sensor
-            measures.
+        InputError: a column that is not there, text among numbers, dates that cannot be read, numbers or dates that can
+            be read in two ways, fewer than two rows, times that stand still; without ``channels`` also a channel
+            without a value, or a value that no sensor measures.
     """
-    table = _as_polars(frame, time, series, group)
+    _check_options(meaning)
+    index = [meaning.get(role) for role in ("time", "series", "group")]
+    table, time, told = _as_polars(frame, *index)
+    if time is not None:
+        meaning["time"] = time
+    numbers = np.arange(first_row, first_row + len(table))
+    return from_table(Table(table, numbers, (*notes, *told)), **meaning)
+
+
+def from_table(
+    read: Table,
+    *,
+    time: str | None = None,
+    target: str | None = None,
+    series: str | None = None,
+    group: str | None = None,
+    parameter: str | None = None,
+    value: str | None = None,
+    channels: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    missing: Sequence[float | str] = (),
+    time_unit: str | None = None,
+    time_format: str | None = None,
+    date_order: Order | None = None,
+    decimal: Mark | None = None,
+    on_restart: str | None = None,
+) -> Recording:
+    """Make a recording of what was read, as :func:`from_frame`."""
+    table = read.frame
     long = parameter is not None
     if long != (value is not None) or (long and time is None):
         raise InputError("a long table needs its time, its parameter and its value column, all three")
-    found = list(notes)
+    if decimal not in (None, ".", ","):
+        raise InputError(f"the decimal mark is '.' or ',', not {decimal!r}")
+    if on_restart not in (None, *ON_RESTART):
+        raise InputError(f"after a restart of the clock rows are put in order ('sort') or 'split', not {on_restart!r}")
+    found = list(read.notes)
     if channels is not None and group is not None and group not in table.columns:
         found.append(f"There is no column {group!r} for the groups; series were taken as independent.")
         group = None
+    told_series, series = series, series or (read.series if group is None else None)
+    clocks = _clock_columns(table, time)
     apart = None if group == series else group
-    _check_names(
-        table,
-        time=time,
-        series=series,
-        group=apart,
-        parameter=parameter,
-        value=value,
-        target=None if long else target,
-    )
-    for name in () if long else ignore:
+    named: dict[str, str | None] = {"series": series, "group": apart, "parameter": parameter, "value": value}
+    named |= {"time": clocks[0] if clocks else time, "target": None if long else target}
+    _check_names(table, **named)  # type: ignore[arg-type]
+    for name in clocks[1:]:
+        _check_names(table, time=name)
+    for name in () if long else (*ignore, *keep):
         _check_names(table, channel=name)
+    known, spoken_for = set(table.columns), {n for n in named.values() if n is not None}
     for name in channels or ():
         if long and name == target:
             raise InputError(f"parameter {name!r} is named for two things, target and channel")
-        if not long:
-            _check_names(table, time=time, series=series, group=apart, target=target, channel=name)
+        if not long and (name in spoken_for or roles.column_of(name, known) is None):
+            _check_names(table, **{**named, "channel": name})  # type: ignore[arg-type]
 
-    places = np.arange(first_row, first_row + len(table))
+    places = np.arange(len(table))
 
     def row(place: int) -> str:
-        return f"row {places[place]}"
+        return read.row(int(places[place]))
 
-    def keep(rows: np.ndarray, of: str) -> None:
+    def keep_rows(rows: np.ndarray, of: str) -> None:
         nonlocal table, places
         if not rows.all():
-            found.append(f"{int((~rows).sum())} {of} were left out.")
+            gone = places[~rows]
+            which = ", ".join(str(read.numbers[p]) for p in gone[:5]) + (", ..." if len(gone) > 5 else "")
+            found.append(f"{len(gone)} {of} were left out: {which}.")
             table, places = table.filter(pl.Series(rows)), places[rows]
 
     if table.width:
-        keep(~table.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy(), "blank rows")
+        keep_rows(~_blank(table, read), "blank rows")
     if len(table) < (2 if channels is None else 1):
         rows = "no rows" if len(table) == 0 else "one row"
         needed = "at least two samples are" if channels is None else "at least one sample is"
         raise InputError(f"the table has {rows} below its header; {needed} needed, check the file")
-    kind: columns.Kind = "number"
+    taken = {*clocks, series, group, target, parameter, value, *ignore}
+    marks = Marks([c for c in table.get_columns() if c.dtype == pl.String], decimal, read.mark)
+    moments: columns.Moments | None = None
     if time is None:
-        moments, unit = np.arange(len(table), dtype=np.float64), "samples"
-        found += [
-            f"Column {c!r} holds dates, but no time column was named: samples were taken as one apart."
-            for c in table.columns
-            if columns.looks_like_dates(table[c])
-        ]
+        times = np.arange(len(table), dtype=np.float64)
     else:
-        moments, unit, kind = columns.times(table[time], time_unit, time_format, row)
-        timely = ~np.isnan(moments)
-        keep(timely, "rows without a time")
-        moments = moments[timely]
+        when = table[clocks[0]] if len(clocks) == 1 else _together_in_text(table, clocks)
+        moments = columns.times(when, time_unit, time_format, row, date_order, marks)
+        found += moments.notes
+        timely = ~np.isnan(moments.times)
+        keep_rows(timely, "rows without a time")
+        times = moments.times[timely]
+    kind: columns.Kind = moments.kind if moments is not None else "number"
+    unit = moments.unit if moments is not None else "samples"
     codes, names, of_group = _series_codes(table, series, group, row, found)
     if kind == "clock":
-        moments, midnights = columns.over_midnight(moments, codes)
-        if midnights:
-            found.append(f"Column {time!r} passes midnight {midnights} times; each begins the next day.")
+        half = columns.twelve_hours(times, codes)
+        times, rounds = columns.over_midnight(times, codes, 12 if half else 24)
+        if half:
+            found.append(
+                f"Column {time!r} holds times of a clock with twelve hours and neither AM nor PM: it was read as going "
+                f"on past noon or midnight {rounds} times."
+            )
+        elif rounds:
+            found.append(f"Column {time!r} passes midnight {rounds} times; each begins the next day.")
+    dated = kind in ("local", "zoned")
+    of_parameter = columns.labels(table[parameter]) if parameter is not None else None
+    kinds = 0 if of_parameter is None else np.unique(of_parameter.astype(str), return_inverse=True)[1]
+    if on_restart == "split":
+        codes, names, of_group = _stretches(times, codes * len(table) + kinds, codes, names, of_group, dated, found)
+    runs = codes * len(table) + kinds
+    if time is not None:
+        found += _told_of_order(times, codes, runs, kind, row, on_restart == "split")
+    free = table.select(c for c in table.columns if c not in taken)
+    asked = None if channels is None else set(channels)
+    wide = [] if long else [c for c in free.columns if asked is None or c in asked]
+    plain = _plain_numbers(free.select(wide), missing)
+    dated_columns = {c for c in free.columns if c not in plain and roles.holds_dates(free[c])}
+    _note_unnamed_clocks(table.select(dated_columns), clocks, table, time, found)
 
     targets = None
-    if parameter is not None and value is not None:
-        sample, first = _together(moments, codes)
-        by_series = np.argsort(codes, kind="stable")
-        ends = np.flatnonzero(np.diff(codes[by_series])) + 1
-        found += out_of_order(np.split(moments[by_series], ends), local=kind == "local")
-        readings = columns.numbers(table[value], missing, row)
-        if readings is None:
-            raise InputError(f"column {value!r} holds text, no readings; name the column with the values")
-        used, values = _pivot(columns.labels(table[parameter]), readings, sample, len(first), found)
+    if parameter is not None and value is not None and of_parameter is not None:
+        sample, first = _together(times, codes)
+        wanted = None if channels is None else list(channels)
+        readings = _readings(table, parameter, value, of_parameter, missing, row, target, ignore, wanted, marks, found)
+        used, values = _pivot(readings, sample, len(first), found)
         if target is not None and target in table.columns:
-            targets = _last_label(_targets(table[target], missing, row), sample, len(first))
+            targets = _last_label(_targets(table[target], missing, row, marks, found), sample, len(first))
+        elif target in readings.words:
+            targets = _last_label(readings.words[target], sample, len(first))
         elif target is not None:
             _check_names(table, used, target=target)
             targets = values[:, used.index(target)]
         for name in ignore:
-            _check_names(table, used, channel=name)
-        wanted = list(channels) if channels is not None else [c for c in used if c != target and c not in ignore]
+            _check_names(table, [*used, *readings.words], channel=name)
+        wanted = wanted if wanted is not None else [c for c in used if c != target and c not in ignore]
         padded = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
         values = padded[:, [used.index(c) if c in used else len(used) for c in wanted]]
-        unused = [c for c in table.columns if c not in (time, series, group, parameter, value, target)]
+        unused = [c for c in table.columns if c not in taken]
         if unused:
             found.append(f"Columns not used: {', '.join(unused)}.")
-        used, moments, codes, numbered = wanted, moments[first], codes[first], None
+        used, times, codes, numbered = wanted, times[first], codes[first], None
     else:
-        used, values = _wide(table, channels, {time, series, group, target, *ignore}, missing, row, found)
-        targets = None if target is None else _targets(table[target], missing, row)
-        numbered = places
+        given = _Given(free.drop(dated_columns) if channels is None else table, plain, missing, row, marks, found)
+        if channels is None:
+            used, values = _inputs(given, set(keep), codes, time is not None)
+        else:
+            used, values = list(channels), _asked(given, channels)
+        targets = None if target is None else _targets(table[target], missing, row, marks, found)
+        numbered = read.numbers[places]
 
     if targets is not None:
         unlabelled = sum(t is None for t in targets) if targets.dtype == object else int(np.isnan(targets).sum())
@@ -179,34 +261,183 @@ def from_frame(
                 f"Classes differ only in case or blanks: {', '.join(map(repr, group))}; they are kept apart."
                 for group in groups
             ]
-    parts, rows_of = _apart(moments, codes, names, of_group, values, targets, numbered)
+    parts, rows_of = _apart(times, codes, names, of_group, values, targets, numbered)
     where = "row {}" if numbered is not None else "time {:g}"
     told = {
         "time": time,
-        "series": series or group,
+        "series": told_series or group,
         "group": group,
         "parameter": parameter,
         "value": value,
         "missing": [m for m in missing if isinstance(m, str) or np.isfinite(m)] or None,
         "time_unit": time_unit,
         "time_format": time_format,
+        "date_order": date_order or (moments.order if moments is not None else None),
+        "decimal": decimal or ("," if marks.used == {","} else None),
+        "on_restart": on_restart,
     }
     understood = {name: given for name, given in told.items() if given is not None}
-    dated = kind in ("local", "zoned")
-    recording = Recording(parts, tuple(used), target, unit, columns=understood, dated=dated)
-    return tidy(recording, found, rows_of, where, for_model=channels is not None, local=kind == "local")
+    recording = Recording(
+        parts,
+        tuple(used),
+        target,
+        unit,
+        columns=understood,
+        dated=dated,
+        zoned=kind == "zoned",
+        origin=moments.origin if moments is not None else 0,
+    )
+    if recording.origin:
+        found.append(f"Times count from {recording.origin} {unit}, so that no digit is lost.")
+    return tidy(recording, found, rows_of, where, for_model=channels is not None)
 
 
-def _as_polars(frame: Any, *index: str | None) -> pl.DataFrame:
+OPTIONS = tuple(name for name in inspect.signature(from_table).parameters if name != "read")
+"""What :func:`from_frame` may be told."""
+
+
+def _check_options(meaning: dict[str, Any], *more: str) -> None:
+    for name in meaning:
+        if name not in OPTIONS:
+            raise InputError(f"there is no option {name!r}; {columns.nearest(name, (*OPTIONS, *more))}")
+
+
+def _blank(table: pl.DataFrame, read: Table) -> np.ndarray:
+    """Rows without any value, but for the name of their file."""
+    bare = table.drop(read.series) if read.files is not None and read.series else table
+    out = np.zeros(len(table), dtype=bool)
+    first = bare.to_series(0)
+    maybe = first.is_null() | (first.str.strip_chars() == "") if first.dtype == pl.String else first.is_null()
+    some = bare.filter(maybe)
+    if len(some):
+        empty = [
+            pl.col(c).is_null() | (pl.col(c).str.strip_chars() == "") if kind == pl.String else pl.col(c).is_null()
+            for c, kind in some.schema.items()
+        ]
+        out[maybe.to_numpy()] = some.select(pl.all_horizontal(empty)).to_series().to_numpy()
+    return out
+
+
+def _clock_columns(table: pl.DataFrame, time: str | None) -> list[str]:
+    """The column of the times, or the two of date and time of day where they stand apart."""
+    if time is None or time in table.columns or "," not in time:
+        return [] if time is None else [time]
+    for i in (i for i, letter in enumerate(time) if letter == ","):
+        pair = [time[:i].strip(), time[i + 1 :].strip()]
+        if all(name in table.columns for name in pair) and pair[0] != pair[1]:
+            return pair
+    return [part.strip() for part in time.split(",", 1)]
+
+
+def _together_in_text(table: pl.DataFrame, clocks: Sequence[str]) -> pl.Series:
+    """Date and time of day as one text."""
+
+    def text(name: str) -> pl.Series:
+        column = table[name]
+        if column.dtype == pl.Datetime:
+            column = column.dt.date()
+        return columns.stripped(column, columns.MISSING_NUMBERS, ())
+
+    day, clock = text(clocks[0]), text(clocks[1])
+    for part, other in ((day, clocks[1]), (clock, clocks[0])):
+        if len(part) and part.null_count() == len(part):
+            raise InputError(f"column {part.name!r} is empty; name {other!r} alone as the time")
+    # What a spreadsheet makes of a bare date.
+    day = day.str.replace(r"[ T]00:00:00(\.0+)?$", "")
+    clock = clock.str.replace(r"^(\d{1,2})\.(\d{2})\.(\d{2})$", "$1:$2:$3").str.replace(r"^1899-12-\d\d[ T]", "")
+    return (day + " " + clock).alias(", ".join(clocks))
+
+
+def _told_of_order(
+    times: np.ndarray, codes: np.ndarray, runs: np.ndarray, kind: columns.Kind, row: columns.Row, split: bool
+) -> list[str]:
+    """What to say of rows whose times go back: how many in each series; where, of each run of one parameter."""
+
+    def parts(of: np.ndarray) -> list[np.ndarray]:
+        ordered = np.argsort(of, kind="stable") if (np.diff(of) < 0).any() else np.arange(len(of))
+        return np.split(ordered, np.flatnonzero(np.diff(of[ordered])) + 1)
+
+    places = parts(runs)
+    return order.told(
+        [times[p] for p in parts(codes)],
+        [times[p] for p in places],
+        local=kind == "local",
+        dated=kind in ("local", "zoned"),
+        where=lambda run, place: row(int(places[run][place])),
+        split=split,
+    )
+
+
+def _stretches(
+    times: np.ndarray,
+    runs: np.ndarray,
+    codes: np.ndarray,
+    names: list[str],
+    groups: list[str | None],
+    dated: bool,
+    notes: list[str],
+) -> tuple[np.ndarray, list[str], list[str | None]]:
+    """A series for each stretch of a clock that began anew: their numbers, names and groups."""
+    stretch = np.zeros(len(times), dtype=np.int64)
+    for run in np.unique(runs):
+        of_run = np.flatnonzero(runs == run)
+        stretch[of_run] = order.stretches(times[of_run], dated)
+    pairs, first, code = np.unique(np.stack([codes, stretch], 1), axis=0, return_index=True, return_inverse=True)
+    if len(pairs) == len(names):
+        return codes, names, groups
+    notes.append(f"The clock begins anew: {len(pairs)} stretches became a series each.")
+    rank = np.argsort(np.argsort(first))
+    by_place = pairs[np.argsort(first)]
+    several = len(names) > 1
+    new = [f"{names[c]}/{k + 1}" if several or names[c] else str(k + 1) for c, k in by_place]
+    return rank[code.reshape(-1)], new, [groups[c] for c, _ in by_place]
+
+
+def _note_unnamed_clocks(
+    dated: pl.DataFrame, clocks: Sequence[str], table: pl.DataFrame, time: str | None, notes: list[str]
+) -> None:
+    for name in dated.columns:
+        if time is None:
+            notes.append(f"Column {name!r} holds dates, but no time column was named: samples were taken as one apart.")
+        elif len(clocks) == 1 and _are_clocks(dated[name]) and not _are_clocks(table[clocks[0]]):
+            notes.append(
+                f"Column {name!r} holds times of day; where they belong to {clocks[0]!r}, name both "
+                f"(time='{clocks[0]},{name}', --time {clocks[0]},{name})."
+            )
+        else:
+            notes.append(f"Column {name!r} is a clock beside the time and was left out.")
+
+
+def _are_clocks(column: pl.Series) -> bool:
+    if column.dtype == pl.Time:
+        return True
+    head = column.drop_nulls().head(20)
+    return columns.is_text(column) and bool(
+        (head.cast(pl.String).str.contains(columns.CLOCK) | head.cast(pl.String).str.contains(columns.HALF_DAYS)).all()
+    )
+
+
+def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.DataFrame, str | None, list[str]]:
+    """A frame of Polars; the column of the time where pandas' index holds it; notes."""
     if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
+        return frame.collect(), None, []
     if isinstance(frame, pl.DataFrame):
-        return frame
+        return frame, None, []
     if hasattr(frame, "reset_index") and hasattr(frame, "columns"):  # pandas, whose index often holds the times
-        if set(index) & set(frame.index.names) - set(frame.columns) - {None}:
+        notes: list[str] = []
+        known = {str(c) for c in frame.columns}
+        of_index = getattr(frame.index, "inferred_type", "") in ("datetime64", "datetime", "timedelta64", "period")
+        if of_index and (time is None or time not in known | set(frame.index.names)):
+            if str(frame.index.inferred_type) == "period":
+                frame = frame.set_axis(frame.index.to_timestamp())
+            if time is None:
+                time = next(n for n in (frame.index.name, "time", "index", "time_") if n is not None and n not in known)
+                notes.append(f"The frame's index holds the times; it was taken as the time, {str(time)!r}.")
+            frame = frame.rename_axis(index=time).reset_index()
+        elif {time, *names} & set(frame.index.names) - set(frame.columns) - {None}:
             frame = frame.reset_index()
         try:
-            return pl.from_pandas(frame.rename(columns=str))
+            return pl.from_pandas(frame.rename(columns=str)), None if time is None else str(time), notes
         except ImportError:
             raise InputError("this pandas frame can only be read with pyarrow: pip install pyarrow") from None
         except (TypeError, ValueError) as error:
@@ -254,28 +485,52 @@ def _series_codes(
     return codes.cast(pl.Int64).to_numpy(), names, groups
 
 
-def _wide(
-    table: pl.DataFrame,
-    channels: Sequence[str] | None,
-    taken: set[str | None],
-    missing: Sequence[float | str],
-    row: columns.Row,
-    notes: list[str],
-) -> tuple[list[str], np.ndarray]:
-    """The channels' names and values (N, C): those asked for, or every column of numbers."""
+@dataclass(frozen=True)
+class _Given:
+    """A wide table's columns, those of them that are plainly numbers, and how they are to be understood."""
+
+    table: pl.DataFrame
+    plain: dict[str, np.ndarray]
+    missing: Sequence[float | str]
+    row: columns.Row
+    marks: Marks
+    notes: list[str]
+
+    def numbers(self, name: str) -> np.ndarray | None:
+        if name in self.plain:
+            return self.plain[name]
+        return columns.numbers(self.table[name], self.missing, self.row, True, self.marks, self.notes)
+
+
+def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> tuple[list[str], np.ndarray]:
+    """The channels' names and values (N, C): every column that is an input."""
+    table, missing, notes = given.table, given.missing, given.notes
     used: list[str] = []
-    parts, text = [], []
-    for name in channels if channels is not None else [c for c in table.columns if c not in taken]:
-        read = columns.numbers(table[name], missing, row)
-        if read is not None:
+    parts: list[np.ndarray] = []
+    text, spelled, counters, clocks = [], [], {}, {}
+    for name in table.columns:
+        read = given.numbers(name)
+        if read is None and (found := roles.words(table[name], missing)) is not None:
+            used += [roles.named_for(name, word) for word in found]
+            parts += [roles.indicator(table[name], word, missing) for word in found]
+            spelled.append(f"{name} ({', '.join(found)})")
+        elif read is None:
+            text.append(f"{name} ({columns.described(table[name], given.row)})")
+        elif name not in wanted and roles.counts(name, read, codes):
+            counters[name] = read
+        elif name not in wanted and roles.tells_time(name, read, codes):
+            clocks[name] = read
+        else:
+            if name not in wanted and roles.rises_evenly(read, codes):
+                notes.append(
+                    f"Column {name!r} goes up by 1 each row; where it counts them, leave it out (--ignore {name})."
+                )
             used.append(name)
             parts.append(read)
-        elif channels is not None:
-            raise InputError(
-                f"column {name!r} holds text, not numbers ({columns.described(table[name])}); a channel must be numbers"
-            )
-        else:
-            text.append(f"{name} ({columns.described(table[name])})")
+    left_out = {**counters, **clocks}
+    if not used and left_out:  # nothing else is there to learn from
+        used, parts = list(left_out), list(left_out.values())
+        counters, clocks = {}, {}
     if text and not used:
         raise InputError(
             f"no column of numbers is left to learn from, but {', '.join(text)}; check the delimiter and the columns "
@@ -283,12 +538,136 @@ def _wide(
         )
     if text:
         notes.append(f"Columns without numbers are not used: {', '.join(text)}.")
-    return used, np.stack(parts, axis=1) if parts else np.empty((len(table), 0))
+    if spelled:
+        notes.append(f"Columns of words became an input for each word: {'; '.join(spelled)}.")
+    if counters:
+        notes.append(
+            f"Columns that count the rows were left out: {', '.join(map(repr, counters))}; keep=[...] (--keep) takes "
+            "them as inputs."
+        )
+    for name in clocks:
+        say = "" if timed else f" Where it is the time, name it (time={name!r}, --time {name})."
+        notes.append(f"Column {name!r} is a clock and was left out; keep=[...] (--keep) takes it as an input.{say}")
+    return used, np.stack(parts, axis=1) if parts else np.empty((len(codes), 0))
 
 
-def _targets(column: pl.Series, missing: Sequence[float | str], row: columns.Row) -> np.ndarray:
-    numbers = columns.numbers(column, missing, row, truth=False)
+def _asked(given: _Given, channels: Sequence[str]) -> np.ndarray:
+    """The values of the channels that a model knows."""
+    table, missing = given.table, given.missing
+    parts = []
+    words: dict[str, list[str]] = {}
+    there = set(table.columns)
+    for name in channels:
+        column, word = roles.column_of(name, there) or (name, None)
+        if word is not None:
+            words.setdefault(column, []).append(word)
+            parts.append(roles.indicator(table[column], word, missing))
+            continue
+        read = given.numbers(name)
+        if read is None:
+            raise InputError(
+                f"column {name!r} holds text, not numbers ({columns.described(table[name], given.row)}); a channel "
+                "must be numbers"
+            )
+        parts.append(read)
+    for column, known in words.items():
+        text = columns.stripped(table[column], columns.MISSING_LABELS, missing)
+        new = text.filter(~text.is_in(known)).drop_nulls()
+        if len(new):
+            given.notes.append(
+                f"{len(new)} rows have a word in column {column!r} that the model does not know, such as "
+                f"{columns.short(new[0])}; none of its inputs is 1 there."
+            )
+    return np.stack(parts, axis=1) if parts else np.empty((len(table), 0))
+
+
+def _plain_numbers(table: pl.DataFrame, missing: Sequence[float | str]) -> dict[str, np.ndarray]:
+    """The columns of text that are numbers as programs write them, all at once; wide tables have thousands."""
+    text = table.select(pl.selectors.string())
+    if missing or not text.width or not len(text):
+        return {}
+    bare = pl.all().str.strip_chars()
+    clean = text.select(pl.when(~bare.is_in([*columns.MISSING_NUMBERS])).then(bare))
+    read = clean.select(pl.all().cast(pl.Float64, strict=False))
+    pointed = pl.all().str.contains(".", literal=True)
+    in_groups = clean.select((pl.all().str.contains(r"\.\d{3}$") | ~pointed).all() & pointed.any()).row(0)
+    return {
+        values.name: values.fill_null(np.nan).to_numpy(writable=True)
+        for values, text, suspect in zip(read.get_columns(), clean.get_columns(), in_groups, strict=True)
+        if values.null_count() == text.null_count() and not suspect
+    }
+
+
+def _targets(
+    column: pl.Series, missing: Sequence[float | str], row: columns.Row, marks: Marks, notes: list[str]
+) -> np.ndarray:
+    numbers = columns.numbers(column, missing, row, False, marks, notes)
     return columns.labels(column, {*columns.MISSING_LABELS, *missing}) if numbers is None else numbers
+
+
+@dataclass(frozen=True)
+class _Readings:
+    """A long table's readings: the parameter and the number of each row, and the words of parameters that hold such."""
+
+    parameters: np.ndarray
+    values: np.ndarray
+    extra: dict[str, np.ndarray]
+    """Indicators, each with its rows: 1, 0, or NaN where the row is of another parameter."""
+    words: dict[str, np.ndarray]
+
+
+def _readings(
+    table: pl.DataFrame,
+    parameter: str,
+    value: str,
+    of: np.ndarray,
+    missing: Sequence[float | str],
+    row: columns.Row,
+    target: str | None,
+    ignore: Sequence[str],
+    channels: list[str] | None,
+    marks: Marks,
+    notes: list[str],
+) -> _Readings:
+    """What each row of a long table reads; words among numbers are a parameter of their own."""
+    column = table[value]
+    plain = _plain_numbers(table.select(value), missing).get(value)
+    if plain is None and not columns.is_text(column):
+        plain = columns.numbers(column, missing, row, True, marks, notes)
+    if plain is not None:
+        return _Readings(of, plain, {}, {})
+    values = np.full(len(table), np.nan)
+    extra: dict[str, np.ndarray] = {}
+    words: dict[str, np.ndarray] = {}
+    unread = []
+    for name in dict.fromkeys(p for p in of.tolist() if p is not None):
+        if name in ignore:
+            continue
+        rows = np.flatnonzero(of == name)
+        part = column[rows].alias(f"{value} of {name}")
+        where = _at(rows, row)
+        read = columns.numbers(part, missing, where, name != target, marks, notes)
+        if read is not None:
+            values[rows] = read
+        elif name == target:
+            words[name] = np.full(len(table), None, dtype=object)
+            words[name][rows] = columns.labels(part, {*columns.MISSING_NUMBERS, *missing})
+        else:
+            known = [c[len(name) + 1 :] for c in channels or () if c.startswith(f"{name}=")]
+            spelled = known or (roles.words(part, missing) if channels is None else None) or []
+            if not spelled:
+                unread.append(f"{name} ({columns.described(part, where)})")
+            for word in spelled:
+                indicator = np.full(len(table), np.nan)
+                indicator[rows] = roles.indicator(part, word, missing)
+                extra[roles.named_for(name, word)] = indicator
+            if spelled and channels is None:
+                notes.append(f"Words of parameter {name!r} became an input each: {', '.join(spelled)}.")
+    if np.isnan(values).all() and not extra:
+        raise InputError(f"column {value!r} holds text, no readings; name the column with the values")
+    if unread and channels is None:
+        notes.append(f"Parameters without numbers are not used: {', '.join(unread)}.")
+    return _Readings(of, values, extra, words)
 
 
 def _together(moments: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -301,10 +680,22 @@ def _together(moments: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.nd
     return sample, order[new]
 
 
-def _pivot(
+def _at(rows: np.ndarray, row: columns.Row) -> columns.Row:
+    return lambda i: row(int(rows[i]))
+
+
+def _pivot(readings: _Readings, sample: np.ndarray, n_samples: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
+    """Parameters in order of appearance, and values (samples, parameters) with NaN where not read."""
+    names, values = _spread(readings.parameters, readings.values, sample, n_samples, notes)
+    more = [_last_label(extra, sample, n_samples)[:, None] for extra in readings.extra.values()]
+    spelled = {*readings.words, *(name.partition("=")[0] for name in readings.extra)}
+    kept = [i for i, name in enumerate(names) if name not in spelled or not np.isnan(values[:, i]).all()]
+    return [names[i] for i in kept] + list(readings.extra), np.concatenate([values[:, kept], *more], axis=1)
+
+
+def _spread(
     parameters: np.ndarray, readings: np.ndarray, sample: np.ndarray, n_samples: int, notes: list[str]
 ) -> tuple[list[str], np.ndarray]:
-    """Parameters in order of appearance, and values (samples, parameters) with NaN where not read."""
     names = list(dict.fromkeys(p for p in parameters.tolist() if p is not None))
     number = {name: i for i, name in enumerate(names)}
     column = np.array([number.get(p, -1) for p in parameters.tolist()], dtype=np.int64)
@@ -352,7 +743,14 @@ def _apart(
     ends = np.flatnonzero(np.diff(codes)) + 1
     bounds = list(zip([0, *ends], [*ends, len(codes)], strict=True))
     parts = tuple(
-        Series(moments[a:b], values[a:b], None if targets is None else targets[a:b], name, group)
+        Series(
+            moments[a:b],
+            values[a:b],
+            None if targets is None else targets[a:b],
+            name,
+            group,
+            None if numbered is None else numbered[a:b],
+        )
         for (a, b), name, group in zip(bounds, names, groups, strict=True)
     )
     return parts, [(moments if numbered is None else numbered)[a:b] for a, b in bounds]

@@ -10,20 +10,22 @@ import csv
 import mmap
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from torchliquid.data import dates
+from torchliquid.data import dates, limits
 from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_NUMBERS, short
 from torchliquid.data.numerals import NUMBER, SIGNS
 from torchliquid.errors import InputError
 
 HEAD = 1 << 16
 LINES = 300
-"""So many lines, at most, tell the form."""
+LEAST = 8
+"""So many lines, at most and at least, tell the form."""
 DELIMITERS = ";,\t|"
 EMPTY = "the file is empty; it needs a header and at least two rows"
 COMMENT = "#"
@@ -111,17 +113,19 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
     """
     notes: list[str] = []
     source, head = _as_utf8(source, form.encoding, notes)
+    whole = len(head) == (len(source) if isinstance(source, bytes) else source.stat().st_size)
     if b"\r" in head and b"\n" not in head:
         source = _bytes(source).replace(b"\r", b"\n")
-        head = source[:HEAD]
+        head = _head(source)
     if not head.strip():
         raise InputError(EMPTY)
     lines = re.split(r"\r?\n", head.decode("utf-8-sig", errors="replace"))
-    whole = len(head) < HEAD
     lines = (lines if whole or len(lines) == 1 else lines[:-1])[:LINES]
     if form.skip >= len(lines):
         raise InputError(f"--skip {form.skip} leaves no line; the file has {len(lines)}")
     layout = _layout(lines, form, named)
+    limits.check_header(source, layout.delimiter)
+    limits.check_header(source, layout.delimiter, layout.header if layout.header is not None else layout.first)
     source, commented = _without_comments(source, form, layout)
     if layout.delimiter == " ":
         text = _bytes(source)
@@ -143,32 +147,48 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
 
 def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tuple[Path | bytes, bytes]:
     """The source as UTF-8, and its first bytes."""
+    limits.check_first_line(source)
     head = _head(source)
     if encoding is None:
         marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
         marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
         encoding = next((name for mark, name in marks.items() if head.startswith(mark)), None) or _wide(head)
-    elif codecs.lookup(encoding).name in ("utf-8", "ascii"):
-        encoding = None
+    else:
+        try:
+            encoding = None if codecs.lookup(encoding).name in ("utf-8", "ascii") else encoding
+        except LookupError:
+            raise InputError(
+                f"there is no encoding {encoding!r}; give one that Python knows, like utf-8 or shift_jis"
+            ) from None
     if encoding is not None:
         try:
             source = _bytes(source).decode(encoding).encode()
         except UnicodeDecodeError as error:
             row = _bytes(source)[: error.start].count(b"\n") + 1
             raise InputError(f"row {row} is no text in {encoding}; give the file's encoding (--encoding)") from None
-    else:
-        wrong = _first_wrong(source, head)
-        if wrong is not None:
-            source = _mixed(_bytes(source), notes)
+    elif not _is_utf8(source):
+        _refuse_zeros(source)
+        source = _mixed(_bytes(source), notes)
     _refuse_zeros(source)
     return source, _head(source)
 
 
 def _head(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source[:HEAD]
-    with source.open("rb") as file:
-        return file.read(HEAD)
+    """The first bytes, of some lines at least."""
+    head = source[: limits.MAX_HEADER] if isinstance(source, bytes) else _start(source)
+    if head[:HEAD].count(b"\n") >= LEAST:
+        return head[:HEAD]
+    end = -1
+    for _ in range(LEAST):
+        end = head.find(b"\n", end + 1)
+        if end < 0:
+            return head
+    return head[: max(end + 1, HEAD)]
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limits.MAX_HEADER)
 
 
 def _bytes(source: Path | bytes) -> bytes:
@@ -189,7 +209,7 @@ def _refuse_zeros(source: Path | bytes) -> None:
         place = data.find(b"\0")
         if place < 0:
             return
-        if data[:HEAD].count(0) > 16:
+        if sum(byte < 9 for byte in data[:HEAD]) * 100 > len(data[:HEAD]):
             raise InputError("this is no text table (it holds zero bytes); CSV, Parquet and others can be read")
         row = data[:place].count(b"\n") + 1
         raise InputError(f"row {row} holds a zero byte, which is no text; mend it, or write the file again")
@@ -201,21 +221,15 @@ def _refuse_zeros(source: Path | bytes) -> None:
             refuse(data)
 
 
-def _first_wrong(source: Path | bytes, head: bytes) -> int | None:
-    """The first byte that is no UTF-8."""
+def _is_utf8(source: Path | bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    place = 0
-    for chunk in _chunks(source):
-        try:
-            decoder.decode(chunk)
-        except UnicodeDecodeError as error:
-            return place + error.start
-        place += len(chunk)
     try:
+        for chunk in _chunks(source):
+            decoder.decode(chunk)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return place
-    return None
+        return False
+    return True
 
 
 def _chunks(source: Path | bytes) -> Iterator[bytes]:
@@ -241,7 +255,9 @@ def _mixed(data: bytes, notes: list[str]) -> bytes:
     try:
         text = data.decode("utf-8", errors="torchliquid.cp1252")
     except UnicodeError:
-        raise InputError("the file's text is in no known encoding; say which (--encoding), or save it as UTF-8") from None
+        raise InputError(
+            "the file's text is in no known encoding; say which (--encoding), or save it as UTF-8"
+        ) from None
     also = any(ord(letter) > 127 for letter in data.decode("utf-8", errors="ignore"))
     if also:
         row = data[: places[0]].count(b"\n") + 1
@@ -262,9 +278,15 @@ def kind_of(cell: str) -> str:
     cell = cell.strip()
     if cell in MISSING_NUMBERS:
         return "nothing"
+    if cell.isdecimal() or _is_number(cell):
+        return "number"
     if not re.search(r"\d", cell):
         return "word"
-    if re.match(CLOCK, cell) or re.match(HALF_DAYS, cell) or any(re.match(f, cell) for f in dates.FORMS if not cell.isdigit()):
+    if (
+        re.match(CLOCK, cell)
+        or re.match(HALF_DAYS, cell)
+        or any(re.match(f, cell) for f in dates.FORMS if not cell.isdigit())
+    ):
         return "date"
     return "number" if re.match(NUMBER, re.sub(f"[{SIGNS}]", "-", cell)) else "word"
 
@@ -290,8 +312,7 @@ class _Cut:
         kinds = []
         for c in range(self.width):
             found = [kind for row in lower if len(row) > c and (kind := kind_of(row[c])) != "nothing"]
-            most = max(set(found), key=found.count) if found else "nothing"
-            kinds.append(most if found.count(most) >= 0.5 * len(found) else "word")
+            kinds.append(_most(found))
         return kinds
 
 
@@ -358,9 +379,8 @@ def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
     texts = [lines[i].strip("\r") for i in places]
     for one in delimiter or DELIMITERS:
         rows = _split(texts, one)
-        lower = [len(row) for row in rows[len(rows) // 2 :]]
-        width = max(set(lower), key=lambda w: (lower.count(w), w))
-        cut = _Cut(one, places, rows, width)
+        cut = _Cut(one, places, rows, _usual(rows))
+        width = cut.width
         if delimiter is not None or (width > 1 and cut.share >= 0.5):
             kinds = [kind_of(cell) for row in rows[len(rows) // 2 :][: max(CELLS // width // 4, 2)] for cell in row]
             typed = sum(kind != "word" for kind in kinds) / max(len(kinds), 1)
@@ -371,13 +391,27 @@ def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
         return best[1]
     by_blanks = [line.split() for line in texts]
     widths = [len(row) for row in by_blanks]
+    width = _usual(by_blanks)
     lower = widths[len(widths) // 2 :]
-    width = max(set(lower), key=lower.count)
     if width > 1 and lower.count(width) == len(lower) and widths.count(width) >= 0.5 * len(widths):
         return _Cut(" ", places, by_blanks, width)
     rows = _split(texts, ",")
-    lower = [len(row) for row in rows[len(rows) // 2 :]]
-    return _Cut(",", places, rows, max(set(lower), key=lower.count))
+    return _Cut(",", places, rows, _usual(rows))
+
+
+def _usual(rows: list[Cells]) -> int:
+    """How many fields most rows have, those above the table apart."""
+    lower = [len(row) for row in (rows[len(rows) // 2 :] if len(rows) > 20 else rows[1:] or rows)]
+    first = len(rows[0])
+    return max(set(lower), key=lambda width: (lower.count(width), width == first, width))
+
+
+def _most(kinds: list[str], share: float = 0.5) -> str:
+    """The kind of so large a share of fields, else a word."""
+    if not kinds:
+        return "nothing"
+    most = max(("date", "number", "word"), key=kinds.count)
+    return most if kinds.count(most) >= share * len(kinds) else "word"
 
 
 def _split(texts: list[str], delimiter: str) -> list[Cells]:
@@ -413,10 +447,9 @@ def _header(cut: _Cut, kinds: list[str]) -> int | None:
         elif i == start and _is_data(rows[i], kinds):
             break
         i += 1
-    if start and len(rows[start - 1]) == width - 1 and not any(
-        kind_of(cell) in ("number", "date") for cell in rows[start - 1]
-    ):
-        return start - 1  # rows end with a delimiter, or the header lacks a name
+    above = rows[start - 1] if start else []
+    if len(above) >= max(width - 1, 2) and not any(kind_of(cell) in ("number", "date") for cell in above):
+        return start - 1  # rows end with a delimiter, lack fields, or the header lacks a name
     first = rows[start]
     if first[0].strip() == "" and [cell.strip() for cell in first[1:]] in (
         [str(n) for n in range(width - 1)],
@@ -520,19 +553,21 @@ def _fields(source: Path | bytes, layout: Layout) -> tuple[pl.DataFrame, int]:
         if wide is not None:
             number, fields, empty = wide
             if not empty:
+                if given is not source:
+                    number += layout.first - 1
                 raise InputError(
-                    f"row {number + (layout.first - 1 if skip == 0 and given is not source else 0)} has {fields} fields "
-                    f"where the header has {width}; mend the row or the header"
+                    f"row {number} has {fields} fields where the header has {width}; mend the row or the header"
                 ) from None
-            frame = pl.read_csv(given, **form, skip_lines=skip, truncate_ragged_lines=True)  # type: ignore[arg-type]
-            return frame, fields - width
+            with suppress(pl.exceptions.PolarsError):
+                frame = pl.read_csv(given, **form, skip_lines=skip, truncate_ragged_lines=True)  # type: ignore[arg-type]
+                return frame, fields - width
         raise InputError(
             f"this is no table that can be read ({str(error).strip().splitlines()[0]}); save it as CSV"
         ) from None
 
 
 def _widest(data: bytes, delimiter: str, skip: int, width: int) -> tuple[int, int, bool] | None:
-    """The first row with more fields than the header: its line, its fields; whether all such rows have nothing there."""
+    """The first row with more fields than the header: its line, its fields; whether nothing stands in them."""
     text = data.decode("utf-8", errors="replace")
     lines = iter(text.splitlines(keepends=True))
     for _ in range(skip):
@@ -591,7 +626,9 @@ def _repeats(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarra
     names = [name_of(name) for name in layout.names]
     candidates = frame.to_series(0).str.strip_chars().is_in([names[0], layout.names[0]]) if names[0] else None
     if candidates is None:
-        blank = frame.to_series(0).is_null() & (frame.to_series(min(1, frame.width - 1)) == layout.names[min(1, len(names) - 1)])
+        blank = frame.to_series(0).is_null() & (
+            frame.to_series(min(1, frame.width - 1)) == layout.names[min(1, len(names) - 1)]
+        )
         candidates = blank.fill_null(False)
     places = candidates.fill_null(False).arg_true().to_list()
     again = np.zeros(len(frame), dtype=bool)
@@ -623,9 +660,8 @@ def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[
     kinds = []
     for c in range(frame.width):
         found = [k for row in sample if (k := kind_of(row[c] or "")) != "nothing"]
-        most = max(set(found), key=found.count) if found else "nothing"
-        kinds.append(most if found and found.count(most) >= MOSTLY * len(found) else "word")
-    seen = []
+        kinds.append(_most(found, MOSTLY))
+    seen: list[str] = []
     for place in range(len(frame) - 1, max(len(frame) - 1 - CLOSING - 200, 0), -1):
         row = [cell or "" for cell in frame.row(place)]
         if not any(cell.strip() for cell in row):
@@ -639,7 +675,9 @@ def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[
         seen.append(layout.delimiter.join(row).strip(layout.delimiter + " "))
     if seen:
         many = "row at the end holds" if len(seen) == 1 else "rows at the end hold"
-        notes.append(f"{len(seen)} {many} no data and {'was' if len(seen) == 1 else 'were'} left out: {short(seen[-1])}.")
+        notes.append(
+            f"{len(seen)} {many} no data and {'was' if len(seen) == 1 else 'were'} left out: {short(seen[-1])}."
+        )
     return closing
 
 
@@ -671,15 +709,17 @@ def _named(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> pl.DataFram
     """The columns with their names; those without a name and a value are left out."""
     names: list[str] = []
     again = []
+    seen: set[str] = set()
     for i in range(frame.width):
         name = name_of(layout.names[i]) if i < len(layout.names) else ""
         base, n = name, 0
-        while name in names:
+        while name in seen:
             name = f"{base}_duplicated_{n}"
             n += 1
         if n and base:
             again.append(name)
         names.append(name)
+        seen.add(name)
     frame.columns = names
     if layout.named:
         nameless = [n for n in names if re.fullmatch(r"(_duplicated_\d+)?", n)]

@@ -28,7 +28,6 @@ def tidy(
     rows: Sequence[np.ndarray] | None = None,
     where: str = "sample {}",
     for_model: bool = False,
-    local: bool = False,
 ) -> Recording:
     """Put each series in order of time, turn infinities into "not observed" and refuse what cannot be used.
 
@@ -39,7 +38,6 @@ def tidy(
         where: how a row is named in an error.
         for_model: a trained model is to answer on it: one sample is enough, and channels without any value (a silent
             sensor) and implausible values (not observed, as live) are accepted, with a note.
-        local: the times were dates without a zone.
 
     Raises:
         InputError: no sample, a series without any, times that stand still; unless ``for_model`` also a single
@@ -53,7 +51,6 @@ def tidy(
     for s in recording.series:
         if not len(s):
             raise InputError(f"series {s.name!r} has no sample; leave it out")
-    late = out_of_order([s.times for s in recording.series], local)
     infinite = still = 0
     series, numbers = [], []
     for i, s in enumerate(recording.series):
@@ -61,7 +58,9 @@ def tidy(
         if (np.diff(s.times) < 0).any():
             order = np.argsort(s.times, kind="stable")
             targets = s.targets[order] if s.per_step and s.targets is not None else s.targets
-            s, row = replace(s, times=s.times[order], values=s.values[order], targets=targets), row[order]
+            numbered = None if s.rows is None else s.rows[order]
+            s = replace(s, times=s.times[order], values=s.values[order], targets=targets, rows=numbered)
+            row = row[order]
         infinities = np.isinf(s.values)
         if infinities.any():
             infinite += int(infinities.sum())
@@ -90,7 +89,6 @@ def tidy(
     if not recording.channels:
         raise InputError("no column of numbers is left to learn from; check the delimiter and the columns left out")
 
-    notes += late
     if infinite:
         notes.append(f"{infinite} infinite values were taken as not observed.")
     notes += impossible
@@ -124,25 +122,6 @@ def _quarters(values: np.ndarray) -> np.ndarray:
     ordered = np.partition(values, np.unique([low, high]))
     found: np.ndarray = ordered[low] + (places - low) * (ordered[high] - ordered[low])
     return found
-
-
-def out_of_order(times: Sequence[np.ndarray], local: bool) -> list[str]:
-    """A note on rows that must move for their times to be in order, none where none must.
-
-    Args:
-        times: of each series, as they came.
-        local: they were dates without a zone.
-    """
-    moved, autumn = 0, False
-    for t in times:
-        back = -np.diff(t)
-        if (back > 0).any():
-            moved += int((np.argsort(t, kind="stable") != np.arange(len(t))).sum())
-            autumn |= local and bool(((back >= 50 * 60) & (back <= 70 * 60)).any())
-    if not moved:
-        return []
-    clock = "; it looks like a clock put back in autumn: give times with their zone" if autumn else ""
-    return [f"{moved} of {sum(map(len, times))} rows changed their place: they were put in order of time{clock}."]
 
 
 def _strange(recording: Recording) -> list[str]:

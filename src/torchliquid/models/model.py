@@ -18,6 +18,7 @@ from torchliquid.data.batch import Batch, batches
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
+from torchliquid.data.roles import column_of
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
 
-COLUMNS = ("time", "series", "group", "parameter", "value", "missing", "time_unit", "time_format")
+COLUMNS = (
+    *("time", "series", "group", "parameter", "value", "missing", "time_unit", "time_format", "date_order", "decimal"),
+    "on_restart",
+)
 """What a model's metadata may say of how a table is read."""
 
 SIDE_BY_SIDE = 64
@@ -147,7 +151,7 @@ class Model(nn.Module):
         # What is no frame at all, from_frame refuses.
         known = [str(c) for c in getattr(frame, "columns", self.preprocessing.channels)]
         for channel in self.preprocessing.channels:
-            if channel not in known:
+            if column_of(channel, known) is None:
                 raise InputError(
                     f"the model needs the column {channel!r}, which is not there; {nearest(channel, known)}"
                 )

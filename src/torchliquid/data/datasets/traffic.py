@@ -62,11 +62,11 @@ def _frame(table: pl.DataFrame) -> pl.DataFrame:
         when.alias("time"),
         # The paper's seven features; its temperature is less the mean of all years, which scaling undoes.
         pl.col("holiday").fill_null("None").ne("None").alias("holiday"),
-        pl.col("temp").alias("temperature"),
-        pl.col("rain_1h").alias("rain"),
-        pl.col("snow_1h").alias("snow"),
-        pl.col("clouds_all").alias("clouds"),
+        pl.col("temp").cast(pl.Float64).alias("temperature"),
+        pl.col("rain_1h").cast(pl.Float64).alias("rain"),
+        pl.col("snow_1h").cast(pl.Float64).alias("snow"),
+        pl.col("clouds_all").cast(pl.Float64).alias("clouds"),
         (when.dt.weekday() - 1).alias("weekday"),
         (when.dt.hour() * (math.pi / 24)).sin().alias("hour"),
-        pl.col("traffic_volume"),
+        pl.col("traffic_volume").cast(pl.Float64),
     )
