@@ -95,6 +95,8 @@ class Marks:
 
 def bare(text: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Numbers without currency and unit, and the units; null where a value is no number."""
+    if text.str.contains(r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?$").all():
+        return text, pl.Series([None], dtype=pl.String).new_from_index(0, len(text))
     parts = text.to_frame("x").select(
         pl.col("x").str.replace_all(f"[{SIGNS}]", "-").str.extract_groups(NUMBER).struct.unnest()
     )
@@ -159,7 +161,9 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
     if not text.head(1000).str.contains(r"\d").any() and not text.str.contains(r"\d").any():
         return Numbers(plain)
     numbers, units = bare(text)
-    found = evidence(numbers)
+    found = evidence(numbers.head(1000))
+    if found.mark is None or found.contradicts:
+        found = evidence(numbers)
     mark = marks.said or found.mark
     sure = mark is not None
     if mark is None and found.both:

@@ -256,7 +256,7 @@ def from_table(
         if unlabelled:
             found.append(f"{unlabelled} samples have no {target!r}; they are not scored.")
         if targets.dtype == object:
-            groups = columns.alike(t for t in targets if t is not None)
+            groups = columns.alike(pl.Series(targets.tolist(), dtype=pl.String).drop_nulls().unique().to_list())
             found += [
                 f"Classes differ only in case or blanks: {', '.join(map(repr, group))}; they are kept apart."
                 for group in groups
