@@ -28,7 +28,9 @@ MOSTLY = 0.8
 MANY = 20
 """So is one with more different numbers than this, or with fractions: they are no names of classes."""
 
-CLOCK = r"^(\d+):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?$|^(\d{1,2})\.(\d{2})\.(\d{2})$"
+CLOCK = r"^(\d+):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?$"
+DOTTED = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
+"""A clock as Italians write it, where it is no date."""
 HALF_DAYS = r"^(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*([AaPp])\.?\s?[Mm]\.?$"
 SAY_MARK = "say which is the decimal mark (decimal=',' or '.', --decimal)"
 DAY = 86400.0
@@ -242,6 +244,8 @@ def times(
         )
         return _moments(dates.given(text, form, row), (note,))
     if is_text(column):
+        if are_dotted_clocks(text):
+            text = text.str.replace_all(".", ":", literal=True)
         if text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all():
             return _clock(text, row)
         if text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
@@ -259,6 +263,14 @@ def times(
         )
     values[np.isinf(values)] = np.nan
     return Moments(values, unit or "units", "number")
+
+
+def are_dotted_clocks(text: pl.Series) -> bool:
+    """Whether 08.00.00 is a time of day: some middle part is the number of no month."""
+    if not len(text) or not text.str.contains(DOTTED).all():
+        return False
+    minutes = text.str.extract(DOTTED, 2).cast(pl.Int64)
+    return bool(((minutes < 1) | (minutes > 12)).any())
 
 
 def since(whole: np.ndarray, known: np.ndarray, per: int) -> tuple[np.ndarray, int]:
@@ -399,8 +411,6 @@ def _clock(text: pl.Series, row: Row) -> Moments:
     half_days = text.str.contains(HALF_DAYS).all() and not text.str.contains(CLOCK).all()
     parts = text.to_frame("x").select(pl.col("x").str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest())
     h, m, s, f = (parts.to_series(i) for i in range(4))
-    if not half_days:  # 8.00.00, as Italians write
-        h, m, s = (part.fill_null(parts.to_series(i)) for part, i in ((h, 4), (m, 5), (s, 6)))
     hours, minutes, seconds = (part.cast(pl.Int64).fill_null(0).to_numpy() for part in (h, m, s))
     wrong = (minutes > 59) | (seconds > 59)
     if half_days:

@@ -334,7 +334,7 @@ def _numbers_apart(
     if not (e > 31).any():
         readings["year first"] = (first, c, e)
     example = str(text.drop_nulls()[0])
-    dotted = "." in re.split(r"[\sT]", example)[0]
+    dotted = re.search(r"\d\.\d{1,2}\.\d", re.sub(r"\d+:\S*", "", example)) is not None
     if dotted:
         del readings["month first"]
     wrong = {order: int((known & ~_days(*reading)[1]).sum()) for order, reading in readings.items()}

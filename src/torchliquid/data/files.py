@@ -262,7 +262,9 @@ def _arff(source: Path | bytes) -> Table:
     except (arff.ArffError, NotImplementedError, ValueError, StopIteration, IndexError) as error:
         raise InputError(f"the ARFF file cannot be read ({_first_line(error)}); save the table as CSV") from None
     columns = {
-        name: [v.decode() if isinstance(v, bytes) else v for v in rows[name].tolist()]
+        name: rows[name].astype("datetime64[us]")
+        if rows[name].dtype.kind == "M"
+        else [v.decode() if isinstance(v, bytes) else v for v in rows[name].tolist()]
         if rows[name].dtype == object or rows[name].dtype.kind == "S"
         else rows[name]
         for name in about.names()

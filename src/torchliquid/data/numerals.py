@@ -180,7 +180,8 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
         undecided = found.both[0]
     named = tuple(u for u in units.filter(values.is_not_null()).drop_nulls().unique(maintain_order=True) if u)
     group = "." if mark == "," else ","
-    grouped = numbers.filter(values.is_not_null() & numbers.str.contains(group, literal=True))
+    apart = numbers.str.contains(group, literal=True) | text.str.contains(rf"\d[{BLANKS}]\d")
+    grouped = text.filter(values.is_not_null() & apart)
     # inf and nan, which are numbers of another kind
     others = values.is_null() & plain.is_not_null() & numbers.is_null()
     values = pl.select(pl.when(others).then(plain).otherwise(values)).to_series()

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from torchliquid.data import dates
-from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_LABELS, is_text, stripped
+from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_LABELS, are_dotted_clocks, is_text, stripped
 
 COUNTER = re.compile(
     r"(_duplicated_\d+)?|unnamed: ?\d+|#|_?id|index|idx|level_0|n|rn|no\.?|nr\.?|lfd\.? ?nr\.?|num(ber)?|"
@@ -86,6 +86,8 @@ def holds_dates(column: pl.Series) -> bool:
     head = stripped(column, MISSING_LABELS, ()).drop_nulls().head(100)
     if not len(head):
         return False
+    if are_dotted_clocks(head):
+        return True
     return bool(head.str.contains(CLOCK).all() or head.str.contains(HALF_DAYS).all()) or dates.are_dates(head)
 
 

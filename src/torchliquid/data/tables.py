@@ -411,10 +411,11 @@ def _note_unnamed_clocks(
 def _are_clocks(column: pl.Series) -> bool:
     if column.dtype == pl.Time:
         return True
-    head = column.drop_nulls().head(20)
-    return columns.is_text(column) and bool(
-        (head.cast(pl.String).str.contains(columns.CLOCK) | head.cast(pl.String).str.contains(columns.HALF_DAYS)).all()
-    )
+    if not columns.is_text(column):
+        return False
+    head = column.drop_nulls().head(100).cast(pl.String)
+    clocks = head.str.contains(columns.CLOCK) | head.str.contains(columns.HALF_DAYS)
+    return bool(clocks.all()) or columns.are_dotted_clocks(head)
 
 
 def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.DataFrame, str | None, list[str]]:

@@ -123,6 +123,9 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
     lines = (lines if whole or len(lines) == 1 else lines[:-1])[:LINES]
     if form.skip >= len(lines):
         raise InputError(f"--skip {form.skip} leaves no line; the file has {len(lines)}")
+    for delimiter in DELIMITERS:
+        if lines[0].count(delimiter) >= limits.MAX_COLUMNS:
+            limits.check_columns(lines[0].split(delimiter))
     layout = _layout(lines, form, named)
     limits.check_header(source, layout.delimiter)
     limits.check_header(source, layout.delimiter, layout.header if layout.header is not None else layout.first)
@@ -132,7 +135,7 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
         source = re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", text))
     frame, extra = _fields(source, layout)
     numbers = np.arange(layout.first + 1, layout.first + 1 + len(frame))
-    notes += _said(layout, commented, extra)
+    notes += _said(layout, form.comment or COMMENT, commented, extra)
     short_rows = _short_rows(source, layout, frame)
     if short_rows is not None:
         notes.append(short_rows)
@@ -155,7 +158,7 @@ def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tu
         encoding = next((name for mark, name in marks.items() if head.startswith(mark)), None) or _wide(head)
     else:
         try:
-            encoding = None if codecs.lookup(encoding).name in ("utf-8", "ascii") else encoding
+            codecs.lookup(encoding)
         except LookupError:
             raise InputError(
                 f"there is no encoding {encoding!r}; give one that Python knows, like utf-8 or shift_jis"
@@ -624,12 +627,10 @@ def _data_rows(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndar
 
 def _repeats(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarray:
     names = [name_of(name) for name in layout.names]
-    candidates = frame.to_series(0).str.strip_chars().is_in([names[0], layout.names[0]]) if names[0] else None
-    if candidates is None:
-        blank = frame.to_series(0).is_null() & (
-            frame.to_series(min(1, frame.width - 1)) == layout.names[min(1, len(names) - 1)]
-        )
-        candidates = blank.fill_null(False)
+    named = [name for name in (*names, *layout.names) if name]
+    candidates = frame.to_series(0).str.strip_chars().is_in(named)
+    if not names[0] and frame.width > 1:
+        candidates = frame.to_series(0).is_null() & frame.to_series(1).str.strip_chars().is_in(named)
     places = candidates.fill_null(False).arg_true().to_list()
     again = np.zeros(len(frame), dtype=bool)
     for place in places[:100_000]:
@@ -681,12 +682,12 @@ def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[
     return closing
 
 
-def _said(layout: Layout, commented: int, extra: int) -> list[str]:
+def _said(layout: Layout, comment: str, commented: int, extra: int) -> list[str]:
     notes = []
     if not layout.named:
         notes.append("The file has no header; its columns are called column_1, column_2, ...")
     if layout.above:
-        is_comment = sum(line.startswith(COMMENT) for line in layout.above)
+        is_comment = sum(line.startswith(comment) for line in layout.above)
         what = "lines of comment" if is_comment == len(layout.above) else "lines"
         where = "header" if layout.named else "first row"
         header = f" in row {layout.header + 1}" if layout.header is not None else ""
