@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
+import json
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+import safetensors.torch
+import torch
 
 SECONDS = 30
 """That a file may take until it is refused or read: ten times what it does take."""
@@ -75,3 +81,66 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], bytes], str]] = {
     "a long Parquet name": (lambda r: _parquet(pl.DataFrame({"n" * 1_000_000: [1.0, 2.0]})), "1,000,000 characters"),
 }
 """Tables that must be refused before they are read: what makes the bytes, and words of the error."""
+
+
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 1, 7, 4096, 65537, 2**31, 2**63, 10**400, 0.5, -0.0, 1e-320, 1e300, 1.7e308, math.nan, math.inf,
+    -math.inf, "", "x", "nan", "\x1b[2J", "\u202e", "<img src=x onerror=alert(1)>", "../../etc/passwd", "n" * 5000, [],
+    {}, [1.0], [math.nan] * 3, ["a", "a", "a"], {"a": {"b": []}}, "cfc", "ltc_ncp", "transformer", "series",
+)  # fmt: skip
+"""What a stranger may write in the place of any value."""
+
+
+def hostile_model(good: Path, rng: np.random.Generator) -> bytes:
+    """A saved model with one to three things changed in its description, its weights or its bytes."""
+    with safetensors.safe_open(good, "pt") as file:
+        header = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    description = json.loads(header["model"])
+    for _ in range(rng.integers(1, 4)):
+        kind = rng.random()
+        if kind < 0.7:
+            _change(description, rng)
+        elif kind < 0.95:
+            name = sorted(tensors)[rng.integers(len(tensors))]
+            tensors[name] = _changed(tensors[name], rng)
+        else:
+            tensors["model.more"] = torch.zeros(int(rng.integers(1, 9)))
+    header["model"] = json.dumps(description)
+    data = safetensors.torch.save(tensors, header)
+    if rng.random() < 0.2:
+        data = data[: rng.integers(len(data))]
+    elif rng.random() < 0.2:
+        place = int(rng.integers(len(data)))
+        data = data[:place] + bytes([int(rng.integers(256))]) + data[place + 1 :]
+    return data
+
+
+def deep(levels: int) -> str:
+    """JSON nested so deep."""
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+def _change(data: Any, rng: np.random.Generator) -> None:
+    """One value, anywhere inside, becomes another."""
+    while True:
+        keys = list(data) if isinstance(data, dict) else list(range(len(data)))
+        key = keys[rng.integers(len(keys))]
+        if isinstance(data[key], dict | list) and data[key] and rng.random() < 0.9:
+            data = data[key]
+            continue
+        if isinstance(data, dict) and rng.random() < 0.1:
+            del data[key]
+        else:
+            data[key] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
+        return
+
+
+def _changed(tensor: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    flat = tensor.reshape(-1).clone()
+    if rng.random() < 0.3 or not len(flat):
+        others = [tensor.double(), tensor.reshape(-1), tensor[:0], tensor.to(torch.int64), tensor.unsqueeze(0)]
+        return others[rng.integers(5)]
+    worst = [math.nan, math.inf, 1e38, -1e38, -1.0, 0.0] if tensor.is_floating_point() else [-1, 2**31 - 1, 10**6, 0]
+    flat[rng.integers(len(flat))] = worst[rng.integers(len(worst))]
+    return flat.reshape(tensor.shape)

@@ -21,7 +21,7 @@ from torchliquid.errors import InputError
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # the name's own may be too long
     os.close(handle)
     part = Path(name)
     try:
@@ -91,7 +91,7 @@ def to_plain(value: Any, digits: int | None = None) -> Any:
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a new folder of files, whole or not at all."""
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=".", suffix=".part"))
     try:
         for name, data in files.items():
             with (part / name).open("wb") as file:

@@ -10,6 +10,9 @@ from rich.table import Table
 
 from torchliquid.cli.terminal import Terminal, cell
 
+SHOWN = 1000
+"""Channels, labels and entries that are printed."""
+
 
 def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")]) -> None:
     """Tell what a saved model is, what it was trained on, what it expects, and whether it still computes the same."""
@@ -26,13 +29,15 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     if task.horizon is not None:
         rows["forecast"] = f"{task.horizon:g} {task.horizon_unit} ahead"
     if task.labels:
-        rows["labels"] = ", ".join(task.labels)
+        rows["labels"] = ", ".join(task.labels[:SHOWN])
     rows["time"] = (
         f"one unit of the model's time is {scales.time_scale:g} {scales.time_unit}, the usual gap in training"
     )
     rows["missing values"] = "hold the last one seen" + ("; the network is told" if scales.with_mask else "")
-    for name, value in loaded.metadata.items():
+    for name, value in list(loaded.metadata.items())[:SHOWN]:
         rows[name] = plain(value)
+    if len(loaded.metadata) > SHOWN:
+        rows["and more"] = f"{len(loaded.metadata) - SHOWN:,} entries"
     if loaded.sample is None:
         rows["self-test"] = "not possible: the model was saved without a sample"
     else:
@@ -41,12 +46,14 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     for name, words in rows.items():
         table.add_row(cell(name, "bold"), cell(words))
     channels = Table("channel", "training mean", "deviation", title="Inputs, in this order", title_justify="left")
-    for channel, mean, std in zip(scales.channels, scales.mean, scales.std, strict=True):
+    for channel, mean, std in list(zip(scales.channels, scales.mean, scales.std, strict=True))[:SHOWN]:
         still = channel in scales.left_out
         channels.add_row(cell(channel), f"{mean:.4g}", "constant: ignored" if still else f"{std:.4g}")
     console = Terminal()
     console.print(table)
     console.print(channels)
+    if scales.n_channels > SHOWN:
+        console.print(f"and {scales.n_channels - SHOWN:,} more")
 
 
 def plain(value: object, inside: bool = False) -> str:

@@ -13,6 +13,7 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.models.checks import check_fitted
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Gated, Liquid, Network, Transformer
 from torchliquid.random import seeded
@@ -26,6 +27,8 @@ LAGS_A_WIDTH = 8
 
 MAX_SIZE = 4096
 """Units of the largest network that is built; a description that asks for more is not one of ours."""
+MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "unfolds": 1024}
+"""Of what costs time without having weights, or more than its weights."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
         InputError: an unknown kind or entry, or a budget that the smallest network exceeds by more than 15 %.
     """
     known = _kind(kind)
+    check_fitted(task, preprocessing)
     config = {**known.defaults, **hyper}
 
     def at(size: int) -> Config:
@@ -216,16 +220,18 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
     """
     known = _kind(kind)
     for name, value in config.items():
-        if isinstance(value, int) and name != "wiring_seed" and not 0 <= value <= MAX_SIZE:
-            raise InputError(f"a {kind} cannot have {name} = {value}: 0 to {MAX_SIZE} is possible")
+        most = MOST.get(name, MAX_SIZE)
+        if isinstance(value, int) and name != "wiring_seed" and not 0 <= value <= most:
+            raise InputError(f"a {kind} cannot have {name} = {value}: 0 to {most} is possible")
 
     def make() -> Model:
         return Model(kind, dict(config), known.make(preprocessing.n_inputs, **config), task, preprocessing)
 
     try:
         if at_most is not None:
-            if kind == "ltc" and config["units"] ** 2 > at_most:  # all synapses are made before they are counted
-                raise InputError(f"the description asks for {config['units']} units, the file holds {at_most} weights")
+            synapses = _synapses(kind, config, preprocessing.n_inputs)  # all are made before they are counted
+            if synapses > at_most:
+                raise InputError(f"the description asks for {synapses} synapses, the file holds {at_most} weights")
             with torch.device("meta"):
                 size = sum(t.numel() for t in make().state_dict().values())
             if size > at_most:
@@ -235,6 +241,21 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
         if isinstance(error, InputError):
             raise
         raise InputError(f"a {kind} cannot be made with {config}: {error}") from None
+
+
+def _synapses(kind: str, config: Config, n_inputs: int) -> int:
+    """How many synapses a wiring draws, of which each distinct one has a weight or more; 0 of other kinds."""
+    if kind == "ltc":
+        return int(config["units"] * (config["units"] + n_inputs))
+    if kind not in ("ltc_ncp", "cfc_ncp"):
+        return 0
+    wiring = AutoNCP(config["units"], config["motors"], config["sparsity"], config["wiring_seed"])
+    return (
+        n_inputs * wiring.sensory_fanout
+        + wiring.inter_neurons * wiring.inter_fanout
+        + wiring.recurrent_command_synapses
+        + wiring.motor_neurons * wiring.motor_fanin
+    )
 
 
 def _kind(kind: str) -> Kind:

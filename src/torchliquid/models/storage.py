@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -22,6 +21,7 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.files import write_atomically
 from torchliquid.models.build import assemble
+from torchliquid.models.checks import check_data, check_fitted, check_weights
 from torchliquid.models.model import Model, Sample
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
@@ -34,7 +34,11 @@ MAX_DESCRIPTION = 16_000_000
 
 
 def pack(model: Model, with_sample: bool) -> bytes:
-    """The file's bytes."""
+    """The file's bytes. A sample that the model has no finite answers to is left out.
+
+    Raises:
+        InputError: what could not be loaded again: weights that are not finite, a description that is too long.
+    """
     description = {
         "kind": model.kind,
         "config": model.config,
@@ -43,13 +47,20 @@ def pack(model: Model, with_sample: bool) -> bytes:
         "metadata": model.metadata,
     }
     tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if with_sample and model.sample is not None:
-        sample = model.sample
+    sample = model.sample if with_sample else None
+    outputs = None if sample is None else model.on_sample()
+    if sample is not None and outputs is not None and torch.isfinite(outputs).all():
         tensors |= {"sample.inputs": sample.inputs, "sample.timespans": sample.timespans}
-        tensors |= {"sample.lengths": sample.lengths, "sample.outputs": model.on_sample()}
+        tensors |= {"sample.lengths": sample.lengths, "sample.outputs": outputs}
         tensors = {name: value.contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "version": str(VERSION), "model": json.dumps(description, allow_nan=False)}
-    return safetensors.torch.save(tensors, header)
+    check_data(description)
+    check_weights(model.state_dict())
+    text = json.dumps(description, allow_nan=False, ensure_ascii=False)
+    if len(text) > MAX_DESCRIPTION:
+        raise InputError(
+            f"the model's description has {len(text):,} characters; up to {MAX_DESCRIPTION:,} can be saved"
+        )
+    return safetensors.torch.save(tensors, {"format": FORMAT, "version": str(VERSION), "model": text})
 
 
 def save(model: Model, path: Path, with_sample: bool) -> None:
@@ -97,8 +108,12 @@ def _description(text: str) -> dict[str, Any]:
         raise InputError("the model's description is too long to be one of ours")
     try:
         description = json.loads(text)
-        json.dumps(description, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
+        raise InputError("the model's description is broken; save it again") from None
+    check_data(description if isinstance(description, dict) else {})
+    try:
+        json.dumps(description, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except ValueError:
         raise InputError("the model's description is broken; save it again") from None
     expected = {"kind": str, "config": dict, "task": dict, "preprocessing": dict, "metadata": dict}
     if not isinstance(description, dict) or any(not isinstance(description.get(k), t) for k, t in expected.items()):
@@ -124,9 +139,9 @@ def _are_columns(columns: Any) -> bool:
 def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
     task = Task.from_dict(description["task"])
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
-    if not all(np.isfinite(v).all() for v in (preprocessing.mean, preprocessing.std, task.mean, task.std)):
-        raise InputError("the model's scales are not finite numbers; save it again")
+    check_fitted(task, preprocessing)
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    check_weights(weights)
     size = sum(t.numel() for t in weights.values())
     with seeded():  # the weights that are drawn make way for those of the file
         model = assemble(description["kind"], description["config"], task, preprocessing, at_most=size)

@@ -1,0 +1,132 @@
+"""What a model's description may hold: looked at when a model is built to be trained, and when a file is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchliquid.data.limits import MAX_COLUMNS, MAX_NAME
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.errors import InputError
+from torchliquid.tasks import Task
+
+MAX_CHARACTERS = 8_000_000
+"""Of all names of a model: what its file can hold, whatever letters they are written in."""
+MAX_DEPTH = 32
+"""Of the description's lists and dicts in one another."""
+MAX_VALUES = 2_000_000
+"""Numbers and texts of the description."""
+MAX_METADATA = 20_000
+"""Numbers and texts of the metadata."""
+LARGEST = 1e300
+"""Of a scale: its square must be a number."""
+
+
+def check_fitted(task: Task, preprocessing: Preprocessing) -> None:
+    """See that a task and a preprocessing have names and numbers that can be saved, loaded and computed with.
+
+    Raises:
+        InputError: what is wrong with which of them.
+    """
+    _check_names("channel", preprocessing.channels)
+    _check_names("class", task.labels)
+    for what, name in (
+        ("target", task.target),
+        ("unit of time", preprocessing.time_unit),
+        ("unit of the horizon", task.horizon_unit),
+    ):
+        _check_name(what, name)
+    if sum(map(len, (*preprocessing.channels, *task.labels))) > MAX_CHARACTERS:
+        raise InputError(f"the names of the channels and classes have more than {MAX_CHARACTERS:,} characters in all")
+    for channel, mean, std in zip(preprocessing.channels, preprocessing.mean, preprocessing.std, strict=True):
+        _check_scale(f"the channel {channel!r}", mean, std)
+    if not 0 < preprocessing.time_scale < LARGEST:
+        raise InputError(f"the time scale is {preprocessing.time_scale}: it must be a finite number above 0")
+    gap = preprocessing.longest_gap
+    if gap is not None and not 0 <= gap < LARGEST:
+        raise InputError(f"the longest gap is {gap}: it must be a finite number, 0 or more")
+    for what, seen in (("smallest", preprocessing.low), ("largest", preprocessing.high)):
+        for channel, value in zip(preprocessing.channels, () if seen is None else seen, strict=seen is not None):
+            if math.isinf(value):
+                raise InputError(f"the {what} reading of the channel {channel!r} is infinite")
+    _check_task(task, preprocessing)
+
+
+def _check_task(task: Task, preprocessing: Preprocessing) -> None:
+    if task.kind == "classification" and len(task.labels) < 2:
+        raise InputError(f"the task is not fitted: it tells {len(task.labels)} classes apart, not two or more")
+    if task.kind == "regression" and (not task.mean or len(task.mean) != len(task.std)):
+        raise InputError(f"the target has {len(task.mean)} means and {len(task.std)} deviations")
+    for mean, std in zip(task.mean, task.std, strict=True):
+        _check_scale(f"the target {task.target!r}", mean, std)
+    if task.horizon is not None and not 0 < task.horizon < LARGEST:
+        raise InputError(f"the horizon is {task.horizon}: it must be a finite number above 0")
+    if task.column is not None and not 0 <= task.column < preprocessing.n_channels:
+        raise InputError(f"channel number {task.column} is forecast of {preprocessing.n_channels}")
+
+
+def check_data(description: Mapping[str, Any]) -> None:
+    """See that plain data is not deeper or longer than a description of ours, and that its numbers are.
+
+    Raises:
+        InputError: it is.
+    """
+    _check_size(description, "description", MAX_VALUES)
+    _check_size(description.get("metadata"), "metadata", MAX_METADATA)
+
+
+def check_weights(weights: Mapping[str, Tensor]) -> None:
+    """See that all weights are numbers.
+
+    Raises:
+        InputError: the name of one that is not.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"the weight {name!r} holds numbers that are not finite; train the model again")
+
+
+def _check_size(data: Any, what: str, most: int) -> None:
+    waiting, found = [(data, 0, what)], 0
+    while waiting:
+        value, depth, name = waiting.pop()
+        found += 1
+        if found > most:
+            raise InputError(f"the model's {what} holds more than {most:,} values")
+        if isinstance(value, dict | list):
+            if depth == MAX_DEPTH:
+                raise InputError(f"the model's {what} is nested more than {MAX_DEPTH} deep")
+            if isinstance(value, dict):
+                waiting += [(one, depth + 1, str(key)) for key, one in value.items()]
+            else:
+                waiting += [(one, depth + 1, name) for one in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name!r} in the model's {what} is {value}, which is not finite")
+
+
+def _check_names(what: str, names: tuple[str, ...]) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise InputError(f"there are {len(names):,} names of a {what}; up to {MAX_COLUMNS:,} are possible")
+    if len(set(names)) < len(names):
+        raise InputError(f"the name of a {what} comes twice")
+    for name in names:
+        _check_name(what, name)
+
+
+def _check_name(what: str, name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise InputError(
+            f"the name of a {what}, {name[:30]!r}..., has {len(name):,} characters; up to {MAX_NAME:,} are possible"
+        )
+
+
+def _check_scale(what: str, mean: float, std: float) -> None:
+    if not (np.isfinite(mean) and abs(mean) < LARGEST):
+        raise InputError(f"{what} has the mean {mean}, which is not finite")
+    if not 0 < std < LARGEST:
+        raise InputError(f"{what} has the deviation {std}: it must be a finite number above 0")
