@@ -76,12 +76,12 @@ def test_a_file_from_a_stranger_is_refused_or_used(seed, good, tmp_path):
 
 
 WRONG = {
-    "mean": (lambda d: d["preprocessing"].update(mean=[1.0, float("nan"), 0.0]), "'mean' .* is nan"),
+    "mean": (lambda d: d["preprocessing"].update(mean=[1.0, float("nan"), 0.0]), "'mean' is nan"),
     "deviation": (lambda d: d["preprocessing"].update(std=[1.0, 0.0, 1.0]), "channel 'b' has the deviation 0"),
     "negative": (lambda d: d["preprocessing"].update(std=[1.0, 1.0, -1.0]), "channel 'c' has the deviation -1"),
-    "time": (lambda d: d["preprocessing"].update(time_scale=float("inf")), "'time_scale' .* is inf"),
+    "time": (lambda d: d["preprocessing"].update(time_scale=float("inf")), "'time_scale' is inf"),
     "target": (lambda d: d["task"].update(std=[0.0]), "target 'target' has the deviation 0"),
-    "metadata": (lambda d: d["metadata"].update(score=float("nan")), "'score' in the model's .* is nan"),
+    "metadata": (lambda d: d["metadata"].update(score=float("nan")), "'score' is nan"),
     "twice": (lambda d: d["preprocessing"].update(channels=["a", "a", "c"]), "name of a channel comes twice"),
     "long": (lambda d: d["preprocessing"].update(channels=["a" * 1001, "b", "c"]), "1,001 characters"),
     "deep": (lambda d: d["metadata"].update(a=json.loads(deep(500))), "nested more than 32 deep"),

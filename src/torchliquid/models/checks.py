@@ -106,7 +106,7 @@ def _check_size(data: Any, what: str, most: int) -> None:
             else:
                 waiting += [(one, depth + 1, name) for one in value]
         elif isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name!r} in the model's {what} is {value}, which is not finite")
+            raise InputError(f"the model's {what} is broken: {name!r} is {value}, which is not finite")
 
 
 def _check_names(what: str, names: tuple[str, ...]) -> None:
