@@ -17,7 +17,7 @@ from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
-from torchliquid.metrics import Answers, Metric, find, names
+from torchliquid.metrics import Answers, Metric, find, names, quantile
 
 RARE = 0.8
 """Where the commonest class holds more than this share of the labels, accuracy hides the others: average precision
@@ -83,6 +83,11 @@ class Task:
     def metric(self) -> Metric:
         """The primary metric."""
         return find(self.primary)
+
+    @property
+    def quantile(self) -> float | None:
+        """Which one is predicted, where the primary metric is a pinball loss; None: the mean."""
+        return quantile(self.primary) if self.primary.startswith("pinball") else None
 
     # -- made from data
 
@@ -311,7 +316,7 @@ class Task:
         return self.metric.higher_is_better
 
     def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        """Weighted mean of the cross entropy, or of the squared error of scaled values.
+        """Weighted mean of the cross entropy, or of the squared error of scaled values; of a quantile its pinball loss.
 
         Args:
             outputs: (..., K) of the network.
@@ -327,7 +332,9 @@ class Task:
             if class_weights is not None:
                 weights = weights * class_weights[targets.flatten()]
         else:
-            each = (outputs - targets.reshape(outputs.shape)).square().mean(-1)
+            above = targets.reshape(outputs.shape) - outputs
+            q = self.quantile
+            each = (above.square() if q is None else torch.maximum(q * above, (q - 1) * above)).mean(-1)
         return (each * weights).sum() / weights.sum().clamp_min(1e-12)
 
     def class_weights(self, training: Recording) -> np.ndarray:

@@ -8,7 +8,7 @@ from scipy import special
 from torchliquid.alarms import Alarm
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.models import build
-from torchliquid.models.calibration import Calibration, calibrate, reliability
+from torchliquid.models.calibration import Calibration, calibrate, figures, reliability
 from torchliquid.tasks import Task
 
 
@@ -57,13 +57,13 @@ def test_a_models_readout_holds_the_calibration_and_its_task_the_threshold():
     with torch.no_grad():
         model.readout.weight *= 20
     before = model.outputs(recording)[0]
-    said = calibrate(model, recording)
+    calibrate(model, recording)
     after = model.outputs(recording)[0]
-    expected = Calibration(said["temperature"], said["shift"])(before, task.positive)
-    np.testing.assert_allclose(after, expected, atol=1e-4)
-    assert said["after"]["log_loss"] < said["before"]["log_loss"]
+    np.testing.assert_allclose(after, model.calibration(before, task.positive), atol=1e-4)
+    np.testing.assert_allclose(model.calibration.undone(after, task.positive), before, atol=1e-4)
+    truth = recording.series[0].targets.astype(int)
+    assert figures(task, after, truth)["log_loss"] < figures(task, before, truth)["log_loss"]
     threshold = model.task.alarm.threshold
-    assert threshold == said["threshold"]
     frame = model.predict(recording)
     over = after[:, 1] >= threshold
     assert frame["prediction"].to_list() == ["1" if o else "0" for o in over]

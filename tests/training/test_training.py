@@ -116,7 +116,7 @@ def test_class_weights_find_the_rare():
     recording = Recording.from_arrays(x, targets=rare)
     found = []
     for weighted in (False, True):
-        model = fresh("gru", recording, 200, primary="macro_f1")
+        model = fresh("gru", recording, 200, primary="balanced_accuracy")
         train(
             model, recording, recording, TrainingConfig(epochs=6, batch_size=4, class_weights=weighted), Windows(50, 50)
         )

@@ -48,7 +48,10 @@ def assess(
         int | None, typer.Option(min=1, help="At most so many passes over the training part instead.")
     ] = None,
     window: options.Window = None,
-    class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more, for all contenders.")] = False,
+    class_weights: Annotated[
+        bool | None,
+        typer.Option(help="Whether rare classes weigh more, for all contenders; without it, each is tuned with both."),
+    ] = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
     sample: Annotated[

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy import optimize, special
@@ -23,15 +23,6 @@ BINS = 10
 """Of a reliability curve, each with about the same number of samples."""
 
 COLDEST, HOTTEST = 0.05, 20.0
-
-
-class Calibrated(Protocol):
-    """A classifier that can be calibrated."""
-
-    task: Task
-
-    def outputs(self, recording: Recording) -> list[np.ndarray]: ...
-    def recalibrate(self, calibration: Calibration) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +44,12 @@ class Calibration:
         logits = np.log(np.clip(probabilities, SMALLEST, None)) / self.temperature
         logits[..., positive] += self.shift
         return np.asarray(special.softmax(logits, axis=-1))
+
+    def undone(self, probabilities: np.ndarray, positive: int = 1) -> np.ndarray:
+        """Probabilities (..., K) as they were before."""
+        logits = np.log(np.clip(probabilities, SMALLEST, None))
+        logits[..., positive] -= self.shift
+        return np.asarray(special.softmax(logits * self.temperature, axis=-1))
 
     @classmethod
     def fit(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
@@ -138,35 +135,31 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, positive: int) -> 
     ]
 
 
-def calibrate(model: Calibrated, validation: Recording) -> dict[str, Any]:
-    """Calibrate a classifier in place on the validation part and choose its threshold; a regressor stays as it is.
+class Calibrated(Protocol):
+    """A classifier that can be calibrated."""
+
+    task: Task
+
+    def outputs(self, recording: Recording) -> list[np.ndarray]: ...
+    def recalibrate(self, calibration: Calibration) -> None: ...
+
+
+def calibrate(model: Calibrated, validation: Recording) -> None:
+    """Calibrate a classifier in place on the validation part, and choose the threshold of its task's alarms.
 
     Args:
-        model: trained; its ``task`` gets the threshold.
+        model: trained.
         validation: with labels.
-
-    Returns:
-        Plain data for a report: ``temperature``, ``shift``, ``threshold`` (None: the likeliest class is answered),
-        ``before`` and ``after`` with log loss, Brier score and the reliability curve. Nothing for a regressor.
     """
-    if model.task.kind == "regression":
-        return {}
     validation = model.task.with_targets(validation)
     outputs = model.outputs(validation)
     given, truth = pooled(model.task, outputs, validation)
     if not len(given):
-        return {}
+        return
     found = Calibration.fit(model.task, given, truth)
     model.recalibrate(found)
-    positive = model.task.positive
-    model.task = choose_threshold(model.task, [found(o, positive) for o in outputs], validation)
-    calibrated = found(given, positive)
-    said = {
-        name: figures(model.task, p, truth) | {"curve": reliability(p, truth, positive)}
-        for name, p in (("before", given), ("after", calibrated))
-    }
-    threshold = None if model.task.alarm is None else model.task.alarm.threshold
-    return {"temperature": found.temperature, "shift": found.shift, "threshold": threshold, **said}
+    calibrated = [found(output, model.task.positive) for output in outputs]
+    model.task = choose_threshold(model.task, calibrated, validation)
 
 
 def figures(task: Task, probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:

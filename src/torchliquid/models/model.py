@@ -226,6 +226,12 @@ class Model(nn.Module):
                 parameter /= calibration.temperature
             if calibration.shift:
                 self.readout.bias[self.task.positive] += calibration.shift
+        self.metadata["calibration"] = {"temperature": calibration.temperature, "shift": calibration.shift}
+
+    @property
+    def calibration(self) -> Calibration:
+        """The last one, which the readout holds already."""
+        return Calibration(**self.metadata.get("calibration", {}))
 
     def live_parameters(self) -> int:
         """Parameters that can change an output: those that a wiring's mask switches off do not count."""

@@ -27,7 +27,13 @@ class Naive:
 
     @classmethod
     def fit(cls, task: Task, preprocessing: Preprocessing, training: Recording) -> Naive:
-        """Count or average the labels of a training part."""
+        """Count or average the labels of a training part, or take their quantile where one is asked for."""
+        if task.quantile is not None:
+            labelled = task.with_targets(training).series
+            known = np.concatenate(
+                [task.labelled(np.zeros((np.size(s.times), task.n_outputs)), s)[1] for s in labelled]
+            )
+            return cls(task, preprocessing, np.quantile(known, task.quantile, axis=0))
         if task.kind == "regression":
             return cls(task, preprocessing, np.array(task.mean))
         counts = task.count(training)

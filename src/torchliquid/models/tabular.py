@@ -19,6 +19,7 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
+from torchliquid.models.calibration import Calibration, calibrate
 from torchliquid.models.features import aligned_values, features
 from torchliquid.models.model import aligned, as_frame
 from torchliquid.tasks import Task
@@ -71,6 +72,7 @@ class Tabular:
         self.preprocessing = preprocessing
         self.estimators = estimators
         self.start = start
+        self.calibration = Calibration()
 
     @classmethod
     def fit(
@@ -121,8 +123,12 @@ class Tabular:
         validation = task.with_targets(validation)
         with threadpool_limits(threads):
             if kind == "boosting":
-                return _boost(model, table, targets, validation, weight, seed)
-            return _linear(model, table, targets, validation, weight)
+                fitted = _boost(model, table, targets, validation, weight, seed)
+            else:
+                fitted = _linear(model, table, targets, validation, weight)
+            if task.kind == "classification":
+                calibrate(fitted, validation)
+            return fitted
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
         """Decoded answers for each series, as :meth:`Model.outputs`; windows make no difference here."""
@@ -187,12 +193,16 @@ class Tabular:
     def answer(self, table: np.ndarray) -> np.ndarray:
         """Decoded answers (N, K) for rows of features."""
         if self.task.kind == "classification":
-            return np.asarray(self.estimators[0].predict_proba(table))
+            return self.calibration(np.asarray(self.estimators[0].predict_proba(table)), self.task.positive)
         answers = [np.asarray(e.predict(table)).reshape(len(table), -1) for e in self.estimators]
         said = np.concatenate(answers, 1) if answers else np.zeros((len(table), self.task.n_outputs))
         if self.start is not None:
             said = said + np.asarray(self.start.predict(table)).reshape(said.shape)
         return said * self.task.std + self.task.mean
+
+    def recalibrate(self, calibration: Calibration) -> None:
+        """Calibrate all answers from now on."""
+        self.calibration = calibration
 
     def live(self) -> LiveTabular:
         """Answers one raw sample at a time."""
@@ -277,6 +287,9 @@ def _linear(
     for strength in STRENGTHS if fixed is None else (fixed,):
         if task.kind == "regression":
             last = Ridge(alpha=strength).fit(scaled, targets)
+            if task.quantile is not None:
+                above = targets - last.predict(scaled)
+                last.intercept_ = last.intercept_ + np.quantile(above, task.quantile, axis=0)
         else:
             last = copy.deepcopy(logistic.set_params(C=1 / strength).fit(scaled, targets))
         kept = Tabular(
@@ -321,6 +334,8 @@ def _boost(
     }
     columns = [targets] if targets.ndim == 1 else list(targets.T)
     make = HistGradientBoostingRegressor
+    if task.quantile is not None:
+        settings |= {"loss": "quantile", "quantile": task.quantile}
     if task.kind == "classification":
         make, settings = HistGradientBoostingClassifier, settings | {"class_weight": weight}
     estimators = [make(**settings) for _ in columns]

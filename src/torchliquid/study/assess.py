@@ -61,7 +61,7 @@ def assess(
     updates: int | None = None,
     epochs: int | None = None,
     patience: int = 10,
-    class_weights: bool = False,
+    class_weights: bool | None = None,
     windows: Windows | None = None,
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
@@ -95,7 +95,7 @@ def assess(
             more.
         epochs: at most so many passes over the training part instead.
         patience: looks at the validation part without a better score after which a training stops.
-        class_weights: whether rare classes weigh more, for all.
+        class_weights: whether rare classes weigh more, for all or for none; None: each contender is tuned with both.
         windows: how training is cut; None: chosen from the data.
         shifts: under which the trained models are measured again.
         jobs: processes at a time, one thread each, and no more than there are cores. With more than one, call this
@@ -235,7 +235,7 @@ def _conditions(runner: Runner, contenders: Sequence[Contender], jobs: int, ray:
         f"{f'are about {LOOKS} looks, or one an epoch' if plan.updates else 'is a look after each epoch'}. The best "
         f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
         "not scored.",
-        f"Class weights: {'for all' if plan.class_weights else 'for none'}. One thread a trial, {where}; live "
+        f"{_class_weights(plan)}One thread a trial, {where}; live "
         "steps were timed with nothing else of the study running. Those of linear models and trees are scikit-learn's, "
         "mostly the time of Python, and decide nothing.",
         "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
@@ -268,6 +268,13 @@ def _counted(had: Mapping[str, tuple[int, Contender]]) -> str:
     most = max((n for n, _ in had.values()), default=1)
     fewer = "".join(f"; {n} of {label}, which has no more" for label, (n, _) in had.items() if n < most)
     return f"{most} settings each{fewer}"
+
+
+def _class_weights(plan: Plan) -> str:
+    if plan.task.kind == "regression":
+        return ""
+    weighed = {True: "for all", False: "for none", None: "each contender was tuned with and without"}
+    return f"Class weights: {weighed[plan.class_weights]}. "
 
 
 def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, reading: str) -> str:

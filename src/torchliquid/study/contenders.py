@@ -7,7 +7,7 @@ value of a setting comes up as often as its fellows. What two contenders have in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -24,6 +24,9 @@ DRAWS = 1000
 """Drawn before what is left is taken in order."""
 
 TRAINING: Space = {"lr": (0.01, 0.005, 0.02), "batch_size": (16, 8, 32), "weight_decay": (0.1, 0.01, 1.0)}
+CLASS_WEIGHTS: Space = {"class_weights": (False, True)}
+"""Of classifiers, unless it is given whether rare classes weigh more."""
+
 FORM: Space = {"mode": ("default", "pure", "no_gate"), "mixed_memory": (False, True)}
 
 
@@ -45,6 +48,10 @@ class Contender:
     def possible(self) -> int:
         """How many settings its space has."""
         return prod(len(values) for values in self.space.values())
+
+    def under(self, more: Space) -> Contender:
+        """With more settings, where it has any to tune."""
+        return replace(self, space={**self.space, **more}) if self.space else self
 
     def settings(self, n: int, fits: Callable[[Hyper], bool] = lambda hyper: True) -> list[Hyper]:
         """The settings of up to ``n`` tuning trials, no two the same.

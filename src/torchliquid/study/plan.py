@@ -46,7 +46,7 @@ class Plan:
         parameters: the budget of live parameters.
         updates, epochs, patience: the stopping rule of the networks, as in
             :class:`~torchliquid.training.TrainingConfig`; one of the first two is None.
-        class_weights: whether rare classes weigh more, for all or for none.
+        class_weights: whether rare classes weigh more, for all or for none; None: it is tuned.
         split: how the parts were made, in sentences.
     """
 
@@ -61,7 +61,7 @@ class Plan:
     updates: int | None
     epochs: int | None
     patience: int
-    class_weights: bool
+    class_weights: bool | None
     split: tuple[str, ...]
 
     @classmethod
@@ -76,7 +76,7 @@ class Plan:
         updates: int | None = None,
         epochs: int | None = None,
         patience: int = 10,
-        class_weights: bool = False,
+        class_weights: bool | None = None,
     ) -> Plan:
         """Split what is given and fit on the training part what is to be fitted.
 

@@ -57,12 +57,14 @@ def _one_sensor(plan: Plan, channel: str) -> OneSensor:
     training, validation = (only(plan.task.with_targets(p), channel) for p in (plan.training, plan.validation))
     task = replace(plan.task, horizon=None, column=None)
     scales = Preprocessing.fit(training)
-    return OneSensor(channel, Tabular.fit("linear", task, scales, training, validation, plan.class_weights, lookback=1))
+    return OneSensor(
+        channel, Tabular.fit("linear", task, scales, training, validation, bool(plan.class_weights), lookback=1)
+    )
 
 
 def _no_memory(plan: Plan, kind: str) -> Tabular:
     parts = (plan.task, plan.preprocessing, plan.training, plan.validation)
-    return Tabular.fit(kind, *parts, plan.class_weights, lookback=1)
+    return Tabular.fit(kind, *parts, bool(plan.class_weights), lookback=1)
 
 
 PROBES = (

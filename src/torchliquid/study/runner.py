@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from torchliquid.files import read_json, write_folder, write_json
 from torchliquid.models import KINDS, Model
-from torchliquid.study.contenders import Contender, Hyper
+from torchliquid.study.contenders import CLASS_WEIGHTS, Contender, Hyper
 from torchliquid.study.latency import live_step
 from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
@@ -103,7 +103,9 @@ class Runner:
 
     def settings(self, contender: Contender) -> list[Hyper]:
         """Those that a contender is tuned with."""
-        return contender.settings(self.tuning, lambda hyper: fits(self.plan, contender.name, hyper))
+        weighed = self.plan.task.kind == "classification" and self.plan.class_weights is None
+        tuned = contender.under(CLASS_WEIGHTS if weighed else {})
+        return tuned.settings(self.tuning, lambda hyper: fits(self.plan, contender.name, hyper))
 
     def _tune(self, contenders: Sequence[Contender]) -> dict[str, Hyper]:
         """The chosen settings by contender's name. Those of networks are halved: all have a quarter of the updates, the

@@ -39,7 +39,7 @@ from torchliquid.training.history import Doubt
 MODEL = "model.safetensors"
 SCORES = "scores.npz"
 COST = "cost.json"
-TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay")
+TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay", "class_weights")
 
 Trainable = Model | Tabular | Naive
 Files = dict[str, bytes]
@@ -111,11 +111,10 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
             assert isinstance(model, Model)
             settings = {name: value for name, value in spec.hyper.items() if name in TRAINING_SETTINGS}
             config = TrainingConfig(
-                **settings,
+                **{"class_weights": bool(plan.class_weights), **settings},
                 updates=None if plan.updates is None else max(1, round(plan.updates * spec.share)),
                 epochs=None if plan.epochs is None else max(1, round(plan.epochs * spec.share)),
                 patience=plan.patience,
-                class_weights=plan.class_weights,
                 seed=spec.seed,
             )
             try:
@@ -153,10 +152,9 @@ def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
         plan.preprocessing,
         plan.training,
         plan.validation,
-        class_weights=plan.class_weights,
         threads=torch.get_num_threads(),
         seed=spec.seed,
-        **spec.hyper,
+        **{"class_weights": bool(plan.class_weights), **spec.hyper},
     )
 
 

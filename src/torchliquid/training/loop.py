@@ -17,6 +17,7 @@ from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
+from torchliquid.models.calibration import calibrate
 from torchliquid.models.model import Model, aligned
 from torchliquid.models.naive import Naive
 from torchliquid.models.sample import covering
@@ -102,7 +103,8 @@ def train(
     progress: Progress | None = None,
     on_epoch: Callable[[Model, History], None] | None = None,
 ) -> History:
-    """Train a model in place; it ends with the weights that were best on the validation part.
+    """Train a model in place; it ends with the weights that were best on the validation part, its probabilities
+    calibrated there and the threshold of its alarms chosen.
 
     At each look it is scored as the model will be used: the state carried through whole series. Better means a better
     primary metric of the task, or the same and a smaller loss. With the same weights, data and config the result is
@@ -240,6 +242,9 @@ def _train(
 
     model.load_state_dict(best_weights)
     model.eval()
+    if task.kind == "classification":
+        calibrate(model, validation)
+        history.validation[history.best] = model.task.metrics(model.outputs(validation), validation)
     model.metadata |= provenance(training, history, config.seed)
     return history
 
