@@ -17,6 +17,9 @@ from torchliquid.errors import InputError
 NEVER = 1.0 + 2.0**-20
 """A threshold that no probability reaches, in single precision either."""
 
+SLACK = 1e-4
+"""Of a length or a pause, so that sums of times in single precision end on the same sample as exact ones."""
+
 CANDIDATES = 512
 """Thresholds that are tried for a limit of false alarms."""
 
@@ -47,6 +50,16 @@ class Alarm:
         if self.threshold is not None and not 0 <= self.threshold <= NEVER:
             raise InputError(f"an alarm's threshold is a probability, 0 to 1, not {self.threshold:g}")
 
+    @property
+    def shortest(self) -> float:
+        """From how long on samples make an alarm, in the recording's unit."""
+        return self.length * (1 - SLACK)
+
+    @property
+    def longest(self) -> float:
+        """Up to how long a pause does not end one."""
+        return self.merge * (1 + SLACK)
+
     def raised(self, over: np.ndarray, times: np.ndarray) -> np.ndarray:
         """(T,) whether an alarm is on at each sample.
 
@@ -60,11 +73,11 @@ class Alarm:
         ends = [*starts[1:], len(over)][: len(starts)]
         for start, stop, following in zip(starts, stops, ends, strict=True):
             if not is_on:
-                long_enough = np.flatnonzero(times[start:stop] - times[start] >= self.length)
+                long_enough = np.flatnonzero(times[start:stop] - times[start] >= self.shortest)
                 start = start + long_enough[0] if len(long_enough) else stop
             is_on = start < stop
             if is_on:
-                quiet = np.flatnonzero(times[stop:following] - times[stop - 1] > self.merge)
+                quiet = np.flatnonzero(times[stop:following] - times[stop - 1] > self.longest)
                 on[start : stop + quiet[0] if len(quiet) else following] = True
                 is_on = not len(quiet)
         return on
@@ -98,11 +111,11 @@ class AlarmState:
         if over:
             self._over_for = self._over_for + elapsed if self._over_for >= 0 else 0.0
             self._quiet_for = 0.0
-            self.on = self.on or self._over_for >= self.rule.length
+            self.on = self.on or self._over_for >= self.rule.shortest
         else:
             self._over_for = -1.0
             self._quiet_for += elapsed
-            self.on = self.on and self._quiet_for <= self.rule.merge
+            self.on = self.on and self._quiet_for <= self.rule.longest
         return self.on
 
 

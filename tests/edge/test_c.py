@@ -23,6 +23,8 @@ import contextlib
 from edge_cases import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
 from tests.needed import needs
 
+from small import small_model
+from torchliquid.alarms import Alarm
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.edge import artifact, bundle, emulator, parity
 from torchliquid.edge.compilers import STRICT, host, run, zig
@@ -550,3 +552,42 @@ def test_a_state_is_saved_and_restored_and_others_are_refused(name: str, tmp_pat
             "assert n.save() == before\n"
         )
         subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
+def test_alarms_are_those_of_predict_on_a_recording(int8: bool, tmp_path: Path) -> None:
+    """A threshold in the model, a length and a pause: the C raises the same alarms, sample by sample."""
+    model, recording = small_model("cfc"), readings(600)
+    outputs = np.concatenate(model.outputs(recording))
+    model.task = replace(model.task, alarm=Alarm(3.0, 4.0, threshold=float(np.median(outputs[:, 1]))))
+    expected = model.predict(recording)
+    made = artifact.make(model, HOST, "builtin", False, samples_of(model, recording), describe(model, None, "pump"))
+    if int8:
+        made = in_int8(model, made.walked, Widths(16, 16, 16), made.network)
+    bundle.write(made, HOST, tmp_path, [], "", [])
+    run([*host(), "-O2", "-shared", "-fPIC", "pump.c", "-lm", "-o", "libpump.so"], tmp_path)
+    rows = [
+        (values.tolist(), float(span))
+        for series in recording.series
+        for values, span in zip(series.values, np.diff(series.times, prepend=np.nan), strict=True)
+    ]
+    use = (
+        "import json, sys\nfrom pump import Model\nmodel, said = Model(), []\n"
+        "for values, elapsed in json.load(sys.stdin):\n"
+        "    model.reset() if elapsed != elapsed else None\n"
+        "    label = model.label(model.step(values, elapsed))\n"
+        "    said.append((label, model.alarm))\n"
+        "print(json.dumps(said))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", use], cwd=tmp_path, input=json.dumps(rows), capture_output=True, text=True, check=True
+    )
+    said = json.loads(answer.stdout)
+    agree = np.mean(
+        [
+            [label, on] == [p, a]
+            for (label, on), p, a in zip(said, expected["prediction"], expected["alarm"], strict=True)
+        ]
+    )
+    assert 0.1 < expected["alarm"].mean() < 0.9
+    assert agree == 1 if not int8 else agree > 0.97

@@ -106,9 +106,25 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
         fields.append(Field("float", "rest", network.task.n_outputs, "what single precision leaves of it"))
     fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at the largest number"))
     fields.append(Field("uint32_t", "faults", 0, "how often a reading, a time or a step was at fault"))
+    if alarm(network) and network.task.per == "step":
+        fields.append(Field("uint32_t", "alarm", 0, "whether one is on, and the last sample was over its threshold"))
+        fields.append(Field("float", "alarm_times", 2, "since the first of these samples, and since the last"))
     words = -(-network.preprocessing.n_channels // 32)
     fields.append(Field("uint32_t", "faulty", words, "a bit for each reading of the last sample that was"))
     return fields
+
+
+def alarm(network: Network) -> dict[str, Any] | None:
+    """The rule of the task's alarms, times in units of the model's own time scale; None where it has none."""
+    task, scale = network.task, network.preprocessing.time_scale
+    if task.alarm is None or task.alarm.threshold is None:
+        return None
+    return {
+        "positive": task.positive,
+        "threshold": text.number(task.alarm.threshold),
+        "shortest": text.number(task.alarm.shortest / scale),
+        "longest": text.number(task.alarm.longest / scale),
+    }
 
 
 def frame(network: Network, constants: list[Constant], fields: list[Field], math: Math) -> dict[str, Any]:
@@ -142,6 +158,7 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "longest_gap": text.number(float(limits.longest_gap)) if np.isfinite(limits.longest_gap) else "",
         "gap_set": limits.gap_set_by_hand,
         "per_series": task.per == "series",
+        "alarm": alarm(network),
         "math": math,
         "limit": text.number(LIMIT),
         "with_mask": scales.with_mask,
