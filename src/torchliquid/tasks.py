@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torchliquid.alarms import Alarm
+from torchliquid.alarms import Alarm, Counts, count
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import mean_and_std
 from torchliquid.data.recording import Recording, Series
@@ -434,6 +434,15 @@ class Task:
         value = scores[self.primary] if self.higher_is_better else -scores[self.primary]
         tie = -scores.get("log_loss", scores.get("rmse", 0.0))
         return (value if np.isfinite(value) else -np.inf, tie if np.isfinite(tie) else -np.inf)
+
+    def counts(self, output: np.ndarray, series: Series) -> Counts:
+        """What an operator counts of the alarms over a series (T, K), whose targets are as :meth:`with_targets` gives
+        them."""
+        assert self.alarm is not None
+        encoded, weights = self.encode(series)
+        event = np.where(weights > 0, encoded == self.positive, np.nan)
+        on = self.alarm.raised(self.decide(output) == self.positive, series.times)
+        return count(on, event, series.times)
 
     # -- plain data
 

@@ -8,7 +8,7 @@ from scipy import special
 from torchliquid.alarms import Alarm
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.models import build
-from torchliquid.models.calibration import Calibration, calibrate, figures, reliability
+from torchliquid.models.calibration import Calibration, Reliability, calibrate
 from torchliquid.tasks import Task
 
 
@@ -62,7 +62,7 @@ def test_a_models_readout_holds_the_calibration_and_its_task_the_threshold():
     np.testing.assert_allclose(after, model.calibration(before, task.positive), atol=1e-4)
     np.testing.assert_allclose(model.calibration.undone(after, task.positive), before, atol=1e-4)
     truth = recording.series[0].targets.astype(int)
-    assert figures(task, after, truth)["log_loss"] < figures(task, before, truth)["log_loss"]
+    assert Reliability.of(task, after, truth).log_loss < Reliability.of(task, before, truth).log_loss
     threshold = model.task.alarm.threshold
     frame = model.predict(recording)
     over = after[:, 1] >= threshold
@@ -74,6 +74,7 @@ def test_the_curve_has_the_shares_of_its_samples():
     rng = np.random.default_rng(0)
     p = rng.random(5000)
     truth = (rng.random(5000) < p).astype(int)
-    curve = reliability(np.column_stack([1 - p, p]), truth, 1)
-    assert sum(b["n"] for b in curve) == 5000
-    assert all(abs(b["said"] - b["true"]) < 0.08 for b in curve)
+    found = Reliability.of(Task("classification", "step", "y", ("no", "yes")), np.column_stack([1 - p, p]), truth)
+    assert sum(found.n) == 5000
+    np.testing.assert_allclose(found.said, found.true, atol=0.08)
+    assert found.brier == pytest.approx(((p - truth) ** 2).mean())

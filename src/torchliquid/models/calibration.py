@@ -120,19 +120,38 @@ def _limited(task: Task, alarm: Alarm, outputs: Sequence[np.ndarray], recording:
     return within_limit(alarm, series, per_series=task.per == "series")
 
 
-def reliability(probabilities: np.ndarray, truth: np.ndarray, positive: int) -> list[dict[str, float]]:
-    """What was said against what was so, in bins of about the same number of samples: ``said`` and ``true``, the mean
-    probability and the share, ``n`` samples. Of two classes the one that is looked for; of several the likeliest."""
-    if probabilities.shape[1] == 2:
-        said, true = probabilities[:, positive], (truth == positive).astype(float)
-    else:
-        said, true = probabilities.max(1), (probabilities.argmax(1) == truth).astype(float)
-    order = np.argsort(said, kind="stable")
-    return [
-        {"said": float(said[part].mean()), "true": float(true[part].mean()), "n": len(part)}
-        for part in np.array_split(order, BINS)
-        if len(part)
-    ]
+@dataclass(frozen=True)
+class Reliability:
+    """How much stated probabilities are worth on some samples.
+
+    Attributes:
+        log_loss, brier: over all of them.
+        said, true, n: of bins of about the same number of samples, the mean probability, the share for which it was so,
+            and how many they are. Of two classes the one that is looked for; of several the likeliest.
+    """
+
+    log_loss: float
+    brier: float
+    said: tuple[float, ...]
+    true: tuple[float, ...]
+    n: tuple[int, ...]
+
+    @classmethod
+    def of(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Reliability:
+        """Of answers (N, K) and the classes that were true (N,)."""
+        answers = task.answers(probabilities, truth)
+        if probabilities.shape[1] == 2:
+            said, true = probabilities[:, task.positive], truth == task.positive
+        else:
+            said, true = probabilities.max(1), probabilities.argmax(1) == truth
+        parts = [part for part in np.array_split(np.argsort(said, kind="stable"), BINS) if len(part)]
+        return cls(
+            find("log_loss")(answers),
+            find("brier")(answers),
+            tuple(float(said[part].mean()) for part in parts),
+            tuple(float(true[part].mean()) for part in parts),
+            tuple(map(len, parts)),
+        )
 
 
 class Calibrated(Protocol):
@@ -160,9 +179,3 @@ def calibrate(model: Calibrated, validation: Recording) -> None:
     model.recalibrate(found)
     calibrated = [found(output, model.task.positive) for output in outputs]
     model.task = choose_threshold(model.task, calibrated, validation)
-
-
-def figures(task: Task, probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Log loss and Brier score."""
-    answers = task.answers(probabilities, truth)
-    return {name: find(name)(answers) for name in ("log_loss", "brier")}

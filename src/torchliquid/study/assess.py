@@ -19,6 +19,7 @@ from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.models import KINDS, Model, build
+from torchliquid.page.glossary import metric_label
 from torchliquid.random import seeded
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
@@ -163,7 +164,7 @@ def assess(
         competing, probes = runner.run(chosen), runner.run_probes()
         results = StudyResults(
             title=title,
-            task=_task_result(plan.task),
+            task=_task_result(plan),
             data=describe_data(
                 title,
                 plan.task,
@@ -211,10 +212,20 @@ def _fingerprint(plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def _task_result(task: Task) -> TaskResult:
-    horizon = "" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit}"
+def _task_result(plan: Plan) -> TaskResult:
+    task = plan.task
     return TaskResult(
-        task.kind, task.per, task.target, task.primary, task.higher_is_better, task.labels, horizon=horizon
+        task.kind,
+        task.per,
+        task.target,
+        task.primary,
+        task.higher_is_better,
+        task.labels,
+        horizon="" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit}",
+        reason=task.reason,
+        positive=task.positive,
+        alarm=task.alarm,
+        time_unit=plan.training.time_unit,
     )
 
 
@@ -222,8 +233,11 @@ def _conditions(runner: Runner, contenders: Sequence[Contender], jobs: int, ray:
     plan, seeds, windows = runner.plan, runner.seeds, runner.plan.windows
     where = f"{min(jobs, cores())} at a time" if ray is None else "on a Ray cluster"
     budget = f"{plan.updates:,} updates" if plan.updates else f"{plan.epochs} epochs"
+    decides = f"What stops, tunes and decides is {metric_label(plan.task.primary)}"
+    decides += f": {plan.task.reason}." if plan.task.reason else "."
     return (
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
+        decides,
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
         *_tuned(runner, contenders, budget),

@@ -6,6 +6,8 @@ import math
 from itertools import pairwise
 from statistics import fmean
 
+import numpy as np
+
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
 from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
@@ -303,3 +305,42 @@ def _readable_times(stretch: Stretch) -> tuple[list[float | None], str]:
     span = stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
     unit, factor = numbers.time_unit(span / 4, stretch.time_unit)
     return to_plain([t / factor for t in stretch.times], DIGITS), unit
+
+
+def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figure:
+    """What a contender's probabilities were worth on the test part, before and after calibration, over its seeds."""
+    found = [t.calibration for t in contender.trials if t.calibration is not None]
+    task, color = results.task, colour(role(results, contender))
+    traces: list[Figure] = [
+        {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "hoverinfo": "skip", "showlegend": False,
+         "line": {"color": "--other", "width": 1, "dash": "dot"}}
+    ]  # fmt: skip
+    for name, each, line in (
+        ("as trained", [f.before for f in found], {"color": "--other", "width": 2, "dash": "dash"}),
+        ("calibrated", [f.after for f in found], {"color": color, "width": 3}),
+    ):
+        said, true = (np.mean([getattr(one, axis) for one in each], axis=0) for axis in ("said", "true"))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": to_plain(said.tolist(), DIGITS),
+                "y": to_plain(true.tolist(), DIGITS),
+                "line": line,
+                "marker": {"size": 7, "color": line["color"]},
+                "hovertemplate": "%{fullData.name}: said %{x:.3~g}, true in %{y:.3~g}<extra></extra>",
+            }
+        )
+    what = f"{task.target} = {task.labels[task.positive]}" if len(task.labels) == 2 else "the likeliest class"
+    return figure(
+        traces,
+        f"stated probability of {what}",
+        "share of samples for which it was so",
+        height=320,
+        columns=36,
+        showlegend=True,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        xaxis={"range": [-0.03, 1.03]},
+        yaxis={"range": [-0.03, 1.03]},
+    )

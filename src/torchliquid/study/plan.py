@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +27,10 @@ REFUSED = 0.5
 
 
 class Answering(Protocol):
-    """Any model that can be scored."""
+    """Any model that can be scored. Its task is the plan's, with the threshold of its own alarms."""
+
+    @property
+    def task(self) -> Task: ...
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]: ...
 
@@ -163,9 +166,13 @@ class Plan:
             tuple(split),
         )
 
+    def deciding(self, model: Answering) -> Task:
+        """The task with a model's own threshold."""
+        return replace(self.task, alarm=model.task.alarm)
+
     def score(self, model: Answering, part: Recording) -> float:
         """The primary metric on a part, the state carried through its series."""
-        return self.task.metrics(model.outputs(part), part)[self.task.primary]
+        return self.deciding(model).metrics(model.outputs(part), part)[self.task.primary]
 
 
 def _samples(recording: Recording) -> list[int]:

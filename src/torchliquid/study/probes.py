@@ -31,6 +31,7 @@ class OneSensor:
     def __init__(self, channel: str, model: Tabular) -> None:
         self.channel = channel
         self.model = model
+        self.task = model.task
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
         return self.model.outputs(only(recording, self.channel), windows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 from torchliquid import page
 from torchliquid.page import Chart, Table, numbers, write_page
@@ -71,6 +72,7 @@ def render(results: StudyResults) -> str:
         charts={
             "shifts": shift_charts(results),
             "costs": cost_charts(results),
+            "reliability": reliability_charts(results),
             "stretches": stretch_charts(results),
             "gaps": [gap_chart(results)],
         },
@@ -80,6 +82,8 @@ def render(results: StudyResults) -> str:
         cards=[card(results, f) for f in results.verdict.findings] if results.verdict else [],
         main=tables.main_table(results),
         metrics=tables.metrics_table(results),
+        alarms=tables.alarm_table(results),
+        rule=alarm_rule(results),
         shift_table=tables.shift_table(results),
         channels=tables.channel_table(results),
         parts=tables.part_table(results),
@@ -145,6 +149,57 @@ def cost_charts(results: StudyResults) -> list[Chart]:
         Chart(f"cost-{i}", title, figures.cost_chart(results, attribute, axis))
         for i, (attribute, (title, axis)) in enumerate(axes.items())
     ]
+
+
+def reliability_charts(results: StudyResults) -> list[Chart]:
+    """Of the pair that is compared."""
+    if results.verdict is None:
+        return []
+    charts = []
+    for name in (results.verdict.liquid, results.verdict.rival):
+        contender = results.contender(name)
+        found = [t.calibration for t in contender.trials if t.calibration is not None]
+        if not found or len({len(f.after.said) for f in found}) > 1:
+            continue
+        rows = tuple(
+            (words_, *(numbers.number(fmean(getattr(getattr(f, when), metric) for f in found), 4)
+                       for metric in ("log_loss", "brier")))
+            for words_, when in (("As trained", "before"), ("Calibrated", "after"))
+        )  # fmt: skip
+        table = Table(("Probabilities", "Log loss", "Brier score"), rows, (), "On the test part, mean over the seeds.")
+        heat = fmean(f.temperature for f in found)
+        verdict = "too sure of itself" if heat > 1.05 else "not sure enough" if heat < 0.95 else "right"
+        note = f"On the validation part a temperature of {numbers.significant(heat, 2)} was best: it was {verdict}."
+        chart = figures.reliability_chart(results, contender)
+        title = f"{contender.label}: are its probabilities true?"
+        charts.append(Chart(f"reliability-{name}", title, chart, table, note))
+    return charts
+
+
+def alarm_rule(results: StudyResults) -> str:
+    """How samples became alarms, in a sentence; nothing where there are none."""
+    alarm, task = results.task.alarm, results.task
+    if alarm is None:
+        return ""
+    chosen = "has the best F1 there"
+    if alarm.limit is not None:
+        if task.per == "series":
+            limit = f"{numbers.significant(alarm.limit, 2)} false alarms a series"
+        else:
+            unit, factor = tables.alarm_unit(results)
+            limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms a {unit}"
+        chosen = f"is the lowest there with no more than {limit}"
+    rule = f"{task.target} = {task.labels[task.positive]} is answered from a probability on that {chosen}, on the "
+    rule += "validation part, of each trained model its own."
+    if task.per == "step":
+        begins = (
+            f"once that has lasted {words.span(alarm.length, task.time_unit)}" if alarm.length else "with the first"
+        )
+        ends = (
+            f"a pause of more than {words.span(alarm.merge, task.time_unit)}" if alarm.merge else "the first other one"
+        )
+        rule += f" An alarm begins {begins} such sample and ends with {ends}."
+    return rule
 
 
 def stretch_charts(results: StudyResults) -> list[Chart]:

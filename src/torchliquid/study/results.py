@@ -15,8 +15,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from torchliquid.alarms import Alarm, Counts
 from torchliquid.errors import InputError
 from torchliquid.files import to_plain
+from torchliquid.models.calibration import Reliability
 from torchliquid.training.history import Doubt
 
 SCHEMA = 1
@@ -32,6 +34,18 @@ varies, or one seed of a network."""
 
 POOLED = "pooled"
 """The name under which a trial's metrics over all test recordings together stand."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How a classifier's probabilities were calibrated on the validation part, and what they are worth on the test
+    part."""
+
+    temperature: float  # by which the logits are divided
+    shift: float  # then added to the logit of the class that is looked for
+    threshold: float | None  # of its alarms; None: the likeliest class is answered
+    before: Reliability
+    after: Reliability
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,8 @@ class TrialResult:
     scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
     doubt: Doubt = ""  # why this training does not judge the contender
     updates: int = 0  # of the weights
+    alarms: dict[str, Counts] = field(default_factory=dict)  # test's name (and POOLED), where the task has alarms
+    calibration: Calibrated | None = None  # of classifiers
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,10 @@ class TaskResult:
     higher_is_better: bool
     labels: tuple[str, ...] = ()
     horizon: str = ""  # e.g. "6 samples"; empty when nothing is forecast
+    reason: str = ""  # why the primary metric is not the usual one
+    positive: int = 1  # of two classes the one that is looked for
+    alarm: Alarm | None = None  # how samples become alarms; None: there are none
+    time_unit: str = ""  # of the recording
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ is a function of statistics summed over cells: leaving cells out is then a subtr
 from __future__ import annotations
 
 import io
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy import optimize, special
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
@@ -132,28 +130,6 @@ def _units(tests: Sequence[Recording]) -> tuple[np.ndarray, str]:
 def _one_after_another(tests: Sequence[Recording]) -> bool:
     spans = sorted((s.times[0], s.times[-1]) for test in tests for s in test.series if len(s))
     return all(test.dated for test in tests) and all(a[1] < b[0] for a, b in pairwise(spans))
-
-
-def temperature(task: Task, outputs: Sequence[np.ndarray], validation: Recording) -> float:
-    """What a model's logits are to be divided by for the least log loss on validation (Guo et al. 2017).
-
-    A model trained for accuracy may be far too sure; whether it learnt anything must not hang on that.
-    """
-    labelled = [task.labelled(o, s) for o, s in zip(outputs, task.with_targets(validation).series, strict=True)]
-    rows, truth = (np.concatenate([each[i] for each in labelled]) for i in (0, 1))
-    if not len(rows):
-        return 1.0
-
-    def loss(log: float) -> float:
-        said = tempered(rows, math.exp(log))
-        return float(-np.log(np.clip(said[np.arange(len(truth)), truth], 1e-12, 1)).mean())
-
-    return math.exp(float(optimize.minimize_scalar(loss, bounds=(-1.5, 4.0), method="bounded").x))
-
-
-def tempered(probabilities: np.ndarray, by: float) -> np.ndarray:
-    """Probabilities (..., K) whose logits are divided."""
-    return np.asarray(special.softmax(np.log(np.clip(probabilities, 1e-12, 1)) / by, axis=-1))
 
 
 def pack_scores(

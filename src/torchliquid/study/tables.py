@@ -6,11 +6,15 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from torchliquid.alarms import Counts, percentiles
 from torchliquid.page import Table, numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
 from torchliquid.study.figures import role
 from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults, TrialResult
+
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""Units of time whose length is known."""
 
 
 def main_table(results: StudyResults) -> Table:
@@ -79,6 +83,53 @@ def spread(results: StudyResults, metric: str, values: Sequence[float]) -> str:
         return words.score(metric, mean)
     error = stdev(values, mean) / math.sqrt(len(values))
     return words.score(metric, mean, 2 * error)
+
+
+def alarm_table(results: StudyResults) -> Table | None:
+    """What an operator counts: each contender's alarms on each test recording; None where the task has none."""
+    if not any(t.alarms for c in results.contenders for t in c.trials):
+        return None
+    unit, factor = alarm_unit(results)
+    head = ("Contender", "Test recording", "Threshold", "Events caught", f"False alarms a {unit}",
+            "First alarm after", "90 % of them within")  # fmt: skip
+    rows = []
+    for c in results.contenders:
+        trials = [t for t in c.trials if t.alarms]
+        tests = [name for name in trials[0].alarms if name != POOLED or len(trials[0].alarms) > 2] if trials else []
+        thresholds = [t.calibration.threshold for t in trials if t.calibration and t.calibration.threshold is not None]
+        for test in tests:
+            counts = [t.alarms[test] for t in trials]
+            median, late = percentiles(d for one in counts for d in one.delays)
+            caught = numbers.significant(fmean(one.caught for one in counts), 3)
+            rows.append(
+                (
+                    numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
+                    "all together" if test == POOLED else test,
+                    numbers.significant(fmean(thresholds), 2) if thresholds else "–",
+                    f"{caught} of {counts[0].events}",
+                    numbers.significant(false_alarms(counts) * factor, 2),
+                    words.span(median, results.task.time_unit),
+                    words.span(late, results.task.time_unit),
+                )
+            )
+    return Table(head, tuple(rows), (), "Mean over the seeds; delays from an event's first sample, of those caught.")
+
+
+def alarm_unit(results: StudyResults) -> tuple[str, float]:
+    """The time for which false alarms are told, and how many of the recording's units it is: an hour or a day, where
+    times are in a unit of which that is known."""
+    unit = results.task.time_unit
+    quiet = max(t.alarms[POOLED].quiet for c in results.contenders for t in c.trials if t.alarms)
+    for name, seconds in (("day", 86400.0), ("hour", 3600.0)):
+        if unit in SECONDS and (quiet * SECONDS[unit] >= 2 * seconds or name == "hour"):
+            return name, seconds / SECONDS[unit]
+    return f"1,000 {unit}", 1000.0
+
+
+def false_alarms(counts: Sequence[Counts]) -> float:
+    """For one of the recording's units of time without an event, over all seeds; NaN without any."""
+    quiet = sum(one.quiet for one in counts)
+    return sum(one.false_alarms for one in counts) / quiet if quiet else math.nan
 
 
 def shift_table(results: StudyResults) -> Table:

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from torchliquid.alarms import NOTHING, Counts
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import read_json, to_json, to_plain
 from torchliquid.models import KINDS, Model, build
+from torchliquid.models.calibration import Reliability, pooled
 from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
@@ -29,10 +31,11 @@ from torchliquid.random import seeded
 from torchliquid.study.cost import cost
 from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
-from torchliquid.study.results import POOLED, from_plain
-from torchliquid.study.scores import PROPER, Cells, pack_scores, temperature, tempered
+from torchliquid.study.results import POOLED, Calibrated, from_plain
+from torchliquid.study.scores import PROPER, Cells, pack_scores
 from torchliquid.study.shifts import Shift, draws
 from torchliquid.study.workers import Progress
+from torchliquid.tasks import Task
 from torchliquid.training import History, TrainingConfig, TrainingError, train
 from torchliquid.training.history import Doubt
 
@@ -187,7 +190,7 @@ def evaluate_trial(
 
 def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Progress) -> Files:
     """Measure any model on the test part: ``evaluation.json`` and the sums behind the intervals."""
-    task = plan.task
+    task = plan.deciding(model)
     tests = {name: task.with_targets(test) for name, test in plan.tests.items()}
     cells = Cells.cut(list(tests.values()), task)
     steps = 2 + len(shifts)
@@ -210,28 +213,55 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
         for asked, changed in draws(tests, shift, plan.usual):
             said = [outputs(version) for version in changed]
             per_draw.append(np.stack([sums(*pair) for pair in zip(changed, said, strict=True)]))
-            values.append([_metrics(plan, *pair)[POOLED][task.primary] for pair in zip(changed, said, strict=True)])
-            without.append(_metrics(plan, asked, clean)[POOLED][task.primary])
+            values.append([_metrics(task, *pair)[POOLED][task.primary] for pair in zip(changed, said, strict=True)])
+            without.append(_metrics(task, asked, clean)[POOLED][task.primary])
         under[shift.name] = np.stack(per_draw)
         figures[shift.name] = np.mean(values, 0).tolist()
         unshifted[shift.name] = float(np.mean(without))
         progress((3 + i) / steps, f"under {shift.name}")
-    by = temperature(task, model.outputs(plan.validation), plan.validation) if task.kind == "classification" else None
-    frank = {name: [tempered(o, by) if by else o for o in said] for name, said in clean.items()}
-    proper = cells.sums(task, list(tests.values()), list(frank.values()), PROPER[task.kind])
+    proper = cells.sums(task, list(tests.values()), list(clean.values()), PROPER[task.kind])
     measured = {
-        "tests": _metrics(plan, tests, clean),
-        "windows": _metrics(plan, tests, windowed),
+        "tests": _metrics(task, tests, clean),
+        "windows": _metrics(task, tests, windowed),
         "shifts": figures,
         "unshifted": unshifted,
+        "alarms": to_plain(_alarms(task, tests, clean)),
+        "calibration": to_plain(_calibration(task, model, tests, clean)),
     }
     return {SCORES: pack_scores(cells, sums(tests, clean), under, proper), "evaluation.json": to_json(measured)}
 
 
 def _metrics(
-    plan: Plan, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
+    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> dict[str, dict[str, float]]:
     """Metrics of each test recording and of all together."""
-    found = {name: plan.task.metrics(outputs[name], test) for name, test in tests.items()}
+    found = {name: task.metrics(outputs[name], test) for name, test in tests.items()}
     pooled = Recording.concat(list(tests.values()))
-    return {**found, POOLED: plan.task.metrics([o for name in tests for o in outputs[name]], pooled)}
+    return {**found, POOLED: task.metrics([o for name in tests for o in outputs[name]], pooled)}
+
+
+def _alarms(
+    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, Counts]:
+    """What an operator counts on each test recording and on all together, where the task has alarms."""
+    if task.per == "series" or task.alarm is None or task.alarm.threshold is None:
+        return {}
+    found = {
+        name: sum((task.counts(o, s) for o, s in zip(outputs[name], test.series, strict=True)), NOTHING)
+        for name, test in tests.items()
+    }
+    return {**found, POOLED: sum(found.values(), NOTHING)}
+
+
+def _calibration(
+    task: Task, model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
+) -> Calibrated | None:
+    """How much the stated probabilities are worth on the test part, before and after calibration."""
+    if task.kind == "regression" or not isinstance(model, Model | Tabular):
+        return None
+    parts = [pooled(task, outputs[name], test) for name, test in tests.items()]
+    given, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    before = model.calibration.undone(given, task.positive)
+    threshold = None if task.alarm is None else task.alarm.threshold
+    each = (Reliability.of(task, p, truth) for p in (before, given))
+    return Calibrated(model.calibration.temperature, model.calibration.shift, threshold, *each)

@@ -27,12 +27,14 @@ from pathlib import Path
 from typing import Literal
 
 from torchliquid import metrics
+from torchliquid.alarms import percentiles
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
-from torchliquid.study import words
+from torchliquid.study import tables, words
 from torchliquid.study.comparison import Comparison
 from torchliquid.study.decide import what_would_decide
 from torchliquid.study.results import (
+    POOLED,
     Answer,
     ContenderResult,
     Finding,
@@ -136,6 +138,7 @@ class _Jury:
         if network is not None and network.name != rival.name and self.compare.has(network):
             over = self.compare.better(liquid, network)
             evidence.append(f"{liquid.label} against {network.label}, the best other network: {self.difference(over)}.")
+        evidence += [sentence for c in (liquid, rival) if (sentence := self.alarms(c))]
         evidence += [
             f"{c.label} {UNTRAINED[c.doubt]}: its figures do not judge it." for c in self.results.competing if c.doubt
         ]
@@ -154,6 +157,25 @@ class _Jury:
         if overall == "not shown" and (more := self.decides(findings, tags, liquid, rival)):
             evidence.append(more)
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
+
+    def alarms(self, contender: ContenderResult) -> str | None:
+        """What an operator would count with a contender, in a sentence; None where the task has no alarms."""
+        counts = [t.alarms[POOLED] for t in contender.trials if t.alarms]
+        if not counts:
+            return None
+        unit, factor = tables.alarm_unit(self.results)
+        median, late = percentiles(d for one in counts for d in one.delays)
+        caught = numbers.significant(sum(one.caught for one in counts) / len(counts), 3)
+        false = numbers.significant(tables.false_alarms(counts) * factor, 2)
+        time_unit = self.results.task.time_unit
+        first = (
+            f", the first alarm {words.span(median, time_unit)} after an event's beginning (90 % within "
+            f"{words.span(late, time_unit)})"
+            if math.isfinite(median)
+            else ""
+        )
+        events = counts[0].events
+        return f"{contender.label} catches {caught} of {events} events, with {false} false alarms a {unit}{first}."
 
     def decides(
         self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult

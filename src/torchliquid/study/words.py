@@ -6,7 +6,7 @@ import math
 
 from torchliquid import metrics
 from torchliquid.page.glossary import metric_label
-from torchliquid.page.numbers import capital, decimals, number, significant
+from torchliquid.page.numbers import capital, decimals, number, significant, time_unit
 from torchliquid.study.results import Interval
 
 UNITS = {
@@ -108,3 +108,11 @@ def _unit(metric: str) -> str:
 
 def _gain_unit(metric: str) -> str:
     return " points" if is_share(metric) else ""
+
+
+def span(value: float, unit: str) -> str:
+    """A length of time in a unit that reads well, e.g. ``3.5 minutes``; nothing where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    name, factor = time_unit(value, unit)
+    return f"{significant(value / factor, 2)} {name}"
