@@ -83,6 +83,19 @@ def test_onnx_runs_many_sequences_at_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(many, np.concatenate([one] * 3), atol=1e-6)
 
 
+def test_onnx_says_what_goes_in_and_comes_out(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    rule = Preprocessing(("温度", "Druck"), np.zeros(2), np.ones(2), 300.0, "s", False)
+    task = Task("classification", "step", "Zustand", labels=("läuft", "steht"))
+    torch.manual_seed(0)
+    export(build("cfc", task, rule, 300), TARGETS["onnx"], tmp_path)
+    for name in ("step.onnx", "sequence.onnx"):
+        said = runtime.InferenceSession(str(tmp_path / name)).get_modelmeta().custom_metadata_map
+        assert json.loads(said["channels"]) == ["温度", "Druck"]
+        assert json.loads(said["labels"]) == ["läuft", "steht"]
+        assert (said["target"], said["elapsed_unit"], float(said["usual_gap"])) == ("Zustand", "s", 300.0)
+
+
 def test_onnx_tells_the_metric_of_a_recording(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     report = export(with_sample(make_model("cfc ncp")), TARGETS["onnx"], tmp_path, small_recording(per="series"))

@@ -6,7 +6,9 @@ as in :class:`torchliquid.runtime.stream.ModelStream`: a hole holds the last goo
 
 from __future__ import annotations
 
+import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,7 @@ def models(network: Network) -> tuple[Any, Any]:
     def finished(made: Any) -> Any:
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="torchliquid")
         model.ir_version = 8
+        helper.set_model_props(model, described(network))
         return model
 
     states = [value(name, "B", size) for name, size in sizes.items()]
@@ -278,6 +281,26 @@ def models(network: Network) -> tuple[Any, Any]:
         initializer=outer.constants,
     )
     return finished(one), finished(whole)
+
+
+def described(network: Network) -> dict[str, str]:
+    """The files' metadata: what goes in and comes out, in the words of the recording; lists as JSON, in their order."""
+    scales, task = network.preprocessing, network.task
+    found = {
+        "model": title(network),
+        "torchliquid": version("torchliquid"),
+        "channels": json.dumps(scales.channels, ensure_ascii=False),
+        "elapsed_unit": scales.time_unit,
+        "usual_gap": f"{scales.time_scale:.9g}",
+        "task": task.kind,
+        "answers": "a probability for each label" if task.labels else "values in the target's unit",
+        "target": task.target,
+    }
+    if task.labels:
+        found["labels"] = json.dumps(task.labels, ensure_ascii=False)
+    if task.horizon is not None:
+        found |= {"horizon": f"{task.horizon:g}", "horizon_unit": task.horizon_unit}
+    return found
 
 
 def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
