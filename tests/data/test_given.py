@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from torchliquid import Recording
+from torchliquid import Recording, TrainingConfig, fit
 from torchliquid.data.arrays import as_targets
 from torchliquid.errors import InputError
 from torchliquid.tasks import Task
@@ -144,3 +144,90 @@ def test_what_is_no_reading_is_refused_in_one_line(values, says):
 def test_one_sample_and_silent_channels_are_enough_for_a_model():
     recording = Recording.from_arrays(np.array([[1.0, np.nan]]), for_model=True)
     assert recording.n_samples == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["007", "012"], ["1E2", "100"], ["9007199254740993111", "9007199254740993112"], [f"{i:03d}" for i in range(30)]],
+)
+@pytest.mark.parametrize("way", ["csv", "text", "categories"])
+def test_codes_in_a_table_stay_as_they_are_written_to_the_answer(names, way, tmp_path):
+    labels = names * 12
+    frame = pd.DataFrame({"x": RNG.normal(size=len(labels)), "code": labels})
+    if way == "csv":
+        frame.to_csv(tmp_path / "x.csv", index=False)
+        recording = Recording.read(tmp_path / "x.csv", target="code")
+    else:
+        recording = Recording.from_frame(frame if way == "text" else frame.astype({"code": "category"}), target="code")
+    assert set(Task.infer(recording).labels) == set(names)
+    model = fit(recording, parameters=300, config=TrainingConfig(epochs=1))
+    assert set(model.predict(frame)["prediction"]) <= set(names)
+    assert all(f"probability_{name}" in model.predict(frame).columns for name in names)
+
+
+@pytest.mark.parametrize("names", [[2**60 + 1, 2**60 + 2], [2**63 + 1, 2**63 + 2]])
+def test_whole_numbers_of_many_digits_are_exact_names(names):
+    frame = pl.DataFrame({"x": RNG.normal(size=20), "id": pl.Series(names * 10, dtype=pl.UInt64)})
+    assert Task.infer(Recording.from_frame(frame, target="id")).labels == tuple(map(str, names))
+
+
+def test_numbers_written_as_decimals_are_numbers(tmp_path):
+    (tmp_path / "x.csv").write_text("x,y\n" + "".join(f"{i % 7},{i % 2}.0\n" for i in range(20)))
+    assert Task.infer(Recording.read(tmp_path / "x.csv", target="y")).labels == ("0", "1")
+    (tmp_path / "x.csv").write_text("x,y\n" + "".join(f"{i % 7},{i}e-3\n" for i in range(40)))
+    assert Task.infer(Recording.read(tmp_path / "x.csv", target="y")).kind == "regression"
+
+
+DAYS = [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2), dt.datetime(9999, 12, 31), dt.datetime(2024, 1, 3)]
+
+
+@pytest.mark.parametrize("far", ["9999-12-31", "0001-01-01", "2300-06-01"])
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y"])
+def test_a_date_that_means_never_is_refused_with_its_row_and_can_be_left_out(far, form, tmp_path):
+    day = dt.datetime.fromisoformat(far)
+    written = [d.strftime(form) for d in DAYS]
+    written[2] = day.strftime(form.replace("%Y", f"{day.year:04d}"))
+    (tmp_path / "x.csv").write_text("t,x\n" + "".join(f"{t},{i}\n" for i, t in enumerate(written)))
+    with pytest.raises(InputError, match=rf"'{written[2]}' in row 4 .*1678.*--missing"):
+        Recording.read(tmp_path / "x.csv", time="t")
+    recording = Recording.read(tmp_path / "x.csv", time="t", missing=[written[2]])
+    assert np.diff(recording.series[0].times).tolist() == [86400, 86400]
+    assert recording.series[0].values[:, 0].tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pl.Series(DAYS),
+        pl.Series(DAYS).cast(pl.Date),
+        pl.Series(DAYS).cast(pl.Datetime("ms")),
+        pd.Series(np.array(DAYS, dtype="datetime64[s]")),
+        pd.Series(DAYS, dtype=object),
+    ],
+    ids=range(5),
+)
+def test_so_is_one_in_a_column_of_dates(times):
+    frame = (pl.DataFrame if isinstance(times, pl.Series) else pd.DataFrame)({"t": times, "x": [0.0, 1, 2, 3]})
+    with pytest.raises(InputError, match="'9999-12-31' in row 3"):
+        Recording.from_frame(frame, time="t")
+    recording = Recording.from_frame(frame, time="t", missing=["9999-12-31"])
+    assert np.diff(recording.series[0].times).tolist() == [86400, 86400]
+
+
+def test_durations_of_centuries_are_exact():
+    frame = pl.DataFrame({"t": [dt.timedelta(days=200_000 * i) for i in range(3)], "x": [1.0, 2, 3]})
+    assert Recording.from_frame(frame, time="t").series[0].times.tolist() == [0, 200_000 * 86400, 400_000 * 86400]
+
+
+def test_names_that_are_numbers_and_lists_of_one():
+    frame = pd.DataFrame(RNG.normal(size=(6, 3)))
+    assert Recording.from_frame(frame, target=2).channels == ("0", "1")
+    assert Recording.from_frame(frame, target=2, channels=[1]).channels == ("1",)
+    named = frame.set_axis(["a", "b", "y"], axis=1)
+    assert Recording.from_frame(named, target=["y"]).target == "y"
+    with pytest.raises(InputError, match="one column is needed for the target, not 2"):
+        Recording.from_frame(named, target=["y", "a"])
+    with pytest.raises(InputError, match="no column '7' for the target"):
+        Recording.from_frame(frame, target=7)
+    with pytest.raises(InputError, match="column 'z' holds complex numbers"):
+        Recording.from_frame(named.assign(z=1j))

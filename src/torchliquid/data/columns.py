@@ -216,6 +216,7 @@ def times(
         zoned = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is not None
         if zoned:
             column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        _check_years(column, row)
         nanoseconds = column.cast(pl.Datetime("ns")).cast(pl.Int64)
         dropped = [("its form", date_format), ("the unit", unit)]
         notes = [
@@ -224,8 +225,11 @@ def times(
         known = nanoseconds.is_not_null().to_numpy()
         return _moments(dates.Dates(nanoseconds.fill_null(0).to_numpy(), known, zoned, None, tuple(notes)))
     if column.dtype in (pl.Duration, pl.Time):
-        nanoseconds = (column.cast(pl.Duration("ns")) if column.dtype == pl.Duration else column).cast(pl.Int64)
-        seconds, origin = since(nanoseconds.fill_null(0).to_numpy(), nanoseconds.is_not_null().to_numpy(), 10**9)
+        per = 10**9
+        if isinstance(column.dtype, pl.Duration):
+            per = {"ns": 10**9, "us": 10**6, "ms": 10**3}[column.dtype.time_unit]
+        steps = column.cast(pl.Int64)
+        seconds, origin = since(steps.fill_null(0).to_numpy(), steps.is_not_null().to_numpy(), per)
         return Moments(seconds, "s", "clock" if column.dtype == pl.Time else "number", origin)
     text = stripped(column if is_text(column) else _digits_of(column), MISSING_NUMBERS, ())
     if date_format is not None:
@@ -271,6 +275,50 @@ def are_dotted_clocks(text: pl.Series) -> bool:
         return False
     minutes = text.str.extract(DOTTED, 2).cast(pl.Int64)
     return bool(((minutes < 1) | (minutes > 12)).any())
+
+
+CODE = r"^[-+]?0\d+$"
+"""A number that is written as no number is: a code."""
+
+
+def are_names(column: pl.Series, missing: Iterable[float | str] = ()) -> bool:
+    """Whether a column of what could be numbers holds names: with zeros in front (007), of more digits than a float
+    keeps, or written in several ways (1E2 and 100) where the numbers would be classes."""
+    if column.dtype.is_integer():
+        return bool((column.cast(pl.Int128).abs() > 2**53).any())
+    if not is_text(column):
+        return False
+    text = stripped(column, MISSING_NUMBERS, missing).drop_nulls().unique()
+    if not len(text) or text.cast(pl.Float64, strict=False).null_count():
+        return False
+    if text.str.contains(CODE).any():
+        return True
+    whole = text.filter(text.str.contains(r"^[-+]?\d{16,}$"))
+    if any(abs(int(v)) > 2**53 for v in whole.to_list()):
+        return True
+    values = text.cast(pl.Float64)
+    few = len(text) <= MANY and bool((values == values.round()).all())
+    return few and bool(text.str.contains("[eE]").any()) and values.n_unique() < len(text)
+
+
+def without_marks(column: pl.Series, missing: Sequence[float | str]) -> pl.Series:
+    """A column of times without those that stand for none, such as 9999-12-31 with or without its midnight."""
+    marks = [str(mark).strip() for mark in missing]
+    if not marks or not (is_text(column) or column.dtype in (pl.Date, pl.Datetime)):
+        return column
+    text = column.cast(pl.String).str.strip_chars()
+    day = text.str.replace(r"[ T]00:00(:00(\.0+)?)?(Z|[-+]00:?00)?$", "")
+    gone = text.is_in(marks) | day.is_in(marks)
+    return column.to_frame().select(pl.when(~gone).then(pl.col(column.name)).alias(column.name)).to_series()
+
+
+def _check_years(column: pl.Series, row: Row) -> None:
+    """Refuse dates that nanoseconds do not reach."""
+    far = ((column.dt.year() < 1678) | (column.dt.year() > 2261)).fill_null(False)
+    if far.any():
+        i = far.arg_max() or 0
+        date = str(column[i]).removesuffix(" 00:00:00")
+        raise InputError(f"{date!r} in {row(i)} of column {column.name!r} cannot be used{dates.never(date)}")
 
 
 def since(whole: np.ndarray, known: np.ndarray, per: int) -> tuple[np.ndarray, int]:

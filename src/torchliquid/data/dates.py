@@ -191,6 +191,9 @@ def _as_written_by_programs(text: pl.Series) -> Dates | None:
     dates = text.str.strptime(pl.Datetime("ns"), form, strict=False)
     if dates.null_count() != text.null_count():
         return None
+    years = text.str.slice(0, 4).cast(pl.Int32)
+    if ((years < 1678) | (years > 2261)).any():  # nanoseconds would wrap around
+        return None
     return Dates(dates.cast(pl.Int64).fill_null(0).to_numpy(), dates.is_not_null().to_numpy(), False)
 
 
@@ -402,8 +405,20 @@ def _check(text: pl.Series, wrong: np.ndarray, row: Row, form: str | None) -> No
     raise InputError(
         f"{text[i]!r} in {row(i)} of column {text.name!r} cannot be read as a date"
         + (f" of the form {form!r}" if form else "")
+        + never(text[i])
         + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
         + (f"; %z stands for an offset such as {offset[1]})" if offset else ")")
+    )
+
+
+def never(date: str) -> str:
+    """What to do about a date of no year that can be used."""
+    year = re.search(r"(?<!\d)\d{4}(?!\d)", date)
+    if year is None or 1678 <= int(year[0]) <= 2261:
+        return ""
+    return (
+        f": years lie between 1678 and 2261; where it means 'never', leave it out (missing=[{date!r}], --missing "
+        f"{date!r})"
     )
 
 

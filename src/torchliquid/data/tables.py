@@ -104,6 +104,10 @@ def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **m
             without a value, or a value that no sensor measures.
     """
     _check_options(meaning)
+    meaning |= {
+        r: _name(meaning[r], r) for r in ("time", "target", "series", "group", "parameter", "value") if r in meaning
+    }
+    meaning |= {r: [str(c) for c in meaning[r]] for r in ("channels", "ignore", "keep") if meaning.get(r)}
     index = [meaning.get(role) for role in ("time", "series", "group")]
     table, time, told = _as_polars(frame, *index)
     if time is not None:
@@ -187,6 +191,7 @@ def from_table(
         times = np.arange(len(table), dtype=np.float64)
     else:
         when = table[clocks[0]] if len(clocks) == 1 else _together_in_text(table, clocks)
+        when = columns.without_marks(when, missing)
         moments = columns.times(when, time_unit, time_format, row, date_order, marks)
         found += moments.notes
         timely = ~np.isnan(moments.times)
@@ -418,6 +423,17 @@ def _are_clocks(column: pl.Series) -> bool:
     return bool(clocks.all()) or columns.are_dotted_clocks(head)
 
 
+def _name(given: Any, role: str) -> Any:
+    """A column's name, as frames with numbers for names and people with lists of one have it."""
+    if isinstance(given, list | tuple) and role != "time":
+        if len(given) != 1:
+            raise InputError(
+                f"one column is needed for the {role}, not {len(given)}: give Recording.from_arrays several"
+            )
+        given = given[0]
+    return given if given is None or isinstance(given, str | list | tuple) else str(given)
+
+
 def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.DataFrame, str | None, list[str]]:
     """A frame of Polars; the column of the time where pandas' index holds it; notes."""
     if isinstance(frame, pl.LazyFrame):
@@ -425,6 +441,11 @@ def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.Dat
     if isinstance(frame, pl.DataFrame):
         return frame, None, []
     if hasattr(frame, "reset_index") and hasattr(frame, "columns"):  # pandas, whose index often holds the times
+        for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+            if getattr(dtype, "kind", "") == "c":
+                raise InputError(
+                    f"column {str(name)!r} holds complex numbers; give their real and imaginary parts as columns"
+                )
         notes: list[str] = []
         known = {str(c) for c in frame.columns}
         of_index = getattr(frame.index, "inferred_type", "") in ("datetime64", "datetime", "timedelta64", "period")
@@ -602,7 +623,8 @@ def _plain_numbers(table: pl.DataFrame, missing: Sequence[float | str]) -> dict[
 def _targets(
     column: pl.Series, missing: Sequence[float | str], row: columns.Row, marks: Marks, notes: list[str]
 ) -> np.ndarray:
-    numbers = columns.numbers(column, missing, row, False, marks, notes)
+    names = columns.are_names(column, missing)
+    numbers = None if names else columns.numbers(column, missing, row, False, marks, notes)
     return columns.labels(column, {*columns.MISSING_LABELS, *missing}) if numbers is None else numbers
 
 
