@@ -9,8 +9,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Constraints of the environment bind the build tools too.
-PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+# Constraints of the environment bind the build tools too; what was compiled is kept for the next build.
+PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt SKBUILD_BUILD_DIR=build/{wheel_tag}
 PIP    := $(PINNED) $(BIN)/python -m pip install --quiet
 BUILD  := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 PYTEST := -m pytest -n 2 --dist loadfile
