@@ -156,3 +156,34 @@ def test_threads_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     recording = Recording.from_arrays(rng.normal(size=(300, 1)), targets=rng.normal(size=300))
     assess(recording, tmp_path / "s", contenders=["linear", "naive"], seeds=1, tuning=1, shifts=())
     assert torch.get_num_threads() == before
+
+
+def test_a_trial_that_breaks_off_is_told_and_the_others_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchliquid.study import trial
+    from torchliquid.training import TrainingError, train
+
+    def sometimes(model, training, validation, config, *more):
+        if (model.kind, config.seed) in (("cfc", 1), ("gru", 0), ("gru", 1), ("gru", 2)):
+            raise TrainingError(f"training {model.kind} broke off in epoch 1: its numbers are no longer finite")
+        return train(model, training, validation, config, *more)
+
+    monkeypatch.setattr(trial, "train", sometimes)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(500, 2))
+    recording = Recording.from_arrays(x, targets=np.where(x[:, 0] > 0, "up", "down"))
+    chosen = {"contenders": ["cfc", "gru", "naive"], "seeds": 3, "tuning": 1, "parameters": 300, "epochs": 4}
+    results = assess(recording, tmp_path / "study", shifts=(), **chosen)
+    cfc, gru = results.contender("cfc"), results.contender("gru")
+    assert [t.seed for t in cfc.trials] == [0, 2]
+    assert [(f.seed, "no longer finite" in f.reason) for f in cfc.failed] == [(1, True)]
+    assert np.isfinite(cfc.validation)
+    assert not np.isfinite(gru.validation)
+    assert len(gru.failed) == 3
+    assert results.best("liquid") is cfc
+    assert any("seed 1" in line and "no longer finite" in line for line in results.conditions)
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "broke off" in page
+    assert (
+        StudyResults.from_json((tmp_path / "study" / "results.json").read_text()).contender("cfc").failed == cfc.failed
+    )
+    assert Model.load(tmp_path / "study" / "model.safetensors").kind == "cfc"

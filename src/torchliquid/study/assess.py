@@ -26,7 +26,7 @@ from torchliquid.study.describe import describe_data, stretches
 from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
 from torchliquid.study.report import write_report
-from torchliquid.study.results import StudyResults, TaskResult
+from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
 from torchliquid.study.runner import THREADS, Runner, StudyListener
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe, possible
 from torchliquid.study.store import Store
@@ -174,7 +174,7 @@ def assess(
             contenders=(*competing, *probes),
             shifts=tuple(describe(shift) for shift in shifts),
             split=plan.split,
-            conditions=(*_conditions(runner, chosen, jobs, ray), *made_anew(store)),
+            conditions=(*_conditions(runner, chosen, jobs, ray), *_broken_off(competing), *made_anew(store)),
             settings=settings,
             versions=_versions(),
             command=command,
@@ -188,6 +188,18 @@ def assess(
         write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
         write_report(results, store.folder / "report.html")
     return results
+
+
+def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
+    """The rule for trials that broke off, and each of them."""
+    found = [(c, failed) for c in contenders for failed in c.failed]
+    if not found:
+        return []
+    rule = (
+        "Trainings that broke off do not count, and the others of their contender do; a contender of which none came to "
+        "its end takes no part in the comparison."
+    )
+    return [rule, *(f"{c.label}, seed {failed.seed}: {failed.reason}." for c, failed in found)]
 
 
 def _contenders(names: Sequence[str] | None) -> list[Contender]:

@@ -104,8 +104,18 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A trial that broke off: its seed, its settings, and why."""
+
+    seed: int
+    hyper: dict[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
 class ContenderResult:
-    """One kind of model: all its trials, one a seed. A deterministic one may have a single trial."""
+    """One kind of model: its trials that came to their end, one a seed. A deterministic one may have a single trial.
+    Where none came to its end, all are here, and their validation is not a number: it takes no part in a choice."""
 
     name: str
     label: str
@@ -114,6 +124,7 @@ class ContenderResult:
     detail: str = ""  # for a probe: what it looked at, e.g. the sensor's name
     primary: Interval | None = None  # on the test part; the verdict fills these two
     shifted: Interval | None = None  # the mean under all shifts
+    failed: tuple[Failed, ...] = ()  # trials that broke off
 
     @property
     def validation(self) -> float:

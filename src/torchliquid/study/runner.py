@@ -19,7 +19,7 @@ from torchliquid.study.latency import live_step
 from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
 from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
-from torchliquid.study.results import ContenderResult, TrialResult
+from torchliquid.study.results import ContenderResult, Failed, TrialResult
 from torchliquid.study.shifts import Shift
 from torchliquid.study.store import Store
 from torchliquid.study.trial import (
@@ -68,6 +68,10 @@ class Runner:
         finals = {c.name: self._final_specs(c, chosen[c.name]) for c in contenders}
         every = [spec for c in contenders for spec in finals[c.name]]
         self._train("training", every)
+        broken = [(spec, reason) for spec in every if (reason := self.trained(spec).broken_off)]
+        for name, specs in finals.items():
+            finals[name] = [spec for spec in specs if not any(spec is one for one, _ in broken)] or specs
+        every = [spec for c in contenders for spec in finals[c.name]]
         self._measure(every)
         latency = self._latencies(every)
         return [
@@ -76,6 +80,7 @@ class Runner:
                 c.label,
                 c.family,
                 tuple(self._result(spec, latency[spec.id]) for spec in finals[c.name]),
+                failed=tuple(Failed(s.seed, s.hyper, why) for s, why in broken if s.contender == c.name),
             )
             for c in contenders
         ]

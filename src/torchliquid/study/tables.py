@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from torchliquid.alarms import Counts, percentiles
@@ -201,12 +201,21 @@ def trial_table(results: StudyResults) -> Table:
             numbers.duration(t.train_seconds),
             numbers.microseconds(t.latency_p99_us),
             f"{numbers.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
-            ", ".join(f"{key} {value}" for key, value in t.hyper.items()) or "none to tune",
+            _settings(t.hyper),
         )
         for c in results.contenders
         for t in c.trials
     )
-    return Table(head, rows)
+    broken = tuple(
+        (c.label, str(f.seed), "broke off", *["–"] * 5, f"{_settings(f.hyper)}: {f.reason}")
+        for c in results.contenders
+        for f in c.failed
+    )
+    return Table(head, rows + broken)
+
+
+def _settings(hyper: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in hyper.items()) or "none to tune"
 
 
 def settings_table(results: StudyResults) -> Table:
