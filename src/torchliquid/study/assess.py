@@ -196,8 +196,8 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
     if not found:
         return []
     rule = (
-        "Trainings that broke off do not count, and the others of their contender do; a contender of which none came to "
-        "its end takes no part in the comparison."
+        "Trainings that broke off do not count, and the others of their contender do; a contender of which none ends "
+        "well takes no part in the comparison."
     )
     return [rule, *(f"{c.label}, seed {failed.seed}: {failed.reason}." for c, failed in found)]
 
