@@ -124,8 +124,8 @@ def locked(path: Path, busy: str) -> Iterator[None]:
         yield
 
 
-def hold(file: IO[Any], busy: str) -> None:
-    """Lock an open file until it is closed.
+def hold(file: IO[Any] | int, busy: str) -> None:
+    """Lock an open file, or a folder's descriptor, until it is closed.
 
     Raises:
         InputError: another process holds it; the message is ``busy``.

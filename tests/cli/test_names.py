@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import unicodedata
@@ -132,3 +133,29 @@ def test_a_terminal_without_the_letter_gets_its_escape(settings, folder):
     done = subprocess.run(command, cwd=folder, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     done.stdout.decode("ascii")
+
+
+def test_what_is_saved_names_no_path_and_no_host(folder, tmp_path, monkeypatch):
+    table = tmp_path / "owner-of-this-machine" / "plant.parquet"
+    table.parent.mkdir()
+    table.write_bytes((folder / "plant [final copy].parquet").read_bytes())
+    out = table.parent
+    target = ("--target", "class [/x]", "--epochs", "1")
+    small = ("--seeds", "1", "--tuning", "1", "--jobs", "1", "--contender", "cfc", "--contender", "linear")
+    for words in (
+        ("train", str(table), *target, "--out", str(out / "m.safetensors")),
+        ("assess", str(table), *target, *small, f"--out={out / 'study'}"),
+        ("explain", str(out / "m.safetensors"), str(table), "--out", str(out / "explained")),
+        ("export", str(out / "m.safetensors"), "--out", str(out / "c"), "--data", str(table)),
+        ("export", str(out / "m.safetensors"), "--out", str(out / "onnx"), "--target", "onnx"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["torchliquid", *words])
+        done = run(tmp_path, *words)
+        assert done.exit_code == 0, done.output
+    made = [path for path in out.rglob("*") if path.is_file() and path != table]
+    assert len(made) > 20
+    for path in made:
+        content = path.read_bytes()
+        host = socket.gethostname()
+        secrets = [out.name, *([host] if len(host) > 7 else [])]  # a short one comes by chance
+        assert not [word for word in secrets if word.encode() in content], path

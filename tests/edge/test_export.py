@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -431,3 +432,40 @@ def test_limits_are_set_in_the_channels_units(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, [*asked, "--plausible", wrong])
         assert refused.exit_code == 2
         assert word in " ".join(refused.output.split())
+
+
+def test_two_exports_into_one_folder_leave_one_whole(tmp_path: Path) -> None:
+    """The one that comes second is told so, whenever it comes."""
+    out, models = tmp_path / "device", [make_model("cfc", seed) for seed in range(3)]
+    for model in models:
+        model.sample = None
+    alone = []
+    for i, model in enumerate(models):
+        export(model, HOST, tmp_path / str(i))
+        alone.append({f.name: f.read_bytes() for f in (tmp_path / str(i)).iterdir()})
+    busy: list[str] = []
+
+    def write(model: Model) -> None:
+        try:
+            export(model, HOST, out)
+        except InputError as error:
+            busy.append(str(error))
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(4):
+            list(pool.map(write, models))
+            found = {f.name: f.read_bytes() for f in out.iterdir()}
+            assert found in alone
+    assert all("another export is at work" in line for line in busy)
+
+
+def test_a_name_in_a_readme_is_neither_markup_nor_html(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)> [a](http://b) **c** \x1b[2J"
+    model = make_model("cfc")
+    rule = model.preprocessing
+    model.preprocessing = replace(rule, channels=(evil, *rule.channels[1:]), mean=rule.mean + 1e9)
+    export(model, HOST, tmp_path / "device")
+    text = (tmp_path / "device" / "README.md").read_text(encoding="utf-8")
+    assert "lies around" in text
+    assert not [word for word in ("<img", "[a](", "**c**", "\x1b") if word in text]
+    json.loads((tmp_path / "device" / "footprint.json").read_text(encoding="utf-8"))

@@ -94,8 +94,13 @@ def assess(
             ray=ray,
             with_sample=sample,
             title=question.name,
-            command=shlex.join(["torchliquid", *sys.argv[1:]]),
-            reading=reading(recording, dict(zip(question.tests, test or (), strict=False)), columns, horizon),
+            command=shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])]),
+            reading=reading(
+                elsewhere(recording),
+                dict(zip(question.tests, map(elsewhere, test or ()), strict=False)),
+                columns,
+                horizon,
+            ),
             listener=progress,
         )
     print_results(results, console)
@@ -106,6 +111,12 @@ def assess(
     best = results.best("liquid", "neural", "classical")
     if best is not None and best.family == "classical":
         console.print(f"{best.label}, the best of all on validation, is in no file: the report says how to refit it.")
+
+
+def elsewhere(word: str) -> str:
+    """A word that was typed, a path of this machine cut to its name: a report goes to other machines."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
 
 
 def reading(source: str, tests: dict[str, str], columns: options.Columns, horizon: str | None) -> str:

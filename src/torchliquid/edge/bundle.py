@@ -48,9 +48,9 @@ def write(
         "labels_python": list(network.task.labels),
         "quantized": artifact.widths is not None,
         "longest_gap_words": f"{float(network.limits.longest_gap):.6g}",
-        "measured": measured,
+        "measured": list(map(text.prose, measured)),
         "table": table,
-        "warnings": warnings,
+        "warnings": list(map(text.prose, warnings)),
     }
     context["fields"] = [
         {"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields

@@ -27,7 +27,7 @@ from torchliquid.edge.plausible import plausible as find_plausible
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
-from torchliquid.files import to_plain, write_json
+from torchliquid.files import hold, to_plain, write_json
 from torchliquid.models import Model
 
 COARSE = 1e-3
@@ -400,11 +400,13 @@ class _filled:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.earlier = mine(_earlier(out))
 
     def __enter__(self) -> Path:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            self.held = os.open(self.out, os.O_RDONLY)
+            hold(self.held, f"another export is at work in {self.out}; wait for its end, or choose another with --out")
+            self.earlier = mine(_earlier(self.out))
             for part in _left(self.out):
                 shutil.rmtree(part)
             self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
@@ -427,3 +429,4 @@ class _filled:
                 (self.out / name).unlink(missing_ok=True)
         if kind is not None and not any(self.out.iterdir()):
             self.out.rmdir()
+        os.close(self.held)

@@ -13,6 +13,7 @@ from torchliquid.edge.artifact import Artifact, stack_range
 from torchliquid.edge.compilers import DEVICE, compile_program, name_for_programs
 from torchliquid.edge.emulator import MEASURE_STACK
 from torchliquid.edge.targets import Target
+from torchliquid.edge.text import prose
 from torchliquid.errors import InputError
 
 STEPS = 64
@@ -157,5 +158,5 @@ def table(costs: dict[str, Footprint]) -> str:
             else f"{cost.fewest:,} to {cost.instructions:,}"
         )
         ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
-        rows.append(f"| {name} | {cost.flash:,} | {ram} | {spread} | {cost.microseconds:,.1f} |")
+        rows.append(f"| {prose(name)} | {cost.flash:,} | {ram} | {spread} | {cost.microseconds:,.1f} |")
     return "\n".join(rows)

@@ -379,5 +379,5 @@ def readme(model: Model, measured: list[str]) -> str:
         f"* `step.onnx`: `values` (B, {n}), `elapsed` (B), and the states {sizes}, zeros at first; gives `outputs` "
         f"(B, {k}) and each state's successor, `<name>_out`.\n"
         f"* `sequence.onnx`: `values` (B, T, {n}), `elapsed` (B, T); gives `outputs` (B, T, {k}).\n\n"
-        + "".join(f"* {line}\n" for line in measured)
+        + "".join(f"* {text.prose(line)}\n" for line in measured)
     )

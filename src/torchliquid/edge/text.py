@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from torchliquid.errors import printable
 
 WIDTH = 110
 REMARKED = " _.,:+=()%-"
@@ -66,3 +69,9 @@ def remark(name: str) -> str:
 def cell(name: str) -> str:
     """A name for a cell of a Markdown table."""
     return remark(name).replace("_", "\\_")
+
+
+def prose(line: str) -> str:
+    """A line for Markdown that may hold a name: shown as it is, neither markup nor HTML."""
+    shown = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", printable(line))
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

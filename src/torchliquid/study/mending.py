@@ -78,7 +78,7 @@ def _wrong_trial(folder: Path, network: bool) -> str:
             elif found != trained.sha256:
                 return "its model is another than the one that was measured"
     except (OSError, InputError) as error:
-        return _reason(error)
+        return _reason(error, folder)
     return ""
 
 
@@ -92,14 +92,14 @@ def _wrong_evaluation(folder: Path, *more: str) -> str:
             for name in scores.files:
                 scores[name]
     except (OSError, InputError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        return _reason(error)
+        return _reason(error, folder)
     return ""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{Path(error.filename).name} was missing"
-    return f"its files were damaged ({error})"
+    return f"its files were damaged ({str(error).replace(f'{folder}/', '')})"
 
 
 def _forget_latency(store: Store, name: str) -> None:
