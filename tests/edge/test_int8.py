@@ -122,7 +122,7 @@ def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: st
     assert made.widths is not None
     assert made.errors[made.widths] <= 0.03
     assert made.widths != wide.widths
-    assert artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=100.0).widths == Widths()
+    assert artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=100.0).widths == Widths(input=16)
 
 
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc pure"])

@@ -54,18 +54,19 @@ def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
 def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
     """Few bytes under the ``limit``: of 16 bits everywhere, each layer's weights and each kind of value are narrowed
     in turn, those first that take the most bytes, and stay narrow where the error allows; the least error where nothing
-    is under the limit."""
+    is under the limit. Inputs stay in int16: they are few, and the first to leave the range that was seen."""
     counts = weights(network)
-    if errors[Widths()] <= limit:
-        return Widths()
+    narrowest = Widths(input=16)
+    if errors[narrowest] <= limit:
+        return narrowest
     chosen = Widths(16, 16 if _backbone(network) else 8, 16, frozenset(counts))
     if errors[chosen] > limit:
         return errors.least()
-    values = {"input": network.features, "hidden": _backbone(network), "state": network.units + network.cells}
+    values = {"hidden": _backbone(network), "state": network.units + network.cells}
     for name, _ in sorted((counts | values).items(), key=lambda item: -item[1]):
         if name in values:
             kept = {kind: 8 if kind == name else getattr(chosen, kind) for kind in values}
-            narrower = Widths(**kept, wide=chosen.wide)
+            narrower = Widths(16, **kept, wide=chosen.wide)
         else:
             narrower = replace(chosen, wide=chosen.wide - {name})
         if narrower != chosen and errors[narrower] <= limit:

@@ -114,7 +114,7 @@ a shift for each costs flash and time."""
 
 
 def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
-    """The finest units that hold what was seen; int16 has room for twice as much."""
+    """The finest units that hold what was seen; int16 has room for twice as much, int8 for a quarter more."""
     core = network.core
     if isinstance(core, Ltc) and core.solver != "fused":
         raise InputError(
@@ -122,7 +122,7 @@ def formats(network: Network, seen: Ranges, widths: Widths) -> Formats:
         )
 
     def shift(largest: float, bits: int, room: float = 2.0) -> int:
-        reach = max(largest, 1e-3) * (room if bits == 16 else 1.0)
+        reach = max(largest, 1e-3) * (room if bits == 16 else min(room, 1.25))
         return max(0, min(15, math.floor(math.log2((2 ** (bits - 1) - 1) / reach))))
 
     state, hidden, rate = 1.0, [], 0.0
@@ -160,8 +160,7 @@ def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
         with np.errstate(invalid="ignore"):
             ends = np.abs((np.stack([network.limits.low, network.limits.high]) - rule.mean) / rule.unit).max(0)
         room = np.where(np.isfinite(ends), ends, 2 * largest[:n])
-    if bits == 16:
-        largest[:n] = np.maximum(largest[:n], np.minimum(room, ROOM))
+    largest[:n] = np.maximum(largest[:n], np.minimum(room, ROOM if bits == 16 else 2 * largest[:n]))
     if network.with_span:
         # By its formula: int16 holds it for every gap that a float can be, int8 for every plausible one.
         span = float(network.limits.longest_gap) / rule.time_scale if bits == 8 else np.inf
