@@ -177,3 +177,27 @@ def test_bad_targets_are_refused_in_one_line(make, words):
         make()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_forecast_is_a_number_also_where_it_counts():
+    counts = np.random.default_rng(0).integers(0, 13, 300).astype(float)
+    task = Task.infer(Recording.from_arrays(counts, channels=["cars"]), "cars", horizon=3)
+    assert task.kind == "regression"
+    assert Task.infer(Recording.from_arrays(counts, channels=["cars"]), "cars", "classification", horizon=3).labels
+
+
+def test_a_label_across_a_gap_is_left_out_and_said():
+    times = np.r_[np.arange(50.0), 1000 + np.arange(50.0)]
+    recording = Recording.from_arrays(np.sin(times), times, channels=["x"], time_unit="h")
+    task = Task.infer(recording, "x", horizon=3)
+    truth = task.truth(recording.series[0])
+    assert np.flatnonzero(np.isnan(truth)).tolist() == [47, 48, 49, 97, 98, 99]
+    assert task.notes(recording)[0].startswith("3 samples have no label")
+    even = Recording.from_arrays(np.sin(times), channels=["x"])
+    assert not Task.infer(even, "x", horizon=3).notes(even)
+
+
+def test_a_horizon_shorter_than_the_samples_asks_for_a_longer_one():
+    hourly = Recording.from_arrays(np.sin(np.arange(90.0)), np.arange(90) * 3600.0, channels=["x"], time_unit="s")
+    with pytest.raises(InputError, match="samples are 3600 apart: give 3600 or more"):
+        Task.infer(hourly, "x", horizon=1800, horizon_unit="s")

@@ -23,6 +23,9 @@ RARE = 0.8
 """Where the commonest class holds more than this share of the labels, accuracy hides the others: average precision
 decides, unless another metric is asked for."""
 
+ACROSS = 5.0
+"""A sample that comes later than so many times the usual gaps up to it lies across a gap: no label of a forecast."""
+
 MAX_NUMBERED_CLASSES = 20
 """A target of whole numbers with at most this many different ones, each twice on average, is taken for classes."""
 
@@ -48,7 +51,8 @@ class Task:
         alarm: of two classes how samples of the one that is looked for become alarms, with the threshold once it is
             chosen; None: the likelier class is answered.
 
-    In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon. In a forecast by
+    In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon, unless it is more
+    than five times as long ahead as the series' usual gaps would have it: that lies across a gap. In a forecast by
     time the truth at time t is the channel's last reading in (t + horizon / 2, t + horizon]: nothing is interpolated,
     and what is older than half the horizon is no forecast. Where no such reading exists, or the series ends before
     t + horizon, the sample has no label.
@@ -109,7 +113,7 @@ class Task:
             recording: the whole recording that training draws from.
             target: the channel to forecast, with ``horizon``; otherwise the recording's own target.
             kind: None: text, or at most 20 different whole numbers that occur twice on average, are classes; other
-                numbers are values.
+                numbers are values, and so is all that is forecast.
             per: None: one answer a series where each of two or more series has a single target or the same at all
                 its samples, else one a step.
             horizon, horizon_unit: how far ahead, as in :class:`Task`; None forecasts nothing.
@@ -148,7 +152,7 @@ class Task:
             per = "series" if len(truths) > 1 and all(_constant(t) for t in truths) else "step"
         if kind is None:
             truths = [t if t is None or per == "step" else _single(t, "") for t in truths]
-            kind = "classification" if _are_classes(truths) else "regression"
+            kind = "classification" if horizon is None and _are_classes(truths) else "regression"
         task = cls(kind, per, asked.target, (), horizon, horizon_unit, column, primary=primary, alarm=alarm)  # type: ignore[arg-type]
         task = task.fit(recording)
         if kind == "classification" and not primary:
@@ -179,9 +183,11 @@ class Task:
         task = replace(self, column=column)
         known = _pool([task.truth(s) for s in training.series])
         if not len(known) and self.horizon is not None:
+            gap = training.median_gap()
+            longer = self.horizon_unit != "samples" and self.horizon < gap
             raise InputError(
                 f"no sample has a reading of {self.target!r} {self.horizon:g} {self.horizon_unit} ahead of it; "
-                "give a shorter horizon"
+                + (f"samples are {gap:g} apart: give {gap:g} or more" if longer else "give a shorter horizon")
             )
         if not len(known):
             raise InputError(f"the target {self.target!r} has no value at all; name another column as the target")
@@ -253,6 +259,19 @@ class Task:
                 task = replace(self, column=column)
         series = tuple(replace(s, targets=task.truth(s)) for s in before)
         return replace(recording, series=series, target=self.target)
+
+    def notes(self, recording: Recording) -> tuple[str, ...]:
+        """What a user should know of how this task takes a recording, a sentence each."""
+        if self.horizon is None or self.horizon_unit != "samples":
+            return ()
+        ahead = int(self.horizon)
+        count = sum(int(_across_gaps(s.times, ahead).sum()) for s in recording.series if len(s) > ahead)
+        if not count:
+            return ()
+        return (
+            f"{count} samples have no label: what comes {ahead} samples after them lies across a gap, more than "
+            f"{ACROSS:g} times as long ahead as usual. A horizon in time asks for what comes after a time.",
+        )
 
     # -- of one series
 
@@ -504,6 +523,7 @@ class Task:
         if self.horizon_unit == "samples":
             ahead = int(self.horizon)
             truth[: max(n - ahead, 0)] = values[ahead:]
+            truth[: max(n - ahead, 0)][_across_gaps(times, ahead)] = np.nan
             return truth
         observed = np.flatnonzero(np.isfinite(values))
         if not len(observed) or n < 2:
@@ -522,6 +542,14 @@ class Task:
             f"({', '.join(self.labels[:10])}{', ...' if len(self.labels) > 10 else ''}); "
             "leave these samples out, or train on a recording that has it"
         )
+
+
+def _across_gaps(times: np.ndarray, ahead: int) -> np.ndarray:
+    """(T - ahead,) true where so many samples ahead lie much later than so many usual gaps would take."""
+    gaps = np.diff(times)
+    gaps = gaps[gaps > 0]
+    usual = np.median(gaps) if len(gaps) else np.inf
+    return np.asarray(times[ahead:] - times[:-ahead] > ACROSS * ahead * usual)
 
 
 def _forecast_column(recording: Recording, target: str | None, horizon: float, unit: str) -> int:

@@ -108,3 +108,28 @@ def test_kinds_and_budgets_that_cannot_be():
         small_model("transformer", heads=0)
     assert small_model("cfc_ncp", units=20).config["units"] == 20  # a size that no budget can move
     assert small_model("cfc", mode="pure", units=7, backbone_units=5).config["units"] == 7
+
+
+def test_forecasts_say_what_time_they_are_for():
+    times = np.datetime64("2024-05-01") + np.r_[np.arange(40), 45].astype("timedelta64[h]")
+    recording = Recording.from_arrays(np.sin(np.arange(41.0)), times, channels=["x"])
+    for horizon, unit, last in ((2, "samples", 47), (3 * 3600.0, "s", 48)):
+        task = Task.infer(recording, "x", horizon=horizon, horizon_unit=unit)
+        frame = build("cfc", task, Preprocessing.fit(recording), 100).predict(recording)
+        assert frame["time"].to_numpy().tolist() == times.astype("datetime64[us]").tolist()
+        ahead = frame["time_for"].to_numpy()
+        assert ahead[0] == times[0] + np.timedelta64(2 if unit == "samples" else 3, "h")
+        assert ahead[-1] == np.datetime64("2024-05-01") + np.timedelta64(last, "h")
+        assert (ahead > frame["time"].to_numpy()).all()
+
+
+def test_arrays_are_answered_as_frames_are_one_sample_and_silent_channels_too():
+    model = small_model("cfc")
+    values = small_recording().series[0].values[:1]
+    recording = Recording.from_arrays(values, [0.0], channels=["a", "b", "c"], time_unit="ms", for_model=True)
+    assert model.predict(values)["prediction"].to_list() == model.predict(recording)["prediction"].to_list()
+    silent = np.column_stack([np.arange(5.0), np.full(5, np.nan), np.arange(5.0)])
+    assert model.predict(silent).height == 5
+    assert model.predict(np.ma.MaskedArray(np.nan_to_num(silent), np.isnan(silent))).height == 5
+    with pytest.raises(InputError):
+        model.predict(values[:, :2])

@@ -230,3 +230,12 @@ def test_the_seed_that_is_given_is_used_and_recorded():
     weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in models]
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_naive_figure_stands_beside_and_a_model_that_is_worse_is_told(caplog):
+    rising = Recording.from_arrays(np.arange(300.0) + np.random.default_rng(0).normal(size=300), channels=["level"])
+    with caplog.at_level("WARNING"):
+        model = fit(rising, "level", horizon=1, parameters=200, config=TrainingConfig(epochs=3))
+    figures = model.metadata["training"]
+    assert figures["naive"]["rmse"] < 3
+    assert (figures["naive"]["rmse"] <= figures["validation"]["rmse"]) == ("naive answer is as good" in caplog.text)

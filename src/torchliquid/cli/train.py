@@ -91,4 +91,6 @@ def train(
     model.save(out, sample)
     scores = model.metadata["training"]["validation"]
     console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes")
-    console.print("On the part held out: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+    naive = model.metadata["training"]["naive"]
+    for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
+        console.print(f"{words}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))

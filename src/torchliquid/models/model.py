@@ -129,17 +129,24 @@ class Model(nn.Module):
         """Answers row by row, or one row a series.
 
         Args:
-            recording: a recording, or a Polars or pandas data frame with the columns the model was trained on.
+            recording: a recording; a Polars or pandas data frame with the columns the model was trained on; or an array
+                (T, C) of the model's channels in their order, the usual gap apart.
 
         Returns:
             Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
-            the recording had dates, in UTC where they had a zone), ``prediction`` (``prediction_1``, ... for several
-            values) and, for classes, one ``probability_<label>`` each, with ``alarm``, whether one is on, where the
-            task has alarms; null where the network's numbers are no longer finite.
+            the recording had dates, in UTC where they had a zone), ``time_for`` of a forecast (the time that it is for;
+            of so many samples ahead that are still to come, by the series' usual gap), ``prediction``
+            (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
+            ``alarm``, whether one is on, where the task has alarms; null where the network's numbers are no longer
+            finite.
 
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
         """
+        if isinstance(recording, np.ndarray):  # a masked one as well
+            values = Recording.from_arrays(recording, channels=self.preprocessing.channels, for_model=True)
+            spaced = tuple(replace(s, times=s.times * self.preprocessing.time_scale) for s in values.series)
+            recording = replace(values, series=spaced, time_unit=self.preprocessing.time_unit)
         if not isinstance(recording, Recording):
             columns = {k: v for k, v in self.metadata.get("columns", {}).items() if k in COLUMNS}
             long = "parameter" in columns
@@ -314,7 +321,9 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
         frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
     if per_step:
         times = np.concatenate([s.times for s in recording.series])
-        frame["time"] = (times * 1e6).round().astype("datetime64[us]") if recording.dated else times
+        frame["time"] = _shown(times, recording)
+        if task.horizon is not None:
+            frame["time_for"] = _shown(np.concatenate([_ahead(task, s.times) for s in recording.series]), recording)
     rows = np.concatenate(outputs) if per_step else np.stack(outputs)
     if task.kind == "classification":
         labels = np.array([*task.labels, None], dtype=object)
@@ -328,7 +337,29 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
         frame["prediction"] = rows[:, 0]
     else:
         frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
-    return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time").fill_nan(None))
+    return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time", "time_for").fill_nan(None))
+
+
+def _shown(times: np.ndarray, recording: Recording) -> np.ndarray:
+    """Times as the recording had them: dates where it had dates, with what was taken off them."""
+    if recording.dated:
+        since = np.datetime64(recording.origin, "s").astype("datetime64[us]")
+        return since + (times * 1e6).round().astype("timedelta64[us]")
+    if recording.origin and (times == np.round(times)).all():
+        return times.astype(np.int64) + recording.origin
+    return times + recording.origin
+
+
+def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
+    """The times that forecasts made at these times are for; of samples that are still to come by the usual gap."""
+    assert task.horizon is not None
+    if task.horizon_unit != "samples":
+        return times + task.horizon
+    ahead, gaps = int(task.horizon), np.diff(times)
+    gaps = gaps[gaps > 0]
+    usual = float(np.median(gaps)) if len(gaps) else 1.0
+    to_come = times[-1] + usual * np.arange(1, ahead + 1) if len(times) else times
+    return np.concatenate([times, to_come])[ahead:]
 
 
 @contextmanager

@@ -123,6 +123,7 @@ class Plan:
         split.append("Scales, the time scale and what stands for missing values come from the training part alone.")
         preprocessing = Preprocessing.fit(training)
         split += preprocessing.notes
+        split += task.notes(training)
         task = task.fit(training)
         held_out = {"the validation part": validation, **tests}
         for name, part in held_out.items():

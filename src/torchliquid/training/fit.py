@@ -81,7 +81,7 @@ def fit(
     task = task.fit(training)
     task.check(validation, "the part held out for validation")
     preprocessing = Preprocessing.fit(training)
-    for note in (*training.notes, *preprocessing.notes):
+    for note in (*training.notes, *preprocessing.notes, *task.notes(recording)):
         if note not in recording.notes:
             log.warning(note)
     if (share := share_in(aligned(validation, preprocessing), [training])) >= NOTED:
@@ -91,6 +91,11 @@ def fit(
     with seeded(config.seed):
         model = build(kind, task, preprocessing, parameters, **hyper)
     train(model, training, validation, config, windows, progress)
+    own, naive = (model.metadata["training"][name].get(task.primary, np.nan) for name in ("validation", "naive"))
+    if (naive >= own) if task.higher_is_better else (naive <= own):
+        log.warning(
+            "The naive answer is as good on the validation part: %s %.4g against %.4g.", task.primary, naive, own
+        )
     return model
 
 

@@ -188,8 +188,10 @@ def _train(
             error.model = model
         return error
 
+    naive = Naive.fit(task, model.preprocessing, training)
+    naive_scores = task.metrics(naive.outputs(validation), validation)
+
     def naive_loss() -> float:
-        naive = Naive.fit(task, model.preprocessing, training)
         if class_weights is not None:
             naive.constant = naive.constant * class_weights.cpu().double().numpy()
             naive.constant = naive.constant / naive.constant.sum()
@@ -246,6 +248,7 @@ def _train(
         calibrate(model, validation)
         history.validation[history.best] = model.task.metrics(model.outputs(validation), validation)
     model.metadata |= provenance(training, history, config.seed)
+    model.metadata["training"]["naive"] = {name: v for name, v in naive_scores.items() if np.isfinite(v)}
     return history
 
 
