@@ -4,6 +4,7 @@
 # make test-lowest   the tests with the lowest versions that pyproject.toml names, make test-newest   with the newest
 # make lint      ruff and mypy                make format     mends what can be mended
 # make bench     speed against the peers       make studies    studies of published recordings
+# make best-possible  how near each contender comes to what theory allows
 # make results   the papers' tables (hours)    make docs       the site, into site/
 # make sanitize  the kernels under sanitizers  make wheel      sdist and wheel, into dist/
 PYTHON ?= python3
@@ -18,7 +19,7 @@ TESTS  := $(BIN)/python $(PYTEST)
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-pure test-lowest test-newest lint format bench studies results sanitize docs wheel clean
+.PHONY: demo test test-slow test-pure test-lowest test-newest lint format bench studies best-possible results sanitize docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --tuning 2 --out demo
@@ -59,6 +60,9 @@ bench: $(VENV)/.developer
 
 studies: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.studies
+
+best-possible: $(VENV)/.developer
+	$(BIN)/python -m benchmarks.best_possible
 
 results: $(VENV)/.developer
 	for table in occupancy traffic cheetah walker physionet; do \

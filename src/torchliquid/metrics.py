@@ -71,6 +71,11 @@ class Answers:
         return (self.positive,) if k == 2 else range(k)
 
 
+MARGIN_OF_ERRORS = 0.10
+MARGIN_OF_RMSE = 0.05
+SMALLEST_MARGIN = 0.002  # of a metric that ends at 1: two samples in a thousand
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric.
@@ -120,6 +125,14 @@ class Metric:
         if self.exactly is not None:
             return float(self.exactly(answers))
         return float(self.value(self.terms(answers).sum(0)))
+
+    def matters(self, figure: float) -> float:
+        """The smallest difference from a figure that matters: a tenth of its errors, a twentieth of an error in the
+        target's unit."""
+        if self.scaled:
+            return MARGIN_OF_RMSE * figure
+        errors = MARGIN_OF_ERRORS * abs(self.best - figure)
+        return max(errors, SMALLEST_MARGIN) if self.higher_is_better else errors
 
 
 def find(name: str) -> Metric:

@@ -54,10 +54,11 @@ def test_features_against_their_definitions(n, window, lags, uneven, seed):
     np.testing.assert_allclose(last[0], found[-1], atol=1e-12)
 
 
+@pytest.mark.parametrize("lengths", [(40, 30, 23, 35, 11, 17), (30,) * 6])
 @pytest.mark.parametrize("per", ["step", "series"])
 @pytest.mark.parametrize("kind", ["linear", "boosting", "naive"])
-def test_live_answers_are_those_of_the_whole(kind, per):
-    training = small_recording((40, 30, 23, 35, 11, 17), per)
+def test_live_answers_are_those_of_the_whole(kind, per, lengths):
+    training = small_recording(lengths, per)
     task = Task("classification", per, "target").fit(training)
     preprocessing = Preprocessing.fit(training)
     model = Naive.fit(task, preprocessing, training)
@@ -71,6 +72,18 @@ def test_live_answers_are_those_of_the_whole(kind, per):
         np.testing.assert_allclose(said if per == "step" else said[-1], expected, atol=1e-9)
     assert model.live_parameters() > 0
     assert model.n_bytes() > 0
+
+
+def test_whole_series_of_one_length_are_seen_as_they_are():
+    """The label is which of two samples is larger: nothing that statistics of the series know."""
+    rng = np.random.default_rng(0)
+    values = [rng.permutation(np.linspace(-1, 1, 24))[:, None] for _ in range(300)]
+    whole = Recording.from_arrays(values, targets=["up" if v[7, 0] > v[3, 0] else "down" for v in values])
+    training, validation, test = (whole.select(range(*part)) for part in ((0, 200), (200, 240), (240, 300)))
+    task = Task.infer(training).fit(training)
+    model = Tabular.fit("linear", task, Preprocessing.fit(training), training, validation)
+    assert model.config["aligned"] == 24
+    assert task.metrics(model.outputs(test), test)["accuracy"] > 0.9
 
 
 def test_logistic_regression_on_window_statistics_knows_the_speakers():

@@ -78,6 +78,20 @@ def test_the_same_seed_gives_the_same_and_stops_by_patience():
     assert all(torch.equal(a, b) for a, b in zip(runs[0][1].values(), runs[1][1].values(), strict=True))
 
 
+def test_a_training_takes_its_updates_and_says_what_it_could_not_show():
+    recording, held = remembering(12), remembering(6, seed=1)
+    still = train(fresh("cfc", recording), recording, held, TrainingConfig(updates=33, lr=1e-7, patience=1))
+    assert still.updates[-1] == 33  # patience waits on the naive answer
+    assert still.doubt == "plateau"
+    assert still.epochs[-1] == 33
+    model = fresh("gru", remembering())
+    whole = train(model, remembering(), held, TrainingConfig(lr=0.02))
+    assert whole.doubt == ""
+    assert whole.updates[whole.best] <= model.metadata["training"]["updates"] <= 2000
+    with pytest.raises(InputError, match="updates must be greater than 0"):
+        TrainingConfig(updates=0)
+
+
 def test_a_loss_without_end_breaks_off_with_the_best_weights():
     recording = remembering(12)
     model = fresh("gru", recording)

@@ -10,9 +10,9 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from torchliquid.metrics import MARGIN_OF_ERRORS, MARGIN_OF_RMSE, SMALLEST_MARGIN
 from torchliquid.reproduce.protocol import Protocol
 from torchliquid.reproduce.trial import FITTED
-from torchliquid.study.verdict import MARGIN_OF_ERRORS, MARGIN_OF_RMSE, SMALLEST_MARGIN
 
 LIQUID = {"LTC", "CfC", "CfC no gate", "CfC pure", "CfC-mm", "LTC on NCP", "CfC on NCP"}
 FIVE = LIQUID | {"LSTM", "GRU"}

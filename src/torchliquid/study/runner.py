@@ -170,6 +170,8 @@ class Runner:
         function: Callable[..., Iterator[Files]],
         args: Callable[[Spec], tuple[Any, ...]],
     ) -> None:
+        if not specs:
+            return
         waiting = [s for s in specs if not place(s.id).exists()]
         self.listener.phase(phase, len(specs) - len(waiting), len(specs))
         jobs = [Job(s.words, function, args(s), partial(write_folder, place(s.id))) for s in waiting]

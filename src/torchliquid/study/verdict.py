@@ -46,9 +46,6 @@ from torchliquid.study.results import (
 from torchliquid.study.scores import Scores
 from torchliquid.tasks import Task
 
-MARGIN_OF_ERRORS = 0.10
-MARGIN_OF_RMSE = 0.05
-SMALLEST_MARGIN = 0.002  # of a metric that ends at 1: two samples in a thousand
 MARGIN_OF_LEARNING = 0.05  # of the naive answer's log loss or squared error
 CHEAPER = 0.5
 UNTRAINED = {"plateau": "never left the naive answer", "falling": "was still improving when its training ended"}
@@ -81,11 +78,7 @@ def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyRe
 
 def margin(task: Task | TaskResult, rival: float) -> float:
     """The smallest difference that matters, given the rival's figure."""
-    metric = metrics.find(task.primary)
-    if metric.scaled:
-        return MARGIN_OF_RMSE * rival
-    errors = MARGIN_OF_ERRORS * abs(metric.best - rival)
-    return max(errors, SMALLEST_MARGIN) if metric.higher_is_better else errors
+    return metrics.find(task.primary).matters(rival)
 
 
 def answer(difference: Interval, least: float) -> Answer:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchliquid import metrics
 from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
@@ -38,9 +39,6 @@ LOOKS = 40
 
 LEFT = 0.02
 """Of the naive answer's loss, the share that a model which left it saves."""
-
-STILL = 0.1
-"""Of the loss, the share that the last fifth of a training may save where it is at its end."""
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +232,7 @@ def _train(
         if score > best_score:
             best_score, best_weights = score, copy.deepcopy(model.state_dict())
             history.best = len(history.loss) - 1
-        history.doubt = _doubt(losses, step == steps)
+        history.doubt = _doubt(task, losses, history, step == steps)
         if progress:
             progress(step / steps, f"{step:,} updates, {task.primary} {scores[task.primary]:.4g}")
         if on_epoch:
@@ -270,13 +268,18 @@ def _loss(task: Task, outputs: Sequence[np.ndarray], recording: Recording, class
     return float(task.loss(torch.from_numpy(raw), torch.from_numpy(targets), torch.from_numpy(weights), known))
 
 
-def _doubt(losses: list[float], ended: bool) -> Doubt:
-    """Of the losses on the validation part, the naive answer's first, then at each look."""
+def _doubt(task: Task, losses: list[float], history: History, ended: bool) -> Doubt:
+    """Of the losses on the validation part, the naive answer's first, then at each look; whether the last third of the
+    training, in which a falling learning rate flattens any curve, still brought what matters."""
     if not min(losses[1:]) < (1 - LEFT) * losses[0]:
         return "plateau"
-    late = max(1, len(losses) // 5)
-    before = min(losses[1:-late], default=losses[0])
-    return "falling" if ended and min(losses[-late:]) < (1 - STILL) * before else ""
+    late = -(-len(history.validation) // 3)
+    if not ended or len(history.validation) <= late:
+        return ""
+    sign = 1.0 if task.higher_is_better else -1.0
+    scores = [sign * scores[task.primary] for scores in history.validation]
+    before = max(scores[:-late])
+    return "falling" if max(scores[-late:]) - before > metrics.find(task.primary).matters(sign * before) else ""
 
 
 def _unstable(model: Model, longest: float) -> str | None:

@@ -1,0 +1,146 @@
+"""Rivals are no straw men, and liquid networks have their chance: processes whose best possible answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.processes import PROCESSES
+
+from torchliquid import Recording
+from torchliquid.data import Preprocessing
+from torchliquid.models import Tabular, build
+from torchliquid.study.assess import assess
+from torchliquid.study.contenders import BY_NAME, CONTENDERS
+from torchliquid.tasks import Task
+from torchliquid.training import TrainingConfig, train
+from torchliquid.training.fit import hold_out
+
+LINEAR_KNOWS = ("ar2", "seasonal", "delayed")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(n, "linear") for n in LINEAR_KNOWS] + [(n, "boosting") for n in (*LINEAR_KNOWS, "xor")]
+)
+def test_classical_models_come_within_a_twentieth_of_the_best_possible(name, kind):
+    process = PROCESSES[name]
+    recording = process.draw(np.random.default_rng(0), 5000)
+    task = process.task(recording)
+    rest, test = hold_out(recording, task)
+    training, validation = hold_out(rest, task)
+    task, scales = task.fit(training), Preprocessing.fit(training)
+    windows = [Tabular.fit(kind, task, scales, training, validation, lookback=n) for n in (16, 32)]
+    best = max(windows, key=lambda model: task.score(task.metrics(model.outputs(validation), validation)))
+    score = task.metrics(best.outputs(test), test)[task.primary]
+    error, least = (score, process.best) if task.kind == "regression" else (1 - score, 1 - process.best)
+    assert error < 1.05 * least
+
+
+def test_at_irregular_times_a_linear_model_knows_a_leaky_integrator():
+    """From statistics of windows and lags by number alone it has half as much error again."""
+    process = PROCESSES["leaky"]
+    recording = process.draw(np.random.default_rng(0), 5000)
+    task = process.task(recording)
+    training, test = hold_out(recording, task)
+    task = task.fit(training)
+    model = Tabular.fit("linear", task, Preprocessing.fit(training), training, test, lookback=32)
+    assert model.config["uneven"]
+    assert task.metrics(model.outputs(test), test)["rmse"] < 1.15 * process.best
+
+
+def test_nothing_is_worth_it_where_a_linear_model_on_lags_is_best(tmp_path: Path):
+    process = PROCESSES["seasonal"]
+    recording = process.draw(np.random.default_rng(0), 3000)
+    results = assess(
+        recording,
+        tmp_path / "study",
+        task=process.task(recording),
+        contenders=["cfc_ncp", "gru", "linear", "naive"],
+        seeds=2,
+        tuning=1,
+        updates=400,
+        shifts=(),
+    )
+    assert results.verdict is not None
+    assert results.verdict.answer != "worth it"
+    assert results.contender("linear").test("rmse")[0] < 1.05
+
+
+def delayed(lag: int) -> tuple[Recording, Recording]:
+    x = np.random.default_rng(0).standard_normal(5000)
+    return hold_out(Recording.from_arrays(x[:, None], targets=np.roll(x, lag)), Task("regression", "step", "target"))
+
+
+@pytest.mark.parametrize(("kind", "lag", "hyper"), [("transformer", 20, {}), ("ltc", 5, {"unfolds": 1})])
+def test_a_transformer_can_prefer_a_lag_and_an_ltc_leaves_the_naive_answer(kind, lag, hyper):
+    training, held = delayed(lag)
+    task = Task.infer(training).fit(training)
+    torch.manual_seed(0)
+    model = build(kind, task, Preprocessing.fit(training), 2500, **hyper)
+    history = train(model, training, held, TrainingConfig(updates=400))
+    assert history.doubt != "plateau"
+    assert history.validation[history.best]["rmse"] < 0.5
+
+
+def test_a_training_that_is_cut_short_says_so():
+    training, held = delayed(5)
+    task = Task.infer(training).fit(training)
+    torch.manual_seed(0)
+    model = build("cfc", task, Preprocessing.fit(training), 600)
+    assert train(model, training, held, TrainingConfig(updates=80)).doubt == "falling"
+
+
+def test_settings_are_distinct_counted_truly_and_even():
+    for contender in CONTENDERS:
+        for n in (1, 4, 40):
+            found = contender.settings(n)
+            assert found[0] == {}
+            assert len(found) == min(n, contender.possible)
+            defaults = {name: values[0] for name, values in contender.space.items()}
+            assert len({tuple((defaults | hyper).items()) for hyper in found}) == len(found)
+    ltc = [hyper.get("unfolds", 6) for hyper in BY_NAME["ltc_ncp"].settings(6)]
+    assert sorted(ltc) == [1, 1, 3, 3, 6, 6]
+    assert {hyper.get("mode") for hyper in BY_NAME["cfc"].settings(4)[1:]} >= {"pure", "no_gate"}
+    rates = [[hyper.get("lr") for hyper in BY_NAME[name].settings(4)] for name in ("cfc", "ltc_ncp", "gru")]
+    assert rates[0] == rates[1] == rates[2]
+
+
+def test_tuning_is_halved_and_more_seeds_train_only_what_is_new(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 1))
+    recording = Recording.from_arrays(x, targets=np.roll(x[:, 0], 2))
+    out = tmp_path / "study"
+
+    def study(seeds: int):
+        return assess(
+            recording,
+            out,
+            contenders=["ltc_ncp", "linear", "naive"],
+            seeds=seeds,
+            tuning=5,
+            updates=40,
+            parameters=600,
+            shifts=(),
+        )
+
+    def trained() -> dict[str, int]:
+        return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("trials/*/trial.json")}
+
+    results = study(1)
+    first = trained()
+    networks = [name for name in first if name.startswith("ltc_ncp")]
+    assert sum(name.endswith("-0.25") for name in networks) == 5
+    assert sum(name.endswith("-0.5") for name in networks) == 3
+    assert len(networks) == 9
+    assert results.contender("ltc_ncp").trials[0].updates == 40
+    said = " ".join(results.conditions)
+    assert "all had a quarter of it, the better half of them a half of it" in said
+    assert "157 of 162 of LTC on NCP" in said
+    more = study(3)
+    assert {name: when for name, when in trained().items() if name in first} == first
+    assert len(trained()) == len(first) + 2
+    assert [trial.seed for trial in more.contender("ltc_ncp").trials] == [0, 1, 2]
+    assert [trial.tests for trial in more.contender("ltc_ncp").trials][:1] == [
+        trial.tests for trial in results.contender("ltc_ncp").trials
+    ]
+    assert len(study(2).contender("ltc_ncp").trials) == 2
