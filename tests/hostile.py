@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import copy
 import gzip
 import io
 import json
+import lzma
 import math
 import signal
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +62,39 @@ def _gzip_of(line: bytes, size: int) -> bytes:
     return gzip.compress(b"time,x\n" + line * (size // len(line)), 1)
 
 
+def _zip(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def workbook(cells: dict[str, str], texts: str = "") -> bytes:
+    """An .xlsx file with these cells, as XML."""
+    forms = "http://schemas.openxmlformats.org"
+    kinds, office, sheet = f"{forms}/package/2006", f"{forms}/officeDocument/2006", f"{forms}/spreadsheetml/2006/main"
+    rows = "".join(f'<row r="{"".join(filter(str.isdigit, at))}">{cell}</row>' for at, cell in cells.items())
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{kinds}/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{kinds}/relationships"><Relationship Id="r" '
+        f'Type="{office}/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{sheet}" xmlns:r="{office}/relationships"><sheets>'
+        '<sheet name="S" sheetId="1" r:id="r"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{kinds}/relationships"><Relationship Id="r" '
+        f'Type="{office}/relationships/worksheet" Target="worksheets/s.xml"/></Relationships>',
+        "xl/worksheets/s.xml": f'<worksheet xmlns="{sheet}"><sheetData>{rows}</sheetData></worksheet>',
+        "xl/sharedStrings.xml": f'<sst xmlns="{sheet}"><si><t>{texts}</t></si></sst>',
+    }
+    return _zip({name: part.encode() for name, part in parts.items()})
+
+
+def _arrow(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
 TABLES: dict[str, tuple[Callable[[np.random.Generator], bytes], str]] = {
     "gzip of one line": (lambda r: _gzip_of(b"%d,0\n" % r.integers(10), 1 << 26), "unpacks to more than"),
     "gzip of blanks": (lambda r: _gzip_of(b" ", 1 << 26), "unpacks to more than"),
@@ -69,6 +105,24 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], bytes], str]] = {
     ),
     "Parquet of one long text": (
         lambda r: _parquet(pl.DataFrame({"a": pl.Series(["x" * 20_000]).new_from_index(0, 5_000), "b": 1.0})),
+        "unpacks to more than",
+    ),
+    "a far cell": (
+        lambda r: workbook({"A1": '<c r="A1"><v>1</v></c>', "XFD1048576": '<c r="XFD1048576"><v>2</v></c>'}),
+        "unpacks to more than",
+    ),
+    "one long text in many cells": (
+        lambda r: workbook({f"A{i}": f'<c r="A{i}" t="s"><v>0</v></c>' for i in range(1, 50_000)}, "x" * 30_000),
+        "unpacks to more than",
+    ),
+    "zip of blanks": (lambda r: _zip({"a.csv": b"a,b\n" + b" " * (1 << 26)}), "unpacks to more than"),
+    "gzip in gzip": (lambda r: gzip.compress(gzip.compress(b"a,b\n1,2\n2,3\n")), "packed more than once"),
+    "gzip in zip": (lambda r: _zip({"a.csv.gz": gzip.compress(b"a,b\n1,2\n2,3\n")}), "packed more than once"),
+    "zip in xz": (lambda r: lzma.compress(_zip({"a.csv": b"a,b\n1,2\n2,3\n"})), "packed more than once"),
+    "bz2 of blanks": (lambda r: bz2.compress(b" " * (1 << 26)), "unpacks to more than"),
+    "xz of blanks": (lambda r: lzma.compress(b" " * (1 << 26)), "unpacks to more than"),
+    "constant Arrow": (
+        lambda r: _arrow(pl.DataFrame({f"c{i}": np.full(200_000, r.random()) for i in range(60)})),
         "unpacks to more than",
     ),
     "a million columns": (lambda r: b",".join(b"%d" % v for v in r.integers(10, size=1_000_000)), "1,000,000 columns"),

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hostile import TABLES, limited  # type: ignore[import-not-found]
+from hostile import TABLES, limited, workbook  # type: ignore[import-not-found]
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 
@@ -27,7 +27,7 @@ def test_a_table_that_would_fill_the_memory_is_refused_early(name, tmp_path):
 
 
 def test_a_wide_table_is_read(tmp_path):
-    path, columns = tmp_path / "wide.csv", 20_000
+    path, columns = tmp_path / "wide.csv", 5_000
     rows = np.arange(5 * columns).reshape(5, columns)
     np.savetxt(path, rows, "%d", ",", header=",".join(f"c{i}" for i in range(columns)), comments="")
     with limited():
@@ -42,3 +42,9 @@ def test_what_packs_well_is_read(tmp_path):
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress(b"time,a,b,c,d,e,f\n" + rows.encode()))
     assert Recording.read(path, time="time").n_samples == 200_000
+
+
+def test_a_workbook_of_numbers_is_read(tmp_path):
+    path = tmp_path / "table.xlsx"
+    path.write_bytes(workbook({f"A{i}": f'<c r="A{i}"><v>{i % 7}</v></c>' for i in range(1, 3000)}))
+    assert Recording.read(path).n_samples >= 2998

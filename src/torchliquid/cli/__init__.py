@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import warnings
 from collections.abc import Callable
 
 import typer
@@ -34,6 +35,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: object, **options: object) -> None:
         try:
             any_encoding()
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
             command(*args, **options)
         except InputError as error:
             Terminal(stderr=True).print(f"torchliquid: {error}")

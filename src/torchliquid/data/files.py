@@ -32,6 +32,7 @@ PACKED: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
 }
 """How packed files start, and what opens them."""
+PACKED_TWICE = "the file is packed more than once: no one can tell how large it is; unpack it first"
 NOT_READ = {".txt", ".md", ".json", ".html", ".pdf", ".py", ".safetensors", ".png", ".log"}
 """Files in a folder that stand beside its tables."""
 FILE = "file"
@@ -154,11 +155,13 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
     )
 
 
-def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str]) -> Table:
+def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str], packed: bool = False) -> Table:
     head = source[:HEAD] if isinstance(source, bytes) else _head(source)
     for start, unpack in PACKED.items():
         if head.startswith(start):
-            return _read(limits.unpacked(source, unpack), path.with_suffix(""), form, named)
+            if packed:
+                raise InputError(PACKED_TWICE)
+            return _read(limits.unpacked(source, unpack), path.with_suffix(""), form, named, packed=True)
     suffix = path.suffix.lower()
     reader: Callable[[Path | bytes], Table] | None = None
     if head[:4] == b"PAR1" or suffix in (".parquet", ".pq"):
@@ -166,6 +169,8 @@ def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str]) ->
     elif head[:6] == b"ARROW1" or suffix in (".arrow", ".feather", ".ipc"):
         reader = _arrow
     elif head[:4] == b"PK\x03\x04":
+        if packed:
+            raise InputError(PACKED_TWICE)
         inside = _entries(source)
         if "[Content_Types].xml" not in inside and "mimetype" not in inside:
             return _zip(source, inside, form, named)
@@ -178,6 +183,8 @@ def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str]) ->
         reader = _arff
     elif suffix == ".ts" and b"@data" in head.lower():
         reader = _archive
+    if packed and reader in (_parquet, _arrow):
+        raise InputError(PACKED_TWICE)
     if reader is not None:
         if form.given():
             raise InputError(f"{', '.join(form.given())}: these are for text files, which this is not; leave them out")
@@ -193,6 +200,10 @@ def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str]) ->
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(HEAD)
+
+
+def _head_of(source: Path | bytes, size: int) -> bytes:
+    return source[:size] if isinstance(source, bytes) else _head(source)[:size]
 
 
 def _bytes(source: Path | bytes) -> bytes:
@@ -217,7 +228,7 @@ def _parquet(source: Path | bytes) -> Table:
 
 def _arrow(source: Path | bytes) -> Table:
     try:
-        limits.check_columns(list(pl.read_ipc_schema(source)))
+        limits.check_arrow(source)
         return _counted(pl.read_ipc(source))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
@@ -317,7 +328,7 @@ def _zip(source: Path | bytes, inside: list[str], form: Form, named: Sequence[st
             f"the zip archive holds {len(tables)} tables ({listed}); unpack it and name the one, or the folder"
         )
     with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
-        return _read(archive.read(tables[0].as_posix()), tables[0], form, named)
+        return _read(archive.read(tables[0].as_posix()), tables[0], form, named, packed=True)
 
 
 def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Table:
@@ -328,6 +339,8 @@ def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Tabl
         raise InputError(
             "a spreadsheet is read by python-calamine: pip install 'torchliquid[excel]', or save the table as CSV"
         ) from None
+    if _head_of(source, 2) == b"PK":
+        limits.check_workbook(source)
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(_bytes(source)))
         sheets = [(name, book.get_sheet_by_name(name).to_python(skip_empty_area=False)) for name in book.sheet_names]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ PARQUET = 500
 HARMLESS = 1 << 24
 """Bytes that any file may unpack to."""
 CHUNK = 1 << 20
+CELL = 24
+"""Bytes of a cell of a spreadsheet in memory."""
 
 
 def unpacked(source: Path | bytes, opened: Callable[..., Any] = gzip.open) -> bytes:
@@ -110,6 +114,19 @@ def check_parquet(source: Path | bytes) -> None:
         InputError: too many columns, or more than :data:`PARQUET` times the file's size.
     """
     lazy = pl.scan_parquet(source if isinstance(source, Path) else io.BytesIO(source), glob=False)
+    _check_rows(lazy, source)
+
+
+def check_arrow(source: Path | bytes) -> None:
+    """The same of an Arrow file.
+
+    Raises:
+        InputError: as :func:`check_parquet`.
+    """
+    _check_rows(pl.scan_ipc(source if isinstance(source, Path) else io.BytesIO(source), glob=False), source)
+
+
+def _check_rows(lazy: pl.LazyFrame, source: Path | bytes) -> None:
     schema = lazy.collect_schema()
     check_columns(list(schema))
     rows = lazy.select(pl.len()).collect().item()
@@ -125,6 +142,35 @@ def check_text(frame: pl.DataFrame, source: Path | bytes) -> None:
     """
     text = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
     check_ratio(sum(text.row(0)) if text.width else 0, size_of(source), PARQUET)
+
+
+def check_workbook(source: Path | bytes) -> None:
+    """See that the sheets of an .xlsx file are about as large as what they say.
+
+    A reader makes room for every cell up to the last, and copies a text wherever a cell names it.
+
+    Raises:
+        InputError: they are not.
+    """
+    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+        names = archive.namelist()
+        texts = archive.read("xl/sharedStrings.xml") if "xl/sharedStrings.xml" in names else b""
+        longest = max(map(len, re.split(rb"<[^>]*>", texts)))
+        for name in names:
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                sheet = archive.read(name)
+                cells = re.findall(rb'\br="([A-Z]{1,3})([0-9]{1,7})"', sheet)
+                width = max((_column(letters) for letters, _ in cells), default=0)
+                height = max((int(number) for _, number in cells), default=0)
+                room = CELL * width * height + longest * sheet.count(b't="s"')
+                check_ratio(room, len(sheet) + len(texts), GZIP)
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = 26 * number + letter - 64
+    return number
 
 
 def _bits(kind: pl.DataType) -> int:

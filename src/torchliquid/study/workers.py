@@ -9,18 +9,25 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, util
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import torch
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from torchliquid.errors import InputError
+
+LONGEST_FOLDER = 60
+"""Bytes of the path of the temporary files' folder that leave room for a socket's name."""
 
 Progress = Callable[[float, str], None]
 """Called by a job with the share done (0 to 1) and a word on where it stands."""
@@ -119,6 +126,7 @@ def limited(threads: int) -> Iterator[None]:
 
 def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, threads: int) -> None:
     """Each job gets a fresh process, so that its peak memory and its end are its own."""
+    _talk_over_short_paths()
     context = get_context("forkserver")
     # An optimiser imports torch._dynamo at its first step: better once here than in each process.
     context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
@@ -162,8 +170,25 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
             process.kill()
 
 
+def _talk_over_short_paths() -> None:
+    """Processes talk over sockets in the folder of temporary files; the path of a socket has at most 107 bytes."""
+    if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    try:
+        util.get_temp_dir()  # made once for this process and all that it starts
+    except OSError as error:
+        raise InputError(
+            f"the folder of temporary files has too long a path for processes to talk in, and /tmp cannot be written "
+            f"({error.strerror}); set TMPDIR to a shorter one, or give --jobs 1"
+        ) from None
+    finally:
+        tempfile.tempdir = before
+
+
 def _work(work: bytes, threads: int, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         function, args = pickle.loads(work)

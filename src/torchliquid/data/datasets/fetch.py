@@ -53,7 +53,13 @@ class Source:
 def folders(name: str) -> list[Path]:
     """Where a data set's files are looked for: ``$TORCHLIQUID_DATA/<name>``, then the user's cache."""
     given = os.environ.get("TORCHLIQUID_DATA")
-    return [*([Path(given) / name] if given else []), cache_folder() / name]
+    found = [Path(given) / name] if given else []
+    try:
+        return [*found, cache_folder() / name]
+    except InputError:  # without a home there is the folder that was named
+        if not found:
+            raise
+        return found
 
 
 def find(source: Source, file: str) -> Path | None:
@@ -101,7 +107,7 @@ def _fetch(source: Source, file: str) -> None:
     address = source.direct.get(file, source.archive)
     if address is None:
         raise InputError(_absent(source, file, "it cannot be fetched without you"))
-    cache = folders(source.name)[-1]
+    cache = cache_folder() / source.name
     part = cache / f".{Path(file).name if file in source.direct else 'archive'}.part"
     try:
         download(address, part)
