@@ -1,17 +1,21 @@
 """Studies on published recordings, written to docs/studies.md: ``python -m benchmarks.studies`` (`make studies`).
 
-Each is what ``torchliquid assess NAME`` does; the studies stay in build/studies and go on where they were stopped.
+Each is what ``torchliquid assess NAME`` does; the studies stay in build/studies and go on where they were stopped. Code
+that could give other figures begins anew, in a folder of its own. The page is written when all are done.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from rich.console import Console
 
+import torchliquid
 from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.data.datasets import Dataset, load
+from torchliquid.files import write_atomically
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import tables, words
@@ -22,6 +26,21 @@ from torchliquid.study.workers import cores
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels")
 FOLDER = Path("build/studies")
+DECIDING = (
+    "data",
+    "kernels",
+    "layers",
+    "models",
+    "solvers",
+    "study",
+    "training",
+    "metrics.py",
+    "tasks.py",
+    "wirings.py",
+)
+"""What may change a trial's figures, of the package; and the kernels."""
+TELLING = ("comparison", "describe", "figures", "report", "statistics", "tables", "verdict", "words")
+"""Of a study, what only judges and tells of them: that is done again each time."""
 PAGE = Path("docs/studies.md")
 HEAD = """# Studies of published recordings
 
@@ -31,14 +50,27 @@ of the 95 % interval over seeds and test data together. Verdicts are the program
 """
 
 
+def code() -> str:
+    """A fingerprint of what decides the figures."""
+    package = Path(torchliquid.__file__).parent
+    places = [package / name for name in DECIDING] + [Path("native")]
+    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        if file.suffix in (".py", ".cc", ".h", ".txt") and not (file.parent.name == "study" and file.stem in TELLING):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def main() -> None:
+    folder = FOLDER / code()
     sections = [HEAD]
     for name in STUDIES:
         dataset = load(name)
         with StudyProgress(Console()) as progress:
             results = assess(
                 dataset.train,
-                FOLDER / name,
+                folder / name,
                 task=dataset.task,
                 tests=dataset.tests,
                 validation=dataset.validation,
@@ -47,15 +79,15 @@ def main() -> None:
                 command=f"torchliquid assess {name}",
                 listener=progress,
             )
-        sections.append(section(results, dataset))
-        PAGE.write_text("\n".join(sections))
+        sections.append(section(results, dataset, folder / name))
+    write_atomically(PAGE, lambda part: part.write_text("\n".join(sections), "utf-8"))
 
 
-def section(results: StudyResults, dataset: Dataset) -> str:
+def section(results: StudyResults, dataset: Dataset, folder: Path) -> str:
     verdict = results.verdict
     assert verdict is not None
     chosen = results.contender(verdict.liquid)
-    hyper = ", ".join(f"{k} {v:g}" for k, v in chosen.trials[0].hyper.items()) or "its defaults"
+    hyper = ", ".join(f"{k} {v}" for k, v in chosen.trials[0].hyper.items()) or "its defaults"
     lines = [
         f"## {results.title}",
         f"`{results.command}` on {results.machine}, {results.created[:10]}. Data: {dataset.source}, {dataset.licence}.",
@@ -63,15 +95,15 @@ def section(results: StudyResults, dataset: Dataset) -> str:
         "\n".join(f"* {finding.sentence}" for finding in verdict.findings),
         markdown(tables.main_table(results)),
         f"The recommended liquid model (`model.safetensors`: {chosen.label}, {hyper}):",
-        markdown(recommended(results, dataset)),
+        markdown(recommended(dataset, folder)),
         "\n".join(f"* {sentence}" for sentence in (*results.split, *results.conditions, *dataset.notes)),
     ]
     return "\n\n".join(lines) + "\n"
 
 
-def recommended(results: StudyResults, dataset: Dataset) -> Table:
+def recommended(dataset: Dataset, folder: Path) -> Table:
     """The saved model's own figures on each test recording, the state carried."""
-    model = Model.load(FOLDER / results.title / "model.safetensors")
+    model = Model.load(folder / "model.safetensors")
     parts = dict(dataset.tests)
     if len(parts) > 1:
         parts["all together"] = Recording.concat(list(parts.values()))
