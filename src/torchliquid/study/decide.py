@@ -26,8 +26,8 @@ def what_would_decide(difference: Interval, least: float, seeds: int, seconds: f
         wanted = f"{2 * FEWEST} {words.UNITS[difference.unit][1]} or more"
         return f"To decide it, test on {wanted}; there {_are(difference.blocks)}."
     if not difference.known:
-        more = "train from several seeds" if difference.reason == "seed" else "test on several times as much data"
-        return f"To decide it, {more}."
+        more = {"seed": "train from several seeds", "constant": "test on data where the two differ"}
+        return f"To decide it, {more.get(difference.reason, 'test on several times as much data')}."
     # It ends in "worth it" where zero is left out, in "not worth it" where all lies below what matters.
     target = difference.value if difference.value >= least else least - difference.value
     allowed = (difference.data + difference.seeds) * (target / difference.reach) ** 2

@@ -58,8 +58,8 @@ def gain_interval(metric: str, interval: Interval) -> str:
 def score_with(metric: str, interval: Interval) -> str:
     """``97.3 ± 0.4 %``; ``99.6 % (97.1 to 100 %)`` where one end is nearer, and in words where there is none."""
     if not interval.known:
-        few = " (too few to tell)" if interval.reason in ("few", "wide") else ""
-        return score(metric, interval.value) + few
+        why = {"few": " (too few to tell)", "wide": " (too few to tell)", "constant": " (nothing varies)"}
+        return score(metric, interval.value) + why.get(interval.reason, "")
     below, above = interval.value - interval.low, interval.high - interval.value
     if max(below, above) <= 1.25 * min(below, above):
         return score_interval(metric, interval.value, interval.reach)
