@@ -103,7 +103,7 @@ def test_small_steps_approach_the_differential_equation():
 
 @pytest.mark.parametrize("implicit", [True, False])
 def test_physical_values_start_in_the_published_ranges(implicit):
-    cell = LTC(8, 30, implicit_param_constraints=implicit).rnn_cell
+    cell = LTC(8, 100, implicit_param_constraints=implicit).rnn_cell  # some of so many lie near each edge
     ranges = {"gleak": (0.001, 1), "cm": (0.4, 0.6), "w": (0.001, 1), "sensory_w": (0.001, 1)}
     for name, (low, high) in ranges.items():
         values = cell.positive(name)

@@ -246,8 +246,9 @@ def test_an_ltc_with_a_parametrised_weight_leaves_other_optimisers_alone():
 def test_a_batch_of_gradients_is_refused_by_the_kernels_and_taken_by_the_reference():
     layer, x = CfC(INPUTS, 4), torch.randn(2, 3, INPUTS)
     jacobian = torch.autograd.functional.jacobian
-    with pytest.raises(InputError, match="jacrev"):
-        jacobian(lambda x: layer(x)[0], x, vectorize=True)
+    if kernels.native.available():
+        with pytest.raises(InputError, match="jacrev"):
+            jacobian(lambda x: layer(x)[0], x, vectorize=True)
     expected = jacobian(lambda x: layer(x)[0], x)
     kernels.use("reference")
     try:
