@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent))
 from edge_cases import (
     HOST,
+    NAMES,
     every_network,
     make_model,
     needs_zig,
@@ -469,3 +470,22 @@ def test_a_name_in_a_readme_is_neither_markup_nor_html(tmp_path: Path) -> None:
     assert "lies around" in text
     assert not [word for word in ("<img", "[a](", "**c**", "\x1b") if word in text]
     json.loads((tmp_path / "device" / "footprint.json").read_text(encoding="utf-8"))
+
+
+def test_the_mean_of_a_long_series_moves_on_in_onnx(tmp_path: Path) -> None:
+    """As in C: single precision stops counting at 2^24."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    model = next(model for model in map(make_model, NAMES) if model.task.per == "series")
+    onnx.write(model, tmp_path, samples_of(model, readings(30)))
+    session = onnxruntime.InferenceSession(str(tmp_path / "step.onnx"))
+    kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+    states = {i.name: np.zeros((1, i.shape[1]), kinds[i.type]) for i in session.get_inputs()[2:]}
+    seen = 20_000_001
+    states["count"][:] = seen
+    given = {"values": np.zeros((1, model.preprocessing.n_channels), np.float32), "elapsed": np.ones(1, np.float32)}
+    names = ["mean_out", "count_out"]
+    mean, count = session.run(names, given | states)
+    assert count[0, 0] == seen + 1
+    states["mean"], states["count"] = mean, count
+    again, _ = session.run(names, given | states)
+    assert (again != mean).all()
