@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,40 @@ def _alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+class Silent:
+    def started(self, job): ...
+    def advanced(self, job, share, note): ...
+    def finished(self, job): ...
+
+
+def _own_process(progress):
+    yield os.getpid()
+
+
+def _pids(_: int) -> tuple[int, list[int]]:
+    found: list[int] = []
+    run_jobs([Job(str(i), _own_process, (), found.append) for i in range(3)], Silent(), 2, 1)
+    return os.getpid(), found
+
+
+def test_inside_a_pool_and_from_the_standard_input_jobs_run_in_this_process(tmp_path):
+    with get_context("spawn").Pool(1) as pool:
+        ((own, found),) = pool.map(_pids, [0])
+    assert found == [own] * 3
+    here = str(Path(__file__).parent)
+    code = f"import sys\nsys.path.insert(0, {here!r})\nimport test_workers as t\nown, found = t._pids(0)\n"
+    code += "print(found == [own] * 3)"
+    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == "True"
+    assert "one after the other" in done.stderr
+
+
+def test_a_program_without_its_guard_is_told_of_it(tmp_path):
+    (tmp_path / "unguarded.py").write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_workers as t\nt._pids(0)\n"
+    )
+    done = subprocess.run([sys.executable, "unguarded.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode
+    assert "call it under if __name__" in done.stderr.splitlines()[-1]

@@ -6,9 +6,11 @@ it is there. So a job is the same in all three ways, on a machine that shares no
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 import warnings
@@ -16,8 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process, util
+from multiprocessing import connection, current_process, get_context, parent_process, util
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +31,7 @@ from torchliquid.errors import InputError
 
 LONGEST_FOLDER = 60
 """Bytes of the path of the temporary files' folder that leave room for a socket's name."""
+log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
 """Called by a job with the share done (0 to 1) and a word on where it stands."""
@@ -101,6 +105,9 @@ def run_jobs(jobs: Sequence[Job], listener: Listener, processes: int, threads: i
         JobError: a job's process died (killed, out of memory).
         Exception: whatever a job raised; the other running jobs are ended first.
     """
+    if processes > 1 and (reason := _no_processes()):
+        log.warning("%s: the trials run one after the other in this process", reason)
+        processes = 1
     if processes == 1:
         with limited(threads):
             for job in jobs:
@@ -110,6 +117,16 @@ def run_jobs(jobs: Sequence[Job], listener: Listener, processes: int, threads: i
                 listener.finished(job)
     else:
         _run_in_processes(list(jobs), listener, processes, threads)
+
+
+def _no_processes() -> str:
+    """Why no processes can be started here; empty where they can."""
+    if current_process().daemon:
+        return "a process of a pool can start no others"
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path is not None and not Path(path).exists():  # the standard input
+        return "the program is no file that other processes could read"
+    return ""
 
 
 @contextmanager
@@ -151,9 +168,14 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
                     kind, told = receiver.recv()
                 except EOFError:
                     process.join()
+                    code = process.exitcode or 0
                     raise JobError(
-                        f"the process of {job.name} ended with code {process.exitcode} before it finished; if memory "
-                        "ran out, give fewer --jobs"
+                        f"the process of {job.name} ended with code {code} before it finished; "
+                        + (
+                            'call it under if __name__ == "__main__":, or with jobs=1'
+                            if code > 0
+                            else "if memory ran out, give fewer --jobs"
+                        )
                     ) from None
                 if kind == "error":
                     raise told
