@@ -116,13 +116,16 @@ def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: st
     samples = samples_of(model, readings())
     walked = parity.walk(model, *samples)
     every = frozenset(weights(describe(model)))
-    wide = in_int8(model, walked, Widths(16, 16, 16, every))
+    backbone = 16 if name == "cfc" else 8
+    wide = in_int8(model, walked, Widths(16, backbone, 16, every))
+    assert wide.widths is not None
     assert artifact.root_mean_square(walked, wide.run(None, same_state=False)) <= 0.01
     made = artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=0.03)
     assert made.widths is not None
     assert made.errors[made.widths] <= 0.03
     assert made.widths != wide.widths
-    assert artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=100.0).widths == Widths(input=16)
+    loose = artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=100.0)
+    assert loose.widths == replace(wide.widths, wide=frozenset())
 
 
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc pure"])

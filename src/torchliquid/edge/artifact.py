@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,16 +126,24 @@ def make(
         files = sources(network, math, target.layout)
         return Artifact(model, network, math, files, state_fields(network, "float", "float"), walked)
     scaled_by = walked if calibration is None else parity.walk(model, *calibration, network.limits)
-    seen = calibrate.ranges(model, network, scaled_by)
+    unsized = Artifact(model, network, math, {}, [], walked, None, scaled_by)
+    sized = integers(unsized)
+    errors = choose.Errors(lambda widths: root_mean_square(walked, sized(widths).run(None, same_state=False)))
+    widths = (choose.layer_by_layer if auto else choose.values_alone)(network, errors, limit)
+    return replace(sized(widths), errors=dict(errors))
+
+
+def integers(artifact: Artifact) -> Callable[[Widths], Artifact]:
+    """The same in integers of any widths, by the ranges of what it is scaled by."""
+    network, scaled_by = artifact.network, artifact.scaled_by
+    assert scaled_by is not None
+    seen = calibrate.ranges(artifact.model, network, scaled_by)
 
     def of(widths: Widths) -> Artifact:
-        formats = quantize.formats(network, seen, widths)
-        files = quantize.sources_int8(network, formats, math)
-        return Artifact(model, network, math, files, quantize.fields_int8(network, widths), walked, widths)
+        files = quantize.sources_int8(network, quantize.formats(network, seen, widths), artifact.math)
+        return replace(artifact, files=files, fields=quantize.fields_int8(network, widths), widths=widths)
 
-    errors = choose.Errors(lambda widths: root_mean_square(walked, of(widths).run(None, same_state=False)))
-    widths = (choose.layer_by_layer if auto else choose.values_alone)(network, errors, limit)
-    return replace(of(widths), scaled_by=scaled_by, errors=dict(errors))
+    return of
 
 
 def root_mean_square(walked: Walk, found: emulator.Replayed) -> float:

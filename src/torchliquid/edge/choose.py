@@ -43,33 +43,33 @@ class Errors(dict[Widths, float]):
 
 
 def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
-    """The narrowest values with int8 weights whose error is at most ``limit``, or nearly the least."""
+    """The narrowest values with int8 weights whose error is at most ``limit``, or nearly the least; at most half of the
+    limit where inputs or states are int8, which are the first to leave what the samples show."""
     candidates = [widths for widths in CANDIDATES if _backbone(network) or widths.hidden == 8]
     for widths in candidates:
         errors[widths]
     reached = max(limit, NEARLY * errors[errors.least()])
-    return next(widths for widths in candidates if errors[widths] <= reached)
+
+    def good(widths: Widths) -> bool:
+        return errors[widths] <= (reached if min(widths.input, widths.state) == 16 else limit / 2)
+
+    return next((widths for widths in candidates if good(widths)), errors.least())
 
 
 def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
-    """Few bytes under the ``limit``: of 16 bits everywhere, each layer's weights and each kind of value are narrowed
-    in turn, those first that take the most bytes, and stay narrow where the error allows; the least error where nothing
-    is under the limit. Inputs stay in int16: they are few, and the first to leave the range that was seen."""
+    """Few bytes under the ``limit``: of 16 bits everywhere, each layer's weights are narrowed in turn, those first that
+    take the most bytes, and stay narrow where the error allows; the least error where nothing is under the limit.
+    Values stay in int16: they are few, and the first to leave what the samples show."""
     counts = weights(network)
-    narrowest = Widths(input=16)
-    if errors[narrowest] <= limit:
-        return narrowest
-    chosen = Widths(16, 16 if _backbone(network) else 8, 16, frozenset(counts))
+    narrow = Widths(16, 16 if _backbone(network) else 8, 16)
+    if errors[narrow] <= limit:
+        return narrow
+    chosen = replace(narrow, wide=frozenset(counts))
     if errors[chosen] > limit:
         return errors.least()
-    values = {"hidden": _backbone(network), "state": network.units + network.cells}
-    for name, _ in sorted((counts | values).items(), key=lambda item: -item[1]):
-        if name in values:
-            kept = {kind: 8 if kind == name else getattr(chosen, kind) for kind in values}
-            narrower = Widths(16, **kept, wide=chosen.wide)
-        else:
-            narrower = replace(chosen, wide=chosen.wide - {name})
-        if narrower != chosen and errors[narrower] <= limit:
+    for name in sorted(counts, key=lambda name: -counts[name]):
+        narrower = replace(chosen, wide=chosen.wide - {name})
+        if errors[narrower] <= limit:
             chosen = narrower
     return chosen
 

@@ -108,7 +108,7 @@ def plausible(
         raise InputError(f"--longest-gap {longest_gap:g}: give a time above 0, in {rule.time_unit}")
     gap = longest_gap
     if gap is None:
-        gap = GAPS * rule.longest_gap if rule.longest_gap else np.inf
+        gap = GAPS * rule.longest_gap if rule.longest_gap and rule.longest_gap > 0 else np.inf
     with np.errstate(over="ignore"):
         return Plausible(
             low.astype(np.float32), high.astype(np.float32), by_hand, np.float32(gap), longest_gap is not None
