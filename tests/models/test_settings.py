@@ -1,0 +1,33 @@
+"""Every setting that a study may choose for a network: streamed, saved and exported like the defaults."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small import small_model, small_recording
+from torchliquid import Model
+from torchliquid.edge.network import describe
+from torchliquid.study.contenders import CONTENDERS
+
+NETWORKS = [c for c in CONTENDERS if c.seeded]
+TRAINING = ("lr", "batch_size", "weight_decay")
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "value"),
+    [(c.name, s, v) for c in NETWORKS for s, values in c.space.items() if s not in TRAINING for v in values[1:]],
+)
+def test_what_tuning_may_choose_answers_live_and_from_a_file_as_it_does_whole(kind, setting, value, tmp_path: Path):
+    model, recording = small_model(kind, parameters=2500, **{setting: value}), small_recording()
+    assert model.config[setting] == value
+    assert abs(model.live_parameters() / 2500 - 1) < 0.15
+    model.save(tmp_path / "m.safetensors")
+    loaded = Model.load(tmp_path / "m.safetensors")
+    for series, expected in zip(recording.series, model.outputs(recording), strict=True):
+        live = loaded.live()
+        gaps = np.diff(series.times, prepend=series.times[0])
+        said = [live.step(v, g) for v, g in zip(series.values, gaps, strict=True)]
+        np.testing.assert_allclose(said, expected, atol=2e-5)
+    if kind != "transformer":  # of which there is no export
+        assert describe(loaded).units > 0
