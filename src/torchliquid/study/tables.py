@@ -185,10 +185,13 @@ def part_table(results: StudyResults) -> Table:
     return Table(head, tuple(rows))
 
 
+ENDED = {"": "", "plateau": ", never left the naive answer", "falling": ", still improving"}
+
+
 def trial_table(results: StudyResults) -> Table:
     """Every trial with its settings and figures."""
     label = metric_label(results.task.primary)
-    head = ("Contender", "Seed", f"Validation {label}", f"Test {label}", "Epochs", "Training", "99 % of steps within",
+    head = ("Contender", "Seed", f"Validation {label}", f"Test {label}", "Updates", "Training", "99 % of steps within",
             "Peak memory", "Settings")  # fmt: skip
     metric = results.task.primary
     rows = tuple(
@@ -197,7 +200,7 @@ def trial_table(results: StudyResults) -> Table:
             str(t.seed),
             words.score(metric, t.validation),
             words.score(metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
-            str(t.epochs) if t.epochs else "–",
+            (numbers.count(t.updates) if t.updates else "–") + ENDED[t.doubt],
             numbers.duration(t.train_seconds),
             numbers.microseconds(t.latency_p99_us),
             f"{numbers.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
