@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -18,7 +20,10 @@ from typer.testing import CliRunner
 
 from torchliquid.cli import app
 from torchliquid.cli.predict import csv
+from torchliquid.data import Recording
 from torchliquid.errors import InputError, printable
+from torchliquid.runtime import stream
+from torchliquid.training import TrainingConfig, fit
 
 NAMES = {
     "markup": "[/bold] [red]x[/red] :smile:",
@@ -159,3 +164,19 @@ def test_what_is_saved_names_no_path_and_no_host(folder, tmp_path, monkeypatch):
         host = socket.gethostname()
         secrets = [out.name, *([host] if len(host) > 7 else [])]  # a short one comes by chance
         assert not [word for word in secrets if word.encode() in content], path
+
+
+def test_the_log_shows_names_as_text(caplog):
+    """A constant channel is told of when a model is trained, what is no reading when it runs live."""
+    rng = np.random.default_rng(0)
+    evil = NAMES["escape"] + NAMES["direction"]
+    values = np.column_stack([rng.normal(size=60), np.ones(60)])
+    recording = Recording.from_arrays(values, targets=rng.normal(size=60), channels=["a", evil])
+    model = fit(recording, kind="gru", parameters=100, config=TrainingConfig(epochs=1))
+    live = stream(model)
+    for sample in ([1e300, np.inf], [np.nan, 2.0], {"a": "x\x1b[2J", evil: "unavailable\u202e"}, {"b\x1b": 1.0}):
+        with contextlib.suppress(InputError):
+            live.step(sample, 1.0)
+    assert "valve" in caplog.text
+    for record in caplog.records:
+        check(record.getMessage())

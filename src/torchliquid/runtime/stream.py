@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torchliquid.alarms import AlarmState
 from torchliquid.data import given
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, printable
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.runtime.stepper import compiled
@@ -270,7 +270,7 @@ class ModelStream:
 
     def _count(self, what: str, times: int, words: str) -> None:
         if not self.faults[what]:
-            log.warning("%s (more of this is counted in faults[%r])", words, what)
+            log.warning("%s (more of this is counted in faults[%r])", printable(words), what)
         self.faults[what] += times
 
     def _tell_names(self, missing: tuple[str, ...], more: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, printable
 from torchliquid.files import read_json, write_json
 from torchliquid.models import KINDS, Model
 from torchliquid.study.store import Store
@@ -109,5 +109,5 @@ def _forget_latency(store: Store, name: str) -> None:
 
 
 def _tell(store: Store, sentence: str) -> None:
-    log.warning("%s", sentence)
+    log.warning("%s", printable(sentence))
     write_json(store.folder / MADE_ANEW, [*made_anew(store), sentence])

@@ -14,7 +14,7 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, printable
 from torchliquid.models.build import build
 from torchliquid.models.model import Model, aligned
 from torchliquid.random import seeded
@@ -83,7 +83,7 @@ def fit(
     preprocessing = Preprocessing.fit(training)
     for note in (*training.notes, *preprocessing.notes, *task.notes(recording)):
         if note not in recording.notes:
-            log.warning(note)
+            log.warning("%s", printable(note))
     if (share := share_in(aligned(validation, preprocessing), [training])) >= NOTED:
         log.warning("Of the validation part, %.0f%% of the values come in what was learnt from as well.", 100 * share)
     config = config or TrainingConfig()
