@@ -20,7 +20,18 @@ from torchliquid.errors import InputError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+
+    A link stays one, what it points to is written; a pipe or a device is written to and not replaced.
+    """
+    if path.exists() and not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / (path.name or "whole")
+            write(whole)
+            with whole.open("rb") as data, path.open("wb") as end:
+                shutil.copyfileobj(data, end)
+        return
+    path = Path(os.path.realpath(path))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # the name's own may be too long
     os.close(handle)
     part = Path(name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import signal
+import sys
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -25,7 +27,26 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"torchliquid {version('torchliquid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """Liquid neural networks, from a recording of sensors to a network that runs on the device."""
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +14,11 @@ import typer
 
 from torchliquid.cli import alarms, options
 from torchliquid.cli.terminal import Terminal
+from torchliquid.errors import InputError
 
 
 def assess(
-    recording: options.Source,
+    recording: options.Sources,
     target: options.Target = None,
     time: options.Time = None,
     test: Annotated[
@@ -28,6 +32,13 @@ def assess(
     ignore: options.Ignore = None,
     missing: options.Missing = None,
     time_format: options.TimeFormat = None,
+    keep: options.Keep = None,
+    decimal: options.Decimal = None,
+    on_restart: options.OnRestart = None,
+    skip: options.Skip = None,
+    comment: options.Comment = None,
+    header: options.Header = True,
+    encoding: options.Encoding = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
     metric: alarms.Metric = None,
@@ -69,13 +80,31 @@ def assess(
     from torchliquid.cli.verdict import print_results
     from torchliquid.study.assess import assess as run
 
-    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format, group)
+    columns = options.Columns(
+        target,
+        time,
+        time_unit,
+        series,
+        long,
+        ignore,
+        missing,
+        time_format,
+        group,
+        keep,
+        decimal,
+        on_restart,
+        skip=skip,
+        comment=comment,
+        header=header,
+        encoding=encoding,
+    )
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Terminal()
+    options.say_back(question, console)
     processes = options.processes(jobs, ray, console)
-    with StudyProgress(console) as progress:
+    with StudyProgress(console) as progress, told_in(folder):
         results = run(
             question.recording,
             folder,
@@ -96,7 +125,7 @@ def assess(
             title=question.name,
             command=shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])]),
             reading=reading(
-                elsewhere(recording),
+                tuple(map(elsewhere, question.sources)),
                 dict(zip(question.tests, map(elsewhere, test or ()), strict=False)),
                 columns,
                 horizon,
@@ -119,8 +148,34 @@ def elsewhere(word: str) -> str:
     return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
 
 
-def reading(source: str, tests: dict[str, str], columns: options.Columns, horizon: str | None) -> str:
+@contextmanager
+def told_in(folder: Path) -> Iterator[None]:
+    """What breaks off unexpectedly leaves its traceback in the study's folder, and is one line.
+
+    Raises:
+        InputError: something unexpected was raised inside.
+    """
+    try:
+        yield
+    except (InputError, OSError, typer.Exit):
+        raise
+    except Exception as error:
+        from torchliquid.study.workers import JobError
+
+        if isinstance(error, JobError) or not folder.is_dir():
+            raise
+        path = folder / "error.txt"
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        reason = next(iter(str(error).splitlines()), "")
+        raise InputError(
+            f"the study broke off ({type(error).__name__}: {reason}); the traceback is in {path}, what was finished is "
+            "kept: the same command goes on from there"
+        ) from None
+
+
+def reading(sources: str | Sequence[str], tests: dict[str, str], columns: options.Columns, horizon: str | None) -> str:
     """Python that reads what the command read: ``recording``, and ``tests`` by name and file."""
+    source = sources if isinstance(sources, str) else sources[0] if len(sources) == 1 else list(sources)
     if columns.target is None:  # a data set
         return (
             "from torchliquid.data.datasets import load\n\n"

@@ -6,14 +6,16 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markdown import Markdown
 
 from torchliquid.cli import options
 from torchliquid.cli.terminal import Terminal
-from torchliquid.data.recording import Recording
+
+if TYPE_CHECKING:
+    from torchliquid.data import Recording
 
 
 class Quantization(StrEnum):

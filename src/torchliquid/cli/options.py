@@ -21,12 +21,22 @@ if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
     from torchliquid.models import Model
     from torchliquid.tasks import Task
 
-Source = Annotated[
-    str, typer.Argument(help="A CSV or Parquet file, or a data set's name (occupancy, cmapss, japanese_vowels, ...).")
+FILES = "CSV and other text, Parquet, Arrow, JSON lines, a spreadsheet, ARFF or .ts; a folder; - for the standard input"
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help=f"A table, or several, a series each: {FILES}. Or a data set's name (occupancy, cmapss, ...).",
+    ),
+]
+New = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE...", help=f"A table with the channels the model knows, or several: {FILES}."),
 ]
 Target = Annotated[str | None, typer.Option(help="The column to learn.")]
 Time = Annotated[
-    str | None, typer.Option(help="The column with each sample's time; without it, samples are one apart.")
+    str | None,
+    typer.Option(help="The column with each sample's time, or two as DATE,CLOCK; without it, samples are one apart."),
 ]
 TimeUnit = Annotated[str | None, typer.Option(help="The unit of times that are numbers, e.g. ms, h, cycle.")]
 Series = Annotated[str | None, typer.Option(help="The column that tells series apart, e.g. an engine's number.")]
@@ -43,6 +53,26 @@ Missing = Annotated[
     list[str] | None, typer.Option(help="A value that stands for 'not observed', e.g. -1; may be given again.")
 ]
 TimeFormat = Annotated[str | None, typer.Option(help="How dates are written, e.g. %d/%m/%Y %H:%M; else found out.")]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(help="A column to learn from even where it looks like a row number or a clock; may be given again."),
+]
+Decimal = Annotated[
+    str | None, typer.Option(metavar="MARK", help="The decimal mark, . or , in text; without it, as the table shows.")
+]
+OnRestart = Annotated[
+    str | None,
+    typer.Option(
+        metavar="sort|split",
+        help="What to do where a clock begins anew: put all rows in order of time, or make each stretch a series.",
+    ),
+]
+Skip = Annotated[int | None, typer.Option(min=0, help="Lines above the header to leave out; without it, found out.")]
+Comment = Annotated[str | None, typer.Option(help="What lines start with that are no data; without it, #.")]
+Header = Annotated[
+    bool, typer.Option("--header/--no-header", help="Whether columns have names; without, column_1, column_2, ...")
+]
+Encoding = Annotated[str | None, typer.Option(help="Of the text, e.g. shift_jis; without it, found out.")]
 Window = Annotated[
     str | None,
     typer.Option(help="Training windows as LENGTH,STRIDE,BURN_IN in samples; without it, chosen from the data."),
@@ -87,8 +117,18 @@ class Columns:
     missing: list[str] | None = None
     time_format: str | None = None
     group: str | None = None
+    keep: list[str] | None = None
+    decimal: str | None = None
+    on_restart: str | None = None
+    date_order: str | None = None
+    skip: int | None = None
+    comment: str | None = None
+    header: bool = True
+    encoding: str | None = None
 
-    def read(self, source: str, with_target: bool = True, channels: Sequence[str] | None = None) -> Recording:
+    def read(
+        self, source: str | Sequence[str], with_target: bool = True, channels: Sequence[str] | None = None
+    ) -> Recording:
         """The recording in a file; ``channels`` None: every column of numbers that has no other meaning."""
         from torchliquid.data import Recording
 
@@ -101,8 +141,9 @@ class Columns:
                 raise InputError(
                     f"--long {self.long}: give two columns, the parameter's name and its value: NAME,VALUE"
                 )
+        files = [source] if isinstance(source, str) else list(source)
         recording = Recording.read(
-            Path(source),
+            files[0] if len(files) == 1 else files,
             target=self.target if with_target else None,
             time=self.time,
             time_unit=self.time_unit,
@@ -114,8 +155,16 @@ class Columns:
             missing=tuple(self.missing or ()),
             time_format=self.time_format,
             group=self.group,
+            keep=tuple(self.keep or ()),
+            decimal=self.decimal,
+            on_restart=self.on_restart,
+            date_order=self.date_order,
+            skip=self.skip or 0,
+            comment=self.comment,
+            header=self.header,
+            encoding=self.encoding,
         )
-        tell(source, recording)
+        tell(name_of(files), recording)
         return recording
 
     def read_for(self, model: Model, source: str) -> Recording:
@@ -132,7 +181,9 @@ class Columns:
 
     def given(self) -> dict[str, object]:
         """The options that were given."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        header = {} if self.header else {"header": False}
+        given = {name: value for name, value in asdict(self).items() if value is not None and name != "header"}
+        return given | header
 
 
 def remembered(
@@ -144,6 +195,12 @@ def remembered(
     long: str | None = None,
     missing: list[str] | None = None,
     time_format: str | None = None,
+    decimal: str | None = None,
+    on_restart: str | None = None,
+    skip: int | None = None,
+    comment: str | None = None,
+    header: bool = True,
+    encoding: str | None = None,
 ) -> Columns:
     """Columns as of the table that a model was trained on; what was typed comes first."""
     known = model.metadata.get("columns", {})
@@ -157,7 +214,20 @@ def remembered(
         missing=missing or [str(mark) for mark in known.get("missing", ())],
         time_format=time_format or known.get("time_format"),
         group=known.get("group") if series is None else None,
+        decimal=decimal or known.get("decimal"),
+        on_restart=on_restart or known.get("on_restart"),
+        date_order=known.get("date_order"),
+        skip=skip,
+        comment=comment,
+        header=header,
+        encoding=encoding,
     )
+
+
+def name_of(files: Sequence[str]) -> str:
+    """What a recording of these files is called."""
+    first = "standard input" if files[0] in ("-", "/dev/stdin") else files[0]
+    return first if len(files) == 1 else f"{first} and {len(files) - 1} more"
 
 
 @dataclass(frozen=True)
@@ -169,10 +239,19 @@ class Question:
     tests: dict[str, Recording]
     task: Task
     validation: Recording | None = None
+    sources: tuple[str, ...] = ()
+
+
+def say_back(question: Question, console: Terminal) -> None:
+    """Three lines on what was understood."""
+    from torchliquid.data.summary import understood
+
+    for line in understood(question.recording, question.task):
+        console.print(line)
 
 
 def question(
-    source: str,
+    sources: Sequence[str],
     test: list[str] | None,
     columns: Columns,
     kind: Kind | None,
@@ -188,19 +267,22 @@ def question(
     from torchliquid.data.datasets import load, names
     from torchliquid.tasks import Task
 
-    if source in names() and not Path(source).exists():
+    source = sources[0]
+    if len(sources) == 1 and source in names() and not Path(source).exists():
         if columns.given() or test or kind or horizon:
             raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
         dataset = load(source)
         tell(source, dataset.train)
         decided = deciding.change(dataset.task, dataset.train.time_unit)
-        return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation)
-    if columns.target is None and not Path(source).exists():
+        return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation, (source,))
+    missing = next((s for s in sources if s != "-" and not Path(s).exists()), None)
+    if columns.target is None and missing is not None:
+        source = missing
         raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
     if columns.target is None:
         raise InputError(f"say which column of {source} to learn, with --target")
     forecast = horizon is not None
-    recording = columns.read(source, with_target=not forecast)
+    recording = columns.read(sources, with_target=not forecast)
     tests: dict[str, Recording] = {}
     for path in test or ():
         name = Path(path).name if Path(path).name not in tests else path
@@ -213,7 +295,8 @@ def question(
         horizon=ahead,
         horizon_unit=unit,
     )
-    return Question(Path(source).name, recording, tests, deciding.change(task, recording.time_unit))
+    name = Path(name_of(sources)).name
+    return Question(name, recording, tests, deciding.change(task, recording.time_unit), sources=tuple(sources))
 
 
 def tell(source: str, recording: Recording) -> None:
@@ -256,6 +339,11 @@ def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
     """
     if out.is_dir():
         raise InputError(f"{option} {out} is a folder; name a file")
+    if out.exists() and not out.is_file():  # a pipe or a device is written to
+        if not os.access(out, os.W_OK):
+            raise InputError(f"{option} {out} cannot be written; choose another")
+        return
+    out = Path(os.path.realpath(out))
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise InputError(f"{option} {out}: there is no folder {out.parent} that can be written; choose another")
     if any(path.exists() and out.exists() and out.samefile(path) for path in read):

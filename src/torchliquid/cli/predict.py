@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,23 +13,45 @@ import typer
 
 from torchliquid.cli import options
 from torchliquid.cli.terminal import Terminal
-from torchliquid.errors import printable
+from torchliquid.errors import InputError, printable
 from torchliquid.files import write_atomically
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from torchliquid.data import Recording
+
+
+class Order(StrEnum):
+    """What --order takes."""
+
+    time = "time"
+    rows = "rows"
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
-    recording: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the channels the model knows.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the CSV; without it, to the terminal.")] = None,
+    recording: options.New,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write: .parquet, .arrow, or else CSV; without it, CSV to the terminal."),
+    ] = None,
+    order: Annotated[
+        Order,
+        typer.Option(help="Answers in order of time, series by series; or as the table's rows, with their numbers."),
+    ] = Order.time,
     time: options.Time = None,
     time_unit: options.TimeUnit = None,
     series: options.Series = None,
     long: options.Long = None,
     missing: options.Missing = None,
     time_format: options.TimeFormat = None,
+    decimal: options.Decimal = None,
+    on_restart: options.OnRestart = None,
+    skip: options.Skip = None,
+    comment: options.Comment = None,
+    header: options.Header = True,
+    encoding: options.Encoding = None,
 ) -> None:
     """Predict row by row, the state carried from each row to the next, as a CSV.
 
@@ -36,14 +60,40 @@ def predict(
     """
     import polars as pl
 
+    from torchliquid.data.summary import understood, unlike
     from torchliquid.models import Model
 
     loaded = Model.load(model)
+    out = None if str(out) == "-" else out
     if out is not None:
-        options.check_writable(out, model, recording)
-    columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
-    found = columns.read(str(recording), channels=loaded.preprocessing.channels)
+        options.check_writable(out, model, *map(Path, recording))
+        if out.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
+            raise InputError(f"--out {out}: answers are written as .csv, .parquet or .arrow; choose one of these")
+    columns = options.remembered(
+        loaded,
+        None,
+        time,
+        time_unit,
+        series,
+        long,
+        missing,
+        time_format,
+        decimal,
+        on_restart,
+        skip,
+        comment,
+        header,
+        encoding,
+    )
+    found = columns.read(recording, channels=loaded.preprocessing.channels)
+    errors = Terminal(stderr=True)
+    for line in understood(found, loaded.task):
+        errors.print(line)
+    for sentence in unlike(found, loaded.preprocessing, loaded.metadata.get("columns", {})):
+        errors.print(f"warning: {sentence}")
     frame = loaded.predict(found)
+    if order is Order.rows:
+        frame = in_order_of_rows(frame, found)
     lost = frame.select(pl.any_horizontal(pl.selectors.starts_with("prediction").is_null())).to_series()
     if lost.any():
         first = (lost.arg_max() or 0) + 1
@@ -51,12 +101,39 @@ def predict(
             f"warning: {lost.sum()} of {frame.height} answers are empty, the first that of sample {first}: the "
             "network's numbers are not finite there, as an explicit solver's after too long a gap, see solvers"
         )
-    answers = csv(frame)
     if out is None:
-        typer.echo(answers, nl=False)
+        sys.stdout.buffer.write(csv(frame).encode())
+        sys.stdout.buffer.flush()
     else:
-        write_atomically(out, lambda part: part.write_text(answers, encoding="utf-8"))
+        write_atomically(out, lambda part: write(frame, part, out.suffix.lower()))
         Terminal(stderr=True).print(f"{frame.height} predictions in {out}")
+
+
+def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
+    """Answers as the rows of the table stand, with the number of each.
+
+    Raises:
+        InputError: there is no answer a row.
+    """
+    import numpy as np
+    import polars as pl
+
+    rows = [s.rows for s in recording.series if s.rows is not None]
+    if len(rows) < recording.n_series or sum(map(len, rows)) != frame.height:
+        raise InputError("--order rows: there is one answer for several rows here; leave the order out")
+    numbered = frame.insert_column(0, pl.Series("row", np.concatenate(rows)))
+    several = len(set(numbered["row"])) < frame.height  # of several files
+    return numbered.sort(["series", "row"] if several else ["row"], maintain_order=True)
+
+
+def write(frame: pl.DataFrame, path: Path, kind: str) -> None:
+    """Answers as a file of this kind."""
+    if kind in (".parquet", ".pq"):
+        frame.write_parquet(path)
+    elif kind in (".arrow", ".feather", ".ipc"):
+        frame.write_ipc(path)
+    else:
+        path.write_text(csv(frame), encoding="utf-8")
 
 
 def csv(frame: pl.DataFrame) -> str:
@@ -73,6 +150,11 @@ def csv(frame: pl.DataFrame) -> str:
         pl.col(column).map_elements(safe, return_dtype=pl.String)
         for column, kind in frame.schema.items()
         if kind == pl.String
+    )
+    frame = frame.with_columns(
+        pl.col(column).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        for column, kind in frame.schema.items()
+        if isinstance(kind, pl.Datetime) and kind.time_zone is not None
     )
     frame.columns = _different(printable(column, longest=None) for column in frame.columns)
     return frame.write_csv()

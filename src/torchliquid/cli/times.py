@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from torchliquid.data.given import MICROSECONDS
 from torchliquid.errors import InputError
 
 
@@ -26,6 +25,8 @@ def in_units(option: str, text: str, unit: str, time_unit: str) -> float:
     Raises:
         InputError: it isn't known.
     """
+    from torchliquid.data.given import MICROSECONDS
+
     if unit == time_unit:
         return 1.0
     if unit in MICROSECONDS and time_unit in MICROSECONDS:

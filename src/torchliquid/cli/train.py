@@ -13,7 +13,7 @@ from torchliquid.errors import InputError
 
 
 def train(
-    recording: options.Source,
+    recording: options.Sources,
     target: options.Target = None,
     time: options.Time = None,
     series: options.Series = None,
@@ -23,6 +23,13 @@ def train(
     ignore: options.Ignore = None,
     missing: options.Missing = None,
     time_format: options.TimeFormat = None,
+    keep: options.Keep = None,
+    decimal: options.Decimal = None,
+    on_restart: options.OnRestart = None,
+    skip: options.Skip = None,
+    comment: options.Comment = None,
+    header: options.Header = True,
+    encoding: options.Encoding = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
     metric: alarms.Metric = None,
@@ -54,9 +61,26 @@ def train(
     from torchliquid.solvers import ADAPTIVE
     from torchliquid.training import TrainingConfig, TrainingError, fit
 
-    columns = options.Columns(target, time, time_unit, series, long, ignore, missing, time_format, group)
-    options.check_writable(out, Path(recording))
-    if out.exists() and out.suffix != ".safetensors":
+    columns = options.Columns(
+        target,
+        time,
+        time_unit,
+        series,
+        long,
+        ignore,
+        missing,
+        time_format,
+        group,
+        keep,
+        decimal,
+        on_restart,
+        skip=skip,
+        comment=comment,
+        header=header,
+        encoding=encoding,
+    )
+    options.check_writable(out, *map(Path, recording))
+    if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, None, columns, task, horizon, deciding)
@@ -67,6 +91,7 @@ def train(
     if unfolds is not None and solver in ADAPTIVE:
         raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
     console = Terminal()
+    options.say_back(question, console)
     with one_bar(console) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -240,6 +242,11 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
     except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unexpected:
+            entries = {*known.defaults, *inspect.signature(known.make).parameters, *config}
+            others = sorted(entries - {"inputs", "options", unexpected[1]})
+            raise InputError(f"a {kind} has no {unexpected[1]!r}; it has {', '.join(others)}") from None
         raise InputError(f"a {kind} cannot be made with {config}: {error}") from None
 
 

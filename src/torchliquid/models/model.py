@@ -312,6 +312,19 @@ def unlabelled_batches(model: Model, recording: Recording, windows: Windows) -> 
     return batches(blank, model.preprocessing, replace(model.task, horizon=None), windows, SIDE_BY_SIDE)
 
 
+def _shown(times: np.ndarray, recording: Recording) -> pl.Series:
+    """Times as their table says them: dates, in UTC where they had a zone, or numbers."""
+    if not recording.dated:
+        if not recording.origin:
+            return pl.Series(times)
+        whole = times.round().astype(np.int64) + recording.origin
+        return pl.Series(whole if (times == times.round()).all() else times + recording.origin)
+    per, unit = (10**9, "ns") if recording.origin else (10**6, "us")
+    whole = (times * per).round().astype(np.int64) + recording.origin * per
+    dates = pl.Series(whole).cast(pl.Datetime(unit))  # type: ignore[arg-type]
+    return dates.dt.replace_time_zone("UTC") if recording.zoned else dates
+
+
 def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> pl.DataFrame:
     """Decoded answers for each series as the frame of :meth:`Model.predict`."""
     per_step = task.per == "step"
@@ -338,16 +351,6 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
     else:
         frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
     return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time", "time_for").fill_nan(None))
-
-
-def _shown(times: np.ndarray, recording: Recording) -> np.ndarray:
-    """Times as the recording had them: dates where it had dates, with what was taken off them."""
-    if recording.dated:
-        since = np.datetime64(recording.origin, "s").astype("datetime64[us]")
-        return since + (times * 1e6).round().astype("timedelta64[us]")
-    if recording.origin and (times == np.round(times)).all():
-        return times.astype(np.int64) + recording.origin
-    return times + recording.origin
 
 
 def _ahead(task: Task, times: np.ndarray) -> np.ndarray:

@@ -13,12 +13,13 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, current_process, get_context, parent_process, util
+from multiprocessing import connection, current_process, forkserver, get_context, parent_process, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -147,6 +148,8 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
     context = get_context("forkserver")
     # An optimiser imports torch._dynamo at its first step: better once here than in each process.
     context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
+    with _undisturbed():
+        forkserver.ensure_running()
     running: dict[Connection, tuple[Job, Any]] = {}
     waiting.reverse()
     try:
@@ -208,6 +211,16 @@ def _talk_over_short_paths() -> None:
         tempfile.tempdir = before
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which comes to all of a terminal; here it waits for the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(work: bytes, threads: int, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
@@ -219,6 +232,7 @@ def _work(work: bytes, threads: int, sender: Connection) -> None:
                 sender.send(("result", result))
         sender.send(("end", None))
     except Exception as error:
+        error.add_note(f"In the process of the job:\n{traceback.format_exc()}")
         sender.send(("error", error))
 
 

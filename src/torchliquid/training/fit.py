@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,9 @@ def fit(
         InputError: the recording cannot be used for this, in one line.
         TrainingError: the loss is no longer finite.
     """
+    for name in hyper:
+        if name in {field.name for field in fields(TrainingConfig)}:
+            raise InputError(f"{name!r} is of the training: give config=TrainingConfig({name}=...)")
     task = task or Task.infer(
         recording, target, horizon=horizon, horizon_unit=horizon_unit, primary=metric, alarm=alarm
     )

@@ -1,0 +1,113 @@
+"""What was understood of a recording, said back in three lines; and what in a new one is unlike a model's training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording
+
+if TYPE_CHECKING:
+    from torchliquid.tasks import Task
+
+NAMED = 8
+"""Inputs and classes, at most, that are named."""
+FAR = 10
+"""Training deviations from the mean beyond which half of a channel's readings are of another unit or sensor."""
+GAPS = 100
+"""Times longer or shorter than in training."""
+
+
+def understood(recording: Recording, task: Task) -> list[str]:
+    """Three lines: the times, the task, the inputs."""
+    return [f"Times:  {_times(recording)}", f"Task:   {_task(task)}", f"Inputs: {_inputs(recording)}"]
+
+
+def _times(recording: Recording) -> str:
+    count = f"{recording.n_samples:,} samples in {recording.n_series:,} series"
+    if recording.time_unit == "samples":
+        return f"none; {count}, one after the other"
+    first = min(s.times[0] for s in recording.series)
+    last = max(s.times[-1] for s in recording.series)
+    ends = f"{moment(recording, first)} to {moment(recording, last)}"
+    gap = f"usually {recording.median_gap():.4g} {recording.time_unit} apart"
+    return f"{ends}{'' if recording.dated else ' ' + recording.time_unit}, {gap}; {count}"
+
+
+def moment(recording: Recording, time: float) -> str:
+    """A time as its table says it: a date, with Z in UTC, or a number."""
+    if not recording.dated:
+        return f"{time + recording.origin:.15g}"
+    date = np.datetime64(recording.origin, "s").astype("datetime64[ms]") + np.timedelta64(round(time * 1000), "ms")
+    text = str(date).replace("T", " ").removesuffix(".000")
+    return f"{text}Z" if recording.zoned else text
+
+
+def _task(task: Task) -> str:
+    ahead = "" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit} ahead, "
+    classes = f" ({_some(task.labels)})" if task.labels else ""
+    return f"{task.kind} of {task.target!r}{classes}, {ahead}one answer a {task.per}"
+
+
+def _inputs(recording: Recording) -> str:
+    read = []
+    told = recording.columns
+    if "time_format" in told:
+        read.append(f"dates read as {told['time_format']}")
+    elif "date_order" in told:
+        read.append(f"dates read {told['date_order']}")
+    if "decimal" in told:
+        read.append(f"decimal {'comma' if told['decimal'] == ',' else 'point'}")
+    if told.get("missing"):
+        read.append(f"not observed: {', '.join(map(str, told['missing']))}")
+    missing = float(recording.missing_share().mean())
+    if missing:
+        read.append(f"{missing:.1%} missing")
+    return _some(recording.channels) + "".join(f"; {part}" for part in read)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f", ... ({len(names):,} in all)" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def unlike(recording: Recording, scales: Preprocessing, columns: dict[str, object]) -> list[str]:
+    """What in a recording is far from a model's training, a sentence each.
+
+    Args:
+        recording: with the model's channels.
+        scales: of the model.
+        columns: how the table that it was trained on was read.
+    """
+    found = []
+    gap = recording.median_gap() / scales.time_scale
+    if recording.time_unit == scales.time_unit != "samples" and not 1 / GAPS < gap < GAPS:
+        times = f"{gap:,.4g} times longer" if gap > 1 else f"{1 / gap:,.4g} times shorter"
+        found.append(
+            f"samples are usually {recording.median_gap():.4g} {scales.time_unit} apart, {times} than in training "
+            f"({scales.time_scale:.4g}); check the unit of the times"
+        )
+    for c, channel in enumerate(scales.channels):
+        if channel not in recording.channels or not np.isfinite(scales.unit[c]):
+            continue
+        place = recording.channels.index(channel)
+        values = np.concatenate([s.values[:, place] for s in recording.series])
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        median = float(np.median(values))
+        far = abs(median - scales.mean[c]) / scales.unit[c]
+        if far > FAR:
+            ratio = median / scales.mean[c] if scales.mean[c] else 0.0
+            times = f", about {ratio:,.3g} times as much" if abs(ratio) >= 3 else ""
+            found.append(
+                f"{channel!r} is usually {median:.4g}, {far:,.3g} deviations from its mean in training, "
+                f"{scales.mean[c]:.4g}{times}; check its unit"
+            )
+    for name, what in (("date_order", "dates"), ("decimal", "decimal mark")):
+        then, now = columns.get(name), recording.columns.get(name)
+        if then and now and then != now:
+            found.append(f"the {what} was read as {now!r}, in training as {then!r}")
+    return found
