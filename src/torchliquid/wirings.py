@@ -6,7 +6,9 @@ The constructor arguments, the random graphs of each seed and the graph's proper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,13 @@ class Wiring:
         sensory_adjacency_matrix: (C, H) likewise from the inputs; None until :meth:`build` tells their number.
         input_dim, output_dim: inputs and motor neurons; None until known.
     """
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Wiring:
+        self = super().__new__(cls)
+        self._given = (args, kwargs)
+        return self
 
     def __init__(self, units: int) -> None:
         if units < 1:
@@ -153,12 +162,28 @@ class Wiring:
                 graph.add_edge(f"{kind}_{src}", f"neuron_{dest}", polarity=polarity)
         return graph
 
+    @property
+    def sensory_size(self) -> int | None:
+        """Inputs, under the name that ncps's layers have."""
+        return self.input_dim
+
+    @property
+    def motor_size(self) -> int | None:
+        """Motor neurons, under the name that ncps's layers have."""
+        return self.output_dim
+
     def get_config(self) -> dict[str, Any]:
-        """Plain data for JSON that :meth:`from_config` makes the same wiring of."""
+        """Plain data for JSON that :meth:`from_config` makes the same wiring of.
+
+        A class of a user's own is saved by its name and by what its constructor was given.
+
+        Raises:
+            InputError: that is no plain data.
+        """
         sensory = self.sensory_adjacency_matrix
         return {
             "class": type(self).__name__,
-            **self._arguments(),
+            **self._said(),
             "adjacency_matrix": self.adjacency_matrix.tolist(),
             "sensory_adjacency_matrix": None if sensory is None else sensory.tolist(),
             "output_dim": self.output_dim,
@@ -167,6 +192,28 @@ class Wiring:
     def _arguments(self) -> dict[str, Any]:
         return {"units": self.units}
 
+    def _said(self) -> dict[str, Any]:
+        """What the constructor takes: as the class with that constructor says, else what it was given."""
+        kind, (args, kwargs) = type(self), self._given
+        owner = [next(i for i, k in enumerate(kind.__mro__) if name in vars(k)) for name in ("__init__", "_arguments")]
+        if owner[1] <= owner[0]:
+            return self._arguments()
+        refused = f"a {kind.__name__} can't be saved: its constructor was given"
+        bound = inspect.signature(kind.__init__).bind(self, *args, **kwargs)
+        given = dict(list(bound.arguments.items())[1:])
+        for name, parameter in bound.signature.parameters.items():
+            if (
+                parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+                and name in given
+            ):
+                raise InputError(f"{refused} arguments without a name, {name}")
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                given |= given.pop(name, {})
+        try:
+            return {"arguments": json.loads(json.dumps(given, default=lambda v: v.tolist()))}
+        except (AttributeError, TypeError, ValueError):
+            raise InputError(f"{refused} what is no plain data; take numbers, texts, lists and dicts") from None
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Wiring:
         """The reverse of :meth:`get_config`: the same graph in the same class, whichever wrote it.
@@ -174,13 +221,15 @@ class Wiring:
         Raises:
             InputError: the config is not one of a wiring.
         """
-        kinds = {kind.__name__: kind for kind in (Wiring, FullyConnected, Random, NCP, AutoNCP, cls)}
+        kinds = {
+            kind.__name__: kind for kind in (*_descendants(Wiring), Wiring, FullyConnected, Random, NCP, AutoNCP, cls)
+        }
         try:
             rest = dict(config)
             kind = kinds[rest.pop("class")]
             adjacency, sensory = rest.pop("adjacency_matrix"), rest.pop("sensory_adjacency_matrix")
             output_dim = rest.pop("output_dim")
-            wiring = kind(**rest)
+            wiring = kind(**rest.pop("arguments", {}), **rest)
             wiring.adjacency_matrix = _polarities(adjacency, wiring.units, wiring.units)
             if output_dim is not None:
                 wiring.set_output_dim(output_dim)
@@ -190,13 +239,20 @@ class Wiring:
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"this is not the config of a wiring: {error!r}") from None
+            raise InputError(f"this is not the config of a wiring, or its class is not imported: {error!r}") from None
         return wiring
 
     def _sensory(self) -> np.ndarray:
         if self.sensory_adjacency_matrix is None:
             raise InputError("the number of inputs is not known yet: call build() first")
         return self.sensory_adjacency_matrix
+
+
+def _descendants(kind: type[Wiring]) -> Iterator[type[Wiring]]:
+    """The classes that a user has made."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
 
 
 def _polarities(rows: Any, sources: int, targets: int) -> np.ndarray:

@@ -250,6 +250,8 @@ def _as_operator(
         return [*new, *(part.clone() for part in new)]
 
     first = [s.transpose(0, 1) for s in series]
+    if _graph_loops.get() or torch.onnx.is_in_onnx_export():  # a way back for gradients is no part of an ONNX graph
+        carried, first, weights = ([t.detach() for t in tensors] for tensors in (carried, first, weights))
     # Copies: where two of them are one tensor, as zeros may be, the graph would take the one for the other.
     results = scan_op(one, [c.clone() for c in carried], first, tuple(weights))
     return [r.transpose(0, 1) for r in results[n:]]

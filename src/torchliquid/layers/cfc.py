@@ -181,6 +181,7 @@ class WiredCfCCell(RecurrentCell):
     """One step of a stack of CfC cells without backbone, one a layer of a wiring, each reading the one before.
 
     The wiring's synapses say which weights of the heads f and g exist; inside a layer all neurons reach each other.
+    Synapses lead from a layer to itself or to the next one, and inputs to the first: a wiring with others is refused.
 
     Args:
         input_size: inputs C; None if the wiring was built.
@@ -188,7 +189,8 @@ class WiredCfCCell(RecurrentCell):
         mode: as in :class:`CfCCell`.
 
     Raises:
-        InputError: an unknown mode; a wiring that does not fit, or does not know its inputs or outputs.
+        InputError: an unknown mode; a wiring that does not fit, or does not know its inputs or outputs; whose layers
+            do not hold each neuron once, do not end with the motor neurons first, or are skipped by synapses.
     """
 
     plain_parts = (CfCCell, nn.Linear, nn.ModuleList)
@@ -199,10 +201,10 @@ class WiredCfCCell(RecurrentCell):
         assert self.wiring.input_dim is not None
         self.mode = mode
         self.input_size, self.state_size = self.wiring.input_dim, wiring.units
-        self.layer_sizes = [len(wiring.get_neurons_of_layer(i)) for i in range(wiring.num_layers)]
+        layers = _layers(self.wiring)
+        self.layer_sizes = [len(neurons) for neurons in layers]
         sources = None
-        for i in range(wiring.num_layers):
-            neurons = wiring.get_neurons_of_layer(i)
+        for i, neurons in enumerate(layers):
             if sources is None:
                 reach = wiring.sensory_erev_initializer()[:, neurons]
             else:
@@ -325,6 +327,32 @@ class CfC(RecurrentLayer):
     def project(self, outputs: Float[Tensor, "*B N"]) -> Float[Tensor, "*B O"]:
         projected: Tensor = self.fc(outputs)
         return projected
+
+
+def _layers(wiring: Wiring) -> list[list[int]]:
+    """The neurons of each layer, where a stack of cells can stand for the wiring."""
+    layers = [list(wiring.get_neurons_of_layer(i)) for i in range(wiring.num_layers)]
+    if sorted(neuron for layer in layers for neuron in layer) != list(range(wiring.units)):
+        raise InputError(f"a wired CfC needs each of the {wiring.units} neurons in one layer; the layers are {layers}")
+    assert wiring.output_dim is not None
+    motor = list(range(wiring.output_dim))
+    if layers[-1][: wiring.output_dim] != motor:
+        raise InputError(f"a wired CfC reads its last layer, which has to begin with the motor neurons {motor}")
+    between, sensory = wiring.adjacency_matrix, wiring.sensory_erev_initializer()
+    for i, sources in enumerate(layers):
+        for j, targets in enumerate(layers):
+            if j not in (i, i + 1) and (found := np.argwhere(between[np.ix_(sources, targets)])).size:
+                src, dest = sources[found[0][0]], targets[found[0][1]]
+                raise InputError(
+                    f"a wired CfC has no synapse from layer {i} to layer {j}, as that of neuron {src} onto {dest}: "
+                    "only to the same layer and the next; an LTC has any"
+                )
+        if i and (found := np.argwhere(sensory[:, sources])).size:
+            raise InputError(
+                f"a wired CfC has no synapse from an input to layer {i}, as that of input {found[0][0]} onto neuron "
+                f"{sources[found[0][1]]}: only to layer 0; an LTC has any"
+            )
+    return layers
 
 
 def _rates(cells: Sequence[CfCCell], inputs: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -92,10 +92,22 @@ def _copy_ltc(cell: Any, ours: Any) -> None:
     """Matrices (source, target) to vectors of the synapses that exist; all else has the same name and shape."""
     for name, parameter in ours.named_parameters():
         theirs: Tensor = getattr(cell, name)
+        trained = theirs.requires_grad
         if theirs.dim() == 2:
             pre, post = ours.sensory_index if name.startswith("sensory_") else ours.synapse_index
             theirs = theirs[pre, post]
-        parameter.copy_(theirs)
+        _take(parameter, theirs, trained)
+
+
+def _take(ours: nn.Parameter, theirs: Tensor, trained: bool | None = None) -> None:
+    """The values, and whether they are trained."""
+    ours.copy_(theirs.reshape(ours.shape))
+    ours.requires_grad_(theirs.requires_grad if trained is None else trained)
+
+
+def _take_all(ours: nn.Module, theirs: nn.Module) -> None:
+    for name, parameter in ours.named_parameters():
+        _take(parameter, theirs.get_parameter(name))
 
 
 def _cfc(module: Any) -> CfC:
@@ -119,7 +131,7 @@ def _cfc(module: Any) -> CfC:
     else:
         _copy_cfc(cell, ours.rnn_cell)
     _copy_memory(module, ours.lstm)
-    ours.fc.load_state_dict(module.fc.state_dict())
+    _take_all(ours.fc, module.fc)
     return ours
 
 
@@ -145,10 +157,10 @@ def _backbone(cell: Any) -> dict[str, Any]:
 def _copy_cfc(cell: Any, ours: Any) -> None:
     linear = [part for part in cell.backbone if isinstance(part, nn.Linear)] if cell.backbone_layers else []
     for mine, theirs in zip(ours.backbone, linear, strict=True):
-        mine.load_state_dict(theirs.state_dict())
+        _take_all(mine, theirs)
     for name, parameter in ours.named_parameters():
         if not name.startswith("backbone."):
-            parameter.copy_(cell.get_parameter(name).reshape(parameter.shape))
+            _take(parameter, cell.get_parameter(name))
 
 
 def _copy_wired(cell: Any, ours: Any) -> None:
@@ -158,7 +170,7 @@ def _copy_wired(cell: Any, ours: Any) -> None:
 
 def _copy_memory(module: Any, memory: MemoryCell | None) -> None:
     if memory is not None:
-        memory.load_state_dict(module.lstm.state_dict())
+        _take_all(memory, module.lstm)
 
 
 def _mode(cell: Any) -> str:
