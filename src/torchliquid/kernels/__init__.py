@@ -18,6 +18,7 @@ from torch import Tensor
 
 from torchliquid.errors import InputError
 from torchliquid.kernels import native, reference
+from torchliquid.kernels.scan import is_traced
 
 __all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "ode_rnn", "state_space", "use"]
 
@@ -84,7 +85,7 @@ def state_space(*args: Any) -> tuple[Tensor, Tensor]:
 
 def chosen(args: Iterable[Any]) -> ModuleType:
     """The module that runs a recurrence with these arguments: ``native`` or ``reference``."""
-    if _chosen == "reference" or torch._C._is_tracing():  # what a kernel computes leaves no trace
+    if _chosen == "reference" or is_traced():  # what a kernel computes leaves no trace
         return reference
     if not native.available():
         return reference

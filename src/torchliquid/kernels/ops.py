@@ -24,8 +24,8 @@ MEMORY = "Tensor? memory_drive, Tensor? memory_weight, Tensor? cell, Tensor? res
 SCHEMAS = {
     "ltc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] leak, Tensor[] synapses, "
     "Tensor synapse_index, Tensor[] sensory, Tensor sensory_index, SymInt unfolds, float epsilon, " + MEMORY,
-    "cfc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[] backbone, Tensor[] heads, "
-    "SymInt[] layer_sizes, str mode, str activation, Tensor[] dropout_masks, " + MEMORY,
+    "cfc": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor[]? backbone, Tensor[] heads, "
+    "SymInt[] layer_sizes, str mode, str activation, Tensor[]? dropout_masks, " + MEMORY,
     "ctrnn": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor weight, Tensor bias, "
     "Tensor? rate, str solver, SymInt unfolds, " + MEMORY,
     "ctgru": "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, Tensor gates, Tensor gates_bias, "
@@ -37,6 +37,7 @@ SCHEMAS = {
 
 def _register(name: str, arguments: str) -> tuple[Any, Any]:
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
+        args = _with_lists(name, args)
         with torch.autocast(args[0].device.type, enabled=False):
             states, cells = getattr(kernels.chosen(args), name)(*args)
         return states, cells
@@ -49,7 +50,7 @@ def _register(name: str, arguments: str) -> tuple[Any, Any]:
         return inputs.new_empty(batch, time, units), inputs.new_empty(batch, time if with_cells else 0, units)
 
     def backward(grad_states: Tensor, grad_cells: Tensor, *args: Any) -> list[Tensor]:
-        leaves, structure = tree_flatten(args)
+        leaves, structure = tree_flatten(_with_lists(name, args))
         with _autograd(), torch.autocast(grad_states.device.type, enabled=False):
             leaves = [leaf.detach().requires_grad_() if _differentiable(leaf) else leaf for leaf in leaves]
             again = tree_unflatten(leaves, structure)
@@ -91,14 +92,23 @@ def _register(name: str, arguments: str) -> tuple[Any, Any]:
     backward_op = operator(f"torchliquid::{name}_backward", backward, backward_shapes, given)
     op.register_autograd(gradients, setup_context=keep)
 
-    # What torch.onnx takes operators apart with; nothing else looks there.
+    # What torch.onnx takes operators apart with. A FakeTensor looks there as well, to know a result's shape.
     @torch._decomp.register_decomposition(getattr(torch.ops.torchliquid, name).default)
     def decomposed(*args: Any) -> tuple[Tensor, Tensor]:
+        if not torch.onnx.is_in_onnx_export():
+            return forward_shapes(*args)
         with graph_loops():
-            states, cells = getattr(reference, name)(*args)
+            states, cells = getattr(reference, name)(*_with_lists(name, args))
         return states, cells
 
     return op, backward_op
+
+
+def _with_lists(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A CfC's backbone and dropout as lists: ahead-of-time compilation makes None of an empty one."""
+    if name != "cfc":
+        return args
+    return tuple([] if i in (4, 9) and arg is None else arg for i, arg in enumerate(args))
 
 
 @contextmanager

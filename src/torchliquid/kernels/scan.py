@@ -49,7 +49,7 @@ def scan(
         remember = None if memory_weight is None else lambda d, h, c: lstm_step(d, memory_weight, h, c)
         plain = lambda x, h, span, *ready: step(x, h, span, *ready, *weights)  # noqa: E731
         return unrolled(plain, inputs, timespans, state, lengths, memory_drive, remember, cell, extras, reset)
-    loop: Loop = _scripted if torch._C._is_tracing() else _as_operator
+    loop: Loop = _scripted if is_traced() else _as_operator
     sample = _Sample(step, len(extras), cell is not None, lengths is not None, reset is not None)
     series = [inputs, timespans, *extras, memory_drive, _active(lengths, inputs), reset]
     carried = [state] if cell is None else [state, cell]
@@ -86,11 +86,17 @@ def unrolled(
     return torch.stack(states, 1), torch.stack(cells, 1) if cells else _no_cells(inputs, state)
 
 
+def is_traced() -> bool:
+    """Whether ``torch.jit.trace`` looks on."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return tracing
+
+
 def is_written_down() -> bool:
     """Whether a trace or an export takes down what runs, for other programs to run."""
     if torch.compiler.is_dynamo_compiling():
         return False
-    return torch._C._is_tracing() or _graph_loops.get() or torch.compiler.is_compiling()
+    return is_traced() or _graph_loops.get() or torch.compiler.is_compiling()
 
 
 @contextmanager
@@ -253,5 +259,5 @@ def _as_operator(
     if _graph_loops.get() or torch.onnx.is_in_onnx_export():  # a way back for gradients is no part of an ONNX graph
         carried, first, weights = ([t.detach() for t in tensors] for tensors in (carried, first, weights))
     # Copies: where two of them are one tensor, as zeros may be, the graph would take the one for the other.
-    results = scan_op(one, [c.clone() for c in carried], first, tuple(weights))
-    return [r.transpose(0, 1) for r in results[n:]]
+    results = scan_op(one, [c.clone() for c in carried], first, tuple(w.clone() for w in weights))
+    return [r.transpose(0, 1).contiguous() for r in results[n:]]

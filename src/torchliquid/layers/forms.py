@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from torchliquid.errors import InputError
+from torchliquid.kernels.scan import is_traced
 
 State = Tensor | tuple[Tensor, Tensor]
 """h (B, H), or with mixed memory (h, c)."""
@@ -172,7 +173,7 @@ def values_are_hidden(tensor: Tensor) -> bool:
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
-        or torch._C._is_tracing()
+        or is_traced()
         or tensor.is_meta
         or isinstance(tensor, FakeTensor)
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchliquid import kernels
 from torchliquid.errors import InputError
 from torchliquid.kernels.reference import ltc_solved, ltc_time_constants
+from torchliquid.kernels.scan import is_traced
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size, own_wiring
@@ -205,9 +206,10 @@ class LTCCell(RecurrentCell):
         value: Tensor = getattr(self, name)
         if self.implicit_param_constraints:
             return F.softplus(value)
-        # The same again for what is no parameter (replicas, torch.func, weights by a parametrisation) or compiled: the
-        # value within its range, with the gradient that it has there.
-        return value.detach().clamp(min=LEAST[name]) + (value - value.detach())
+        if is_traced():
+            return value.clamp(min=LEAST[name])
+        within: Tensor = _Within.apply(value, LEAST[name])  # also what is no parameter: replicas', torch.func's weights
+        return within
 
     def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B C"]:
         return _affine(inputs, self.input_w, self.input_b)
@@ -327,8 +329,31 @@ class LTCCell(RecurrentCell):
 
 def _project(parameter: nn.Parameter, least: float) -> None:
     """In place, and without a trace for autograd, which an optimiser's step leaves none of either."""
-    if not (torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active()):
+    if not (torch.compiler.is_compiling() or is_traced() or torch._C._are_functorch_transforms_active()):
         parameter.data.clamp_(min=least)
+
+
+class _Within(torch.autograd.Function):
+    """A value within its range, with the projected gradient: at its edge, none that leads outwards.
+
+    An optimiser that looks at several points in a step, as LBFGS does, then sees no slope where it can't go.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, least: float) -> Tensor:
+        return value.clamp(min=least)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.least = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (value,) = ctx.saved_tensors
+        return torch.where(value <= ctx.least, grad.clamp(max=0.0), grad), None
 
 
 class LTC(RecurrentLayer):

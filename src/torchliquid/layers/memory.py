@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.kernels.scan import lstm_step
+from torchliquid.kernels.scan import lstm_gates
 
 
 class MemoryCell(nn.Module):
@@ -32,4 +32,5 @@ class MemoryCell(nn.Module):
         self, inputs: Float[Tensor, "B C"], states: tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
         """One step: the new (h, c)."""
-        return lstm_step(self.input_map(inputs), self.recurrent_map.weight, *states)
+        h, c = states
+        return lstm_gates(self.input_map(inputs) + self.recurrent_map(h), c)

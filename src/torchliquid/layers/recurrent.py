@@ -216,7 +216,9 @@ class RecurrentCell(nn.Module):
         for name, mask in self.structure().items():
             given = state_dict.pop(prefix + name, None)
             own = torch.from_numpy(mask)
-            if given is not None and not (given.shape == own.shape and torch.equal(given.cpu().round().bool(), own)):
+            if given is not None and not (
+                given.shape == own.shape and torch.equal(given.cpu().float().round().bool(), own)
+            ):
                 errors.append(f"{prefix}{name} is that of another wiring: load into a layer with the same one")
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -53,6 +53,8 @@ def adaptive(
 
     Raises:
         InputError: unknown method, tolerances not positive, torchode is not installed.
+        InputError: also in ``torch.func.vmap``, with the adjoint in any transform of ``torch.func``, and in a trace or
+            an export, which would take down the steps of its example: how many there are depends on values.
         SolverError: a sample's solution is not finite or needs more than :data:`MAX_STEPS` steps; going backwards, the
             adjoint does not find back to where the span began.
     """
@@ -60,6 +62,16 @@ def adaptive(
         raise InputError(f"an adaptive solver is {' or '.join(ADAPTIVE)}, not {method!r}")
     if not (rtol > 0 and atol > 0):
         raise InputError(f"rtol and atol must be greater than 0, not {rtol} and {atol}")
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    if tracing or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()):
+        raise InputError(f"the steps of {method} depend on values and can't be traced or exported; take euler or rk4")
+    transformed = torch._C._are_functorch_transforms_active()
+    if adjoint and transformed:
+        raise InputError(f"the adjoint of {method} knows no torch.func transform: take adjoint=False, and no vmap")
+    if transformed and _is_batched(state, span, *drives, *weights):
+        raise InputError(
+            f"{method} can't run in torch.func.vmap, its steps depend on values: give the samples as a batch"
+        )
     if state.shape[0] == 0:
         return state
     options = (method, rtol, atol)
@@ -68,6 +80,15 @@ def adaptive(
     else:
         after = _solve(lambda v: span * field(v, *drives, *weights), state, *options, state.shape[1])
     return torch.where(span > 0, after, state)
+
+
+def _is_batched(*tensors: Tensor) -> bool:
+    while tensors:
+        if any(map(torch._C._functorch.is_batchedtensor, tensors)):
+            return True
+        wrapped = filter(torch._C._functorch.is_functorch_wrapped_tensor, tensors)
+        tensors = tuple(torch._C._functorch.get_unwrapped(t) for t in wrapped)
+    return False
 
 
 def _solve(field: Callable[[Tensor], Tensor], state: Tensor, method: str, rtol: float, atol: float, n: int) -> Tensor:
