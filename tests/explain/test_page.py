@@ -1,5 +1,6 @@
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from small import small_model
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing, Recording
+from torchliquid.explain import figures
 from torchliquid.explain.explanation import STEPS, explanation
 from torchliquid.explain.report import plain, render
 from torchliquid.models import Model, build
@@ -121,3 +123,18 @@ def test_a_long_recording_is_thinned_out_once():
     name, first = found.moments.series, found.moments.inputs[0]
     series = next(s for s in long.series if s.name == name)
     np.testing.assert_allclose(first[:2], model("cfc").preprocessing(series)[0][0][:2])
+
+
+def test_long_names_leave_room_for_the_chart_and_of_very_many_the_largest_are_shown():
+    long = [f"Building 3 / air handling unit {i} / supply temperature degC" for i in range(12)]
+    found = figures.tick_labels(long)
+    assert found["tickvals"] == long
+    assert len(set(found["ticktext"])) == 12
+    assert max(map(len, found["ticktext"])) <= 22
+    assert figures.tick_labels(["a", "b"]) == {}
+    share = np.random.default_rng(0).random((200, 9))
+    attribution = SimpleNamespace(channels=[f"c{i}" for i in range(200)], lags=np.arange(9))
+    made = figures.attribution_chart(attribution, share, 1.0)
+    order = np.argsort(-share.sum(1), kind="stable")[:40]
+    assert made["data"][0]["y"] == [f"c{i}" for i in order]
+    assert "40 of 200" in str(made["layout"]["yaxis"]["title"]["text"])

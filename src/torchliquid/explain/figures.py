@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -23,6 +24,16 @@ DIGITS = 4
 
 SINGLED_OUT = (("--liquid", "solid"), ("--rival", "dash"), ("--naive", "dot"))
 """How the neurons that change the most are drawn: told apart by dash as well as by colour."""
+
+
+MOST_NAMES = 40
+"""Rows or columns of a chart; the table behind it has all."""
+
+LONGEST_NAME = 20
+"""Characters of a name on an axis."""
+
+KEPT = 6
+"""Characters on either side of what tells long names apart."""
 
 
 def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
@@ -79,12 +90,13 @@ def _liveliest(finite: np.ndarray) -> list[int]:
 
 
 def role_chart(roles: Roles) -> Figure:
-    """How strongly each neuron follows each input and the target."""
+    """How strongly each neuron follows each input and the target; of very many the ones that are followed most."""
+    kept = np.sort(largest(np.abs(roles.correlations).max(0, initial=0)))
     return heat_map(
         [role.neuron for role in roles.roles],
-        roles.features,
-        np.clip(roles.correlations, -1, 1),
-        "what the neuron may follow (name)",
+        [roles.features[i] for i in kept],
+        np.clip(roles.correlations[:, kept], -1, 1),
+        f"what the neuron may follow (name{of_all(len(kept), len(roles.features))})",
         "neuron (name)",
         "rank correlation",
         DIVERGING,
@@ -93,20 +105,53 @@ def role_chart(roles: Roles) -> Figure:
 
 
 def attribution_chart(found: Attribution, share: np.ndarray, most: float) -> Figure:
-    """Which input moved the answer, and how long ago; ``most`` is the end of the colours."""
-    names = [*found.channels]
+    """Which input moved the answer, and how long ago, the one that moved it most on top; ``most`` is the end of the
+    colours."""
+    kept = largest(share.sum(1))
     ages = [f"{lag:g}" for lag in found.lags]
     return heat_map(
-        names,
+        [found.channels[i] for i in kept],
         ages,
-        100 * share,
+        100 * share[kept],
         "samples before the answer (number)",
-        "input (name)",
+        f"input (name{of_all(len(kept), len(found.channels))})",
         "% of all",
         SEQUENTIAL,
         (0.0, 100 * most),
         horizontal=True,
     )
+
+
+def largest(sizes: np.ndarray) -> np.ndarray:
+    """Places of the largest, in that order, no more than a chart can name."""
+    return np.argsort(-sizes, kind="stable")[:MOST_NAMES]
+
+
+def of_all(shown: int, all_there_are: int) -> str:
+    return "" if shown == all_there_are else f", the first {shown} of {all_there_are}"
+
+
+def _alike(names: Sequence[str]) -> int:
+    """Characters that all names begin with."""
+    columns = zip(*names, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda letters: len(set(letters)) == 1, columns))
+
+
+def tick_labels(names: Sequence[str]) -> Figure:
+    """Names on an axis. Of long ones, which would leave no room for the chart on a phone, what all have in common goes
+    first, then the middle; the whole name is told under the pointer."""
+    if all(len(name) <= LONGEST_NAME for name in names):
+        return {}
+    first = _alike(names)
+    last = _alike([name[first:][::-1] for name in names])
+    short = []
+    for name in names:
+        start, stop = max(first - KEPT, 0), len(name) - max(last - KEPT, 0)
+        rest = name[start:stop] if len(name) > LONGEST_NAME else name
+        half = LONGEST_NAME // 2
+        rest = rest if len(rest) <= LONGEST_NAME else f"{rest[:half]}…{rest[-half:]}"
+        short.append(f"{'…' if start and rest != name else ''}{rest}{'…' if stop < len(name) and rest != name else ''}")
+    return {"tickmode": "array", "tickvals": [*map(plotly_text, names)], "ticktext": [*map(plotly_text, short)]}
 
 
 def heat_map(
@@ -144,8 +189,8 @@ def heat_map(
         y,
         columns=28,
         height=130 + 22 * max(len(rows), 4) + (0 if horizontal else 90),
-        xaxis={**axis, "showgrid": False},
-        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+        xaxis={**axis, "showgrid": False, **({} if horizontal else tick_labels(columns))},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False, **tick_labels(rows)},
     )
     made["layout"]["margin"]["t"] = 56
     return made

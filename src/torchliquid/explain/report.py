@@ -313,7 +313,9 @@ def attribution_charts(explained: Explanation) -> list[Chart]:
     ):
         rows = tuple(
             (channel, share(float(line.sum())), *(f"{number(100 * float(v), 1)} %" for v in line[:8]))
-            for channel, line in zip(a.channels, np.asarray(values), strict=True)
+            for channel, line in sorted(
+                zip(a.channels, np.asarray(values), strict=True), key=lambda each: -float(each[1].sum())
+            )
         )
         head = ("Input", "In all", *(f"{lag:g} before" for lag in a.lags[:8]))
         table = Table(head, rows, (), f"What came before these {len(a.lags)} samples: {share(older)}.")
