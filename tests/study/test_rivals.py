@@ -131,10 +131,10 @@ def test_tuning_is_halved_and_more_seeds_train_only_what_is_new(tmp_path: Path):
     networks = [name for name in first if name.startswith("ltc_ncp")]
     assert sum(name.endswith("-0.25") for name in networks) == 5
     assert sum(name.endswith("-0.5") for name in networks) == 3
-    assert len(networks) == 9
+    assert len(networks) == 5 + 3 + 2
     assert results.contender("ltc_ncp").trials[0].updates == 40
     said = " ".join(results.conditions)
-    assert "all had a quarter of it, the better half of them a half of it" in said
+    assert "all settings had a quarter of the budget of 40 updates, the better half of them a half of it" in said
     assert "157 of 162 of LTC on NCP" in said
     more = study(3)
     assert {name: when for name, when in trained().items() if name in first} == first

@@ -277,9 +277,12 @@ def _tuned(runner: Runner, contenders: Sequence[Contender], budget: str) -> list
         f"Tuning, from one seed, the defaults first: {_counted(had)}. The first as good on validation as the best, "
         "within a tenth of its errors or a twentieth of its RMSE, was chosen."
     ]
-    if any(c.seeded for c in contenders):
-        quarter = "all had a quarter of it, the better half of them " if runner.tuning > 2 else ""
-        said.append(f"Settings of networks were not tried for the whole budget of {budget}: {quarter}a half of it.")
+    if any(c.seeded for c in contenders) and runner.tuning > 2:
+        half = ", the better half of them a half of it" if runner.tuning > 4 else ""
+        said.append(
+            f"Of networks all settings had a quarter of the budget of {budget}{half}, and the better half of these the "
+            "whole."
+        )
     left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == runner.tuning}
     if left:
         said.append(

@@ -40,6 +40,9 @@ from torchliquid.study.workers import Job, Listener, Progress, RunJobs, run_jobs
 
 T = TypeVar("T")
 
+HALVED = (0.25, 0.5)
+"""Of the updates, what settings of networks have before the worse half of them is left out."""
+
 THREADS = 1
 """Of each trial, always: training differs in the last bits between one thread and two."""
 
@@ -114,23 +117,23 @@ class Runner:
 
     def _tune(self, contenders: Sequence[Contender]) -> dict[str, Hyper]:
         """The chosen settings by contender's name. Those of networks are halved: all have a quarter of the updates, the
-        better half of them a half, and of these one is chosen."""
+        better half of them a half as long as more than two are left, and what is left then the whole."""
         settings = {c.name: self.settings(c) for c in contenders}
-        shares = {c.name: 0.5 if c.seeded else 1.0 for c in contenders}
-        many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
-        for name, rated in self._rated("tuning, all settings", many, dict.fromkeys(many, 0.25)).items():
-            worst_first = sorted(rated, key=lambda pair: self._sign * pair[0] if pair[0] == pair[0] else -math.inf)
-            out = [hyper for _, hyper in worst_first[: len(rated) // 2]]
-            settings[name] = [hyper for hyper in settings[name] if hyper not in out]
+        for share in HALVED:
+            many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
+            for name, rated in self._rated(f"tuning, {share:.0%} of the updates", many, share).items():
+                worst_first = sorted(rated, key=lambda pair: -math.inf if math.isnan(pair[0]) else self._sign * pair[0])
+                out = [hyper for _, hyper in worst_first[: len(rated) // 2]]
+                settings[name] = [hyper for hyper in settings[name] if hyper not in out]
         several = {name: hypers for name, hypers in settings.items() if len(hypers) > 1}
-        last = self._rated("tuning, the better half" if many else "tuning", several, shares)
+        last = self._rated("tuning", several, 1.0)
         return {name: self._as_good_as_best(last.get(name, [(0.0, hypers[0])])) for name, hypers in settings.items()}
 
     def _rated(
-        self, phase: str, settings: dict[str, list[Hyper]], shares: dict[str, float]
+        self, phase: str, settings: dict[str, list[Hyper]], share: float
     ) -> dict[str, list[tuple[float, Hyper]]]:
         """The settings with their score on validation, after such a share of the updates."""
-        specs = {name: [Spec(name, hyper, 0, shares[name]) for hyper in each] for name, each in settings.items()}
+        specs = {name: [Spec(name, hyper, 0, share) for hyper in each] for name, each in settings.items()}
         self._train(phase, [spec for each in specs.values() for spec in each])
         return {name: [(self.trained(s).validation, s.hyper) for s in each] for name, each in specs.items()}
 
