@@ -133,11 +133,12 @@ class Tabular:
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
         """Decoded answers for each series, as :meth:`Model.outputs`; windows make no difference here."""
         recording = aligned(recording, self.preprocessing)
+        if self.task.per == "series":
+            rows = [self._features(*self.preprocessing(series), LAST) for series in recording.series]
+            return list(self.answer(np.concatenate(rows)))
         return [self._answers(*self.preprocessing(series)) for series in recording.series]
 
     def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
-        if self.task.per == "series":
-            return self.answer(self._features(inputs, spans, LAST))[0]
         blocks = [slice(start, start + ROWS) for start in range(0, len(spans), ROWS)]
         return np.concatenate([self.answer(self._features(inputs, spans, rows)) for rows in blocks])
 

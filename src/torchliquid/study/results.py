@@ -67,7 +67,7 @@ class TrialResult:
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
     state_bytes: int = 0  # between two samples, on a device
     operations: float = math.nan  # a sample
-    unshifted: dict[str, float] = field(default_factory=dict)  # without the shift, on the samples asked under it
+    unshifted: dict[str, float] = field(default_factory=dict)  # without it, where fewer samples are asked
     scores: str | None = None  # .npz with the sums behind the intervals, relative to results.json
     doubt: Doubt = ""  # why this training does not judge the contender
     updates: int = 0  # of the weights

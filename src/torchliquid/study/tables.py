@@ -11,7 +11,7 @@ from torchliquid.page import Table, numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
 from torchliquid.study.figures import role
-from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults, TrialResult
+from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults
 
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 """Units of time whose length is known."""
@@ -139,7 +139,7 @@ def shift_table(results: StudyResults) -> Table:
         ("none", *(spread(results, results.task.primary, c.test(results.task.primary)) for c in results.contenders))
     ]
     for shift in results.shifts:
-        if any(_asks_fewer(results, t, shift.name) for c in results.contenders for t in c.trials):
+        if any(shift.name in t.unshifted for c in results.contenders for t in c.trials):
             asked = [[t.unshifted.get(shift.name, math.nan) for t in c.trials] for c in results.contenders]
             cells = [spread(results, results.task.primary, values) for values in asked]
             rows.append((f"{shift.name}: none, on the samples that are asked", *cells))
@@ -230,12 +230,6 @@ def settings_table(results: StudyResults) -> Table:
     if results.created:
         rows.append(("made", results.created))
     return Table(("Setting", "Value"), tuple(rows))
-
-
-def _asks_fewer(results: StudyResults, trial: TrialResult, shift: str) -> bool:
-    """Whether the figure without a shift differs on the samples that are there under it."""
-    every = trial.tests.get(POOLED, {}).get(results.task.primary, math.nan)
-    return shift in trial.unshifted and not math.isclose(trial.unshifted[shift], every, rel_tol=1e-9)
 
 
 def _value(results: StudyResults, contender: ContenderResult) -> float:

@@ -208,16 +208,16 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
     under: dict[str, np.ndarray] = {}
     figures: dict[str, list[float]] = {}
     unshifted: dict[str, float] = {}
+    whole = sums(tests, clean)
     for i, shift in enumerate(shifts):
-        per_draw, values, without = [], [], []
+        per_draw, without = [], []
         for asked, changed in draws(tests, shift, plan.usual):
-            said = [outputs(version) for version in changed]
-            per_draw.append(np.stack([sums(*pair) for pair in zip(changed, said, strict=True)]))
-            values.append([_metrics(task, *pair)[POOLED][task.primary] for pair in zip(changed, said, strict=True)])
-            without.append(_metrics(task, asked, clean)[POOLED][task.primary])
+            per_draw.append(np.stack([sums(version, outputs(version)) for version in changed]))
+            without.append(sums(asked, clean))
         under[shift.name] = np.stack(per_draw)
-        figures[shift.name] = np.mean(values, 0).tolist()
-        unshifted[shift.name] = float(np.mean(without))
+        figures[shift.name] = task.metric.value(under[shift.name].sum(2)).mean(0).tolist()
+        if any(not np.array_equal(one, whole) for one in without):
+            unshifted[shift.name] = float(np.mean([task.metric.value(one.sum(0)) for one in without]))
         progress((3 + i) / steps, f"under {shift.name}")
     proper = cells.sums(task, list(tests.values()), list(clean.values()), PROPER[task.kind])
     measured = {
@@ -228,7 +228,7 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
         "alarms": to_plain(_alarms(task, tests, clean)),
         "calibration": to_plain(_calibration(task, model, tests, clean)),
     }
-    return {SCORES: pack_scores(cells, sums(tests, clean), under, proper), "evaluation.json": to_json(measured)}
+    return {SCORES: pack_scores(cells, whole, under, proper), "evaluation.json": to_json(measured)}
 
 
 def _metrics(
