@@ -1,5 +1,7 @@
 """Attribution: complete, and where the answer is known it is found."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from models import CASES, model_of
 from small import small_model, small_recording
 from torchliquid import InputError, Recording, TrainingConfig, explain, fit
+from torchliquid.explain.attribution import _no_settings_made
 from torchliquid.explain.neurons import used_part
 
 
@@ -84,3 +87,19 @@ def test_bad_input_is_refused():
         explain.attribution(small_model("transformer"), recording)
     with pytest.raises(InputError, match="lags and moments are 1 or more"):
         explain.attribution(small_model("cfc"), recording, lags=0)
+
+
+def test_captum_is_imported_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with _no_settings_made():
+        assert "MPLCONFIGDIR" not in os.environ  # matplotlib takes a temporary folder then
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    with _no_settings_made():
+        assert os.environ["MPLCONFIGDIR"] == "/cache/torchliquid/matplotlib"
+    assert "MPLCONFIGDIR" not in os.environ

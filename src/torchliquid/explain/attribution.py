@@ -182,7 +182,7 @@ def attribution(
 def _no_settings_made() -> Iterator[None]:
     """Captum imports matplotlib, which makes folders in a home that it did not know: what it keeps is a cache."""
     name = "MPLCONFIGDIR"
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "matplotlib").expanduser()
+    settings = Path(os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config"), "matplotlib")
     if name in os.environ or settings.exists():
         yield
         return
