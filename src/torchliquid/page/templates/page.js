@@ -49,4 +49,11 @@ charts.forEach((element) => seen.observe(element));
 const again = () => drawn.forEach(draw);
 dark.addEventListener("change", again);
 narrow.addEventListener("change", again);
-window.addEventListener("beforeprint", () => charts.forEach((element) => { drawn.add(element); draw(element); }));
+// Paper is light and as wide as a page, whatever the screen is: charts are drawn anew for it, and after it.
+const onPaper = (paper) => {
+  document.documentElement.classList.toggle("paper", paper);
+  if (paper) charts.forEach((element) => drawn.add(element));
+  again();
+};
+window.addEventListener("beforeprint", () => onPaper(true));
+window.addEventListener("afterprint", () => onPaper(false));
