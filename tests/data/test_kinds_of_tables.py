@@ -120,6 +120,7 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "units": (rows(temp="{} °C".format, hum="{}%".format), {}, "as numbers in °C"),
     "dash for minus, and currency": (rows(hum="${}".format), {}, ""),
     "title": ("Plot Title: site A\n" + TEXT, {}, "1 line above the header in row 2"),
+    "preamble as wide as the table": ("Logger,7,site A,x\n" + TEXT, {}, "1 line above the header in row 2"),
     "preamble": ("Serial,12345\nModel,X1\n\n" + TEXT, {}, "2 lines above the header in row 4"),
     "comments": ("# logger 7\n# UTC\n" + TEXT, {}, "2 lines of comment"),
     "comment among rows": (

@@ -32,6 +32,15 @@ app = typer.Typer(
 )
 
 
+def _load() -> None:
+    """Import what all commands need while Ctrl-C waits, which would end the process without a word in the middle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        import torch  # noqa: F401
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _say_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
@@ -56,6 +65,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: object, **options: object) -> None:
         try:
             any_encoding()
+            _load()
             warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
             command(*args, **options)
         except InputError as error:

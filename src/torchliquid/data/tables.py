@@ -57,6 +57,8 @@ def asked_for(meaning: dict[str, Any]) -> list[str]:
     """The columns that a meaning names, which help to find a text file's header."""
     roles_named = ("series", "group", "parameter", "value") + (() if meaning.get("parameter") else ("target",))
     named = [str(meaning[role]) for role in roles_named if meaning.get(role)]
+    if meaning.get("time") and "," not in str(meaning["time"]):  # which may be two columns
+        named.append(str(meaning["time"]))
     return named + ([] if meaning.get("parameter") else [str(c) for c in meaning.get("channels") or () if "=" not in c])
 
 

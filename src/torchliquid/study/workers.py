@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, current_process, forkserver, get_context, parent_process, util
+from multiprocessing import connection, current_process, forkserver, get_context, parent_process, resource_tracker, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -148,7 +148,8 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
     context = get_context("forkserver")
     # An optimiser imports torch._dynamo at its first step: better once here than in each process.
     context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
-    with _undisturbed():
+    resource_tracker.ensure_running()  # whose own start would let Ctrl-C through
+    with undisturbed():
         forkserver.ensure_running()
     running: dict[Connection, tuple[Job, Any]] = {}
     waiting.reverse()
@@ -212,7 +213,7 @@ def _talk_over_short_paths() -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Processes started inside never see Ctrl-C, which comes to all of a terminal; here it waits for the end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
