@@ -17,6 +17,7 @@ SHOWN = 1000
 def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")]) -> None:
     """Tell what a saved model is, what it was trained on, what it expects, and whether it still computes the same."""
     from torchliquid.models import KINDS, Model
+    from torchliquid.page.glossary import metric_label
 
     loaded = Model.load(model)
     task, scales = loaded.task, loaded.preprocessing
@@ -30,6 +31,14 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
         rows["forecast"] = f"{task.horizon:g} {task.horizon_unit} ahead"
     if task.labels:
         rows["labels"] = ", ".join(task.labels[:SHOWN])
+        rows["decided by"] = metric_label(task.primary) + (f", since {task.reason}" if task.reason else "")
+    if task.alarm is not None and task.alarm.threshold is not None:
+        rule = task.alarm
+        rows["alarm"] = f"{task.labels[task.positive]!r} from a probability of {rule.threshold:.3g} on"
+        lasts = f", once it has lasted {rule.length:g} {scales.time_unit}" if rule.length else ""
+        rows["alarm"] += lasts + (
+            f"; pauses of up to {rule.merge:g} {scales.time_unit} do not end it" if rule.merge else ""
+        )
     rows["time"] = (
         f"one unit of the model's time is {scales.time_scale:g} {scales.time_unit}, the usual gap in training"
     )

@@ -52,6 +52,7 @@ def train(
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
     window: options.Window = None,
+    class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more.")] = False,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
@@ -102,7 +103,7 @@ def train(
                 parameters=parameters,
                 validation=question.validation,
                 windows=options.windows(window),
-                config=TrainingConfig(lr=lr, updates=updates, epochs=epochs, seed=seed),
+                config=TrainingConfig(lr=lr, updates=updates, epochs=epochs, seed=seed, class_weights=class_weights),
                 seed=seed,
                 **stepping,
                 progress=lambda share, note: progress.update(bar, completed=share, description=f"{kind}: {note}"),

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from torchliquid.alarms import Counts
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.files import read_json, to_json
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan
-from torchliquid.study.results import ContenderResult, TrialResult
+from torchliquid.study.results import ContenderResult, TrialResult, from_plain
 from torchliquid.study.shifts import Shift
 from torchliquid.study.trial import SCORES, Files, measure
 from torchliquid.study.workers import Progress
@@ -110,6 +111,7 @@ def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
         shifts={shift: tuple(values) for shift, values in measured["shifts"].items()},
         unshifted=measured.get("unshifted", {}),
         scores=str((folder / SCORES).relative_to(study)),
+        alarms=from_plain(dict[str, Counts], measured.get("alarms", {})),
     )
     return ContenderResult(name, label, "probe", (trial,), detail=detail)
 

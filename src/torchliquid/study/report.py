@@ -187,7 +187,7 @@ def alarm_rule(results: StudyResults) -> str:
             limit = f"{numbers.significant(alarm.limit, 2)} false alarms a series"
         else:
             unit, factor = tables.alarm_unit(results)
-            limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms a {unit}"
+            limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms {unit}"
         chosen = f"is the lowest there with no more than {limit}"
     rule = f"{task.target} = {task.labels[task.positive]} is answered from a probability on that {chosen}, on the "
     rule += "validation part, of each trained model its own."

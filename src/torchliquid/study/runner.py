@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from torchliquid.alarms import Counts
 from torchliquid.files import read_json, write_folder, write_json
 from torchliquid.models import KINDS, Model
 from torchliquid.study.contenders import CLASS_WEIGHTS, Contender, Hyper
@@ -19,7 +20,7 @@ from torchliquid.study.latency import live_step
 from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
 from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
-from torchliquid.study.results import ContenderResult, Failed, TrialResult
+from torchliquid.study.results import Calibrated, ContenderResult, Failed, TrialResult, from_plain
 from torchliquid.study.shifts import Shift
 from torchliquid.study.store import Store
 from torchliquid.study.trial import (
@@ -222,6 +223,8 @@ class Runner:
             shifts={name: tuple(values) for name, values in measured["shifts"].items()},
             unshifted=measured.get("unshifted", {}),
             scores=str((folder / SCORES).relative_to(self.store.folder)),
+            alarms=from_plain(dict[str, Counts], measured.get("alarms", {})),
+            calibration=from_plain(Calibrated | None, measured.get("calibration")),
         )
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:

@@ -90,7 +90,7 @@ def alarm_table(results: StudyResults) -> Table | None:
     if not any(t.alarms for c in results.contenders for t in c.trials):
         return None
     unit, factor = alarm_unit(results)
-    head = ("Contender", "Test recording", "Threshold", "Events caught", f"False alarms a {unit}",
+    head = ("Contender", "Test recording", "Threshold", "Events caught", f"False alarms {unit}",
             "First alarm after", "90 % of them within")  # fmt: skip
     rows = []
     for c in results.contenders:
@@ -100,7 +100,7 @@ def alarm_table(results: StudyResults) -> Table | None:
         for test in tests:
             counts = [t.alarms[test] for t in trials]
             median, late = percentiles(d for one in counts for d in one.delays)
-            caught = numbers.significant(fmean(one.caught for one in counts), 3)
+            caught = f"{fmean(one.caught for one in counts):.3g}"
             rows.append(
                 (
                     numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
@@ -116,14 +116,14 @@ def alarm_table(results: StudyResults) -> Table | None:
 
 
 def alarm_unit(results: StudyResults) -> tuple[str, float]:
-    """The time for which false alarms are told, and how many of the recording's units it is: an hour or a day, where
-    times are in a unit of which that is known."""
+    """The time for which false alarms are told, in words, and how many of the recording's units it is: an hour or a
+    day, where times are in a unit of which that is known."""
     unit = results.task.time_unit
-    quiet = max(t.alarms[POOLED].quiet for c in results.contenders for t in c.trials if t.alarms)
-    for name, seconds in (("day", 86400.0), ("hour", 3600.0)):
-        if unit in SECONDS and (quiet * SECONDS[unit] >= 2 * seconds or name == "hour"):
-            return name, seconds / SECONDS[unit]
-    return f"1,000 {unit}", 1000.0
+    quiet = max((t.alarms[POOLED].quiet for c in results.contenders for t in c.trials if t.alarms), default=0.0)
+    if unit not in SECONDS:
+        return f"in 1,000 {unit}", 1000.0
+    of_days = quiet * SECONDS[unit] >= 2 * 86400
+    return ("a day", 86400 / SECONDS[unit]) if of_days else ("an hour", 3600 / SECONDS[unit])
 
 
 def false_alarms(counts: Sequence[Counts]) -> float:

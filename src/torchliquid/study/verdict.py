@@ -158,7 +158,7 @@ class _Jury:
             return None
         unit, factor = tables.alarm_unit(self.results)
         median, late = percentiles(d for one in counts for d in one.delays)
-        caught = numbers.significant(sum(one.caught for one in counts) / len(counts), 3)
+        caught = f"{sum(one.caught for one in counts) / len(counts):.3g}"
         false = numbers.significant(tables.false_alarms(counts) * factor, 2)
         time_unit = self.results.task.time_unit
         first = (
@@ -168,7 +168,7 @@ class _Jury:
             else ""
         )
         events = counts[0].events
-        return f"{contender.label} catches {caught} of {events} events, with {false} false alarms a {unit}{first}."
+        return f"{contender.label} catches {caught} of {events} events, with {false} false alarms {unit}{first}."
 
     def decides(
         self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult
