@@ -101,7 +101,11 @@ def row(name: str) -> str:
     process = PROCESSES[name]
     cells = []
     for entry in ENTRIES:
-        found = json.loads(place(name, entry).read_text())
+        path = place(name, entry)
+        if not path.exists():
+            cells.append("–")
+            continue
+        found = json.loads(path.read_text())
         mark = {"": "", "plateau": " ‡", "falling": " †"}[found["doubt"]]
         cells.append(f"{found['score']:.3f}{mark}")
     return f"| {process.title} | {process.best:.3f} | {' | '.join(cells)} |"
@@ -130,7 +134,8 @@ can know: a little more error than the best possible is theirs.
 
 {table}
 
-† still improving when its training ended; ‡ never left the naive answer: its figure does not judge it.
+† still improving when its training ended; ‡ never left the naive answer: its figure does not judge it. – not measured
+yet: the command goes on where it was stopped.
 
 What did not help an LTC or a CfC off the naive answer, so that nobody repeats it: larger membrane capacities, wider
 sensory ranges, weaker recurrence, a learning rate of 0.03. What did: counting updates (2,000) instead of epochs,
@@ -141,8 +146,8 @@ patience only from the first gain on, and one sub-step of the LTC's solver inste
 def main() -> None:
     jobs = [(name, entry) for entry in ENTRIES for name in PROCESSES]
     with ProcessPoolExecutor(cores()) as pool:
-        list(pool.map(one, jobs))
-    write_atomically(PAGE, lambda part: part.write_text(page(), "utf-8"))
+        for _ in pool.map(one, jobs):
+            write_atomically(PAGE, lambda part: part.write_text(page(), "utf-8"))
 
 
 if __name__ == "__main__":
