@@ -146,7 +146,7 @@ class CfCCell(RecurrentCell):
         return cfc_gate(maps, span.unsqueeze(1), self.mode)
 
     def _called(self, name: str, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B H"]:
-        head, mask = self.get_submodule(name), self.sparsity_mask
+        head, mask = getattr(self, name), self.sparsity_mask
         said: Tensor = head(z) if mask is None else masked(head, mask.to(z), name, z)
         return said
 
@@ -216,7 +216,7 @@ class WiredCfCCell(RecurrentCell):
     @property
     def cells(self) -> list[CfCCell]:
         """The layers' cells, from the inputs to the motor neurons."""
-        return [self.get_submodule(f"layer_{i}") for i in range(len(self.layer_sizes))]  # type: ignore[misc]
+        return [getattr(self, f"layer_{i}") for i in range(len(self.layer_sizes))]
 
     def kernel(
         self,

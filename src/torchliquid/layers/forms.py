@@ -59,7 +59,7 @@ def spans_of(
     batch, time = x.shape[:2]
     if timespans is None:
         return x.new_ones(batch, time)
-    if isinstance(timespans, int | float) and not 0 <= timespans < math.inf:
+    if isinstance(timespans, (int, float)) and not 0 <= timespans < math.inf:
         raise InputError(f"timespans is {timespans:g}: spans are finite and not negative")
     if not isinstance(timespans, Tensor):
         try:

@@ -29,7 +29,7 @@ def is_called(module: nn.Module) -> bool:
     """Whether something hangs on a module's being called: hooks, or a ``forward`` of its own."""
     before = module._forward_pre_hooks.values()
     others = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(others) or "forward" in vars(module) or any(not isinstance(hook, WEIGHT_HOOKS) for hook in before)
+    return any(others) or "forward" in module.__dict__ or any(not isinstance(hook, WEIGHT_HOOKS) for hook in before)
 
 
 def odd_parts(module: nn.Module, *plain: type[nn.Module]) -> Iterator[str]:
@@ -61,8 +61,9 @@ def masked(part: nn.Module, mask: Tensor, name: str, x: Tensor) -> Tensor:
 
 def dtype_of(module: nn.Module) -> torch.dtype:
     """Of its weights, wherever replicas, shards and quantised modules keep them; the default where there are none."""
+    plain = torch.compiler.is_compiling()  # what PyTorch 2.7 compiles knows no vars() of a module
     for part in module.modules():
-        for value in (*part._parameters.values(), *vars(part).values()):
+        for value in (*part._parameters.values(), *(() if plain else vars(part).values())):
             if isinstance(value, Tensor) and value.is_floating_point():
                 return value.dtype
     return torch.get_default_dtype()

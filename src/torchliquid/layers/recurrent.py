@@ -544,7 +544,7 @@ class RecurrentLayer(nn.Module):
         """This layer alone: outputs (B, T, O), or of the last samples (B, O); states; the last h, and c."""
         if isinstance(self.rnn_cell, RecurrentCell) and not is_called(self.rnn_cell):
             states, cells = self.rnn_cell.recur(x, spans, h, lengths, self.lstm, c, reset)
-            output = self.read(states if whole else states[:, -1])
+            output = self.read(states if whole else states.select(1, -1))
         else:
             said: list[Tensor] = []
 
@@ -558,7 +558,9 @@ class RecurrentLayer(nn.Module):
             output = torch.stack(said, 1)
             output = self.project(output if whole else _last(output, lengths))
         # Of their own: a state set to zero in place leaves the outputs alone, one kept does not keep them all.
-        return output, states, (states[:, -1].clone(), *(() if c is None else (cells[:, -1].clone(),)))
+        # By select: PyTorch 2.7's export takes a slice of the batch for a condition on its size.
+        last = (states, *(() if c is None else (cells,)))
+        return output, states, tuple(part.select(1, -1).clone() for part in last)
 
     def _run_stack(
         self,
