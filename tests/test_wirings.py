@@ -132,3 +132,56 @@ def test_a_layer_keeps_its_own_copy_of_a_wiring(layer):
         layer(5, wiring)
     with pytest.raises(InputError, match="outputs"):
         layer(3, Wiring(4))
+
+
+class Grid(Wiring):
+    def __init__(self, rows, columns, output_dim=1, *, weights=None):
+        super().__init__(rows * columns)
+        self.set_output_dim(output_dim)
+        self.add_synapse(0, rows * columns - 1, 1)
+
+
+class Twice(AutoNCP):
+    def __init__(self, size):
+        super().__init__(2 * size, 2)
+
+
+@pytest.mark.parametrize("make", [lambda: Grid(2, 3, output_dim=2, weights=np.ones(2)), lambda: Twice(8)])
+def test_a_users_class_with_a_constructor_of_its_own_survives_saving(make):
+    wiring = make()
+    wiring.build(3)
+    again = Wiring.from_config(json.loads(json.dumps(wiring.get_config())))
+    assert type(again) is type(wiring)
+    assert again.get_config() == wiring.get_config()
+    with pytest.raises(InputError, match="can't be saved"):
+        Grid(2, 3, weights=object()).get_config()
+
+
+def _layered(layers, *synapses):
+    class Layered(Wiring):
+        num_layers = property(lambda _: len(layers))
+
+        def get_neurons_of_layer(self, layer_id):
+            return layers[layer_id]
+
+    wiring = Layered(4)
+    wiring.set_output_dim(1)
+    wiring.build(2)
+    for src, dest in synapses:
+        wiring.add_synapse(src, dest, 1)
+    return wiring
+
+
+@pytest.mark.parametrize(
+    ("wiring", "says"),
+    [
+        (lambda: _layered([[3], [2, 1], [0]], (3, 0)), "no synapse from layer 0 to layer 2"),
+        (lambda: _layered([[3], [2, 1], [0]], (0, 3)), "no synapse from layer 2 to layer 0"),
+        (lambda: _layered([[3, 2], [0]]), "each of the 4 neurons in one layer"),
+        (lambda: _layered([[3, 2], [1, 0]]), "begin with the motor neurons"),
+    ],
+)
+def test_a_wired_cfc_refuses_at_once_what_it_would_read_wrongly(wiring, says):
+    with pytest.raises(InputError, match=says):
+        CfC(2, wiring())
+    LTC(2, wiring())

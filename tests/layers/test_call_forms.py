@@ -1,5 +1,8 @@
 """Every form of call gives the numbers of the plainest one: one sequence after another, one step after another."""
 
+import logging
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -216,3 +219,49 @@ def test_a_wrong_layer_is_refused_by_the_name_of_what_is_wrong(make, says):
     with pytest.raises(InputError) as caught:
         make()
     assert says in str(caught.value)
+
+
+@every_layer
+def test_no_sequences_and_one_grid_for_all(make):
+    layer, x, grid = some(make), torch.randn(3, 6, INPUTS), torch.rand(6)
+    output, hx = layer(torch.zeros(0, 6, INPUTS))
+    assert output.shape == (0, 6, layer.output_size)
+    assert {part.shape for part in parts(hx)} == {(0, layer.state_size)}
+    expected = layer(x, None, grid.expand(3, 6))[0]
+    near(layer(x, None, grid.unsqueeze(0))[0], expected)
+    near(layer(x, None, grid.reshape(1, 6, 1))[0], expected)
+    near(layer(x[0], None, grid.unsqueeze(0))[0], expected[0])
+    turned = some(make, batch_first=False)
+    near(turned(x.transpose(0, 1), None, grid.unsqueeze(1))[0].transpose(0, 1), expected)
+
+
+class Own(torch.Tensor):
+    """A tensor of a user's class."""
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m: m(X[:, :4], None, torch.ones(4)), "may be one a sequence or one a sample"),
+        (lambda m: m(X, None, BAD_SPANS.as_subclass(Own)), "timespans[2, 5]"),
+        (lambda m: m(X, lengths=torch.tensor([1, 2, 3, 7]).as_subclass(Own)), "1 to 6 is possible"),
+        (
+            lambda m: m(
+                pack_padded_sequence(X, torch.tensor([6, 5, 4, 3]), True),
+                timespans=pack_padded_sequence(X[..., 0], torch.tensor([6, 5, 4, 4]), True),
+            ),
+            "packed with other lengths",
+        ),
+    ],
+)
+def test_what_could_mean_two_things_or_hides_is_refused(call, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        call(some(CASES["cfc"]))
+
+
+def test_an_explicit_solver_that_must_diverge_says_so_once(caplog):
+    layer = LTC(INPUTS, 32, solver="rk4")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            layer(torch.randn(2, 3, INPUTS))
+    assert caplog.text.count("steps of the solver rk4 may be unstable") == 1
