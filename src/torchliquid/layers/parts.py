@@ -32,6 +32,25 @@ def is_called(module: nn.Module) -> bool:
     return any(others) or "forward" in module.__dict__ or any(not isinstance(hook, WEIGHT_HOOKS) for hook in before)
 
 
+def says_all(module: nn.Module, *plain: type[nn.Module]) -> bool:
+    """Whether a module's weights, which are set first where hooks make them, are all that there is to it."""
+    if not module._forward_pre_hooks and _is_untouched(module, plain):
+        return True  # as nearly always, and quickly said
+    refresh(module)
+    return not any(odd_parts(module, *plain))
+
+
+def _is_untouched(module: nn.Module, plain: tuple[type[nn.Module], ...]) -> bool:
+    for name, part in module._modules.items():
+        if part is None or type(part) not in plain or part._forward_pre_hooks:
+            return False
+        if part._parameters.get("bias", part) is None and name != "recurrent_map":
+            return False
+        if is_called(part) or (part._modules and not _is_untouched(part, plain)):
+            return False
+    return True
+
+
 def odd_parts(module: nn.Module, *plain: type[nn.Module]) -> Iterator[str]:
     """Parts, by name and class, that are not of these classes or that are called; parametrised weights are read."""
     for name, part in module.named_children():

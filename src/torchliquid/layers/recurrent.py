@@ -32,7 +32,7 @@ from torchliquid.layers.forms import (
     values_are_hidden,
 )
 from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.parts import dtype_of, is_called, odd_parts, refresh
+from torchliquid.layers.parts import dtype_of, is_called, odd_parts, refresh, says_all
 from torchliquid.solvers import LIMITS, instability
 from torchliquid.wirings import Wiring
 
@@ -87,8 +87,7 @@ class RecurrentCell(nn.Module):
         By the kernel; where a part is more than the weights that the kernel reads (another module, such as an adapter,
         or one with hooks), sample after sample by calling it.
         """
-        refresh(self)
-        if not any(odd_parts(self, *self.plain_parts)) and (memory is None or is_plain_memory(memory)):
+        if says_all(self, *self.plain_parts) and (memory is None or is_plain_memory(memory)):
             return self.kernel(inputs, timespans, state, lengths, memory, cell, reset)
         return unrolled(self.step, inputs, timespans, state, lengths, inputs, remember(memory), cell, (), reset)
 
@@ -257,8 +256,7 @@ class RecurrentCell(nn.Module):
 
 def is_plain_memory(memory: nn.Module) -> bool:
     """Whether a kernel may read a memory's weights."""
-    refresh(memory)
-    return type(memory) is MemoryCell and not is_called(memory) and not any(odd_parts(memory, nn.Linear))
+    return type(memory) is MemoryCell and not is_called(memory) and says_all(memory, nn.Linear)
 
 
 def remember(memory: nn.Module | None) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] | None:

@@ -1,0 +1,138 @@
+"""Stacks, both directions, states that start anew, states of all neurons: against single layers called by hand."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layer_cases import INPUTS, every_layer, parts, some
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from torchliquid import LTC, CfC, InputError, kernels
+from torchliquid.wirings import AutoNCP
+
+NEAR = {"rtol": 0.0, "atol": 3e-6}
+LENGTHS = torch.tensor([5, 2, 4])
+
+
+def alone(layer, k):
+    """One layer of a stack, called without the others."""
+    return layer.others[k - 1] if k else lambda x, hx, spans: layer._run(x, spans, hx, None, None, None)[:1]
+
+
+def by_hand(layer, x, spans):
+    """One sequence (1, T, C) through a bidirectional stack without a memory."""
+    for number in range(layer.num_layers):
+        outputs = []
+        for k in (2 * number, 2 * number + 1):
+            h = torch.zeros(1, (layer.others[k - 1] if k else layer).rnn_cell.state_size)
+            if k % 2:
+                turned = torch.cat([spans[:, :1], spans.flip(1)[:, :-1]], 1)
+                outputs.append(alone(layer, k)(x.flip(1), h, turned)[0].flip(1))
+            else:
+                outputs.append(alone(layer, k)(x, h, spans)[0])
+        x = torch.cat(outputs, 2)
+    return x
+
+
+@every_layer
+def test_a_stack_both_ways_is_its_layers_one_after_the_other(make):
+    torch.manual_seed(0)
+    layer = make(num_layers=2, bidirectional=True, dropout=0.5).eval()
+    x, spans = torch.randn(3, 5, INPUTS), torch.rand(3, 5)
+    output, hx, states = layer(x, None, spans, LENGTHS, return_states=True)
+    assert output.shape == (3, 5, layer.output_size)
+    assert {part.shape for part in parts(hx)} == {(4, 3, layer.state_size)}
+    assert states.shape == (4, 3, 5, layer.state_size)
+    for i, n in enumerate(LENGTHS.tolist()):
+        one, last, _ = layer(x[i, :n], None, spans[i, :n], return_states=True)
+        torch.testing.assert_close(output[i, :n], one, **NEAR)
+        for a, b in zip(parts(hx), parts(last), strict=True):
+            torch.testing.assert_close(a[:, i], b, **NEAR)
+        if layer.lstm is None:
+            torch.testing.assert_close(one, by_hand(layer, x[i : i + 1, :n], spans[i : i + 1, :n])[0], **NEAR)
+    packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
+    packed_spans = pack_padded_sequence(spans, LENGTHS, batch_first=True, enforce_sorted=False)
+    torch.testing.assert_close(pad_packed_sequence(layer(packed, None, packed_spans)[0], True)[0], output, **NEAR)
+    (layer.train()(x, hx, spans)[0].sum() + sum(p.sum() for p in parts(hx))).backward()
+    assert sum(p.numel() for p in layer.parameters()) >= layer.live_parameters() > 0
+
+
+@every_layer
+@settings(max_examples=2)
+@given(seed=st.integers(0, 99))
+def test_a_state_that_starts_anew_is_a_sequence_of_its_own(make, seed):
+    layer = some(make, seed)
+    x, spans, reset = torch.randn(3, 7, INPUTS), torch.rand(3, 7), torch.rand(3, 7) < 0.3
+    hx = tuple(part.detach() for part in parts(layer(x)[1]))
+    hx = hx if len(hx) > 1 else hx[0]
+    results = []
+    for code in (None, "reference"):
+        kernels.use(code)
+        try:
+            layer.zero_grad()
+            leaf = x.clone().requires_grad_()
+            output, last, states = layer(leaf, hx, spans, reset=reset, return_states=True)
+            output.square().sum().backward()
+            gradients = [p.grad for p in layer.parameters() if p.grad is not None]
+            results.append([output, *parts(last), states, leaf.grad, *(g.clone() for g in gradients)])
+        finally:
+            kernels.use(None)
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)  # some states grow, and their rounding with them
+    for i in range(3):
+        starts = [0, *(t for t in range(1, 7) if reset[i, t]), 7]
+        for start, end in pairwise(starts):
+            first = None if start or reset[i, 0] else tuple(part[i] for part in parts(hx))
+            first = first[0] if first is not None and len(first) == 1 else first
+            piece, _ = layer(x[i, start:end], first, spans[i, start:end])
+            torch.testing.assert_close(output[i, start:end], piece, **NEAR)
+
+
+def test_backwards_a_state_starts_anew_at_the_same_border():
+    torch.manual_seed(0)
+    layer = CfC(INPUTS, 4, bidirectional=True)
+    x, spans, reset = torch.randn(1, 6, INPUTS), torch.rand(1, 6), torch.zeros(1, 6, dtype=torch.bool)
+    reset[0, 4] = True
+    output = layer(x, None, spans, reset=reset)[0]
+    torch.testing.assert_close(output[:, :4, :4], layer(x[:, :4], None, spans[:, :4])[0][..., :4], **NEAR)
+    torch.testing.assert_close(output[:, 4:], layer(x[:, 4:], None, spans[:, 4:])[0], rtol=0, atol=1)
+    # Backwards the second piece's last sample has the first span of all; its first one does not reach the first piece.
+    changed = x.clone()
+    changed[0, 5] += 1
+    torch.testing.assert_close(layer(changed, None, spans, reset=reset)[0][:, :4], output[:, :4])
+
+
+@every_layer
+def test_states_are_those_that_the_outputs_are_read_from(make):
+    layer, x = some(make), torch.randn(2, 4, INPUTS)
+    output, hx, states = layer(x, return_states=True)
+    torch.testing.assert_close(layer.read(states), output)
+    torch.testing.assert_close(states[:, -1], parts(hx)[0])
+    time_first = some(make, batch_first=False, return_states=True)
+    torch.testing.assert_close(time_first(x.transpose(0, 1))[2], states.transpose(0, 1))
+    assert some(make, return_sequences=False)(x, return_states=True)[2].shape == states.shape
+
+
+def test_names_of_ncps():
+    layer = LTC(INPUTS, AutoNCP(9, 2))
+    assert (layer.sensory_size, layer.motor_size) == (INPUTS, 2)
+    assert layer.synapse_count == layer.rnn_cell.synapse_count == layer.wiring.synapse_count
+    assert layer.sensory_synapse_count == layer.wiring.sensory_synapse_count
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: CfC(3, 4, dropout=0.5), "num_layers is 1"),
+        (lambda: CfC(3, 4, num_layers=2, dropout=1.5), "from 0 to 1"),
+        (lambda: CfC(3, 4, num_layers=0), "num_layers is at least 1"),
+        (lambda: CfC(3, 4)(torch.ones(2, 5, 3), reset=torch.zeros(2, 5)), "reset is float32 (2, 5); bool (2, 5)"),
+        (lambda: CfC(3, 4, num_layers=2)(torch.ones(2, 5, 3), torch.zeros(2, 4)), "(2, 2, 4) is needed"),
+    ],
+)
+def test_a_wrong_stack_says_what_would_be_right(call, says):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert says in str(caught.value)
