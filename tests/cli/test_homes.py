@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,17 +44,23 @@ def folder(tmp_path_factory) -> Path:
 SMALL = ("--seeds", "2", "--tuning", "1", "--epochs", "1", "--parameters", "200", "--contender", "gru")
 
 
-def test_a_stranger_without_a_home_trains_on_a_data_set_and_exports(data_dir, tmp_path):
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
+@pytest.fixture
+def everyones() -> Iterator[Path]:
+    """A folder in which anyone may write: pytest's own are closed to others, with all above them."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def test_a_stranger_without_a_home_trains_on_a_data_set_and_exports(data_dir, everyones):
     root = os.geteuid() == 0 and shutil.which("setpriv") is not None  # who alone can become another user
     given = {"TORCHLIQUID_DATA": str(data_dir), "as_stranger": root}
     train = ("train", "occupancy", "--kind", "gru", "--parameters", "200", "--epochs", "1", "--out", "m.safetensors")
-    done = torchliquid(tmp_path / "open", *train, **given)
+    done = torchliquid(everyones, *train, **given)
     assert done.returncode == 0, done.stderr
-    done = torchliquid(tmp_path / "open", "export", "m.safetensors", **given)
+    done = torchliquid(everyones, "export", "m.safetensors", **given)
     assert done.returncode == 0, done.stderr
-    assert not [path for path in (tmp_path / "open").iterdir() if path.name.startswith("~")]
+    assert not [path for path in everyones.iterdir() if path.name.startswith("~")]
 
 
 def test_a_study_under_a_long_tmpdir_in_a_narrow_terminal_says_all(folder, tmp_path):

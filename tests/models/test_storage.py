@@ -140,7 +140,7 @@ def rewritten(path, change, tensors=None, version="1"):
         (lambda d: d["config"].update(units=-1), "cannot have units"),
         (lambda d: d["config"].update(units="4"), "whole number|cannot be made"),
         (lambda d: d["config"].update(units=5.5), "whole number|cannot be made"),
-        (lambda d: d["config"].update(command="rm"), "cannot be made"),
+        (lambda d: d["config"].update(command="rm"), "has no 'command'"),
         (lambda d: d["config"].pop("units"), "cannot be made"),
         (lambda d: d["task"].update(labels=[]), "not fitted"),
         (lambda d: d["task"].update(labels=["0", "1", "2"]), "do not fit|asks for"),

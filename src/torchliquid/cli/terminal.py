@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -10,12 +11,18 @@ from rich.text import Text
 
 from torchliquid.errors import printable
 
+LOG_WIDTH = 400
+"""Columns of what is no terminal: a table is not wider than what stands in it."""
+
 
 class Terminal(Console):
-    """A console for which text is text: no markup, no emoji, and one line of ours stays one line."""
+    """A console for which text is text: no markup, no emoji, and one line of ours stays one line. What is no terminal,
+    such as a log, is as wide as its lines, unless ``COLUMNS`` says how wide it is."""
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, highlight=False, emoji=False)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = LOG_WIDTH
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; text is escaped by :func:`printable` and not wrapped, other objects stand for themselves."""

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from torchliquid.cli.terminal import Terminal, cell
+from torchliquid.page import Table as Content
 from torchliquid.study import tables
 from torchliquid.study.results import StudyResults
 
@@ -15,16 +16,21 @@ MARKS = {"worth it": ("✓", "green"), "not worth it": ("✕", "red"), "not show
 ROWS = {"liquid": "bold cyan", "rival": "bold yellow", "naive": "dim", "probe": "italic"}
 
 
+LEAST = 3
+"""Columns that are shown in the narrowest terminal: the contender, its figure, and that under the shifts."""
+
+
 def print_results(results: StudyResults, console: Terminal) -> None:
     """Print the table of contenders, then the verdict with its evidence; names from the data are not markup."""
     content = tables.main_table(results)
     title = cell(f"{results.title}, on the test part")
-    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, head in enumerate(content.head):
-        table.add_column("\n".join(head.rsplit(" ", 1)), justify="right" if i else "left", no_wrap=i > 0)
-    for row, kind in zip(content.rows, content.kinds, strict=True):
-        table.add_row(*map(cell, row), style=ROWS.get(kind))
-    console.print(table)
+    columns = len(content.head)
+    endless = console.options.update(max_width=10_000)
+    while columns > LEAST and console.measure(_table(content, title, columns), options=endless).maximum > console.width:
+        columns -= 1
+    console.print(_table(content, title, columns))
+    if left_out := content.head[columns:]:
+        console.print(f"In the report as well: {', '.join(left_out)}.", style="dim")
     verdict = results.verdict
     if verdict is None:
         console.print("No verdict: it needs a liquid contender and another one, both scored.", style="yellow")
@@ -45,6 +51,18 @@ def print_results(results: StudyResults, console: Terminal) -> None:
     for finding in verdict.findings:
         mark, colour = MARKS[finding.answer]
         heading = Text(f"{mark} {finding.question}: {finding.answer}. ", style=colour)
-        console.print(Padding(heading + cell(finding.sentence, "default"), (0, 0, 0, 2)))
+        console.print(Padding(heading + cell(finding.sentence, "default"), (0, 0, 0, 2), expand=False))
     for sentence in verdict.evidence:
-        console.print(Padding(cell(sentence), (0, 0, 0, 2)))
+        console.print(Padding(cell(sentence), (0, 0, 0, 2), expand=False))
+
+
+def _table(content: Content, title: Text, columns: int) -> Table:
+    """The first columns of a table; names are never cut."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, head in enumerate(content.head[:columns]):
+        table.add_column(
+            "\n".join(head.rsplit(" ", 1)), justify="right" if i else "left", no_wrap=i == 0 or columns > LEAST
+        )
+    for row, kind in zip(content.rows, content.kinds, strict=True):
+        table.add_row(*map(cell, row[:columns]), style=ROWS.get(kind))
+    return table

@@ -303,6 +303,15 @@ OPTIONS = tuple(name for name in inspect.signature(from_table).parameters if nam
 """What :func:`from_frame` may be told."""
 
 
+# For whoever asks what it takes: the options are those of a table.
+from_frame.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *list(inspect.signature(from_frame).parameters.values())[:-1],
+        *list(inspect.signature(from_table).parameters.values())[1:],
+    ]
+)
+
+
 def _check_options(meaning: dict[str, Any], *more: str) -> None:
     for name in meaning:
         if name not in OPTIONS:
