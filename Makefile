@@ -11,7 +11,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # Constraints of the environment bind the build tools too; what was compiled is kept for the next build.
-PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt SKBUILD_BUILD_DIR=build/{wheel_tag}
+SKBUILD_BUILD_DIR ?= build/{wheel_tag}
+PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt SKBUILD_BUILD_DIR=$(SKBUILD_BUILD_DIR)
 PIP    := $(PINNED) $(BIN)/python -m pip install --quiet
 BUILD  := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 PYTEST := -m pytest -n 2 --dist loadfile
@@ -89,6 +90,8 @@ $(VENV)/.installed: $(VENV)/bin/python $(BUILD)
 $(VENV)/.developer: $(VENV)/bin/python $(BUILD)
 	@echo "Installing torchliquid and its development tools into $(VENV) (a few minutes the first time) ..."
 	$(PIP) -e '.[dev]'
+	@# Where there is a compiler, kernels that could not be built are no reason to go on without.
+	@! command -v c++ > /dev/null || [ -n "$$TORCHLIQUID_PURE_PYTHON" ] || $(BIN)/python -c "import torchliquid._native"
 	@touch $@ $(VENV)/.installed
 
 clean:

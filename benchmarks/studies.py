@@ -24,7 +24,7 @@ from torchliquid.study.results import StudyResults
 from torchliquid.study.tables import Table
 from torchliquid.study.workers import cores
 
-STUDIES = ("occupancy", "cmapss", "japanese_vowels")
+STUDIES = ("occupancy", "cmapss", "japanese_vowels", "skab")
 FOLDER = Path("build/studies")
 DECIDING = (
     "data",
@@ -34,7 +34,9 @@ DECIDING = (
     "solvers",
     "study",
     "training",
+    "alarms.py",
     "metrics.py",
+    "random.py",
     "tasks.py",
     "wirings.py",
 )

@@ -26,6 +26,7 @@ PACKAGES = {
 NO_DATA = "TORCHLIQUID_DATA is not set"
 NO_KERNELS = "built without the kernels"
 NO_GPU = "no GPU"
+NO_TABLES = "the shared tables are not beside the recordings"
 
 LAST = "torchliquid/skipped"
 
@@ -40,7 +41,9 @@ def needs(*programs: str) -> None:
 def excused(reason: str) -> bool:
     """Whether a skip is right even where everything must run."""
     pure = bool(os.environ.get("TORCHLIQUID_PURE_PYTHON")) and NO_KERNELS in reason
-    return pure or NO_GPU in reason or (NO_DATA in reason and "TORCHLIQUID_DATA" not in os.environ)
+    return (
+        pure or NO_GPU in reason or NO_TABLES in reason or (NO_DATA in reason and "TORCHLIQUID_DATA" not in os.environ)
+    )
 
 
 def summary(reasons: list[str]) -> str:

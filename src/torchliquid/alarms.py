@@ -218,17 +218,20 @@ def within_limit(
         levels = np.concatenate([levels[: CANDIDATES // 2], np.quantile(levels, np.linspace(1, 0, CANDIDATES // 2))])
         levels = np.unique(levels)[::-1]
     every = np.unique(np.concatenate([p for p, _, _ in series]))[::-1]
-    chosen = float(_between(np.array([1.0, levels[0]]), 0)) if levels[0] < 1 else NEVER
+    passed = np.inf  # the lowest level that holds
     for level in levels:
         if per_series:
             total = Counts(0, (), int((quiet >= level).sum()), float(len(quiet)))
         else:
             total = sum((count(rule.raised(p >= level, t), event, t) for p, event, t in series), NOTHING)
         if total.false_alarms > rule.limit * total.quiet:
-            above = every[every > level]
-            return float(_between(np.array([above[-1], level]), 0)) if len(above) else NEVER
-        chosen = float(level)
-    return chosen
+            break
+        passed = level
+    # Just below what holds, and above what was not tried or does not.
+    if np.isfinite(passed):
+        return _between(every, int(np.flatnonzero(every == passed)[0]))
+    above = every[every > levels[0]]
+    return _between(np.array([above[-1], levels[0]]), 0) if len(above) else NEVER
 
 
 def _between(falling: np.ndarray, i: int) -> float:

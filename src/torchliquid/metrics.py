@@ -142,8 +142,10 @@ def find(name: str) -> Metric:
     Raises:
         InputError: there is none of that name, or its quantile is none.
     """
-    if match := re.fullmatch(r"(.+)\[(\d+)\]", name):
+    if match := re.fullmatch(r"([^\[\]]+)\[([1-9]\d*)\]", name):
         whole, k = find(match[1]), int(match[2]) - 1
+        if whole.kind != "regression":
+            raise InputError(f"there is no metric {name!r}: classes are of one target; give {match[1]}")
         return replace(
             whole,
             name=name,

@@ -80,6 +80,8 @@ class Task:
             raise InputError(f"{self.kind} has no metric {self.primary!r}; it has {', '.join(known)}")
         if self.metric.two_classes and len(self.labels) > 2:
             raise InputError(f"{self.primary} is for two classes, {self.target!r} has {len(self.labels)}: try macro_f1")
+        if (match := re.search(r"\[(\d+)\]$", self.primary)) and 0 < len(self.mean) < int(match[1]):
+            raise InputError(f"{self.primary}: {self.target!r} has {len(self.mean)} targets")
         if self.alarm is not None:
             self._check_alarm(self.alarm)
 

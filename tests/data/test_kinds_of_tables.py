@@ -24,6 +24,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.needed import NO_TABLES
 
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
@@ -577,7 +578,7 @@ def test_pandas_dates_in_the_index_are_the_time():
 def shared() -> Path:
     folder = Path(os.environ.get("TORCHLIQUID_DATA", "/nowhere")).parent / "cases" / "tables"
     if not (folder / "spec.json").exists():
-        pytest.skip("the shared tables are not beside TORCHLIQUID_DATA")
+        pytest.skip(NO_TABLES)
     return folder
 
 

@@ -245,7 +245,7 @@ def constant(values: np.ndarray) -> bool:
 
     Rounding is what lies within 1e-10 of the value's size, or two steps of single precision where all are such numbers.
     A count in the last place is the least that a display of four digits or more can change by: 1013.2 and 1013.3, but
-    not 0 and 1, or 20.1 and 20.2.
+    not 20.1 and 20.2, nor whole numbers of less than five digits: these may be codes.
     """
     if not len(values):
         return True
@@ -260,6 +260,8 @@ def constant(values: np.ndarray) -> bool:
     if high - low > 1e-3 * size or not np.isin(values, (low, high)).all():
         return False
     places = max(_decimals(np.float32(v) if exact else np.float64(v)) for v in (low, high))
+    if not places and high - low > 1e-4 * size:
+        return False
     return round((high - low) * 10**places) == 1
 
 

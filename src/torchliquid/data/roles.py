@@ -61,8 +61,8 @@ def tells_time(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
     if known.sum() < 3:
         return False
     steps = _steps(values, codes)
-    goes_on = len(steps) > 0 and (steps >= 0).mean() >= 0.9 and (steps > 0).any()
-    if not goes_on:
+    moved = steps[steps != 0]
+    if len(moved) < 2 or (moved > 0).mean() < 0.9:
         return False
     if CLOCK_NAME.fullmatch(name):
         return True

@@ -147,9 +147,12 @@ def from_table(
     if on_restart not in (None, *ON_RESTART):
         raise InputError(f"after a restart of the clock rows are put in order ('sort') or 'split', not {on_restart!r}")
     found = list(read.notes)
+    missing = [missing] if isinstance(missing, str | int | float) else list(missing)
     if channels is not None and group is not None and group not in table.columns:
         found.append(f"There is no column {group!r} for the groups; series were taken as independent.")
         group = None
+    if read.files is not None and (series or group) and read.series in set(table.columns) - {series, group}:
+        table = table.drop(read.series)  # which file a row is from is no reading
     told_series, series = series, series or (read.series if group is None else None)
     clocks = _clock_columns(table, time)
     apart = None if group == series else group
@@ -436,7 +439,9 @@ def _are_clocks(column: pl.Series) -> bool:
 
 def _name(given: Any, role: str) -> Any:
     """A column's name, as frames with numbers for names and people with lists of one have it."""
-    if isinstance(given, list | tuple) and role != "time":
+    if isinstance(given, list | tuple) and role == "time" and len(given) == 2:
+        return ",".join(map(str, given))
+    if isinstance(given, list | tuple):
         if len(given) != 1:
             raise InputError(
                 f"one column is needed for the {role}, not {len(given)}: give Recording.from_arrays several"

@@ -110,6 +110,8 @@ def export(
         raise InputError(f"--error {error:g}: give a share of the outputs' spread between 0 and 1, like 1%")
     if calibrate is not None and not int8:
         raise InputError("--calibrate is of integers: add --quantize int8 or auto")
+    if target.name == "onnx" and (plausible or longest_gap is not None or strict):
+        raise InputError("--plausible, --longest-gap and --strict are for C; an ONNX graph has no limits of its own")
     network = describe(model, find_plausible(model.preprocessing, plausible, longest_gap), c_name)
     report = Report()
     samples, calibration = _samples(model, data, int8, calibrate, report)
@@ -118,7 +120,12 @@ def export(
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
             report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
-            report.plain = {"target": target.name, "difference": difference}
+            if model.task.alarm is not None and model.task.alarm.threshold is not None:
+                at, label = model.task.alarm.threshold, model.task.labels[model.task.positive]
+                report.warnings.append(
+                    f"the graph gives probabilities: {label!r} is answered from {at:.6g} on; alarms are yours to raise"
+                )
+            report.plain = {"target": target.name, "difference": difference, "warnings": report.warnings}
             if data is not None:
                 _metric(model, partial(onnx.run, folder), "ONNX Runtime", data, report)
             write_json(folder / "footprint.json", report.plain)

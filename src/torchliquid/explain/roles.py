@@ -291,8 +291,8 @@ def _losses(task: Task, outputs: np.ndarray, truth: list[np.ndarray]) -> np.ndar
         return np.zeros(len(outputs) - 1)
     if task.kind == "regression":
         error = np.square((said - task.mean) / task.std - y).mean((1, 2))
-    elif task.primary == "accuracy":
-        error = (said.argmax(2) != y[:, 0]).mean(1)
+    elif task.metric.decides:
+        error = (task.decide(said) != y[:, 0]).mean(1)
     else:
         of_truth = np.take_along_axis(said, y[None, :, :1].astype(int), 2)
         error = -np.log(np.clip(of_truth, 1e-12, 1)).mean((1, 2))

@@ -8,6 +8,8 @@ gradient runs that code again and goes back through it; they can be differentiat
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +45,7 @@ def _register(name: str, arguments: str) -> tuple[Any, Any]:
         return states, cells
 
     def forward_shapes(*args: Any) -> tuple[Tensor, Tensor]:
+        _keep_whole(getattr(torch.ops.torchliquid, name).default)
         inputs, _, state = args[:3]
         batch, time, _ = inputs.shape
         units = state.shape[1]
@@ -109,6 +112,15 @@ def _with_lists(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     if name != "cfc":
         return args
     return tuple([] if i in (4, 9) and arg is None else arg for i, arg in enumerate(args))
+
+
+def _keep_whole(op: Any) -> None:
+    """Tell Inductor, where it compiles, that an operator is called as it is although torch.onnx can take it apart:
+    where the variable ``CI`` is set, it otherwise stops at an operator that has a decomposition."""
+    lowering = sys.modules.get("torch._inductor.lowering")
+    if os.environ.get("CI") and lowering is not None and op not in lowering.lowerings:
+        tag = torch._library.utils.get_layout_constraint_tag(op, with_default=True)
+        lowering.make_fallback(op, layout_constraint=lowering.tag_to_layout_constraint(tag), warn=False)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from torchliquid.tasks import Task
 BINS = 10
 """Of a reliability curve, each with about the same number of samples."""
 
-COLDEST, HOTTEST = 0.05, 20.0
+COLDEST, HOTTEST = 0.01, 20.0
 
 
 @dataclass(frozen=True)
@@ -68,21 +68,26 @@ class Calibration:
         targets[np.arange(len(truth)), truth] = 1 - (k - 1) * wrong
         logits = np.log(np.clip(probabilities, SMALLEST, None))
         shifts = task.alarm is not None and (counts > 0).all()
+        # The shift is sought about the mean logit: a model that hardly dares to differ from the base rate must be able
+        # to spread out around it.
+        middle = float((logits[:, task.positive] - logits[:, 1 - task.positive]).mean()) if shifts else 0.0
 
         def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
             changed = logits * np.exp(-x[0])
-            changed[:, task.positive] += x[1] if shifts else 0.0
+            changed[:, task.positive] += x[1] - middle * np.exp(-x[0]) if shifts else 0.0
             logs = special.log_softmax(changed, axis=1)
             slope = np.exp(logs) - targets  # of the loss along each logit
             along = [-(slope * logits * np.exp(-x[0])).sum() / len(truth)]
             if shifts:
-                along.append(slope[:, task.positive].sum() / len(truth))
+                pull = slope[:, task.positive].sum() / len(truth)
+                along = [along[0] + pull * middle * np.exp(-x[0]), pull]
             return float(-(targets * logs).sum() / len(truth)), np.array(along)
 
-        bounds = [(np.log(COLDEST), np.log(HOTTEST)), (-10.0, 10.0)][: 2 if shifts else 1]
-        found = optimize.minimize(loss, np.zeros(len(bounds)), jac=True, bounds=bounds, method="L-BFGS-B")
-        x = found.x if np.isfinite(found.fun) else np.zeros(len(bounds))
-        return cls(float(np.exp(x[0])), float(x[1]) if shifts else 0.0)
+        bounds = [(np.log(COLDEST), np.log(HOTTEST)), (-20.0, 20.0)][: 2 if shifts else 1]
+        start = np.array([0.0, np.clip(middle, -20, 20)])[: len(bounds)]
+        found = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+        x = found.x if np.isfinite(found.fun) else start
+        return cls(float(np.exp(x[0])), float(x[1] - middle * np.exp(-x[0])) if shifts else 0.0)
 
 
 def pooled(task: Task, outputs: Sequence[np.ndarray], recording: Recording) -> tuple[np.ndarray, np.ndarray]:

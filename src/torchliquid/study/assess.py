@@ -312,14 +312,14 @@ def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, rea
     if best is None or best.family != "classical":
         return ""
     plain = Task(plan.task.kind, plan.task.per, plan.task.target)
-    asked = {name: getattr(plan.task, name) for name in ("horizon", "horizon_unit", "primary")}
+    asked = {name: getattr(plan.task, name) for name in ("horizon", "horizon_unit", "primary", "alarm")}
     asked = {name: value for name, value in asked.items() if value != getattr(plain, name)}
     given = [name for name, there in (("tests", tests), ("validation", validation)) if there]
     weights = {"class_weights": True} if plan.class_weights else {}
     parts = "".join(f", {name}={name}" for name in given)
+    imports = "from torchliquid.alarms import Alarm\n" if "alarm" in asked else ""
     return f"""\
-from torchliquid.models.tabular import Tabular
-from torchliquid.study.mending import made_anew
+{imports}from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Plan
 from torchliquid.tasks import Task
 

@@ -69,7 +69,7 @@ class Comparison:
             for c, s in zip(pair, sums, strict=True)
         )
         scores = self.scores[pair[0].name]
-        higher = metric is self._metric and self.results.task.higher_is_better
+        higher = metric.higher_is_better
         return replace(compare(one, other, figure, higher, _units(scores), metric.bounds), unit=scores.unit)
 
     @property

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.memory import MemoryCell
 from torchliquid.models import Model
 from torchliquid.models.naive import Naive
 from torchliquid.models.networks import Transformer
@@ -83,6 +84,9 @@ def _of_network(model: Model) -> Cost:
     if isinstance(cell, LTCCell):
         synapses = len(cell.sensory_w) + repeats * len(cell.w)
         operations = SYNAPSE * synapses + FUNCTION * repeats * cell.state_size
+        memory = [part for part in network.modules() if isinstance(part, MemoryCell)]
+        operations += sum(2 * p.numel() for part in memory for p in part.parameters())
+        operations += 5 * FUNCTION * cell.state_size * len(memory)
     elif isinstance(network, Transformer):
         seen = network.context * len(network.layers)
         operations = 2 * weights + seen * (4 * network.output_size + FUNCTION * int(model.config["heads"]))

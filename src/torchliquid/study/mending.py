@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 from torchliquid.errors import InputError, printable
 from torchliquid.files import read_json, write_json
 from torchliquid.models import KINDS, Model
+from torchliquid.study.scores import DAMAGED
 from torchliquid.study.store import Store
-from torchliquid.study.trial import MODEL, SCORES, Spec, Trained
+from torchliquid.study.trial import COST, MODEL, SCORES, Spec, Trained
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def mend(store: Store, specs: Sequence[Spec]) -> None:
             shutil.rmtree(evaluation, ignore_errors=True)
             _forget_latency(store, spec.id)
             _tell(store, f"{spec.words}, was trained and measured anew: {wrong}.")
-        elif wrong := _wrong_evaluation(evaluation):
+        elif wrong := _wrong_evaluation(evaluation, COST):
             shutil.rmtree(evaluation)
             _tell(store, f"{spec.words}, was measured anew: {wrong}.")
 
@@ -91,7 +91,7 @@ def _wrong_evaluation(folder: Path, *more: str) -> str:
         with np.load(folder / SCORES, allow_pickle=False) as scores:
             for name in scores.files:
                 scores[name]
-    except (OSError, InputError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (InputError, *DAMAGED) as error:
         return _reason(error, folder)
     return ""
 

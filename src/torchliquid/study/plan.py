@@ -13,6 +13,7 @@ from torchliquid.data.overlap import share_in
 from torchliquid.data.splits import ENOUGH, together
 from torchliquid.errors import InputError
 from torchliquid.models.model import aligned
+from torchliquid.page.glossary import metric_label
 from torchliquid.study.results import POOLED
 from torchliquid.study.shifts import Usual
 from torchliquid.tasks import Task
@@ -132,6 +133,8 @@ class Plan:
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
             task.check(held_out[name], name)
+            if task.kind == "classification" and task.metric.ranks:
+                _refuse_one_class(task, held_out[name], name)
             if name in tests and learnt:
                 samples = _samples(held_out[name])
                 shared = sum(sample in learnt for sample in samples) / max(len(samples), 1)
@@ -174,6 +177,16 @@ class Plan:
     def score(self, model: Answering, part: Recording) -> float:
         """The primary metric on a part, the state carried through its series."""
         return self.deciding(model).metrics(model.outputs(part), part)[self.task.primary]
+
+
+def _refuse_one_class(task: Task, part: Recording, name: str) -> None:
+    counts = task.count(task.with_targets(part))
+    if (counts > 0).sum() < 2:
+        absent = task.labels[task.positive if not counts[task.positive] else int(np.argmin(counts))]
+        raise InputError(
+            f"{name} has no {task.target} = {absent}: {metric_label(task.primary)} is not defined there; give a longer "
+            "recording, one to test on with --test, or another --metric"
+        )
 
 
 def _samples(recording: Recording) -> list[int]:

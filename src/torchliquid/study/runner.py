@@ -123,8 +123,10 @@ class Runner:
         for share in HALVED:
             many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
             for name, rated in self._rated(f"tuning, {share:.0%} of the updates", many, share).items():
-                worst_first = sorted(rated, key=lambda pair: -math.inf if math.isnan(pair[0]) else self._sign * pair[0])
-                out = [hyper for _, hyper in worst_first[: len(rated) // 2]]
+                scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
+                # The worst first; of equals the last, for in the end the first is chosen.
+                worst_first = sorted((score, -i) for i, score in enumerate(scores))
+                out = [rated[-i][1] for _, i in worst_first[: len(rated) // 2]]
                 settings[name] = [hyper for hyper in settings[name] if hyper not in out]
         several = {name: hypers for name, hypers in settings.items() if len(hypers) > 1}
         last = self._rated("tuning", several, 1.0)
@@ -204,7 +206,7 @@ class Runner:
         trained = self.trained(spec)
         folder = self.store.evaluation(spec.id)
         measured = read_json(folder / "evaluation.json", dict)
-        costs = read_json(folder / COST, dict) if (folder / COST).exists() else {"bytes": trained.bytes}
+        costs = read_json(folder / COST, dict)
         return TrialResult(
             seed=spec.seed,
             hyper=spec.hyper,

@@ -9,6 +9,7 @@ is a function of statistics summed over cells: leaving cells out is then a subtr
 from __future__ import annotations
 
 import io
+import tokenize
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,23 @@ PROPER: Mapping[str, Metric] = {
     "regression": replace(find("rmse"), name="squared_error", value=lambda sums: sums[..., 1] / sums[..., 0]),
 }
 """By which it is judged whether a model learnt anything: the log loss, or the squared error."""
+
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    SyntaxError,
+    zlib.error,
+    BadZipFile,
+    tokenize.TokenError,
+)
+"""What NumPy raises of a file of sums that is not whole."""
+
+ROWS = 8192
+"""Samples whose statistics are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +114,11 @@ class Cells:
         said = [o for test in outputs for o in test]
         for one, output, cuts in zip(series, said, self.cuts, strict=True):
             rows, truth, times = task.labelled(output, one)
-            if len(times):
-                terms = metric.terms(task.answers(rows, truth))
+            for start in range(0, len(times), ROWS):
+                part = slice(start, start + ROWS)
+                terms = metric.terms(task.answers(rows[part], truth[part]))
                 total = np.zeros((self.n, terms.shape[1])) if total is None else total
-                np.add.at(total, first + np.searchsorted(cuts, times, side="right"), terms)
+                np.add.at(total, first + np.searchsorted(cuts, times[part], side="right"), terms)
             first += len(cuts) + 1
         if total is None:
             raise InputError(f"no sample has a value of the target {task.target!r}; there is nothing to score")
@@ -179,7 +198,7 @@ class Scores:
             try:
                 with np.load(path, allow_pickle=False) as file:
                     trials.append({name: file[name] for name in file.files})
-            except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zlib.error, BadZipFile) as error:
+            except DAMAGED as error:
                 raise InputError(f"the scores {path} can't be read ({error}); run the study again") from None
         first = trials[0]
         names = [name for name in first if name.startswith("shift/")]

@@ -195,7 +195,7 @@ def _train(
             naive.constant = naive.constant / naive.constant.sum()
         return _loss(task, naive.outputs(validation), validation, class_weights)
 
-    todo, step, losses = endless(first), 0, [naive_loss()]
+    todo, step, losses, left = endless(first), 0, [naive_loss()], 0
     while step < steps:
         model.train()
         total, until = 0.0, min(step + apart, steps)
@@ -237,7 +237,8 @@ def _train(
             progress(step / steps, f"{step:,} updates, {task.primary} {scores[task.primary]:.4g}")
         if on_epoch:
             on_epoch(model, history)
-        if history.doubt != "plateau" and len(history.loss) - 1 - history.best >= config.patience:
+        left = len(history.loss) if history.doubt == "plateau" else left
+        if history.doubt != "plateau" and len(history.loss) - 1 - max(history.best, left) >= config.patience:
             break
 
     model.load_state_dict(best_weights)
