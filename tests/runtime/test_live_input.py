@@ -240,3 +240,22 @@ def test_every_kind_takes_messages_by_name(kind):
     for row in ROWS[:3]:
         said = live.step({"c": row[2], "a": row[0], "b": row[1]}, 2.0)
         np.testing.assert_allclose(said, other.step(row, 2.0), atol=1e-6)
+
+
+def test_a_state_holds_the_time_of_the_last_sample_and_every_stream_begins_anew():
+    model, recording = small_model("cfc"), small_recording(lengths=(12,))
+    (series,) = recording.series
+    first, second = torchliquid.stream(model), torchliquid.stream(model)
+    for values, time in zip(series.values[:6], series.times[:6], strict=True):
+        first.step(values, time=time)
+    second.state = first.state
+    for values, time in zip(series.values[6:], series.times[6:], strict=True):
+        np.testing.assert_array_equal(first.step(values, time=time), second.step(values, time=time))
+    several = torchliquid.stream(model, 2)
+    both = np.stack([series.values[0]] * 2)
+    several.step(both, 1.0)
+    parts = list(several.state)
+    parts[4][1] = np.nan  # the network's part of the second stream
+    several.state = tuple(parts)
+    assert np.isfinite(several.step(both, 1.0)).all()
+    assert several.faults["restarts"] == 1

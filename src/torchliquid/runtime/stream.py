@@ -183,7 +183,7 @@ class ModelStream:
         plain = type(values) is np.ndarray and values.dtype.kind == "f" and time is None
         plain = plain and (elapsed is None or (isinstance(elapsed, float | int) and not elapsed < 0))
         if plain and (answer := self._core.fast(values, elapsed)) is not None:
-            if answer.item(0) != answer.item(0):
+            if answer.item(0) != answer.item(0) or (self.n > 1 and np.isnan(answer).any()):
                 answer = self._restarted(values, elapsed, answer)
             if self._alarms:
                 self._follow(answer, elapsed)
@@ -304,12 +304,14 @@ class ModelStream:
     @property
     def state(self) -> tuple[np.ndarray, ...]:
         """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, which model it is of, the
-        network's parts, and of a task with alarms whether each is on, and since when.
+        last sample's time where times were given, the network's parts, and of a task with alarms whether each is on,
+        and since when.
 
         Setting it raises InputError where it is another model's, or does not fit.
         """
         alarms = (np.array([alarm.state for alarm in self._alarms]),) if self._alarms else ()
-        return (self._held.copy(), self._started.copy(), self._print.copy(), *self._core.state, *alarms)
+        kept = (self._held, self._started, self._print, self._last)
+        return (*(part.copy() for part in kept), *self._core.state, *alarms)
 
     @state.setter
     def state(self, parts: Sequence[np.ndarray]) -> None:
@@ -320,12 +322,15 @@ class ModelStream:
         named = bool(network) and np.asarray(network[0]).dtype == np.uint64  # states saved earlier name no model
         if named and not np.array_equal(network.pop(0), self._print):
             raise InputError("the state is of another model, or of another number of streams: begin with reset()")
+        timed = bool(network) and np.ndim(network[0]) == 1  # nor the last sample's time
+        last = network.pop(0) if timed else np.full(self.n, np.nan)
         alarms = network.pop() if self._alarms and network else np.empty(0)
         if self._alarms and np.shape(alarms) != (self.n, 3):
             raise InputError(f"the alarms' state has shape {np.shape(alarms)}; {(self.n, 3)} is needed")
         self._core.state = tuple(network)
         self._held[...] = held
         self._started[...] = started
+        self._last[...] = last
         for alarm, state in zip(self._alarms, alarms, strict=True):
             alarm.state = tuple(state)
 
