@@ -136,3 +136,29 @@ def test_a_wrong_stack_says_what_would_be_right(call, says):
     with pytest.raises(InputError) as caught:
         call()
     assert says in str(caught.value)
+
+
+def test_weights_without_values_are_loaded_as_they_are():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    layer = CfC(3, AutoNCP(9, 2))
+    layer.load_state_dict({name: value.to("meta") for name, value in layer.state_dict().items()}, assign=True)
+    assert all(parameter.is_meta for parameter in layer.parameters())
+    with FakeTensorMode():
+        fake = LTC(3, 5)
+        fake.load_state_dict(fake.state_dict())
+
+
+def test_what_hangs_on_a_layer_that_is_read_is_refused():
+    layer = CfC(3, 5, num_layers=2)
+    layer.others[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match=r"others\.0 is read and not called"):
+        layer(torch.randn(2, 4, 3))
+
+
+def test_a_bidirectional_layer_is_exported_with_free_time():
+    layer, x = CfC(3, 5, bidirectional=True).eval(), torch.randn(2, 7, 3)
+    free = {"input": {1: torch.export.Dim("t")}}
+    program = torch.export.export(layer, (x,), dynamic_shapes=free, strict=False)
+    longer = torch.randn(2, 12, 3)
+    torch.testing.assert_close(program.module()(longer)[0], layer(longer)[0])

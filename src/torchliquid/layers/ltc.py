@@ -16,6 +16,7 @@ from torchliquid import kernels
 from torchliquid.errors import InputError
 from torchliquid.kernels.reference import ltc_solved, ltc_time_constants
 from torchliquid.kernels.scan import is_traced
+from torchliquid.layers.forms import values_are_hidden
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.ode import Solver
 from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size, own_wiring
@@ -169,7 +170,9 @@ class LTCCell(RecurrentCell):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, mask in self.structure().items():
             index = state_dict.pop(prefix + name.replace("mask", "index"), None)
-            if index is not None:  # written by an earlier version
+            if index is not None and values_are_hidden(index):
+                state_dict[prefix + name] = torch.from_numpy(mask)
+            elif index is not None:  # written by an earlier version
                 own = self._fixed[name.replace("mask", "index")]
                 same = index.shape == own.shape and torch.equal(index.cpu().round().to(own.dtype), own.cpu())
                 state_dict[prefix + name] = torch.from_numpy(mask if same else ~mask)

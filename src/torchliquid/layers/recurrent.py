@@ -215,8 +215,10 @@ class RecurrentCell(nn.Module):
         for name, mask in self.structure().items():
             given = state_dict.pop(prefix + name, None)
             own = torch.from_numpy(mask)
-            if given is not None and not (
-                given.shape == own.shape and torch.equal(given.cpu().float().round().bool(), own)
+            if (
+                given is not None
+                and not values_are_hidden(given)
+                and not (given.shape == own.shape and torch.equal(given.cpu().float().round().bool(), own))
             ):
                 errors.append(f"{prefix}{name} is that of another wiring: load into a layer with the same one")
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -569,6 +571,11 @@ class RecurrentLayer(nn.Module):
         c: Float[Tensor, "LD B H"] | None,
         reset: Bool[Tensor, "B T"] | None,
     ) -> tuple[Tensor, Float[Tensor, "LD B T H"], tuple[Tensor, ...]]:
+        for i, other in enumerate(self.others):
+            if not isinstance(other, RecurrentLayer) or is_called(other):
+                raise InputError(
+                    f"others.{i} is read and not called: put hooks and wrappers on its rnn_cell, or around the stack"
+                )
         layers: list[Any] = [self, *self.others]
         directions = 2 if self.bidirectional else 1
         all_states, all_last = [], []
@@ -668,6 +675,6 @@ def _shifted(series: Tensor | None, places: Int[Tensor, "B T"], first: bool | No
     """
     if series is None:
         return None
-    behind = _by_time(series, places)[:, :-1]
     start = series[:, :1] if first is None else torch.full_like(series[:, :1], first)
-    return torch.cat([start, behind], 1)
+    # One sample more and the last one away: of a slice of T - 1 samples an export would ask that T is not 1.
+    return torch.cat([start, _by_time(series, places)], 1)[:, : series.shape[1]]
