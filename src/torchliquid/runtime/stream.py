@@ -137,7 +137,7 @@ class ModelStream:
         self.faults: Counter[str] = Counter()
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
-        self._last = np.full(n, np.nan)
+        self._last = np.full(n, -np.inf)
         self._answer: np.ndarray | None = None
         self._told: set[Any] = set()
         self._prepare()
@@ -323,7 +323,7 @@ class ModelStream:
         if named and not np.array_equal(network.pop(0), self._print):
             raise InputError("the state is of another model, or of another number of streams: begin with reset()")
         timed = bool(network) and np.ndim(network[0]) == 1  # nor the last sample's time
-        last = network.pop(0) if timed else np.full(self.n, np.nan)
+        last = network.pop(0) if timed else np.full(self.n, -np.inf)
         alarms = network.pop() if self._alarms and network else np.empty(0)
         if self._alarms and np.shape(alarms) != (self.n, 3):
             raise InputError(f"the alarms' state has shape {np.shape(alarms)}; {(self.n, 3)} is needed")
@@ -339,7 +339,7 @@ class ModelStream:
         rows = _rows(which)
         self._held[rows] = 0.0
         self._started[rows] = False
-        self._last[rows] = np.nan
+        self._last[rows] = -np.inf
         self._core.reset(rows)
         for alarm in np.array(self._alarms, dtype=object)[rows] if self._alarms else ():
             alarm.reset()
