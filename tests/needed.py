@@ -20,6 +20,7 @@ PACKAGES = {
     "clang": "clang libclang-rt-dev",
     **dict.fromkeys(("qemu-x86_64", "qemu-aarch64", "qemu-arm", "qemu-riscv32"), "qemu-user"),
     "qemu-system-arm": "qemu-system-arm",
+    "openssl": "openssl",
 }
 """Of Debian, by program."""
 
