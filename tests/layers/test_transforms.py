@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 from layer_cases import CASES, INPUTS, every_layer, parts, some, state
+from tests.needed import needs
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
-from tests.needed import needs
 from torchliquid import LTC, CfC, InputError, kernels
 from torchliquid.wirings import AutoNCP, Random
 
