@@ -101,8 +101,10 @@ def command(words: list[str]) -> None:
 
 def compiled(example: Example) -> None:
     """A block of C inside a function, against ``device/model.c`` where the document exported one."""
-    source = f"""#include "device/model.h"
-    int main(void) {{ float inputs[MODEL_INPUTS] = {{0}}, outputs[MODEL_OUTPUTS], elapsed = 1.0f;
+    source = f"""#include <math.h>
+    #include "device/model.h"
+    int main(void) {{ float inputs[MODEL_INPUTS], outputs[MODEL_OUTPUTS], elapsed = 1.0f;
+    for (int i = 0; i < MODEL_INPUTS; i++) inputs[i] = NAN; /* not sampled: no reading is out of range */
     {example.parsed}
     return status; }}"""
     Path("snippet.c").write_text(source)

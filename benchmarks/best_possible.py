@@ -2,7 +2,7 @@
 
 Processes whose best possible answer is known (:mod:`benchmarks.processes`), each contender with its defaults from one
 seed, and the LTC with one sub-step as well; written to docs/best-possible.md. What is finished stays in
-build/best-possible and is not done again; about ten minutes on two quiet cores.
+build/best-possible, in a folder for the code that decides the figures, and is not done again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.processes import PROCESSES, Process
+from benchmarks.studies import code
 from torchliquid.data import Preprocessing
 from torchliquid.files import write_atomically, write_json
 from torchliquid.models import KINDS, Naive, Tabular, build
@@ -26,7 +27,6 @@ from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, train
 from torchliquid.training.fit import hold_out
 
-FOLDER = Path("build/best-possible")
 PAGE = Path("docs/best-possible.md")
 SAMPLES, PARAMETERS = 5000, 2500
 
@@ -94,7 +94,7 @@ def one(job: tuple[str, Entry]) -> None:
 
 def place(name: str, entry: Entry) -> Path:
     settings = "".join(f"-{key}-{value}" for key, value in entry.hyper)
-    return FOLDER / f"{name}-{entry.kind}{settings}.json"
+    return Path("build/best-possible") / code() / f"{name}-{entry.kind}{settings}.json"
 
 
 def row(name: str) -> str:

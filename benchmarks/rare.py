@@ -3,7 +3,7 @@
 
 First, simulated studies of two models whose scores are drawn, judged as a study judges. Then a made recording in which
 one sample in a hundred is positive and the best possible answer is known, assessed as a user would; that study stays in
-build/rare and goes on where it was stopped.
+build/rare and goes on where it was stopped, or begins anew where the code that decides its figures has changed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.console import Console
 from scipy.signal import lfilter
 from scipy.special import expit
 
+from benchmarks.studies import code
 from torchliquid import Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.metrics import Answers, Metric, find
@@ -28,7 +29,6 @@ from torchliquid.study.workers import cores
 
 STUDIES = 200
 SEEDS = 5
-FOLDER = Path("build/rare")
 PAGE = Path("docs/rare.md")
 HEAD = f"""# Rare events
 
@@ -136,7 +136,7 @@ def learnt() -> tuple[StudyResults, float, float]:
     with StudyProgress(Console()) as progress:
         results = assess(
             recording,
-            FOLDER,
+            Path("build/rare") / code(),
             tests={"later": test},
             contenders=["cfc", "cfc_ncp", "lstm", "linear", "boosting", "naive"],
             seeds=3,

@@ -6,6 +6,7 @@ that could give other figures begins anew, in a folder of its own. The page is w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -52,6 +53,7 @@ of the 95 % interval over seeds and test data together. Verdicts are the program
 """
 
 
+@functools.cache
 def code() -> str:
     """A fingerprint of what decides the figures."""
     package = Path(torchliquid.__file__).parent

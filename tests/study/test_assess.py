@@ -42,7 +42,7 @@ def test_where_order_carries_nothing_there_is_no_advantage(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_on_occupancy_one_sensor_does_it(data_dir: Path, tmp_path: Path) -> None:
+def test_on_occupancy_one_sensor_is_as_good_as_published(data_dir: Path, tmp_path: Path) -> None:
     dataset = load("occupancy")
     results = assess(
         dataset.train,
@@ -56,7 +56,7 @@ def test_on_occupancy_one_sensor_does_it(data_dir: Path, tmp_path: Path) -> None
         shifts=(),
     )
     assert results.verdict is not None
-    assert "one_sensor" in results.verdict.tags
+    assert results.verdict.answer != "worth it"
     probe = results.contender("one_sensor")
     assert probe.detail == "Light"
     assert probe.test("accuracy")[0] == pytest.approx(0.989, abs=0.002)  # as published analyses of this table find
