@@ -22,6 +22,7 @@ from torchliquid.data import Recording
 from torchliquid.edge import artifact, export, parity
 from torchliquid.edge.network import describe
 from torchliquid.edge.quantize import Widths, weights
+from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.training import TrainingConfig
@@ -108,6 +109,47 @@ def test_the_error_is_that_of_rows_that_were_not_scaled_by(tmp_path: Path) -> No
     with pytest.raises(InputError, match="strict"):
         export(forgetful, HOST, tmp_path / "c", whole, int8=True, calibrate=narrow, error=0.001, strict=True)
     assert not (tmp_path / "c").exists()
+
+
+def test_widths_are_chosen_on_one_half_and_measured_on_the_other(tmp_path: Path) -> None:
+    model = trained(plant(3000, 0), "ltc_ncp")
+    for series in (1, 2, 7):
+        inputs, elapsed, _ = samples_of(model, plant(700, 1), 700)
+        anew = np.arange(700) % (700 // series) == 0
+        chosen_on, measured = parity.halves((inputs, elapsed, anew))
+        rows = [set(map(bytes, part[0])) for part in (chosen_on, measured)]
+        assert not rows[0] & rows[1]
+        assert rows[0] | rows[1] == set(map(bytes, inputs))
+        assert 175 <= len(chosen_on[1]) <= 525
+        assert chosen_on[2][0]
+        assert measured[2][0]
+    scaled_by = parity.samples_of_model(model)
+    made = [
+        artifact.make(model, HOST, "builtin", True, part, calibration=scaled_by, choice=chosen_on, auto=True)
+        for part in (measured, (measured[0] * 3, measured[1], measured[2]))
+    ]
+    assert made[0].errors == made[1].errors
+    assert made[0].error(made[0].walked) != made[1].error(made[1].walked)
+    unseen = export(model, HOST, tmp_path / "a", plant(1000, 1), int8=True)
+    assert any("none of which it was scaled by" in line and "(500 samples" in line for line in unseen.measured)
+    seen = export(model, HOST, tmp_path / "b", plant(3000, 0), int8=True)
+    assert not any("none of which" in line for line in seen.measured)
+    assert any("of what the integers were scaled by stands in the samples" in warning for warning in seen.warnings)
+
+
+def test_a_study_s_contenders_are_made_as_the_model_is(tmp_path: Path) -> None:
+    needs_zig()
+    needs("qemu-system-arm")
+    recording = plant(1500, 0)
+    model, other = trained(recording, "gru"), trained(recording, "lstm")
+    target, narrow = TARGETS["cortex-m4"], plant(300, 3)
+    made = {"calibrate": narrow, "auto": True, "plausible": {"level": (-9.0, 9.0)}, "longest_gap": 60.0}
+    report = export(model, target, tmp_path / "a", recording, {"twin": model}, True, error=1e-4, **made)
+    assert report.costs["twin"] == report.costs["this model"]
+    error = report.plain["error"]
+    assert f"twin differs in integers from PyTorch by {error:.2%}, more than 0.01%" in report.warnings
+    beside = export(model, target, tmp_path / "b", recording, {"lstm": other}, True, **made).costs["lstm"]
+    assert beside == export(other, target, tmp_path / "c", recording, int8=True, **made).costs["this model"]
 
 
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "lstm", "gru"])

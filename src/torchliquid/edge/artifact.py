@@ -12,7 +12,7 @@ import numpy as np
 from torchliquid.edge import calibrate, choose, compilers, emulator, parity, quantize
 from torchliquid.edge.generate import Field, Math, sources, state_fields
 from torchliquid.edge.network import Network, describe
-from torchliquid.edge.parity import Walk
+from torchliquid.edge.parity import Samples, Walk
 from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
@@ -20,9 +20,6 @@ from torchliquid.models import Model
 
 ENOUGH = 0.01
 """Of the outputs' spread: what integers may cost in accuracy."""
-
-Samples = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Inputs (T, C), elapsed (T,), anew (T,): see :mod:`torchliquid.edge.parity`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +31,9 @@ class Artifact:
         fields: of the state.
         widths: of int8; None in single precision.
         scaled_by: the samples that integers were calibrated on.
-        errors: of each choice of widths that was tried, the root mean square of the outputs' difference from PyTorch
-            running free, in standard deviations of the output.
+        chosen_on: those that their widths were chosen on.
+        errors: on these, of each choice of widths that was tried: the root mean square of the outputs' difference from
+            PyTorch running free, in standard deviations of the output.
     """
 
     model: Model
@@ -46,6 +44,7 @@ class Artifact:
     walked: Walk
     widths: Widths | None = None
     scaled_by: Walk | None = None
+    chosen_on: Walk | None = None
     errors: dict[Widths, float] = field(default_factory=dict)
 
     @property
@@ -59,6 +58,10 @@ class Artifact:
     def write(self, folder: Path) -> None:
         for name, content in self.files.items():
             (folder / name).write_text(content, encoding="utf-8")
+
+    def error(self, on: Walk) -> float:
+        """What :attr:`errors` tells, of these widths on any samples; on this machine, as on every other."""
+        return root_mean_square(on, replace(self, walked=on).run(None, same_state=False))
 
     def run(self, target: Target | None, same_state: bool, steps: int | None = None) -> emulator.Replayed:
         """Compile for a target, None being this machine, and step through the samples there."""
@@ -105,6 +108,7 @@ def make(
     network: Network | None = None,
     *,
     calibration: Samples | None = None,
+    choice: Samples | None = None,
     auto: bool = False,
     limit: float = ENOUGH,
 ) -> Artifact:
@@ -114,6 +118,7 @@ def make(
         int8: integers instead of single precision.
         samples: what all is checked on.
         calibration: what integers are scaled by; None: the same samples.
+        choice: what their widths are chosen on; None: the same samples.
         auto: 16-bit weights, layer by layer, where the error asks for them.
         limit: of the error, by which the integers' widths are chosen.
 
@@ -126,9 +131,9 @@ def make(
         files = sources(network, math, target.layout)
         return Artifact(model, network, math, files, state_fields(network, "float", "float"), walked)
     scaled_by = walked if calibration is None else parity.walk(model, *calibration, network.limits)
-    unsized = Artifact(model, network, math, {}, [], walked, None, scaled_by)
-    sized = integers(unsized)
-    errors = choose.Errors(lambda widths: root_mean_square(walked, sized(widths).run(None, same_state=False)))
+    chosen_on = walked if choice is None else parity.walk(model, *choice, network.limits)
+    sized = integers(Artifact(model, network, math, {}, [], walked, None, scaled_by, chosen_on))
+    errors = choose.Errors(lambda widths: sized(widths).error(chosen_on))
     widths = (choose.layer_by_layer if auto else choose.values_alone)(network, errors, limit)
     return replace(sized(widths), errors=dict(errors))
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.edge import bundle, emulator, footprint, onnx, parity
-from torchliquid.edge.artifact import ENOUGH, Artifact, Samples, check_parity, make, root_mean_square
+from torchliquid.edge.artifact import ENOUGH, Artifact, check_parity, make, root_mean_square
 from torchliquid.edge.compilers import has_zig
 from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.generate import Math, title
 from torchliquid.edge.names import check_model_name
 from torchliquid.edge.network import describe
+from torchliquid.edge.parity import Samples
 from torchliquid.edge.plausible import CLIPPED
 from torchliquid.edge.plausible import plausible as find_plausible
 from torchliquid.edge.targets import Target
@@ -112,11 +113,10 @@ def export(
         raise InputError("--calibrate is of integers: add --quantize int8 or auto")
     if target.name == "onnx" and (plausible or longest_gap is not None or strict):
         raise InputError("--plausible, --longest-gap and --strict are for C; an ONNX graph has no limits of its own")
-    network = describe(model, find_plausible(model.preprocessing, plausible, longest_gap), c_name)
     report = Report()
-    samples, calibration = _samples(model, data, int8, calibrate, report)
     _precision(model, report)
     if target.name == "onnx":
+        samples = _samples(model, data, False, None, report).checked
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
             report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
@@ -131,9 +131,16 @@ def export(
             write_json(folder / "footprint.json", report.plain)
             (folder / "README.md").write_text(onnx.readme(model, report.measured), encoding="utf-8")
         return report
-    artifact = make(
-        model, target, math or target.math, int8, samples, network, calibration=calibration, auto=auto, limit=error
-    )
+
+    def built(one: Model, arithmetic: Math, of: Report) -> Artifact:
+        described = describe(one, find_plausible(one.preprocessing, plausible, longest_gap), c_name)
+        parts = _samples(one, data, int8, calibrate, of)
+        return make(
+            one, target, arithmetic, int8, parts.checked, described,
+            calibration=parts.scaled_by, choice=parts.chosen_on, auto=auto, limit=error,
+        )  # fmt: skip
+
+    artifact = built(model, math or target.math, report)
     _prove(artifact, target, data, report)
     if calibrate is not None:
         _metric(model, partial(_run, artifact), "C", calibrate, report, "calibrated on")
@@ -142,7 +149,7 @@ def export(
     if target.triple and not lacking:
         report.costs[name] = footprint.measure(artifact, target)
         for other, each in (others or {}).items():
-            _compare(other, each, artifact, target, int8, auto, error, data, report)
+            _compare(other, partial(built, each, artifact.math, Report()), target, error, report)
         if over := limits.exceeded(report.costs[name]):
             raise InputError(f"{target.name}: {'; '.join(over)}{_alternative(report.costs, name, limits)}")
         cost = report.costs[name]
@@ -209,41 +216,57 @@ def _earlier(out: Path) -> str:
     return str(name)
 
 
-def _samples(
-    model: Model, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report
-) -> tuple[Samples, Samples | None]:
-    """What the export is checked on, and what integers are scaled by: other samples, where there are any."""
+@dataclass(frozen=True)
+class _Parts:
+    """The samples that an export is checked on; of integers also those that they are scaled by, and those that their
+    widths are chosen on. None where there are no others."""
+
+    checked: Samples
+    scaled_by: Samples | None = None
+    chosen_on: Samples | None = None
+
+
+def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report) -> _Parts:
     rule = model.preprocessing
     if not int8:
         if data is not None:
-            return parity.samples_of(model, data), None
+            return _Parts(parity.samples_of(model, data))
         if model.sample is not None:
-            return parity.samples_of_model(model), None
+            return _Parts(parity.samples_of_model(model))
         report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
-        return parity.made_up(rule, 256), None
+        return _Parts(parity.made_up(rule, 256))
+    others = None if data is None else parity.samples_of(model, data)
     if calibrate is not None:
         scaled_by = parity.samples_covering(model, calibrate)
-        checked = parity.samples_of(model, data) if data is not None else None
-        checked = parity.samples_of_model(model) if checked is None and model.sample is not None else checked
+        if others is None and model.sample is not None:
+            others = parity.samples_of_model(model)
     else:
         if rule.low is None:
             report.warnings.append(
                 "an earlier version saved this model, with the beginning of its training data alone: "
                 "give --calibrate a recording that covers it"
             )
-        if data is not None:
+        if others is not None:
             scaled_by = parity.samples_of_pieces(rule, parity.carried(model))
-            checked = parity.samples_of(model, data)
         else:
-            pieces, others = parity.split(model)
+            pieces, rest = parity.split(model)
             scaled_by = parity.samples_of_pieces(rule, pieces)
-            checked = None if others is None else parity.samples_of_pieces(rule, others)
-    if checked is None:
+            others = None if rest is None else parity.samples_of_pieces(rule, rest)
+    if others is None:
         report.warnings.append(
-            "the error is that of the samples which the integers were scaled by: give --data for one of others"
+            "the error is that of the samples which the integers were scaled and chosen by: "
+            "give --data for one of others"
         )
-        return scaled_by, None
-    return checked, scaled_by
+        return _Parts(scaled_by)
+    share = parity.repeated(rule, scaled_by, others)
+    report.plain["repeated"] = share
+    if share:
+        report.warnings.append(
+            f"{share:.0%} of what the integers were scaled by stands in the samples that they are measured on as well: "
+            "their error on others may be larger"
+        )
+    chosen_on, checked = parity.halves(others)
+    return _Parts(checked, scaled_by, chosen_on)
 
 
 def _precision(model: Model, report: Report) -> None:
@@ -274,21 +297,24 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
     else:
         found = artifact.run(machine, same_state=False)
         error, worst = root_mean_square(artifact.walked, found), parity.largest_difference(artifact.walked, found)
-        apart = artifact.scaled_by is not None and artifact.scaled_by is not artifact.walked
+        apart = artifact.chosen_on is not artifact.walked
+        told = (
+            ", none of which it was scaled by or its widths chosen on" if apart and not report.plain["repeated"] else ""
+        )
         report.measured.append(
             f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, RMS, and by {worst:.1%} at most "
-            f"({steps:,} samples{', none of which it was scaled by' if apart else ''})"
+            f"({steps:,} samples{told})"
         )
         if apart and artifact.scaled_by is not None:
-            again = replace(artifact, walked=artifact.scaled_by)
-            own = root_mean_square(again.walked, again.run(None, same_state=False))
-            report.measured.append(f"by {own:.2%} on the {len(again.walked):,} samples that it was scaled by")
+            own = artifact.error(artifact.scaled_by)
+            report.measured.append(f"by {own:.2%} on the {len(artifact.scaled_by):,} samples that it was scaled by")
             report.plain["error_calibrated"] = own
         clipped = float((found.records["status"] & CLIPPED > 0).mean())
         if clipped:
             report.measured.append(f"in {clipped:.2%} of the samples a value was larger than its integer, and clipped")
         tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
-        report.measured.append(f"widths chosen by measured error: {artifact.widths.words} (tried: {tried})")
+        on = f" on {len(artifact.chosen_on):,} others" if apart and artifact.chosen_on is not None else ""
+        report.measured.append(f"widths chosen by measured error{on}: {artifact.widths.words} (tried: {tried})")
         report.plain |= {"error": error, "worst": worst, "clipped": clipped}
         report.plain |= {"tried": {w.words: e for w, e in artifact.errors.items()}}
     if data is not None:
@@ -371,23 +397,15 @@ def _flash(artifact: Artifact, target: Target, limits: Limits, report: Report) -
     report.measured.append(f"flash {flash:,} bytes")
 
 
-def _compare(
-    name: str,
-    model: Model,
-    artifact: Artifact,
-    target: Target,
-    int8: bool,
-    auto: bool,
-    error: float,
-    data: Recording | None,
-    report: Report,
-) -> None:
+def _compare(name: str, built: Callable[[], Artifact], target: Target, limit: float, report: Report) -> None:
     try:
-        samples, calibration = _samples(model, data, int8, None, Report())
-        made = make(model, target, artifact.math, int8, samples, calibration=calibration, auto=auto, limit=error)
+        made = built()
         report.costs[name] = footprint.measure(made, target)
     except InputError as failed:
         report.warnings.append(f"{name} is not compared: {failed}")
+        return
+    if made.widths is not None and (error := made.error(made.walked)) > limit:
+        report.warnings.append(f"{name} differs in integers from PyTorch by {error:.2%}, more than {limit:.2%}")
 
 
 def _alternative(costs: Mapping[str, Footprint], name: str, limits: Limits) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
@@ -18,6 +19,12 @@ from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.models.model import Sample, aligned, evaluating, unlabelled_batches
 from torchliquid.models.sample import LENGTH, covering
+
+TOLD = 16
+"""Rows in a row by which a piece is known again."""
+
+Samples = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Raw inputs (T, C), elapsed times (T,) and where a series begins (T,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +66,7 @@ class Walk:
         return len(self.elapsed)
 
 
-def samples_of(model: Model, recording: Recording, most: int = 10_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples_of(model: Model, recording: Recording, most: int = 10_000) -> Samples:
     """Raw inputs (T, C), elapsed times (T,) and where a series begins (T,), of up to so many samples."""
     inputs, elapsed, anew = [], [], []
     left = most
@@ -77,7 +84,7 @@ def samples_of(model: Model, recording: Recording, most: int = 10_000) -> tuple[
         )
 
 
-def samples_of_pieces(rule: Preprocessing, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples_of_pieces(rule: Preprocessing, sample: Sample) -> Samples:
     """The same of scaled pieces, such as the training sample that a model file carries, brought back to raw units."""
     valid = torch.arange(sample.timespans.shape[1]) < sample.lengths.unsqueeze(1)
     scaled = sample.inputs[valid].double().numpy()
@@ -90,7 +97,7 @@ def samples_of_pieces(rule: Preprocessing, sample: Sample) -> tuple[np.ndarray, 
     return values.astype(np.float32), elapsed.astype(np.float32), anew[valid.numpy()]
 
 
-def samples_of_model(model: Model, most: int = 1024) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples_of_model(model: Model, most: int = 1024) -> Samples:
     """So many of the training sample that a model file carries: pieces evenly chosen.
 
     Raises:
@@ -102,11 +109,50 @@ def samples_of_model(model: Model, most: int = 1024) -> tuple[np.ndarray, np.nda
     return samples_of_pieces(model.preprocessing, pieces(sample, places))
 
 
-def samples_covering(model: Model, recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples_covering(model: Model, recording: Recording) -> Samples:
     """The same of a recording's pieces that cover it, extremes included."""
     windows = Windows(LENGTH, LENGTH)
     cut = list(unlabelled_batches(model, aligned(recording, model.preprocessing), windows))
     return samples_of_pieces(model.preprocessing, covering(cut))
+
+
+def halves(samples: Samples) -> tuple[Samples, Samples]:
+    """Every second series of some samples, and the others; the rows before the middle and those from it on, which then
+    begin anew, where the series are too uneven for that, or one alone.
+
+    Raises:
+        InputError: there are too few for two parts.
+    """
+    inputs, elapsed, anew = samples
+    n = len(elapsed)
+    if n < 2:
+        raise InputError("one sample can't both choose an export's integers and measure their error: give more")
+    second = np.cumsum(anew) % 2 == 0
+    if not n / 4 <= second.sum() <= n * 3 / 4:
+        second = np.arange(n) >= n // 2
+        anew = anew | (np.arange(n) == n // 2)
+    first = ~second
+    return (inputs[first], elapsed[first], anew[first]), (inputs[second], elapsed[second], anew[second])
+
+
+def repeated(rule: Preprocessing, scaled_by: Samples, others: Samples) -> float:
+    """The share of the pieces that integers are scaled by whose last rows stand among the others as well, as those of
+    the training part do in the file that a model was trained on. Rows that stand still tell nothing."""
+
+    def rows(samples: Samples) -> np.ndarray:
+        inputs = samples[0].astype(np.float64)
+        last = np.maximum.accumulate(np.where(np.isnan(inputs), 0, np.arange(len(inputs))[:, None]), 0)
+        held = np.take_along_axis(inputs, last, 0)
+        scaled = np.clip(np.nan_to_num((held - rule.mean) / rule.unit), -1e6, 1e6)
+        window = min(TOLD, len(inputs))
+        found: np.ndarray = sliding_window_view(np.rint(scaled * 100).astype(np.int32), window, 0)
+        return found
+
+    ends = np.append(np.flatnonzero(scaled_by[2])[1:], len(scaled_by[1]))
+    pieces = rows(scaled_by)[[end - TOLD for end in ends if end >= TOLD]]
+    told = {piece.tobytes() for piece in pieces if np.ptp(piece, axis=1).any()}
+    there = {row.tobytes() for row in rows(others)}
+    return len(told & there) / len(told) if told else 0.0
 
 
 def split(model: Model) -> tuple[Sample, Sample | None]:
@@ -146,7 +192,7 @@ def pieces(sample: Sample, places: np.ndarray) -> Sample:
     return Sample(sample.inputs[places], sample.timespans[places], sample.lengths[places])
 
 
-def made_up(rule: Preprocessing, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def made_up(rule: Preprocessing, count: int) -> Samples:
     """The same of so many readings that nobody recorded: a random walk around the training means."""
     values = rule.mean + rule.std * np.cumsum(np.random.default_rng(0).normal(size=(count, rule.n_channels)) * 0.3, 0)
     return values.astype(np.float32), np.full(count, rule.time_scale, dtype=np.float32), np.arange(count) == 0
