@@ -1,29 +1,29 @@
 """What integers cost in accuracy, and save in flash, on real recordings: every kind that can be exported.
 
-``python -m benchmarks.quantization`` writes ``docs/int8-figures.md`` in an hour or less. Models and
-their rows stay in build/quantization: a second run goes on with what is missing.
+``python -m benchmarks.quantization`` writes ``docs/int8-figures.md`` in an hour or less. Models and their rows stay in
+build/quantization, in a folder for the code that decides them: a second run goes on with what is missing.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import measure
+from benchmarks.studies import code
 from torchliquid.data import Recording
 from torchliquid.data.datasets import load
 from torchliquid.data.splits import forward_split
 from torchliquid.edge import TARGETS, artifact, footprint, parity
 from torchliquid.edge.artifact import Artifact
 from torchliquid.edge.quantize import Widths
+from torchliquid.files import write_atomically
 from torchliquid.models import Model
 from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, fit
 
-FOLDER = Path("build/quantization")
 PAGE = Path(__file__).parents[1] / "docs" / "int8-figures.md"
 RECORDINGS = ("occupancy", "traffic", "cheetah", "walker", "physionet2012", "cmapss", "skab")
 KINDS = ("cfc", "cfc_ncp", "ltc", "ltc_ncp", "lstm", "gru")
@@ -35,11 +35,11 @@ HEAD = """# Integers on real recordings
 
 Written by `python -m benchmarks.quantization`. Networks of about 2,000 parameters are trained for six epochs on the
 first 6,000 samples of each recording, and tested on the first 2,000 of its first test part. Integers are scaled by
-1,024 samples of the training part that a model carries, and by the extremes that it knows. Widths are chosen on the
-first half of the test rows, as `torchliquid export --data` does, and errors are those of the second half, which nothing
-was chosen or scaled by: the root mean square of the outputs' difference from PyTorch, in their standard deviation,
-running free; where there are several outputs, the worst of them. "int8 weights" have all values in int16. Flash is that
-of `cortex-m4`, code and constants.
+the samples of the training part that a model carries, and by the extremes that it knows. Widths are chosen on one half
+of the test rows, as `torchliquid export --data` does, and errors are those of the other half, which nothing was chosen
+or scaled by: the root mean square of the outputs' difference from PyTorch, in their standard deviation, running free;
+where there are several outputs, the worst of them. "int8 weights" have all values in int16. Flash is that of
+`cortex-m4`, code and constants.
 
 | recording | kind | float32: flash | int8 weights: flash, error | auto (1 %): flash, error | auto: 16-bit weights |
 |---|---|---|---|---|---|
@@ -61,29 +61,28 @@ def parts(name: str) -> tuple[Recording, Recording, Task]:
     return first(found.train, TRAINED), first(next(iter(found.tests.values())), TESTED), found.task
 
 
+def folder() -> Path:
+    return Path("build/quantization") / code("edge", kinds=(".py", ".cc", ".h", ".txt", ".c", ".j2"))
+
+
 def trained(name: str, kind: str, training: Recording, task: Task) -> Model:
     """Of the folder, or trained now."""
-    path = FOLDER / f"{name}-{kind}.safetensors"
+    path = folder() / f"{name}-{kind}.safetensors"
     if not path.exists():
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         fit(training, kind=kind, task=task, parameters=2000, config=TrainingConfig(epochs=6, seed=0)).save(path)
     return Model.load(path)
 
 
 def row(name: str, kind: str, model: Model, test: Recording) -> str:
-    """Widths chosen on the first half of the test rows, errors of the second."""
-    inputs, elapsed, anew = parity.samples_of(model, test, TESTED)
-    half = len(elapsed) // 2
-    chosen_on = inputs[:half], elapsed[:half], anew[:half]
-    scaled_by = parity.samples_of_model(model)
-    auto = artifact.make(model, TARGET, TARGET.math, True, chosen_on, calibration=scaled_by, auto=True)
-    walked = parity.walk(model, inputs, elapsed, anew, auto.network.limits)
-    single = artifact.make(model, TARGET, TARGET.math, False, (inputs[:2], elapsed[:2], anew[:2]))
+    """Widths chosen on one half of the test rows, errors of the other."""
+    chosen_on, measured = parity.halves(parity.samples_of(model, test, TESTED))
+    scaled_by = parity.samples_of_pieces(model.preprocessing, parity.carried(model))
+    auto = artifact.make(model, TARGET, TARGET.math, True, measured, calibration=scaled_by, choice=chosen_on, auto=True)
+    single = artifact.make(model, TARGET, TARGET.math, False, measured)
     cells = [f"{footprint.flash(single, TARGET):,}"]
     for made in (artifact.integers(auto)(Widths(16, 16, 16)), auto):
-        ran = replace(made, walked=walked).run(None, same_state=False)
-        difference = np.sqrt(np.square(ran.records["outputs"] - walked.outputs)[half:].mean(0))
-        error = float((difference / walked.spread).max())
+        error = made.error(made.walked)
         words = f"**{error:.2%}**" if error > artifact.ENOUGH else f"{error:.2%}"
         cells.append(f"{footprint.flash(made, TARGET):,}, {words}")
     return f"| {name} | {kind} | {' | '.join(cells)} | {wide(auto)} |"
@@ -100,9 +99,10 @@ def main() -> None:
     for name in RECORDINGS:
         training, test, task = parts(name)
         for kind in KINDS:
-            done = FOLDER / f"{name}-{kind}.md"
+            done = folder() / f"{name}-{kind}.md"
             if not done.exists():
-                done.write_text(row(name, kind, trained(name, kind, training, task), test))
+                line = row(name, kind, trained(name, kind, training, task), test)
+                write_atomically(done, lambda part, line=line: part.write_text(line, "utf-8"))  # type: ignore[misc]
             lines.append(done.read_text())
             print(lines[-1], flush=True)
     about = "\n".join(f"* {line}" for line in measure.machine())

@@ -54,14 +54,19 @@ of the 95 % interval over seeds and test data together. Verdicts are the program
 
 
 @functools.cache
-def code() -> str:
-    """A fingerprint of what decides the figures."""
+def code(*more: str, kinds: tuple[str, ...] = (".py", ".cc", ".h", ".txt")) -> str:
+    """A fingerprint of what decides the figures.
+
+    Args:
+        more: of the package, what else does.
+        kinds: of files.
+    """
     package = Path(torchliquid.__file__).parent
-    places = [package / name for name in DECIDING] + [Path("native")]
+    places = [package / name for name in (*DECIDING, *more)] + [Path("native")]
     files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()]
     digest = hashlib.sha256()
     for file in sorted(files):
-        if file.suffix in (".py", ".cc", ".h", ".txt") and not (file.parent.name == "study" and file.stem in TELLING):
+        if file.suffix in kinds and not (file.parent.name == "study" and file.stem in TELLING):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:8]
 

@@ -14,7 +14,8 @@ import torch
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import HOST, in_int8, make_model, readings, samples_of
+from edge_cases import HOST, in_int8, make_model, needs_zig, readings, samples_of
+from tests.needed import needs
 
 import torchliquid
 from torchliquid.cli import app
