@@ -6,6 +6,7 @@ The constructor arguments, the random graphs of each seed and the graph's proper
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ class Wiring:
     """
 
     _given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    _before: Wiring | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Wiring:
         self = super().__new__(cls)
@@ -74,8 +76,29 @@ class Wiring:
                     "make a new wiring for each layer"
                 )
             return
+        self._before = copy.deepcopy(self)
         self.set_input_dim(input_dim)
         self._connect()
+
+    def for_inputs(self, input_dim: int) -> Wiring:
+        """A copy that is not built, or is for so many inputs: what each layer of a stack begins with.
+
+        Raises:
+            InputError: it was built for another number of inputs and not by :meth:`build` alone.
+        """
+        if self.input_dim is None or self.input_dim == input_dim:
+            return copy.deepcopy(self)
+        if self._before is not None:
+            again = copy.deepcopy(self._before)
+            again.build(self.input_dim)
+            if np.array_equal(again.adjacency_matrix, self.adjacency_matrix) and np.array_equal(
+                again._sensory(), self._sensory()
+            ):
+                return copy.deepcopy(self._before)
+        raise InputError(
+            f"this wiring is for {self.input_dim} inputs and was not made by build() alone, so that none can be drawn "
+            f"for a layer of {input_dim}: stack single layers, each with a wiring of its own"
+        )
 
     def _connect(self) -> None:
         """Draw what depends on the number of inputs."""

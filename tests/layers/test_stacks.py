@@ -1,5 +1,6 @@
 """Stacks, both directions, states that start anew, states of all neurons: against single layers called by hand."""
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from layer_cases import INPUTS, every_layer, parts, some
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from torchliquid import LTC, CfC, InputError, kernels
-from torchliquid.wirings import AutoNCP
+from torchliquid.wirings import NCP, AutoNCP, FullyConnected, Wiring
 
 NEAR = {"rtol": 0.0, "atol": 3e-6}
 LENGTHS = torch.tensor([5, 2, 4])
@@ -162,3 +163,23 @@ def test_a_bidirectional_layer_is_exported_with_free_time():
     program = torch.export.export(layer, (x,), dynamic_shapes=free, strict=False)
     longer = torch.randn(2, 12, 3)
     torch.testing.assert_close(program.module()(longer)[0], layer(longer)[0])
+
+
+@pytest.mark.parametrize("kind", [LTC, CfC])
+def test_a_wiring_that_another_layer_has_built_is_stacked(kind):
+    for make in (lambda: AutoNCP(9, 2), lambda: NCP(4, 3, 2, 2, 2, 3, 2, seed=None), lambda: FullyConnected(4, 2)):
+        wiring = make()
+        first = copy.deepcopy(wiring)
+        kind(INPUTS, wiring)
+        stack = kind(INPUTS, wiring, num_layers=3, bidirectional=True)
+        fresh = kind(INPUTS, first, num_layers=3, bidirectional=True)
+        for a, b in zip([stack, *stack.others], [fresh, *fresh.others], strict=True):
+            assert a.wiring.get_config() == b.wiring.get_config()
+        assert len({id(layer.wiring) for layer in (stack, *stack.others)}) == 6
+        assert stack(torch.randn(2, 4, INPUTS))[0].shape == (2, 4, 4)
+    by_hand = FullyConnected(4, 2)
+    by_hand.build(INPUTS)
+    by_hand.adjacency_matrix[0, 1] = 0
+    for refused in (by_hand, Wiring.from_config(by_hand.get_config())):
+        with pytest.raises(InputError, match="each with a wiring of its own"):
+            kind(INPUTS, refused, num_layers=2)

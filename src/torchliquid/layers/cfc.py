@@ -321,7 +321,11 @@ class CfC(RecurrentLayer):
             self.output_size = proj_size
         self.fc = nn.Identity() if proj_size is None else nn.Linear(cell.output_size, proj_size)
         backbone = (activation, backbone_units, backbone_layers, backbone_dropout)
-        again = lambda n: CfC(n, copy.deepcopy(fresh), proj_size, True, True, mixed_memory, mode, *backbone)  # noqa: E731
+
+        def again(inputs: int) -> CfC:
+            own = fresh.for_inputs(inputs) if isinstance(fresh, Wiring) else fresh
+            return CfC(inputs, own, proj_size, True, True, mixed_memory, mode, *backbone)
+
         self.pile(Stack(again, num_layers, dropout, bidirectional))
 
     def project(self, outputs: Float[Tensor, "*B N"]) -> Float[Tensor, "*B O"]:

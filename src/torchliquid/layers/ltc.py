@@ -404,7 +404,7 @@ class LTC(RecurrentLayer):
         options = (*mappings, solver, rtol, atol, adjoint)
         fresh = copy.deepcopy(units)
         cell = LTCCell(units, input_size, *options)
-        again = lambda n: LTC(n, copy.deepcopy(fresh), True, True, mixed_memory, *options)  # noqa: E731
+        again = lambda n: LTC(n, fresh.for_inputs(n), True, True, mixed_memory, *options)  # noqa: E731
         stack = Stack(again, num_layers, dropout, bidirectional)
         super().__init__(cell, return_sequences, batch_first, mixed_memory, return_states, stack)
 
