@@ -441,6 +441,36 @@ def test_compiled_gradients_are_the_eager_ones(name, backend, code):
             torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-6)
 
 
+class Exact(nn.Linear):
+    """A linear map in full precision, whatever is around it: what our layers hold to."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x), x
+
+
+@pytest.mark.parametrize("name", ["cfc deep", "ltc memory", "grud"])
+def test_compiled_within_autocast_gradients_are_at_least_as_near_as_those_of_a_linear_map(name):
+    from torch._functorch import config
+
+    def difference(module):
+        found = []
+        for run in (module, torch.compile(module, backend="aot_eager")):
+            torch._dynamo.reset()
+            module.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                output = run(x)[0]
+            output.float().square().mean().backward()
+            found.append([p.grad.clone() for p in module.parameters() if p.grad is not None])
+        return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in zip(*found, strict=True))
+
+    layer, (x, _) = some(CASES[name]), sample(5, 7)
+    assert difference(layer) <= 2e-5 + 5 * difference(Exact(INPUTS, 4))
+    if hasattr(config, "backward_pass_autocast"):
+        with config.patch(backward_pass_autocast="off"):
+            assert difference(layer) <= 2e-5
+
+
 # Leaving PyTorch.
 
 
