@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import beta, rankdata
+from scipy.stats import beta
 
-from torchliquid.explain.surrogates import Surrogates, chances, news
+from torchliquid.explain.roles import needed
+from torchliquid.explain.surrogates import Surrogates, chances, ranked
 
 PAGE = Path("docs/roles.md")
 RECORDINGS = 200
@@ -26,9 +27,17 @@ Written by `python -m benchmarks.roles`; not by hand. `explain` looks for what e
 with each other, where any role that is found is false; and seven neurons that each follow one signal two samples
 behind, with noise of half a deviation, through a memory of their own.
 
-A role may be found falsely in one recording in twenty: half of that for what a neuron follows, which is measured here,
-half for what is lost without it. "By correlation alone" is the same search without a look at what signals add to their
-own past: what `explain` did at first.
+A role may be found falsely in one recording in twenty: half of that for what a neuron follows, half for what is lost
+without it. "By correlation alone" is the same search without a look at what signals add to their own past: what
+`explain` did at first.
+
+"""
+NEEDED = """
+## What is lost without a neuron
+
+The same signals; the answer is the mean of the seven neurons. False where the truth is a signal that has nothing to do
+with them, found where it is the mean of the seven signals. "By the error alone" is whether the squared error grows more
+than with the truth of another time: what `explain` did at first.
 
 """
 
@@ -54,13 +63,33 @@ PROCESSES: dict[str, Process] = {
 
 def found(x: np.ndarray, y: np.ndarray, seed: int, with_news: bool) -> np.ndarray:
     """(H, F) which links the search finds."""
+    draws, lags = Surrogates.draw([len(x)], False, seed), max(6, len(x) // 100)
+    if with_news:
+        real, drawn = draws.links([x], [y], lags)
+    else:
+        real, drawn = draws.correlations(ranked([x]), ranked([y]), lags)
+    return chances(np.abs(real).max(2), drawn) <= LEVEL
+
+
+def missed(x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """(H,) which neurons the search finds to be needed."""
     draws = Surrogates.draw([len(x)], False, seed)
-    ranked = [rankdata(x, axis=0)], [rankdata(y, axis=0)]
-    compared = tuple(map(news, ranked)) if with_news else ranked
-    real, drawn = draws.correlations(*compared, max(6, len(x) // 100))
-    return (
-        chances(np.arctanh(np.minimum(np.abs(real).max(2), 1 - 1e-6)), np.arctanh(np.minimum(drawn, 1 - 1e-6))) <= LEVEL
-    )
+    adds = (x - x.mean(0)) / x.shape[1]
+    return needed([adds[:, :, None]], [truth[:, None]], draws, draws, max(6, len(x) // 100))[0] <= LEVEL
+
+
+def missed_by_error(x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """(H,) likewise, by how much more the squared error grows than with the truth of another time."""
+    adds = (x - x.mean(0)) / x.shape[1]
+
+    def grows(truth: np.ndarray) -> np.ndarray:
+        """Twice the covariance; each neuron's own variance is the same at any time."""
+        return np.maximum(adds.T @ (truth - truth.mean()), 0.0) / (np.linalg.norm(adds, axis=0) * np.linalg.norm(truth))
+
+    offsets = Surrogates.draw([len(x)], False, seed).offsets
+    assert offsets is not None
+    drawn = np.stack([grows(np.roll(truth, offset)) for offset in offsets[:, 0]])
+    return chances(grows(truth), drawn) <= LEVEL
 
 
 def followers(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -71,33 +100,44 @@ def followers(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def row(name: str, process: Process, n: int) -> str:
-    false = {True: 0, False: 0}
-    right = 0
+    """Of the first table: what neurons follow."""
+    alone, false, right = 0, 0, 0
     for seed in range(RECORDINGS):
         x, y = (process(np.random.default_rng([seed, i]), n) for i in (0, 1))
-        for with_news in false:
-            false[with_news] += found(x, y, seed, with_news).any()
+        false += found(x, y, seed, True).any()
+        alone += found(x, y, seed, False).any()
         right += np.diag(found(followers(y, np.random.default_rng([seed, 2])), y, seed, True)).sum()
-    low, high = beta.ppf(
-        [0.025, 0.975], [false[True], false[True] + 1], [RECORDINGS - false[True] + 1, RECORDINGS - false[True]]
-    )
-    shares = (
-        f"{false[True] / RECORDINGS:.1%} ({np.nan_to_num(low):.1%} to {high:.1%})",
-        f"{false[False] / RECORDINGS:.1%}",
-    )
-    return f"| {name} | {n:,} | {shares[0]} | {shares[1]} | {right / RECORDINGS:.1f} of 7 |"
+    return line(name, n, false, alone, right)
+
+
+def needed_row(name: str, process: Process, n: int) -> str:
+    """Of the second: what is lost without them."""
+    alone, false, right = 0, 0, 0
+    for seed in range(RECORDINGS):
+        x, y = (process(np.random.default_rng([seed, i]), n) for i in (0, 1))
+        y = (y - y.mean(0)) / y.std(0)
+        false += missed(x / x.std(0), y[:, 0], seed).any()
+        alone += missed_by_error(x / x.std(0), y[:, 0], seed).any()
+        right += missed(followers(y, np.random.default_rng([seed, 2])), y.mean(1), seed).sum()
+    return line(name, n, false, alone, right)
+
+
+def line(name: str, n: int, false: int, alone: int, right: int) -> str:
+    low, high = beta.ppf([0.025, 0.975], [false, false + 1], [RECORDINGS - false + 1, RECORDINGS - false])
+    share = f"{false / RECORDINGS:.1%} ({np.nan_to_num(low):.1%} to {high:.1%})"
+    return f"| {name} | {n:,} | {share} | {alone / RECORDINGS:.1%} | {right / RECORDINGS:.1f} of 7 |"
 
 
 def main() -> None:
-    rows = [
-        "| signals | samples | false, a recording (95 %) | by correlation alone | found |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for name, process in PROCESSES.items():
-        for n in LENGTHS:
-            rows.append(row(name, process, n))
-            print(rows[-1], flush=True)
-    PAGE.write_text(HEAD + "\n".join(rows) + "\n")
+    text = HEAD
+    for between, before, of in (("", "correlation", row), (NEEDED, "the error", needed_row)):
+        text += between + f"| signals | samples | false, a recording (95 %) | by {before} alone | found |\n"
+        text += "| --- | --- | --- | --- | --- |\n"
+        for name, process in PROCESSES.items():
+            for n in LENGTHS:
+                text += of(name, process, n) + "\n"
+                print(text.splitlines()[-1], flush=True)
+    PAGE.write_text(text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ become an alarm by a rule that a device can follow as they come: an :class:`Alar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -240,7 +240,30 @@ def _between(falling: np.ndarray, i: int) -> float:
     return float((falling[i] + (below[0] if len(below) else 0.0)) / 2)
 
 
-def percentiles(delays: Iterable[float]) -> tuple[float, float]:
-    """Median and 90 % of delays; NaN where there is none."""
-    found = np.asarray(list(delays))
-    return (float(np.median(found)), float(np.quantile(found, 0.9))) if len(found) else (np.nan, np.nan)
+@dataclass(frozen=True)
+class Summary:
+    """What an operator counts, over several trainings.
+
+    Attributes:
+        events, caught: how many there were, and the mean of how many were caught.
+        false_alarms: in a unit of time without an event; NaN where there is none.
+        median, late: of the delays, the median and what nine in ten stay within; NaN where nothing was caught.
+    """
+
+    events: int
+    caught: float
+    false_alarms: float
+    median: float
+    late: float
+
+
+def summary(counts: Sequence[Counts]) -> Summary:
+    """Of the counts of several trainings on the same recordings."""
+    quiet, delays = sum(one.quiet for one in counts), [d for one in counts for d in one.delays]
+    return Summary(
+        counts[0].events,
+        sum(one.caught for one in counts) / len(counts),
+        sum(one.false_alarms for one in counts) / quiet if quiet else np.nan,
+        float(np.median(delays)) if delays else np.nan,
+        float(np.quantile(delays, 0.9)) if delays else np.nan,
+    )

@@ -78,3 +78,13 @@ def test_the_curve_has_the_shares_of_its_samples():
     assert sum(found.n) == 5000
     np.testing.assert_allclose(found.said, found.true, atol=0.08)
     assert found.brier == pytest.approx(((p - truth) ** 2).mean())
+
+
+def test_what_is_rare_fills_most_bins_of_the_curve():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.05, 3, 20_000)  # one in sixty
+    truth = (rng.random(20_000) < p).astype(int)
+    found = Reliability.of(Task("classification", "step", "y", ("no", "yes")), np.column_stack([1 - p, p]), truth)
+    assert sum(said > 0.05 for said in found.said) >= 7
+    assert min(found.n) >= 30
+    np.testing.assert_allclose(found.said, found.true, atol=0.15)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import rankdata
 
 from torchliquid.data.recording import Recording
 from torchliquid.explain.hold import hold
@@ -19,7 +18,7 @@ from torchliquid.explain.neurons import (
     neuron_kinds,
     neuron_names,
 )
-from torchliquid.explain.surrogates import DRAWS, Arrays, Surrogates, chances, news
+from torchliquid.explain.surrogates import DRAWS, Arrays, Surrogates, chances, ranked
 from torchliquid.models.model import Model
 from torchliquid.tasks import Task
 
@@ -52,7 +51,8 @@ class Role:
         p: chance of a link this strong anywhere in the search without any: of the correlation itself in many series,
             of what both add to their own past in a few.
         loss: by how much the task's metric gets worse with the neuron held at its mean; negative: better.
-        loss_p: chance of a loss this large, among all neurons, with targets of another time; NaN without targets.
+        loss_p: chance that what any neuron adds to the answer follows the truth so closely without a link; NaN without
+            targets.
         active: share of samples in which it lies in the upper half of its range (5 % to 95 % quantile).
         active_where: the same share for each class, or for the lower and the upper half of the target.
         clear: whether it follows anything, or the model loses by more than chance, and by at least 1 %, without it.
@@ -122,9 +122,10 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     What it follows: the strongest rank correlation of its state with an input, the target or a class, over lags of up
     to a hundredth of the recording, but 6 at least and 64 at most; of many series up to a quarter of the median. Of a
     few series what both add to their own past must be linked as well, or drift alone would do. Without it: the task's
-    metric with the neuron held at its mean at every step, so that nothing else learns from it; at its mean, because
-    zero may be a value it never has. Both are judged against data of another time, see
-    :mod:`torchliquid.explain.surrogates`: half of ``false_rate`` for any correlation of any neuron, half for any loss.
+    metric with the neuron held at its mean at every step, so that nothing else learns from it (at its mean, because
+    zero may be a value it never has), where what it adds to the answer follows the truth. Both are judged against data
+    of another time, see :mod:`torchliquid.explain.surrogates`: half of ``false_rate`` for any correlation of any
+    neuron, half for any loss.
 
     A correlation is no proof that the neuron computes what it follows: inputs that move together are followed together.
 
@@ -152,18 +153,14 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
 
     truth = _truth(model.task, path.recording)
     names, features = _features(model, path, truth)
-    ranked = _ranked(path.states), _ranked(features)
-    found, by_chance = draws.correlations(*ranked, lags)
+    ranks = ranked(path.states), ranked(features)
+    found, by_chance = draws.correlations(*ranks, lags)
     lag = np.abs(found).argmax(2)
     correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
-    strength, turned_strength = np.abs(correlation), control.correlations(*ranked, lags)[1][0]
-    linked, turned_linked = strength, turned_strength
-    if not permute:
-        added = news(ranked[0]), news(ranked[1])
-        new, by_chance = draws.correlations(*added, lags)
-        linked, turned_linked = np.abs(new).max(2), control.correlations(*added, lags)[1][0]
-    p = chances(_fisher(linked), _fisher(by_chance))
-    turned_p = chances(_fisher(turned_linked), _fisher(by_chance))
+    strength, turned_strength = np.abs(correlation), control.correlations(*ranks, lags)[1][0]
+    new, by_chance = draws.links(path.states, features, lags)
+    p = chances(np.abs(new).max(2), by_chance)
+    turned_p = chances(control.links(path.states, features, lags)[1][0], by_chance)
     level = false_rate / 2
     follows = [(p <= level) & (strength >= FAINT), (turned_p <= level) & (turned_strength >= FAINT)]
     clear = [each.any(1) for each in follows]
@@ -177,12 +174,10 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
         intact, *rest = (model.task.metrics(outputs, path.recording)[metric] for outputs in said)
         without = np.array(rest)
         loss = (intact - without) * (1 if model.task.higher_is_better else -1)
-        outputs = np.stack([np.concatenate([np.atleast_2d(o) for o in each]) for each in said])
-        real, turned = (_losses(model.task, outputs, each) for each in (truth, *control.pairings(truth)))
-        drawn = np.stack([_losses(model.task, outputs, each) for each in draws.pairings(truth)])
-        loss_p = chances(real, drawn)
+        parts = _contributions(said), _indicators(model.task, truth)
+        loss_p, turned_loss_p = needed(*parts, draws, control, lags if model.task.per == "step" else 0)
         large = loss >= SLIGHT * abs(intact)
-        clear = [c | large & (chances(r, drawn) <= level) for c, r in zip(clear, (real, turned), strict=True)]
+        clear = [c | large & (each <= level) for c, each in zip(clear, (loss_p, turned_loss_p), strict=True)]
 
     groups = _groups(model.task, path.recording, truth)
     gap = path.recording.median_gap()
@@ -264,39 +259,50 @@ def _features(model: Model, path: Trajectory, truth: list[np.ndarray]) -> tuple[
     return tuple(names), features
 
 
-def _ranked(parts: Arrays) -> list[np.ndarray]:
-    ranks = rankdata(np.concatenate(parts), axis=0, nan_policy="omit")
-    return np.split(ranks, np.cumsum([len(part) for part in parts])[:-1])
-
-
-def _fisher(correlation: np.ndarray) -> np.ndarray:
-    """Of about the same spread whatever the correlation: 0.99 and 0.999 are far apart."""
-    return np.arctanh(np.minimum(correlation, 1 - 1e-6))
-
-
 def _without(model: Model, recording: Recording, held_at: np.ndarray) -> Iterator[list[np.ndarray]]:
     for h, value in enumerate(held_at):
         yield hold(model, h, float(value)).outputs(recording)
 
 
-def _losses(task: Task, outputs: np.ndarray, truth: list[np.ndarray]) -> np.ndarray:
-    """(H,) by how much the mean error grows from the whole model (outputs[0]) to the one without a neuron.
+def _contributions(said: Sequence[Arrays]) -> list[np.ndarray]:
+    """For each series (T, H, K) by how much the answer changes with each neuron (``said[0]``: with all)."""
+    whole, *without = ([np.atleast_2d(part) for part in each] for each in said)
+    return [part[:, None] - np.stack(held, 1) for part, *held in zip(whole, *without, strict=True)]
 
-    Wrong answers where the metric counts those, surprise (log loss) for other classifiers, squared errors for values.
-    """
-    y = np.concatenate(truth)
-    known = np.isfinite(y).all(1)
-    y, said = y[known], outputs[:, known]
-    if not len(y):
-        return np.zeros(len(outputs) - 1)
+
+def _indicators(task: Task, truth: list[np.ndarray]) -> list[np.ndarray]:
+    """For each series (T, K) values, or which class it is; NaN where not known."""
     if task.kind == "regression":
-        error = np.square((said - task.mean) / task.std - y).mean((1, 2))
-    elif task.metric.decides:
-        error = (task.decide(said) != y[:, 0]).mean(1)
-    else:
-        of_truth = np.take_along_axis(said, y[None, :, :1].astype(int), 2)
-        error = -np.log(np.clip(of_truth, 1e-12, 1)).mean((1, 2))
-    return np.asarray(error[1:] - error[0])
+        return truth
+    return [np.where(np.isfinite(y), y == np.arange(len(task.labels)), np.nan) for y in truth]
+
+
+def needed(
+    adds: Arrays, truth: Arrays, draws: Surrogates, control: Surrogates, lags: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether what neurons add to the answer follows the truth, by more than chance.
+
+    A squared error without a neuron differs from the whole one by the neuron's own variance, which is in every time the
+    same, and by twice the covariance of what it adds with the truth: that alone can be due to a link.
+
+    Args:
+        adds: for each series (T, H, K) what each neuron adds to each answer.
+        truth: for each series (T, K), NaN where not known.
+
+    Returns:
+        (H,) the chance, among all neurons and answers, and (H,) the same for ``control``.
+    """
+    real, drawn, turned = [], [], []
+    for k in range(truth[0].shape[1]):
+        pair = [part[:, :, k] for part in adds], [part[:, k : k + 1] for part in truth]
+        found, by_chance = draws.links(*pair, lags)
+        best = np.take_along_axis(found, np.abs(found).argmax(2)[..., None], 2)[:, :, 0]
+        real.append(np.maximum(best, 0.0))  # Against the truth, a neuron is of no use.
+        drawn.append(by_chance)
+        turned.append(control.links(*pair, lags)[1][0])
+    chance = np.concatenate(drawn, 2)
+    p, control_p = (chances(np.concatenate(each, 1), chance).min(1) for each in (real, turned))
+    return p, control_p
 
 
 def _groups(task: Task, recording: Recording, truth: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
@@ -354,9 +360,10 @@ def _method(draws: Surrogates, lags: int, false_rate: float) -> str:
         other = "turned in time by a random offset"
         what = "of the correlations what both signals add to their own past, so that drift alone makes no link; each"
     return (
-        f"Rank correlations over lags of 0 to {lags} samples, and the metric with each neuron held at its mean; {what} "
-        f"compared with the largest found in {DRAWS} draws of data of another time ({other}), so that in "
-        f"{false_rate:.0%} of recordings without any link any neuron at all is given a role. A correlation below "
-        f"{FAINT:g} or a loss below {SLIGHT:.0%} of the metric makes no role. A correlation is no proof of a cause: "
+        f"Rank correlations over lags of 0 to {lags} samples, of each neuron with what it may follow, and of what it "
+        f"adds to the answer, against being held at its mean, with the truth; {what} compared with the largest found "
+        f"in {DRAWS} draws of data of another time ({other}), so that in {false_rate:.0%} of recordings without any "
+        f"link any neuron at all is given a role. A correlation below {FAINT:g} or a loss below {SLIGHT:.0%} of the "
+        "metric makes no role. A correlation is no proof of a cause: "
         "inputs that move together are followed together."
     )

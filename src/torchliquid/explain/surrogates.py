@@ -14,7 +14,7 @@ each is judged by, so that many comparisons find no more by chance than one (Wes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -129,31 +129,26 @@ class Surrogates:
         real = np.moveaxis(at_lags(np.arange(len(self.lengths))), 0, -1)
         return real, np.stack([np.abs(at_lags(partners)).max(0) for partners in self.partners])
 
-    def pairings(self, y: Arrays) -> Iterator[list[np.ndarray]]:
-        """For each draw the y of another time beside each series: (T, F), NaN where the partner is shorter."""
-        if self.offsets is not None:
-            for offsets in self.offsets:
-                yield [np.roll(b, k, axis=0) for b, k in zip(y, offsets, strict=True)]
-            return
-        assert self.partners is not None
-        for partners in self.partners:
-            yield [_fitted(y[j], len(b)) for j, b in zip(partners, y, strict=True)]
+    def links(self, x: Arrays, y: Arrays, lags: int) -> tuple[np.ndarray, np.ndarray]:
+        """What :meth:`correlations` gives of what a link shows in: ranks of many series, :func:`news` of a few."""
+        return self.correlations(*((ranked(x), ranked(y)) if self.offsets is None else (news(x), news(y))), lags)
 
 
 def chances(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The chance, for each of many comparisons, that any of them is as extreme without a link.
+    """The chance, for each of many correlations, that any of them is as strong without a link.
 
-    Statistics are brought to one scale by what they are in the draws; each is then compared with the largest of those
-    that are not more extreme themselves (Westfall and Young's step-down).
+    They are brought to one scale by what they are in the draws; each is then compared with the largest of those
+    that are not stronger themselves (Westfall and Young's step-down).
 
     Args:
-        real: statistics of any shape; large ones speak for a link.
+        real: absolute correlations, of any shape.
         drawn: (S, ...) the same in each draw.
 
     Returns:
         p values, adjusted for the number of comparisons: at least 1 / (S + 1).
     """
-    pool = np.concatenate([real[None], drawn]).reshape(len(drawn) + 1, -1)
+    # Fisher's scale, of about the same spread whatever the correlation: 0.99 and 0.999 are far apart.
+    pool = np.arctanh(np.minimum(np.concatenate([real[None], drawn]), 1 - 1e-6)).reshape(len(drawn) + 1, -1)
     spread = pool.std(0)
     scores = np.where(spread > 1e-12, (pool - pool.mean(0)) / np.where(spread > 1e-12, spread, 1.0), -np.inf)
     order = np.argsort(scores[0])
@@ -168,7 +163,8 @@ def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
     """What each column adds to what its own past foretells, as ranks over all series.
 
     The past is the column's last samples, up to ``most``, as many as Schwarz's criterion asks for; their weights are
-    the same in all series, and each series has a level and a slope of its own.
+    the same in all series. Each series has a level of its own, and a slope where that criterion asks for slopes: in a
+    signal of two values a slope that is nothing would order all that stays the same by time, in the ranks.
 
     Args:
         parts: for each series (T, F), NaN where not known.
@@ -177,7 +173,8 @@ def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
         For each series (T, F); NaN where the sample or one of those before it is not known or not there.
     """
     most = min(most, max(len(part) for part in parts) // 10)
-    drift = block_diag(*(np.column_stack([np.ones(len(part)), np.linspace(-1, 1, len(part))]) for part in parts))
+    level = block_diag(*(np.ones((len(part), 1)) for part in parts))
+    slope = block_diag(*(np.linspace(-1, 1, len(part))[:, None] for part in parts))
     columns = []
     for j in range(parts[0].shape[1]):
         past = [_lagged(part[:, j], most) for part in parts]
@@ -185,9 +182,14 @@ def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
         known = np.isfinite(whole).all(1)
         left = np.full(len(whole), np.nan)
         if known.sum() > 2 * most + 2:
-            left[known] = _residuals(whole[known], drift[known])
+            left[known] = _residuals(whole[known], level[known], slope[known])
         columns.append(left)
-    ranks = rankdata(np.column_stack(columns), axis=0, nan_policy="omit")
+    return ranked(np.split(np.column_stack(columns), np.cumsum([len(part) for part in parts])[:-1]))
+
+
+def ranked(parts: Arrays) -> list[np.ndarray]:
+    """Each column's ranks over all series."""
+    ranks = rankdata(np.concatenate(parts), axis=0, nan_policy="omit")
     return np.split(ranks, np.cumsum([len(part) for part in parts])[:-1])
 
 
@@ -197,17 +199,17 @@ def _lagged(column: np.ndarray, most: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, most + 1)[:, ::-1]
 
 
-def _residuals(rows: np.ndarray, drift: np.ndarray) -> np.ndarray:
-    """Of the regression of the first column on the drift and as many of the others as give the least criterion of
-    Schwarz."""
-    n, design = len(rows), np.column_stack([drift, rows[:, 1:]])
-    best, found = np.inf, rows[:, 0]
-    for order in range(rows.shape[1]):
-        part = design[:, : drift.shape[1] + order]
-        left = rows[:, 0] - part @ np.linalg.lstsq(part, rows[:, 0], rcond=None)[0]
-        criterion = n * np.log(left @ left / n + 1e-300) + order * np.log(n)
-        if criterion < best:
-            best, found = criterion, left
+def _residuals(rows: np.ndarray, level: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Of the regression of the first column on the levels, with the slopes or without, and on as many of the other
+    columns as give the least criterion of Schwarz."""
+    n, best, found = len(rows), np.inf, rows[:, 0]
+    for drift in (level, np.column_stack([level, slope])):
+        for order in range(rows.shape[1]):
+            part = np.column_stack([drift, rows[:, 1 : 1 + order]])
+            left = rows[:, 0] - part @ np.linalg.lstsq(part, rows[:, 0], rcond=None)[0]
+            criterion = n * np.log(left @ left / n + 1e-300) + part.shape[1] * np.log(n)
+            if criterion < best:
+                best, found = criterion, left
     return np.asarray(found)
 
 
@@ -216,9 +218,3 @@ def _centred(parts: Arrays) -> list[np.ndarray]:
     known = np.isfinite(whole)
     mean = np.where(known, whole, 0.0).sum(0) / np.maximum(known.sum(0), 1)
     return [part - mean for part in parts]
-
-
-def _fitted(part: np.ndarray, length: int) -> np.ndarray:
-    out = np.full((length, *part.shape[1:]), np.nan)
-    out[: len(part)] = part[:length]
-    return out

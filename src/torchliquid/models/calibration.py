@@ -20,7 +20,8 @@ from torchliquid.metrics import SMALLEST, find
 from torchliquid.tasks import Task
 
 BINS = 10
-"""Of a reliability curve, each with about the same number of samples."""
+"""Of a reliability curve. Each holds about the same variance of what is counted, p (1 - p) a sample: where one class is
+rare, most bins lie among the few samples that may be of it."""
 
 COLDEST, HOTTEST = 0.01, 20.0
 
@@ -131,8 +132,8 @@ class Reliability:
 
     Attributes:
         log_loss, brier: over all of them.
-        said, true, n: of bins of about the same number of samples, the mean probability, the share for which it was so,
-            and how many they are. Of two classes the one that is looked for; of several the likeliest.
+        said, true, n: of each bin the mean probability, the share for which it was so, and how many samples it
+            holds. Of two classes the one that is looked for; of several the likeliest.
     """
 
     log_loss: float
@@ -149,7 +150,10 @@ class Reliability:
             said, true = probabilities[:, task.positive], truth == task.positive
         else:
             said, true = probabilities.max(1), probabilities.argmax(1) == truth
-        parts = [part for part in np.array_split(np.argsort(said, kind="stable"), BINS) if len(part)]
+        order = np.argsort(said, kind="stable")
+        weight = np.cumsum(said[order] * (1 - said[order]) + SMALLEST)
+        edges = np.searchsorted(weight, weight[-1] * np.arange(1, BINS) / BINS)
+        parts = [part for part in np.split(order, edges) if len(part)]
         return cls(
             find("log_loss")(answers),
             find("brier")(answers),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
-from torchliquid.alarms import Counts, percentiles
+from torchliquid.alarms import summary
 from torchliquid.page import Table, numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
@@ -98,18 +98,16 @@ def alarm_table(results: StudyResults) -> Table | None:
         tests = [name for name in trials[0].alarms if name != POOLED or len(trials[0].alarms) > 2] if trials else []
         thresholds = [t.calibration.threshold for t in trials if t.calibration and t.calibration.threshold is not None]
         for test in tests:
-            counts = [t.alarms[test] for t in trials]
-            median, late = percentiles(d for one in counts for d in one.delays)
-            caught = f"{fmean(one.caught for one in counts):.3g}"
+            found = summary([t.alarms[test] for t in trials])
             rows.append(
                 (
                     numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
                     "all together" if test == POOLED else test,
                     numbers.significant(fmean(thresholds), 2) if thresholds else "–",
-                    f"{caught} of {counts[0].events}",
-                    numbers.significant(false_alarms(counts) * factor, 2),
-                    words.span(median, results.task.time_unit),
-                    words.span(late, results.task.time_unit),
+                    f"{found.caught:.3g} of {found.events}",
+                    numbers.significant(found.false_alarms * factor, 2),
+                    words.span(found.median, results.task.time_unit),
+                    words.span(found.late, results.task.time_unit),
                 )
             )
     return Table(head, tuple(rows), (), "Mean over the seeds; delays from an event's first sample, of those caught.")
@@ -124,12 +122,6 @@ def alarm_unit(results: StudyResults) -> tuple[str, float]:
         return f"in 1,000 {unit}", 1000.0
     of_days = quiet * SECONDS[unit] >= 2 * 86400
     return ("a day", 86400 / SECONDS[unit]) if of_days else ("an hour", 3600 / SECONDS[unit])
-
-
-def false_alarms(counts: Sequence[Counts]) -> float:
-    """For one of the recording's units of time without an event, over all seeds; NaN without any."""
-    quiet = sum(one.quiet for one in counts)
-    return sum(one.false_alarms for one in counts) / quiet if quiet else math.nan
 
 
 def shift_table(results: StudyResults) -> Table:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 from torchliquid import metrics
-from torchliquid.alarms import percentiles
+from torchliquid.alarms import summary
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import tables, words
@@ -156,19 +156,17 @@ class _Jury:
         counts = [t.alarms[POOLED] for t in contender.trials if t.alarms]
         if not counts:
             return None
-        unit, factor = tables.alarm_unit(self.results)
-        median, late = percentiles(d for one in counts for d in one.delays)
-        caught = f"{sum(one.caught for one in counts) / len(counts):.3g}"
-        false = numbers.significant(tables.false_alarms(counts) * factor, 2)
-        time_unit = self.results.task.time_unit
+        found, unit = summary(counts), self.results.task.time_unit
+        each, factor = tables.alarm_unit(self.results)
         first = (
-            f", the first alarm {words.span(median, time_unit)} after an event's beginning (90 % within "
-            f"{words.span(late, time_unit)})"
-            if math.isfinite(median)
+            f", the first alarm {words.span(found.median, unit)} after an event's beginning (90 % within "
+            f"{words.span(found.late, unit)})"
+            if found.caught
             else ""
         )
-        events = counts[0].events
-        return f"{contender.label} catches {caught} of {events} events, with {false} false alarms {unit}{first}."
+        false = numbers.significant(found.false_alarms * factor, 2)
+        caught = f"{found.caught:.3g} of {found.events} events"
+        return f"{contender.label} catches {caught}, with {false} false alarms {each}{first}."
 
     def decides(
         self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult
