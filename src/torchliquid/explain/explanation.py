@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from torchliquid import metrics
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.attribution import Attribution, attribution
@@ -18,6 +19,7 @@ from torchliquid.explain.time_constants import TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
 from torchliquid.models.build import KINDS
 from torchliquid.models.model import Model
+from torchliquid.models.naive import Naive
 from torchliquid.page.numbers import time_unit
 from torchliquid.tasks import Task
 
@@ -51,9 +53,25 @@ class Moments:
     taus: np.ndarray
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How good the model is on the recording.
+
+    Attributes:
+        metric: the task's.
+        model, naive: the model's, and that of the best constant answer here, or of the last value of a forecast.
+        better: whether the model is better by what would matter.
+    """
+
+    metric: str
+    model: float
+    naive: float
+    better: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The analyses of a model on a recording; ``left_out`` says why one is missing."""
+    """The analyses of a model on a recording; ``left_out`` says why one is missing, ``gap`` is the usual one."""
 
     model: str
     task: Task
@@ -62,7 +80,9 @@ class Explanation:
     parameters: int
     source: str
     circuit: Circuit
+    gap: float
     moments: Moments
+    quality: Quality | None
     time_constants: TimeConstants
     roles: Roles | None
     attribution: Attribution | None
@@ -115,11 +135,26 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
         model.live_parameters(),
         source,
         circuit,
+        recording.median_gap(),
         moments,
+        quality(model, recording),
         taus,
         *found,
         left_out,
     )
+
+
+def quality(model: Model, recording: Recording) -> Quality | None:
+    """How good the model is on a recording; None where it has no targets, or the metric is not defined there."""
+    task = model.task
+    if not any(np.any(task.encode(series)[1] > 0) for series in task.with_targets(recording).series):
+        return None
+    naive = Naive.fit(task, model.preprocessing, recording)
+    own, other = (task.metrics(each.outputs(recording), recording)[task.primary] for each in (model, naive))
+    if not (np.isfinite(own) and np.isfinite(other)):
+        return None
+    gain = (own - other) * (1 if task.higher_is_better else -1)
+    return Quality(task.primary, own, other, bool(gain >= metrics.find(task.primary).matters(other)))
 
 
 def _moments(taus: TimeConstants) -> Moments:

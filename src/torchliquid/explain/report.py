@@ -15,6 +15,7 @@ from torchliquid.errors import InputError
 from torchliquid.explain import figures
 from torchliquid.explain.explanation import Explanation
 from torchliquid.files import to_plain, write_json
+from torchliquid.metrics import find
 from torchliquid.page import Chart, Table
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
 from torchliquid.page.numbers import capital, count, number, share, significant, time_unit
@@ -82,7 +83,7 @@ def render(explained: Explanation) -> str:
         "attribution": attribution_charts(explained),
         "dynamics": dynamics_charts(explained),
     }
-    word, sentence = summary(explained)
+    word, sentence, mark = summary(explained)
     return page.render(
         "torchliquid.explain",
         "explain.html.j2",
@@ -94,6 +95,7 @@ def render(explained: Explanation) -> str:
         e=explained,
         word=word,
         sentence=sentence,
+        mark=mark,
         facts=facts(explained),
         synapses=synapse_table(explained),
         clear=role_table(explained, True),
@@ -107,31 +109,69 @@ def render(explained: Explanation) -> str:
 # -- what comes first
 
 
-def summary(explained: Explanation) -> tuple[str, str]:
-    """The answer in a word or two, and in a sentence."""
-    taus, dynamics, roles = explained.time_constants, explained.dynamics, explained.roles
-    low, high = tau_span(explained)
-    same = taus.weights_before == taus.weights_after
-    parts = [f"the neurons' {taus.name}s move between {low} and {high} {taus.unit} while the weights "
-             f"{'stay the same' if same else 'change'}"]  # fmt: skip
+def summary(explained: Explanation) -> tuple[str, str, str]:
+    """The answer in a few words, in a sentence, and whether it is good news: worth-it, not-worth-it or not-shown."""
+    taus, dynamics, roles, quality = explained.time_constants, explained.dynamics, explained.roles, explained.quality
+    parts = []
+    if quality is None:
+        word, mark = "Not judged: the recording has no targets", "not-shown"
+    else:
+        word = "Better than the naive answer" if quality.better else "No better than the naive answer"
+        mark = "worth-it" if quality.better else "not-worth-it"
+        parts.append(
+            f"on this recording its {metric_label(quality.metric)} is {_score(quality.metric, quality.model)}, "
+            f"the naive answer's {_score(quality.metric, quality.naive)}"
+        )
+    parts.append(in_words(explained))
     if roles is not None:
         clear = sum(role.clear for role in roles.roles)
-        parts.append(f"{clear} of {len(roles.roles)} neurons have a clear role")
-    word = "Its time changes, its weights do not" if same else "Its weights changed"
+        close = sum(role.close and not role.clear for role in roles.roles)
+        parts.append(
+            f"{clear} of {len(roles.roles)} neurons have a clear role"
+            + (f", {close} more follow something closely" if close else "")
+        )
+    if taus.weights_before != taus.weights_after:
+        parts.append("its weights changed")
     if dynamics is not None:
-        settles = dynamics.lyapunov < 0
-        word = "It settles" if settles else "It is chaotic"
-        parts.append(f"a small difference in its state {'dies out' if settles else 'grows'} along this recording")
+        parts.append(f"a small difference in its state {'dies out' if dynamics.lyapunov < 0 else 'grows'}")
     text = "; ".join(parts)
-    return word, text[0].upper() + text[1:] + "."
+    return word, text[0].upper() + text[1:] + ".", mark
+
+
+def in_words(explained: Explanation) -> str:
+    """How long the neurons remember, against the usual gap between samples."""
+    taus, gap = explained.time_constants, explained.gap
+    values = np.concatenate(taus.shown)
+    middle = np.nanmedian(np.where(np.isfinite(values), values, np.nan), axis=0)
+    low, high = tau_span(explained)
+    span = f"the neurons' {taus.name}s move between {low} and {high} {taus.unit}"
+    if taus.name != "time constant":
+        return span
+    short = int((middle < gap).sum())
+    usual = f"the usual gap of {_time(gap, taus.unit)}"
+    if short > len(middle) / 2:
+        return f"{span}, most shorter than {usual}: most neurons forget within one sample"
+    longest = significant(float(np.max(middle) / gap), 2)
+    return f"{span}, most longer than {usual}: neurons remember up to about {longest} samples"
 
 
 def facts(explained: Explanation) -> list[Fact]:
     """The findings, one a card."""
     taus = explained.time_constants
     low, high = tau_span(explained)
+    found = []
+    if (q := explained.quality) is not None:
+        found.append(
+            Fact(
+                "How good is it here?",
+                _score(q.metric, q.model),
+                f"{capital(metric_label(q.metric))} on this recording. The naive answer, "
+                f"{'the last value' if explained.task.horizon is not None else 'the same at every sample'}, has "
+                f"{_score(q.metric, q.naive)}.",
+            )
+        )
     same = taus.weights_before == taus.weights_after
-    found = [
+    found.append(
         Fact(
             f"Do its {taus.name}s change?",
             f"{low} to {high} {taus.unit}",
@@ -139,13 +179,11 @@ def facts(explained: Explanation) -> list[Fact]:
             f"{'did not change' if same else 'changed'}: their SHA-256 is {taus.weights_before[:12]}… before and "
             f"{taus.weights_after[:12]}… after.",
         )
-    ]
+    )
     if (roles := explained.roles) is not None:
         clear = sum(role.clear for role in roles.roles)
         close = sum(role.close and not role.clear for role in roles.roles)
-        more = (
-            f" {close} more follow something closely; the recording is too short to rule out chance." if close else ""
-        )
+        more = f" {close} more follow something closely; the recording is too short to rule out chance."
         found.append(
             Fact(
                 "Do its neurons have roles?",
@@ -384,3 +422,7 @@ def _time(value: float, unit: str) -> str:
 
 def _growth(value: float) -> str:
     return "gone after one sample" if value == -math.inf else number(value, 2)
+
+
+def _score(metric: str, value: float) -> str:
+    return f"{number(100 * value, 1)} %" if find(metric).share else significant(value)
