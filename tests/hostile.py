@@ -10,6 +10,7 @@ import json
 import lzma
 import math
 import signal
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,6 +90,91 @@ def workbook(cells: dict[str, str], texts: str = "") -> bytes:
     return _zip({name: part.encode() for name, part in parts.items()})
 
 
+def opendocument(rows: str) -> bytes:
+    """An .ods file with these rows, as XML."""
+    forms = "urn:oasis:names:tc:opendocument:xmlns"
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    content = (
+        f'<office:document-content xmlns:office="{forms}:office:1.0" xmlns:table="{forms}:table:1.0" '
+        f'xmlns:text="{forms}:text:1.0"><office:body><office:spreadsheet><table:table table:name="S">{rows}'
+        "</table:table></office:spreadsheet></office:body></office:document-content>"
+    )
+    manifest = (
+        f'<manifest:manifest xmlns:manifest="{forms}:manifest:1.0"><manifest:file-entry '
+        f'manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>'
+    )
+    parts = {"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": manifest}
+    return _zip({name: part.encode() for name, part in parts.items()})
+
+
+def opendocument_row(values: str, *, rows: int = 1, columns: int = 1) -> str:
+    """One row of an .ods file, and how often it and its cells repeat."""
+    cells = "".join(
+        f'<table:table-cell table:number-columns-repeated="{columns}" office:value-type="float" office:value="{v}"/>'
+        for v in values.split()
+    )
+    return f'<table:table-row table:number-rows-repeated="{rows}">{cells}</table:table-row>'
+
+
+def binary_workbook(cells: dict[tuple[int, int], float]) -> bytes:
+    """An .xlsb file with numbers at (row, column), in order."""
+
+    def record(kind: int, body: bytes = b"") -> bytes:
+        number = bytes([kind]) if kind < 128 else bytes([kind & 127 | 128, kind >> 7])
+        return number + bytes([len(body)]) + body
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode("utf-16-le")
+
+    forms = "http://schemas.openxmlformats.org"
+    kinds, office = f"{forms}/package/2006", f"{forms}/officeDocument/2006"
+    sheet = record(129) + record(148, struct.pack("<4I", 0, 1, 0, 1)) + record(145)
+    for (row, column), value in cells.items():
+        sheet += record(0, struct.pack("<I", row) + bytes(13)) + record(5, struct.pack("<IId", column, 0, value))
+    book = record(131) + record(143) + record(156, struct.pack("<II", 0, 1) + text("r") + text("S")) + record(144)
+    related = (
+        f'<Relationships xmlns="{kinds}/relationships"><Relationship Id="r" Type="{office}/relationships/worksheet" '
+        'Target="worksheets/sheet1.bin"/></Relationships>'
+    )
+    return _zip(
+        {
+            "[Content_Types].xml": f'<Types xmlns="{kinds}/content-types"/>'.encode(),
+            "xl/workbook.bin": book + record(132),
+            "xl/_rels/workbook.bin.rels": related.encode(),
+            "xl/worksheets/sheet1.bin": sheet + record(146) + record(130),
+        }
+    )
+
+
+def old_workbook(cells: dict[tuple[int, int], float]) -> bytes:
+    """An .xls file (BIFF8 in a compound file) with numbers at (row, column)."""
+
+    def record(kind: int, body: bytes) -> bytes:
+        return struct.pack("<HH", kind, len(body)) + body
+
+    begin = struct.pack("<HHHHII", 0x600, 5, 0, 0, 0, 6)
+    sheet_at = 4 + len(begin) + 4 + 9 + 4
+    stream = record(0x809, begin) + record(0x85, struct.pack("<IBBBB", sheet_at, 0, 0, 1, 0) + b"S") + record(0xA, b"")
+    stream += record(0x809, struct.pack("<HHHHII", 0x600, 16, 0, 0, 0, 6))
+    for (row, column), value in cells.items():
+        stream += record(0x203, struct.pack("<HHHd", row, column, 0, value))
+    stream += record(0xA, b"")
+    stream = stream.ljust(4096, b"\0")
+    stream += bytes(-len(stream) % 512)
+    sectors, end, free = len(stream) // 512, 0xFFFFFFFE, 0xFFFFFFFF
+    table = [0xFFFFFFFD, end, *range(3, sectors + 2), end]
+
+    def entry(name: str, kind: int, child: int, first: int, size: int) -> bytes:
+        named = (name + "\0").encode("utf-16-le")
+        place = struct.pack("<BBIII", kind, 1, free, free, child) + bytes(36)
+        return named.ljust(64, b"\0") + struct.pack("<H", len(named)) + place + struct.pack("<IQ", first, size)
+
+    head = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6) + bytes(6)
+    head += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, end, 0, end, 0) + struct.pack("<109I", 0, *[free] * 108)
+    folder = entry("Root Entry", 5, 1, end, 0) + entry("Workbook", 2, free, 2, len(stream)) + bytes(256)
+    return head + struct.pack("<128I", *table, *[free] * (128 - len(table))) + folder + stream
+
+
 def _arrow(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.write_ipc(buffer, compression="zstd")
@@ -114,6 +200,26 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], bytes], str]] = {
     "one long text in many cells": (
         lambda r: workbook({f"A{i}": f'<c r="A{i}" t="s"><v>0</v></c>' for i in range(1, 50_000)}, "x" * 30_000),
         "unpacks to more than",
+    ),
+    "repeated cells in OpenDocument": (
+        lambda r: opendocument(opendocument_row("1 2", rows=2**13, columns=2**13)),
+        "takes more than|cannot be read",
+    ),
+    "a far row in OpenDocument": (
+        lambda r: opendocument(
+            opendocument_row("1", columns=2**14)
+            + '<table:table-row table:number-rows-repeated="1000000"><table:table-cell/></table:table-row>'
+            + opendocument_row("1")
+        ),
+        "cannot be read",
+    ),
+    "a far cell in a binary workbook": (
+        lambda r: binary_workbook({(0, 0): 1.0, (1_048_575, 16_383): float(r.random())}),
+        "takes more than",
+    ),
+    "a far cell in an old workbook": (
+        lambda r: old_workbook({(0, 0): 1.0, (65_535, 65_535): float(r.random())}),
+        "takes more than",
     ),
     "zip of blanks": (lambda r: _zip({"a.csv": b"a,b\n" + b" " * (1 << 26)}), "unpacks to more than"),
     "gzip in gzip": (lambda r: gzip.compress(gzip.compress(b"a,b\n1,2\n2,3\n")), "packed more than once"),

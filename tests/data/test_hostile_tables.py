@@ -11,7 +11,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hostile import TABLES, limited, workbook  # type: ignore[import-not-found]
+from hostile import (  # type: ignore[import-not-found]
+    TABLES,
+    binary_workbook,
+    limited,
+    old_workbook,
+    opendocument,
+    opendocument_row,
+    workbook,
+)
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 
@@ -48,3 +56,20 @@ def test_a_workbook_of_numbers_is_read(tmp_path):
     path = tmp_path / "table.xlsx"
     path.write_bytes(workbook({f"A{i}": f'<c r="A{i}"><v>{i % 7}</v></c>' for i in range(1, 3000)}))
     assert Recording.read(path).n_samples >= 2998
+
+
+@pytest.mark.parametrize("kind", ["ods", "xlsb", "xls"])
+def test_other_workbooks_are_read(kind, tmp_path):
+    """Made like the hostile ones, so that these are refused for what they claim alone."""
+    rows = [[i * i % 97, round(i * i / 7 % 13, 3)] for i in range(300)]
+    cells = {(r, c): float(value) for r, row in enumerate(rows) for c, value in enumerate(row)}
+    made = {
+        "ods": lambda: opendocument("".join(opendocument_row(f"{a} {b}") for a, b in rows)),
+        "xlsb": lambda: binary_workbook(cells),
+        "xls": lambda: old_workbook(cells),
+    }
+    path = tmp_path / f"table.{kind}"
+    path.write_bytes(made[kind]())
+    (tmp_path / "csv.py").write_text("raise SystemExit(7)")  # beside a file lies no code that runs
+    recording = Recording.read(path)
+    assert (recording.series[0].values[-299:] == rows[1:]).all()

@@ -6,6 +6,7 @@ import bz2
 import csv
 import difflib
 import gzip
+import importlib.util
 import io
 import lzma
 import sys
@@ -23,6 +24,7 @@ import polars as pl
 from torchliquid.data import limits
 from torchliquid.data.numerals import Mark
 from torchliquid.data.text import EMPTY, HEAD, Form, read_text
+from torchliquid.data.workbook import WorkbookError, rows_of
 from torchliquid.errors import InputError
 
 STDIN = ("-", "/dev/stdin")
@@ -333,36 +335,25 @@ def _zip(source: Path | bytes, inside: list[str], form: Form, named: Sequence[st
 
 def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Table:
     """The first sheet with rows, read as a text table, so that titles and rows of units are found there too."""
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook
-    except ImportError:
+    if importlib.util.find_spec("python_calamine") is None:
         raise InputError(
             "a spreadsheet is read by python-calamine: pip install 'torchliquid[excel]', or save the table as CSV"
-        ) from None
+        )
     if _head_of(source, 2) == b"PK":
         limits.check_workbook(source)
+    size = limits.size_of(source)
     try:
-        book = CalamineWorkbook.from_filelike(io.BytesIO(_bytes(source)))
-        sheets = [(name, book.get_sheet_by_name(name).to_python(skip_empty_area=False)) for name in book.sheet_names]
-    except (CalamineError, OSError, ValueError) as error:
+        found = rows_of(_bytes(source), limits.WORKBOOK + 2 * limits.GZIP * size, 25 + size / 5e4)
+    except WorkbookError as error:
         raise InputError(f"the workbook cannot be read ({_first_line(error)}); save it again, or as CSV") from None
-    filled = [(name, rows) for name, rows in sheets if len(rows) > 1]
-    if not filled:
+    if found is None:
         raise InputError(EMPTY)
-    name, rows = filled[0]
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
-    text = read_text(buffer.getvalue().encode(), form, named)
+    rows, name, filled = found
+    text = read_text(rows, form, named)
     notes = text.notes
-    if len(filled) > 1:
-        notes = (f"The first of {len(filled)} sheets was read, {name!r}.", *notes)
+    if filled > 1:
+        notes = (f"The first of {filled} sheets was read, {name!r}.", *notes)
     return Table(text.frame, text.numbers, notes, mark=".")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-    return value.isoformat(sep=" ") if hasattr(value, "hour") and hasattr(value, "year") else str(value)
 
 
 def _names_beside(path: Path) -> Iterable[str]:

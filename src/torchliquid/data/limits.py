@@ -25,6 +25,8 @@ PARQUET = 500
 """A file that unpacks to more times its size is refused; of a text table a tenth of that is usual."""
 HARMLESS = 1 << 24
 """Bytes that any file may unpack to."""
+WORKBOOK = 1 << 28
+"""Bytes of memory that reading any spreadsheet may take."""
 CHUNK = 1 << 20
 CELL = 24
 """Bytes of a cell of a spreadsheet in memory."""
