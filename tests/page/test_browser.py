@@ -109,10 +109,19 @@ def drive_the_circuit(page) -> None:
     page.locator("#drawing .neuron[tabindex='0']").focus()
     page.keyboard.press("ArrowUp")
     assert about.inner_text() != first
+    page.locator("#chosen").select_option(index=page.evaluate("circuit.neurons.findIndex((n) => n.of === 'states')"))
     assert any(word in now.inner_text() for word in ("time constant", "gate time scale"))
     assert page.locator("#about-role").inner_text()
     page.locator("#drawing .neuron").first.hover()
     assert about.inner_text() == first
+    strip, at = page.locator("#strip"), slider.input_value()
+    assert strip.locator(".line").count() >= 3  # two channels and the answer
+    shown = strip.locator(".now").all_text_contents()
+    strip.click(position={"x": strip.bounding_box()["width"] / 3, "y": 10})
+    assert slider.input_value() != at
+    assert strip.locator(".now").all_text_contents() != shown
+    slider.focus()
+    page.keyboard.press("End")
     play = page.locator("#play")
     play.focus()
     page.keyboard.press("Enter")  # from the end it begins anew

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,9 +13,9 @@ from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.attribution import Attribution, attribution
 from torchliquid.explain.dynamics import Dynamics, dynamics
-from torchliquid.explain.neurons import input_names
+from torchliquid.explain.neurons import input_names, used_part
 from torchliquid.explain.roles import Roles, roles
-from torchliquid.explain.time_constants import TimeConstants, time_constants
+from torchliquid.explain.time_constants import SAMPLES, TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
 from torchliquid.models.build import KINDS
 from torchliquid.models.model import Model
@@ -42,15 +42,23 @@ class Moments:
         times: (M,) from the first sample.
         unit: of ``times``, minutes or hours for many seconds.
         inputs: (M, n_inputs) scaled as the network gets them, in deviations from the training mean.
+        readings: (M, C) the channels in their own units, NaN where nothing was read.
         states, taus: (M, H) the neurons' states, and their time constants or gate time scales in the recording's unit.
+        answers: (M, K) probabilities, or values; (0, K) for a task per series, which has none at a sample.
+        said, truth: (M,) the class number, or the first value, that was answered and that is true; NaN where there is
+            none.
     """
 
     series: str
     times: np.ndarray
     unit: str
     inputs: np.ndarray
+    readings: np.ndarray
     states: np.ndarray
     taus: np.ndarray
+    answers: np.ndarray
+    said: np.ndarray
+    truth: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
     taus = time_constants(model, recording)
     step(1)
     circuit = wiring(model)
-    moments = _moments(taus)
+    moments = _moments(model, recording, taus)
     found = tried(2, roles), tried(3, attribution), tried(4, dynamics)
     step(len(STEPS))
     return Explanation(
@@ -157,9 +165,30 @@ def quality(model: Model, recording: Recording) -> Quality | None:
     return Quality(task.primary, own, other, bool(gain >= metrics.find(task.primary).matters(other)))
 
 
-def _moments(taus: TimeConstants) -> Moments:
+def _moments(model: Model, recording: Recording, taus: TimeConstants) -> Moments:
     i = int(np.argmax([len(states) for states in taus.states]))
-    at = np.unique(np.linspace(0, len(taus.states[i]) - 1, MOMENTS).astype(int))
+    task, used = model.task, used_part(model, model.task.with_targets(recording), SAMPLES)
+    series = used.series[i]
+    n = len(series)
+    at = np.unique(np.linspace(0, n - 1, MOMENTS).astype(int))
     times = (taus.times[i] - taus.times[i][0])[at]
     unit, factor = time_unit(float(times[-1]) / 4, taus.unit)
-    return Moments(taus.series[i], times / factor, unit, taus.inputs[i][at], taus.states[i][at], taus.shown[i][at])
+    answers, said, truth = np.empty((0, task.n_outputs)), np.full(len(at), np.nan), np.full(len(at), np.nan)
+    if task.per == "step":
+        answers = model.outputs(replace(used, series=(series,)))[0][at]
+        said = task.decide(answers) if task.kind == "classification" else answers[:, 0]
+        encoded, weights = task.encode(series)
+        known = encoded if task.kind == "classification" else encoded.reshape(n, -1)[:, 0] * task.std[0] + task.mean[0]
+        truth = np.where(weights > 0, known, np.nan)[at]
+    return Moments(
+        taus.series[i],
+        times / factor,
+        unit,
+        taus.inputs[i][at],
+        series.values[at],
+        taus.states[i][at],
+        taus.shown[i][at],
+        answers,
+        said,
+        truth,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from torchliquid.alarms import runs
 from torchliquid.explain.attribution import Attribution
 from torchliquid.explain.dynamics import Dynamics
 from torchliquid.explain.explanation import Moments
@@ -36,8 +37,9 @@ KEPT = 6
 """Characters on either side of what tells long names apart."""
 
 
-def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
-    """The neurons' time constants over the recording: the middle half of them, and those that change the most."""
+def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None) -> Figure:
+    """The neurons' time constants over the recording: the middle half of them, and those that change the most; the
+    ground is shaded where the truth lies above a value."""
     x = to_plain(moments.times, DIGITS)
     finite = np.where(np.isfinite(moments.taus) & (moments.taus > 0), moments.taus, np.nan)
     low, middle, high = to_plain(np.nanquantile(finite, [0.25, 0.5, 0.75], axis=1), DIGITS)
@@ -74,7 +76,13 @@ def tau_chart(taus: TimeConstants, moments: Moments) -> Figure:
         height=380,
         yaxis={"type": "log", "tickformat": "~g", **log_ticks(*_ends(trace["y"] for trace in traces))},
         hovermode="x unified",
-    )
+        shapes=[
+            {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": x[i], "x1": x[j], "layer": "below",
+             "fillcolor": "--shade", "line": {"width": 0}}
+            for i, j in zip(*runs(moments.truth > shaded_above), strict=True)
+            for j in [min(j, len(x) - 1)]
+        ] if shaded_above is not None else [],
+    )  # fmt: skip
     return _with_legend(made)
 
 

@@ -42,6 +42,9 @@ GLOSSARY = {
 
 DIGITS = 5
 
+MOST_LINES = 4
+"""Inputs drawn under the slider."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -176,8 +179,7 @@ def facts(explained: Explanation) -> list[Fact]:
             f"Do its {taus.name}s change?",
             f"{low} to {high} {taus.unit}",
             f"Over neurons and samples, 90 % of them{_of_equation(explained)}. The weights "
-            f"{'did not change' if same else 'changed'}: their SHA-256 is {taus.weights_before[:12]}… before and "
-            f"{taus.weights_after[:12]}… after.",
+            f"{'stay the same' if same else 'changed'}.",
         )
     )
     if (roles := explained.roles) is not None:
@@ -243,29 +245,82 @@ def _of_equation(explained: Explanation) -> str:
 
 
 def picture(explained: Explanation) -> dict[str, Any]:
-    """What the circuit's script needs."""
-    moments, roles, taus = explained.moments, explained.roles, explained.time_constants
+    """What the circuit's script needs: nodes that say which of its arrays they show, and which of its columns."""
+    moments, roles, taus, circuit = explained.moments, explained.roles, explained.time_constants, explained.circuit
     most_needed = max(roles.roles, key=lambda r: (r.clear, r.loss)).neuron if roles is not None else taus.neurons[0]
     sentences = {role.neuron: role.sentence for role in roles.roles} if roles is not None else {}
+    neurons = [
+        {
+            "name": n.name,
+            "kind": n.kind,
+            "x": n.x,
+            "y": n.y,
+            "of": "inputs" if n.state is None else "states",
+            "at": i if n.state is None else n.state,
+            "role": sentences.get(n.name, ""),
+        }
+        for i, n in enumerate(circuit.neurons)
+    ]
+    synapses = [(s.source, s.target, s.polarity, s.strength) for s in circuit.synapses]
+    if len(moments.answers):
+        columns = len({n["x"] for n in neurons})
+        for n in neurons:
+            n["x"] = float(n["x"]) * (columns - 1) / columns
+        names, first = answer_names(explained), len(neurons)
+        for k, name in enumerate(names):
+            neurons.append(
+                {"name": name, "kind": "answer", "x": 1.0, "y": (k + 0.5) / len(names), "of": "answers", "at": k}
+            )
+        most = max(strength for *_, strength in synapses) / float(np.abs(circuit.readout).max() or 1.0)
+        for k, source in zip(*np.nonzero(circuit.readout), strict=True):
+            weight = float(circuit.readout[k, source])
+            synapses.append((int(source), first + int(k), 1 if weight > 0 else -1, abs(weight) * most))
     return to_plain(
         {
-            "neurons": [
-                {"name": n.name, "kind": n.kind, "x": n.x, "y": n.y, "state": n.state,
-                 "role": sentences.get(n.name, "")}
-                for n in explained.circuit.neurons
-            ],
-            "synapses": [(s.source, s.target, s.polarity, s.strength) for s in explained.circuit.synapses],
-            "start": next((i for i, n in enumerate(explained.circuit.neurons) if n.name == most_needed), 0),
+            "neurons": neurons,
+            "synapses": synapses,
+            "start": next((i for i, n in enumerate(circuit.neurons) if n.name == most_needed), 0),
             "times": moments.times,
             "clock": moments.unit,
             "inputs": moments.inputs,
             "states": moments.states,
             "taus": moments.taus,
+            "answers": moments.answers,
             "unit": taus.unit,
             "tau": taus.name,
+            "strip": strip(explained),
         },
         DIGITS,
-    )  # fmt: skip
+    )
+
+
+def answer_names(explained: Explanation) -> list[str]:
+    """One for each answer of the network."""
+    task = explained.task
+    if task.kind == "classification":
+        return [f"{task.target} = {label}" for label in task.labels]
+    return [task.target] if task.n_outputs == 1 else [f"{task.target} {k + 1}" for k in range(task.n_outputs)]
+
+
+def strip(explained: Explanation) -> list[dict[str, Any]]:
+    """The lines under the slider: the inputs that move the answer most, then the answer with the truth behind it."""
+    moments, task = explained.moments, explained.task
+    order = list(range(len(explained.channels)))
+    if explained.attribution is not None:
+        share_of = dict(
+            zip(explained.attribution.channels, np.asarray(explained.attribution.share).sum(1), strict=True)
+        )
+        order.sort(key=lambda c: -float(share_of.get(explained.channels[c], 0.0)))
+    lines: list[dict[str, Any]] = [
+        {"name": explained.channels[c], "values": moments.readings[:, c]} for c in order[:MOST_LINES]
+    ]
+    if len(moments.answers):
+        answer: dict[str, Any] = {"name": f"{task.target}: answer, truth in grey", "truth": moments.truth}
+        answer["values"] = moments.said
+        if task.kind == "classification":
+            answer["labels"] = task.labels
+        lines.append(answer)
+    return lines
 
 
 def synapse_table(explained: Explanation) -> Table:
@@ -300,13 +355,25 @@ def tau_chart(explained: Explanation) -> Chart:
         head += (taus.heads[1].capitalize(),)
         columns.append([share(float(v)) for v in (np.concatenate(taus.towards) > 0).mean(0)])
     rows = tuple(zip(taus.neurons, *columns, strict=True))
+    above, shaded = shading(explained)
     return Chart(
         "taus",
         f"How the {taus.name}s move through the recording, and which change the most",
-        figures.tau_chart(taus, explained.moments),
+        figures.tau_chart(taus, explained.moments, above),
         Table(head, rows, (), f"In {taus.unit}, over all samples."),
-        taus.meaning,
+        f"{taus.meaning} {shaded}".strip(),
     )
+
+
+def shading(explained: Explanation) -> tuple[float | None, str]:
+    """Above which value of the truth a chart's ground is shaded, and what that means; None where that says nothing."""
+    task, truth = explained.task, explained.moments.truth
+    if not np.isfinite(truth).any() or len(task.labels) > 2:
+        return None, ""
+    if task.kind == "classification":
+        return 0.5, f"Shaded: {task.target} = {task.labels[1]}."
+    middle = float(np.nanmedian(truth))
+    return middle, f"Shaded: {task.target} above {significant(middle)}, its median here."
 
 
 def role_charts(explained: Explanation) -> list[Chart]:

@@ -48,6 +48,9 @@ LEFT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 """What one step leaves of a push, by the step's length over the time constant."""
 
 
+SAMPLES = 50_000
+
+
 @dataclass(frozen=True, eq=False)
 class TimeConstants:
     """The effective time constant (LTC) or the gate's time scale (CfC) of each neuron at each sample.
@@ -99,7 +102,7 @@ class TimeConstants:
 
 
 @torch.no_grad()
-def time_constants(model: Model, recording: Recording, samples: int = 50_000) -> TimeConstants:
+def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -> TimeConstants:
     """The time constants of a model's neurons along a recording, the state carried as in use.
 
     An LTC's are cm / (gleak + sum of synaptic conductances) at the inputs of a sample and the potentials after it

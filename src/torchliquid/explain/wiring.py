@@ -50,7 +50,7 @@ class Synapse:
     strength: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Circuit:
     """Who drives whom.
 
@@ -58,12 +58,14 @@ class Circuit:
         neurons: the inputs, then the neurons in the order of the state.
         synapses: the strongest first.
         left_out: how many weaker synapses are not among them.
+        readout: (K, C + H) the weights by which the answers read the neurons.
         strength_means: a sentence that says what strength and polarity are.
     """
 
     neurons: tuple[Neuron, ...]
     synapses: tuple[Synapse, ...]
     left_out: int
+    readout: np.ndarray
     strength_means: str
 
 
@@ -123,7 +125,18 @@ def wiring(model: Model, most: int = 200) -> Circuit:
         Neuron(name, kind, x, y, None if i < cell.input_size else i - cell.input_size)
         for i, (name, kind, (x, y)) in enumerate(zip(names, kinds, places, strict=True))
     )
-    return Circuit(neurons, synapses, len(strength) - len(order), means)
+    return Circuit(neurons, synapses, len(strength) - len(order), _readout(model, kinds), means)
+
+
+def _readout(model: Model, kinds: tuple[str, ...]) -> np.ndarray:
+    """(K, C + H): the motor neurons are read, or where nothing tells them apart all neurons are; zeros where a layer's
+    output is mapped further."""
+    weight = model.readout.weight.detach().cpu().numpy()
+    read = [i for i, kind in enumerate(kinds) if kind == ("motor" if "motor" in kinds else "neuron")]
+    found = np.zeros((len(weight), len(kinds)))
+    if len(read) == weight.shape[1]:
+        found[:, read] = weight
+    return found
 
 
 def _ltc(cell: LTCCell) -> np.ndarray:

@@ -31,8 +31,8 @@ function range(rows, at, logarithm) {
   return [Math.min(...scaled), Math.max(...scaled)];
 }
 
-const spans = circuit.neurons.map((n, i) => range(n.state === null ? circuit.inputs : circuit.states, n.state ?? i));
-const tauSpan = circuit.neurons.filter((n) => n.state !== null).map((n) => range(circuit.taus, n.state, true))
+const spans = circuit.neurons.map((n) => (n.of === "answers" && circuit.strip.at(-1).labels ? [0, 1] : range(circuit[n.of], n.at)));
+const tauSpan = circuit.neurons.filter((n) => n.of === "states").map((n) => range(circuit.taus, n.at, true))
   .reduce((a, b) => [Math.min(a[0], b[0]), Math.max(a[1], b[1])], [Infinity, -Infinity]);
 
 function part(value, [low, high]) {
@@ -47,10 +47,11 @@ function places(width) {
   const most = Math.max(...members);
   const rows = members.map((n) => Math.ceil(n / 8));
   const height = upright ? 60 + rows.reduce((sum, n) => sum + 46 * n + 50, 0) : Math.max(300, 28 * most + 50);
-  const names = Math.min(Math.max(...circuit.neurons.filter((n) => n.x === 0).map((n) => n.name.length)) * 7 + 18, width / 4);
+  const room = (x) => Math.min(Math.max(...circuit.neurons.filter((n) => n.x === x).map((n) => n.name.length)) * 7 + 24, width / 4);
+  const names = room(0), answers = room(1);
   const placed = circuit.neurons.map((n) => {
     const column = columns.indexOf(n.x);
-    if (!upright) return [names + n.x * (width - names - 95), 40 + n.y * (height - 50)];
+    if (!upright) return [names + n.x * (width - names - answers), 40 + n.y * (height - 50)];
     const rank = Math.round(n.y * members[column] - 0.5);
     const above = rows.slice(0, column).reduce((sum, r) => sum + 46 * r + 50, 0);
     const row = rank % rows[column];
@@ -82,6 +83,14 @@ function link(from, to, own, upright, radius) {
   return [`M${x1} ${y1}Q${cx} ${cy} ${tip[0]} ${tip[1]}`, tip, angle];
 }
 
+// At first only the strongest ways into each node are drawn; those of a chosen neuron all.
+const strong = new Set();
+const ways = new Map();
+circuit.synapses.forEach(([, target, , strength], i) => ways.set(target, [...(ways.get(target) ?? []), [strength, i]]));
+for (const into of ways.values()) {
+  into.sort((a, b) => b[0] - a[0]).slice(0, 2).forEach(([, i]) => strong.add(i));
+}
+
 function lay() {
   const width = drawing.clientWidth || 300;
   const { upright, height, placed, heads, radius } = places(width);
@@ -90,11 +99,12 @@ function lay() {
   drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
   drawing.style.height = `${height}px`;
   const strongest = Math.max(...circuit.synapses.map((s) => s[3]), 1e-12);
-  for (const [source, target, polarity, strength] of [...circuit.synapses].reverse()) {
+  for (const [rank, [source, target, polarity, strength]] of [...circuit.synapses.entries()].reverse()) {
     const kind = polarity > 0 ? "excites" : "inhibits";
     const share = strength / strongest;
     const group = svg("g", { class: "link", "data-source": source, "data-target": target }, drawing);
     group.style.setProperty("--strength", (0.1 + 0.6 * share).toFixed(2));
+    group.classList.toggle("weak", !strong.has(rank));
     const [path, [x, y], angle] = link(placed[source], placed[target], source === target, upright, radius);
     svg("path", { d: path, class: `synapse ${kind}` }, group).style.strokeWidth = (0.8 + 2 * share).toFixed(2);
     const turned = { transform: `translate(${x} ${y}) rotate(${(angle * 180) / Math.PI})`, class: `head ${kind}` };
@@ -105,13 +115,14 @@ function lay() {
     const [x, y] = placed[i];
     const group = svg("g", { class: "neuron", role: "button", tabindex: -1, "aria-label": neuron.name, transform: `translate(${x} ${y})` }, drawing);
     svg("circle", { r: radius + 5, class: "hit" }, group);
-    const ring = neuron.state === null ? null : svg("circle", { r: radius + 1, class: "ring" }, group);
-    const body = neuron.state === null
-      ? svg("rect", { x: -7, y: -7, width: 14, height: 14, rx: 2, class: "body" }, group)
-      : svg("circle", { r: radius - 1, class: "body" }, group);
+    const inside = neuron.of === "states";
+    const ring = inside ? svg("circle", { r: radius + 1, class: "ring" }, group) : null;
+    const body = inside
+      ? svg("circle", { r: radius - 1, class: "body" }, group)
+      : svg("rect", { x: -7, y: -7, width: 14, height: 14, rx: 2, class: "body" }, group);
     if (!upright) {
       const left = neuron.x === 0;
-      const most = 30;
+      const most = Math.floor((drawing.clientWidth / 4 - 24) / 7);
       const name = neuron.name.length > most ? `${neuron.name.slice(0, most - 1)}…` : neuron.name;
       svg("text", { x: left ? -16 : 16, y: 4, "text-anchor": left ? "end" : "start" }, group, name);
     }
@@ -147,12 +158,14 @@ function walk(event) {
 }
 
 function tell() {
-  const moment = Number(slider.value), neuron = circuit.neurons[chosen];
+  const moment = Number(slider.value), neuron = circuit.neurons[chosen], value = circuit[neuron.of][moment][neuron.at];
   document.getElementById("about-name").textContent = neuron.name;
-  document.getElementById("about-now").textContent = neuron.state === null
-    ? `(input) now ${figure(circuit.inputs[moment][chosen])} deviations from the training mean`
-    : `(${neuron.kind}) now ${figure(circuit.states[moment][neuron.state])}, ${circuit.tau} ${figure(circuit.taus[moment][neuron.state])} ${circuit.unit}`;
-  document.getElementById("about-role").textContent = neuron.role;
+  document.getElementById("about-now").textContent = {
+    inputs: `(input) now ${figure(value)} deviations from the training mean`,
+    states: `(${neuron.kind}) now ${figure(value)}, ${circuit.tau} ${figure(circuit.taus[moment][neuron.at])} ${circuit.unit}`,
+    answers: `(answer) now ${figure(value)}`,
+  }[neuron.of];
+  document.getElementById("about-role").textContent = neuron.role ?? "";
 }
 
 function show() {
@@ -161,15 +174,80 @@ function show() {
   document.getElementById("clock").textContent = clock;
   slider.setAttribute("aria-valuetext", clock);
   circuit.neurons.forEach((neuron, i) => {
-    const value = (neuron.state === null ? circuit.inputs : circuit.states)[moment][neuron.state ?? i];
+    const value = circuit[neuron.of][moment][neuron.at];
     nodes[i].body.style.setProperty("--activity", `${Math.round(100 * part(value, spans[i]))}%`);
     if (!nodes[i].ring) return;
-    const tau = circuit.taus[moment][neuron.state];
+    const tau = circuit.taus[moment][neuron.at];
     const long = tau === null ? 1 : part(Math.log(tau), tauSpan);
     nodes[i].ring.style.strokeWidth = (1 + 5 * long).toFixed(2);
   });
+  point(moment);
   tell();
 }
+
+// The strip: readings in their own units, then the answer over the truth; a cursor stands at the moment.
+const strip = document.getElementById("strip");
+const ROW = 46;
+const now = [];
+
+function across(moment, width) {
+  const [first, last] = [circuit.times[0], circuit.times.at(-1)];
+  return last > first ? (width * (circuit.times[moment] - first)) / (last - first) : 0;
+}
+
+function steps(values, [low, high], width, top) {
+  let path = "", pen = "M";
+  values.forEach((value, i) => {
+    if (value === null) { pen = "M"; return; }
+    const y = top + ROW - 6 - (ROW - 24) * (high > low ? (value - low) / (high - low) : 0.5);
+    path += `${pen}${across(i, width).toFixed(1)} ${y.toFixed(1)}`;
+    pen = "L";
+  });
+  return path;
+}
+
+function drawStrip() {
+  const width = strip.clientWidth || 300;
+  strip.replaceChildren();
+  now.length = 0;
+  strip.setAttribute("viewBox", `0 0 ${width} ${ROW * circuit.strip.length}`);
+  strip.style.height = `${ROW * circuit.strip.length}px`;
+  circuit.strip.forEach((line, row) => {
+    const both = [...line.values, ...(line.truth ?? [])].filter((v) => v !== null);
+    const span = [Math.min(...both), Math.max(...both)];
+    if (line.truth) svg("path", { d: steps(line.truth, span, width, row * ROW), class: "true" }, strip);
+    svg("path", { d: steps(line.values, span, width, row * ROW), class: line.truth ? "line said" : "line" }, strip);
+    svg("text", { x: 2, y: row * ROW + 13 }, strip, line.name);
+    now.push(svg("text", { x: width - 2, y: row * ROW + 13, "text-anchor": "end", class: "now" }, strip));
+  });
+  svg("path", { class: "cursor" }, strip);
+  point(Number(slider.value));
+}
+
+function point(moment) {
+  const cursor = strip.querySelector(".cursor");
+  if (!cursor) return;
+  const x = across(moment, strip.clientWidth || 300);
+  cursor.setAttribute("d", `M${x} 0V${ROW * circuit.strip.length}`);
+  const named = (line, value) => (value === null ? "not known" : line.labels ? line.labels[value] : figure(value));
+  circuit.strip.forEach((line, row) => {
+    const value = line.values[moment];
+    now[row].textContent = line.truth
+      ? `${named(line, value)}, truth ${named(line, line.truth[moment])}`
+      : value === null ? "not observed" : figure(value);
+  });
+}
+
+function drag(event) {
+  if (!(event.buttons & 1)) return;
+  const share = (event.clientX - strip.getBoundingClientRect().left) / strip.clientWidth;
+  const wanted = circuit.times[0] + share * (circuit.times.at(-1) - circuit.times[0]);
+  const next = circuit.times.findIndex((time) => time >= wanted);
+  slider.value = next < 0 ? slider.max : next;
+  show();
+}
+strip.addEventListener("pointerdown", drag);
+strip.addEventListener("pointermove", drag);
 
 function stop() {
   clearInterval(timer);
@@ -196,5 +274,5 @@ slider.addEventListener("input", show);
 select.addEventListener("change", () => choose(Number(select.value)));
 let laidAt = 0;
 new ResizeObserver(() => {
-  if (drawing.clientWidth !== laidAt) { laidAt = drawing.clientWidth; lay(); }
+  if (drawing.clientWidth !== laidAt) { laidAt = drawing.clientWidth; lay(); drawStrip(); }
 }).observe(drawing.parentElement);
