@@ -1,5 +1,9 @@
 #include "dispatch.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace torchliquid {
 
 #define TL_DECLARE(name)                        \
@@ -14,15 +18,32 @@ TL_DECLARE(neon)
 #endif
 TL_DECLARE(plain)
 
+#if defined(__x86_64__)
+// What the processor has, and whose registers the system keeps for each thread. Not every compiler brings the library
+// that __builtin_cpu_supports needs.
+struct Processor {
+  bool avx2 = false, avx512 = false;
+
+  Processor() {
+    unsigned a, b, c, d, kept;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return;
+    const bool fma = c & bit_FMA;
+    __asm__("xgetbv" : "=a"(kept), "=d"(d) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    const auto all = [](unsigned found, unsigned wanted) { return (found & wanted) == wanted; };
+    avx2 = fma && all(kept, 0x06) && all(b, bit_AVX2);
+    avx512 = avx2 && all(kept, 0xe6) && all(b, bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL);
+  }
+};
+#endif
+
 const std::vector<const InstructionSet*>& instruction_sets() {
   static const std::vector<const InstructionSet*> usable = [] {
     std::vector<const InstructionSet*> sets;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
-      sets.push_back(&avx512::instruction_set);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::instruction_set);
+    const Processor processor;
+    if (processor.avx512) sets.push_back(&avx512::instruction_set);
+    if (processor.avx2) sets.push_back(&avx2::instruction_set);
 #elif defined(__aarch64__)
     sets.push_back(&neon::instruction_set);
 #endif

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -13,17 +13,15 @@
 namespace torchliquid {
 
 class AlignedFloats {
-  float* memory;
+  struct Delete {
+    void operator()(float* memory) const { ::operator delete(memory, std::align_val_t{64}); }
+  };
+  std::unique_ptr<float, Delete> memory;
 
  public:
   explicit AlignedFloats(size_t count)
-      : memory(static_cast<float*>(std::aligned_alloc(64, (count * sizeof(float) + 127) / 64 * 64))) {
-    if (!memory) throw std::bad_alloc();
-  }
-  ~AlignedFloats() { std::free(memory); }
-  AlignedFloats(const AlignedFloats&) = delete;
-  AlignedFloats& operator=(const AlignedFloats&) = delete;
-  float* data() { return memory; }
+      : memory(static_cast<float*>(::operator new((count + 16) * sizeof(float), std::align_val_t{64}))) {}
+  float* data() { return memory.get(); }
 };
 
 // A group of blocks adds up its gradients by itself; the groups are then summed in order. They depend on the batch

@@ -16,7 +16,7 @@ inline void state_space_step(int64_t N, int64_t W, const float* fading, const fl
   for (int64_t n = 0; n < N; ++n) {
     const float *f = fading + n * W, *g = gain + n * W, *r = read + n * W, *h = before + n * W;
     float* out = after + n * W;
-#pragma GCC ivdep
+    TL_INDEPENDENT
     for (int64_t w = 0; w < W; ++w) {
       const float real = f[w] * h[w] - f[size + w] * h[size + w] + g[w] * u[w];
       const float imaginary = f[w] * h[size + w] + f[size + w] * h[w] + g[size + w] * u[w];
@@ -59,7 +59,7 @@ inline void state_space_backward(const StateSpace& p) {
         const float *before = kept.data() + t * size + n * W, *after = before + size;
         float *g = p.grad_state + b * size + n * W, *to_f = p.grad_fading + p.which[at] * size + n * W;
         float *to_gain = p.grad_gain + n * W, *to_read = p.grad_read + n * W;
-#pragma GCC ivdep
+        TL_INDEPENDENT
         for (int64_t w = 0; w < W; ++w) {
           const int64_t i = half + w;
           const float real = g[w] + read[w] * to_y[w], imaginary = g[i] + read[i] * to_y[w];

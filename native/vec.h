@@ -22,6 +22,13 @@
 
 #define TL_INLINE inline __attribute__((always_inline))
 
+// Before a loop whose rounds do not depend on each other.
+#if defined(__clang__)
+#define TL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define TL_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace torchliquid::TORCHLIQUID_ISA {
 
 #if defined(__AVX512F__)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
 import numpy as np
 
 from torchliquid.errors import InputError
@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part = Path(name)
     try:
         write(part)
-        with part.open("rb") as file:
+        with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
@@ -120,14 +120,13 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk hold a folder's names: power may be lost at any moment. Some file systems don't know how."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
+    """Have the disk hold a folder's names: power may be lost at any moment. Windows and some file systems don't."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:
@@ -144,21 +143,19 @@ def locked(path: Path, busy: str) -> Iterator[None]:
     Raises:
         InputError: another process holds it; the message is ``busy``.
     """
-    with path.open("a") as file:
+    with path.open("ab") as file:
         hold(file, busy)
         yield
 
 
-def hold(file: IO[Any] | int, busy: str) -> None:
-    """Lock an open file, or a folder's descriptor, until it is closed.
+def hold(file: IO[Any], busy: str) -> None:
+    """Lock an open file until it is closed.
 
     Raises:
         InputError: another process holds it; the message is ``busy``.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(busy) from None
+    if not filelock.lock_descriptor(file.fileno(), blocking=False):
+        raise InputError(busy)
 
 
 def cache_folder() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import threading
@@ -10,6 +9,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import filelock
 import pytest
 
 from torchliquid.data.datasets import fetch
@@ -180,7 +180,7 @@ def test_two_commands_do_not_fetch_the_same_at_once(publisher, cache):
     (part,) = cache.glob(".*.part")
     before, publisher.stops_after = part.read_bytes(), None
     with part.open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        filelock.lock_descriptor(other.fileno())
         with pytest.raises(InputError, match="another command fetches"):
             fetch.locate(source(publisher), "notes.txt")
     assert part.read_bytes() == before

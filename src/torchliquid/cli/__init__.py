@@ -21,6 +21,7 @@ from torchliquid.cli.solvers import solvers
 from torchliquid.cli.terminal import Terminal, any_encoding
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
+from torchliquid.signals import waiting
 
 app = typer.Typer(
     help="Liquid neural networks, from a recording of sensors to a network that runs on the device.",
@@ -34,11 +35,8 @@ app = typer.Typer(
 
 def _load() -> None:
     """Import what all commands need while Ctrl-C waits, which would end the process without a word in the middle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
+    with waiting(signal.SIGINT, signal.SIGTERM):
         import torch  # noqa: F401
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _say_version(asked: bool) -> None:

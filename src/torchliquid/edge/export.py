@@ -7,11 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from torchliquid.data.recording import Recording, Series
@@ -28,7 +30,7 @@ from torchliquid.edge.plausible import plausible as find_plausible
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
-from torchliquid.files import hold, to_plain, write_json
+from torchliquid.files import to_plain, write_json
 from torchliquid.models import Model
 
 COARSE = 1e-3
@@ -38,6 +40,7 @@ SAME_STATE = 1e-3
 """Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
 
 PARTS = ("selftest.c", "Makefile", "README.md", "footprint.json", "step.onnx", "sequence.onnx")
+LOCK = ".lock"
 
 
 def mine(name: str) -> set[str]:
@@ -198,7 +201,7 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError(f"limits are measured on what zig compiles: {lacking}; or leave them out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose a new or empty folder with --out")
-    ours = {*mine(name), *mine(_earlier(out)), "__pycache__", *(part.name for part in _left(out))}
+    ours = {*mine(name), *mine(_earlier(out)), "__pycache__", LOCK, *(part.name for part in _left(out))}
     if out.is_dir() and any(path.name not in ours for path in out.iterdir()):
         raise InputError(f"{out} holds other files; choose a new or empty folder with --out")
     nearest = next((folder for folder in (out, *out.parents) if folder.exists()), out)
@@ -425,16 +428,20 @@ class _filled:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.lock = filelock.FileLock(out / LOCK)
 
     def __enter__(self) -> Path:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            self.held = os.open(self.out, os.O_RDONLY)
-            hold(self.held, f"another export is at work in {self.out}; wait for its end, or choose another with --out")
+            self.lock.acquire(blocking=False)
             self.earlier = mine(_earlier(self.out))
             for part in _left(self.out):
                 shutil.rmtree(part)
             self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
+        except filelock.Timeout:
+            raise InputError(
+                f"another export is at work in {self.out}; wait for its end, or choose another with --out"
+            ) from None
         except OSError as error:
             raise InputError(
                 f"{self.out} cannot be written ({error.strerror}); choose another folder with --out"
@@ -452,6 +459,8 @@ class _filled:
         if kind is None:  # an earlier export's files, and what was made of them, are of another model
             for name in self.earlier - set(written):
                 (self.out / name).unlink(missing_ok=True)
-        if kind is not None and not any(self.out.iterdir()):
-            self.out.rmdir()
-        os.close(self.held)
+        with suppress(OSError):  # Windows removes no file that is held; another export may come at this moment
+            (self.out / LOCK).unlink()
+            if kind is not None and not any(self.out.iterdir()):
+                self.out.rmdir()
+        self.lock.release()

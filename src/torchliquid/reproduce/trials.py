@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from torchliquid.errors import InputError
 
@@ -17,7 +18,7 @@ def append(file: Path, trial: dict[str, Any]) -> None:
     What a broken write left at the end is cut off first; a last line that only wants its end gets it.
     """
     with file.open("ab+") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)
+        lock_descriptor(opened.fileno())
         opened.seek(0)
         kept = _whole(opened.read())
         opened.truncate(len(kept))

@@ -346,7 +346,8 @@ def _machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        lines = info.read_text("utf-8").splitlines()
+        models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
         cpu = f"{models[0]}, {len(models)} cores" if models else cpu
     return f"{cpu}, {platform.system()}"
 

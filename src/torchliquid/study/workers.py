@@ -19,7 +19,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, current_process, forkserver, get_context, parent_process, resource_tracker, util
+from multiprocessing import (
+    connection,
+    current_process,
+    forkserver,
+    get_all_start_methods,
+    get_context,
+    parent_process,
+    resource_tracker,
+    util,
+)
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +38,7 @@ from joblib import cpu_count
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.errors import InputError
+from torchliquid.signals import waiting
 
 LONGEST_FOLDER = 60
 """Bytes of the path of the temporary files' folder that leave room for a socket's name."""
@@ -144,13 +154,7 @@ def limited(threads: int) -> Iterator[None]:
 
 def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, threads: int) -> None:
     """Each job gets a fresh process, so that its peak memory and its end are its own."""
-    _talk_over_short_paths()
-    context = get_context("forkserver")
-    # An optimiser imports torch._dynamo at its first step: better once here than in each process.
-    context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
-    resource_tracker.ensure_running()  # whose own start would let Ctrl-C through
-    with undisturbed():
-        forkserver.ensure_running()
+    context = _context()
     running: dict[Connection, tuple[Job, Any]] = {}
     waiting.reverse()
     try:
@@ -196,6 +200,20 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
             process.kill()
 
 
+def _context() -> Any:
+    """How processes are started: from a server that has all imported, or anew where there is none, as on Windows."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    _talk_over_short_paths()
+    context = get_context("forkserver")
+    # An optimiser imports torch._dynamo at its first step: better once here than in each process.
+    context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
+    resource_tracker.ensure_running()  # whose own start would let Ctrl-C through
+    with waiting(signal.SIGINT):  # which comes to all of a terminal
+        forkserver.ensure_running()
+    return context
+
+
 def _talk_over_short_paths() -> None:
     """Processes talk over sockets in the folder of temporary files; the path of a socket has at most 107 bytes."""
     if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
@@ -210,16 +228,6 @@ def _talk_over_short_paths() -> None:
         ) from None
     finally:
         tempfile.tempdir = before
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C, which comes to all of a terminal; here it waits for the end."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(work: bytes, threads: int, sender: Connection) -> None:
