@@ -1,8 +1,7 @@
 """The README's pictures: ``python -m benchmarks.pictures REPORT EXPLANATION`` takes both from finished pages.
 
-The pages come from ``torchliquid assess occupancy --seeds 2 --tuning 1 --epochs 4 --contender cfc_ncp --contender lstm
---contender linear --contender naive --out study``, ``torchliquid train occupancy --kind ltc_ncp --epochs 8`` and
-``torchliquid explain model.safetensors occupancy``.
+The pages come from ``make demo``, and from ``torchliquid train occupancy --kind ltc_ncp --epochs 4`` and ``torchliquid
+explain model.safetensors occupancy``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torchliquid.study import words
 from torchliquid.study.describe import STRETCH, describe_data, describe_gaps, stretches
 from torchliquid.study.figures import label_positions
 from torchliquid.study.report import render, write_report
-from torchliquid.study.results import Channel, StudyResults
+from torchliquid.study.results import Channel, Interval, StudyResults
 from torchliquid.study.verdict import with_verdict
 from torchliquid.tasks import Task
 
@@ -163,6 +163,8 @@ def test_figures_are_rounded_to_what_their_spread_supports():
     assert words.gain("accuracy", -0.0123, 0.005, signed=True) == "−1.2 points"
     assert words.gain("accuracy", 0.0123, 0.02, signed=True) == "+1 points"
     assert words.gain("accuracy", -0.0001, 0.02, signed=True) == "0 points"
+    assert words.gain_interval("accuracy", Interval(-0.03, -0.0682, -0.0021)) == "−6.8 to −0.2 points"
+    assert words.gain_interval("accuracy", Interval(-0.03, -0.0682, 0.0021)) == "−7 to 0 points"
     assert [numbers.duration(s) for s in (0.4, 35, 720, 11_000)] == ["0.40 s", "35 s", "12 min", "3.1 h"]
     assert [numbers.size(b) for b in (950, 14_000, 2_100_000, 0)] == ["950 B", "14 kB", "2.1 MB", "–"]
     assert [numbers.microseconds(m) for m in (42, 1300, float("nan"))] == ["42 µs", "1.3 ms", "–"]

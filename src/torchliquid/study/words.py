@@ -48,10 +48,13 @@ def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
 
 
 def gain_interval(metric: str, interval: Interval) -> str:
-    """``−0.4 to 1.2 points``; in words where there is none."""
+    """``−0.4 to 1.2 points``; in words where there is none. An end that shuts zero out is not rounded to zero."""
     if not interval.known:
         return "unknown"
-    low, high = (_rounded(metric, end, interval.reach) for end in (interval.low, interval.high))
+    reach = interval.reach
+    if interval.low * interval.high > 0:
+        reach = min(reach, max(min(abs(interval.low), abs(interval.high)), reach / 100))
+    low, high = (_rounded(metric, end, reach) for end in (interval.low, interval.high))
     return f"{low} to {high}{_gain_unit(metric)}"
 
 
