@@ -94,6 +94,8 @@ struct Back {
   LinearArguments readout;
   Maybe<Doubles> total, count;  // (n, F), (n, 1)
   Maybe<Doubles> mean, std;     // of regression; a classification has none and gives probabilities
+  int column;                   // of a forecast's own channel, whose last value is added to the answer
+  double change;                // so many times; 0: not at all
 };
 
 struct Pipeline {
@@ -169,6 +171,8 @@ class Stepper {
       answers = l.outputs;
       checked(s.back->mean, {answers}, "mean");
       checked(s.back->std, {answers}, "std");
+      if (s.back->change && !(s.front && s.back->mean && s.back->column >= 0 && s.back->column < readings))
+        throw std::invalid_argument("column: a reading's, of a forecast of values");
       readout = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
       work_size += answers;
     }
@@ -375,7 +379,8 @@ class Stepper {
     readout->run(worker, features, 0, own, nullptr);
     double* to = static_cast<double*>(out) + size_t(i) * answers;
     if (b.mean) {
-      for (int k = 0; k < answers; ++k) to[k] = double(own[k]) * b.std->data()[k] + b.mean->data()[k];
+      const double last = b.change ? b.change * s.front->held.data()[size_t(i) * readings + b.column] : 0.0;
+      for (int k = 0; k < answers; ++k) to[k] = (own[k] + last) * b.std->data()[k] + b.mean->data()[k];
       return;
     }
     double largest = own[0], sum = 0;
@@ -392,8 +397,9 @@ void bind_stepper(nb::module_& m) {
       .def(nb::init<Doubles, Doubles, double, double, bool, Doubles, Flags>(), nb::arg("mean"), nb::arg("std"),
            nb::arg("time_scale"), nb::arg("limit"), nb::arg("with_mask"), nb::arg("held"), nb::arg("started"));
   nb::class_<Back>(m, "Back")
-      .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>>(), nb::arg("readout"),
-           nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(), nb::arg("std").none());
+      .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, int, double>(),
+           nb::arg("readout"), nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(),
+           nb::arg("std").none(), nb::arg("column"), nb::arg("change"));
   nb::class_<Stepper>(m, "Stepper")
       .def(
           "__init__",

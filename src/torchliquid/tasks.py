@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchliquid.alarms import Alarm, Counts, count
 from torchliquid.data.columns import nearest
-from torchliquid.data.preprocessing import mean_and_std
+from torchliquid.data.preprocessing import Preprocessing, mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.metrics import Answers, Metric, find, names, quantile
@@ -25,6 +25,8 @@ decides, unless another metric is asked for."""
 
 ACROSS = 5.0
 """A sample that comes later than so many times the usual gaps up to it lies across a gap: no label of a forecast."""
+
+Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 
 MAX_NUMBERED_CLASSES = 20
 """A target of whole numbers with at most this many different ones, each twice on average, is taken for classes."""
@@ -50,6 +52,9 @@ class Task:
         reason: why the primary metric is not the usual one.
         alarm: of two classes how samples of the one that is looked for become alarms, with the threshold once it is
             chosen; None: the likelier class is answered.
+        change: by how much the forecast channel's own input, the last value observed, is added to a network's output,
+            so that the network learns the change from there, which ``std`` then measures; 0: it learns the value. From
+            :meth:`from_last`.
 
     In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon, unless it is more
     than five times as long ahead as the series' usual gaps would have it: that lies across a gap. In a forecast by
@@ -71,6 +76,7 @@ class Task:
     positive: int = 1
     reason: str = ""
     alarm: Alarm | None = None
+    change: float = 0.0
 
     def __post_init__(self) -> None:
         known = names(self.kind)
@@ -182,7 +188,7 @@ class Task:
         if self.horizon is not None:
             column = _forecast_column(training, self.target, self.horizon, self.horizon_unit)
             _refuse_other_target(training, self.target)
-        task = replace(self, column=column)
+        task = replace(self, column=column, change=0.0)
         known = _pool([task.truth(s) for s in training.series])
         if not len(known) and self.horizon is not None:
             gap = training.median_gap()
@@ -227,6 +233,33 @@ class Task:
         std = np.where(std > 0, std, 1.0)
         return replace(task, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
+    def from_last(self, training: Recording, validation: Recording, scales: Preprocessing) -> Task:
+        """This fitted task, with the change from the channel's last value to be learnt where that is the better start.
+
+        It is where the last value observed, moved by the mean change in the training part, scores better on the
+        validation part than the training part's mean (of a quantile: by that quantile of the changes, and the quantile
+        of the targets). One rule for all models. Only a forecast of values knows a last value.
+
+        Args:
+            training, validation: parts of the recording.
+            scales: fitted on the training part; before a first value is observed its mean stands for it.
+        """
+        if self.kind == "classification" or self.column is None or self.target in scales.left_out:
+            return self
+        (last, truth), (last_there, truth_there) = (self._last_and_truth(p, scales) for p in (training, validation))
+        change = truth - last
+        start, drift = (np.mean(x) if self.quantile is None else np.quantile(x, self.quantile) for x in (truth, change))
+
+        def score(said: np.ndarray) -> tuple[float, float]:
+            return self.score({self.primary: self.metric(self.answers(said, truth_there))})
+
+        if not score(last_there + drift) > score(np.full_like(last_there, start)):
+            return self
+        # A finer scale than this would be lost beside the last value in single precision.
+        own = float(scales.std[self.column])
+        std = max(float(change.std()), 1e-4 * own)
+        return replace(self, mean=(float(scales.mean[self.column] + change.mean()),), std=(std,), change=own / std)
+
     def check(self, recording: Recording, name: str) -> None:
         """See that a part can be scored.
 
@@ -261,6 +294,11 @@ class Task:
                 task = replace(self, column=column)
         series = tuple(replace(s, targets=task.truth(s)) for s in before)
         return replace(recording, series=series, target=self.target)
+
+    @property
+    def learnt(self) -> str:
+        """What a network learns in the place of the value, in words; empty where it learns the value."""
+        return f"the change from the last value of {self.target}" if self.change else ""
 
     def notes(self, recording: Recording) -> tuple[str, ...]:
         """What a user should know of how this task takes a recording, a sentence each."""
@@ -322,6 +360,15 @@ class Task:
         return scaled.reshape(truth.shape).astype(np.float32), known.astype(np.float32)
 
     # -- of outputs
+
+    def with_last(self, outputs: Numbers, inputs: Numbers) -> Numbers:
+        """Outputs (..., 1) of a network that learns the change, and the last value in its scaled inputs (..., n)."""
+        assert self.column is not None
+        return outputs + self.change * inputs[..., self.column, None]
+
+    def first_known(self, inputs: np.ndarray) -> int:
+        """Which of the samples, scaled inputs (T, n), is the first with a last value, where one is needed; T: none."""
+        return int((~_observed_so_far(inputs[:, self.column])).sum()) if self.change else 0
 
     @property
     def n_outputs(self) -> int:
@@ -493,6 +540,7 @@ class Task:
                 int(data.get("positive", 1)),
                 str(data.get("reason", "")),
                 None if data.get("alarm") is None else Alarm(**data["alarm"]),
+                float(data.get("change", 0.0)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the task's description is broken: {error!r}") from None
@@ -538,12 +586,28 @@ class Task:
         fresh = (last >= 0) & (times[found] > times + self.horizon / 2) & (due <= times[-1] + slack)
         return np.where(fresh, values[found], np.nan)
 
+    def _last_and_truth(self, part: Recording, scales: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+        """The last value observed and the truth, (N, 1) each, where there is both."""
+        column, found = self.column, []
+        for series in self.with_targets(part).series:
+            inputs, _ = scales(series)
+            last = np.where(_observed_so_far(inputs[:, column]), inputs[:, column].astype(float), np.nan)
+            found.append(self.labelled(last * scales.std[column] + scales.mean[column], series)[:2])
+        last, truth = (np.concatenate(each) for each in zip(*found, strict=True))
+        known = np.isfinite(last[:, 0])
+        return last[known], truth[known]
+
     def _unknown(self, label: str, where: str) -> str:
         return (
             f"{where}: the class {label!r} of {self.target!r} does not occur in the training part "
             f"({', '.join(self.labels[:10])}{', ...' if len(self.labels) > 10 else ''}); "
             "leave these samples out, or train on a recording that has it"
         )
+
+
+def _observed_so_far(held: np.ndarray) -> np.ndarray:
+    """(T,) true from the first observation on of a scaled channel that holds its last value, and 0 before the first."""
+    return np.logical_or.accumulate(held != 0)
 
 
 def _across_gaps(times: np.ndarray, ahead: int) -> np.ndarray:

@@ -117,6 +117,8 @@ def train(
     model.save(out, sample)
     scores = model.metadata["training"]["validation"]
     console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes")
+    if model.task.learnt:
+        console.print(f"It learns {model.task.learnt}: on the part held out a better start than the mean.")
     naive = model.metadata["training"]["naive"]
     for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
         console.print(f"{words}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))

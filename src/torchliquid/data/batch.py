@@ -72,6 +72,8 @@ def batches(
     for series in recording.series:
         inputs, spans = preprocessing(series)
         targets, weights = (np.asarray(part) for part in task.encode(series))
+        if unknown := task.first_known(inputs):
+            weights[:unknown] = 0
         prepared.append((inputs, spans, targets, weights))
 
     def weights_of(window: tuple[int, int, int]) -> np.ndarray:

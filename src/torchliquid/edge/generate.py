@@ -98,6 +98,8 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
     """What must be remembered from sample to sample."""
     n = network.features
     fields = [Field(features, "features", n, "what the network is fed: the last good readings, scaled")]
+    if network.task.change and features != "float":
+        fields.append(Field("float", "last", 1, "the last good reading of what is forecast, scaled"))
     fields.append(Field(hidden, "hidden", network.units, "the neurons"))
     if network.cells:
         fields.append(Field(hidden, "cell", network.units, "and their memory"))
@@ -159,6 +161,9 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "gap_set": limits.gap_set_by_hand,
         "per_series": task.per == "series",
         "alarm": alarm(network),
+        "column": task.column,
+        "last": f"state->features[{task.column}]",
+        "change": text.number(task.change) if task.change else "",
         "math": math,
         "limit": text.number(LIMIT),
         "with_mask": scales.with_mask,
@@ -204,6 +209,7 @@ def title(network: Network) -> str:
     names = {Ltc: "LTC", Cfc: "CfC", Lstm: "LSTM", Gru: "GRU"}
     task = network.task
     ahead = "" if task.horizon is None else f", {task.horizon:g} {text.remark(task.horizon_unit)} ahead"
+    ahead += task.learnt and f", as the change from the last value of {text.remark(task.target)}"
     kind = names[type(network.core)] + (" with mixed memory" if network.memory else "")
     return f"{kind} of {network.units} neurons: {task.kind} of {text.remark(task.target)}{ahead}"
 

@@ -216,7 +216,7 @@ class Network:
             for dense in (core.gates,) if isinstance(core, Lstm) else (core.gates, core.candidate, core.recalled):
                 through(dense, LIMIT)
         through(self.readout, state)
-        return max(peaks)
+        return max(peaks) + self.task.change * LIMIT
 
 
 def describe(model: Model, limits: Plausible | None = None, name: str = "model") -> Network:
@@ -280,7 +280,7 @@ def _check(network: Network) -> None:
             raise InputError(f"the channel {name!r} has a scale that single precision cannot hold: deviation {std:g}")
     if not 1e-30 < scales.time_scale < 1e30:
         raise InputError(f"the time scale {scales.time_scale:g} is one that single precision cannot hold")
-    if not all(abs(v) < 1e30 for v in (*network.task.mean, *network.task.std)):
+    if not all(abs(v) < 1e30 for v in (*network.task.mean, *network.task.std, network.task.change)):
         raise InputError("the target has a scale that single precision cannot hold; scale it before training")
 
 

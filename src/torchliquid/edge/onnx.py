@@ -115,6 +115,9 @@ def step(network: Network) -> Graph:
         else g.call("Slice", h, *(g.constant([v], np.int64) for v in (network.first, network.first + n, 1)))
     )
     answer = g.dense(read, network.readout)
+    if task.change:
+        last = g.call("Gather", held, g.constant([task.column], np.int64), axis=1)
+        answer = g.add(answer, g.mul(last, task.change))
     if task.per == "series":
         # In double precision: single cannot count beyond 2^24 samples.
         count = g.call("Add", "count", g.constant(1.0, np.float64), out="count_out")
@@ -300,6 +303,8 @@ def described(network: Network) -> dict[str, str]:
         found["labels"] = json.dumps(task.labels, ensure_ascii=False)
     if task.horizon is not None:
         found |= {"horizon": f"{task.horizon:g}", "horizon_unit": task.horizon_unit}
+    if task.learnt:
+        found["learnt"] = task.learnt
     return found
 
 

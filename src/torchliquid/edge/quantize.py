@@ -207,6 +207,7 @@ def sources_int8(network: Network, chosen: Formats, math_: Math) -> dict[str, st
         "input_type": kinds["input"],
         "input_one": 2**chosen.input,
         "input_limit": text.number(LIMIT * 2.0**chosen.input),
+        **_last(network, chosen),
         **cfc_context(network),
         **maker.context,
         "memory_clips": network.memory is not None or isinstance(network.core, Lstm),
@@ -221,6 +222,14 @@ def fields_int8(network: Network, widths: Widths) -> list[Field]:
     """The state's members."""
     fields = state_fields(network, f"int{widths.input}_t", f"int{widths.state}_t")
     return [*fields, Field("uint32_t", "clipped", 0, "how often a value was larger than its integer, and was clipped")]
+
+
+def _last(network: Network, chosen: Formats) -> dict[str, str]:
+    """Where the last value is found that a change starts from, in the unit of its input, and how often it counts."""
+    if not network.task.change:
+        return {}
+    unit = 2.0 ** -chosen.inputs[network.task.column or 0]
+    return {"last": "state->last[0]", "change": text.number(network.task.change * unit)}
 
 
 class _Maker:

@@ -342,7 +342,8 @@ def _ages(part: Recording, chosen: list[tuple[int, int]], lags: int) -> np.ndarr
 def _kept(model: Model, outputs: Tensor, shaken: Tensor) -> float:
     if model.task.kind == "classification":
         return float((outputs.argmax(1) == shaken.argmax(1)).float().mean())
-    return float(((outputs - shaken).abs().amax(1) < SMALL_CHANGE).float().mean())
+    deviation = model.task.change or 1.0  # outputs are in deviations of the target, or of its change
+    return float(((outputs - shaken).abs().amax(1) < SMALL_CHANGE * deviation).float().mean())
 
 
 def _explained(model: Model) -> str:
@@ -354,4 +355,5 @@ def _explained(model: Model) -> str:
     return (
         f"Explained is {what}, {when}, against a past in which every channel was at its training mean and nothing "
         "was observed. The gaps between samples are given no share."
+        + (f" The network adds {model.task.learnt}: that value has its share here." if model.task.learnt else "")
     )

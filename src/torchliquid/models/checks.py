@@ -66,6 +66,10 @@ def _check_task(task: Task, preprocessing: Preprocessing) -> None:
         _check_scale(f"the target {task.target!r}", mean, std)
     if task.horizon is not None and not 0 < task.horizon < LARGEST:
         raise InputError(f"the horizon is {task.horizon}: it must be a finite number above 0")
+    if task.change and (task.kind != "regression" or task.per != "step" or task.column is None or len(task.mean) > 1):
+        raise InputError("only a forecast of one value can be of the change from the last value")
+    if not 0 <= task.change < LARGEST:
+        raise InputError(f"the last value counts {task.change}: it must be a finite number, 0 or more")
     if task.column is not None and not 0 <= task.column < preprocessing.n_channels:
         raise InputError(f"channel number {task.column} is forecast of {preprocessing.n_channels}")
 

@@ -93,7 +93,8 @@ class Model(nn.Module):
         """
         if self.task.per == "step":
             features, state = self.network(inputs, timespans, lengths, hx)
-            return self.readout(features), state
+            outputs = self.readout(features)
+            return self.task.with_last(outputs, inputs) if self.task.change else outputs, state
         state, (total, count) = (None, (None, None)) if hx is None else (hx[:-2], hx[-2:])
         features, state = self.network(inputs, timespans, lengths, state)
         # Single precision cannot count beyond 2^24 samples; Apple's processors have no other.

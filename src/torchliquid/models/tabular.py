@@ -139,6 +139,11 @@ class Tabular:
         return [self._answers(*self.preprocessing(series)) for series in recording.series]
 
     def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        first = self.task.first_known(inputs)
+        if 0 < first < len(inputs):  # to what looks back, the series begins there
+            return np.concatenate(
+                [self._answers(inputs[:first], spans[:first]), self._answers(inputs[first:], spans[first:])]
+            )
         blocks = [slice(start, start + ROWS) for start in range(0, len(spans), ROWS)]
         return np.concatenate([self.answer(self._features(inputs, spans, rows)) for rows in blocks])
 
@@ -160,7 +165,12 @@ class Tabular:
         prepared = []
         for series in training.series:
             encoded, weights = self.task.encode(series)
-            prepared.append((*self.preprocessing(series), encoded, np.flatnonzero(np.atleast_1d(weights) > 0)))
+            inputs, spans = self.preprocessing(series)
+            if first := self.task.first_known(inputs):
+                inputs, spans, encoded, weights = inputs[first:], spans[first:], encoded[first:], weights[first:]
+            if not len(inputs):
+                continue
+            prepared.append((inputs, spans, encoded, np.flatnonzero(np.atleast_1d(weights) > 0)))
         labelled = sum(len(known) for *_, known in prepared)
         if not labelled:
             raise InputError(
@@ -181,7 +191,10 @@ class Tabular:
                 if len(block):
                     tables.append(self._features(inputs, spans, slice(start, start + ROWS))[block - start])
             targets.append(encoded[chosen])
-        return np.concatenate(tables), np.concatenate(targets)
+        table, target = np.concatenate(tables), np.concatenate(targets)
+        if self.task.change:  # a table begins with the inputs
+            target = target - self.task.with_last(np.zeros((len(table), 1)), table)[:, 0]
+        return table, target
 
     def predict(self, recording: Recording) -> pl.DataFrame:
         """Answers row by row, or one row a series, in the columns of :meth:`Model.predict`.
@@ -199,6 +212,7 @@ class Tabular:
         said = np.concatenate(answers, 1) if answers else np.zeros((len(table), self.task.n_outputs))
         if self.start is not None:
             said = said + np.asarray(self.start.predict(table)).reshape(said.shape)
+        said = self.task.with_last(said, table) if self.task.change else said
         return said * self.task.std + self.task.mean
 
     def recalibrate(self, calibration: Calibration) -> None:
@@ -253,6 +267,7 @@ class LiveTabular:
         self._hold = self.model.preprocessing.start()
         self._inputs: list[np.ndarray] = []
         self._spans: list[float] = []
+        self._begun = False
 
     def step(self, values: np.ndarray, elapsed: float | None = None) -> np.ndarray:
         """(K,) decoded answer to one raw sample (C,), ``elapsed`` after the one before."""
@@ -261,6 +276,8 @@ class LiveTabular:
         back = max(model.config["lookback"], 1) if model.task.per == "step" else len(self._inputs) + 1
         self._inputs = [*self._inputs, inputs][-back:]
         self._spans = [*self._spans, span][-back:]
+        if not self._begun and model.task.first_known(inputs[None]) == 0:
+            self._inputs, self._spans, self._begun = [inputs], [span], True
         answer: np.ndarray = model.answer(model._features(np.stack(self._inputs), np.array(self._spans), LAST))[0]
         return answer
 

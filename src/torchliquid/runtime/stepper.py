@@ -55,7 +55,7 @@ def _around(
     front = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
     return {
         "front": core.Front(*front, held, started),
-        "back": core.Back(_linear(core, model.readout), total, count, *scale),
+        "back": core.Back(_linear(core, model.readout), total, count, *scale, task.column or 0, task.change),
         "span_input": isinstance(model.network, Gated),
     }
 

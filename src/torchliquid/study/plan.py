@@ -150,6 +150,12 @@ class Plan:
             if (share := share_in(held_out[name], learnt_from)) >= NOTED:
                 split.append(f"Of {name}, {share:.0%} of the values come in what was learnt from as well.")
         validation = held_out.pop("the validation part")
+        task = task.from_last(training, validation, preprocessing)
+        if task.learnt:
+            split.append(
+                f"All models that learn at all learn {task.learnt}: on the validation part it is a better start than "
+                "the training part's mean."
+            )
         windows = windows or Windows.choose(training, task)
         if epochs is None and updates is None:
             updates = enough_updates(-(-len(windows.cut(training)) // TrainingConfig.batch_size))

@@ -57,8 +57,9 @@ class Probe:
 
 def _one_sensor(plan: Plan, channel: str) -> OneSensor:
     training, validation = (only(plan.task.with_targets(p), channel) for p in (plan.training, plan.validation))
-    task = replace(plan.task, horizon=None, column=None)
-    scales = Preprocessing.fit(training)
+    task, scales = replace(plan.task, horizon=None, column=0), Preprocessing.fit(training)
+    if channel != plan.task.target:
+        task = replace(task, column=None).fit(training)
     return OneSensor(
         channel, Tabular.fit("linear", task, scales, training, validation, bool(plan.class_weights), lookback=1)
     )

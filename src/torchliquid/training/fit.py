@@ -84,6 +84,7 @@ def fit(
     task = task.fit(training)
     task.check(validation, "the part held out for validation")
     preprocessing = Preprocessing.fit(training)
+    task = task.from_last(training, aligned(validation, preprocessing), preprocessing)
     for note in (*training.notes, *preprocessing.notes, *task.notes(recording)):
         if note not in recording.notes:
             log.warning("%s", printable(note))
