@@ -52,3 +52,13 @@ def test_one_target_a_series_and_several_at_once():
     targets[2][1, 1] = 1e300
     with pytest.raises(InputError, match="in the target 'target', sample 1 of series '2'"):
         Recording.from_arrays(values, targets=targets)
+
+
+@pytest.mark.parametrize("two", [(1000.5, 1000.6), (101325.0, 101326.0), (20.0, np.nextafter(20.0, 21.0))])
+def test_a_target_that_varies_by_one_count_of_its_display_varies(two):
+    x = np.random.default_rng(0).normal(size=(400, 1))
+    truth = np.where(x[:, 0] > 0, two[1], two[0])
+    task = Task("regression", "step", "target").fit(Recording.from_arrays(x, targets=truth))
+    assert 0 < task.std[0] == pytest.approx(np.std(truth - two[0]))
+    with pytest.raises(InputError, match="is always 1000.5"):
+        Task("regression", "step", "target").fit(Recording.from_arrays(x, targets=np.full(400, 1000.5)))

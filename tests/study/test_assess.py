@@ -187,3 +187,28 @@ def test_a_trial_that_breaks_off_is_told_and_the_others_count(tmp_path: Path, mo
         StudyResults.from_json((tmp_path / "study" / "results.json").read_text()).contender("cfc").failed == cfc.failed
     )
     assert Model.load(tmp_path / "study" / "model.safetensors").kind == "cfc"
+
+
+def test_a_setting_that_breaks_off_while_tuning_is_told_with_its_reason(tmp_path, monkeypatch) -> None:
+    from torchliquid.study import trial
+    from torchliquid.training import TrainingError, train
+
+    def sometimes(model, training, validation, config, *more):
+        if config.lr != 0.01:
+            raise TrainingError(f"training {model.kind} broke off in epoch 1: lr {config.lr:g} is too much")
+        return train(model, training, validation, config, *more)
+
+    monkeypatch.setattr(trial, "train", sometimes)
+    x = np.random.default_rng(3).normal(size=(300, 1))
+    recording = Recording.from_arrays(x, targets=np.where(x[:, 0] > 0, "up", "down"))
+    chosen = {"contenders": ["gru", "naive"], "seeds": 1, "tuning": 4, "parameters": 100, "epochs": 2}
+    results = assess(recording, tmp_path / "study", shifts=(), **chosen)
+    gru = results.contender("gru")
+    assert gru.failed
+    assert all(failed.tuning and f"lr {failed.hyper['lr']:g} is too much" in failed.reason for failed in gru.failed)
+    assert np.isfinite(gru.validation)
+    assert any("GRU, tried with lr" in line and "is too much" in line for line in results.conditions)
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "broke off" in page
+    assert "is too much" in page
+    assert StudyResults.from_json((tmp_path / "study" / "results.json").read_text()).contender("gru") == gru

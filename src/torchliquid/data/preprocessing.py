@@ -212,8 +212,11 @@ def last_observed(observed: np.ndarray) -> np.ndarray:
 
 
 def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) means and standard deviations of what was observed; that of a constant channel is 0."""
-    return mean_and_std(np.concatenate([s.values for s in recording.series]))
+    """(C,) means and standard deviations of what was observed; that of a :func:`constant` channel is 0."""
+    values = np.concatenate([s.values for s in recording.series])
+    mean, std = mean_and_std(values)
+    still = [constant(column[np.isfinite(column)]) for column in values.T]
+    return mean, np.where(still, 0.0, std)
 
 
 def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,19 +228,15 @@ def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) of what is finite in each column of (N, C): its mean, 0 where nothing is, and its standard deviation.
-
-    What is :func:`constant` has a deviation of 0.
-    """
+    """(C,) of what is finite in each column of (N, C): its mean, 0 where nothing is, and its standard deviation, 0
+    where all values are the same."""
     observed = np.isfinite(values)
     count = np.maximum(observed.sum(0), 1)
     # From the first value on: sums of squares of what lies far from zero would lose all that differs.
     first = np.take_along_axis(values, observed.argmax(0)[None], 0)[0] if len(values) else np.zeros(values.shape[1])
     first = np.where(np.isfinite(first), first, 0.0)
     mean = first + np.where(observed, values - first, 0.0).sum(0) / count
-    std = np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
-    still = np.array([constant(column[seen]) for column, seen in zip(values.T, observed.T, strict=True)], dtype=bool)
-    return mean, np.where(still, 0.0, std)
+    return mean, np.sqrt(np.square(np.where(observed, values - mean, 0.0)).sum(0) / count)
 
 
 def constant(values: np.ndarray) -> bool:

@@ -21,6 +21,7 @@ from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.models import KINDS, Model, build
 from torchliquid.page.glossary import metric_label
 from torchliquid.random import seeded
+from torchliquid.study import tables
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
 from torchliquid.study.mending import made_anew
@@ -196,10 +197,11 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
     if not found:
         return []
     rule = (
-        "Trainings that broke off do not count, and the others of their contender do; a contender of which none ends "
-        "well takes no part in the comparison."
+        "Trainings that broke off do not count, and the others of their contender do: of its settings another is "
+        "chosen, and a contender of which no seed ends well takes no part in the comparison."
     )
-    return [rule, *(f"{c.label}, seed {failed.seed}: {failed.reason}." for c, failed in found)]
+    when = [f"tried with {tables.settings(f.hyper)}" if f.tuning else f"seed {f.seed}" for _, f in found]
+    return [rule, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
 
 
 def _contenders(names: Sequence[str] | None) -> list[Contender]:

@@ -105,11 +105,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Failed:
-    """A trial that broke off: its seed, its settings, and why."""
+    """A trial that broke off: its seed, its settings, why, and whether it was one of the settings that were tried."""
 
     seed: int
     hyper: dict[str, Any]
     reason: str
+    tuning: bool = False
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,13 @@ class Runner:
 
     def run(self, contenders: Sequence[Contender]) -> list[ContenderResult]:
         """Train, choose and measure all; one result a contender, in the given order."""
-        chosen = self._tune(contenders)
+        tried: list[Spec] = []
+        chosen = self._tune(contenders, tried)
         finals = {c.name: self._final_specs(c, chosen[c.name]) for c in contenders}
         every = [spec for c in contenders for spec in finals[c.name]]
         self._train("training", every)
-        broken = [(spec, reason) for spec in every if (reason := self.trained(spec).broken_off)]
+        tried = [spec for spec in tried if spec not in every]
+        broken = [(spec, reason) for spec in (*every, *tried) if (reason := self.trained(spec).broken_off)]
         for name, specs in finals.items():
             finals[name] = [spec for spec in specs if not any(spec is one for one, _ in broken)] or specs
         every = [spec for c in contenders for spec in finals[c.name]]
@@ -84,7 +86,7 @@ class Runner:
                 c.label,
                 c.family,
                 tuple(self._result(spec, latency[spec.id]) for spec in finals[c.name]),
-                failed=tuple(Failed(s.seed, s.hyper, why) for s, why in broken if s.contender == c.name),
+                failed=tuple(Failed(s.seed, s.hyper, why, s in tried) for s, why in broken if s.contender == c.name),
             )
             for c in contenders
         ]
@@ -116,28 +118,31 @@ class Runner:
         tuned = contender.under(CLASS_WEIGHTS if weighed else {})
         return tuned.settings(self.tuning, lambda hyper: fits(self.plan, contender.name, hyper))
 
-    def _tune(self, contenders: Sequence[Contender]) -> dict[str, Hyper]:
-        """The chosen settings by contender's name. Those of networks are halved: all have a quarter of the updates, the
-        better half of them a half as long as more than two are left, and what is left then the whole."""
+    def _tune(self, contenders: Sequence[Contender], tried: list[Spec]) -> dict[str, Hyper]:
+        """The chosen settings by contender's name; all trials that were tried for it are added to ``tried``. Those of
+        networks are halved: all have a quarter of the updates, the better half of them a half as long as more than two
+        are left, and what is left then the whole."""
         settings = {c.name: self.settings(c) for c in contenders}
         for share in HALVED:
             many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
-            for name, rated in self._rated(f"tuning, {share:.0%} of the updates", many, share).items():
+            for name, rated in self._rated(f"tuning, {share:.0%} of the updates", many, share, tried).items():
                 scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
                 # The worst first; of equals the last, for in the end the first is chosen.
                 worst_first = sorted((score, -i) for i, score in enumerate(scores))
                 out = [rated[-i][1] for _, i in worst_first[: len(rated) // 2]]
                 settings[name] = [hyper for hyper in settings[name] if hyper not in out]
         several = {name: hypers for name, hypers in settings.items() if len(hypers) > 1}
-        last = self._rated("tuning", several, 1.0)
+        last = self._rated("tuning", several, 1.0, tried)
         return {name: self._as_good_as_best(last.get(name, [(0.0, hypers[0])])) for name, hypers in settings.items()}
 
     def _rated(
-        self, phase: str, settings: dict[str, list[Hyper]], share: float
+        self, phase: str, settings: dict[str, list[Hyper]], share: float, tried: list[Spec]
     ) -> dict[str, list[tuple[float, Hyper]]]:
         """The settings with their score on validation, after such a share of the updates."""
         specs = {name: [Spec(name, hyper, 0, share) for hyper in each] for name, each in settings.items()}
-        self._train(phase, [spec for each in specs.values() for spec in each])
+        trials = [spec for each in specs.values() for spec in each]
+        self._train(phase, trials)
+        tried += trials
         return {name: [(self.trained(s).validation, s.hyper) for s in each] for name, each in specs.items()}
 
     def _final_specs(self, contender: Contender, hyper: Hyper) -> list[Spec]:

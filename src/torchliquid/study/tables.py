@@ -196,20 +196,21 @@ def trial_table(results: StudyResults) -> Table:
             numbers.duration(t.train_seconds),
             numbers.microseconds(t.latency_p99_us),
             f"{numbers.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
-            _settings(t.hyper),
+            settings(t.hyper),
         )
         for c in results.contenders
         for t in c.trials
     )
     broken = tuple(
-        (c.label, str(f.seed), "broke off", *["–"] * 5, f"{_settings(f.hyper)}: {f.reason}")
+        (c.label, "tuning" if f.tuning else str(f.seed), "broke off", *["–"] * 5, f"{settings(f.hyper)}: {f.reason}")
         for c in results.contenders
         for f in c.failed
     )
     return Table(head, rows + broken)
 
 
-def _settings(hyper: Mapping[str, object]) -> str:
+def settings(hyper: Mapping[str, object]) -> str:
+    """A trial's settings, for people."""
     return ", ".join(f"{key} {value}" for key, value in hyper.items()) or "none to tune"
 
 
