@@ -399,7 +399,7 @@ void bind_stepper(nb::module_& m) {
   nb::class_<Back>(m, "Back")
       .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, int, double>(),
            nb::arg("readout"), nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(),
-           nb::arg("std").none(), nb::arg("column"), nb::arg("change"));
+           nb::arg("std").none(), nb::arg("column") = 0, nb::arg("change") = 0.0);
   nb::class_<Stepper>(m, "Stepper")
       .def(
           "__init__",

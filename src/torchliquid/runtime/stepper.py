@@ -52,10 +52,11 @@ def _around(
     rule, task = model.preprocessing, model.task
     total, count = (None, None) if task.per == "step" else parts[-2:]
     scale = [np.array(v, dtype=np.float64) if task.kind == "regression" else None for v in (task.mean, task.std)]
+    last = [task.column, task.change] if task.change else []
     front = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
     return {
         "front": core.Front(*front, held, started),
-        "back": core.Back(_linear(core, model.readout), total, count, *scale, task.column or 0, task.change),
+        "back": core.Back(_linear(core, model.readout), total, count, *scale, *last),
         "span_input": isinstance(model.network, Gated),
     }
 
