@@ -88,6 +88,7 @@ def comma(value: float) -> str:
 
 
 TEXT = rows()
+HOURS = [START + dt.timedelta(hours=i) for i in range(N)]
 
 
 def numbered(name: str) -> str:
@@ -162,6 +163,18 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {"time": "Date,Time"},
         "day first",
     ),
+    "date and hour": (
+        rows(lambda t: f"{t:%Y-%m-%d},{t.hour}", head="day,hour,temp,hum,state", clock=HOURS),
+        {"time": "day,hour"},
+        "'hour' was read as the hour of the day",
+    ),
+    "day in digits and hour and minute": (
+        rows(lambda t: f"{t:%Y%m%d},{t.hour * 100 + t.minute}", head="day,clock,temp,hum,state"),
+        {"time": "day,clock"},
+        "'clock' was read as HHMM",
+    ),
+    "month first, as asked": (rows("{:%m/%d/%Y %H:%M}".format), {"date_order": "month first"}, ""),
+    "day first, as another table": (rows("{:%d.%m.%y %H:%M}".format), {"like": {"date_order": "day first"}}, ""),
     "bz2": (bz2.compress(TEXT.encode()), {}, ""),
     "xz": (lzma.compress(TEXT.encode()), {}, ""),
     "JSON lines": (json_lines(), {}, ""),
@@ -172,7 +185,7 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
 def test_what_was_written_in_a_form_comes_back(tmp_path, form):
     content, options, note = FORMS[form]
     recording = read(tmp_path, content, **options)
-    is_right(recording)
+    is_right(recording, 3600 if form == "date and hour" else 60)
     if note:
         said(recording, note)
     else:
@@ -229,6 +242,28 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "an unknown option": (TEXT, {"tim": "when"}, "no option 'tim'; did you mean 'time'"),
     "broken JSON": ('{"when": 1, "temp": 2}\n{"when"', {}, "the JSON cannot be read"),
+    "dates of no order that was asked for": (
+        rows("{:%d/%m/%Y %H:%M}".format).replace("01/10/2024 08:05", "13/10/2024 08:05"),
+        {"date_order": "month first"},
+        "'13/10/2024 08:05' in row 7 of column 'when' cannot be read as a date month first",
+    ),
+    "an unknown order": (
+        TEXT,
+        {"date_order": "dayfirst"},
+        "'day first', 'month first' or 'year first', not 'dayfirst'",
+    ),
+    "points where commas were said": (TEXT, {"decimal": ","}, "'20.0' in row 2 of column 'temp' .* decimal mark ','"),
+    "commas where points were said": (
+        rows(sep=";", temp=comma, hum=comma),
+        {"decimal": "."},
+        "'20,0' in row 2 of column 'temp' .* decimal mark '.'",
+    ),
+    "a date to be kept": (
+        TEXT.replace("state\n", "state\n", 1),
+        {"time": None, "keep": ["when"]},
+        "'when' holds dates",
+    ),
+    "a time to be kept": (TEXT, {"keep": ["when"]}, "'when' is named for two things, time and channel"),
     "two tables in a zip": (b"", {}, "the zip archive holds 2 tables .a.csv, b.csv."),
 }
 
@@ -330,12 +365,11 @@ def test_numbers_of_any_form_come_back_or_are_refused(
         text = text.replace(",", "\0").replace(".", mark).replace("\0", group)
         return (minus if value < 0 else "") + text + unit
 
-    lines = [f"{i * 1.5:.1f}{sep}{written(v)}{sep}a" for i, v in enumerate(right)]
+    when = [f"{i * 1.5:.1f}".replace(".", mark) for i in range(len(right))]
+    lines = [f"{t}{sep}{written(v)}{sep}a" for t, v in zip(when, right, strict=True)]
     path = tmp_path_factory.mktemp("numbers") / "x.csv"
     path.write_text("\n".join([f"t{sep}x{sep}y", *lines]))
     options = {"decimal": mark} if say else {}
-    if say and mark == ",":
-        path.write_text(path.read_text().replace(".5" + sep, ",5" + sep).replace(".0" + sep, ",0" + sep))
     recording, refusal = attempt(lambda: Recording.read(path, time="t", channels=["x"], **options))
     if recording is None:
         assert not say, refusal
@@ -391,6 +425,92 @@ def test_numbers_whose_last_zero_stands_are_thousands(tmp_path):
     said(recording, "thousands set apart")
 
 
+def test_the_whole_table_tells_decimals_from_thousands(tmp_path):
+    """1.250 beside 2 and beside 990, with and without other columns that show the mark."""
+
+    def column(*values: str, sep: str, other: str = "7", **options: Any) -> list[float] | str:
+        text = "\n".join([f"n{sep}x{sep}y", *(f"{i}{sep}{v}{sep}{other}" for i, v in enumerate(values))])
+        recording, refusal = attempt(lambda: read(tmp_path, text, target=None, time="n", **options))
+        return refusal if recording is None else recording.series[0].values[:, 0].tolist()
+
+    small, large = ("2", "1.250", "3.125"), ("990", "1.000", "1.010")
+    assert column(*small, sep=",") == [2, 1.25, 3.125]
+    assert column(*small, sep="\t", other="20.5") == [2, 1.25, 3.125]
+    assert column(*small, sep=";", other="20,5", decimal=",") == [2, 1250, 3125]
+    assert column(*large, sep=";", other="20,5") == column(*large, sep="\t") == [990, 1000, 1010]
+    assert column(*(v.replace(".", ",") for v in small), sep=";") == [2, 1.25, 3.125]
+    for one in (column(*small, sep="\t"), column(*large, sep=","), column(*large, sep=";", other="20.5")):
+        assert "with a decimal comma and" in one
+        assert "--decimal" in one
+
+
+def test_what_holds_of_another_table_yields_to_what_this_one_shows(tmp_path):
+    us, day = "{:%m/%d/%Y %H:%M}".format, "{:%d/%m/%Y %H:%M}".format
+    late = [t + dt.timedelta(days=20) for t in CLOCK]
+    like = {"date_order": "month first", "decimal": ",", "series": "machine", "group": "site", "time": "when"}
+    recording = read(tmp_path, rows(us), time=None, like=like)
+    is_right(recording)
+    said(recording, "no column 'machine' for the series", "no column 'site' for the groups")
+    assert recording.columns["date_order"] == "month first"
+    other = read(tmp_path, rows(day, clock=late), like=like)
+    is_right(other, first=SECONDS + 20 * 86400)
+    assert other.columns["date_order"] == "day first"
+    form = {"skip": 1, "comment": "!", "header": False, "encoding": "utf-16"}
+    body = "x,y\n! no data\n" + TEXT.split("\n", 1)[1]
+    first = read(tmp_path, body.encode("utf-16"), time="column_1", target="column_4", **form)
+    again = read(tmp_path, body.encode("utf-16"), time=None, target="column_4", like=first.columns)
+    is_right(again, channels=("column_2", "column_3"))
+    is_right(read(tmp_path, TEXT, like={**first.columns, "time": "when"}, header=True, skip=0, encoding="utf-8"))
+    pl.read_csv(TEXT.encode()).write_parquet(tmp_path / "x.parquet")
+    is_right(Recording.read(tmp_path / "x.parquet", target="state", like={**form, "time": "when"}))
+
+
+def test_months_are_times(tmp_path):
+    months = [f"{y}-{m:02d}" for y in (2022, 2023) for m in range(1, 13)]
+    right = (np.array(months, dtype="datetime64[M]").astype("datetime64[s]")).astype(float).tolist()
+    for form in (
+        "{0}{1}",
+        "{0}-{1}",
+        "{1}/{0}",
+        "{2} {0}",
+    ):
+        when = [form.format(m[:4], m[5:], dt.date(2024, int(m[5:]), 1).strftime("%b")) for m in months]
+        text = "when,x\n" + "".join(f"{w},{i % 7}\n" for i, w in enumerate(when))
+        assert read(tmp_path, text, target=None).series[0].times.tolist() == right, form
+    parts = read(tmp_path, rows(lambda t: f"{t},Pump 20{t.minute % 3}1", head="when,part,temp,hum,state"))
+    assert "part=Pump 2001" in parts.channels
+
+
+WORDS = ("leak", "blocked")
+
+
+def test_marks_among_words_are_not_observed_and_doubtful_words_are_said(tmp_path):
+    def labels(word: str, words: tuple[str, ...] = WORDS, **options: Any) -> tuple[set[Any], Recording]:
+        states = [(word, *words)[i % (1 + len(words))] for i in range(N)]
+        text = "when,temp,state\n" + "".join(f"{t},{a},{s}\n" for t, a, s in zip(CLOCK, TEMP, states, strict=True))
+        recording = read(tmp_path, text, **options)
+        inputs = read(tmp_path, text, target=None, **options)
+        found = set() if recording.series[0].targets is None else set(recording.series[0].targets) - {None}
+        assert {c.partition("=")[2] for c in inputs.channels[1:]} == found
+        rows_without = np.isnan(inputs.series[0].values[:, 1]).tolist()
+        assert rows_without == [t is None for t in recording.series[0].targets]
+        return found, recording
+
+    for mark in ("-", "--", "None", "NA", "N/A", "nan", "null", "<NA>", "#N/A"):
+        found, recording = labels(mark)
+        assert found == set(WORDS), mark
+        said(recording, f"'{mark}' (14 times) was taken as not observed")
+    for word in ("none", "unknown", "NONE", "n.a."):
+        found, recording = labels(word)
+        assert found == {word, *WORDS}
+        said(
+            recording,
+            f"'{word}' (14 times) was taken as a word like the others",
+        )
+        assert labels(word, missing=[word])[0] == set(WORDS)
+    assert labels("-", ("+",))[0] == {"+", "-"}
+
+
 def test_a_column_that_turns_to_decimals_late_is_read_whole(tmp_path):
     text = "when;temp\n" + "".join(
         f"{i};{0 if i < 400 else f'{20 + i / 8:.3f}'.replace('.', ',')}\n" for i in range(600)
@@ -444,7 +564,7 @@ def test_words_are_inputs_and_kept_in_the_model(tmp_path):
     assert recording.series[0].values[0, 1:].tolist() == [0, 0, 1, 1, 0]
     said(recording, "mode (auto, boost, eco); door (closed, open)")
     new = read(tmp_path, text.replace("auto", "turbo"), channels=recording.channels)
-    assert new.series[0].values[2].tolist() == [TEMP[2], 0, 0, 0, 1, 0]
+    np.testing.assert_array_equal(new.series[0].values[2], [TEMP[2], np.nan, np.nan, np.nan, 1, 0])
     said(new, "13 rows have a word in column 'mode' that the model does not know, such as 'turbo'")
 
 
@@ -553,6 +673,32 @@ def test_several_files_are_a_series_each(tmp_path):
     (tmp_path / "b.csv").write_text(lines[0] + "".join(lines[21:]).replace("08:30:00", "08:30:61"))
     with pytest.raises(InputError, match=r"'2024-10-01 08:30:61' in row 12 of b\.csv"):
         Recording.read(tmp_path, time="when", target="state")
+
+
+def test_series_of_one_name_in_several_files_stay_apart(tmp_path):
+    lines = [f"{t},{a},{i % 2},{s}\n" for i, (t, a, s) in enumerate(zip(CLOCK, TEMP, STATE, strict=True))]
+    head = "when,temp,machine,state\n"
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    paths[0].write_text(head + "".join(lines[:21]))
+    paths[1].write_text(head + "".join(lines[21:]))
+    recording = Recording.read(paths, time="when", target="state", series="machine")
+    assert [(s.name, s.file, len(s)) for s in recording.series] == [
+        ("a/0", "a", 11), ("a/1", "a", 10), ("b/1", "b", 10), ("b/0", "b", 9)
+    ]  # fmt: skip
+    said(recording, "told apart by file and 'machine': 4 in all")
+    assert recording.channels == ("temp",)
+    grouped = Recording.read(paths, time="when", target="state", group="machine")
+    assert [s.group for s in grouped.series] == ["0", "1", "1", "0"]
+    twice = Recording.read([paths[0], paths[0]], time="when", target="state")
+    assert [len(s) for s in twice.series] == [21, 21]
+    for name in "ab":
+        (tmp_path / f"{name}.ts").write_text(
+            "@problemName x\n@timeStamps false\n@missing false\n@univariate true\n@equalLength true\n"
+            "@seriesLength 3\n@classLabel true a b\n@data\n1,2,3:a\n7,8,9:b\n"
+        )
+    archive = Recording.read([tmp_path / "a.ts", tmp_path / "b.ts"], target="class")
+    assert archive.n_series == 4
+    assert archive.channels == ("dim_1",)
 
 
 def test_the_standard_input_is_read():

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,28 +18,14 @@ from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
 
+@options.of_a_table()
 def assess(
     recording: options.Sources,
-    target: options.Target = None,
-    time: options.Time = None,
+    columns: options.Columns,
     test: Annotated[
         list[str] | None,
         typer.Option(help="A recording to test on; may be given again. Without it, a part is held out."),
     ] = None,
-    series: options.Series = None,
-    group: options.Group = None,
-    time_unit: options.TimeUnit = None,
-    long: options.Long = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    time_format: options.TimeFormat = None,
-    keep: options.Keep = None,
-    decimal: options.Decimal = None,
-    on_restart: options.OnRestart = None,
-    skip: options.Skip = None,
-    comment: options.Comment = None,
-    header: options.Header = True,
-    encoding: options.Encoding = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
     metric: alarms.Metric = None,
@@ -80,24 +67,6 @@ def assess(
     from torchliquid.cli.verdict import print_results
     from torchliquid.study.assess import assess as run
 
-    columns = options.Columns(
-        target,
-        time,
-        time_unit,
-        series,
-        long,
-        ignore,
-        missing,
-        time_format,
-        group,
-        keep,
-        decimal,
-        on_restart,
-        skip=skip,
-        comment=comment,
-        header=header,
-        encoding=encoding,
-    )
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
@@ -182,14 +151,15 @@ def reading(sources: str | Sequence[str], tests: dict[str, str], columns: option
             f"dataset = load({source!r})\n"
             "recording, tests, validation = dataset.train, dataset.tests, dataset.validation"
         )
-    given = columns.given()
     if horizon is not None:
-        del given["target"]
-    if "long" in given:
-        given["parameter"], _, given["value"] = str(given.pop("long")).partition(",")
-    words = "".join(f", {name}={value!r}" for name, value in given.items())
-    lines = ["from torchliquid import Recording", "", f"recording = Recording.read({source!r}{words})"]
+        columns = replace(columns, target=None)
+
+    def words(of: options.Columns) -> str:
+        return "".join(f", {name}={value!r}" for name, value in of.given().items())
+
+    lines = ["from torchliquid import Recording", "", f"recording = Recording.read({source!r}{words(columns)})"]
     if tests:
-        read = (f"{name!r}: Recording.read({p!r}{words}, channels=recording.channels)" for name, p in tests.items())
+        more = f"{words(columns.of_a_test())}, channels=recording.channels, like=recording.columns"
+        read = (f"{name!r}: Recording.read({p!r}{more})" for name, p in tests.items())
         lines.append(f"tests = {{{', '.join(read)}}}")
     return "\n".join(lines)

@@ -11,18 +11,14 @@ from torchliquid.cli import options
 from torchliquid.cli.terminal import Terminal
 
 
+@options.of_a_table("target", "group", "ignore", "keep")
 def explain(
     model: Annotated[Path, typer.Argument(help="A liquid model that assess or train saved.")],
     recording: Annotated[
         str, typer.Argument(help="A CSV or Parquet file with the channels the model knows, or a data set's name.")
     ],
+    columns: options.Columns,
     out: Annotated[Path, typer.Option(help="The folder for explain.html and explain.json.")] = Path("explained"),
-    time: options.Time = None,
-    time_unit: options.TimeUnit = None,
-    series: options.Series = None,
-    long: options.Long = None,
-    missing: options.Missing = None,
-    time_format: options.TimeFormat = None,
 ) -> None:
     """Show time constants, the circuit, the neurons' roles, what the answer rests on, and how stable it all is.
 
@@ -39,7 +35,6 @@ def explain(
     loaded = Model.load(model)
     liquid_layer(loaded)
     options.check_folder(out)
-    columns = options.remembered(loaded, None, time, time_unit, series, long, missing, time_format)
     if recording in names() and not Path(recording).exists():
         dataset = load(recording)
         options.tell(recording, dataset.train)

@@ -33,8 +33,10 @@ class Mathematics(StrEnum):
     libm = "libm"
 
 
+@options.of_a_table("target", "group", "ignore", "keep")
 def export(
     model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
+    columns: options.Columns,
     target: Annotated[
         str,
         typer.Option(
@@ -75,7 +77,10 @@ def export(
     ] = None,
     sample: Annotated[bool, typer.Option(help="Put recorded samples into the self-test, not made-up ones.")] = True,
 ) -> None:
-    """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there."""
+    """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there.
+
+    A recording is read as the one the model was trained on; options say where it differs.
+    """
     from torchliquid import edge
     from torchliquid.edge.footprint import bytes_of, microseconds_of, share_of, table
     from torchliquid.edge.names import model_name
@@ -95,8 +100,7 @@ def export(
     def read(path: Path | None) -> Recording | None:
         if path is None:
             return None
-        columns = options.remembered(loaded, None if loaded.task.horizon is not None else loaded.task.target)
-        return columns.read(str(path), loaded.task.horizon is None, loaded.preprocessing.channels)
+        return columns.read_for(loaded, str(path))
 
     recording = read(data)
     report = edge.export(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -33,46 +35,6 @@ New = Annotated[
     list[str],
     typer.Argument(metavar="FILE...", help=f"A table with the channels the model knows, or several: {FILES}."),
 ]
-Target = Annotated[str | None, typer.Option(help="The column to learn.")]
-Time = Annotated[
-    str | None,
-    typer.Option(help="The column with each sample's time, or two as DATE,CLOCK; without it, samples are one apart."),
-]
-TimeUnit = Annotated[str | None, typer.Option(help="The unit of times that are numbers, e.g. ms, h, cycle.")]
-Series = Annotated[str | None, typer.Option(help="The column that tells series apart, e.g. an engine's number.")]
-Group = Annotated[
-    str | None,
-    typer.Option(help="The column that tells what series have in common, e.g. a person: never in two parts at once."),
-]
-Long = Annotated[
-    str | None,
-    typer.Option(help="For long tables: the columns of the parameter's name and its value, as NAME,VALUE."),
-]
-Ignore = Annotated[list[str] | None, typer.Option(help="A column to leave out; may be given again.")]
-Missing = Annotated[
-    list[str] | None, typer.Option(help="A value that stands for 'not observed', e.g. -1; may be given again.")
-]
-TimeFormat = Annotated[str | None, typer.Option(help="How dates are written, e.g. %d/%m/%Y %H:%M; else found out.")]
-Keep = Annotated[
-    list[str] | None,
-    typer.Option(help="A column to learn from even where it looks like a row number or a clock; may be given again."),
-]
-Decimal = Annotated[
-    str | None, typer.Option(metavar="MARK", help="The decimal mark, . or , in text; without it, as the table shows.")
-]
-OnRestart = Annotated[
-    str | None,
-    typer.Option(
-        metavar="sort|split",
-        help="What to do where a clock begins anew: put all rows in order of time, or make each stretch a series.",
-    ),
-]
-Skip = Annotated[int | None, typer.Option(min=0, help="Lines above the header to leave out; without it, found out.")]
-Comment = Annotated[str | None, typer.Option(help="What lines start with that are no data; without it, #.")]
-Header = Annotated[
-    bool, typer.Option("--header/--no-header", help="Whether columns have names; without, column_1, column_2, ...")
-]
-Encoding = Annotated[str | None, typer.Option(help="Of the text, e.g. shift_jis; without it, found out.")]
 Window = Annotated[
     str | None,
     typer.Option(help="Training windows as LENGTH,STRIDE,BURN_IN in samples; without it, chosen from the data."),
@@ -106,122 +68,150 @@ TaskKind = Annotated[Kind | None, typer.Option("--task", help="What to learn; fo
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what, as the options say."""
+    """How a table is to be read, as the options say, which :func:`of_a_table` gives to a command."""
 
-    target: str | None
-    time: str | None
-    time_unit: str | None
-    series: str | None
-    long: str | tuple[str, str] | None
-    ignore: list[str] | None
-    missing: list[str] | None = None
-    time_format: str | None = None
-    group: str | None = None
-    keep: list[str] | None = None
-    decimal: str | None = None
-    on_restart: str | None = None
-    date_order: str | None = None
-    skip: int | None = None
-    comment: str | None = None
-    header: bool = True
-    encoding: str | None = None
+    target: Annotated[str | None, typer.Option(help="The column to learn.")] = None
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="The column with each sample's time, or two as DATE,CLOCK; without it, samples are one apart."
+        ),
+    ] = None
+    time_unit: Annotated[str | None, typer.Option(help="The unit of times that are numbers, e.g. ms, h, cycle.")] = None
+    series: Annotated[str | None, typer.Option(help="The column that tells series apart, e.g. an engine's number.")] = (
+        None
+    )
+    long: Annotated[
+        str | None,
+        typer.Option(help="For long tables: the columns of the parameter's name and its value, as NAME,VALUE."),
+    ] = None
+    ignore: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be given again.")] = None
+    missing: Annotated[
+        list[str] | None, typer.Option(help="A value that stands for 'not observed', e.g. -1; may be given again.")
+    ] = None
+    time_format: Annotated[
+        str | None, typer.Option(help="How dates are written, e.g. %d/%m/%Y %H:%M; else found out.")
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="The column that tells what series have in common, e.g. a person: never in two parts at once."
+        ),
+    ] = None
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column to learn from even where it looks like a row number or a clock; may be given again."
+        ),
+    ] = None
+    decimal: Annotated[
+        str | None,
+        typer.Option(metavar="MARK", help="The decimal mark, . or , in text; without it, as the table shows."),
+    ] = None
+    on_restart: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sort|split",
+            help="What to do where a clock begins anew: put all rows in order of time, or make each stretch a series.",
+        ),
+    ] = None
+    date_order: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORDER",
+            help="Of dates such as 03/04/25: day-first, month-first or year-first; without it, as the table shows.",
+        ),
+    ] = None
+    skip: Annotated[
+        int | None, typer.Option(min=0, help="Lines above the header to leave out; without it, found out.")
+    ] = None
+    comment: Annotated[str | None, typer.Option(help="What lines start with that are no data; without it, #.")] = None
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether columns have names; without, column_1, column_2, ..."),
+    ] = None
+    encoding: Annotated[str | None, typer.Option(help="Of the text, e.g. shift_jis; without it, found out.")] = None
 
-    def read(
-        self, source: str | Sequence[str], with_target: bool = True, channels: Sequence[str] | None = None
-    ) -> Recording:
-        """The recording in a file; ``channels`` None: every column of numbers that has no other meaning."""
-        from torchliquid.data import Recording
+    def given(self) -> dict[str, Any]:
+        """What was given, by the names that :meth:`Recording.read` knows.
 
-        parameter, value = None, None
-        if isinstance(self.long, tuple):
-            parameter, value = self.long
-        elif self.long is not None:
-            parameter, _, value = self.long.partition(",")
-            if not parameter or not value:
+        Raises:
+            InputError: ``--long`` that names no two columns.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.long is not None:
+            given["parameter"], _, given["value"] = given.pop("long").partition(",")
+            if not given["parameter"] or not given["value"]:
                 raise InputError(
                     f"--long {self.long}: give two columns, the parameter's name and its value: NAME,VALUE"
                 )
+        if self.date_order is not None:
+            given["date_order"] = self.date_order.replace("-", " ")
+        return given
+
+    def of_a_test(self) -> Columns:
+        """The same for a table to test on, which needs no series or groups, and may lack what is left out."""
+        return replace(self, series=None, group=None, ignore=None, keep=None)
+
+    def read(
+        self,
+        source: str | Sequence[str],
+        channels: Sequence[str] | None = None,
+        like: Mapping[str, Any] | None = None,
+    ) -> Recording:
+        """The recording in a file, or in several.
+
+        Args:
+            source: the file's name, or their names.
+            channels: None: every column of numbers that has no other meaning.
+            like: how a table like it was read.
+        """
+        from torchliquid.data import Recording
+
         files = [source] if isinstance(source, str) else list(source)
-        recording = Recording.read(
-            files[0] if len(files) == 1 else files,
-            target=self.target if with_target else None,
-            time=self.time,
-            time_unit=self.time_unit,
-            series=self.series,
-            parameter=parameter,
-            value=value,
-            channels=channels,
-            ignore=tuple(self.ignore or ()),
-            missing=tuple(self.missing or ()),
-            time_format=self.time_format,
-            group=self.group,
-            keep=tuple(self.keep or ()),
-            decimal=self.decimal,
-            on_restart=self.on_restart,
-            date_order=self.date_order,
-            skip=self.skip or 0,
-            comment=self.comment,
-            header=self.header,
-            encoding=self.encoding,
-        )
+        recording = Recording.read(files[0] if len(files) == 1 else files, **self.given(), channels=channels, like=like)
         tell(name_of(files), recording)
         return recording
 
-    def read_for(self, model: Model, source: str) -> Recording:
-        """A recording for a model, with the model's target where the table has that column."""
-        from torchliquid.data.files import read_table
+    def read_for(self, model: Model, source: str | Sequence[str], labelled: bool = True) -> Recording:
+        """A recording for a model, read as the table that it was trained on where the options say nothing else.
 
-        task, channels = model.task, model.preprocessing.channels
-        try:
-            known = read_table(Path(source)).frame.columns
-        except InputError:  # said below, with the file's name
-            known = []
-        labelled = task.horizon is None and self.long is None and task.target in known
-        return replace(self, target=task.target if labelled else None).read(source, channels=channels)
-
-    def given(self) -> dict[str, object]:
-        """The options that were given."""
-        header = {} if self.header else {"header": False}
-        given = {name: value for name, value in asdict(self).items() if value is not None and name != "header"}
-        return given | header
+        Args:
+            model: whose channels it has.
+            source: as of :meth:`read`.
+            labelled: with the model's target, where the table has that column.
+        """
+        like = dict(model.metadata.get("columns", {}))
+        if labelled and model.task.horizon is None:
+            like["target"] = model.task.target
+        return self.read(source, model.preprocessing.channels, like)
 
 
-def remembered(
-    model: Model,
-    target: str | None,
-    time: str | None = None,
-    time_unit: str | None = None,
-    series: str | None = None,
-    long: str | None = None,
-    missing: list[str] | None = None,
-    time_format: str | None = None,
-    decimal: str | None = None,
-    on_restart: str | None = None,
-    skip: int | None = None,
-    comment: str | None = None,
-    header: bool = True,
-    encoding: str | None = None,
-) -> Columns:
-    """Columns as of the table that a model was trained on; what was typed comes first."""
-    known = model.metadata.get("columns", {})
-    return Columns(
-        target=target,
-        time=time or known.get("time"),
-        time_unit=time_unit or known.get("time_unit"),
-        series=series or known.get("series"),
-        long=long or ((known["parameter"], known["value"]) if "parameter" in known else None),
-        ignore=None,
-        missing=missing or [str(mark) for mark in known.get("missing", ())],
-        time_format=time_format or known.get("time_format"),
-        group=known.get("group") if series is None else None,
-        decimal=decimal or known.get("decimal"),
-        on_restart=on_restart or known.get("on_restart"),
-        date_order=known.get("date_order"),
-        skip=skip,
-        comment=comment,
-        header=header,
-        encoding=encoding,
-    )
+def of_a_table(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter ``columns`` is to be made of the options of :class:`Columns`, but for those named."""
+    types = get_type_hints(Columns, include_extras=True)
+    options = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+        for field in fields(Columns)
+        if field.name not in without
+    ]
+
+    def changed(command: Callable[..., None]) -> Callable[..., None]:
+        asked = signature(command, eval_str=True)
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            table = {option.name: given.pop(option.name) for option in options}
+            command(**given, columns=Columns(**table))
+
+        own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in asked.parameters.values() if p.name != "columns"]
+        place = list(asked.parameters).index("columns")
+        every = [*own[:place], *options, *own[place:]]
+        run.__signature__ = asked.replace(parameters=every)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+        return run
+
+    return changed
 
 
 def name_of(files: Sequence[str]) -> str:
@@ -282,11 +272,12 @@ def question(
     if columns.target is None:
         raise InputError(f"say which column of {source} to learn, with --target")
     forecast = horizon is not None
-    recording = columns.read(sources, with_target=not forecast)
+    reading = replace(columns, target=None) if forecast else columns
+    recording = reading.read(sources)
     tests: dict[str, Recording] = {}
     for path in test or ():
         name = Path(path).name if Path(path).name not in tests else path
-        tests[name] = columns.read(path, with_target=not forecast, channels=recording.channels)
+        tests[name] = reading.of_a_test().read(path, recording.channels, recording.columns)
     ahead, unit = _horizon(horizon, recording.time_unit) if horizon is not None else (None, "samples")
     task = Task.infer(
         recording,

@@ -29,9 +29,11 @@ class Order(StrEnum):
     rows = "rows"
 
 
+@options.of_a_table("target", "group", "ignore", "keep")
 def predict(
     model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
     recording: options.New,
+    columns: options.Columns,
     out: Annotated[
         Path | None,
         typer.Option(help="Where to write: .parquet, .arrow, or else CSV; without it, CSV to the terminal."),
@@ -40,18 +42,6 @@ def predict(
         Order,
         typer.Option(help="Answers in order of time, series by series; or as the table's rows, with their numbers."),
     ] = Order.time,
-    time: options.Time = None,
-    time_unit: options.TimeUnit = None,
-    series: options.Series = None,
-    long: options.Long = None,
-    missing: options.Missing = None,
-    time_format: options.TimeFormat = None,
-    decimal: options.Decimal = None,
-    on_restart: options.OnRestart = None,
-    skip: options.Skip = None,
-    comment: options.Comment = None,
-    header: options.Header = True,
-    encoding: options.Encoding = None,
 ) -> None:
     """Predict row by row, the state carried from each row to the next, as a CSV.
 
@@ -69,23 +59,7 @@ def predict(
         options.check_writable(out, model, *map(Path, recording))
         if out.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
             raise InputError(f"--out {out}: answers are written as .csv, .parquet or .arrow; choose one of these")
-    columns = options.remembered(
-        loaded,
-        None,
-        time,
-        time_unit,
-        series,
-        long,
-        missing,
-        time_format,
-        decimal,
-        on_restart,
-        skip,
-        comment,
-        header,
-        encoding,
-    )
-    found = columns.read(recording, channels=loaded.preprocessing.channels)
+    found = columns.read_for(loaded, recording, labelled=False)
     errors = Terminal(stderr=True)
     for line in understood(found, loaded.task):
         errors.print(line)
@@ -110,7 +84,7 @@ def predict(
 
 
 def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
-    """Answers as the rows of the table stand, with the number of each.
+    """Answers as the rows of the table stand, with the number of each; of several tables one after the other.
 
     Raises:
         InputError: there is no answer a row.
@@ -118,12 +92,15 @@ def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
-    rows = [s.rows for s in recording.series if s.rows is not None]
-    if len(rows) < recording.n_series or sum(map(len, rows)) != frame.height:
+    parts = [s for s in recording.series if s.rows is not None]
+    if len(parts) < recording.n_series or sum(map(len, parts)) != frame.height:
         raise InputError("--order rows: there is one answer for several rows here; leave the order out")
-    numbered = frame.insert_column(0, pl.Series("row", np.concatenate(rows)))
-    several = len(set(numbered["row"])) < frame.height  # of several files
-    return numbered.sort(["series", "row"] if several else ["row"], maintain_order=True)
+    files = {name: place for place, name in enumerate(dict.fromkeys(s.file for s in parts))}
+    of = np.repeat([files[s.file] for s in parts], [len(s) for s in parts])
+    numbered = frame.insert_column(0, pl.Series("row", np.concatenate([s.rows for s in parts])))
+    if len(files) > 1:
+        numbered.insert_column(0, pl.Series("file", [list(files)[place] for place in of.tolist()]))
+    return numbered[np.lexsort((numbered["row"], of))]
 
 
 def write(frame: pl.DataFrame, path: Path, kind: str) -> None:

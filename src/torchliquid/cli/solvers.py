@@ -14,20 +14,15 @@ from torchliquid.errors import InputError, printable
 from torchliquid.files import write_json
 
 
+@options.of_a_table("group", "ignore", "keep")
 def solvers(
     model: Annotated[Path, typer.Argument(help="An LTC that assess or train saved.")],
     recording: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the channels the model knows.")],
+    columns: options.Columns,
     out: Annotated[Path | None, typer.Option(help="A folder for solvers.json and solvers.html.")] = None,
     error: Annotated[float, typer.Option(help="Largest error, in standard deviations of the answer.")] = 1e-2,
     write: Annotated[Path | None, typer.Option(help="Save the model with the chosen solver under this name.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="About how many samples to look at.")] = 1024,
-    target: options.Target = None,
-    time: options.Time = None,
-    time_unit: options.TimeUnit = None,
-    series: options.Series = None,
-    long: options.Long = None,
-    missing: options.Missing = None,
-    time_format: options.TimeFormat = None,
 ) -> None:
     """Compare solvers and step counts: error against a tight solution, the task's metric, time a sample.
 
@@ -46,11 +41,7 @@ def solvers(
         options.check_writable(write, model, recording, option="--write")
     if out is not None:
         options.check_folder(out)
-    columns = options.remembered(loaded, target, time, time_unit, series, long, missing, time_format)
-    if target is None:
-        read = columns.read_for(loaded, str(recording))
-    else:
-        read = columns.read(str(recording), channels=loaded.preprocessing.channels)
+    read = columns.read_for(loaded, str(recording))
     found = compare_solvers(loaded, read, samples)
     shown = table(found)
     console = Terminal()

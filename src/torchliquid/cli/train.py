@@ -12,24 +12,10 @@ from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
 
+@options.of_a_table()
 def train(
     recording: options.Sources,
-    target: options.Target = None,
-    time: options.Time = None,
-    series: options.Series = None,
-    group: options.Group = None,
-    time_unit: options.TimeUnit = None,
-    long: options.Long = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    time_format: options.TimeFormat = None,
-    keep: options.Keep = None,
-    decimal: options.Decimal = None,
-    on_restart: options.OnRestart = None,
-    skip: options.Skip = None,
-    comment: options.Comment = None,
-    header: options.Header = True,
-    encoding: options.Encoding = None,
+    columns: options.Columns,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
     metric: alarms.Metric = None,
@@ -62,24 +48,6 @@ def train(
     from torchliquid.solvers import ADAPTIVE
     from torchliquid.training import TrainingConfig, TrainingError, fit
 
-    columns = options.Columns(
-        target,
-        time,
-        time_unit,
-        series,
-        long,
-        ignore,
-        missing,
-        time_format,
-        group,
-        keep,
-        decimal,
-        on_restart,
-        skip=skip,
-        comment=comment,
-        header=header,
-        encoding=encoding,
-    )
     options.check_writable(out, *map(Path, recording))
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")

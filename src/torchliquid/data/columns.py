@@ -14,13 +14,20 @@ import polars as pl
 from torchliquid.data import dates, numerals
 from torchliquid.errors import InputError
 
-MISSING_LABELS = frozenset({"", "?", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "Null", "NULL"})
-"""Text that stands for "not observed". Not "Na": that is sodium."""
+DASHES = frozenset({"-", "--", "---"})
+MISSING_LABELS = DASHES | {
+    *("", "?", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "Null", "NULL", "None", "<NA>", "NaT"),
+    *("\\N", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "1.#QNAN", "-1.#IND"),
+}
+"""Text that stands for "not observed", as programs write it. Not "Na": that is sodium."""
 MISSING_NUMBERS = MISSING_LABELS | {
-    *("-", "--", "---", ".", "none", "None", "NONE", "Na", "<NA>", "NaT", "nil", "\\N", "missing", "Missing"),
-    *("unavailable", "unknown", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "1.#QNAN", "-1.#IND"),
+    *(".", "none", "NONE", "Na", "nil", "missing", "Missing", "unavailable", "unknown"),
 }
 """The same among numbers, where these cannot be labels."""
+DOUBTFUL = frozenset(
+    {"none", "nil", "missing", "unavailable", "unknown", "undefined", "no data", "not available", "n.a.", "invalid"}
+)
+"""Words that may be labels or stand for "not observed", in any case."""
 TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "on": 1.0, "off": 0.0}
 """Words, in any case, that are 1 and 0 in a channel."""
 MOSTLY = 0.8
@@ -107,6 +114,12 @@ def numbers(
             if known.null_count() == text.null_count():
                 values, found = known, numerals.Numbers(known)
         wrong = values.is_null() & text.is_not_null()
+        if found.other_mark is not None:
+            i = (text == found.other_mark).arg_max() or 0
+            raise InputError(
+                f"{text[i]!r} in {row(i)} of column {column.name!r} is no number with the decimal mark "
+                f"{found.mark!r} that was given (decimal=, --decimal); leave it out, or give the other one"
+            )
         if wrong.any():
             read = values.drop_nulls()
             share = len(read) / (len(text) - text.null_count())
@@ -175,11 +188,43 @@ def _with_unit(text: pl.Series, unit: str, row: Row) -> str:
     return f"{text[i]!r} in {row(i)}"
 
 
-def labels(column: pl.Series, missing: Iterable[float | str] = ()) -> np.ndarray:
-    """A column as text (dtype object), None where it is empty or one of ``missing``."""
+def words(column: pl.Series, missing: Iterable[float | str] = (), notes: list[str] | None = None) -> pl.Series:
+    """A column of words, null where it is empty, holds a mark for "not observed" or one of ``missing``.
+
+    Args:
+        column: of text.
+        missing: more such marks.
+        notes: where to say what was taken so, and which words may be such marks as well.
+    """
+    text = stripped(column, {""}, missing)
+    found = text.drop_nulls().unique(maintain_order=True).to_list()
+    # Plus and minus are a pair of labels.
+    marks = [word for word in found if word in MISSING_LABELS and not (word in DASHES and {"+", "++"} & {*found})]
+    if notes is not None and marks:
+        notes.append(f"Column {column.name!r}: {_counted(text, marks)} was taken as not observed.")
+    doubtful = [word for word in found if word.casefold() in DOUBTFUL and word not in marks]
+    if notes is not None and doubtful:
+        options = "".join(f" --missing {word!r}" for word in doubtful)
+        notes.append(
+            f"Column {column.name!r}: {_counted(text, doubtful)} was taken as a word like the others; where it means "
+            f"not observed, say so (missing={doubtful!r},{options})."
+        )
+    return text if not marks else text.to_frame().select(pl.when(~pl.first().is_in(marks)).then(pl.first())).to_series()
+
+
+def _counted(text: pl.Series, words: Sequence[str]) -> str:
+    return ", ".join(f"{word!r} ({int((text == word).sum())} times)" for word in words)
+
+
+def labels(column: pl.Series, missing: Iterable[float | str] = (), notes: list[str] | None = None) -> np.ndarray:
+    """A column of labels (dtype object), None where there is none, as :func:`words` says."""
     if column.dtype == pl.Boolean:
         column = column.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
-    text = stripped(column, {""}, missing)
+    return as_objects(words(column, missing, notes))
+
+
+def as_objects(text: pl.Series) -> np.ndarray:
+    """Text as an array (dtype object), None where it is null."""
     array = np.empty(len(text), dtype=object)
     array[:] = text.to_list()
     return array
@@ -190,22 +235,22 @@ def times(
     unit: str | None,
     date_format: str | None,
     row: Row,
-    order: dates.Order | None = None,
+    order: dates.Told = dates.NOTHING,
     marks: numerals.Marks | None = None,
 ) -> Moments:
     """A column as times.
 
     Dates become seconds since 1970-01-01 (in UTC where they carry a zone), clock times and durations such as 47:37
     or 0:00:01.5 seconds since zero hours. Dates that start with two numbers of two digits are read the way that fits
-    all rows best. Whole numbers of 8 to 17 digits that are all dates (20241001083000) are dates, unless a unit is
-    given.
+    all rows best. Whole numbers of 6 to 17 digits that are all dates (202410, 20241001083000) are dates, unless a unit
+    is given.
 
     Args:
         column: dates, durations or numbers, as such or as text.
         unit: of numbers.
         date_format: of dates in text or in digits, as in ``strptime``; None: found out.
         row: names a row in an error.
-        order: of day, month and year, for dates that fit several.
+        order: of day, month and year.
         marks: as in :func:`numbers`.
 
     Raises:
@@ -241,7 +286,7 @@ def times(
         return _moments(dates.given(text, date_format, row))
     if unit is None and dates.digits(text):
         first = text.drop_nulls()[0]
-        form = "%Y%m%d%H%M%S%f"[: {8: 6, 10: 8, 12: 10, 14: 12, 17: 14}[len(first)]]
+        form = "%Y%m%d%H%M%S%f"[: {6: 4, 8: 6, 10: 8, 12: 10, 14: 12, 17: 14}[len(first)]]
         note = (
             f"Numbers in column {name!r} such as {first} are all dates and were read as such; --time-unit makes them "
             "numbers."

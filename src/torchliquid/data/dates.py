@@ -17,6 +17,7 @@ import polars as pl
 from torchliquid.errors import InputError
 
 Order = Literal["day first", "month first", "year first"]
+ORDERS: tuple[Order, ...] = ("day first", "month first", "year first")
 Row = Callable[[int], str]
 
 SECOND = 10**9
@@ -64,12 +65,20 @@ DATE_FORMS = (
     rf"{MON}[-/ ]*(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[-/, ]+(?P<y>\d{{4}}|\d{{2}})",
     rf"(?P<y>\d{{4}})[-/ ]{MON}[-/ ]?(?P<d>\d{{1,2}})",
 )
+NAMED = rf"(?P<b>(?i:{'|'.join(' '.join(MONTHS).split())}){WORD}*)"
+MONTH_FORMS = (
+    r"(?P<Y>(?:19|20)\d{2})[-/.年](?P<m>0?[1-9]|1[0-2])月?",
+    r"(?P<m>0?[1-9]|1[0-2])[-/.](?P<Y>(?:19|20)\d{2})",
+    rf"{NAMED}[-/ ,.]+(?P<y>(?:19|20)\d{{2}})",
+    rf"(?P<y>(?:19|20)\d{{2}})[-/ ,.]+{NAMED}",
+)
 FORMS = (
     *(rf"^{WEEKDAY}{date}(?:{BETWEEN}{TIME}{ZONE})?$" for date in DATE_FORMS),
     r"^(?P<Y>\d{4})-?(?P<m>\d{2})-?(?P<d>\d{2})"
     r"(?:[T _-]?(?P<H>\d{2})(?:(?P<M>\d{2})(?:(?P<S>\d{2})[.,]?(?P<f>\d+)?)?)?)?" + ZONE + "$",
     rf"^{WORD}{{2,10}}\s+{MON}\s+(?P<d>\d{{1,2}})\s+{TIME}{ZONE}\s+(?P<y>\d{{4}})$",  # as of ctime
     *(rf"^{TIME}{ZONE}(?:\s*[,;]\s*|\s+){WEEKDAY}{date}$" for date in DATE_FORMS),
+    *(f"^{month}$" for month in MONTH_FORMS),
 )
 
 DIRECTIVES = {
@@ -82,6 +91,17 @@ DIRECTIVES = {
     "s": r"(?P<s>-?\d+)",
 }  # fmt: skip
 SHORT = {"T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "F": "%Y-%m-%d", ".f": ".%f", "X": "%H:%M:%S", "x": "%m/%d/%y"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """The order of day, month and year: said of this column, or that of a table like it."""
+
+    said: Order | None = None
+    before: Order | None = None
+
+
+NOTHING = Told()
 
 
 @dataclass(frozen=True)
@@ -103,13 +123,13 @@ class Dates:
     notes: tuple[str, ...] = ()
 
 
-def find(text: pl.Series, row: Row, order: Order | None = None, comma: Callable[[], bool] = bool) -> Dates | None:
+def find(text: pl.Series, row: Row, order: Told = NOTHING, comma: Callable[[], bool] = bool) -> Dates | None:
     """Dates whose form is found out; None where the first values are in none that is known.
 
     Args:
         text: stripped, null where there is no value.
         row: names a row in an error.
-        order: of day, month and year, where the column itself fits several.
+        order: of day, month and year; what was said is obeyed, another table's goes before a guess.
         comma: tells whether the table's numbers have decimal commas, whose writers name the day before the month.
 
     Raises:
@@ -138,9 +158,12 @@ def are_dates(text: pl.Series) -> bool:
 
 
 def digits(text: pl.Series) -> bool:
-    """Whether whole numbers are all dates: YYYYMMDD, with or without the time of day behind."""
+    """Whether whole numbers are all dates: YYYYMM, or YYYYMMDD with or without the time of day behind."""
     known = text.drop_nulls()
     widths = known.str.len_chars().unique().to_list()
+    if widths == [6]:
+        months = known.str.contains(r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])$").all()
+        return bool(months and (known.n_unique() > 12 or (known.cast(pl.Int64).diff().drop_nulls() >= 0).all()))
     if len(widths) != 1 or widths[0] not in (8, 10, 12, 14, 17):
         return False
     if not known.str.contains(r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])").all():
@@ -158,7 +181,7 @@ def given(text: pl.Series, form: str, row: Row) -> Dates:
     regex = as_regex(form)
     if regex is None:
         return _by_python(text, form, row)
-    return _read(text, regex, row, None, form)
+    return _read(text, regex, row, NOTHING, form)
 
 
 def as_regex(form: str) -> str | None:
@@ -235,7 +258,7 @@ def _clock(parts: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(
-    text: pl.Series, form: str, row: Row, order: Order | None, said: str | None = None, comma: Callable[[], bool] = bool
+    text: pl.Series, form: str, row: Row, order: Told, said: str | None = None, comma: Callable[[], bool] = bool
 ) -> Dates:
     parts = _fields(text.str.replace_all("\u2212", "-", literal=True), form)
     known = text.is_not_null().to_numpy()
@@ -246,6 +269,8 @@ def _read(
     notes: list[str] = []
     clock, right = _clock(parts)
     years, months, days = (_number(parts, name) for name in ("Y", "m", "d"))
+    if not {"a", "d"} & set(parts.columns):  # months
+        days = np.ones_like(months)
     if "y" in parts.columns:
         years = _whole_year(_number(parts, "y"), parts["y"])
     if "b" in parts.columns:
@@ -259,6 +284,7 @@ def _read(
     if "a" in parts.columns:
         found, years, months, days, note = _numbers_apart(text, parts, known, order, comma)
         notes += note
+        said = order.said
     date, there = _days(years, months, days)
     read = parts.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     _check(text, known & ~(there & right & read), row, said)
@@ -321,7 +347,7 @@ def _offsets(zones: pl.Series, text: pl.Series, row: Row) -> tuple[np.ndarray, l
 
 
 def _numbers_apart(
-    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, told: Order | None, comma: Callable[[], bool]
+    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, told: Told, comma: Callable[[], bool]
 ) -> tuple[Order, np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Which of three numbers is the day, the month and the year: the one reading that the whole column fits best.
 
@@ -338,7 +364,12 @@ def _numbers_apart(
         readings["year first"] = (first, c, e)
     example = str(text.drop_nulls()[0])
     dotted = re.search(r"\d\.\d{1,2}\.\d", re.sub(r"\d+:\S*", "", example)) is not None
-    if dotted:
+    if told.said is not None:
+        if told.said not in readings:
+            raise InputError(f"dates in column {text.name!r}, such as {example!r}, cannot be read {told.said}")
+        year, month, day = readings[told.said]
+        return told.said, year, month, day, []
+    if dotted and told.before != "month first":
         del readings["month first"]
     wrong = {order: int((known & ~_days(*reading)[1]).sum()) for order, reading in readings.items()}
     fitting = [order for order, count in wrong.items() if count == 0] or [
@@ -352,6 +383,8 @@ def _numbers_apart(
         ):
             distinct.append(order)
     notes: list[str] = []
+    if told.before in distinct:
+        distinct = [told.before]
     if len(distinct) > 1:
         clock = _clock(parts)[0]
         against = {order: _against(readings[order], clock, known) for order in distinct}
@@ -359,9 +392,7 @@ def _numbers_apart(
             against["year first"] += 1
         best = [order for order in distinct if against[order] == min(against.values())]
         half_days = "p" in parts.columns and parts["p"].is_not_null().any()
-        if len(best) > 1 and told in best:
-            best = [told]
-        elif set(best) == {"day first", "month first"} and half_days and "/" in example:
+        if set(best) == {"day first", "month first"} and half_days and "/" in example:
             best = ["month first"]  # who writes AM and PM
         elif set(best) == {"day first", "month first"} and comma():
             best = ["day first"]
@@ -371,7 +402,8 @@ def _numbers_apart(
             named = " or ".join(f"'{forms[order]}'" for order in best)
             raise InputError(
                 f"dates in column {text.name!r}, such as {example!r}, can be read {ways}; say which "
-                f"(time_format={named}, --time-format)"
+                f"(date_order={best[0]!r}, --date-order {best[0].replace(' ', '-')}; or time_format={named}, "
+                "--time-format)"
             )
         distinct = best
         date = "{}-{:02d}-{:02d}".format(*(int(part[known][0]) for part in readings[distinct[0]]))
@@ -404,7 +436,7 @@ def _check(text: pl.Series, wrong: np.ndarray, row: Row, form: str | None) -> No
     offset = re.search(r":\d{2}(?:\.\d+)? *([-+]\d{2}:?\d{2})$", text[i])
     raise InputError(
         f"{text[i]!r} in {row(i)} of column {text.name!r} cannot be read as a date"
-        + (f" of the form {form!r}" if form else "")
+        + (f" {form}" if form in ORDERS else f" of the form {form!r}" if form else "")
         + never(text[i])
         + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
         + (f"; %z stands for an offset such as {offset[1]})" if offset else ")")

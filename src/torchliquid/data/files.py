@@ -13,7 +13,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ PACKED_TWICE = "the file is packed more than once: no one can tell how large it 
 NOT_READ = {".txt", ".md", ".json", ".html", ".pdf", ".py", ".safetensors", ".png", ".log"}
 """Files in a folder that stand beside its tables."""
 FILE = "file"
+MARKS: dict[str, Mark] = {";": ",", ",": "."}
+"""The mark before decimals that goes with what stands between fields."""
 
 Source = str | PathLike[str]
 
@@ -51,6 +53,8 @@ class Table:
         numbers: (N,) of the rows: in a text file the line, in others from 1.
         files: for each row the place of its file in ``names``, where there are several.
         names: of the files.
+        labels: what the files' series are called.
+        file: the column with these labels.
         series: the column that tells series apart, where the file's form has one.
         target: the column to learn, where the file's form has one.
         mark: what the file's form suggests as the decimal mark.
@@ -61,6 +65,8 @@ class Table:
     notes: tuple[str, ...] = ()
     files: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    file: str | None = None
     series: str | None = None
     target: str | None = None
     mark: Mark | None = None
@@ -86,7 +92,7 @@ def read_table(path: Source | Sequence[Source], form: Form | None = None, named:
     """
     form = form or Form()
     if not isinstance(path, (str, PathLike)):
-        paths = [Path(p) for p in path]
+        paths = [one for p in path for one in _inside(Path(p))]
         if not paths:
             raise InputError("no file was given")
         return _one(paths[0], form, named) if len(paths) == 1 else _several(paths, form, named)
@@ -95,10 +101,7 @@ def read_table(path: Source | Sequence[Source], form: Form | None = None, named:
 
 def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
     if path.is_dir():
-        inside = _tables(sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")))
-        if not inside:
-            raise InputError("this folder holds no table; name a file, or a folder of CSV, Parquet or other tables")
-        return _several(inside, form, named)
+        return _several(_inside(path), form, named)
     if str(path) not in STDIN and not path.exists():
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         raise InputError("no such file" + (f"; did you mean {near[0]!r}?" if near else "; check the path"))
@@ -109,6 +112,16 @@ def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"the file cannot be read ({reason}); check it and its permissions") from None
+
+
+def _inside(path: Path) -> list[Path]:
+    """The tables of a folder; a file by itself."""
+    if not path.is_dir():
+        return [path]
+    inside = _tables(sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")))
+    if not inside:
+        raise InputError("this folder holds no table; name a file, or a folder of CSV, Parquet or other tables")
+    return inside
 
 
 def _tables(paths: Sequence[Path]) -> list[Path]:
@@ -137,7 +150,7 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
     if any(frame.schema != frames[0].schema for frame in frames):
         text = [name for name in columns if any(f.schema[name] == pl.String for f in frames)]
         frames = [frame.with_columns(pl.col(text).cast(pl.String)) for frame in frames]
-    names = tuple(path.stem if len({p.stem for p in paths}) == len(paths) else str(path) for path in paths)
+    labels = _labels(paths)
     lengths = [len(frame) for frame in frames]
     files = np.repeat(np.arange(len(paths)), lengths)
     try:
@@ -147,14 +160,30 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
     column = FILE
     while column in frame.columns:
         column += "_"
-    frame = frame.with_columns(pl.Series(column, np.array(names, dtype=object)[files].tolist(), dtype=pl.String))
-    notes = [f"{len(paths)} files were read, a series each: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."]
-    notes += [f"{name}: {note}" for name, table in zip(names, tables, strict=True) for note in table.notes]
+    frame = frame.with_columns(pl.Series(column, np.array(labels, dtype=object)[files].tolist(), dtype=pl.String))
+    more = ", ..." if len(labels) > 5 else ""
+    notes = [f"{len(paths)} files were read, a series each: {', '.join(labels[:5])}{more}."]
+    notes += [f"{name}: {note}" for name, table in zip(labels, tables, strict=True) for note in table.notes]
     numbers = np.concatenate([table.numbers for table in tables])
-    first = tables[0]
-    return Table(
-        frame, numbers, tuple(notes), files, tuple(p.name for p in paths), first.series or column, mark=first.mark
+    return replace(
+        tables[0],
+        frame=frame,
+        numbers=numbers,
+        notes=tuple(notes),
+        files=files,
+        names=tuple(p.name for p in paths),
+        labels=labels,
+        file=column,
     )
+
+
+def _labels(paths: Sequence[Path]) -> tuple[str, ...]:
+    """A name for each file, all different."""
+    labels = [path.stem for path in paths]
+    if len(set(labels)) < len(labels):
+        labels = [str(path) for path in paths]
+    again = [labels[:i].count(label) for i, label in enumerate(labels)]
+    return tuple(f"{label} ({n + 1})" if n else label for label, n in zip(labels, again, strict=True))
 
 
 def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str], packed: bool = False) -> Table:
@@ -188,15 +217,15 @@ def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str], pa
     if packed and reader in (_parquet, _arrow):
         raise InputError(PACKED_TWICE)
     if reader is not None:
-        if form.given():
-            raise InputError(f"{', '.join(form.given())}: these are for text files, which this is not; leave them out")
+        if form.asked:
+            raise InputError(f"{', '.join(form.asked)}: these are for text files, which this is not; leave them out")
         return reader(source)
     if not head.strip():
         raise InputError(EMPTY)
     if head.lstrip(b"\xef\xbb\xbf")[:1] == b"{" and b'":' in head.split(b"\n")[0]:
         return _json(source)
     text = read_text(source, form, named)
-    return Table(text.frame, text.numbers, text.notes, mark="," if text.delimiter == ";" else None)
+    return Table(text.frame, text.numbers, text.notes, mark=MARKS.get(text.delimiter))
 
 
 def _head(path: Path) -> bytes:
@@ -247,7 +276,8 @@ def _json(source: Path | bytes) -> Table:
         else:
             frame = pl.read_ndjson(data, infer_schema_length=None)
         while structs := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
-            frame = frame.with_columns(pl.col(name).name.map_fields(_inside(name)) for name in structs).unnest(structs)
+            apart = (pl.col(name).name.map_fields(_field_of(name)) for name in structs)
+            frame = frame.with_columns(apart).unnest(structs)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"the JSON cannot be read as rows ({_first_line(error)}); write one object a line, each a row"
@@ -257,7 +287,7 @@ def _json(source: Path | bytes) -> Table:
     return _counted(frame.drop(lists), notes=notes, mark=".")
 
 
-def _inside(name: str) -> Callable[[str], str]:
+def _field_of(name: str) -> Callable[[str], str]:
     return lambda field: f"{name}.{field}"
 
 

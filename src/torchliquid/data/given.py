@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from torchliquid.data.columns import TRUTH
+from torchliquid.data import numerals
+from torchliquid.data.columns import MISSING_LABELS, TRUTH
+from torchliquid.data.numerals import Mark
+from torchliquid.data.roles import column_of, named_for
 from torchliquid.errors import InputError
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 MICROSECONDS = {
     name: size
@@ -235,15 +242,21 @@ def stamp(time: Any, time_unit: str) -> np.ndarray:
     return numbers
 
 
-def readings(values: Any, channels: Sequence[str]) -> tuple[np.ndarray, int, tuple[tuple[str, ...], tuple[str, ...]]]:
+def readings(
+    values: Any, channels: Sequence[str], table: Mapping[str, Any] = NOTHING
+) -> tuple[np.ndarray, int, tuple[tuple[str, ...], tuple[str, ...]]]:
     """One live sample, or several, in the order of a model's channels.
 
     Args:
         values: numbers in that order; or by name, as a mapping, a pandas Series or a data frame; or a list of such.
+            A column of words may stand under its own name, for all of its channels (``valve`` for ``valve=open``).
+        channels: of the model.
+        table: how the table was read that it was trained on: text is read with its decimal mark, and by name its
+            marks for missing values are not observed.
 
     Returns:
-        float64, NaN where not observed; how many texts could not be read; names without a reading, and readings without
-        a channel of that name.
+        float64, NaN where not observed; how many texts could not be read, unknown words among them; names without a
+        reading, and readings without a channel of that name.
 
     Raises:
         InputError: no name of any channel, or what is no reading.
@@ -251,25 +264,36 @@ def readings(values: Any, channels: Sequence[str]) -> tuple[np.ndarray, int, tup
     missing: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     if isinstance(values, list | tuple) and values and all(_named(v) for v in values):
-        parts = [readings(v, channels) for v in values]
+        parts = [readings(v, channels, table) for v in values]
         lacking = dict.fromkeys(name for _, _, (lack, _) in parts for name in lack)
         extra = dict.fromkeys(name for _, _, (_, more) in parts for name in more)
         return np.stack([p[0] for p in parts]), sum(p[1] for p in parts), (tuple(lacking), tuple(extra))
     if (named := _columns(values)) is not None:
-        missing = tuple(c for c in channels if c not in named)
-        more = tuple(name for name in named if name not in channels)
+        told = {c: column_of(c, named) for c in channels}
+        missing = tuple(c for c, there in told.items() if there is None)
+        more = tuple(name for name in named if name not in {there[0] for there in told.values() if there is not None})
         if len(missing) == len(channels):
             raise InputError(
                 f"a sample with {', '.join(map(repr, more[:5]))} has none of the model's channels; it needs "
                 f"{', '.join(map(repr, channels[:5]))}"
             )
-        columns = [named.get(c, np.nan) for c in channels]
+        words: dict[str, list[str]] = {}
+        for column, word in (there for there in told.values() if there is not None):
+            if word is not None:
+                words.setdefault(column, []).append(word)
+        spelled: dict[str, np.ndarray] = {}
+        strange = 0
+        for column, known in words.items():
+            found, unknown = _spelled(named[column], known, table)
+            spelled |= {named_for(column, word): found[..., i] for i, word in enumerate(known)}
+            strange += unknown
+        columns = [spelled[c] if c in spelled else _without_marks(named.get(c, np.nan), table) for c in channels]
         depth = max(np.ndim(c) for c in columns)
         longest = max(len(c) for c in columns if np.ndim(c)) if depth else 0
         values = [c if np.ndim(c) == depth else [c] * longest for c in columns]
-        found, unread = _read(values)
-        return (found.T if depth else found), unread, (missing, more)
-    found, unread = _read(values)
+        found, unread = _read(values, table)
+        return (found.T if depth else found), unread + strange, (missing, more)
+    found, unread = _read(values, table)
     return found, unread, (missing, more)
 
 
@@ -290,20 +314,66 @@ def _columns(values: Any) -> dict[str, Any] | None:
     return dict(zip(list(index), list(values), strict=True))
 
 
-def _read(values: Any) -> tuple[np.ndarray, int]:
+def _spelled(values: Any, known: Sequence[str], table: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """Words, or one, as indicators (..., K) of the K known, NaN where there is none of them; how many others."""
+    given = list(values) if np.ndim(values) else [values]
+    marks = {"", *MISSING_LABELS, *map(str, table.get("missing") or ())} - set(known)
+    words = [None if is_missing(v) else str(v).strip() for v in given]
+    found = np.full((len(words), len(known)), np.nan)
+    for i, word in enumerate(words):
+        if word in known:
+            found[i] = [word == one for one in known]
+    unknown = sum(word is not None and word not in known and word not in marks for word in words)
+    return (found if np.ndim(values) else found[0]), unknown
+
+
+def _without_marks(values: Any, table: Mapping[str, Any]) -> Any:
+    """A channel's readings, or one, without those that stand for none."""
+    marks = [str(mark) for mark in table.get("missing") or ()]
+    if not marks:
+        return values
+    numbers = {float(mark) for mark in marks if _is_number(mark)}
+
+    def one(value: Any) -> Any:
+        gone = value.strip() in marks if isinstance(value, str) else not is_missing(value) and value in numbers
+        return np.nan if gone else value
+
+    return [one(v) for v in values] if np.ndim(values) else one(values)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number_in(text: str, mark: Mark | None) -> float | None:
+    """A number in text, as in a table with this decimal mark; None where it is none or can be two."""
+    word = text.strip().lower()
+    if word in TRUTH:
+        return TRUTH[word]
+    if _is_number(word) and not (mark == "," and "." in word):
+        return float(word)
+    found = numerals.read(pl.Series([text.strip()]), numerals.Marks(before=mark))
+    return None if found.can_be_both is not None else found.values[0]
+
+
+def _read(values: Any, table: Mapping[str, Any]) -> tuple[np.ndarray, int]:
     """Readings as float64, and how many texts are none."""
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    if array.dtype.kind in "US" and array is not values:  # numbers among text stay numbers
+        array = np.asarray(values, dtype=object)
     if array.dtype.kind not in "OUST":
         return floats(array, "a sample"), 0
     numbers = np.full(array.size, np.nan)
     unread = 0
     for i, value in enumerate(array.reshape(-1).tolist()):
         if isinstance(value, str):
-            word = value.strip().lower()
-            try:
-                numbers[i] = TRUTH[word] if word in TRUTH else float(word)
-            except ValueError:
-                unread += 1
+            number = _number_in(value, table.get("decimal"))
+            unread += number is None
+            numbers[i] = np.nan if number is None else number
         elif not is_missing(value):
             numbers[i] = floats(np.asarray(value), "a sample")
     return numbers.reshape(array.shape), unread

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 Mark = Literal[".", ","]
@@ -45,6 +46,7 @@ class Numbers:
             in the column tells which.
         units: what stands behind the numbers.
         grouped: a value whose thousands are set apart.
+        other_mark: a value that is a number by the other mark alone, where the user said this one.
     """
 
     values: pl.Series
@@ -52,15 +54,25 @@ class Numbers:
     can_be_both: str | None = None
     units: tuple[str, ...] = ()
     grouped: str | None = None
+    other_mark: str | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the values of one column say about the mark before decimals."""
+    """What the values of one column say about the mark before decimals.
+
+    Attributes:
+        mark: where a value can be read in one way only.
+        both: a value that is a number in either reading, 1.050 or 1,050, where all with a mark are.
+        likely: the mark that such values more probably have; none where what speaks for each is against the other.
+        by_size: one reading alone makes them numbers of the size of the whole ones beside them.
+        contradicts: they show both marks.
+    """
 
     mark: Mark | None = None
-    both: tuple[str, ...] = ()
-    """Values that are a number in either reading: 1.050 or 1,050."""
+    both: str | None = None
+    likely: tuple[Mark, ...] = ()
+    by_size: bool = False
     contradicts: bool = False
 
 
@@ -71,26 +83,34 @@ class Marks:
     Attributes:
         columns: those of text.
         said: by the user.
+        before: in a table of the same kind that was read before.
         hint: what the form of the file suggests, where no column tells: a comma where fields are apart by semicolons.
     """
 
     columns: Iterable[pl.Series] = ()
     said: Mark | None = None
+    before: Mark | None = None
     hint: Mark | None = None
     used: set[Mark] = field(default_factory=set)
     """Before decimals of numbers that were read so far."""
 
     @cached_property
+    def _evidence(self) -> list[Evidence]:
+        return [evidence(bare(column)[0]) for column in self.columns]
+
+    @property
     def shown(self) -> Mark | None:
-        """By a column that can be read in one way only."""
+        """By columns that can be read in one way only, or as before."""
         if self.said is not None:
             return self.said
-        found = [evidence(bare(column)[0]) for column in self.columns]
-        shown = {e.mark for e in found if e.mark is not None and not e.contradicts}
-        if len(shown) == 1:
-            return shown.pop()
-        commas = any("," in value for e in found for value in e.both)
-        return self.hint if not shown and self.hint is not None and (commas or self.hint == ".") else None
+        shown = {e.mark for e in self._evidence if e.mark is not None}
+        return shown.pop() if len(shown) == 1 else None if shown else self.before
+
+    def suggested(self, value: str) -> Mark | None:
+        """By the form of the file, for a value that is a number in either reading."""
+        if self.hint == ",":
+            return "," if any("," in both for both in (value, *(e.both or "" for e in self._evidence))) else None
+        return self.hint if "." in value else None
 
 
 def bare(text: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -128,24 +148,37 @@ def evidence(numbers: pl.Series) -> Evidence:
     point += int(either.str.contains(r"^[^.]*,.*\.").sum())  # 1,234.500
     comma += int(either.str.contains(r"^[^,]*\..*,").sum())
     once = either.filter(either.str.contains(r"^[^.,]*[.,][^.,]*$"))
-    if not len(once) and not (point or comma):
-        return Evidence()
-    marks = {mark for mark in ".," if len(once) and once.str.contains(mark, literal=True).any()}
     if point and comma:
         return Evidence(contradicts=True)
     if point or comma:
         return Evidence("." if point else ",")
+    if not len(once):
+        return Evidence()
+    marks = {mark for mark in ".," if once.str.contains(mark, literal=True).any()}
     if len(marks) == 2:
-        return Evidence(both=(once[0],), contradicts=True)
+        return Evidence(both=once[0], contradicts=True)
     mark: Mark = "," if "," in marks else "."
     other: Mark = "." if mark == "," else ","
     whole = known.filter(~known.str.contains("[.,]"))
-    if len(whole) and whole.str.contains(r"^[-+]?[1-9]\d{3,}$").any():
+    if whole.str.contains(r"^[-+]?[1-9]\d{3,}$").any():
         return Evidence(mark)  # thousands are not set apart here
+    whole = whole.filter(whole.str.contains("[1-9]"))
+    if not len(whole):
+        return Evidence(both=once[0])
+    likely: set[Mark] = set()
     # Who writes 950 for a whole number writes no 1.050 for a decimal one: its last zero would be left out.
-    if len(whole) and whole.str.contains("[1-9]").any() and once.str.ends_with("0").any():
-        return Evidence(other)
-    return Evidence(both=(once[0],))
+    if once.str.ends_with("0").any():
+        likely.add(other)
+    step = _size(once.str.replace(mark, "", literal=True)) - _size(whole)
+    by_size = abs(step - 1.5) > 0.6  # the same size as thousands, or a thousand times as large
+    if by_size:
+        likely.add(mark if step > 1.5 else other)
+    return Evidence(both=once[0], likely=tuple(likely), by_size=by_size)
+
+
+def _size(whole: pl.Series) -> float:
+    """The usual power of ten of numbers."""
+    return float(np.log10(np.abs(whole.cast(pl.Float64).to_numpy())).mean())
 
 
 def read(text: pl.Series, marks: Marks) -> Numbers:
@@ -156,7 +189,8 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
         marks: of the whole table.
     """
     plain = text.cast(pl.Float64, strict=False)
-    if plain.null_count() == text.null_count() and not _in_groups(text, "."):
+    pointed = marks.said == "," and bool(text.str.contains(".", literal=True).any())
+    if plain.null_count() == text.null_count() and not pointed and not _in_groups(text, "."):
         return Numbers(plain)
     if not text.head(1000).str.contains(r"\d").any() and not text.str.contains(r"\d").any():
         return Numbers(plain)
@@ -165,27 +199,41 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
     if found.mark is None or found.contradicts:
         found = evidence(numbers)
     mark = marks.said or found.mark
-    sure = mark is not None
-    if mark is None and found.both:
-        mark = marks.shown
-    if found.contradicts and marks.said is None:
-        mark = None
-    elif mark is None and found.both and "," not in found.both[0]:
-        mark = "."  # as most programs write
+    undecided = None
+    if mark is None and found.both is not None:
+        mark = None if found.contradicts else _of_both(found, marks)
+        undecided = found.both if mark is None else None
     values = _values(numbers, mark or ".")
-    if mark is not None and numbers.str.contains(mark, literal=True).any():
+    if mark is not None and numbers.str.contains("[.,]").any():
         marks.used.add(mark)
-    undecided = found.both[0] if found.both and not sure and mark is None else None
-    if undecided is None and found.contradicts and found.both and marks.said is None:
-        undecided = found.both[0]
     named = tuple(u for u in units.filter(values.is_not_null()).drop_nulls().unique(maintain_order=True) if u)
-    group = "." if mark == "," else ","
+    group: Mark = "." if mark == "," else ","
     apart = numbers.str.contains(group, literal=True) | text.str.contains(rf"\d[{BLANKS}]\d")
     grouped = text.filter(values.is_not_null() & apart)
+    others = text.filter(values.is_null() & _values(numbers, group).is_not_null()) if marks.said else grouped[:0]
     # inf and nan, which are numbers of another kind
-    others = values.is_null() & plain.is_not_null() & numbers.is_null()
-    values = pl.select(pl.when(others).then(plain).otherwise(values)).to_series()
-    return Numbers(values.alias(text.name), mark, undecided, named, str(grouped[0]) if len(grouped) else None)
+    infinite = values.is_null() & plain.is_not_null() & numbers.is_null()
+    values = pl.select(pl.when(infinite).then(plain).otherwise(values)).to_series()
+    return Numbers(
+        values.alias(text.name),
+        mark,
+        undecided,
+        named,
+        str(grouped[0]) if len(grouped) else None,
+        str(others[0]) if len(others) else None,
+    )
+
+
+def _of_both(found: Evidence, marks: Marks) -> Mark | None:
+    """The mark of a column all of whose values can be read in two ways; None where nothing tells enough."""
+    likely = found.likely[0] if len(found.likely) == 1 else None
+    if marks.shown is not None:
+        return None if found.by_size and likely not in (None, marks.shown) else marks.shown
+    hint = marks.suggested(found.both or "")
+    if likely is not None:
+        return likely if hint in (None, likely) else None
+    # Points before decimals are what most programs write.
+    return hint or ("." if "." in (found.both or "") and not found.likely else None)
 
 
 def _in_groups(text: pl.Series, mark: Mark) -> bool:

@@ -28,6 +28,7 @@ class Series:
         group: what it has in common with others, e.g. the person measured; None: nothing. Series of one group are never
             in two parts of a split, and count as one where figures get their intervals.
         rows: (T,) the row of each sample in the table that it was read from, as its user counts; None: there is none.
+        file: the file that it was read from, where there were several.
     """
 
     times: Array
@@ -36,6 +37,7 @@ class Series:
     name: str = ""
     group: str | None = None
     rows: Array | None = None
+    file: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times.shape != self.values.shape[:1]:
@@ -73,7 +75,8 @@ class Recording:
         notes: what reading found or mended, each a sentence.
         columns: how the table that it was read from is to be understood (``time``, ``series``, ``parameter``,
             ``value``, ``group``, ``missing``, ``time_unit``, ``time_format``, ``date_order``, ``decimal``,
-            ``on_restart`` of :meth:`from_frame`, where given or found): plain data, for reading the next file alike.
+            ``on_restart`` of :meth:`from_frame`, where given or found, and what of :meth:`read` was given): plain data,
+            for reading the next file alike, as its ``like``.
         dated: times are seconds since 1970-01-01 (UTC, or local where the dates had no zone).
         zoned: they are in UTC.
         origin: what was taken off all times, in their unit, so that nanoseconds are not lost in a float; else 0.

@@ -91,19 +91,16 @@ def holds_dates(column: pl.Series) -> bool:
     return bool(head.str.contains(CLOCK).all() or head.str.contains(HALF_DAYS).all()) or dates.are_dates(head)
 
 
-def words(column: pl.Series, missing: Sequence[float | str] = ()) -> list[str] | None:
+def words(text: pl.Series) -> list[str] | None:
     """The words of a column that can be inputs, in natural order; None where they are too many, or always the same."""
-    if not is_text(column):
-        return None
-    text = stripped(column, MISSING_LABELS, missing)
     found = text.drop_nulls().unique().sort().to_list()
     return found if 1 < len(found) <= WORDS and len(text) - text.null_count() >= 2 * len(found) else None
 
 
-def indicator(column: pl.Series, word: str, missing: Sequence[float | str] = ()) -> np.ndarray:
-    """Where a column of words holds this one: 1, else 0, NaN where it is empty."""
-    text = stripped(column, MISSING_LABELS, missing)
-    return (text == word).cast(pl.Float64).fill_null(np.nan).to_numpy()
+def indicators(text: pl.Series, known: Sequence[str]) -> list[np.ndarray]:
+    """For each known word where a column of words holds it: 1, else 0, NaN where it holds none of them."""
+    none = ~text.is_in(known).fill_null(False).to_numpy()
+    return [np.where(none, np.nan, (text == word).fill_null(False).to_numpy()) for word in known]
 
 
 def named_for(column: str, word: str) -> str:

@@ -106,8 +106,8 @@ def unlike(recording: Recording, scales: Preprocessing, columns: dict[str, objec
                 f"{channel!r} is usually {median:.4g}, {far:,.3g} deviations from its mean in training, "
                 f"{scales.mean[c]:.4g}{times}; check its unit"
             )
-    for name, what in (("date_order", "dates"), ("decimal", "decimal mark")):
+    for name, what in (("date_order", "dates were read"), ("decimal", "the decimal mark was")):
         then, now = columns.get(name), recording.columns.get(name)
         if then and now and then != now:
-            found.append(f"the {what} was read as {now!r}, in training as {then!r}")
+            found.append(f"{what} {now!r}, in training {then!r}")
     return found

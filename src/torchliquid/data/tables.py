@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from torchliquid.data import columns, order, roles
-from torchliquid.data.dates import Order
+from torchliquid.data import columns, dates, order, roles
+from torchliquid.data.dates import ORDERS, Order
 from torchliquid.data.files import Source, Table, read_table
 from torchliquid.data.numerals import Mark, Marks
 from torchliquid.data.recording import Recording, Series
@@ -21,36 +21,59 @@ from torchliquid.data.tidy import tidy
 from torchliquid.errors import InputError
 
 ON_RESTART = ("sort", "split")
+OF_TEXT = ("skip", "comment", "header", "encoding")
+"""What may be said of a text file's form."""
+LIKE = ("time", "parameter", "value", "missing", "time_unit", "time_format", "on_restart")
+"""What holds of a table like another as if it had been said."""
 
 
 def read(
     path: Source | Sequence[Source],
     *,
-    skip: int = 0,
+    skip: int | None = None,
     comment: str | None = None,
-    header: bool = True,
+    header: bool | None = None,
     encoding: str | None = None,
+    like: Mapping[str, Any] | None = None,
     **meaning: Any,
 ) -> Recording:
     """Read a table's file, or several; ``meaning`` says what its columns are, as in :func:`from_frame`.
 
     Args:
         path: see :func:`torchliquid.data.files.read_table`.
-        skip: lines above the header of a text file; 0: found out.
+        skip: lines above the header of a text file; None or 0: found out.
         comment: what lines of a text file start with that are no data; None: ``#``, where that is plain.
         header: False: a text file's columns have no names, and are called ``column_1``, ...
         encoding: of a text file, as Python calls it; None: UTF-8, UTF-16 or UTF-32, else Windows-1252, with a note.
+        like: how another table was read, a recording's ``columns``: see :func:`from_frame`.
 
     Raises:
         InputError: the file cannot be read, or as :func:`from_frame`; the message starts with the path.
     """
-    _check_options(meaning, "skip", "comment", "header", "encoding")
+    _check_options(meaning, *OF_TEXT)
     one = isinstance(path, (str, PathLike))
+    told = {"skip": skip, "comment": comment, "header": header, "encoding": encoding}
+    told = {name: value for name, value in told.items() if value is not None}
+    form = {name: value for name, value in (like or {}).items() if name in OF_TEXT} | told
+    form = {name: value for name, value in form.items() if value != getattr(Form, name)}
+    meaning = _alike(meaning, like)
     try:
-        return from_table(read_table(path, Form(skip, comment, header, encoding), asked_for(meaning)), **meaning)
+        table = read_table(path, Form(**form, asked=tuple(form.keys() & told.keys())), asked_for(meaning))
+        recording = from_table(table, **meaning)
+        return replace(recording, columns={**recording.columns, **form})
     except InputError as error:
         where = "standard input" if str(path) == "-" else str(path) if one else f"{len(path)} files"  # type: ignore[arg-type]
         raise InputError(f"{where}: {error}") from None
+
+
+def _alike(meaning: dict[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was said of a table, and where nothing was, what holds of one like it; the rest is left to the table."""
+    if not like:
+        return meaning
+    known = {name: like[name] for name in LIKE if name in like and meaning.get(name) in (None, (), [])}
+    if meaning.get("series") is not None:  # other series than of that table are of no group of it
+        like = {name: value for name, value in like.items() if name != "group"}
+    return {**meaning, **known, "like": like}
 
 
 def asked_for(meaning: dict[str, Any]) -> list[str]:
@@ -97,6 +120,9 @@ def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **m
         date_order: ``"day first"``, ``"month first"`` or ``"year first"``, for dates that can be read in several ways.
         decimal: ``"."`` or ``","``, the mark before decimals of numbers in text; the other one, blanks and apostrophes
             set thousands apart. None: as the whole table shows.
+        like: how another table was read, a recording's ``columns``, for what is not said here. Its series, groups and
+            target are left out where this table has none such; its decimal mark and the order of its dates hold where
+            this table shows no other.
         on_restart: ``"split"`` makes a series of each stretch between a clock's new beginnings, ``"sort"`` or None puts
             all rows in order of time.
 
@@ -105,7 +131,12 @@ def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **m
             be read in two ways, fewer than two rows, times that stand still; without ``channels`` also a channel
             without a value, or a value that no sensor measures.
     """
+    of_text = [name for name in OF_TEXT if name in meaning]
+    meaning = {name: given for name, given in meaning.items() if name not in OF_TEXT}
     _check_options(meaning)
+    meaning = _alike(meaning, meaning.pop("like", None))
+    if of_text:
+        notes = (*notes, f"{', '.join(of_text)}: of text files, which a data frame is not; it was not needed.")
     meaning |= {
         r: _name(meaning[r], r) for r in ("time", "target", "series", "group", "parameter", "value") if r in meaning
     }
@@ -136,23 +167,27 @@ def from_table(
     date_order: Order | None = None,
     decimal: Mark | None = None,
     on_restart: str | None = None,
+    like: Mapping[str, Any] | None = None,
 ) -> Recording:
     """Make a recording of what was read, as :func:`from_frame`."""
     table = read.frame
+    before = like or {}
     long = parameter is not None
     if long != (value is not None) or (long and time is None):
         raise InputError("a long table needs its time, its parameter and its value column, all three")
     if decimal not in (None, ".", ","):
         raise InputError(f"the decimal mark is '.' or ',', not {decimal!r}")
+    if date_order not in (None, *ORDERS):
+        raise InputError(f"dates are read 'day first', 'month first' or 'year first', not {date_order!r}")
     if on_restart not in (None, *ON_RESTART):
         raise InputError(f"after a restart of the clock rows are put in order ('sort') or 'split', not {on_restart!r}")
     found = list(read.notes)
     missing = [missing] if isinstance(missing, str | int | float) else list(missing)
-    if channels is not None and group is not None and group not in table.columns:
-        found.append(f"There is no column {group!r} for the groups; series were taken as independent.")
-        group = None
-    if read.files is not None and (series or group) and read.series in set(table.columns) - {series, group}:
-        table = table.drop(read.series)  # which file a row is from is no reading
+    series = series or _still_there(table, before.get("series"), "series", found)
+    group = group or _still_there(table, before.get("group"), "group", found)
+    target = target or _still_there(table, before.get("target"), "target", found, parameter)
+    if read.file is not None and read.file not in (series, group, target):
+        table = table.drop(read.file)  # which file a row is from is no reading
     told_series, series = series, series or (read.series if group is None else None)
     clocks = _clock_columns(table, time)
     apart = None if group == series else group
@@ -163,6 +198,13 @@ def from_table(
         _check_names(table, time=name)
     for name in () if long else (*ignore, *keep):
         _check_names(table, channel=name)
+    for name in () if long else keep:
+        _check_names(table, **{**named, "channel": name})  # type: ignore[arg-type]
+        if name not in ignore and channels is None and (roles.holds_dates(table[name])):
+            raise InputError(
+                f"column {name!r} holds dates, which are no input as they stand; leave it out of keep= (--keep), and "
+                "give what matters of them as numbers, such as the hour of the day"
+            )
     known, spoken_for = set(table.columns), {n for n in named.values() if n is not None}
     for name in channels or ():
         if long and name == target:
@@ -190,21 +232,27 @@ def from_table(
         needed = "at least two samples are" if channels is None else "at least one sample is"
         raise InputError(f"the table has {rows} below its header; {needed} needed, check the file")
     taken = {*clocks, series, group, target, parameter, value, *ignore}
-    marks = Marks([c for c in table.get_columns() if c.dtype == pl.String], decimal, read.mark)
+    marks = Marks(
+        [c for c in table.get_columns() if c.dtype == pl.String], decimal, before=before.get("decimal"), hint=read.mark
+    )
     moments: columns.Moments | None = None
     if time is None:
         times = np.arange(len(table), dtype=np.float64)
     else:
-        when = table[clocks[0]] if len(clocks) == 1 else _together_in_text(table, clocks)
+        when = table[clocks[0]] if len(clocks) == 1 else _together_in_text(table, clocks, found)
         when = columns.without_marks(when, missing)
-        moments = columns.times(when, time_unit, time_format, row, date_order, marks)
+        told_order = dates.Told(date_order, before.get("date_order"))
+        moments = columns.times(when, time_unit, time_format, row, told_order, marks)
         found += moments.notes
+        if date_order is not None and moments.order is None:
+            found.append(f"Column {time!r} holds no dates that could be read {date_order}: it was not needed.")
         timely = ~np.isnan(moments.times)
         keep_rows(timely, "rows without a time")
         times = moments.times[timely]
     kind: columns.Kind = moments.kind if moments is not None else "number"
     unit = moments.unit if moments is not None else "samples"
-    codes, names, of_group = _series_codes(table, series, group, row, found)
+    files = None if read.files is None else read.files[places]
+    codes, of = _series_codes(table, series, group, files, read.labels, row, found)
     if kind == "clock":
         half = columns.twelve_hours(times, codes)
         times, rounds = columns.over_midnight(times, codes, 12 if half else 24)
@@ -216,17 +264,17 @@ def from_table(
         elif rounds:
             found.append(f"Column {time!r} passes midnight {rounds} times; each begins the next day.")
     dated = kind in ("local", "zoned")
-    of_parameter = columns.labels(table[parameter]) if parameter is not None else None
+    of_parameter = None if parameter is None else columns.as_objects(columns.stripped(table[parameter], {""}, ()))
     kinds = 0 if of_parameter is None else np.unique(of_parameter.astype(str), return_inverse=True)[1]
     if on_restart == "split":
-        codes, names, of_group = _stretches(times, codes * len(table) + kinds, codes, names, of_group, dated, found)
+        codes, of = _stretches(times, codes * len(table) + kinds, codes, of, dated, found)
     runs = codes * len(table) + kinds
     if time is not None:
         found += _told_of_order(times, codes, runs, kind, row, on_restart == "split")
     free = table.select(c for c in table.columns if c not in taken)
     asked = None if channels is None else set(channels)
     wide = [] if long else [c for c in free.columns if asked is None or c in asked]
-    plain = _plain_numbers(free.select(wide), missing)
+    plain = {} if decimal == "," else _plain_numbers(free.select(wide), missing)
     dated_columns = {c for c in free.columns if c not in plain and roles.holds_dates(free[c])}
     _note_unnamed_clocks(table.select(dated_columns), clocks, table, time, found)
 
@@ -271,7 +319,7 @@ def from_table(
                 f"Classes differ only in case or blanks: {', '.join(map(repr, group))}; they are kept apart."
                 for group in groups
             ]
-    parts, rows_of = _apart(times, codes, names, of_group, values, targets, numbered)
+    parts, rows_of = _apart(times, codes, of, values, targets, numbered)
     where = "row {}" if numbered is not None else "time {:g}"
     told = {
         "time": time,
@@ -282,8 +330,8 @@ def from_table(
         "missing": [m for m in missing if isinstance(m, str) or np.isfinite(m)] or None,
         "time_unit": time_unit,
         "time_format": time_format,
-        "date_order": date_order or (moments.order if moments is not None else None),
-        "decimal": decimal or ("," if marks.used == {","} else None),
+        "date_order": date_order if moments is None else moments.order or date_order,
+        "decimal": decimal or (marks.used.pop() if len(marks.used) == 1 else None),
         "on_restart": on_restart,
     }
     understood = {name: given for name, given in told.items() if given is not None}
@@ -323,7 +371,7 @@ def _check_options(meaning: dict[str, Any], *more: str) -> None:
 
 def _blank(table: pl.DataFrame, read: Table) -> np.ndarray:
     """Rows without any value, but for the name of their file."""
-    bare = table.drop(read.series) if read.files is not None and read.series else table
+    bare = table.drop(read.file) if read.file in table.columns else table
     out = np.zeros(len(table), dtype=bool)
     first = bare.to_series(0)
     maybe = first.is_null() | (first.str.strip_chars() == "") if first.dtype == pl.String else first.is_null()
@@ -348,8 +396,8 @@ def _clock_columns(table: pl.DataFrame, time: str | None) -> list[str]:
     return [part.strip() for part in time.split(",", 1)]
 
 
-def _together_in_text(table: pl.DataFrame, clocks: Sequence[str]) -> pl.Series:
-    """Date and time of day as one text."""
+def _together_in_text(table: pl.DataFrame, clocks: Sequence[str], notes: list[str]) -> pl.Series:
+    """Date and time of day as one text; a time of day may be a number, the hour (13), or 1330 or 133000."""
 
     def text(name: str) -> pl.Series:
         column = table[name]
@@ -364,7 +412,32 @@ def _together_in_text(table: pl.DataFrame, clocks: Sequence[str]) -> pl.Series:
     # What a spreadsheet makes of a bare date.
     day = day.str.replace(r"[ T]00:00:00(\.0+)?$", "")
     clock = clock.str.replace(r"^(\d{1,2})\.(\d{2})\.(\d{2})$", "$1:$2:$3").str.replace(r"^1899-12-\d\d[ T]", "")
+    clock, how = _hours(clock)
+    if how is not None:
+        notes.append(f"Column {clocks[1]!r} was read as {how}.")
+        day = day.str.replace(r"^(\d{4})(\d{2})(\d{2})$", "$1-$2-$3")
     return (day + " " + clock).alias(", ".join(clocks))
+
+
+def _hours(clock: pl.Series) -> tuple[pl.Series, str | None]:
+    """Times of day that are whole numbers as clock times, and what they were taken for; None where they are none."""
+    text = clock.str.replace(r"\.0+$", "")
+    if not text.str.contains(r"^\d{1,6}$").all() or text.null_count() == len(text):
+        return clock, None
+    numbers = text.cast(pl.Int64)
+    most = numbers.max()
+    assert isinstance(most, int)
+    hours = numbers
+    minutes = seconds = pl.Series([0]).new_from_index(0, len(text))
+    how = "the hour of the day"
+    if most > 2400:
+        how, hours, minutes, seconds = "HHMMSS", numbers // 10000, numbers // 100 % 100, numbers % 100
+    elif most > 24:
+        how, hours, minutes = "HHMM", numbers // 100, numbers % 100
+    if (hours > 24).any() or (minutes > 59).any() or (seconds > 59).any():
+        return clock, None
+    two = [part.cast(pl.String).str.zfill(2) for part in (hours, minutes, seconds)]
+    return two[0] + ":" + two[1] + ":" + two[2], how
 
 
 def _told_of_order(
@@ -388,28 +461,22 @@ def _told_of_order(
 
 
 def _stretches(
-    times: np.ndarray,
-    runs: np.ndarray,
-    codes: np.ndarray,
-    names: list[str],
-    groups: list[str | None],
-    dated: bool,
-    notes: list[str],
-) -> tuple[np.ndarray, list[str], list[str | None]]:
-    """A series for each stretch of a clock that began anew: their numbers, names and groups."""
+    times: np.ndarray, runs: np.ndarray, codes: np.ndarray, of: list[_Of], dated: bool, notes: list[str]
+) -> tuple[np.ndarray, list[_Of]]:
+    """A series for each stretch of a clock that began anew: their numbers, and what they are called."""
     stretch = np.zeros(len(times), dtype=np.int64)
     for run in np.unique(runs):
         of_run = np.flatnonzero(runs == run)
         stretch[of_run] = order.stretches(times[of_run], dated)
     pairs, first, code = np.unique(np.stack([codes, stretch], 1), axis=0, return_index=True, return_inverse=True)
-    if len(pairs) == len(names):
-        return codes, names, groups
+    if len(pairs) == len(of):
+        return codes, of
     notes.append(f"The clock begins anew: {len(pairs)} stretches became a series each.")
     rank = np.argsort(np.argsort(first))
     by_place = pairs[np.argsort(first)]
-    several = len(names) > 1
-    new = [f"{names[c]}/{k + 1}" if several or names[c] else str(k + 1) for c, k in by_place]
-    return rank[code.reshape(-1)], new, [groups[c] for c, _ in by_place]
+    several = len(of) > 1
+    new = [f"{of[c].name}/{k + 1}" if several or of[c].name else str(k + 1) for c, k in by_place]
+    return rank[code.reshape(-1)], [of[c]._replace(name=name) for name, (c, _) in zip(new, by_place, strict=True)]
 
 
 def _note_unnamed_clocks(
@@ -499,28 +566,67 @@ def _check_names(table: pl.DataFrame, more: Sequence[str] = (), **named: str | N
         taken[name] = role
 
 
+class _Of(NamedTuple):
+    """What a series is called, and what it is of."""
+
+    name: str
+    group: str | None = None
+    file: str | None = None
+
+
+def _still_there(
+    table: pl.DataFrame, name: str | None, role: str, notes: list[str], parameter: str | None = None
+) -> str | None:
+    """A column of another table, or a parameter of a long one, where this one has it too."""
+    if name is None or name in table.columns:
+        return name
+    if parameter in table.columns and (table[parameter].cast(pl.String) == name).any():
+        return name
+    if role == "series":
+        notes.append(f"There is no column {name!r} for the series; they were taken without it.")
+    elif role == "group":
+        notes.append(f"There is no column {name!r} for the groups; series were taken as independent.")
+    return None
+
+
 def _series_codes(
-    table: pl.DataFrame, series: str | None, group: str | None, row: columns.Row, notes: list[str]
-) -> tuple[np.ndarray, list[str], list[str | None]]:
-    """A number for each row's series, and the series' names and groups, in the order in which they appear."""
-    if series is None and group is None:
-        return np.zeros(len(table), dtype=np.int64), [""], [None]
+    table: pl.DataFrame,
+    series: str | None,
+    group: str | None,
+    files: np.ndarray | None,
+    labels: Sequence[str],
+    row: columns.Row,
+    notes: list[str],
+) -> tuple[np.ndarray, list[_Of]]:
+    """A number for each row's series, and what the series are called, in the order in which they appear.
+
+    Args:
+        files: the place of each row's file in ``labels``, where there are several: each has series of its own.
+    """
     for role, name in (("series", series), ("group", group)):
         if name is not None and table[name].null_count():
             raise InputError(
                 f"{row(table[name].is_null().arg_max() or 0)} has no value in the {role} column {name!r}; mend it"
             )
     keys = [name for name in dict.fromkeys((series, group)) if name is not None]
-    unique = table.select(keys).unique(maintain_order=True).with_row_index("\0")
-    codes = table.select(keys).join(unique, on=keys, how="left", maintain_order="left")["\0"]
+    if files is None and not keys:
+        return np.zeros(len(table), dtype=np.int64), [_Of("")]
+    told = table.select(*keys, *([] if files is None else [pl.Series("\0file", files)]))
+    unique = told.unique(maintain_order=True).with_row_index("\0")
+    codes = told.join(unique, on=told.columns, how="left", maintain_order="left")["\0"].cast(pl.Int64).to_numpy()
+    groups = [None] * len(unique) if group is None else [str(name) for name in unique[group].to_list()]
+    of_files = [None] * len(unique) if files is None else [labels[i] for i in unique["\0file"].to_list()]
+    if not keys:
+        return codes, [_Of(str(file), None, file) for file in of_files]
     names = [str(name) for name in unique[keys[0]].to_list()]
-    groups: list[str | None] = [None] * len(names)
-    if group is not None:
-        groups = [str(name) for name in unique[group].to_list()]
+    if files is not None and len(labels) > 1:
+        notes.append(f"Series are told apart by file and {keys[0]!r}: {len(names)} in all.")
+    if files is not None and len(set(zip(names, groups, strict=True))) < len(names):
+        names = [f"{file}/{name}" for file, name in zip(of_files, names, strict=True)]
     if len(set(names)) < len(names):
         notes.append(f"Names in {series!r} come in more than one of {group!r}; they are a series in each.")
         names = [f"{of}/{name}" for name, of in zip(names, groups, strict=True)]
-    return codes.cast(pl.Int64).to_numpy(), names, groups
+    return codes, [_Of(*each) for each in zip(names, groups, of_files, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -548,9 +654,20 @@ def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> 
     text, spelled, counters, clocks = [], [], {}, {}
     for name in table.columns:
         read = given.numbers(name)
-        if read is None and (found := roles.words(table[name], missing)) is not None:
+        if read is None and columns.is_text(table[name]):
+            said: list[str] = []
+            word = columns.words(table[name], missing, said)
+            if (found := roles.words(word)) is None and name in wanted:
+                raise InputError(
+                    f"column {name!r} cannot be kept: it holds neither numbers nor few words, but "
+                    f"{columns.described(table[name], given.row)}"
+                )
+            if found is None:
+                text.append(f"{name} ({columns.described(table[name], given.row)})")
+                continue
+            notes += said
             used += [roles.named_for(name, word) for word in found]
-            parts += [roles.indicator(table[name], word, missing) for word in found]
+            parts += roles.indicators(word, found)
             spelled.append(f"{name} ({', '.join(found)})")
         elif read is None:
             text.append(f"{name} ({columns.described(table[name], given.row)})")
@@ -591,15 +708,17 @@ def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> 
 
 def _asked(given: _Given, channels: Sequence[str]) -> np.ndarray:
     """The values of the channels that a model knows."""
-    table, missing = given.table, given.missing
+    table = given.table
     parts = []
-    words: dict[str, list[str]] = {}
+    words: dict[str, dict[str, np.ndarray]] = {}
     there = set(table.columns)
-    for name in channels:
-        column, word = roles.column_of(name, there) or (name, None)
+    told = {name: roles.column_of(name, there) or (name, None) for name in channels}
+    for name, (column, word) in told.items():
         if word is not None:
-            words.setdefault(column, []).append(word)
-            parts.append(roles.indicator(table[column], word, missing))
+            if column not in words:
+                known = [w for c, w in told.values() if c == column and w is not None]
+                words[column] = _known_words(given, column, known)
+            parts.append(words[column][word])
             continue
         read = given.numbers(name)
         if read is None:
@@ -608,15 +727,19 @@ def _asked(given: _Given, channels: Sequence[str]) -> np.ndarray:
                 "must be numbers"
             )
         parts.append(read)
-    for column, known in words.items():
-        text = columns.stripped(table[column], columns.MISSING_LABELS, missing)
-        new = text.filter(~text.is_in(known)).drop_nulls()
-        if len(new):
-            given.notes.append(
-                f"{len(new)} rows have a word in column {column!r} that the model does not know, such as "
-                f"{columns.short(new[0])}; none of its inputs is 1 there."
-            )
     return np.stack(parts, axis=1) if parts else np.empty((len(table), 0))
+
+
+def _known_words(given: _Given, column: str, known: list[str]) -> dict[str, np.ndarray]:
+    """The inputs for the words of a column that a model knows; another word is not observed, with a note."""
+    text = columns.words(given.table[column], given.missing)
+    new = text.filter(~text.is_in(known)).drop_nulls()
+    if len(new):
+        given.notes.append(
+            f"{len(new)} rows have a word in column {column!r} that the model does not know, such as "
+            f"{columns.short(new[0])}; it was taken as not observed."
+        )
+    return dict(zip(known, roles.indicators(text, known), strict=True))
 
 
 def _plain_numbers(table: pl.DataFrame, missing: Sequence[float | str]) -> dict[str, np.ndarray]:
@@ -641,7 +764,7 @@ def _targets(
 ) -> np.ndarray:
     names = columns.are_names(column, missing)
     numbers = None if names else columns.numbers(column, missing, row, False, marks, notes)
-    return columns.labels(column, {*columns.MISSING_LABELS, *missing}) if numbers is None else numbers
+    return columns.labels(column, missing, notes) if numbers is None else numbers
 
 
 @dataclass(frozen=True)
@@ -670,7 +793,7 @@ def _readings(
 ) -> _Readings:
     """What each row of a long table reads; words among numbers are a parameter of their own."""
     column = table[value]
-    plain = _plain_numbers(table.select(value), missing).get(value)
+    plain = None if marks.said == "," else _plain_numbers(table.select(value), missing).get(value)
     if plain is None and not columns.is_text(column):
         plain = columns.numbers(column, missing, row, True, marks, notes)
     if plain is not None:
@@ -690,17 +813,19 @@ def _readings(
             values[rows] = read
         elif name == target:
             words[name] = np.full(len(table), None, dtype=object)
-            words[name][rows] = columns.labels(part, {*columns.MISSING_NUMBERS, *missing})
+            words[name][rows] = columns.labels(part, missing, notes)
         else:
             known = [c[len(name) + 1 :] for c in channels or () if c.startswith(f"{name}=")]
-            spelled = known or (roles.words(part, missing) if channels is None else None) or []
+            said: list[str] = []
+            text = columns.words(part, missing, said)
+            spelled = known or (roles.words(text) if channels is None else None) or []
             if not spelled:
                 unread.append(f"{name} ({columns.described(part, where)})")
-            for word in spelled:
-                indicator = np.full(len(table), np.nan)
-                indicator[rows] = roles.indicator(part, word, missing)
-                extra[roles.named_for(name, word)] = indicator
+            for word, indicator in zip(spelled, roles.indicators(text, spelled), strict=True):
+                extra[roles.named_for(name, word)] = np.full(len(table), np.nan)
+                extra[roles.named_for(name, word)][rows] = indicator
             if spelled and channels is None:
+                notes += said
                 notes.append(f"Words of parameter {name!r} became an input each: {', '.join(spelled)}.")
     if np.isnan(values).all() and not extra:
         raise InputError(f"column {value!r} holds text, no readings; name the column with the values")
@@ -767,8 +892,7 @@ def _last_label(targets: np.ndarray, sample: np.ndarray, n_samples: int) -> np.n
 def _apart(
     moments: np.ndarray,
     codes: np.ndarray,
-    names: Sequence[str],
-    groups: Sequence[str | None],
+    of: Sequence[_Of],
     values: np.ndarray,
     targets: np.ndarray | None,
     numbered: np.ndarray | None,
@@ -786,10 +910,11 @@ def _apart(
             moments[a:b],
             values[a:b],
             None if targets is None else targets[a:b],
-            name,
-            group,
+            one.name,
+            one.group,
             None if numbered is None else numbered[a:b],
+            one.file,
         )
-        for (a, b), name, group in zip(bounds, names, groups, strict=True)
+        for (a, b), one in zip(bounds, of, strict=True)
     )
     return parts, [(moments if numbered is None else numbered)[a:b] for a, b in bounds]

@@ -47,18 +47,14 @@ class Form:
         comment: what lines start with that are no data.
         header: whether the columns have names.
         encoding: of the text, as Python calls it.
-        delimiter: between the fields.
+        asked: the names of these that were said of this very file, which is refused where it is none of text.
     """
 
     skip: int = 0
     comment: str | None = None
     header: bool = True
     encoding: str | None = None
-
-    def given(self) -> list[str]:
-        """The names of what was said."""
-        options = (("skip", self.skip), ("comment", self.comment), ("encoding", self.encoding))
-        return [name for name, value in options if value] + ([] if self.header else ["header"])
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

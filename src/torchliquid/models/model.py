@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
 
-COLUMNS = (
-    *("time", "series", "group", "parameter", "value", "missing", "time_unit", "time_format", "date_order", "decimal"),
-    "on_restart",
-)
-"""What a model's metadata may say of how a table is read."""
-
 SIDE_BY_SIDE = 64
 """Series that go through the network at once."""
 
@@ -149,10 +143,10 @@ class Model(nn.Module):
             spaced = tuple(replace(s, times=s.times * self.preprocessing.time_scale) for s in values.series)
             recording = replace(values, series=spaced, time_unit=self.preprocessing.time_unit)
         if not isinstance(recording, Recording):
-            columns = {k: v for k, v in self.metadata.get("columns", {}).items() if k in COLUMNS}
+            columns = self.metadata.get("columns", {})
             long = "parameter" in columns
             channels = list(self.preprocessing.channels) if long else self._channels_in(recording)
-            recording = Recording.from_frame(recording, **columns, channels=channels)
+            recording = Recording.from_frame(recording, like=columns, channels=channels)
         return as_frame(self.task, recording, self.outputs(recording))
 
     def _channels_in(self, frame: Any) -> list[str]:

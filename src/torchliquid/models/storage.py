@@ -128,11 +128,11 @@ def _are_columns(columns: Any) -> bool:
     if not isinstance(columns, dict) or ("parameter" in columns) != ("value" in columns):
         return False
     marks = columns.get("missing") or []
-    named = (value for name, value in columns.items() if name != "missing")
+    types = {"skip": int, "header": bool}
     return (
         isinstance(marks, list)
         and all(isinstance(mark, str | int | float) for mark in marks)
-        and all(isinstance(value, str) for value in named)
+        and all(type(value) is types.get(name, str) for name, value in columns.items() if name != "missing")
     )
 
 

@@ -164,7 +164,9 @@ class ModelStream:
             values: (C,) raw readings in the order of the model's channels, or (n, C) of several streams; NaN, masked,
                 None or ``pd.NA`` where not observed. By name as well: a mapping, a pandas Series or a data frame, whose
                 order does not matter; a channel without a reading is not observed, which is said, as is a reading
-                without a channel. A text that is no number, such as ``"unavailable"``, is not observed and counted.
+                without a channel. Text is read as in the table of the training, with its decimal mark and its marks for
+                missing values; a column of words stands under its own name (``{"valve": "open"}``). A text that is no
+                number, such as ``"unavailable"``, and a word that is not known are not observed and counted.
                 (T, C), or (T, n, C), are T samples.
             elapsed: time since the sample before, in the recording's unit or as a ``timedelta``, one or (n,). A
                 stream's first is not used; None, NaN, a negative or an infinite one counts as the usual gap.
@@ -189,12 +191,13 @@ class ModelStream:
                 self._follow(answer, elapsed)
             return answer
         rule = self.model.preprocessing
-        stamps = self.model.metadata.get("columns", {}).get("time")
+        table = self.model.metadata.get("columns", {})
+        stamps = table.get("time")
         if isinstance(values, Mapping) and stamps in values and stamps not in rule.channels:
             values = dict(values)
             stamp = values.pop(stamps)
             time = stamp if time is None and elapsed is None else time
-        sample, unreadable, names = given.readings(values, rule.channels)
+        sample, unreadable, names = given.readings(values, rule.channels, table)
         self._tell_names(*names)
         if unreadable:
             self._count("unreadable", unreadable, f"{unreadable} texts among the readings are no numbers: not observed")
