@@ -58,7 +58,7 @@ def read(
     form = {name: value for name, value in form.items() if value != getattr(Form, name)}
     meaning = _alike(meaning, like)
     try:
-        table = read_table(path, Form(**form, asked=tuple(form.keys() & told.keys())), asked_for(meaning))
+        table = read_table(path, Form(**form, asked=tuple(name for name in told if name in form)), asked_for(meaning))
         recording = from_table(table, **meaning)
         return replace(recording, columns={**recording.columns, **form})
     except InputError as error:
