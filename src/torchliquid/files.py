@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -99,6 +100,19 @@ def to_plain(value: Any, digits: int | None = None) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def without_folders(text: str) -> str:
+    """A text with paths by their last part, those of installed code by what follows ``site-packages``: a file that
+    others get tells of no user and no machine."""
+
+    def last(found: re.Match[str]) -> str:
+        parts = re.split(r"[/\\]", found[0])
+        named = "site-packages" in parts and parts[parts.index("site-packages") + 1 :]
+        return "/".join(named or parts[-1:])
+
+    text = re.sub(r'(?<=File ")[^"\n]+(?=")', last, text)
+    return re.sub(r"(?<![\w.<>)/-])(?:[A-Za-z]:)?(?:[/\\][^/\\\s'\":,]+){2,}", last, text)
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from torchliquid.cli import main
 from torchliquid.cli.assess import told_in
@@ -153,4 +154,19 @@ def test_what_breaks_off_leaves_its_traceback_in_the_study(tmp_path):
         told_in(tmp_path),
     ):
         _ = 1 / 0
-    assert "test_said_back.py" in (tmp_path / "error.txt").read_text()
+    trace = (tmp_path / "error.txt").read_text()
+    assert 'File "test_said_back.py"' in trace
+    assert str(Path(__file__).parent) not in trace
+
+    def fail() -> None:
+        try:
+            torch.zeros(2) @ torch.zeros(3)
+        except RuntimeError as error:
+            raise ValueError(f"in {tmp_path / 'plant.csv'}") from error
+
+    with pytest.raises(InputError, match="broke off"), told_in(tmp_path):
+        fail()
+    trace = (tmp_path / "error.txt").read_text()
+    assert "ValueError: in plant.csv" in trace
+    assert str(tmp_path) not in trace
+    assert sys.prefix not in trace

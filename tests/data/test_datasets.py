@@ -172,6 +172,21 @@ def test_japanese_vowels_without_aeon_names_the_extra(monkeypatch):
         load("japanese_vowels")
 
 
+def test_altered_japanese_vowels_are_refused(monkeypatch):
+    import aeon.datasets
+
+    read = aeon.datasets.load_from_ts_file
+
+    def altered(path):
+        values, speakers = read(path)
+        values[7][3, 2] += 1e-6
+        return values, speakers
+
+    monkeypatch.setattr(aeon.datasets, "load_from_ts_file", altered)
+    with pytest.raises(InputError, match="does not hold the published values"):
+        load("japanese_vowels")
+
+
 def test_altered_traffic_is_refused_and_another_edition_of_the_same_is_taken(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHLIQUID_DATA", str(tmp_path))
     (tmp_path / "traffic").mkdir()

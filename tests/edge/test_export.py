@@ -33,11 +33,13 @@ from edge_cases import (
 from tests.needed import needs
 
 from small import small_model
+from torchliquid.alarms import Alarm
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing
-from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx
+from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx, parity
 from torchliquid.edge.export import Report, _precision
 from torchliquid.edge.footprint import Footprint, bytes_of, microseconds_of
+from torchliquid.edge.network import describe
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
 from torchliquid.layers import LTC, CfC
@@ -84,6 +86,31 @@ def test_onnx_runs_many_sequences_at_once(tmp_path: Path) -> None:
     one = session.run(None, {"values": inputs[None], "elapsed": elapsed[None]})[0]
     many = session.run(None, {"values": np.stack([inputs] * 3), "elapsed": np.stack([elapsed] * 3)})[0]
     np.testing.assert_allclose(many, np.concatenate([one] * 3), atol=1e-6)
+
+
+@pytest.mark.parametrize(("labels", "threshold"), [(("a", "b", "c"), None), (("a", "b"), None), (("b", "a"), 0.3)])
+def test_onnx_answers_with_a_label(labels: tuple[str, ...], threshold: float | None, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    rule = Preprocessing(("a", "b"), np.zeros(2), np.ones(2), 1.0, readings(60).time_unit, False)
+    torch.manual_seed(0)
+    model = build("gru", Task("classification", "step", "state", labels=labels), rule, 300)
+    inputs, elapsed, anew = samples_of(model, readings(60))
+    torch.nn.init.normal_(model.readout.weight, std=9.0)
+    middle = torch.from_numpy(parity.walk(model, inputs, elapsed, anew).hidden.mean(0))
+    model.readout.bias.data = -model.readout.weight.data @ middle  # so that no class is always the likeliest
+    outputs = parity.walk(model, inputs, elapsed, anew).outputs
+    if threshold is not None:
+        threshold = float(np.median(outputs[:, model.task.positive]))
+        model.task = replace(model.task, alarm=Alarm(threshold=threshold))
+    onnx.write(model, tmp_path, (inputs, elapsed, anew))
+    session = runtime.InferenceSession(str(tmp_path / "sequence.onnx"))
+    found, said = session.run(["outputs", "label"], {"values": inputs[None], "elapsed": elapsed[None]})
+    np.testing.assert_array_equal(said[0], model.task.decide(found[0]))
+    assert len(np.unique(said)) > 1
+    step = runtime.InferenceSession(str(tmp_path / "step.onnx"))
+    given = {"values": inputs[:1], "elapsed": elapsed[:1]}
+    given |= {n: np.zeros((1, size), np.float32) for n, size in onnx.state_sizes(describe(model)).items()}
+    assert step.run(["label"], given)[0] == said[0][0]
 
 
 def test_onnx_says_what_goes_in_and_comes_out(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 from torchliquid.cli import alarms, options
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
+from torchliquid.files import without_folders
 
 
 @options.of_a_table()
@@ -134,7 +135,7 @@ def told_in(folder: Path) -> Iterator[None]:
         if isinstance(error, JobError) or not folder.is_dir():
             raise
         path = folder / "error.txt"
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        path.write_text(without_folders("".join(traceback.format_exception(error))), encoding="utf-8")
         reason = next(iter(str(error).splitlines()), "")
         raise InputError(
             f"the study broke off ({type(error).__name__}: {reason}); the traceback is in {path}, what was finished is "

@@ -123,10 +123,10 @@ def export(
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
             report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
-            if model.task.alarm is not None and model.task.alarm.threshold is not None:
-                at, label = model.task.alarm.threshold, model.task.labels[model.task.positive]
+            alarm = model.task.alarm
+            if alarm is not None and (alarm.length or alarm.merge):
                 report.warnings.append(
-                    f"the graph gives probabilities: {label!r} is answered from {at:.6g} on; alarms are yours to raise"
+                    "the graph answers each sample by the threshold: alarms' length and pauses are the C's alone"
                 )
             report.plain = {"target": target.name, "difference": difference, "warnings": report.warnings}
             if data is not None:

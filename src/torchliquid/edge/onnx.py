@@ -20,6 +20,7 @@ from torchliquid.edge.generate import longest_span, mean_rest, title
 from torchliquid.edge.network import Cfc, Dense, Gru, Lstm, Ltc, Network, Synapses, describe
 from torchliquid.errors import InputError
 from torchliquid.models import Model
+from torchliquid.tasks import Task
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or ONNX Runtime numbers this machine in a file in its home
 
@@ -79,7 +80,8 @@ class Graph:
 
 
 def step(network: Network) -> Graph:
-    """The graph from ``values`` (B, C), ``elapsed`` (B) and the states to ``outputs`` (B, K) and ``<state>_out``."""
+    """The graph from ``values`` (B, C), ``elapsed`` (B) and the states to ``outputs`` (B, K) and ``<state>_out``; of
+    classes also ``label`` (B), the place of the one that is answered."""
     g = Graph()
     scales, task = network.preprocessing, network.task
     centred = g.sub(g.sub("values", g.constant(scales.mean)), g.constant(mean_rest(network)))
@@ -124,10 +126,20 @@ def step(network: Network) -> Graph:
         change = g.call("Div", g.sub(g.call("Cast", answer, to=11), "mean"), count)
         answer = g.call("Cast", g.call("Add", "mean", change, out="mean_out"), to=1)
     if task.labels:
-        g.call("Softmax", answer, axis=1, out="outputs")
+        _label(g, g.call("Softmax", answer, axis=1, out="outputs"), task)
     else:
         g.call("Add", g.mul(answer, g.constant(task.std)), g.constant(task.mean), out="outputs")
     return g
+
+
+def _label(g: Graph, probabilities: str, task: Task) -> None:
+    """As :meth:`Task.decide` has it: by the alarm's threshold, else the likeliest."""
+    if task.alarm is None or task.alarm.threshold is None:
+        g.call("ArgMax", probabilities, axis=1, keepdims=0, out="label")
+        return
+    sought = g.call("Gather", probabilities, g.constant(task.positive, np.int64), axis=1)
+    over = g.call("GreaterOrEqual", sought, task.alarm.threshold)
+    g.call("Where", over, *(g.constant(k, np.int64) for k in (task.positive, 1 - task.positive)), out="label")
 
 
 def _lstm(g: Graph, lstm: Lstm, x: str, h: str, c: str) -> tuple[str, str]:
@@ -233,8 +245,9 @@ def state_sizes(network: Network) -> dict[str, int]:
 def models(network: Network) -> tuple[Any, Any]:
     """The step and the sequence as ONNX models.
 
-    The step takes values (B, C), elapsed (B) and each state; it gives outputs (B, K) and each state's successor. The
-    sequence takes values (B, T, C), elapsed (B, T) and gives outputs (B, T, K).
+    The step takes values (B, C), elapsed (B) and each state; it gives outputs (B, K), each state's successor and, of
+    classes, label (B). The sequence takes values (B, T, C) and elapsed (B, T), and gives outputs (B, T, K) and label
+    (B, T).
     """
     from onnx import TensorProto, helper
 
@@ -254,12 +267,17 @@ def models(network: Network) -> tuple[Any, Any]:
     states = [value(name, "B", size) for name, size in sizes.items()]
     after = [value(f"{name}_out", "B", size) for name, size in sizes.items()]
     inputs = [value("values", "B", n), value("elapsed", "B")]
+    answers = [value("outputs", "B", k)]
+    if network.task.labels:
+        answers.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["B"]))
     one = helper.make_graph(
-        graph.nodes, "step", [*inputs, *states], [value("outputs", "B", k), *after], initializer=graph.constants
+        graph.nodes,
+        "step",
+        [*inputs, *states],
+        [answers[0], *after, *answers[1:]],
+        initializer=graph.constants,
     )
-    body = helper.make_graph(
-        graph.nodes, "body", [*states, *inputs], [*after, value("outputs", "B", k)], initializer=graph.constants
-    )
+    body = helper.make_graph(graph.nodes, "body", [*states, *inputs], [*after, *answers], initializer=graph.constants)
     outer = Graph("outer_")
     batch = outer.call("Shape", "values", start=0, end=1, out="batch")
     zeros = []
@@ -270,17 +288,20 @@ def models(network: Network) -> tuple[Any, Any]:
     scan = helper.make_node(
         "Scan",
         [*zeros, "values", "elapsed"],
-        [*(f"{name}_last" for name in sizes), "outputs"],
+        [*(f"{name}_last" for name in sizes), *(answer.name for answer in answers)],
         body=body,
         num_scan_inputs=2,
         scan_input_axes=[1, 1],
-        scan_output_axes=[1],
+        scan_output_axes=[1] * len(answers),
     )
+    series = [value("outputs", "B", "T", k)]
+    if network.task.labels:
+        series.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["B", "T"]))
     whole = helper.make_graph(
         [*outer.nodes, scan],
         "sequence",
         [value("values", "B", "T", n), value("elapsed", "B", "T")],
-        [value("outputs", "B", "T", k)],
+        series,
         initializer=outer.constants,
     )
     return finished(one), finished(whole)
@@ -301,6 +322,8 @@ def described(network: Network) -> dict[str, str]:
     }
     if task.labels:
         found["labels"] = json.dumps(task.labels, ensure_ascii=False)
+        if task.alarm is not None and task.alarm.threshold is not None:
+            found["threshold"] = f"{task.alarm.threshold:.9g}"
     if task.horizon is not None:
         found |= {"horizon": f"{task.horizon:g}", "horizon_unit": task.horizon_unit}
     if task.learnt:
@@ -376,13 +399,15 @@ def readme(model: Model, measured: list[str]) -> str:
     )
     channels = ", ".join(text.remark(c) for c in network.preprocessing.channels)
     n, k = network.preprocessing.n_channels, network.task.n_outputs
+    labels = ", ".join(text.remark(label) for label in network.task.labels)
     return (
         f"# {title(network)}\n\n"
         f"Raw readings in this order: {channels}. NaN where there is none: the last good one is held. "
         f"`elapsed` is the time since the sample before in {text.remark(network.preprocessing.time_unit)}; "
         "the first sample's is not looked at, an impossible one counts as the usual gap.\n\n"
         f"* `step.onnx`: `values` (B, {n}), `elapsed` (B), and the states {sizes}, zeros at first; gives `outputs` "
-        f"(B, {k}) and each state's successor, `<name>_out`.\n"
-        f"* `sequence.onnx`: `values` (B, T, {n}), `elapsed` (B, T); gives `outputs` (B, T, {k}).\n\n"
+        f"(B, {k}) and each state's successor, `<name>_out`{', and `label` (B)' if labels else ''}.\n"
+        f"* `sequence.onnx`: `values` (B, T, {n}), `elapsed` (B, T); gives `outputs` (B, T, {k})"
+        f"{f' and `label` (B, T), the place of what is answered among {labels}' if labels else ''}.\n\n"
         + "".join(f"* {text.prose(line)}\n" for line in measured)
     )
