@@ -80,6 +80,19 @@ def test_the_curve_has_the_shares_of_its_samples():
     assert found.brier == pytest.approx(((p - truth) ** 2).mean())
 
 
+def test_few_samples_of_many_classes_do_not_make_it_doubt_what_is_right():
+    """Nine classes, six samples each, nearly all right and rightly sure: stays as it is, or nearly."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(9), 6)
+    logits = rng.normal(size=(54, 9)) + 6.0 * np.eye(9)[truth]
+    task = Task("classification", "series", "y", tuple("abcdefghi"))
+    right = special.softmax(logits, axis=1)
+    assert 0.7 < Calibration.fit(task, right, truth).temperature < 1.5
+    sure = special.softmax(8 * logits, axis=1)
+    wrong = np.where(np.arange(54) % 9 == 0, (truth + 1) % 9, truth)
+    assert Calibration.fit(task, sure, wrong).temperature > 5
+
+
 def test_what_is_rare_fills_most_bins_of_the_curve():
     rng = np.random.default_rng(0)
     p = rng.beta(0.05, 3, 20_000)  # one in sixty

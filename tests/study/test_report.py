@@ -57,6 +57,9 @@ def study(name: str = "Light") -> StudyResults:
     probe = replace(results.contender("one_sensor"), detail=name)
     results = replace(results, contenders=(*results.contenders[:-1], probe))
     results = with_verdict(results, scores)
+    learnt = {"curve": ((100.0, 0.6), (200.0, 0.8)), "confusion": ((60, 3), (9, 28))}
+    contenders = tuple(replace(c, trials=tuple(replace(t, **learnt) for t in c.trials)) for c in results.contenders)
+    results = replace(results, contenders=contenders)
     rng = np.random.default_rng(0)
     recording = Recording.from_arrays(
         rng.normal(size=(900, 2)), targets=(rng.random(900) < 0.5).astype(int).astype(str), channels=[name, "CO2"]
@@ -122,6 +125,11 @@ def test_the_verdict_comes_first_and_all_figures_are_there():
     charts = [attributes for _, attributes in reader.tags if "data-chart" in attributes]
     specifications = json.loads(reader.scripts[0])
     assert {c["data-chart"] for c in charts} == set(specifications)
+    assert {"overview", "learning", f"confusion-{results.verdict.liquid}"} <= set(specifications)
+    shares = specifications[f"confusion-{results.verdict.liquid}"]["data"][0]["z"]
+    np.testing.assert_allclose(shares, [[6000 / 63, 300 / 63], [900 / 37, 2800 / 37]], rtol=1e-4)
+    best_last = specifications["overview"]["data"][-1]["x"]
+    assert best_last == sorted(best_last)
     for specification in specifications.values():  # every axis has a title with a unit
         for axis in ("xaxis", "yaxis"):
             assert re.search(r"\(.+\)", specification["layout"][axis]["title"]["text"].replace("<br>", " "))

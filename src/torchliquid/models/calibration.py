@@ -54,8 +54,10 @@ class Calibration:
 
     @classmethod
     def fit(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
-        """The one with the smallest log loss, each class's targets drawn a little towards the others (Platt), so that
-        few samples without a mistake do not make it certain.
+        """The one with the smallest log loss; none where that is not smaller than without.
+
+        Targets are drawn a little towards the other classes (Platt), as if one sample more had been wrong, so that few
+        samples without a mistake do not make it certain: one of each class where there is a shift, else one in all.
 
         Args:
             task: whose alarms want a shift.
@@ -64,11 +66,11 @@ class Calibration:
         """
         k = probabilities.shape[1]
         counts = np.bincount(truth, minlength=k)
-        wrong = 1 / (counts[truth] + k)
-        targets = np.repeat(wrong[:, None], k, 1)
-        targets[np.arange(len(truth)), truth] = 1 - (k - 1) * wrong
-        logits = np.log(np.clip(probabilities, SMALLEST, None))
         shifts = task.alarm is not None and (counts > 0).all()
+        wrong = 1 / (counts[truth] + 2) if shifts else np.full(len(truth), 1 / (len(truth) + 2))
+        targets = np.repeat(wrong[:, None] / (k - 1), k, 1)
+        targets[np.arange(len(truth)), truth] = 1 - wrong
+        logits = np.log(np.clip(probabilities, SMALLEST, None))
         # The shift is sought about the mean logit: a model that hardly dares to differ from the base rate must be able
         # to spread out around it.
         middle = float((logits[:, task.positive] - logits[:, 1 - task.positive]).mean()) if shifts else 0.0
@@ -88,7 +90,11 @@ class Calibration:
         start = np.array([0.0, np.clip(middle, -20, 20)])[: len(bounds)]
         found = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
         x = found.x if np.isfinite(found.fun) else start
-        return cls(float(np.exp(x[0])), float(x[1] - middle * np.exp(-x[0])) if shifts else 0.0)
+        best = cls(float(np.exp(x[0])), float(x[1] - middle * np.exp(-x[0])) if shifts else 0.0)
+        before, after = (
+            find("log_loss")(task.answers(p, truth)) for p in (probabilities, best(probabilities, task.positive))
+        )
+        return best if after < before else cls()
 
 
 def pooled(task: Task, outputs: Sequence[np.ndarray], recording: Recording) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,9 @@ SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naiv
 DIGITS = 6
 """Of what is drawn."""
 
+MOST_WRITTEN = 12
+"""Classes whose shares are written into the squares."""
+
 
 def role(results: StudyResults, contender: ContenderResult) -> str:
     """How a contender is drawn: one of the pair compared, the naive answer, or one of the others."""
@@ -44,6 +47,112 @@ def colour(part: str) -> str:
 
 def percent(task: TaskResult) -> float:
     return 100.0 if words.is_share(task.primary) else 1.0
+
+
+def overview_chart(results: StudyResults) -> Figure:
+    """Each contender's primary metric with its interval, the best on top, and each seed's."""
+    scale, metric = percent(results.task), results.task.primary
+    sign = 1 if results.task.higher_is_better else -1
+    shown = [c for c in results.contenders if c.primary is not None and math.isfinite(c.primary.value)]
+    shown.sort(key=lambda c: sign * c.primary.value if c.primary else 0.0)
+    names = [plotly_text(numbers.capital(c.label) + (f" ({c.detail})" if c.detail else "")) for c in shown]
+    seeds: Figure = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": to_plain([scale * v for c in shown for v in c.test(metric)], DIGITS),
+        "y": [name for c, name in zip(shown, names, strict=True) for _ in c.trials],
+        "marker": {"symbol": "line-ns-open", "size": 9, "color": "--other"},
+        "hovertemplate": "%{y}, one seed: %{x:.4~g}<extra></extra>",
+    }
+    means: Figure = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": to_plain([scale * c.primary.value for c in shown if c.primary], DIGITS),
+        "y": names,
+        "marker": {"size": 11, "color": [colour(role(results, c)) for c in shown]},
+        "hovertemplate": "%{y}: %{x:.4~g}<extra></extra>",
+    }
+    whiskers: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": to_plain([scale * c.primary.low, scale * c.primary.high], DIGITS),
+            "y": [name, name],
+            "line": {"color": colour(role(results, c)), "width": 3},
+            "hoverinfo": "skip",
+        }
+        for c, name in zip(shown, names, strict=True)
+        if c.primary is not None and c.primary.known
+    ]
+    ends = {
+        c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary and c.primary.known
+    }
+    axis = {"range": list(span(results, ends))} if ends else {}
+    y = {"type": "category", "categoryorder": "array", "categoryarray": names}
+    height = 90 + 30 * len(shown)
+    return figure(
+        [*whiskers, seeds, means], words.metric_axis(metric), "contender (kind)", height=height, xaxis=axis, yaxis=y
+    )
+
+
+def learning_chart(results: StudyResults) -> Figure:
+    """The primary metric on the validation part along the training, the mean over the seeds."""
+    scale, traces = percent(results.task), []
+    order = {"other": 0, "naive": 1, "rival": 2, "liquid": 3}
+    for contender in sorted(results.contenders, key=lambda c: order[role(results, c)]):
+        curves = [np.array(t.curve) for t in contender.trials if len(t.curve) > 1]
+        if not curves:
+            continue
+        looks = curves[int(np.argmax([len(c) for c in curves]))][:, 0]
+        # A training that stopped earlier keeps its last figure, so that the mean does not jump.
+        mean = np.mean([np.interp(looks, c[:, 0], c[:, 1]) for c in curves], axis=0)
+        part = role(results, contender)
+        front = part in ("liquid", "rival")
+        line = {"color": colour(part), "width": 3 if front else 1.2, "dash": "dash" if part == "rival" else "solid"}
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": plotly_text(contender.label),
+                "x": to_plain(looks.tolist(), DIGITS),
+                "y": to_plain((scale * mean).tolist(), DIGITS),
+                "line": line,
+                "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
+            }
+        )
+    return figure(traces, "updates of the weights (number)", words.metric_axis(results.task.primary), height=300)
+
+
+def confusion_chart(results: StudyResults, contender: ContenderResult) -> Figure:
+    """Of each class the share that was answered by each, over the seeds."""
+    counts = np.sum([t.confusion for t in contender.trials], axis=0, dtype=float)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    labels = [plotly_text(label) for label in results.task.labels]
+    few = len(labels) <= MOST_WRITTEN
+    axis = {"type": "category", "showgrid": False, "tickvals": labels, "ticktext": labels}
+    trace: Figure = {
+        "type": "heatmap",
+        "x": labels,
+        "y": labels,
+        "z": to_plain(share, DIGITS),
+        "colorscale": [[0, "--heat-low"], [1, "--heat-middle"]],
+        "zmin": 0,
+        "zmax": 100,
+        "xgap": 1,
+        "ygap": 1,
+        "showscale": False,
+        "texttemplate": "%{z:.0f}" if few else "",
+        "hovertemplate": "%{y} answered by %{x}: %{z:.3~g} %<extra></extra>",
+    }
+    return figure(
+        [trace],
+        f"answered {results.task.target} (class)",
+        f"true {results.task.target} (class)",
+        height=150 + 26 * max(len(labels), 4),
+        columns=24,
+        xaxis=axis,
+        yaxis={**axis, "autorange": "reversed"},
+    )
 
 
 def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, float]) -> Figure:

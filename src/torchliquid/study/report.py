@@ -74,7 +74,10 @@ def render(results: StudyResults) -> str:
             "costs": cost_charts(results),
             "reliability": reliability_charts(results),
             "stretches": stretch_charts(results),
-            "gaps": [gap_chart(results)],
+            "gaps": [gap_chart(results)] if len(results.data.gaps.counts) > 1 else [],
+            "overview": overview_charts(results),
+            "learning": learning_charts(results),
+            "confusion": confusion_charts(results),
         },
         glossary=GLOSSARY,
         results=results,
@@ -141,14 +144,38 @@ def shift_charts(results: StudyResults) -> list[Chart]:
 
 def cost_charts(results: StudyResults) -> list[Chart]:
     label = metric_label(results.task.primary)
-    axes = {
-        "latency_us": (f"Test {label} against the time of a live step", "median time of a live step (µs, log scale)"),
-        "parameters": (f"Test {label} against the size of the model", "live parameters (number, log scale)"),
-    }
-    return [
-        Chart(f"cost-{i}", title, figures.cost_chart(results, attribute, axis))
-        for i, (attribute, (title, axis)) in enumerate(axes.items())
-    ]
+    chart = figures.cost_chart(results, "bytes", "stored on a device (bytes, log scale)")
+    return [Chart("cost", f"Test {label} against what a device stores", chart)]
+
+
+def overview_charts(results: StudyResults) -> list[Chart]:
+    chart = figures.overview_chart(results)
+    title = f"Test {metric_label(results.task.primary)}: mean, 95 % interval and each seed, best on top"
+    return [Chart("overview", title, chart)] if chart["data"][-1]["x"] else []
+
+
+def learning_charts(results: StudyResults) -> list[Chart]:
+    if not any(len(t.curve) > 1 for c in results.contenders for t in c.trials):
+        return []
+    title = f"How training went: {metric_label(results.task.primary)} on the validation part, mean over the seeds"
+    note = "The best weights were kept. A training that stopped earlier is drawn on with its last figure."
+    return [Chart("learning", title, figures.learning_chart(results), note=note)]
+
+
+def confusion_charts(results: StudyResults) -> list[Chart]:
+    verdict = results.verdict
+    pair = [results.contender(name) for name in (verdict.liquid, verdict.rival)] if verdict else []
+    charts = []
+    for contender in pair:
+        if not all(t.confusion for t in contender.trials):
+            continue
+        counts = [[sum(cells) for cells in zip(*row, strict=True)]
+                  for row in zip(*(t.confusion for t in contender.trials), strict=True)]  # fmt: skip
+        rows = tuple((label, *map(numbers.count, row)) for label, row in zip(results.task.labels, counts, strict=True))
+        table = Table(("True class", *(f"as {label}" for label in results.task.labels)), rows, (), "Over all seeds.")
+        title = f"{contender.label}: which class was answered by which (% of the true class)"
+        charts.append(Chart(f"confusion-{contender.name}", title, figures.confusion_chart(results, contender), table))
+    return charts
 
 
 def reliability_charts(results: StudyResults) -> list[Chart]:
@@ -240,7 +267,5 @@ def gap_chart(results: StudyResults) -> Chart:
     note = (
         f"Half of the samples came within {numbers.significant(gaps.median)} {gaps.unit} of the one before; the "
         f"longest gap is {numbers.significant(gaps.longest)} {gaps.unit}."
-        if len(gaps.counts) > 1
-        else f"All gaps are alike: {gaps.longest:.4g} {gaps.unit}."
     )
     return Chart("gaps", "How long it was between one sample and the next", figures.gap_chart(gaps), table, note)

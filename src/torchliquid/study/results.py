@@ -73,6 +73,8 @@ class TrialResult:
     updates: int = 0  # of the weights
     alarms: dict[str, Counts] = field(default_factory=dict)  # test's name (and POOLED), where the task has alarms
     calibration: Calibrated | None = None  # of classifiers
+    curve: tuple[tuple[float, ...], ...] = ()  # (updates made, primary metric on the validation part), look by look
+    confusion: tuple[tuple[int, ...], ...] = ()  # of classifiers: how often each class (row) was answered by each
 
 
 @dataclass(frozen=True)

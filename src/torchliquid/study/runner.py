@@ -232,6 +232,8 @@ class Runner:
             scores=str((folder / SCORES).relative_to(self.store.folder)),
             alarms=from_plain(dict[str, Counts], measured.get("alarms", {})),
             calibration=from_plain(Calibrated | None, measured.get("calibration")),
+            curve=trained.curve,
+            confusion=tuple(map(tuple, measured.get("confusion", ()))),
         )
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:

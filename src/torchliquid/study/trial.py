@@ -87,6 +87,7 @@ class Trained:
     updates: int = 0
     doubt: Doubt = ""
     sha256: str = ""  # of the model's file
+    curve: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
@@ -141,6 +142,9 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
         history.updates[-1],
         history.doubt,
         hashlib.sha256(weights[MODEL]).hexdigest() if weights else "",
+        tuple(
+            (float(at), look[plan.task.primary]) for at, look in zip(history.updates, history.validation, strict=False)
+        ),
     )
     yield {**weights, "trial.json": to_json(to_plain(trained))}
 
@@ -227,6 +231,7 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
         "unshifted": unshifted,
         "alarms": to_plain(_alarms(task, tests, clean)),
         "calibration": to_plain(_calibration(task, model, tests, clean)),
+        "confusion": _confusion(task, tests, clean),
     }
     return {SCORES: pack_scores(cells, whole, under, proper), "evaluation.json": to_json(measured)}
 
@@ -251,6 +256,20 @@ def _alarms(
         for name, test in tests.items()
     }
     return {**found, POOLED: sum(found.values(), NOTHING)}
+
+
+def _confusion(
+    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
+) -> list[list[int]]:
+    """How often each class, a row each, was answered by each, over all test recordings; nothing for values."""
+    if task.kind == "regression":
+        return []
+    counts = np.zeros((len(task.labels), len(task.labels)), dtype=int)
+    for name, test in tests.items():
+        given, truth = pooled(task, outputs[name], test)
+        np.add.at(counts, (truth, task.decide(given)), 1)
+    found: list[list[int]] = counts.tolist()
+    return found
 
 
 def _calibration(

@@ -36,6 +36,41 @@ function draw(element) {
   Plotly.react(element, data, layout, { responsive: true, displayModeBar: false });
 }
 
+// A click on a column's head sorts a table by it: by number where most cells begin with one.
+function sortable(table) {
+  if (narrow.matches || table.tBodies[0].rows.length < 3) return; // on a phone a row is a list, without heads
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const rows = [...table.tBodies[0].rows], key = (row) => cellKey(row.cells[column].textContent);
+      const numeric = rows.filter((row) => Number.isFinite(key(row)[0])).length > rows.length / 2;
+      rows.sort((a, b) => {
+        const [x, y] = [key(a), key(b)];
+        const order = numeric
+          ? (Number.isFinite(x[0]) ? x[0] : Infinity) - (Number.isFinite(y[0]) ? y[0] : Infinity)
+          : x[1].localeCompare(y[1]);
+        return down && !(numeric && !(Number.isFinite(x[0]) && Number.isFinite(y[0]))) ? -order : order || 0;
+      });
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+
+const UNITS = { "µs": 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, B: 1, kB: 1e3, MB: 1e6, GB: 1e9 };
+
+function cellKey(text) {
+  const found = text.trim().replace("−", "-").match(/^([-+]?[\d,]*\.?\d+)(?:.*?)\s*([µa-zA-Z]*)$/);
+  return [found ? Number(found[1].replaceAll(",", "")) * (UNITS[found[2]] ?? 1) : NaN, text];
+}
+document.querySelectorAll("table").forEach(sortable);
+
 const charts = [...document.querySelectorAll("[data-chart]")];
 const drawn = new Set();
 const seen = new IntersectionObserver((entries) => {
