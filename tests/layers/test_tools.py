@@ -540,6 +540,58 @@ def test_the_onnx_exporter_makes_a_scan(name):
     agrees(session(file.getvalue()), module)
 
 
+class Called(nn.Module):
+    """A layer made and called in one of the forms, with what else that form is given."""
+
+    def __init__(self, name, form):
+        super().__init__()
+        self.form, made = form, FORMS[form][0]
+        self.layer = some(CASES[name], **made).eval()
+
+    def forward(self, x, spans, more):
+        output, hx, *states = self.layer(x, None, spans, **FORMS[self.form][1](more))
+        return output, *parts(hx), *states
+
+
+FORMS = {
+    "both ways, with lengths": (
+        {"num_layers": 2, "bidirectional": True, "dropout": 0.2},
+        lambda more: {"lengths": more.sum(1) + 1},
+    ),
+    "reset": ({}, lambda more: {"reset": more}),
+    "states": ({"return_sequences": False, "return_states": True}, lambda more: {"reset": more}),
+}
+
+
+def agrees_in_form(run, module):
+    for batch, time in SIZES:
+        given = (*sample(batch, time), torch.rand(batch, time - 1 if "both" in module.form else time) < 0.3)
+        for found, true in zip(run(*given), module(*given), strict=True):
+            torch.testing.assert_close(torch.as_tensor(found), true.detach(), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["ltc memory", "cfc ncp", "grud", "ctgru", "ode lstm"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_trace_keeps_every_form(name, form):
+    module = Called(name, form)
+    given = (*sample(2, 5), torch.rand(2, 4 if "both" in form else 5) < 0.3)
+    agrees_in_form(torch.jit.trace(module, given, check_trace=False), module)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["reset", "states"])
+@pytest.mark.parametrize("name", ["ltc memory", "cfc ncp", "grud", "ctgru", "ode lstm"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_onnx_exporter_keeps_every_form(name, form):
+    pytest.importorskip("onnxscript", reason="torch.onnx.export(dynamo=True) needs it")
+    module, file = Called(name, form), io.BytesIO()
+    given = (*sample(2, 5), torch.rand(2, 5) < 0.3)
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("time")}
+    torch.onnx.export(module, given, dynamo=True, dynamic_shapes=(free, free, free), verbose=False).save(file)
+    agrees_in_form(session(file.getvalue()), module)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc bare no_gate", "ctrnn"])
 @pytest.mark.filterwarnings("ignore")
