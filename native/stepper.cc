@@ -87,6 +87,7 @@ struct Front {
   bool with_mask;
   Doubles held;  // (n, C)
   Flags started;
+  Maybe<Flags> untold;  // (C,) of which the mask says nothing; none: it tells of all
 };
 
 // From features to answers; `total` and `count` are the state of a task per series.
@@ -145,6 +146,7 @@ class Stepper {
       checked(s.front->std, {readings}, "std");
       checked(s.front->held, {n, readings}, "held");
       checked(s.front->started, {n}, "started");
+      checked(s.front->untold, {readings}, "untold");
     }
     if (s.first_feature < 0 || s.features < 0 || s.first_feature + s.features > H)
       throw std::invalid_argument("features: not in the state");
@@ -319,7 +321,7 @@ class Stepper {
         const bool observed = std::fabs(scaled) <= f.limit;
         if (observed) held[j] = scaled;
         to[j] = float(held[j]);
-        if (f.with_mask) to[readings + j] = observed;
+        if (f.with_mask) to[readings + j] = observed || (f.untold && f.untold->data()[j]);
       }
       const float span = float(time / f.time_scale);
       spans[i] = f.started.data()[i] && span >= 0 && std::isfinite(span) ? span : 1.0f;
@@ -394,8 +396,9 @@ class Stepper {
 
 void bind_stepper(nb::module_& m) {
   nb::class_<Front>(m, "Front")
-      .def(nb::init<Doubles, Doubles, double, double, bool, Doubles, Flags>(), nb::arg("mean"), nb::arg("std"),
-           nb::arg("time_scale"), nb::arg("limit"), nb::arg("with_mask"), nb::arg("held"), nb::arg("started"));
+      .def(nb::init<Doubles, Doubles, double, double, bool, Doubles, Flags, Maybe<Flags>>(), nb::arg("mean"), nb::arg("std"),
+           nb::arg("time_scale"), nb::arg("limit"), nb::arg("with_mask"), nb::arg("held"), nb::arg("started"),
+           nb::arg("untold").none() = nb::none());
   nb::class_<Back>(m, "Back")
       .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, int, double>(),
            nb::arg("readout"), nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(),

@@ -42,7 +42,9 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     rows["time"] = (
         f"one unit of the model's time is {scales.time_scale:g} {scales.time_unit}, the usual gap in training"
     )
-    rows["missing values"] = "hold the last one seen" + ("; the network is told" if scales.with_mask else "")
+    told = [name for name, untold in zip(scales.channels, scales.untold, strict=True) if not untold]
+    of = "" if len(told) == scales.n_channels else f" of {', '.join(told[:SHOWN])}"
+    rows["missing values"] = "hold the last one seen" + (f"; the network is told{of}" if scales.with_mask else "")
     for name, value in list(loaded.metadata.items())[:SHOWN]:
         rows[name] = plain(value)
     if len(loaded.metadata) > SHOWN:

@@ -16,6 +16,10 @@ LIMIT = 1e6
 fail the same comparison, so the rule is one line in every language: observed is ``abs(scaled) <= LIMIT``."""
 
 
+RARELY = 0.01
+"""Of a channel's samples: where fewer are missing, what the mask says of them is hardly learnt."""
+
+
 @dataclass
 class HoldState:
     """What must be remembered between two live samples."""
@@ -42,6 +46,9 @@ class Preprocessing:
         ignored: (C,) true where a channel was constant in training: weights that nothing was learnt for must not meet
             its values when it moves, so that these count as the training mean. None: none is ignored, as in models
             saved before this was kept.
+        told: (C,) true where the mask tells of a channel; others count as observed always: those of which fewer than
+            one sample in a hundred was missing in training, for weights that knew nothing but ones must not meet a
+            zero. None: all are told of, as in models saved before this was kept.
     """
 
     channels: tuple[str, ...]
@@ -54,6 +61,7 @@ class Preprocessing:
     high: np.ndarray | None = None
     longest_gap: float | None = None
     ignored: np.ndarray | None = None
+    told: np.ndarray | None = None
 
     @classmethod
     def fit(cls, recording: Recording, with_mask: bool | None = None) -> Preprocessing:
@@ -61,23 +69,24 @@ class Preprocessing:
 
         Args:
             recording: the training part alone.
-            with_mask: None: exactly when any reading of it is missing.
+            with_mask: None: exactly when it tells of any channel. True: it tells of all.
         """
         mean, std = deviations(recording)
-        missing = any(not np.isfinite(s.values).all() for s in recording.series)
-        mask = missing if with_mask is None else with_mask
-        low, high = extremes(np.concatenate([s.values for s in recording.series]))
+        values = np.concatenate([s.values for s in recording.series])
+        told = (~np.isfinite(values)).mean(0) >= RARELY
+        low, high = extremes(values)
         return cls(
             recording.channels,
             mean,
             np.where(std > 0, std, 1.0),
             recording.median_gap(),
             recording.time_unit,
-            mask,
+            bool(told.any()) if with_mask is None else with_mask,
             low,
             high,
             float(recording.gaps().max(initial=0.0)),
             std == 0,
+            told if with_mask is None else None,
         )
 
     @property
@@ -157,8 +166,17 @@ class Preprocessing:
         observed = ~np.isnan(scaled)
         rows = np.concatenate([held[None], scaled])  # row 0 is what was held before
         filled = np.take_along_axis(rows, last_observed(observed), 0)
-        inputs = np.concatenate([filled, observed], 1) if self.with_mask else filled
+        inputs = np.concatenate([filled, self.mask(observed)], 1) if self.with_mask else filled
         return inputs.astype(np.float32), filled[-1] if len(filled) else held
+
+    @property
+    def untold(self) -> np.ndarray:
+        """(C,) true where the mask does not tell of a channel."""
+        return np.zeros(self.n_channels, dtype=bool) if self.told is None else ~self.told
+
+    def mask(self, observed: np.ndarray) -> np.ndarray:
+        """What the network is told of which readings (T, C) are observed."""
+        return observed | self.untold
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Readings (T, C) in deviations from the training mean; NaN where one does not count as observed."""
@@ -172,7 +190,7 @@ class Preprocessing:
         for name in ("low", "high"):
             values = plain[name]
             plain[name] = None if values is None else [float(v) if np.isfinite(v) else None for v in values]
-        return plain | {"ignored": None if self.ignored is None else self.ignored.tolist()}
+        return plain | {n: None if (of := getattr(self, n)) is None else of.tolist() for n in ("ignored", "told")}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
@@ -192,15 +210,17 @@ class Preprocessing:
                 None if data.get("low") is None else np.array(data["low"], dtype=np.float64),  # null becomes NaN
                 None if data.get("high") is None else np.array(data["high"], dtype=np.float64),
                 None if data.get("longest_gap") is None else float(data["longest_gap"]),
-                None if data.get("ignored") is None else np.array(data["ignored"], dtype=bool),
+                *(None if data.get(n) is None else np.array(data[n], dtype=bool) for n in ("ignored", "told")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the preprocessing's description is broken: {error!r}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
             raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")
-        if any(seen is not None and seen.shape != made.mean.shape for seen in (made.low, made.high, made.ignored)):
+        each = (made.low, made.high, made.ignored, made.told)
+        if any(one is not None and one.shape != made.mean.shape for one in each):
             raise InputError(
-                "the preprocessing's description is broken: its extremes, or which are ignored, do not fit its channels"
+                "the preprocessing's description is broken: its extremes, or which are ignored or told of, do not fit "
+                "its channels"
             )
         return made
 

@@ -167,6 +167,7 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "math": math,
         "limit": text.number(LIMIT),
         "with_mask": scales.with_mask,
+        "untold": scales.with_mask and bool(scales.untold.any()),
         "with_span": network.with_span,
         "mean_rest": mean_rest(network).any(),
         "time_unit": text.remark(scales.time_unit),
@@ -238,6 +239,9 @@ def scale_constants(network: Network) -> list[Constant]:
         remark = "What single precision leaves of the means."
         made.append(Constant(text.array("input_shift_rest", -mean_rest(network)), remark))
     made.append(Constant(text.array("input_scale", 1 / scales.unit)))
+    if scales.with_mask and scales.untold.any():
+        remark = "Of which the network is not told whether they were there: in training they were, all but always."
+        made.append(Constant(text.array("untold", scales.untold, "uint8_t"), remark))
     if not task.labels:
         made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
         made.append(Constant(text.array("target_scale", task.std)))

@@ -88,7 +88,8 @@ def step(network: Network) -> Graph:
     scaled = g.mul(centred, g.constant(1 / scales.unit))
     observed = g.call("LessOrEqual", g.call("Abs", scaled), float(LIMIT))
     held = g.call("Where", observed, scaled, "held", out="held_out")
-    features = g.concat(held, g.call("Cast", observed, to=1)) if scales.with_mask else held
+    told = g.call("Or", observed, g.constant(scales.untold, bool)) if scales.untold.any() else observed
+    features = g.concat(held, g.call("Cast", told, to=1)) if scales.with_mask else held
     gap = g.call("Unsqueeze", g.mul("elapsed", float(1 / scales.time_scale)), g.constant([1], np.int64))
     finite = g.call("LessOrEqual", gap, float(np.finfo(np.float32).max))
     known = g.call("And", g.call("And", g.call("GreaterOrEqual", gap, 0.0), finite), g.call("Greater", "started", 0.5))

@@ -55,7 +55,7 @@ def _around(
     last = [task.column, task.change] if task.change else []
     front = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
     return {
-        "front": core.Front(*front, held, started),
+        "front": core.Front(*front, held, started, *([rule.untold] if rule.untold.any() else [])),
         "back": core.Back(_linear(core, model.readout), total, count, *scale, *last),
         "span_input": isinstance(model.network, Gated),
     }

@@ -245,7 +245,7 @@ class ModelStream:
         scaled = rule.scaled(sample)
         observed = ~np.isnan(scaled)
         np.copyto(self._held, scaled, where=observed)
-        inputs = np.concatenate([self._held, observed], 1) if rule.with_mask else self._held
+        inputs = np.concatenate([self._held, rule.mask(observed)], 1) if rule.with_mask else self._held
         scaled_spans = np.where(self._started, rule.spans(elapsed), np.float32(1.0))
         self._started[:] = True
         answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), scaled_spans))
