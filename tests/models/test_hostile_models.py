@@ -98,7 +98,7 @@ WRONG = {
     "wide": (
         lambda d: d["preprocessing"].update(
             channels=[str(i) for i in range(90_000)], mean=[0.0] * 90_000, std=[1.0] * 90_000, low=None, high=None,
-            ignored=None,
+            ignored=None, told=None,
         ),
         "asks for",
     ),
