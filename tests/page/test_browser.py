@@ -153,6 +153,39 @@ def drive_the_circuit(page) -> None:
     assert slider.input_value() == stands
 
 
+@pytest.mark.parametrize("name", ["report", "ltc_ncp"])
+def test_on_paper_charts_are_whole_and_as_light_from_a_dark_screen(name, pages, browser):
+    pdfium = pytest.importorskip("pypdfium2")
+    drawn, charts = {}, []
+    for scheme in ("light", "dark"):
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+        page = context.new_page()
+        page.goto(pages[name].as_uri())
+        with pdfium.PdfDocument(page.pdf(format="A4")) as printed:
+            sheets = list(printed)
+            drawn[scheme] = [sheet.render(scale=1).to_numpy() for sheet in sheets]
+            words = [" ".join(sheet.get_textpage().get_text_range().split()) for sheet in sheets]
+            width = sheets[0].get_width()
+            ends = [max(r[2] for r in _boxes(sheet)) for sheet in sheets]
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        charts = page.evaluate(
+            """[...document.querySelectorAll('[data-chart]')].map((e) => ({
+              head: e.closest('.panel').querySelector('h3')?.textContent ?? '',
+              ticks: [...e.querySelectorAll('.xtick text')].map((t) => t.textContent) }))"""
+        )
+        context.close()
+    assert all((light == dark).all() for light, dark in zip(drawn["light"], drawn["dark"], strict=True))
+    assert max(ends) < width
+    for chart in charts:  # its head and the whole of its time axis on one sheet
+        wanted = [" ".join(text.split()) for text in (chart["head"], *chart["ticks"])]
+        assert any(all(text in sheet for text in wanted) for sheet in words), chart
+
+
+def _boxes(sheet) -> list[tuple[float, float, float, float]]:
+    text = sheet.get_textpage()
+    return [text.get_rect(i) for i in range(text.count_rects())]
+
+
 def test_who_asked_for_less_motion_gets_single_pictures(pages, browser):
     context = browser.new_context(reduced_motion="reduce")
     page = context.new_page()
