@@ -175,6 +175,11 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "month first, as asked": (rows("{:%m/%d/%Y %H:%M}".format), {"date_order": "month first"}, ""),
     "day first, as another table": (rows("{:%d.%m.%y %H:%M}".format), {"like": {"date_order": "day first"}}, ""),
+    "JavaScript": (
+        rows(lambda t: f"{t + dt.timedelta(hours=2):%a %b %d %Y %H:%M:%S} GMT+0200 (Central European Summer Time)"),
+        {},
+        "",
+    ),
     "bz2": (bz2.compress(TEXT.encode()), {}, ""),
     "xz": (lzma.compress(TEXT.encode()), {}, ""),
     "JSON lines": (json_lines(), {}, ""),
@@ -529,6 +534,12 @@ def test_midnight_after_the_last_hour(tmp_path):
     is_right(read(tmp_path, rows(late, clock=clock)), 3600, None)
 
 
+def test_durations_of_pandas_are_times(tmp_path):
+    frame = pd.DataFrame({"when": pd.to_timedelta(np.arange(N) * 3601.5, unit="s"), "temp": TEMP, "hum": HUM})
+    recording = read(tmp_path, frame.assign(state=STATE).to_csv(index=False))
+    is_right(recording, 3601.5, 0)
+
+
 def test_a_clock_with_twelve_hours_is_said(tmp_path):
     clock = [START + dt.timedelta(minutes=10 * i) for i in range(N)]
     recording = read(tmp_path, rows("{:%I:%M:%S}".format, clock=clock))
@@ -593,6 +604,9 @@ def test_influx_writes_annotations(tmp_path):
     np.testing.assert_array_equal(recording.series[0].values, np.stack([TEMP, HUM], 1))
     assert recording.zoned
     assert recording.median_gap() == 60
+    blocks = text + "\n" + text.replace(",temp\n", ",flow\n").replace(",hum\n", ",level\n")
+    several = read(tmp_path, blocks, target=None, time="_time", parameter="_field", value="_value")
+    np.testing.assert_array_equal(several.series[0].values, np.stack([TEMP, HUM, TEMP, HUM], 1))
 
 
 def test_a_mark_in_the_target_is_said(tmp_path):

@@ -39,6 +39,8 @@ CLOCK = r"^(\d+):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?$"
 DOTTED = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
 """A clock as Italians write it, where it is no date."""
 HALF_DAYS = r"^(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*([AaPp])\.?\s?[Mm]\.?$"
+DAYS = r"^(\d+) days?,? \+?(\d{1,2})(:\d{2}:\d{2}(?:[.,]\d+)?)$"
+"""A duration as pandas and Python write it."""
 SAY_MARK = "say which is the decimal mark (decimal=',' or '.', --decimal)"
 DAY = 86400.0
 
@@ -175,11 +177,8 @@ def _taken(name: str, found: numerals.Numbers, text: pl.Series, row: Row) -> lis
     if found.units:
         notes.append(f"Column {name!r} was read as numbers in {found.units[0]}.")
     if found.grouped is not None:
-        mark = found.mark or "."
-        notes.append(
-            f"Numbers in column {name!r} such as {found.grouped!r} were read with thousands set apart and a decimal "
-            f"{'comma' if mark == ',' else 'point'}."
-        )
+        mark = {".": " and a decimal point", ",": " and a decimal comma"}.get(found.mark or "", "")
+        notes.append(f"Numbers in column {name!r} such as {found.grouped!r} were read with thousands set apart{mark}.")
     return notes
 
 
@@ -293,6 +292,9 @@ def times(
         )
         return _moments(dates.given(text, form, row), (note,))
     if is_text(column):
+        if text.str.contains(DAYS).all():
+            days, hours, rest = (text.str.extract(DAYS, i) for i in (1, 2, 3))
+            text = (days.cast(pl.Int64) * 24 + hours.cast(pl.Int64)).cast(pl.String) + rest
         if are_dotted_clocks(text):
             text = text.str.replace_all(".", ":", literal=True)
         if text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all():

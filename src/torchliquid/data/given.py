@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from torchliquid.data import numerals
+from torchliquid.data import columns, dates, numerals
 from torchliquid.data.columns import MISSING_LABELS, TRUTH
 from torchliquid.data.numerals import Mark
 from torchliquid.data.roles import column_of, named_for
@@ -194,6 +194,14 @@ def is_typed(times: Any) -> bool:
     return getattr(getattr(times, "dtype", None), "kind", "") in "mM" and hasattr(times, "dtype")
 
 
+def _is_iso(text: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return True
+
+
 def span(elapsed: Any, time_unit: str) -> Any:
     """A time between samples, or several, as numbers in a unit; what is a number already stays.
 
@@ -227,14 +235,37 @@ def is_missing_scalar(value: Any) -> bool:
     return not hasattr(value, "__len__") and np.ndim(value) == 0 and is_missing(value)
 
 
-def stamp(time: Any, time_unit: str) -> np.ndarray:
+def taken_time(values: Mapping[str, Any], table: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A message without its time, and the time, under the name of the column, or of the two, that held it in training;
+    None where it has none."""
+    name = str(table.get("time"))
+    for i in (i for i, letter in enumerate(name) if letter == "," and name not in values):
+        pair = [name[:i].strip(), name[i + 1 :].strip()]
+        if all(part in values for part in pair):
+            return {k: v for k, v in values.items() if k not in pair}, " ".join(str(values[part]) for part in pair)
+    return {k: v for k, v in values.items() if k != name}, values.get(name)
+
+
+def stamp(time: Any, time_unit: str, table: Mapping[str, Any] = NOTHING) -> np.ndarray:
     """Moments, one or several, as numbers in a unit; NaN where there is none.
 
+    Args:
+        time: numbers, dates, or text: ISO's, or as in the table of the training.
+        time_unit: of the model.
+        table: how that table was read.
+
     Raises:
-        InputError: dates where the unit is none of time.
+        InputError: dates where the unit is none of time, or text that is none.
     """
     one = isinstance(time, str | dt.date) or np.ndim(time) == 0
-    numbers, kind = moments([time] if one else time, "time")
+    if isinstance(time, str) and not _is_iso(time):
+        marks = numerals.Marks(before=table.get("decimal"))
+        order = dates.Told(before=table.get("date_order"))
+        text = pl.Series("time", [time])
+        found = columns.times(text, None, table.get("time_format"), lambda _: "the sample", order, marks)
+        numbers, kind = found.times + found.origin, None if found.kind == "number" else "date"
+    else:
+        numbers, kind = moments([time] if one else time, "time")
     if kind is not None:
         if time_unit not in MICROSECONDS:
             raise InputError(f"the model's time is in {time_unit!r}, no unit of time; give it as a number of them")
@@ -287,10 +318,10 @@ def readings(
             found, unknown = _spelled(named[column], known, table)
             spelled |= {named_for(column, word): found[..., i] for i, word in enumerate(known)}
             strange += unknown
-        columns = [spelled[c] if c in spelled else _without_marks(named.get(c, np.nan), table) for c in channels]
-        depth = max(np.ndim(c) for c in columns)
-        longest = max(len(c) for c in columns if np.ndim(c)) if depth else 0
-        values = [c if np.ndim(c) == depth else [c] * longest for c in columns]
+        each = [spelled[c] if c in spelled else _without_marks(named.get(c, np.nan), table) for c in channels]
+        depth = max(np.ndim(c) for c in each)
+        longest = max(len(c) for c in each if np.ndim(c)) if depth else 0
+        values = [c if np.ndim(c) == depth else [c] * longest for c in each]
         found, unread = _read(values, table)
         return (found.T if depth else found), unread + strange, (missing, more)
     found, unread = _read(values, table)

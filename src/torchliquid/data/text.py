@@ -29,6 +29,8 @@ LEAST = 8
 DELIMITERS = ";,\t|"
 EMPTY = "the file is empty; it needs a header and at least two rows"
 COMMENT = "#"
+ANNOTATIONS = ("#datatype,", "#group,", "#default,")
+"""What InfluxDB's lines about the columns below start with, which stand above each of its tables."""
 CLOSING = 20
 """Rows at the end, at most, that may hold no data."""
 CELLS = 3000
@@ -511,6 +513,8 @@ def _without_comments(source: Path | bytes, form: Form, layout: Layout) -> tuple
         nonlocal count
         line = match[0].decode(errors="replace")
         fields = len(_split([line.strip("\r")], layout.delimiter)[0])
+        if line.startswith(ANNOTATIONS):
+            fields = 0
         if form.comment is None and fields == width and width > 1 and not line[len(mark) :].startswith(" "):
             return match[0]
         count += 1

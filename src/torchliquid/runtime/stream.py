@@ -192,10 +192,8 @@ class ModelStream:
             return answer
         rule = self.model.preprocessing
         table = self.model.metadata.get("columns", {})
-        stamps = table.get("time")
-        if isinstance(values, Mapping) and stamps in values and stamps not in rule.channels:
-            values = dict(values)
-            stamp = values.pop(stamps)
+        if isinstance(values, Mapping) and table.get("time") not in rule.channels:
+            values, stamp = given.taken_time(values, table)
             time = stamp if time is None and elapsed is None else time
         sample, unreadable, names = given.readings(values, rule.channels, table)
         self._tell_names(*names)
@@ -212,7 +210,7 @@ class ModelStream:
         sample = _shaped(sample, self.n, rule.n_channels)
         repeated = np.zeros(self.n, dtype=bool)
         if time is not None:
-            now = np.broadcast_to(given.stamp(time, rule.time_unit), self.n)
+            now = np.broadcast_to(given.stamp(time, rule.time_unit, self.model.metadata.get("columns", {})), self.n)
             elapsed, repeated = now - self._last, now == self._last
             self._last = np.where(np.isnan(now), self._last, now)
         elapsed = _elapsed(np.nan if elapsed is None else given.span(elapsed, rule.time_unit), self.n)
