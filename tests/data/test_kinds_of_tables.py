@@ -444,7 +444,14 @@ def test_the_whole_table_tells_decimals_from_thousands(tmp_path):
     assert column(*small, sep=";", other="20,5", decimal=",") == [2, 1250, 3125]
     assert column(*large, sep=";", other="20,5") == column(*large, sep="\t") == [990, 1000, 1010]
     assert column(*(v.replace(".", ",") for v in small), sep=";") == [2, 1.25, 3.125]
-    for one in (column(*small, sep="\t"), column(*large, sep=","), column(*large, sep=";", other="20.5")):
+    assert column("20.125", "21.250", sep=",", like={"decimal": ","}) == [20.125, 21.25]
+    assert column("20,125", "21,250", sep="\t", like={"decimal": ","}) == [20.125, 21.25]
+    for one in (
+        column(*small, sep="\t"),
+        column(*large, sep=","),
+        column(*large, sep=";", other="20.5"),
+        column("1,250", "3,125", sep=";", like={"decimal": "."}),
+    ):
         assert "with a decimal comma and" in one
         assert "--decimal" in one
 
@@ -576,6 +583,8 @@ def test_words_are_inputs_and_kept_in_the_model(tmp_path):
     said(recording, "mode (auto, boost, eco); door (closed, open)")
     new = read(tmp_path, text.replace("auto", "turbo"), channels=recording.channels)
     np.testing.assert_array_equal(new.series[0].values[2], [TEMP[2], np.nan, np.nan, np.nan, 1, 0])
+    with pytest.raises(InputError, match="no column 'mode' for the channel 'mode=auto'"):
+        read(tmp_path, TEXT, channels=recording.channels)
     said(new, "13 rows have a word in column 'mode' that the model does not know, such as 'turbo'")
 
 

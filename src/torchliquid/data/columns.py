@@ -300,7 +300,7 @@ def times(
         if text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all():
             return _clock(text, row)
         if text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
-            dated = dates.find(text, row, order, lambda: marks is not None and marks.shown == ",")
+            dated = dates.find(text, row, order, lambda: marks is not None and (marks.shown or marks.before) == ",")
             if dated is not None:
                 return _moments(dated)
     exact = _exactly(column, text, unit)

@@ -100,11 +100,11 @@ class Marks:
 
     @property
     def shown(self) -> Mark | None:
-        """By columns that can be read in one way only, or as before."""
+        """By columns that can be read in one way only."""
         if self.said is not None:
             return self.said
         shown = {e.mark for e in self._evidence if e.mark is not None}
-        return shown.pop() if len(shown) == 1 else None if shown else self.before
+        return shown.pop() if len(shown) == 1 else None
 
     def suggested(self, value: str) -> Mark | None:
         """By the form of the file, for a value that is a number in either reading."""
@@ -227,9 +227,14 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
 def _of_both(found: Evidence, marks: Marks) -> Mark | None:
     """The mark of a column all of whose values can be read in two ways; None where nothing tells enough."""
     likely = found.likely[0] if len(found.likely) == 1 else None
-    if marks.shown is not None:
-        return None if found.by_size and likely not in (None, marks.shown) else marks.shown
     hint = marks.suggested(found.both or "")
+    sure = marks.shown
+    if sure is None and hint in (None, marks.before):
+        sure = marks.before
+    if sure is not None:
+        return None if found.by_size and likely not in (None, sure) else sure
+    if hint == "," and marks.before == ".":
+        return None
     if likely is not None:
         return likely if hint in (None, likely) else None
     # Points before decimals are what most programs write.

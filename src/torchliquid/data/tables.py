@@ -210,7 +210,9 @@ def from_table(
         if long and name == target:
             raise InputError(f"parameter {name!r} is named for two things, target and channel")
         if not long and (name in spoken_for or roles.column_of(name, known) is None):
-            _check_names(table, **{**named, "channel": name})  # type: ignore[arg-type]
+            column, equals, _ = name.partition("=")
+            role = f"channel {name!r}" if equals else "channel"
+            _check_names(table, **{**named, role: column})  # type: ignore[arg-type]
 
     places = np.arange(len(table))
 
