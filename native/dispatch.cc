@@ -59,12 +59,12 @@ void use_instruction_set(const InstructionSet& set) { chosen = &set; }
 
 int64_t parameter_count(const Ltc& p) {
   const int64_t units = p.sequence.units;
-  return 4 * (int64_t(p.synapses.count) + p.sensory.count) + 3 * units + (p.sequence.drive ? 4 * units * units : 0);
+  return 4 * (int64_t(p.synapses.count) + p.sensory.count) + 3 * units + (p.sequence.memory ? 4 * units * units : 0);
 }
 
 int64_t parameter_count(const Cfc& p) {
   const int64_t units = p.sequence.units;
-  int64_t count = p.sequence.drive ? 4 * units * units : 0;
+  int64_t count = p.sequence.memory ? 4 * units * units : 0;
   int64_t inputs = p.sequence.inputs;
   for (int l = 0; l < p.layers; ++l) {
     const int64_t own = p.layer_units[l];
@@ -81,7 +81,7 @@ int64_t parameter_count(const Cfc& p) {
 
 int64_t parameter_count(const Ctrnn& p) {
   const int64_t units = p.sequence.units;
-  return units * (p.sequence.inputs + units + 1 + (p.rate ? 1 : 0)) + (p.sequence.drive ? 4 * units * units : 0);
+  return units * (p.sequence.inputs + units + 1 + (p.rate ? 1 : 0)) + (p.sequence.memory ? 4 * units * units : 0);
 }
 
 int64_t parameter_count(const Ctgru& p) {

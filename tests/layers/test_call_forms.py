@@ -227,6 +227,8 @@ def test_no_sequences_and_one_grid_for_all(make):
     output, hx = layer(torch.zeros(0, 6, INPUTS))
     assert output.shape == (0, 6, layer.output_size)
     assert {part.shape for part in parts(hx)} == {(0, layer.state_size)}
+    (output.sum() + sum(part.sum() for part in parts(hx))).backward()
+    assert not any(parameter.grad.any() for parameter in layer.parameters() if parameter.grad is not None)
     expected = layer(x, None, grid.expand(3, 6))[0]
     near(layer(x, None, grid.unsqueeze(0))[0], expected)
     near(layer(x, None, grid.reshape(1, 6, 1))[0], expected)
