@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torchliquid.data import Preprocessing, Recording, Windows, batches, forward_split, series_split
 from torchliquid.errors import InputError
 from torchliquid.tasks import Task
+from torchliquid.training.fit import hold_out
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6).filter(lambda ns: sum(ns) >= 2)
 
@@ -241,3 +242,12 @@ def test_a_class_that_comes_only_after_the_cut_is_named(targets, message):
 def test_a_number_that_never_changes_is_named_as_such():
     with pytest.raises(InputError, match="'target' never changes: it has one class only, '5'"):
         Task.infer(Recording.from_arrays(np.arange(10.0), targets=np.full(10, 5)))
+
+
+@pytest.mark.parametrize(("same_from", "held"), [(100, 20), (75, 30), (65, 40), (10, 20)])
+def test_a_part_of_one_class_is_widened_where_that_helps(same_from, held):
+    """A hundred samples of two classes, the last ones of one; where even two fifths hold but one, a fifth is."""
+    labels = (np.arange(100) % 2).astype(str)
+    labels[same_from:] = "1"
+    recording = Recording.from_arrays(np.zeros((100, 1)), targets=labels)
+    assert hold_out(recording, Task.infer(recording))[1].n_samples == held

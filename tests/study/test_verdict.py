@@ -6,7 +6,7 @@ import pytest
 from simulated import Truth, simulate
 
 from torchliquid.errors import InputError
-from torchliquid.study.results import Finding, Interval, StudyResults, Verdict
+from torchliquid.study.results import Finding, Interval, Part, StudyResults, Verdict
 from torchliquid.study.verdict import answer, with_verdict
 
 
@@ -186,3 +186,20 @@ def test_results_survive_json():
     for broken in (text[:500], "[]", "{}", text.replace('"trials"', '"trails"')):
         with pytest.raises(InputError):
             StudyResults.from_json(broken)
+
+
+@pytest.mark.parametrize(("part", "classes"), [("later", {"0": 0, "1": 900}), ("validation", {"0": 400, "1": 0})])
+def test_nothing_is_judged_by_a_part_of_one_class(part, classes):
+    results, scores = simulate(np.random.default_rng(0), Truth(liquid=0.8))
+    assert with_verdict(results, scores).verdict.answer == "worth it"
+    told = replace(results, data=replace(results.data, parts=(Part(part, 1, 900, 900, classes=classes),)))
+    verdict = with_verdict(told, scores).verdict
+    assert verdict.answer == "not shown"
+    assert "has one class only" in verdict.sentence
+
+
+def test_a_small_study_says_that_it_is_none():
+    results, scores = simulate(np.random.default_rng(0), Truth(liquid=0.8, n_seeds=2))
+    assert with_verdict(results, scores).verdict.evidence[0] == "Too small to trust: 2 seeds."
+    results, scores = simulate(np.random.default_rng(0), Truth(liquid=0.8))
+    assert not any("Too small" in sentence for sentence in with_verdict(results, scores).verdict.evidence)

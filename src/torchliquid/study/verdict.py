@@ -48,6 +48,7 @@ from torchliquid.tasks import Task
 
 MARGIN_OF_LEARNING = 0.05  # of the naive answer's log loss or squared error
 CHEAPER = 0.5
+FEW_SEEDS, FEW_UPDATES = 3, 200  # a study with fewer is a look, no judgement
 UNTRAINED = {"plateau": "never left the naive answer", "falling": "was still improving when its training ended"}
 MORE = {"accuracy": "more accurate", "stability": "more stable", "cost": "cheaper"}
 
@@ -147,8 +148,12 @@ class _Jury:
                 f"{'liquid one' if loser is liquid else 'other'}, {UNTRAINED[loser.doubt]}; train longer, with more "
                 "updates."
             )
-        if overall == "not shown" and (more := self.decides(findings, tags, liquid, rival)):
+        if one := self.one_class():
+            overall, sentence = "not shown", f"It is not shown whether a liquid network is worth it here: {one}."
+        elif overall == "not shown" and (more := self.decides(findings, tags, liquid, rival)):
             evidence.append(more)
+        if small := self.small():
+            evidence.insert(0, small)
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
     def alarms(self, contender: ContenderResult) -> str | None:
@@ -167,6 +172,30 @@ class _Jury:
         false = numbers.significant(found.false_alarms * factor, 2)
         caught = f"{found.caught:.3g} of {found.events} events"
         return f"{contender.label} catches {caught}, with {false} false alarms {each}{first}."
+
+    def one_class(self) -> str:
+        """Which part has one class only, where there should be several, and what helps; else nothing."""
+        if self.results.task.kind == "regression":
+            return ""
+        validation = [part for part in self.results.data.parts if part.name == "validation"]
+        tests = [part for part in self.results.data.parts if part.name not in ("training", "validation")]
+        for name, parts in (("validation", validation), ("test", tests)):
+            found = {label for part in parts for label, n in part.classes.items() if n}
+            if len(found) == 1:
+                return (
+                    f"the {name} part has one class only, {found.pop()}, which any constant answer gets right; give a "
+                    "longer recording, or one with several classes to test on"
+                )
+        return ""
+
+    def small(self) -> str:
+        """What makes a study too small to trust; else nothing."""
+        trained = [c for c in self.results.competing if c.family in ("liquid", "neural")]
+        seeds = max((len(c.trials) + len(c.failed) for c in trained), default=FEW_SEEDS)
+        updates = max((t.updates for c in trained for t in c.trials), default=0)
+        few = [f"{seeds} seed{'s' * (seeds > 1)}"] if seeds < FEW_SEEDS else []
+        few += [f"{updates} updates of a network"] if 0 < updates < FEW_UPDATES else []
+        return f"Too small to trust: {' and '.join(few)}." if few else ""
 
     def decides(
         self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult

@@ -104,7 +104,8 @@ def fit(
 
 
 def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
-    """A part to train on and a fifth to validate on: whole groups or enough series, else forward in time.
+    """A part to train on and a fifth to validate on: whole groups or enough series, else forward in time, where up to
+    two fifths are held out until more than one class occurs there.
 
     Raises:
         InputError: too little to hold any out.
@@ -119,4 +120,15 @@ def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
     gap = 0.0
     if task.horizon is not None and recording.target == task.target:  # forecasts were made before the cut
         gap = task.horizon if task.horizon_unit == "samples" else task.horizon / recording.median_gap()
-    return forward_split(recording, HELD_OUT, int(np.ceil(gap)))
+    parts = [forward_split(recording, times * HELD_OUT, int(np.ceil(gap))) for times in (1, 1.5, 2)]
+    if task.kind == "classification":
+        # The end of a recording may hold one class alone: of that nothing is judged.
+        for earlier, later in parts:
+            if all(classes(task, part) > 1 for part in (earlier, later)):
+                return earlier, later
+    return parts[0]
+
+
+def classes(task: Task, part: Recording) -> int:
+    """How many classes occur."""
+    return int((task.count(task.with_targets(part)) > 0).sum())
