@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -201,3 +202,14 @@ def test_a_horizon_shorter_than_the_samples_asks_for_a_longer_one():
     hourly = Recording.from_arrays(np.sin(np.arange(90.0)), np.arange(90) * 3600.0, channels=["x"], time_unit="s")
     with pytest.raises(InputError, match="samples are 3600 apart: give 3600 or more"):
         Task.infer(hourly, "x", horizon=1800, horizon_unit="s")
+
+
+@pytest.mark.parametrize(
+    "typed", [timedelta(minutes=2), np.timedelta64(120_000, "ms"), np.timedelta64(2, "m")], ids=str
+)
+def test_a_horizon_with_its_own_unit(typed):
+    recording = Recording.from_arrays(np.arange(200.0)[:, None], np.arange(200) * 60.0, channels=["x"], time_unit="s")
+    task = Task.infer(recording, "x", horizon=typed)
+    assert (task.horizon, task.horizon_unit) == (120.0, "s")
+    with pytest.raises(InputError, match="no unit of time"):
+        Task.infer(Recording.from_arrays(np.arange(200.0)[:, None], channels=["x"]), "x", horizon=typed)

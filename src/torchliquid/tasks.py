@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from torchliquid.alarms import Alarm, Counts, count
 from torchliquid.data.columns import nearest
+from torchliquid.data.given import is_typed, span
 from torchliquid.data.preprocessing import Preprocessing, mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
@@ -110,7 +112,7 @@ class Task:
         target: str | None = None,
         kind: str | None = None,
         per: str | None = None,
-        horizon: float | None = None,
+        horizon: float | timedelta | np.timedelta64 | None = None,
         horizon_unit: str = "samples",
         primary: str = "",
         alarm: Alarm | None = None,
@@ -124,7 +126,8 @@ class Task:
                 numbers are values, and so is all that is forecast.
             per: None: one answer a series where each of two or more series has a single target or the same at all
                 its samples, else one a step.
-            horizon, horizon_unit: how far ahead, as in :class:`Task`; None forecasts nothing.
+            horizon, horizon_unit: how far ahead, as in :class:`Task`, or a ``timedelta``, which has its own unit; None
+                forecasts nothing.
             primary: the metric that decides; empty: RMSE, or accuracy, or average precision where more than four
                 labels in five are of one class.
             alarm: how alarms are made and their threshold is chosen; None: by the best F1, one a sample, where there
@@ -147,6 +150,8 @@ class Task:
             raise InputError(f"an answer is given per 'step' or per 'series', not {per!r}")
         column = None
         if horizon is not None:
+            horizon_unit = recording.time_unit if is_typed(horizon) else horizon_unit
+            horizon = _in_units(horizon, recording.time_unit)
             column = _forecast_column(recording, target, horizon, horizon_unit)
             target, per = recording.channels[column], "step"
             _refuse_other_target(recording, target)
@@ -616,6 +621,14 @@ def _across_gaps(times: np.ndarray, ahead: int) -> np.ndarray:
     gaps = gaps[gaps > 0]
     usual = np.median(gaps) if len(gaps) else np.inf
     return np.asarray(times[ahead:] - times[:-ahead] > ACROSS * ahead * usual)
+
+
+def _in_units(horizon: Any, time_unit: str) -> float:
+    try:
+        return float(span(horizon, time_unit))
+    except InputError:
+        words = f"the recording's times are in {time_unit!r}, no unit of time: give a number of samples"
+        raise InputError(f"the horizon is {horizon}; {words}") from None
 
 
 def _forecast_column(recording: Recording, target: str | None, horizon: float, unit: str) -> int:

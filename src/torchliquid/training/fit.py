@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import fields, replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def fit(
     kind: str = "cfc",
     *,
     task: Task | None = None,
-    horizon: float | None = None,
+    horizon: float | timedelta | np.timedelta64 | None = None,
     horizon_unit: str = "samples",
     metric: str = "",
     alarm: Alarm | None = None,
@@ -54,7 +55,7 @@ def fit(
         target: the channel to forecast with ``horizon``; otherwise the recording knows its target.
         kind: one of :data:`torchliquid.models.KINDS`.
         task: what is asked; None: found from the recording.
-        horizon, horizon_unit: how far ahead to forecast; None: not a forecast.
+        horizon, horizon_unit: how far ahead to forecast, a ``timedelta`` too; None: not a forecast.
         metric: what stops the training and decides, by its name in :mod:`torchliquid.metrics`; empty: as
             :meth:`Task.infer` finds.
         alarm: how alarms are made of two classes, and the limit of false ones that the threshold is chosen for; None:
