@@ -196,7 +196,7 @@ def words(column: pl.Series, missing: Iterable[float | str] = (), notes: list[st
         notes: where to say what was taken so, and which words may be such marks as well.
     """
     text = stripped(column, {""}, missing)
-    found = text.drop_nulls().unique(maintain_order=True).to_list()
+    found = text.drop_nulls().unique().sort().to_list()
     # Plus and minus are a pair of labels.
     marks = [word for word in found if word in MISSING_LABELS and not (word in DASHES and {"+", "++"} & {*found})]
     if notes is not None and marks:
