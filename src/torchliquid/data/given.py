@@ -393,6 +393,8 @@ def _number_in(text: str, mark: Mark | None) -> float | None:
 
 def _read(values: Any, table: Mapping[str, Any]) -> tuple[np.ndarray, int]:
     """Readings as float64, and how many texts are none."""
+    if isinstance(values, list | tuple):  # NumPy warns of a masked one among others
+        values = [np.nan if value is np.ma.masked else value for value in values]
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
     if array.dtype.kind in "US" and array is not values:  # numbers among text stay numbers
         array = np.asarray(values, dtype=object)
