@@ -27,6 +27,9 @@ SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naiv
 DIGITS = 6
 """Of what is drawn."""
 
+MOST_SHOWN = 12
+"""Characters of a class's name on an axis; the table behind it has all."""
+
 MOST_WRITTEN = 12
 """Classes whose shares are written into the squares."""
 
@@ -128,12 +131,17 @@ def confusion_chart(results: StudyResults, contender: ContenderResult) -> Figure
     counts = np.sum([t.confusion for t in contender.trials], axis=0, dtype=float)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     labels = [plotly_text(label) for label in results.task.labels]
-    few = len(labels) <= MOST_WRITTEN
-    axis = {"type": "category", "showgrid": False, "tickvals": labels, "ticktext": labels}
+    short = [
+        plotly_text(label if len(label) <= MOST_SHOWN else f"{label[: MOST_SHOWN - 1]}…")
+        for label in results.task.labels
+    ]
+    few, places = len(labels) <= MOST_WRITTEN, list(range(len(labels)))
+    axis = {"showgrid": False, "zeroline": False, "tickvals": places, "ticktext": short}
     trace: Figure = {
         "type": "heatmap",
-        "x": labels,
-        "y": labels,
+        "x": places,
+        "y": places,
+        "customdata": [[f"{true} answered by {said}" for said in labels] for true in labels],
         "z": to_plain(share, DIGITS),
         "colorscale": [[0, "--heat-low"], [1, "--heat-middle"]],
         "zmin": 0,
@@ -142,12 +150,12 @@ def confusion_chart(results: StudyResults, contender: ContenderResult) -> Figure
         "ygap": 1,
         "showscale": False,
         "texttemplate": "%{z:.0f}" if few else "",
-        "hovertemplate": "%{y} answered by %{x}: %{z:.3~g} %<extra></extra>",
+        "hovertemplate": "%{customdata}: %{z:.3~g} %<extra></extra>",
     }
     return figure(
         [trace],
-        f"answered {results.task.target} (class)",
-        f"true {results.task.target} (class)",
+        "answered (class)",
+        "true (class)",
         height=150 + 26 * max(len(labels), 4),
         columns=24,
         xaxis=axis,
