@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
@@ -121,15 +122,13 @@ def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
     gap = 0.0
     if task.horizon is not None and recording.target == task.target:  # forecasts were made before the cut
         gap = task.horizon if task.horizon_unit == "samples" else task.horizon / recording.median_gap()
-    parts = [forward_split(recording, times * HELD_OUT, int(np.ceil(gap))) for times in (1, 1.5, 2)]
-    if task.kind == "classification":
-        # The end of a recording may hold one class alone: of that nothing is judged.
-        for earlier, later in parts:
-            if all(classes(task, part) > 1 for part in (earlier, later)):
-                return earlier, later
-    return parts[0]
-
-
-def classes(task: Task, part: Recording) -> int:
-    """How many classes occur."""
-    return int((task.count(task.with_targets(part)) > 0).sum())
+    usual = forward_split(recording, HELD_OUT, int(np.ceil(gap)))
+    if task.kind == "regression":
+        return usual
+    # The end of a recording may hold one class alone: of that nothing is judged.
+    for share in (HELD_OUT, 1.5 * HELD_OUT, 2 * HELD_OUT):
+        with suppress(InputError):  # too short to hold out more
+            parts = forward_split(recording, share, int(np.ceil(gap)))
+            if all((task.count(task.with_targets(part)) > 0).sum() > 1 for part in parts):
+                return parts
+    return usual
