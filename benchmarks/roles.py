@@ -64,10 +64,7 @@ PROCESSES: dict[str, Process] = {
 def found(x: np.ndarray, y: np.ndarray, seed: int, with_news: bool) -> np.ndarray:
     """(H, F) which links the search finds."""
     draws, lags = Surrogates.draw([len(x)], False, seed), max(6, len(x) // 100)
-    if with_news:
-        real, drawn = draws.links([x], [y], lags)
-    else:
-        real, drawn = draws.correlations(ranked([x]), ranked([y]), lags)
+    real, drawn = draws.correlations(*(draws.telling([z]) if with_news else ranked([z]) for z in (x, y)), lags)
     return chances(np.abs(real).max(2), drawn) <= LEVEL
 
 

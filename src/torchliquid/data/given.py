@@ -12,7 +12,7 @@ import polars as pl
 
 from torchliquid.data import columns, dates, numerals
 from torchliquid.data.columns import MISSING_LABELS, TRUTH
-from torchliquid.data.numerals import Mark
+from torchliquid.data.numerals import Mark, is_plain
 from torchliquid.data.roles import column_of, named_for
 from torchliquid.errors import InputError
 
@@ -363,7 +363,7 @@ def _without_marks(values: Any, table: Mapping[str, Any]) -> Any:
     marks = [str(mark) for mark in table.get("missing") or ()]
     if not marks:
         return values
-    numbers = {float(mark) for mark in marks if _is_number(mark)}
+    numbers = {float(mark) for mark in marks if is_plain(mark)}
 
     def one(value: Any) -> Any:
         gone = value.strip() in marks if isinstance(value, str) else not is_missing(value) and value in numbers
@@ -372,20 +372,12 @@ def _without_marks(values: Any, table: Mapping[str, Any]) -> Any:
     return [one(v) for v in values] if np.ndim(values) else one(values)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _number_in(text: str, mark: Mark | None) -> float | None:
     """A number in text, as in a table with this decimal mark; None where it is none or can be two."""
     word = text.strip().lower()
     if word in TRUTH:
         return TRUTH[word]
-    if _is_number(word) and not (mark == "," and "." in word):
+    if is_plain(word) and not (mark == "," and "." in word):
         return float(word)
     found = numerals.read(pl.Series([text.strip()]), numerals.Marks(before=mark))
     return None if found.can_be_both is not None else found.values[0]

@@ -34,6 +34,15 @@ UNITS = frozenset(
 """Units between which numbers would have to be converted; what else stands behind numbers makes words of them."""
 
 
+def is_plain(text: str) -> bool:
+    """Whether Python reads it as a number as it stands."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Numbers:
     """What a column of text holds.

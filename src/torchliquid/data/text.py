@@ -19,7 +19,7 @@ import polars as pl
 
 from torchliquid.data import dates, limits
 from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_NUMBERS, short
-from torchliquid.data.numerals import NUMBER, SIGNS
+from torchliquid.data.numerals import NUMBER, SIGNS, is_plain
 from torchliquid.errors import InputError
 
 HEAD = 1 << 16
@@ -279,7 +279,7 @@ def kind_of(cell: str) -> str:
     cell = cell.strip()
     if cell in MISSING_NUMBERS:
         return "nothing"
-    if cell.isdecimal() or _is_number(cell):
+    if cell.isdecimal() or is_plain(cell):
         return "number"
     if not re.search(r"\d", cell):
         return "word"
@@ -434,7 +434,7 @@ def _header(cut: _Cut, kinds: list[str]) -> int | None:
     if all(kind in ("word", "nothing") for kind in kinds):
         if start and len(rows[start - 1]) == width - 1:
             return start - 1
-        return start if not all(_is_number(cell) for cell in rows[start]) else None
+        return start if not all(is_plain(cell) for cell in rows[start]) else None
     i = start
     while i < len(rows):
         if len(rows[i]) == width and not _is_data(rows[i], kinds) and any(cell.strip() for cell in rows[i]):
@@ -481,14 +481,6 @@ def _no_data(row: Cells, kinds: list[str]) -> bool:
         and all(f not in ("number", "date") for f in typed)
         and any(f == "word" for f in typed)
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def name_of(cell: str) -> str:

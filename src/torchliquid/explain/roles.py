@@ -158,9 +158,10 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     lag = np.abs(found).argmax(2)
     correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
     strength, turned_strength = np.abs(correlation), control.correlations(*ranks, lags)[1][0]
-    new, by_chance = draws.links(path.states, features, lags)
+    told = draws.telling(path.states), draws.telling(features)
+    new, by_chance = draws.correlations(*told, lags)
     p = chances(np.abs(new).max(2), by_chance)
-    turned_p = chances(control.links(path.states, features, lags)[1][0], by_chance)
+    turned_p = chances(control.correlations(*told, lags)[1][0], by_chance)
     level = false_rate / 2
     follows = [(p <= level) & (strength >= FAINT), (turned_p <= level) & (turned_strength >= FAINT)]
     clear = [each.any(1) for each in follows]
@@ -294,12 +295,12 @@ def needed(
     """
     real, drawn, turned = [], [], []
     for k in range(truth[0].shape[1]):
-        pair = [part[:, :, k] for part in adds], [part[:, k : k + 1] for part in truth]
-        found, by_chance = draws.links(*pair, lags)
+        told = draws.telling([part[:, :, k] for part in adds]), draws.telling([part[:, k : k + 1] for part in truth])
+        found, by_chance = draws.correlations(*told, lags)
         best = np.take_along_axis(found, np.abs(found).argmax(2)[..., None], 2)[:, :, 0]
         real.append(np.maximum(best, 0.0))  # Against the truth, a neuron is of no use.
         drawn.append(by_chance)
-        turned.append(control.links(*pair, lags)[1][0])
+        turned.append(control.correlations(*told, lags)[1][0])
     chance = np.concatenate(drawn, 2)
     p, control_p = (chances(np.concatenate(each, 1), chance).min(1) for each in (real, turned))
     return p, control_p

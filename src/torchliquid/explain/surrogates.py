@@ -129,9 +129,9 @@ class Surrogates:
         real = np.moveaxis(at_lags(np.arange(len(self.lengths))), 0, -1)
         return real, np.stack([np.abs(at_lags(partners)).max(0) for partners in self.partners])
 
-    def links(self, x: Arrays, y: Arrays, lags: int) -> tuple[np.ndarray, np.ndarray]:
-        """What :meth:`correlations` gives of what a link shows in: ranks of many series, :func:`news` of a few."""
-        return self.correlations(*((ranked(x), ranked(y)) if self.offsets is None else (news(x), news(y))), lags)
+    def telling(self, parts: Arrays) -> list[np.ndarray]:
+        """What a link shows in: ranks of many series, :func:`news` of a few."""
+        return ranked(parts) if self.offsets is None else news(parts)
 
 
 def chances(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:

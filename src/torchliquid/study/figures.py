@@ -126,9 +126,8 @@ def learning_chart(results: StudyResults) -> Figure:
     return figure(traces, "updates of the weights (number)", words.metric_axis(results.task.primary), height=300)
 
 
-def confusion_chart(results: StudyResults, contender: ContenderResult) -> Figure:
-    """Of each class the share that was answered by each, over the seeds."""
-    counts = np.sum([t.confusion for t in contender.trials], axis=0, dtype=float)
+def confusion_chart(results: StudyResults, counts: np.ndarray) -> Figure:
+    """Of each class, a row of the counts, the share that was answered by each."""
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     labels = [plotly_text(label) for label in results.task.labels]
     short = [

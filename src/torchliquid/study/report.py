@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from torchliquid import page
 from torchliquid.page import Chart, Table, numbers, write_page
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
@@ -169,12 +171,11 @@ def confusion_charts(results: StudyResults) -> list[Chart]:
     for contender in pair:
         if not all(t.confusion for t in contender.trials):
             continue
-        counts = [[sum(cells) for cells in zip(*row, strict=True)]
-                  for row in zip(*(t.confusion for t in contender.trials), strict=True)]  # fmt: skip
+        counts = np.sum([t.confusion for t in contender.trials], axis=0)
         rows = tuple((label, *map(numbers.count, row)) for label, row in zip(results.task.labels, counts, strict=True))
         table = Table(("True class", *(f"as {label}" for label in results.task.labels)), rows, (), "Over all seeds.")
         title = f"{contender.label}: which class was answered by which (% of the true class)"
-        charts.append(Chart(f"confusion-{contender.name}", title, figures.confusion_chart(results, contender), table))
+        charts.append(Chart(f"confusion-{contender.name}", title, figures.confusion_chart(results, counts), table))
     return charts
 
 
