@@ -13,6 +13,9 @@ from torchliquid.errors import InputError
 NEARLY = 1.25
 """Where no choice with int8 weights stays under the limit, the first whose error is at most so many times the least."""
 
+MARGIN = 0.8
+"""Of the limit, what the error may be on the samples that widths are chosen on: it is a little larger on others."""
+
 CANDIDATES = (Widths(8, 8, 8), Widths(8, 8, 16), Widths(16, 8, 16), Widths(8, 16, 16), Widths(16, 16, 16))
 """Of int8 weights, from the narrowest values on."""
 
@@ -57,9 +60,11 @@ def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
 
 
 def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
-    """Few bytes under the ``limit``: of 16 bits everywhere, each layer's weights are narrowed in turn, those first that
-    take the most bytes, and stay narrow where the error allows; the least error where nothing is under the limit.
+    """Few bytes under :data:`MARGIN` of the ``limit``: of 16 bits everywhere, each layer's weights are narrowed in
+    turn, those first that take the most bytes, and stay narrow where the error allows; the least error where nothing is
+    so small.
     Values stay in int16: they are few, and the first to leave what the samples show."""
+    limit *= MARGIN
     counts = weights(network)
     narrow = Widths(16, 16 if _backbone(network) else 8, 16)
     if errors[narrow] <= limit:
