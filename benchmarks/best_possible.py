@@ -76,6 +76,11 @@ def measured(process: Process, entry: Entry) -> dict[str, Any]:
     return {"score": task.metrics(model.outputs(test), test)[task.primary], "doubt": doubt}
 
 
+def reached(process: Process) -> float:
+    recording = process.draw(np.random.default_rng(0), SAMPLES)
+    return process.reached(hold_out(recording, process.task(recording))[1])
+
+
 def chosen(kind: str, task: Task, scales: Preprocessing, parts: tuple[Any, Any]) -> Tabular:
     """The window that is best on validation, as a study's tuning chooses it."""
     fitted = [Tabular.fit(kind, task, scales, *parts, lookback=n) for n in (8, 16, 32, 64)]
@@ -108,11 +113,11 @@ def row(name: str) -> str:
         found = json.loads(path.read_text())
         mark = {"": "", "plateau": " ‡", "falling": " †"}[found["doubt"]]
         cells.append(f"{found['score']:.3f}{mark}")
-    return f"| {process.title} | {process.best:.3f} | {' | '.join(cells)} |"
+    return f"| {process.title} | {process.best:.3f} | {reached(process):.3f} | {' | '.join(cells)} |"
 
 
 def page() -> str:
-    head = ["Process", "Best possible", *(entry.label for entry in ENTRIES)]
+    head = ["Process", "Best possible", "on this part", *(entry.label for entry in ENTRIES)]
     table = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *map(row, PROCESSES)]
     return TEXT.format(
         samples=f"{SAMPLES:,}",
@@ -127,8 +132,9 @@ TEXT = """# Against the best possible
 Written by `make best-possible`; not by hand. Processes whose best possible answer theory knows, {samples} samples each:
 the last fifth is the test, of the rest the last fifth the validation part. Networks have about {parameters} live
 parameters, their defaults and one seed; Linear and Boosting the window out of 8, 16, 32 and 64 samples that is best on
-validation. RMSE where values are asked, else accuracy. In a fresh part the first samples lack their past, which nobody
-can know: a little more error than the best possible is theirs.
+validation. RMSE where values are asked, else accuracy. *Best possible* is what theory gives
+on average; *on this part* is what the process's own equation reaches on the very samples of the test, which begin anew:
+there the first samples lack their past, which nobody can know. Only that figure compares with those after it.
 
 {processes}
 
@@ -136,6 +142,9 @@ can know: a little more error than the best possible is theirs.
 
 † still improving when its training ended; ‡ never left the naive answer: its figure does not judge it. – not measured
 yet: the command goes on where it was stopped.
+
+Statistics of windows of 2, 4, 8 ... samples, instead of an eighth and the whole of the window, bring Boosting from .890
+to .910 under hysteresis and nothing elsewhere: they are not among its features.
 
 What did not help an LTC or a CfC off the naive answer, so that nobody repeats it: larger membrane capacities, wider
 sensory ranges, weaker recurrence, a learning rate of 0.03. What did: counting updates (2,000) instead of epochs,

@@ -23,8 +23,8 @@ class Process:
     Attributes:
         title, equation: for a page.
         draw: a recording of so many samples.
-        best: the primary metric of the best possible answer.
-        own: the same of a contender that can't give that answer, by its name.
+        best: the primary metric of the best possible answer, on average over recordings.
+        answers: that answer to each sample of a recording's values and gaps, as if all before it had been nought.
         target, horizon: of a forecast.
     """
 
@@ -32,12 +32,21 @@ class Process:
     equation: str
     draw: Callable[[np.random.Generator, int], Recording]
     best: float
-    own: dict[str, float]
+    answers: Callable[[np.ndarray, np.ndarray], np.ndarray]
     target: str | None = None
     horizon: int | None = None
 
     def task(self, recording: Recording) -> Task:
         return Task.infer(recording, self.target, horizon=self.horizon)
+
+    def reached(self, part: Recording) -> float:
+        """The primary metric of the best possible answer on one part of a recording, which begins anew."""
+        (series,) = self.task(part).with_targets(part).series
+        answers = self.answers(series.values[:, 0], np.diff(series.times, prepend=series.times[0]))
+        truth = np.asarray(series.targets)
+        if self.task(part).kind == "classification":
+            return float(np.mean(answers == truth))
+        return float(np.sqrt(np.nanmean((answers - truth.astype(float)) ** 2)))
 
 
 def _filtered(rng: np.random.Generator, n: int, past: dict[int, float]) -> Recording:
@@ -48,6 +57,10 @@ def _filtered(rng: np.random.Generator, n: int, past: dict[int, float]) -> Recor
         denominator[lag] = -weight
     x = lfilter([1.0], denominator, rng.standard_normal(n + 1000))[1000:]
     return Recording.from_arrays(x[:, None], np.arange(float(n)), channels=["x"])
+
+
+def _ago(x: np.ndarray, lag: int) -> np.ndarray:
+    return np.concatenate([np.zeros(lag), x])[: len(x)]
 
 
 def ar2(rng: np.random.Generator, n: int) -> Recording:
@@ -70,22 +83,31 @@ def xor(rng: np.random.Generator, n: int) -> Recording:
     return Recording.from_arrays(x[:, None].astype(float), targets=np.where(y, "one", "nought"))
 
 
+def integrated(x: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    y = np.zeros(len(x))
+    for i in range(1, len(x)):
+        kept = np.exp(-gaps[i] / TIME_CONSTANT)
+        y[i] = kept * y[i - 1] + (1 - kept) * x[i - 1]
+    return y
+
+
 def leaky(rng: np.random.Generator, n: int) -> Recording:
     """The input is held from each sample to the next: y(i) is exact."""
     gaps, x = rng.exponential(GAP, n), rng.standard_normal(n)
-    y = np.zeros(n)
-    for i in range(1, n):
-        kept = np.exp(-gaps[i] / TIME_CONSTANT)
-        y[i] = kept * y[i - 1] + (1 - kept) * x[i - 1]
+    y = integrated(x, gaps)
     y += NOISE * y.std() * rng.standard_normal(n)
     return Recording.from_arrays(x[:, None], np.cumsum(gaps), y, time_unit="s")
+
+
+def switched(x: np.ndarray) -> np.ndarray:
+    last = np.maximum.accumulate(np.where(np.abs(x) > 1, np.arange(len(x)), 0))
+    return x[last] > 0
 
 
 def hysteresis(rng: np.random.Generator, n: int) -> Recording:
     """On above 1, off below -1, and as before between them."""
     x = lfilter([np.sqrt(1 - 0.9**2)], [1.0, -0.9], rng.standard_normal(n))
-    last = np.maximum.accumulate(np.where(np.abs(x) > 1, np.arange(n), 0))
-    y = (x[last] > 0) ^ (rng.random(n) < FLIPPED)
+    y = switched(x) ^ (rng.random(n) < FLIPPED)
     return Recording.from_arrays(x[:, None], targets=np.where(y, "on", "off"))
 
 
@@ -97,28 +119,46 @@ def leaky_best() -> float:
 
 
 PROCESSES = {
-    "ar2": Process("AR(2)", "x(t) = 1.6 x(t-1) - 0.8 x(t-2) + N(0, 1), one step ahead", ar2, 1.0, {}, "x", 1),
-    "seasonal": Process("Seasonal AR", "x(t) = 0.9 x(t-12) + N(0, 1), one step ahead", seasonal, 1.0, {}, "x", 1),
-    "delayed": Process("Delayed copy", "y(t) = x(t-20) + N(0, 0.5), x white", delayed, NOISE, {}),
+    "ar2": Process(
+        "AR(2)",
+        "x(t) = 1.6 x(t-1) - 0.8 x(t-2) + N(0, 1), one step ahead",
+        ar2,
+        1.0,
+        lambda x, gaps: 1.6 * x - 0.8 * np.concatenate([x[:1] / 1.125, x[:-1]]),  # before the first: its expectation
+        "x",
+        1,
+    ),
+    "seasonal": Process(
+        "Seasonal AR",
+        "x(t) = 0.9 x(t-12) + N(0, 1), one step ahead",
+        seasonal,
+        1.0,
+        lambda x, gaps: 0.9 * _ago(x, 11),
+        "x",
+        1,
+    ),
+    "delayed": Process(
+        "Delayed copy", "y(t) = x(t-20) + N(0, 0.5), x white", delayed, NOISE, lambda x, gaps: _ago(x, 20)
+    ),
     "xor": Process(
         "XOR of two past inputs",
         "y(t) = x(t-2) xor x(t-6), 5 % flipped, x fair coins",
         xor,
         1 - FLIPPED,
-        {"linear": 0.5},
+        lambda x, gaps: np.where(_ago(x, 2) != _ago(x, 6), "one", "nought"),
     ),
     "leaky": Process(
         "Leaky integrator at irregular times",
         "5 y' = x - y, x white and held, exponential gaps of mean 1, noise of half y's deviation",
         leaky,
         leaky_best(),
-        {},
+        integrated,
     ),
     "hysteresis": Process(
         "Threshold with hysteresis",
         "on above 1, off below -1, else as before, 5 % flipped",
         hysteresis,
         1 - FLIPPED,
-        {},
+        lambda x, gaps: np.where(switched(x), "on", "off"),
     ),
 }

@@ -16,7 +16,7 @@ from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, train
 from torchliquid.training.fit import hold_out
 
-LINEAR_KNOWS = ("ar2", "seasonal", "delayed")
+LINEAR_KNOWS = ("ar2", "seasonal", "delayed", "leaky")
 
 
 @pytest.mark.parametrize(
@@ -30,22 +30,15 @@ def test_classical_models_come_within_a_twentieth_of_the_best_possible(name, kin
     training, validation = hold_out(rest, task)
     task, scales = task.fit(training), Preprocessing.fit(training)
     windows = [Tabular.fit(kind, task, scales, training, validation, lookback=n) for n in (16, 32)]
-    best = max(windows, key=lambda model: task.score(task.metrics(model.outputs(validation), validation)))
-    score = task.metrics(best.outputs(test), test)[task.primary]
-    error, least = (score, process.best) if task.kind == "regression" else (1 - score, 1 - process.best)
-    assert error < 1.05 * least
-
-
-def test_at_irregular_times_a_linear_model_knows_a_leaky_integrator():
-    """From statistics of windows and lags by number alone it has half as much error again."""
-    process = PROCESSES["leaky"]
-    recording = process.draw(np.random.default_rng(0), 5000)
-    task = process.task(recording)
-    training, test = hold_out(recording, task)
-    task = task.fit(training)
-    model = Tabular.fit("linear", task, Preprocessing.fit(training), training, test, lookback=32)
-    assert model.config["uneven"]
-    assert task.metrics(model.outputs(test), test)["rmse"] < 1.15 * process.best
+    fitted = max(windows, key=lambda model: task.score(task.metrics(model.outputs(validation), validation)))
+    score = task.metrics(fitted.outputs(test), test)[task.primary]
+    reached = process.reached(test)
+    assert reached == pytest.approx(process.best, rel=0.1)
+    if task.kind == "classification":
+        score, reached, best = 1 - score, 1 - reached, 1 - process.best
+    else:
+        best = process.best
+    assert score < 1.05 * max(reached, best)  # chance makes one part easier or harder
 
 
 def test_nothing_is_worth_it_where_a_linear_model_on_lags_is_best(tmp_path: Path):
