@@ -28,7 +28,7 @@ from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-pytest_plugins = ["tests.needed"]
+pytest_plugins = ["tests.helpers.needed"]
 
 ROOT = Path(__file__).parent
 SLOW = ("edge.md",)  # exports for other processors are compiled and emulated
@@ -53,7 +53,7 @@ def blocks(document: Document) -> Iterator[Region]:
 
 
 def where_installed(programs: list[str], run: Callable[[Example], str | None], example: Example) -> str | None:
-    from tests.needed import needs
+    from tests.helpers.needed import needs
 
     needs(*programs)
     return run(example)

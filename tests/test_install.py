@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.needed import NO_DATA
+from tests.helpers.needed import NO_DATA
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("src", "native", "CMakeLists.txt", "pyproject.toml", "README.md", "LICENSE", "tests", "docs")

@@ -9,7 +9,7 @@ import pytest
 
 FILE = """
 import pytest
-from tests.needed import NO_DATA, needs
+from tests.helpers.needed import NO_DATA, needs
 
 def test_clang(): needs("clang")
 def test_browser(): needs("chromium", "clang")
@@ -31,7 +31,7 @@ def run(tmp_path: Path):
     def run(*words: str, path: str = "", **variables: str) -> subprocess.CompletedProcess:
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("TORCHLIQUID", "PYTEST"))}
         environment = {**mine, "PATH": path, "PYTHONPATH": root, **variables}
-        command = [sys.executable, "-m", "pytest", "-p", "tests.needed", *words]
+        command = [sys.executable, "-m", "pytest", "-p", "tests.helpers.needed", *words]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.needed import NO_KERNELS, needs
+from tests.helpers.needed import NO_KERNELS, needs
 
 from torchliquid.edge import compilers
 from torchliquid.kernels import native

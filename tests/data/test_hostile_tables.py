@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from hostile import (  # type: ignore[import-not-found]
+from tests.helpers.hostile import (
     TABLES,
     binary_workbook,
     limited,
@@ -20,6 +15,7 @@ from hostile import (  # type: ignore[import-not-found]
     opendocument_row,
     workbook,
 )
+
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 

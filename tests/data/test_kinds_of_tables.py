@@ -24,7 +24,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.needed import NO_TABLES
+from tests.helpers.needed import NO_TABLES
 
 from torchliquid.data import Recording
 from torchliquid.errors import InputError

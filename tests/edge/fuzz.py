@@ -1,4 +1,4 @@
-"""Fuzz exported C under address and undefined-behaviour sanitizers: ``python tests/edge/fuzz.py --seconds 3600``.
+"""Fuzz exported C under address and undefined-behaviour sanitizers: ``python -m tests.edge.fuzz --seconds 3600``.
 
 The time is shared among networks of every family, in single precision and in integers.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import HOST, in_int8, make_model, readings, samples_of
+from tests.helpers.exports import HOST, in_int8, make_model, readings, samples_of
 
 from torchliquid.edge import artifact
 from torchliquid.edge.compilers import STRICT

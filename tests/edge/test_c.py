@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import re
@@ -15,15 +16,11 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from tests.helpers.exports import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
+from tests.helpers.needed import needs
+from tests.helpers.small import small_model
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent))
-import contextlib
-
-from edge_cases import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
-from tests.needed import needs
-
-from small import small_model
 from torchliquid.alarms import Alarm
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.edge import artifact, bundle, emulator, parity

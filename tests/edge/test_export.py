@@ -17,10 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import (
+from tests.helpers.exports import (
     HOST,
     NAMES,
     every_network,
@@ -30,9 +27,10 @@ from edge_cases import (
     samples_of,
     small_recording,
 )
-from tests.needed import needs
+from tests.helpers.needed import needs
+from tests.helpers.small import small_model
+from typer.testing import CliRunner
 
-from small import small_model
 from torchliquid.alarms import Alarm
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing

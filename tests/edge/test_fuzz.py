@@ -1,15 +1,10 @@
-"""A minute of fuzzing; ``fuzz.py --seconds 3600`` is an hour of the same."""
+"""A minute of fuzzing; ``python -m tests.edge.fuzz --seconds 3600`` is an hour of the same."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fuzz import NETWORKS, fuzz
-from tests.needed import needs
+from tests.edge.fuzz import NETWORKS, fuzz
+from tests.helpers.needed import needs
 
 
 @pytest.mark.slow

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.helpers.exports import HOST, in_int8, make_model, needs_zig, readings, samples_of
+from tests.helpers.needed import needs
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import HOST, in_int8, make_model, needs_zig, readings, samples_of
-from tests.needed import needs
 
 import torchliquid
 from torchliquid.cli import app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,10 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from edge_cases import HOST, in_int8, needs_zig, samples_of
-from tests.needed import needs
+from tests.helpers.exports import HOST, in_int8, needs_zig, samples_of
+from tests.helpers.needed import needs
 
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.recording import Series

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from tests.helpers.liquid import CASES, model_of
+from tests.helpers.small import small_model, small_recording
 
-from models import CASES, model_of
-from small import small_model, small_recording
 from torchliquid import InputError, Recording, TrainingConfig, explain, fit
 from torchliquid.explain.attribution import _no_settings_made
 from torchliquid.explain.neurons import used_part

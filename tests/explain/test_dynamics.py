@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers.liquid import CASES, model_of
+from tests.helpers.small import small_model, small_recording
 
-from models import CASES, model_of
-from small import small_model, small_recording
 from torchliquid import Recording, explain
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
 

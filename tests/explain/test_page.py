@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.small import small_model
 from typer.testing import CliRunner
 
-from small import small_model
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.explain import figures

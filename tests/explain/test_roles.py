@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.stats import binom, rankdata
+from tests.helpers.liquid import CASES, model_of
+from tests.helpers.small import small_model, small_recording
 
-from models import CASES, model_of
-from small import small_model, small_recording
 from torchliquid import InputError, Recording, explain
 from torchliquid.explain.hold import hold
 from torchliquid.explain.neurons import follow

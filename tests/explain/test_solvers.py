@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.small import small_model, small_recording
 from typer.testing import CliRunner
 
-from small import small_model, small_recording
 from torchliquid import Model
 from torchliquid.cli import app
 from torchliquid.edge.network import describe

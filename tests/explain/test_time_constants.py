@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import brentq
+from tests.helpers.liquid import model_of
+from tests.helpers.small import small_model, small_recording
 
-from models import model_of
-from small import small_model, small_recording
 from torchliquid import InputError, explain
 
 

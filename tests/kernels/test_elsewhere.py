@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.needed import needs
+from tests.helpers.needed import needs
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "native"

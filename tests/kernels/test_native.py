@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from problems import KINDS, Problem, problems  # type: ignore[import-not-found]
-from tests.needed import NO_KERNELS
+from tests.helpers.needed import NO_KERNELS
+from tests.helpers.recurrences import KINDS, Problem, problems
 
 from torchliquid import InputError, kernels
 from torchliquid.kernels import native, reference

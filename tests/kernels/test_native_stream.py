@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.needed import NO_KERNELS
+from tests.helpers.needed import NO_KERNELS
 from torch import nn
 
 from torchliquid import kernels, stream

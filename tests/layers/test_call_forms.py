@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_cases import CASES, INPUTS, every_layer, parts, some, state
+from tests.helpers.layers import CASES, INPUTS, every_layer, parts, some, state
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from torchliquid import GRUD, LTC, CfC, InputError, LTCCell, NeuralODE

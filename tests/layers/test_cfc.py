@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layer_cases import INPUTS
+from tests.helpers.layers import INPUTS
 
 from torchliquid import CfC, CfCCell, InputError, WiredCfCCell
 from torchliquid.wirings import NCP, AutoNCP

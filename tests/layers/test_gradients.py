@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layer_cases import CASES, INPUTS, every_layer, parts, some, state
+from tests.helpers.layers import CASES, INPUTS, every_layer, parts, some, state
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 

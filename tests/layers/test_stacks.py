@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_cases import INPUTS, every_layer, parts, some
+from tests.helpers.layers import INPUTS, every_layer, parts, some
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from torchliquid import LTC, CfC, InputError, kernels

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from layer_cases import CASES, INPUTS, every_layer, parts, some
+from tests.helpers.layers import CASES, INPUTS, every_layer, parts, some
 from torch import nn
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

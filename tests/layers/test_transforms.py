@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import torch
-from layer_cases import CASES, INPUTS, every_layer, parts, some, state
-from tests.needed import needs
+from tests.helpers.layers import CASES, INPUTS, every_layer, parts, some, state
+from tests.helpers.needed import needs
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
 from torchliquid import LTC, CfC, InputError, kernels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,13 +11,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from tests.helpers.hostile import deep, hostile_model, limited
+from tests.helpers.small import small_model, small_recording
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import torchliquid
-from hostile import deep, hostile_model, limited  # type: ignore[import-not-found]
-from small import small_model, small_recording  # type: ignore[import-not-found]
 from torchliquid.cli import app
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.errors import InputError

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.helpers.small import small_model, small_recording
 
-from small import small_model, small_recording
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.models import KINDS, build

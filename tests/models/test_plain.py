@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers.small import small_recording
 
-from small import small_recording
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.data.datasets import load
 from torchliquid.errors import InputError

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers.small import small_model, small_recording
 
-from small import small_model, small_recording
 from torchliquid import Model
 from torchliquid.edge.network import describe
 from torchliquid.study.contenders import CONTENDERS

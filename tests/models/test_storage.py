@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.helpers.small import small_model, small_recording
 
-from small import small_model, small_recording
 from torchliquid import Model
 from torchliquid.errors import InputError
 from torchliquid.models import KINDS

@@ -1,17 +1,13 @@
 """Both pages in a real browser: every control, three widths, light and dark, no fault that axe finds."""
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path += [str(Path(__file__).parents[1] / room) for room in ("study", "explain")]
-
-from test_page import model, recording
-from test_report import study
+from tests.explain.test_page import model, recording
+from tests.study.test_report import study
 
 from torchliquid.explain.explanation import explanation
 from torchliquid.explain.report import render as render_explanation

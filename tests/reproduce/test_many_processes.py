@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_table
+from tests.reproduce import small_table
 
 from torchliquid.reproduce import run, trials
 from torchliquid.study.assess import Quiet

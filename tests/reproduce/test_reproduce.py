@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from small_table import TABLE, pieces  # type: ignore[import-not-found]
-from tests.needed import NO_DATA
+from tests.helpers.needed import NO_DATA
+from tests.reproduce.small_table import TABLE, pieces
 from typer.testing import CliRunner
 
 from torchliquid.cli import app

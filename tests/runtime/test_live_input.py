@@ -14,9 +14,9 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from tests.helpers.small import small_model, small_recording
 
 import torchliquid
-from small import small_model, small_recording
 from torchliquid.errors import InputError
 from torchliquid.models import KINDS
 

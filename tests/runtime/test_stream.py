@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.helpers.small import small_model, small_recording
 
 import torchliquid
-from small import small_model, small_recording
 from torchliquid.alarms import Alarm
 from torchliquid.data import Recording
 from torchliquid.errors import InputError

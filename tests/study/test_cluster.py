@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_resume import figures, finished, write_recording
-from test_workers import Record
+from tests.study.test_resume import figures, finished, write_recording
+from tests.study.test_workers import Record
 from typer.testing import CliRunner
 
 from torchliquid.cli import app

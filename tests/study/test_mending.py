@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.helpers.small import small_model, small_recording
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from small import small_model, small_recording  # type: ignore[import-not-found]
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.study.assess import assess

@@ -7,7 +7,7 @@ from io import StringIO
 import numpy as np
 import pytest
 from rich.console import Console
-from simulated import Truth, simulate
+from tests.helpers.studies import Truth, simulate
 
 from torchliquid.cli.verdict import print_results
 from torchliquid.data import Recording

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated import Truth, simulate
+from tests.helpers.studies import Truth, simulate
 
 from torchliquid.errors import InputError
 from torchliquid.study.results import Finding, Interval, Part, StudyResults, Verdict

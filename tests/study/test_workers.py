@@ -16,6 +16,8 @@ from threadpoolctl import threadpool_info
 
 from torchliquid.study.workers import Job, JobError, Progress, cores, run_jobs, workers
 
+ROOT = str(Path(__file__).parents[2])
+
 
 class Record:
     def __init__(self) -> None:
@@ -155,9 +157,8 @@ def test_inside_a_pool_and_from_the_standard_input_jobs_run_in_this_process(tmp_
     with get_context("spawn").Pool(1) as pool:
         ((own, found),) = pool.map(_pids, [0])
     assert found == [own] * 3
-    here = str(Path(__file__).parent)
-    code = f"import sys\nsys.path.insert(0, {here!r})\nimport test_workers as t\nown, found = t._pids(0)\n"
-    code += "print(found == [own] * 3)"
+    code = f"import sys\nsys.path.insert(0, {ROOT!r})\nfrom tests.study import test_workers as t\n"
+    code += "own, found = t._pids(0)\nprint(found == [own] * 3)"
     done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.strip() == "True"
     assert "one after the other" in done.stderr
@@ -165,7 +166,7 @@ def test_inside_a_pool_and_from_the_standard_input_jobs_run_in_this_process(tmp_
 
 def test_a_program_without_its_guard_is_told_of_it(tmp_path):
     (tmp_path / "unguarded.py").write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_workers as t\nt._pids(0)\n"
+        f"import sys; sys.path.insert(0, {ROOT!r})\nfrom tests.study import test_workers as t\nt._pids(0)\n"
     )
     done = subprocess.run([sys.executable, "unguarded.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode

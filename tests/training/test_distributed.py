@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gradients
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training import gradients
 
 import torchliquid as tl
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from tests.helpers.layers import CASES
+from tests.helpers.small import small_recording
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "layers")]
-from layer_cases import CASES  # type: ignore[import-not-found]  # noqa: E402
-
-from small import small_recording  # type: ignore[import-not-found]  # noqa: E402
-from torchliquid.data import Preprocessing, Recording  # noqa: E402
-from torchliquid.edge import artifact, parity, quantize  # noqa: E402
-from torchliquid.edge.calibrate import ranges  # noqa: E402
-from torchliquid.edge.network import Network, describe  # noqa: E402
-from torchliquid.edge.quantize import Widths  # noqa: E402
-from torchliquid.edge.targets import TARGETS  # noqa: E402
-from torchliquid.layers import LTC, CfC  # noqa: E402
-from torchliquid.models import Model  # noqa: E402
-from torchliquid.models.networks import Gated, Liquid  # noqa: E402
-from torchliquid.tasks import Task  # noqa: E402
+from torchliquid.data import Preprocessing, Recording
+from torchliquid.edge import artifact, parity, quantize
+from torchliquid.edge.calibrate import ranges
+from torchliquid.edge.network import Network, describe
+from torchliquid.edge.quantize import Widths
+from torchliquid.edge.targets import TARGETS
+from torchliquid.layers import LTC, CfC
+from torchliquid.models import Model
+from torchliquid.models.networks import Gated, Liquid
+from torchliquid.tasks import Task
 
 EXPORTED = tuple(name for name, make in CASES.items() if isinstance(make(), LTC | CfC))
 NAMES = (*EXPORTED, "lstm", "gru")
@@ -54,13 +49,13 @@ def make_model(name: str, seed: int = 0, with_mask: bool | None = None) -> Model
         network = Gated(name, rule.n_inputs, 6)
     else:
         # The table's layers take three inputs; with the mask there are six: the rest of the layer is the same.
-        import layer_cases
+        from tests.helpers import layers
 
-        before, layer_cases.INPUTS = layer_cases.INPUTS, rule.n_inputs
+        before, layers.INPUTS = layers.INPUTS, rule.n_inputs
         try:
             network = Liquid(CASES[name]())
         finally:
-            layer_cases.INPUTS = before
+            layers.INPUTS = before
     model = Model(name, {}, network, task, rule).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # off the symmetric start, as training would move it

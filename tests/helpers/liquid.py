@@ -1,8 +1,8 @@
 """Small models of every liquid kind, also of layers that no kind builds by itself."""
 
 import torch
+from tests.helpers.small import small_model
 
-from small import small_model
 from torchliquid import LTC, CfC, Model
 from torchliquid.models.networks import Liquid
 from torchliquid.wirings import AutoNCP
