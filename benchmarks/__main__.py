@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cases, curves, measure, study_speed
+from benchmarks import cases, curves, measure, startup, study_speed
 from torchliquid.data.datasets import load
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -72,6 +72,7 @@ def main() -> None:
             memory=memory,
             curves="\n".join(table),
             study=study,
+            startup=startup.table(),
         )
     )
 
@@ -128,6 +129,15 @@ of a fit without it below 1.
 How much sooner a study of occupancy ends, with the same results; also alone, by `python -m benchmarks.study_speed`.
 
 {study}
+
+## To the first word
+
+How long a command takes until it says something, with nothing kept from an earlier call; also alone, by
+`python -m benchmarks.startup`. A file, a column or an option that is not there is said before PyTorch is loaded.
+
+| command | first word after |
+|---|---|
+{startup}
 """
 
 

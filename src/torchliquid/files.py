@@ -185,6 +185,18 @@ def cache_folder() -> Path:
         raise InputError("there is no home folder for the cache; set XDG_CACHE_HOME to a folder") from None
 
 
+def check_model_file(path: Path) -> None:
+    """See that there is a file, before PyTorch is loaded to read it.
+
+    Raises:
+        InputError: there is none, or a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the .safetensors file in it")
+    if not path.exists():
+        raise InputError(f"there is no model file {path}; check the path")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the unfinished parts that a killed study left."""
     for part in folder.rglob(".*.part"):

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import special
-from sklearn import metrics as sk
+import scipy  # whose parts are loaded when they are used
 
 from torchliquid.errors import InputError
 
@@ -240,7 +239,7 @@ def _bins(answers: Answers) -> np.ndarray:
     n = len(LOGIT_BINS) - 1
     columns = []
     for k in answers.ranked:
-        logits = special.logit(np.clip(answers.outputs[:, k], 1e-6, 1 - 1e-6))
+        logits = scipy.special.logit(np.clip(answers.outputs[:, k], 1e-6, 1 - 1e-6))
         bins = np.digitize(logits, LOGIT_BINS[1:-1])
         columns.append(np.eye(2 * n)[(answers.truth == k) * n + bins])
     return np.concatenate(columns, -1)
@@ -269,13 +268,16 @@ def _binned_precision(sums: np.ndarray) -> np.ndarray:
     return _mean_where((positive * precision).sum(-1) / np.maximum(positive.sum(-1), 1e-300), there)
 
 
-def _over_classes(score: Callable[[np.ndarray, np.ndarray], float], answers: Answers) -> float:
-    """Mean over the classes that rank and of which some samples are and some are not; NaN where there is none."""
+def _over_classes(score: str, answers: Answers) -> float:
+    """Mean of a score of scikit-learn's over the classes that rank and of which some samples are and some are not; NaN
+    where there is none."""
+    from sklearn import metrics as sk  # half a second, which a command that only predicts does not need
+
     found = []
     for k in answers.ranked:
         of_class = answers.truth == k
         if of_class.any() and not of_class.all():
-            found.append(score(of_class, answers.outputs[:, k]))
+            found.append(getattr(sk, score)(of_class, answers.outputs[:, k]))
     return float(np.mean(found)) if found else math.nan
 
 
@@ -414,7 +416,7 @@ METRICS: dict[str, Metric] = {
             "How often a sample of a class gets a higher probability of it than one that is not; 0.5 is chance.",
             _bins,
             _binned_auc,
-            exactly=lambda answers: _over_classes(sk.roc_auc_score, answers),
+            exactly=lambda answers: _over_classes("roc_auc_score", answers),
             ranks=True,
         ),
         Metric(
@@ -424,7 +426,7 @@ METRICS: dict[str, Metric] = {
             "Mean share of true alarms as the alarm threshold is lowered; chance gives the share of the class.",
             _bins,
             _binned_precision,
-            exactly=lambda answers: _over_classes(sk.average_precision_score, answers),
+            exactly=lambda answers: _over_classes("average_precision_score", answers),
             ranks=True,
         ),
         Metric(

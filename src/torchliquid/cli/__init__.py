@@ -21,7 +21,6 @@ from torchliquid.cli.solvers import solvers
 from torchliquid.cli.terminal import Terminal, any_encoding
 from torchliquid.cli.train import train
 from torchliquid.errors import InputError
-from torchliquid.signals import waiting
 
 app = typer.Typer(
     help="Liquid neural networks, from a recording of sensors to a network that runs on the device.",
@@ -31,12 +30,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,
 )
-
-
-def _load() -> None:
-    """Import what all commands need while Ctrl-C waits, which would end the process without a word in the middle."""
-    with waiting(signal.SIGINT, signal.SIGTERM):
-        import torch  # noqa: F401
 
 
 def _say_version(asked: bool) -> None:
@@ -63,7 +56,6 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: object, **options: object) -> None:
         try:
             any_encoding()
-            _load()
             warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
             command(*args, **options)
         except InputError as error:

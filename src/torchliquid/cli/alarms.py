@@ -47,6 +47,17 @@ class Deciding:
     alarm_length: str | None = None
     alarm_merge: str | None = None
 
+    def check(self) -> None:
+        """See that there is such a metric, before a table is read.
+
+        Raises:
+            InputError: there is none.
+        """
+        from torchliquid.metrics import find
+
+        if self.metric is not None:
+            find(self.metric)
+
     def change(self, task: Task, time_unit: str) -> Task:
         """A task with what was asked for in place of its own metric and alarms.
 

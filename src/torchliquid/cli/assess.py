@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from torchliquid.cli import alarms, options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 from torchliquid.files import without_folders
@@ -64,15 +65,16 @@ def assess(
     such as noise and lost samples. Writes a report, the figures, and the best models. A study that was stopped goes
     on when the same command is given again.
     """
-    from torchliquid.cli.progress import StudyProgress
-    from torchliquid.cli.verdict import print_results
-    from torchliquid.study.assess import assess as run
-
+    cut = options.windows(window)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Terminal()
     options.say_back(question, console)
+    with loading():
+        from torchliquid.cli.progress import StudyProgress
+        from torchliquid.cli.verdict import print_results
+        from torchliquid.study.assess import assess as run
     processes = options.processes(jobs, ray, console)
     with StudyProgress(console) as progress, told_in(folder):
         results = run(
@@ -88,7 +90,7 @@ def assess(
             updates=updates,
             epochs=epochs,
             class_weights=class_weights,
-            windows=options.windows(window),
+            windows=cut,
             jobs=processes,
             ray=ray,
             with_sample=sample,

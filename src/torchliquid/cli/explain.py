@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from torchliquid.cli import options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
+from torchliquid.files import check_model_file
 
 
 @options.of_a_table("target", "group", "ignore", "keep")
@@ -25,17 +27,22 @@ def explain(
     The table is read as the one the model was trained on; options say where it differs. With the target's column in
     it, each neuron is judged by what the model loses without it.
     """
-    from torchliquid.cli.progress import one_bar
     from torchliquid.data.datasets import load, names
-    from torchliquid.explain.explanation import explanation
-    from torchliquid.explain.neurons import liquid_layer
-    from torchliquid.explain.report import write_explanation
-    from torchliquid.models import Model
 
+    check_model_file(model)
+    options.check_folder(out)
+    published = recording in names() and not Path(recording).exists()
+    if not published:
+        options.check_tables(recording)
+    with loading():
+        from torchliquid.cli.progress import one_bar
+        from torchliquid.explain.explanation import explanation
+        from torchliquid.explain.neurons import liquid_layer
+        from torchliquid.explain.report import write_explanation
+        from torchliquid.models import Model
     loaded = Model.load(model)
     liquid_layer(loaded)
-    options.check_folder(out)
-    if recording in names() and not Path(recording).exists():
+    if published:
         dataset = load(recording)
         options.tell(recording, dataset.train)
         found = next(iter(dataset.tests.values()), dataset.train)

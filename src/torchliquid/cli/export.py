@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markdown import Markdown
 
 from torchliquid.cli import options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
+from torchliquid.files import check_model_file
 
 if TYPE_CHECKING:
     from torchliquid.data import Recording
@@ -81,14 +82,16 @@ def export(
 
     A recording is read as the one the model was trained on; options say where it differs.
     """
-    from torchliquid import edge
-    from torchliquid.edge.footprint import bytes_of, microseconds_of, share_of, table
-    from torchliquid.edge.names import model_name
-    from torchliquid.edge.plausible import limits_of
-    from torchliquid.edge.targets import find
-    from torchliquid.models import Model
-    from torchliquid.study.trained import trained
-
+    check_model_file(model)
+    options.check_tables(*(path for path in (data, calibrate) if path is not None))
+    with loading():
+        from torchliquid import edge
+        from torchliquid.edge.footprint import bytes_of, microseconds_of, share_of, table
+        from torchliquid.edge.names import model_name
+        from torchliquid.edge.plausible import limits_of
+        from torchliquid.edge.targets import find
+        from torchliquid.models import Model
+        from torchliquid.study.trained import trained
     machine = find(target)
     loaded = Model.load(model)
     limits = edge.Limits(
@@ -127,6 +130,8 @@ def export(
     for line in report.measured:
         console.print(f"  {line}")
     if report.costs:
+        from rich.markdown import Markdown
+
         console.print(Markdown(table(report.costs)))
     for warning in report.warnings:
         Terminal(stderr=True).print(f"warning: {warning}", style="yellow")

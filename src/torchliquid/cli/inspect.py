@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal, cell
+from torchliquid.files import check_model_file
 
 SHOWN = 1000
 """Channels, labels and entries that are printed."""
@@ -16,9 +18,10 @@ SHOWN = 1000
 
 def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")]) -> None:
     """Tell what a saved model is, what it was trained on, what it expects, and whether it still computes the same."""
-    from torchliquid.models import KINDS, Model
-    from torchliquid.page.glossary import metric_label
-
+    check_model_file(model)
+    with loading():
+        from torchliquid.models import KINDS, Model
+        from torchliquid.page.glossary import metric_label
     loaded = Model.load(model)
     task, scales = loaded.task, loaded.preprocessing
     config = ", ".join(f"{name} {value}" for name, value in loaded.config.items())

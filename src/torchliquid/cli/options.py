@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from torchliquid.cli import times
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
@@ -255,13 +256,13 @@ def question(
     """
     from torchliquid.data.columns import nearest
     from torchliquid.data.datasets import load, names
-    from torchliquid.tasks import Task
 
     source = sources[0]
     if len(sources) == 1 and source in names() and not Path(source).exists():
         if columns.given() or test or kind or horizon:
             raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
-        dataset = load(source)
+        with loading():
+            dataset = load(source)
         tell(source, dataset.train)
         decided = deciding.change(dataset.task, dataset.train.time_unit)
         return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation, (source,))
@@ -273,11 +274,15 @@ def question(
         raise InputError(f"say which column of {source} to learn, with --target")
     forecast = horizon is not None
     reading = replace(columns, target=None) if forecast else columns
+    check_tables(*sources, *(test or ()))
+    deciding.check()
     recording = reading.read(sources)
     tests: dict[str, Recording] = {}
     for path in test or ():
         name = Path(path).name if Path(path).name not in tests else path
         tests[name] = reading.of_a_test().read(path, recording.channels, recording.columns)
+    with loading():
+        from torchliquid.tasks import Task
     ahead, unit = _horizon(horizon, recording.time_unit) if horizon is not None else (None, "samples")
     task = Task.infer(
         recording,
@@ -320,6 +325,21 @@ def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:
     if jobs is not None and jobs > cores():
         console.print(f"Note: this machine has {cores()} cores for it; so many trainings run at a time, not {jobs}.")
     return min(jobs or cores(), cores())
+
+
+def check_tables(*files: str | Path) -> None:
+    """See that tables are there before PyTorch is loaded.
+
+    Raises:
+        InputError: one is not.
+    """
+    from torchliquid.data.files import check_there
+
+    for name in files:
+        try:
+            check_there(Path(name))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
 
 
 def check_writable(out: Path, *read: Path, option: str = "--out") -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchliquid.cli import options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError, printable
-from torchliquid.files import write_atomically
+from torchliquid.files import check_model_file, write_atomically
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,17 +49,19 @@ def predict(
     The table is read as the one the model was trained on; options say where it differs. Control characters in names
     stand as their escapes, and a name that a spreadsheet would take for a formula has an apostrophe before it.
     """
-    import polars as pl
-
-    from torchliquid.data.summary import understood, unlike
-    from torchliquid.models import Model
-
-    loaded = Model.load(model)
+    check_model_file(model)
+    options.check_tables(*recording)
     out = None if str(out) == "-" else out
     if out is not None:
         options.check_writable(out, model, *map(Path, recording))
         if out.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
             raise InputError(f"--out {out}: answers are written as .csv, .parquet or .arrow; choose one of these")
+    with loading():
+        import polars as pl
+
+        from torchliquid.data.summary import understood, unlike
+        from torchliquid.models import Model
+    loaded = Model.load(model)
     found = columns.read_for(loaded, recording, labelled=False)
     errors = Terminal(stderr=True)
     for line in understood(found, loaded.task):

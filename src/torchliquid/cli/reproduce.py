@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from torchliquid.cli import options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 
 
@@ -31,16 +32,19 @@ def reproduce(
 
     Hours on two cores. A run that was stopped goes on when the same command is given again.
     """
-    from torchliquid.cli.progress import StudyProgress
-    from torchliquid.reproduce.protocols import protocol
-    from torchliquid.reproduce.run import reproduce as run
-    from torchliquid.reproduce.run import write_tables
-    from torchliquid.reproduce.summary import section
-    from torchliquid.reproduce.trials import read
-
     options.check_folder(out)
     if page is not None:
         options.check_writable(page, option="--page")
+    from torchliquid.reproduce.protocols import check_name
+
+    check_name(name)
+    with loading():
+        from torchliquid.cli.progress import StudyProgress
+        from torchliquid.reproduce.protocols import protocol
+        from torchliquid.reproduce.run import reproduce as run
+        from torchliquid.reproduce.run import write_tables
+        from torchliquid.reproduce.summary import section
+        from torchliquid.reproduce.trials import read
     console = Terminal()
     processes = options.processes(jobs, ray, console)
     with StudyProgress(console) as progress:

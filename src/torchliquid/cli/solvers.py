@@ -9,9 +9,10 @@ import typer
 from rich.table import Table
 
 from torchliquid.cli import options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal, cell
 from torchliquid.errors import InputError, printable
-from torchliquid.files import write_json
+from torchliquid.files import check_model_file, write_json
 
 
 @options.of_a_table("group", "ignore", "keep")
@@ -28,19 +29,21 @@ def solvers(
 
     The table is read as the one the model was trained on; options say where it differs.
     """
-    from torchliquid.explain.solvers import compare_solvers, solver_names, with_solver
-    from torchliquid.explain.solvers_page import plain, render, table
-    from torchliquid.models import Model
-    from torchliquid.page import write_page
-
     if not error > 0:
         raise InputError(f"--error must be greater than 0, not {error}")
-    loaded = Model.load(model)
-    solver_names(loaded)
+    check_model_file(model)
+    options.check_tables(recording)
     if write is not None:
         options.check_writable(write, model, recording, option="--write")
     if out is not None:
         options.check_folder(out)
+    with loading():
+        from torchliquid.explain.solvers import compare_solvers, solver_names, with_solver
+        from torchliquid.explain.solvers_page import plain, render, table
+        from torchliquid.models import Model
+        from torchliquid.page import write_page
+    loaded = Model.load(model)
+    solver_names(loaded)
     read = columns.read_for(loaded, str(recording))
     found = compare_solvers(loaded, read, samples)
     shown = table(found)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from torchliquid.cli import alarms, options
+from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
@@ -43,24 +44,25 @@ def train(
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
     """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
-    from torchliquid.cli.progress import one_bar
-    from torchliquid.models import KINDS
-    from torchliquid.solvers import ADAPTIVE
-    from torchliquid.training import TrainingConfig, TrainingError, fit
-
     options.check_writable(out, *map(Path, recording))
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
+    cut = options.windows(window)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, None, columns, task, horizon, deciding)
+    console = Terminal()
+    options.say_back(question, console)
+    with loading():
+        from torchliquid.cli.progress import one_bar
+        from torchliquid.models import KINDS
+        from torchliquid.solvers import ADAPTIVE
+        from torchliquid.training import TrainingConfig, TrainingError, fit
     stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
     if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
         solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)
         raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
     if unfolds is not None and solver in ADAPTIVE:
         raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
-    console = Terminal()
-    options.say_back(question, console)
     with one_bar(console) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)
         try:
@@ -70,7 +72,7 @@ def train(
                 task=question.task,
                 parameters=parameters,
                 validation=question.validation,
-                windows=options.windows(window),
+                windows=cut,
                 config=TrainingConfig(lr=lr, updates=updates, epochs=epochs, seed=seed, class_weights=class_weights),
                 seed=seed,
                 **stepping,

@@ -1,10 +1,14 @@
 """Recordings, and the way from them to the batches a network is trained on."""
 
-from torchliquid.data.batch import Batch, batches
+from typing import TYPE_CHECKING, Any
+
 from torchliquid.data.preprocessing import HoldState, Preprocessing
 from torchliquid.data.recording import Recording, Series
 from torchliquid.data.splits import forward_split, series_split
 from torchliquid.data.windows import Windows
+
+if TYPE_CHECKING:
+    from torchliquid.data.batch import Batch, batches
 
 __all__ = [
     "Batch",
@@ -17,3 +21,12 @@ __all__ = [
     "forward_split",
     "series_split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # A table is read, or refused, before torch is loaded, which batches alone need.
+    if name in ("Batch", "batches"):
+        from torchliquid.data import batch
+
+        return getattr(batch, name)
+    raise AttributeError(f"module 'torchliquid.data' has no attribute {name!r}")

@@ -102,9 +102,7 @@ def read_table(path: Source | Sequence[Source], form: Form | None = None, named:
 def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
     if path.is_dir():
         return _several(_inside(path), form, named)
-    if str(path) not in STDIN and not path.exists():
-        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
-        raise InputError("no such file" + (f"; did you mean {near[0]!r}?" if near else "; check the path"))
+    check_there(path)
     try:
         if str(path) in STDIN:
             return _read(sys.stdin.buffer.read(), Path(), form, named)
@@ -112,6 +110,17 @@ def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"the file cannot be read ({reason}); check it and its permissions") from None
+
+
+def check_there(path: Path) -> None:
+    """See that a table's file, or a folder of tables, is there.
+
+    Raises:
+        InputError: it is not; the message doesn't name it.
+    """
+    if str(path) not in STDIN and not path.exists():
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+        raise InputError("no such file" + (f"; did you mean {near[0]!r}?" if near else "; check the path"))
 
 
 def _inside(path: Path) -> list[Path]:

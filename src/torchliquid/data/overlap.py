@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+import scipy  # whose parts are loaded when they are used
 
 from torchliquid.data.recording import Recording, Series
 
@@ -125,15 +124,15 @@ class Units:
         stretches = Stretches.of(series)
         first, second, offset = _pairs(stretches)
         n = len(series)
-        graph = coo_array((np.ones(len(first)), (first, second)), shape=(n, n)).tocsr()
-        _, unit = connected_components(graph, directed=False)
+        graph = scipy.sparse.coo_array((np.ones(len(first)), (first, second)), shape=(n, n)).tocsr()
+        _, unit = scipy.sparse.csgraph.connected_components(graph, directed=False)
         start = np.zeros(n, dtype=np.int64)
         between = {(a, b): o for a, b, o in zip(first.tolist(), second.tolist(), offset.tolist(), strict=True)}
         seen = np.zeros(n, dtype=bool)
         for root in first.tolist():
             if seen[root]:
                 continue
-            order, before = breadth_first_order(graph, root, directed=False)
+            order, before = scipy.sparse.csgraph.breadth_first_order(graph, root, directed=False)
             for one in order[1:].tolist():
                 b = int(before[one])
                 start[one] = start[b] + (between[b, one] if (b, one) in between else -between[one, b])

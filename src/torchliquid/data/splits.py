@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy  # whose parts are loaded when they are used
 
 from torchliquid.data.overlap import LEAST, Units
 from torchliquid.data.recording import Recording, Series
@@ -136,8 +135,8 @@ def _with_groups(recording: Recording, unit: np.ndarray) -> tuple[np.ndarray, in
     _, group = np.unique(named, return_inverse=True)
     places = np.tile(np.arange(n), 2)
     others = n + np.concatenate([unit, n + group])
-    graph = coo_array((np.ones(2 * n), (places, others)), shape=(3 * n, 3 * n))
-    _, joined = np.unique(connected_components(graph, directed=False)[1][:n], return_inverse=True)
+    graph = scipy.sparse.coo_array((np.ones(2 * n), (places, others)), shape=(3 * n, 3 * n))
+    _, joined = np.unique(scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:n], return_inverse=True)
     return joined, int(joined.max()) + 1
 
 

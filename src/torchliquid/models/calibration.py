@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from scipy import optimize, special
+import scipy  # whose parts are loaded when they are used
 
 from torchliquid.alarms import Alarm, best_f1, within_limit
 from torchliquid.data.recording import Recording
@@ -44,13 +44,13 @@ class Calibration:
             return probabilities
         logits = np.log(np.clip(probabilities, SMALLEST, None)) / self.temperature
         logits[..., positive] += self.shift
-        return np.asarray(special.softmax(logits, axis=-1))
+        return np.asarray(scipy.special.softmax(logits, axis=-1))
 
     def undone(self, probabilities: np.ndarray, positive: int = 1) -> np.ndarray:
         """Probabilities (..., K) as they were before."""
         logits = np.log(np.clip(probabilities, SMALLEST, None))
         logits[..., positive] -= self.shift
-        return np.asarray(special.softmax(logits * self.temperature, axis=-1))
+        return np.asarray(scipy.special.softmax(logits * self.temperature, axis=-1))
 
     @classmethod
     def fit(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
@@ -78,7 +78,7 @@ class Calibration:
         def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
             changed = logits * np.exp(-x[0])
             changed[:, task.positive] += x[1] - middle * np.exp(-x[0]) if shifts else 0.0
-            logs = special.log_softmax(changed, axis=1)
+            logs = scipy.special.log_softmax(changed, axis=1)
             slope = np.exp(logs) - targets  # of the loss along each logit
             along = [-(slope * logits * np.exp(-x[0])).sum() / len(truth)]
             if shifts:
@@ -88,7 +88,7 @@ class Calibration:
 
         bounds = [(np.log(COLDEST), np.log(HOTTEST)), (-20.0, 20.0)][: 2 if shifts else 1]
         start = np.array([0.0, np.clip(middle, -20, 20)])[: len(bounds)]
-        found = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+        found = scipy.optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
         x = found.x if np.isfinite(found.fun) else start
         best = cls(float(np.exp(x[0])), float(x[1] - middle * np.exp(-x[0])) if shifts else 0.0)
         before, after = (

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
-from torchliquid.files import write_atomically
+from torchliquid.files import check_model_file, write_atomically
 from torchliquid.models.build import assemble
 from torchliquid.models.checks import check_data, check_fitted, check_weights
 from torchliquid.models.model import Model, Sample
@@ -74,8 +74,7 @@ def save(model: Model, path: Path, with_sample: bool) -> None:
 
 def load(path: Path) -> Model:
     """See :meth:`Model.load`."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the .safetensors file in it")
+    check_model_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -83,8 +82,6 @@ def load(path: Path) -> Model:
             description = _description(header["model"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _restore(description, tensors)
-    except FileNotFoundError:
-        raise InputError(f"there is no model file {path}; check the path") from None
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path} is no whole .safetensors file ({error}); it may be truncated: save or copy it again"

@@ -8,10 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.data.columns import nearest
@@ -297,6 +293,10 @@ def _linear(
     model: Tabular, table: np.ndarray, targets: np.ndarray, validation: Recording, weight: str | None
 ) -> Tabular:
     """Weaken the penalty until the validation score has not improved twice; keep the best."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     task, fixed = model.task, model.config["strength"]
     scaler = StandardScaler().fit(table)
     scaled = scaler.transform(table)
@@ -328,6 +328,8 @@ def _boost(
 
     Values are boosted from the linear model's answers: of a straight line trees make a staircase.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
     task, config = model.task, model.config
     best, best_score, since = model, (-np.inf, -np.inf), 0
     if task.kind == "regression":

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
-from torchliquid.reproduce.protocol import Protocol
+
+if TYPE_CHECKING:
+    from torchliquid.reproduce.protocol import Protocol
 
 NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet", "person", "har", "power", "gesture", "ozone")
+
+
+def check_name(name: str) -> None:
+    """See that there is a table of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in NAMES:
+        raise InputError(f"there is no table {name!r}; {nearest(name, NAMES)}")
 
 
 def protocol(name: str) -> Protocol:
@@ -17,7 +30,6 @@ def protocol(name: str) -> Protocol:
     Raises:
         InputError: there is none.
     """
-    if name not in NAMES:
-        raise InputError(f"there is no table {name!r}; {nearest(name, NAMES)}")
+    check_name(name)
     found: Protocol = import_module(f"torchliquid.reproduce.protocols.{name}").PROTOCOL
     return found
