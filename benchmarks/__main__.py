@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import cases, curves, measure, startup, study_speed
-from torchliquid.data.datasets import load
+from torchliquid.datasets import load
 
 DOCS = Path(__file__).parents[1] / "docs"
 THREADS = 2

@@ -14,8 +14,8 @@ import torch
 from benchmarks import measure
 from benchmarks.studies import code
 from torchliquid.data import Recording
-from torchliquid.data.datasets import load
 from torchliquid.data.splits import forward_split
+from torchliquid.datasets import load
 from torchliquid.edge import TARGETS, artifact, footprint, parity
 from torchliquid.edge.artifact import Artifact
 from torchliquid.edge.quantize import Widths

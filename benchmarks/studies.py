@@ -15,7 +15,7 @@ from rich.console import Console
 import torchliquid
 from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
-from torchliquid.data.datasets import Dataset, load
+from torchliquid.datasets import Dataset, load
 from torchliquid.files import write_atomically
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label

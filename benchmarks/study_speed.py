@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from torchliquid import kernels
-from torchliquid.data.datasets import load
-from torchliquid.data.datasets.dataset import Dataset
+from torchliquid.datasets import load
+from torchliquid.datasets.dataset import Dataset
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from torchliquid.cli import app
-from torchliquid.data.datasets import fetch, load, occupancy, traffic
-from torchliquid.data.datasets.dataset import Dataset
+from torchliquid.datasets import fetch, load, occupancy, traffic
+from torchliquid.datasets.dataset import Dataset
 from torchliquid.errors import InputError
 
 
@@ -31,6 +31,14 @@ EXPECTED = {
     "skab": ("classification", "step", 2, 8, (16, 18160), {"valve2": (4, None), "other": (14, None)}),
     "japanese_vowels": ("classification", "series", 9, 12, (270, 4274), {"test": (370, 5687)}),
 }
+
+
+def test_scripts_with_the_former_name_go_on():
+    from torchliquid.data.datasets import Dataset as former_class
+    from torchliquid.data.datasets import load as former
+
+    assert former is load
+    assert former_class is Dataset
 
 
 @pytest.mark.parametrize("name", EXPECTED)

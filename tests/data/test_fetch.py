@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from torchliquid.data.datasets import fetch
+from torchliquid.datasets import fetch
 from torchliquid.errors import InputError
 
 FILES = {"a/readings.txt": bytes(range(256)) * 400, "notes.txt": b"all\n"}

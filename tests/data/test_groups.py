@@ -163,7 +163,7 @@ def test_rounded_values_that_overlap_are_found():
 
 
 def test_published_recordings_share_no_rows(data_dir):
-    from torchliquid.data.datasets import load
+    from torchliquid.datasets import load
 
     for name in ("cmapss", "japanese_vowels", "walker"):
         dataset = load(name)

@@ -42,7 +42,7 @@ def irregular(recording: Recording, seed: int = 0) -> Recording:
 @cache
 def trained(kind: str) -> tuple[Model, Recording]:
     """On room occupancy, a few epochs; and the irregular recordings to run on, 13,000 samples."""
-    from torchliquid.data.datasets import load
+    from torchliquid.datasets import load
 
     found = load("occupancy")
     training = irregular(found.train)
@@ -97,7 +97,7 @@ def test_every_target_runs_and_int8_is_the_same_everywhere(target: Target, data_
 
 @pytest.mark.slow
 def test_hospital_stays_full_of_holes_with_one_answer_each(data_dir: Path) -> None:
-    from torchliquid.data.datasets import load
+    from torchliquid.datasets import load
 
     found = load("physionet2012")
     training = found.train.select(range(200))

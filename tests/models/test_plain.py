@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.helpers.small import small_recording
 
 from torchliquid.data import Preprocessing, Recording
-from torchliquid.data.datasets import load
+from torchliquid.datasets import load
 from torchliquid.errors import InputError
 from torchliquid.models import Naive, Tabular
 from torchliquid.models.features import features

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from torchliquid.cli import app
-from torchliquid.data.datasets import gesture, har, load, ozone, person, power
+from torchliquid.datasets import gesture, har, load, ozone, person, power
 from torchliquid.errors import InputError
 from torchliquid.reproduce.contenders import Contender
 from torchliquid.reproduce.protocol import Part

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchliquid import Model, Recording
-from torchliquid.data.datasets import load
+from torchliquid.datasets import load
 from torchliquid.errors import InputError
 from torchliquid.study.assess import assess
 from torchliquid.study.plan import Plan

@@ -150,7 +150,7 @@ def reading(sources: str | Sequence[str], tests: dict[str, str], columns: option
     source = sources if isinstance(sources, str) else sources[0] if len(sources) == 1 else list(sources)
     if columns.target is None:  # a data set
         return (
-            "from torchliquid.data.datasets import load\n\n"
+            "from torchliquid.datasets import load\n\n"
             f"dataset = load({source!r})\n"
             "recording, tests, validation = dataset.train, dataset.tests, dataset.validation"
         )

@@ -27,7 +27,7 @@ def explain(
     The table is read as the one the model was trained on; options say where it differs. With the target's column in
     it, each neuron is judged by what the model loses without it.
     """
-    from torchliquid.data.datasets import load, names
+    from torchliquid.datasets import load, names
 
     check_model_file(model)
     options.check_folder(out)

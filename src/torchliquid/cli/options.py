@@ -255,7 +255,7 @@ def question(
         InputError: whatever cannot be used, in one line.
     """
     from torchliquid.data.columns import nearest
-    from torchliquid.data.datasets import load, names
+    from torchliquid.datasets import load, names
 
     source = sources[0]
     if len(sources) == 1 and source in names() and not Path(source).exists():

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from torchliquid.data.asked import Asked
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
-
-if TYPE_CHECKING:
-    from torchliquid.tasks import Task
 
 
 @dataclass
@@ -48,7 +46,7 @@ class Batch:
 def batches(
     recording: Recording,
     preprocessing: Preprocessing,
-    task: Task,
+    task: Asked,
     windows: Windows,
     batch_size: int,
     rng: np.random.Generator | None = None,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from torchliquid.data.asked import Asked
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
-
-if TYPE_CHECKING:
-    from torchliquid.tasks import Task
 
 NAMED = 8
 """Inputs and classes, at most, that are named."""
@@ -20,7 +16,7 @@ GAPS = 100
 """Times longer or shorter than in training."""
 
 
-def understood(recording: Recording, task: Task) -> list[str]:
+def understood(recording: Recording, task: Asked) -> list[str]:
     """Three lines: the times, the task, the inputs."""
     return [f"Times:  {_times(recording)}", f"Task:   {_task(task)}", f"Inputs: {_inputs(recording)}"]
 
@@ -45,7 +41,7 @@ def moment(recording: Recording, time: float) -> str:
     return f"{text}Z" if recording.zoned else text
 
 
-def _task(task: Task) -> str:
+def _task(task: Asked) -> str:
     ahead = "" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit} ahead, "
     classes = f" ({_some(task.labels)})" if task.labels else ""
     return f"{task.kind} of {task.target!r}{classes}, {ahead}one answer a {task.per}"

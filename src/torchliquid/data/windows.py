@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from torchliquid.data.asked import Asked
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-
-if TYPE_CHECKING:
-    from torchliquid.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Windows:
             )
 
     @classmethod
-    def choose(cls, recording: Recording, task: Task) -> Windows:
+    def choose(cls, recording: Recording, task: Asked) -> Windows:
         """Windows that fit a training part.
 
         One target a series: the whole series up to 1,024 samples; a longer one is cut into pieces that each carry its

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torchliquid.data.datasets import load
 from torchliquid.data.recording import Recording
+from torchliquid.datasets import load
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 

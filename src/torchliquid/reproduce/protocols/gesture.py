@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from torchliquid.data.datasets import load
-from torchliquid.data.datasets.gesture import ROWS
+from torchliquid.datasets import load
+from torchliquid.datasets.gesture import ROWS
 from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 

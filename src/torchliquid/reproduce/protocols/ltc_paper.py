@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.data.recording import Series
+from torchliquid.datasets.dataset import Dataset
 from torchliquid.reproduce.protocol import Part, Parts, Setting, Split, at_random
 
 SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"

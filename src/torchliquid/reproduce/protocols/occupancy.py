@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from torchliquid.data.datasets import load
 from torchliquid.data.recording import Recording
+from torchliquid.datasets import load
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 

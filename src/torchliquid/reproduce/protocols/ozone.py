@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from torchliquid.data.datasets import load
+from torchliquid.datasets import load
 from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchliquid.data.datasets import load
+from torchliquid.datasets import load
 from torchliquid.reproduce.protocol import Parts, Protocol, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 

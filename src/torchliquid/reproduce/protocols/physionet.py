@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from torchliquid.data.datasets import load
 from torchliquid.data.preprocessing import last_observed
 from torchliquid.data.recording import Series
+from torchliquid.datasets import load
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, at_random
 
 QUANTUM = 0.016 * 3600

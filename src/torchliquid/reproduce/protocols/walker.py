@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from torchliquid.data.datasets import load
 from torchliquid.data.recording import Recording
+from torchliquid.datasets import load
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, cut
 
 LENGTH, STRIDE = 64, 16

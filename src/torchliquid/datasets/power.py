@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, locate, not_published
 from torchliquid.data.recording import Recording
 from torchliquid.data.splits import forward_split
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, locate, not_published
 from torchliquid.tasks import Task
 
 FILE = "household_power_consumption.txt"

@@ -7,11 +7,11 @@ import math
 
 import polars as pl
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, find, locate, not_published
 from torchliquid.data.files import read_table
 from torchliquid.data.recording import Recording
 from torchliquid.data.splits import forward_split
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, find, locate, not_published
 from torchliquid.errors import InputError
 from torchliquid.tasks import Task
 

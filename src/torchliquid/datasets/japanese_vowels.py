@@ -7,8 +7,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from torchliquid.data.datasets.dataset import Dataset
 from torchliquid.data.recording import Recording
+from torchliquid.datasets.dataset import Dataset
 from torchliquid.errors import InputError
 from torchliquid.tasks import Task
 

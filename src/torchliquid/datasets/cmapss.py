@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, locate
 from torchliquid.data.recording import Recording
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, locate
 from torchliquid.tasks import Task
 
 CAP = 125

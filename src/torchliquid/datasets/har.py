@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, find, locate, not_published
 from torchliquid.data.recording import Recording
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, find, locate, not_published
 from torchliquid.tasks import Task
 
 ARCHIVE = "UCI HAR Dataset.zip"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, locate
-from torchliquid.data.datasets.rollouts import next_observation
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, locate
+from torchliquid.datasets.rollouts import next_observation
 from torchliquid.tasks import Task
 
 _SHA256 = (

@@ -8,9 +8,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, find, folders, locate, not_published
-from torchliquid.data.datasets.rollouts import next_observation
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, find, folders, locate, not_published
+from torchliquid.datasets.rollouts import next_observation
 from torchliquid.tasks import Task
 
 ROLLOUTS = [f"rollout_{i:03d}" for i in range(400)]

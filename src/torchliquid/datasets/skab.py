@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, locate
 from torchliquid.data.recording import Recording
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, locate
 from torchliquid.tasks import Task
 
 SHA256 = {

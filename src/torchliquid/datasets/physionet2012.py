@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, find, locate
 from torchliquid.data.recording import Recording
 from torchliquid.data.splits import series_split
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, find, locate
 from torchliquid.tasks import Task
 
 FILES = "https://physionet.org/files/challenge-2012/1.0.0"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import polars as pl
 
-from torchliquid.data.datasets.dataset import Dataset
-from torchliquid.data.datasets.fetch import Source, locate, not_published
 from torchliquid.data.recording import Recording
+from torchliquid.datasets.dataset import Dataset
+from torchliquid.datasets.fetch import Source, locate, not_published
 from torchliquid.tasks import Task
 
 ROWS = {"a3": 1_830, "b1": 1_069, "b3": 1_420, "c1": 1_107, "c3": 1_444, "a2": 1_260, "a1": 1_743}

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torchliquid.data.recording import Recording
-
-if TYPE_CHECKING:
-    from torchliquid.tasks import Task
+from torchliquid.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -17,7 +14,7 @@ class Dataset:
     """A published recording.
 
     Attributes:
-        name: as :func:`torchliquid.data.datasets.load` knows it.
+        name: as :func:`torchliquid.datasets.load` knows it.
         train: to learn from; validation is taken from it, unless ``validation`` is given.
         tests: test parts by name, each to be reported on its own.
         task: what is predicted.

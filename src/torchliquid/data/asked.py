@@ -1,0 +1,26 @@
+"""What windows, batches and summaries ask of a task. :class:`torchliquid.tasks.Task`, above them, has it."""
+
+from typing import Protocol
+
+import numpy as np
+
+from torchliquid.data.recording import Series
+
+
+class Asked(Protocol):
+    """See :class:`torchliquid.tasks.Task` for each."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def per(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def horizon(self) -> float | None: ...
+    @property
+    def horizon_unit(self) -> str: ...
+    def encode(self, series: Series, /) -> tuple[np.ndarray, np.ndarray]: ...
+    def first_known(self, inputs: np.ndarray, /) -> int: ...
