@@ -207,3 +207,56 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     for wrong in ("150%", "0", "much"):
         assert CliRunner().invoke(app, [*asked[:-1], wrong]).exit_code == 2
     assert CliRunner().invoke(app, [*asked[:2], "--calibrate", str(tmp_path / "plant.csv")]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "hyper"),
+    [
+        ("ltc_ncp", {}),
+        ("ltc", {"mixed_memory": True}),
+        ("cfc", {"mode": "pure"}),
+        ("cfc", {"mixed_memory": True}),
+        ("cfc_ncp", {}),
+        ("lstm", {}),
+        ("gru", {}),
+    ],
+)
+def test_weights_that_were_trained_on_the_grid_lose_nothing_in_int8(kind: str, hyper: dict[str, object]) -> None:
+    def error(int8: bool) -> float:
+        config = TrainingConfig(epochs=2, int8=int8)
+        model = torchliquid.fit(plant(1500, 0), kind=kind, parameters=400, config=config, **hyper)
+        walked = parity.walk(model, *samples_of(model, plant(600, 1)))
+        return in_int8(model, walked, Widths(16, 16, 16)).error(walked)
+
+    freely, on_the_grid = error(int8=False), error(int8=True)
+    assert on_the_grid < min(0.002, freely / 2)
+
+
+def test_a_saved_model_is_trained_further_for_int8(tmp_path: Path) -> None:
+    recording = plant(1500, 0)
+    model = trained(recording, "ltc_ncp")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    further = torchliquid.fit(recording, start=model, config=TrainingConfig(epochs=2, lr=0.002, int8=True))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (further.kind, further.task.mean, further.preprocessing.unit.tolist()) == (
+        (model.kind, model.task.mean, model.preprocessing.unit.tolist())
+    )
+    walked = parity.walk(further, *samples_of(further, plant(600, 1)))
+    assert in_int8(further, walked, Widths(16, 16, 16)).error(walked) < 0.002
+    with pytest.raises(InputError, match="keeps its kind"):
+        torchliquid.fit(recording, start=model, horizon=3)
+
+    saved, table = tmp_path / "model.safetensors", tmp_path / "plant.csv"
+    model.save(saved)
+    series = recording.series[0]
+    rows = (f"{t},{a},{b},{y}" for t, (a, b), y in zip(series.times, series.values, series.targets, strict=True))
+    table.write_text("\n".join(["time,level,flow,target", *rows]))
+    out = tmp_path / "int8.safetensors"
+    given = f"{table} --start {saved} --int8 --epochs 1 --lr 0.002 --time time --out {out}"
+    command = ["train", *given.split()]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert Model.load(out).kind == "ltc_ncp"
+    refused = CliRunner().invoke(app, [*command, "--kind", "cfc"])
+    assert refused.exit_code == 2
+    assert "--kind is of a new model" in refused.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from torchliquid.cli import alarms, options
 from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
+
+if TYPE_CHECKING:
+    from torchliquid.models import Model
 
 
 @options.of_a_table()
@@ -24,10 +27,15 @@ def train(
     alarm_length: alarms.AlarmLength = None,
     alarm_merge: alarms.AlarmMerge = None,
     kind: Annotated[
-        str,
-        typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm, gru or transformer."),
-    ] = "cfc",
-    parameters: options.Parameters = 2500,
+        str | None,
+        typer.Option(
+            help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm, gru or transformer.",
+            show_default="cfc",
+        ),
+    ] = None,
+    parameters: Annotated[
+        int | None, typer.Option(min=50, help="Live parameters of the network.", show_default="2500")
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="fused (of an LTC), euler, rk4, dopri5 or tsit5.")] = None,
     unfolds: Annotated[int | None, typer.Option(min=1, help="The solver's steps a sample.")] = None,
     updates: Annotated[
@@ -39,6 +47,8 @@ def train(
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
     window: options.Window = None,
+    start: Annotated[Path | None, typer.Option(help="A saved model to train further, instead of a new one.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Train weights that an export to int8 keeps exactly.")] = False,
     class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more.")] = False,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
@@ -48,8 +58,22 @@ def train(
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
     cut = options.windows(window)
-    deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
-    question = options.question(recording, None, columns, task, horizon, deciding)
+    if start is None:
+        deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
+        question, begun = options.question(recording, None, columns, task, horizon, deciding), None
+    else:
+        question, begun = _further(start, recording, columns)
+        new: dict[str, Any] = {
+            "task": task,
+            "horizon": horizon,
+            "metric": metric,
+            "false-alarms": false_alarms,
+            "kind": kind,
+        }
+        new |= {"alarm-length": alarm_length, "alarm-merge": alarm_merge, "parameters": parameters}
+        for name, value in (new | {"solver": solver, "unfolds": unfolds}).items():
+            if value is not None:
+                raise InputError(f"--{name} is of a new model; {start}, which is trained further, has its own")
     console = Terminal()
     options.say_back(question, console)
     with loading():
@@ -57,25 +81,23 @@ def train(
         from torchliquid.models import KINDS
         from torchliquid.solvers import ADAPTIVE
         from torchliquid.training import TrainingConfig, TrainingError, fit
+    kind = begun.kind if begun else kind or "cfc"
     stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
     if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
         solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)
         raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
     if unfolds is not None and solver in ADAPTIVE:
         raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
+    settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500} | stepping
     with one_bar(console) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)
         try:
             model = fit(
                 question.recording,
-                kind=kind,
-                task=question.task,
-                parameters=parameters,
+                **({"start": begun} if begun else settings),
                 validation=question.validation,
                 windows=cut,
-                config=TrainingConfig(lr=lr, updates=updates, epochs=epochs, seed=seed, class_weights=class_weights),
-                seed=seed,
-                **stepping,
+                config=TrainingConfig(lr, updates, epochs, class_weights=class_weights, int8=int8, seed=seed),
                 progress=lambda share, note: progress.update(bar, completed=share, description=f"{kind}: {note}"),
             )
         except TrainingError as error:
@@ -92,3 +114,12 @@ def train(
     naive = model.metadata["training"]["naive"]
     for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
         console.print(f"{words}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+def _further(start: Path, sources: list[str], columns: options.Columns) -> tuple[options.Question, Model]:
+    """A saved model, and its question of this recording."""
+    options.check_tables(str(start), *sources)
+    with loading():
+        from torchliquid.models import Model
+    model = Model.load(start)
+    return options.Question(start.name, columns.read_for(model, sources), {}, model.task), model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -44,6 +45,7 @@ def fit(
     parameters: int = 2500,
     validation: Recording | None = None,
     windows: Windows | None = None,
+    start: Model | None = None,
     config: TrainingConfig | None = None,
     seed: int | None = None,
     progress: Progress | None = None,
@@ -65,6 +67,8 @@ def fit(
         validation: what stops the training; None: a fifth of the recording, whole series of it where there are five
             or more, else the end of each series.
         windows: how the training part is cut; None: chosen from it.
+        start: a model to train further, instead of a new one: its kind, task and scales stay. With
+            ``config=TrainingConfig(epochs=3, lr=0.002, int8=True)`` it is made ready for int8.
         config: of the training; None: defaults.
         seed: of the weights, the shuffling and dropout, in the place of ``config``'s; None: that of ``config``.
         progress: told how far it is.
@@ -77,16 +81,24 @@ def fit(
     for name in hyper:
         if name in {field.name for field in fields(TrainingConfig)}:
             raise InputError(f"{name!r} is of the training: give config=TrainingConfig({name}=...)")
-    task = task or Task.infer(
-        recording, target, horizon=horizon, horizon_unit=horizon_unit, primary=metric, alarm=alarm
-    )
+    if start is None:
+        task = task or Task.infer(
+            recording, target, horizon=horizon, horizon_unit=horizon_unit, primary=metric, alarm=alarm
+        )
+    else:
+        if target or task or horizon or metric or alarm or hyper:
+            raise InputError(
+                "a model that is trained further keeps its kind, its settings and its task: give none of them"
+            )
+        task, preprocessing = start.task, start.preprocessing
     training = recording
     if validation is None:
         training, validation = hold_out(recording, task)
-    task = task.fit(training)
+    if start is None:
+        task = task.fit(training)
+        preprocessing = Preprocessing.fit(training)
+        task = task.from_last(training, aligned(validation, preprocessing), preprocessing)
     task.check(validation, "the part held out for validation")
-    preprocessing = Preprocessing.fit(training)
-    task = task.from_last(training, aligned(validation, preprocessing), preprocessing)
     for note in (*training.notes, *preprocessing.notes, *task.notes(recording)):
         if note not in recording.notes:
             log.warning("%s", printable(note))
@@ -95,7 +107,7 @@ def fit(
     config = config or TrainingConfig()
     config = config if seed is None else replace(config, seed=seed)
     with seeded(config.seed):
-        model = build(kind, task, preprocessing, parameters, **hyper)
+        model = copy.deepcopy(start) if start else build(kind, task, preprocessing, parameters, **hyper)
     train(model, training, validation, config, windows, progress)
     own, naive = (model.metadata["training"][name].get(task.primary, np.nan) for name in ("validation", "naive"))
     if (naive >= own) if task.higher_is_better else (naive <= own):

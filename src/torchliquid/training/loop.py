@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.solvers import SolverError
 from torchliquid.tasks import Task
+from torchliquid.training.grid import on_int8_grid
 from torchliquid.training.history import Doubt, History
 from torchliquid.training.provenance import provenance
 
@@ -72,6 +74,7 @@ class TrainingConfig:
         weight_decay: of matrices, not of biases or gains.
         clip: largest norm of the gradient.
         class_weights: whether rare classes weigh more.
+        int8: train weights that an export to int8 keeps exactly, see :mod:`torchliquid.training.grid`.
         seed: of the shuffling and of dropout; the weights are the model's already.
     """
 
@@ -83,6 +86,7 @@ class TrainingConfig:
     weight_decay: float = 0.1
     clip: float = 1.0
     class_weights: bool = False
+    int8: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -139,6 +143,9 @@ def _train(
     device = model.readout.weight.device
     class_weights = torch.from_numpy(task.class_weights(training)).to(device) if config.class_weights else None
     rng = np.random.default_rng(config.seed)
+
+    def weights() -> AbstractContextManager[None]:
+        return on_int8_grid(model) if config.int8 else nullcontext()
 
     def epoch_batches() -> list[Batch]:
         return list(batches(training, model.preprocessing, task, windows, config.batch_size, rng))
@@ -203,9 +210,10 @@ def _train(
             batch = batch.to(device)
             optimizer.zero_grad()
             try:
-                raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
-                loss = task.loss(raw, batch.targets, batch.weights, class_weights)
-                loss.backward()
+                with weights():
+                    raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
+                    loss = task.loss(raw, batch.targets, batch.weights, class_weights)
+                    loss.backward()
             except SolverError as error:
                 raise broken_off(str(error)) from None
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -219,24 +227,25 @@ def _train(
         history.updates.append(step)
         history.epochs.append(-(-step // len(first)))
 
-        try:
-            outputs = model.outputs(validation)
-        except SolverError as error:
-            raise broken_off(str(error)) from None
-        if not all(np.isfinite(o).all() for o in outputs):
-            raise broken_off()
-        scores = task.metrics(outputs, validation)
-        history.validation.append(scores)
-        losses.append(_loss(task, outputs, validation, class_weights))
-        score = task.score(scores)
-        if score > best_score:
-            best_score, best_weights = score, copy.deepcopy(model.state_dict())
-            history.best = len(history.loss) - 1
-        history.doubt = _doubt(task, losses, history, step == steps)
-        if progress:
-            progress(step / steps, f"{step:,} updates, {task.primary} {scores[task.primary]:.4g}")
-        if on_epoch:
-            on_epoch(model, history)
+        with weights():
+            try:
+                outputs = model.outputs(validation)
+            except SolverError as error:
+                raise broken_off(str(error)) from None
+            if not all(np.isfinite(o).all() for o in outputs):
+                raise broken_off()
+            scores = task.metrics(outputs, validation)
+            history.validation.append(scores)
+            losses.append(_loss(task, outputs, validation, class_weights))
+            score = task.score(scores)
+            if score > best_score:
+                best_score, best_weights = score, copy.deepcopy(model.state_dict())
+                history.best = len(history.loss) - 1
+            history.doubt = _doubt(task, losses, history, step == steps)
+            if progress:
+                progress(step / steps, f"{step:,} updates, {task.primary} {scores[task.primary]:.4g}")
+            if on_epoch:
+                on_epoch(model, history)
         left = len(history.loss) if history.doubt == "plateau" else left
         if history.doubt != "plateau" and len(history.loss) - 1 - max(history.best, left) >= config.patience:
             break
