@@ -83,14 +83,16 @@ Written by `make bench`; every figure below comes from one run of it.
 
 {machine}
 
-A ratio is the median time of the peer by ours, both measured in turn, {threads} threads each. *At best* is what the
-arithmetic alone would take at the plain loop's rate on those threads: for a CfC each weight once forward and twice
-back (over sequences the time gate's two maps are one, as all spans are equal here), for an LTC 12 multiply-adds a
-synapse and sub-step forward and 22 back, counted from its formula (argument, exponential, reciprocal, sums). What the
-kernels add to that, recomputing the forward pass on the way back instead of storing it, elementary functions and moving
-data, is the distance to 100%: *of the limit* is *at best* by our time. *To reach* and *aim* were set before anything
-was measured; a ratio below *to reach* is marked with †. A training step is a forward pass, a loss, a backward pass and
-a step of Adam.
+A training step is a forward pass, a loss, a backward pass and a step of Adam. The columns are:
+
+* *ratio*: the median time of the peer divided by ours. Both are measured alternately with {threads} threads each.
+* *to reach*, *aim*: set before anything was measured. A ratio below *to reach* is marked with †.
+* *at best*: the time of the arithmetic alone, at the plain loop's rate on those threads. For a CfC, each weight
+  counts once in the forward pass and twice in the backward pass; over sequences, the two maps of the time gate count
+  as one, because all spans are equal here. For an LTC, it is 12 multiply-adds per synapse and sub-step in the forward
+  pass and 22 in the backward pass, counted from the formula (argument, exponential, reciprocal, sums).
+* *of the limit*: *at best* divided by our time. The kernels also recompute the forward pass in the backward pass
+  instead of storing it, evaluate elementary functions and move data.
 
 ## Whole sequences
 
@@ -104,9 +106,10 @@ a step of Adam.
 |---|---|---|---|---|---|---|---|
 {live}
 
-The peer of the 10,000 streams is 10,000 single steps, timed on 500. ONNX Runtime runs the published cell on one thread.
+The peer of the 10,000 streams is 10,000 single steps, extrapolated from 500. ONNX Runtime runs the published cell on
+one thread.
 
-## Memory at its peak, above the inputs
+## Peak memory, without the inputs
 
 | work | ours | ncps | ratio | to reach | aim |
 |---|---|---|---|---|---|
@@ -114,9 +117,9 @@ The peer of the 10,000 streams is 10,000 single steps, timed on 500. ONNX Runtim
 
 ## Growth
 
-Milliseconds of a training step, the fastest of the rounds; the line closest to them and how far the furthest of them
-lies from it. What is fixed (Adam, PyTorch's calls; over synapses also all that each neuron costs) keeps the exponent
-of a fit without it below 1.
+How does the time of a training step grow with its size? The table gives the milliseconds of the fastest round, the
+line that fits them best, and the largest deviation from it. The exponent is that of a fit without a constant; it is
+below 1 because of constant costs (Adam, PyTorch's calls; over synapses also the costs per neuron).
 
 | work | over | size n: ms | line | furthest from it | exponent |
 |---|---|---|---|---|---|
@@ -126,7 +129,7 @@ of a fit without it below 1.
 
 ## A study
 
-How much sooner a study of occupancy ends, with the same results; also alone, by `python -m benchmarks.study_speed`.
+How much faster is a study of occupancy, with the same results? `python -m benchmarks.study_speed` measures this alone.
 
 {study}
 

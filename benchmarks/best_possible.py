@@ -129,26 +129,29 @@ def page() -> str:
 
 TEXT = """# Against the best possible
 
-Written by `make best-possible`; not by hand. Processes whose best possible answer theory knows, {samples} samples each:
-the last fifth is the test, of the rest the last fifth the validation part. Networks have about {parameters} live
-parameters, their defaults and one seed; Linear and Boosting the window out of 8, 16, 32 and 64 samples that is best on
-validation. RMSE where values are asked, else accuracy. *Best possible* is what theory gives
-on average; *on this part* is what the process's own equation reaches on the very samples of the test, which begin anew:
-there the first samples lack their past, which nobody can know. Only that figure compares with those after it.
+Written by `make best-possible`; not by hand. How close do the contenders come to the best possible answer? It is
+known for these simulated processes. Each has {samples} samples: the last fifth is the test part, and the last fifth
+of the rest the validation part. Networks have about {parameters} live parameters, default settings and one seed.
+Linear and Boosting use the window of 8, 16, 32 or 64 samples that is best on the validation part. Figures are RMSE
+for values and accuracy for classes.
+
+* *Best possible*: what theory gives on average.
+* *On this part*: what the process's own equation reaches on the samples of the test part. The test starts without a
+  past, so the first samples are harder to predict. Compare the contenders with this figure.
 
 {processes}
 
 {table}
 
-† still improving when its training ended; ‡ never left the naive answer: its figure does not judge it. – not measured
-yet: the command goes on where it was stopped.
+† still improving when its training ended; ‡ never better than the naive answer, so the figure does not judge it; – not
+measured yet (the command resumes where it was stopped).
 
-Statistics of windows of 2, 4, 8 ... samples, instead of an eighth and the whole of the window, bring Boosting from .890
-to .910 under hysteresis and nothing elsewhere: they are not among its features.
+Boosting uses statistics of an eighth of the window and of the whole window. Statistics of windows of 2, 4, 8 ...
+samples instead raise it from .890 to .910 on hysteresis and change nothing elsewhere, so they are not used.
 
-What did not help an LTC or a CfC off the naive answer, so that nobody repeats it: larger membrane capacities, wider
-sensory ranges, weaker recurrence, a learning rate of 0.03. What did: counting updates (2,000) instead of epochs,
-patience only from the first gain on, and one sub-step of the LTC's solver instead of six.
+These changes did not help an LTC or a CfC to become better than the naive answer: larger membrane capacities, wider
+sensory ranges, weaker recurrence, a learning rate of 0.03. These did: counting updates (2,000) instead of epochs,
+patience only after the first gain, and one sub-step of the LTC's solver instead of six.
 """
 
 

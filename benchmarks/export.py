@@ -138,9 +138,9 @@ def footprints() -> list[str]:
     return lines
 
 
-WRITTEN = """Written by `python -m benchmarks.export`. Weights are untrained. They decide how wide the integers of int8
-are, and how long software floating point takes: the export of a trained model tells its own figures. ONNX Runtime runs
-`step.onnx` of the same export, with its scaling and readout; the bare cell alone, timed in
+WRITTEN = """Written by `python -m benchmarks.export`. The weights are untrained. Weights decide how wide the integers
+of int8 are and how long software floating point takes, so the export of a trained model gives its own figures. ONNX
+Runtime runs `step.onnx` of the same export, with scaling and readout; the cell alone, timed in
 [Performance](performance.md), takes less."""
 
 

@@ -34,14 +34,18 @@ TRAINED, TESTED = 6_000, 2_000
 
 HEAD = """# Integers on real recordings
 
-Written by `python -m benchmarks.quantization`. Networks of about 2,000 parameters are trained for six epochs on the
-first 6,000 samples of each recording, and tested on the first 2,000 of its first test part. Integers are scaled by
-the samples of the training part that a model carries, and by the extremes that it knows. Widths are chosen on one half
-of the test rows, as `torchliquid export --data` does, and errors are those of the other half, which nothing was chosen
-or scaled by: the root mean square of the outputs' difference from PyTorch, in their standard deviation, running free;
-where there are several outputs, the worst of them. "int8 weights" have all values in int16. Flash is that of
-`cortex-m4`, code and constants. "Trained further" is the same network after two more passes with `train --int8`, in
-int8 weights: its error, and the metric on the test part before and after.
+Written by `python -m benchmarks.quantization`. How large is the error of int8? Networks of about 2,000 parameters are
+trained for six epochs on the first 6,000 samples of each recording, and tested on the first 2,000 samples of its
+first test part.
+
+* Integers are calibrated on the training samples and extremes that are saved with the model.
+* Widths are chosen on one half of the test rows, as `torchliquid export --data` does. The errors are those of the
+  other half.
+* An error is the root mean square of the difference from PyTorch, in standard deviations of the output, with the C code
+  running freely. If there are several outputs, it is the largest of theirs.
+* "int8 weights" have all other values in int16. Flash is code and constants on `cortex-m4`.
+* "Trained further" is the same network after two more passes with `train --int8`, in int8 weights: its error, and the
+  metric on the test part before and after.
 
 | recording | kind | float32: flash | int8 weights: flash, error | auto: flash, error | 16-bit | trained further |
 |---|---|---|---|---|---|---|

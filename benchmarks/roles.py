@@ -20,24 +20,28 @@ PAGE = Path("docs/roles.md")
 RECORDINGS = 200
 LENGTHS = (600, 1500)
 LEVEL = 0.025
-HEAD = f"""# Roles that are none, and roles that are found
+HEAD = f"""# False and true roles
 
-Written by `python -m benchmarks.roles`; not by hand. `explain` looks for what each neuron follows. Here it looks in
-{RECORDINGS} made recordings a row: seven neurons and seven signals that drift in the same way and have nothing to do
-with each other, where any role that is found is false; and seven neurons that each follow one signal two samples
-behind, with noise of half a deviation, through a memory of their own.
+Written by `python -m benchmarks.roles`; not by hand. `explain` searches for what each neuron follows. How often does
+it find roles that do not exist, and how often those that do? Each row uses {RECORDINGS} simulated recordings of two
+kinds:
 
-A role may be found falsely in one recording in twenty: half of that for what a neuron follows, half for what is lost
-without it. "By correlation alone" is the same search without a look at what signals add to their own past: what
+* *false*: seven neurons and seven signals that drift in the same way and are independent of each other. Any role
+  found is false.
+* *found*: seven neurons that each follow one signal with a lag of two samples, a memory of their own, and noise of
+  half a standard deviation.
+
+False roles are allowed in one recording in twenty: half of that for what a neuron follows, half for what is lost
+without it. "By correlation alone" is the same search without testing what a signal adds to the neuron's own past, as
 `explain` did at first.
 
 """
 NEEDED = """
 ## What is lost without a neuron
 
-The same signals; the answer is the mean of the seven neurons. False where the truth is a signal that has nothing to do
-with them, found where it is the mean of the seven signals. "By the error alone" is whether the squared error grows more
-than with the truth of another time: what `explain` did at first.
+The same signals. The model's answer is the mean of the seven neurons. For *false*, the target is an independent
+signal; for *found*, it is the mean of the seven signals. "By the error alone" tests only whether the squared error
+grows more than with the target of another time, as `explain` did at first.
 
 """
 

@@ -194,44 +194,47 @@ def page(found: dict[Kind, tuple[Found, Found]]) -> str:
     return "\n".join([HEAD, *table, "", TAIL_OF_PAGE])
 
 
-HEAD = f"""# What the intervals are worth
+HEAD = f"""# How reliable are the intervals?
 
-Written by `python -m benchmarks.statistics`; not by hand. A study's verdict rests on 95 % intervals. Here they are put
-to the test: {STUDIES} simulated studies of each kind without a true difference between two models, and {STUDIES} with
-one. The models' errors are drawn, so that the truth is known; nothing is trained.
+Written by `python -m benchmarks.statistics`; not by hand. A study's verdict rests on 95 % intervals. This page tests
+them on simulated studies: of each kind, {STUDIES} without a true difference between two models and {STUDIES} with
+one. The models' errors are drawn at random, so the truth is known; nothing is trained.
 
-* *Coverage*: how often the interval holds the true difference; 0.95 is promised. Of both sets of studies. An unknown
-  interval holds everything.
-* *False “worth it”*: how often a study says so without a true difference; at most 0.05 is promised.
-* *Power*: how often it says so where the first model is better by the true gain.
-* *No interval*: how often today's study says that so few data can't tell.
+* *Coverage*: how often the interval contains the true difference, over both sets of studies. It should be 0.95. If
+  there is no interval, it counts as containing the truth.
+* *False “worth it”*: how often a study without a true difference says "worth it". It should be at most 0.05.
+* *Power*: how often a study says "worth it" if the first model is better by the true gain.
+* *No interval*: how often today's study says that there are too few data.
 
 *Before* is the estimator of the first version, `first_version` in `benchmarks/statistics.py`, on the same simulated
-errors. With {STUDIES} studies a share of 0.05 is known to about ± 0.02, a coverage of 0.95 to about ± 0.015.
+errors. With {STUDIES} studies, a share of 0.05 is known to about ± 0.02 and a coverage of 0.95 to about ± 0.015.
 """
 
-TAIL_OF_PAGE = """The second model answers 85 % right, where errors are rare 98 %; the first is better by the true gain.
+TAIL_OF_PAGE = """The second model has an accuracy of 85 %, or 98 % in the studies with rare errors. The first is
+better by the true gain.
 
 ## What changed since the first version
 
-* Series, or groups of series, are the blocks wherever there are several. Fewer than six can't decide, and the study
-  says so. The first version cut fewer than 20 series in time, and took any 20 series for independent.
-* The interaction of seed and data is in the spread between seeds and in the jackknife over the data. It counts once.
-* Where blocks seldom differ, the interval reaches as far as the truth could lie if it were made of rare events of the
-  size seen. Where nothing differs, that is no proof: an interval of zero width was one before.
-* A shift is drawn several times, for each series anew, and the spread between draws counts.
-* The length of blocks in one recording follows the autocorrelation of each model's errors and of their difference, and
-  what a block of that length misses of the variance is added.
+* If there are several series or groups of series, they are the blocks. With fewer than six, the study says that they
+  cannot decide. The first version split fewer than 20 series in time, and assumed that 20 or more series are
+  independent.
+* The interaction of seed and data appears in the spread between seeds and in the jackknife over the data. It is
+  counted once.
+* If blocks seldom differ, the interval is widened to what the truth could be if it consisted of rare events of the
+  observed size. If nothing differs, that proves nothing; the first version gave an interval of zero width.
+* A shift is drawn several times, separately for each series, and the spread between draws is included.
+* The length of blocks in one recording follows from the autocorrelation of each model's errors and of their
+  difference. The variance that a block of that length misses is added.
 
-## What they can't do
+## Limits
 
-Where a whole recording holds a handful of events, no estimator knows well how often they come. Intervals for errors
-that are both rare and in runs cover too little still, the more so the rarer and longer the runs are. Only more test
-data helps.
+If a whole recording contains only a handful of events, no estimator can tell well how often they occur. The coverage
+of intervals for errors that are rare and come in runs is still too low, and lower the rarer and longer the runs are.
+Only more test data helps.
 
-A study of many contenders adds the choice between them. That is simulated with whole verdicts, nine contenders each and
-a pair chosen on validation, in `tests/study/test_verdict.py` (`make test-slow`): "worth it" in at most 5 of 100 studies
-without a true difference.
+A study of many contenders also chooses between them. `tests/study/test_verdict.py` (`make test-slow`) simulates whole
+verdicts with nine contenders and a pair chosen on validation: "worth it" in at most 5 of 100 studies without a true
+difference.
 """
 
 

@@ -47,9 +47,9 @@ TELLING = ("comparison", "describe", "figures", "report", "statistics", "tables"
 PAGE = Path("docs/studies.md")
 HEAD = """# Studies of published recordings
 
-Written by `python -m benchmarks.studies` (`make studies`); not by hand. Each section is the command it names, with its
-defaults: nine contenders, four tuning trials and five seeds each, about 2,500 live parameters a network. A "±" is half
-of the 95 % interval over seeds and test data together. Verdicts are the program's own words.
+Written by `python -m benchmarks.studies` (`make studies`); not by hand. Each section shows the result of one command
+with its defaults: nine contenders with four tuning trials and five seeds each, and about 2,500 live parameters per
+network. "±" is half the width of the 95 % interval over seeds and test data. Verdicts are quoted from the report.
 """
 
 
