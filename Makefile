@@ -2,7 +2,7 @@
 # make test      the tests                    make test-slow  the long ones
 # make test-pure   the layers without their kernels
 # make test-lowest   the tests with the lowest versions that pyproject.toml names, make test-newest   with the newest
-# make lint      ruff and mypy                make format     mends what can be mended
+# make lint      ruff, mypy, import-linter    make format     mends what can be mended
 # make bench     speed against the peers       make studies    studies of published recordings
 # make best-possible  how near each contender comes to what theory allows
 # make results   the papers' tables (hours)    make docs       the site, into site/
@@ -51,6 +51,7 @@ lint: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.developer
 	$(BIN)/ruff check --fix .
