@@ -20,9 +20,9 @@ from benchmarks.processes import PROCESSES, Process
 from benchmarks.studies import code
 from torchliquid.data import Preprocessing
 from torchliquid.files import write_atomically, write_json
+from torchliquid.jobs import cores
 from torchliquid.models import KINDS, Naive, Tabular, build
 from torchliquid.models.model import Model
-from torchliquid.study.workers import cores
 from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, train
 from torchliquid.training.fit import hold_out

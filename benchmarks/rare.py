@@ -20,12 +20,12 @@ from scipy.special import expit
 from benchmarks.studies import code
 from torchliquid import Recording
 from torchliquid.cli.progress import StudyProgress
+from torchliquid.jobs import cores
 from torchliquid.metrics import Answers, Metric, find
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults, TaskResult
 from torchliquid.study.statistics import Term, compare
 from torchliquid.study.verdict import answer, margin
-from torchliquid.study.workers import cores
 
 STUDIES = 200
 SEEDS = 5

@@ -17,13 +17,13 @@ from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.datasets import Dataset, load
 from torchliquid.files import write_atomically
+from torchliquid.jobs import cores
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import tables, words
 from torchliquid.study.assess import assess
 from torchliquid.study.results import StudyResults
 from torchliquid.study.tables import Table
-from torchliquid.study.workers import cores
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels", "skab")
 FOLDER = Path("build/studies")

@@ -23,8 +23,7 @@ from typer.testing import CliRunner
 
 from torchliquid.cli import app
 from torchliquid.errors import InputError
-from torchliquid.study import cluster
-from torchliquid.study.workers import Job, JobError, Progress, workers
+from torchliquid.jobs import Job, JobError, Progress, cluster, workers
 
 ray = pytest.importorskip("ray")
 CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "gru", "lstm", "transformer", "linear", "boosting")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from torchliquid.study.workers import Job, JobError, Progress, cores, run_jobs, workers
+from torchliquid.jobs import Job, JobError, Progress, cores, run_jobs, workers
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -97,7 +97,7 @@ def test_jobs_end_with_a_killed_parent(tmp_path: Path) -> None:
         textwrap.dedent("""
         import os, sys, time
         from pathlib import Path
-        from torchliquid.study.workers import Job, run_jobs
+        from torchliquid.jobs import Job, run_jobs
 
         class Silent:
             def started(self, job): pass

@@ -70,7 +70,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             )
             raise typer.Exit(2) from None
         except RuntimeError as error:
-            from torchliquid.study.workers import JobError
+            from torchliquid.jobs import JobError
 
             if not isinstance(error, JobError):
                 raise

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from torchliquid.cli import alarms, options
+from torchliquid.cli import alarms, options, times
 from torchliquid.cli.loading import loading
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
@@ -54,6 +54,13 @@ def assess(
     ] = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="About how long it may take, like 90s, 10m or 2h: what does not fit is left out, the same for all.",
+        ),
+    ] = None,
     sample: Annotated[
         bool, typer.Option(help="Keep a small scaled sample of the training inputs in saved models, for self-tests.")
     ] = True,
@@ -66,6 +73,7 @@ def assess(
     on when the same command is given again.
     """
     cut = options.windows(window)
+    seconds = None if time_limit is None else times.seconds("--time-limit", time_limit)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
@@ -93,6 +101,7 @@ def assess(
             windows=cut,
             jobs=processes,
             ray=ray,
+            time_limit=seconds,
             with_sample=sample,
             title=question.name,
             command=shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])]),
@@ -132,7 +141,7 @@ def told_in(folder: Path) -> Iterator[None]:
     except (InputError, OSError, typer.Exit):
         raise
     except Exception as error:
-        from torchliquid.study.workers import JobError
+        from torchliquid.jobs import JobError
 
         if isinstance(error, JobError) or not folder.is_dir():
             raise

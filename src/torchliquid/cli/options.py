@@ -318,7 +318,7 @@ def windows(text: str | None) -> Windows | None:
 
 def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:
     """How many trainings run at a time on this machine."""
-    from torchliquid.study.workers import cores
+    from torchliquid.jobs import cores
 
     if jobs is not None and ray is not None:
         raise InputError("--jobs is for this machine, --ray for a cluster; give one of them")

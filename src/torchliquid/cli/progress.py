@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from collections.abc import Mapping
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import TaskID as BarID
 from rich.table import Column
+from rich.text import Text
 
 from torchliquid.cli.terminal import Terminal
-from torchliquid.study.workers import Job
+from torchliquid.jobs import Job
 
 
 def one_bar(console: Terminal) -> Progress:
@@ -18,7 +21,7 @@ def one_bar(console: Terminal) -> Progress:
 
 
 class StudyProgress:
-    """A bar over all jobs of a study and a line for each that runs; quiet lines where there is no terminal."""
+    """One bar for a whole study and a line for each job that runs; quiet lines where there is no terminal."""
 
     def __init__(self, console: Terminal) -> None:
         self.console = console
@@ -28,13 +31,16 @@ class StudyProgress:
             ),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
-            TimeRemainingColumn(),
+            _Times(),
             console=console,
             expand=True,
             disable=not console.is_terminal,
         )
-        self.total: BarID | None = None
-        self.bars: dict[str, BarID] = {}
+        self.whole: BarID | None = None
+        self.work: dict[str, float] = {}
+        self.now = ""
+        self.done, self.total = 0, 0
+        self.running: dict[str, tuple[BarID, float]] = {}
 
     def __enter__(self) -> StudyProgress:
         self.progress.start()
@@ -43,27 +49,73 @@ class StudyProgress:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
+    def planned(self, work: Mapping[str, float]) -> None:
+        """The phases of a study, each with the work that is left in it, in any unit; those that were stay."""
+        past = [*self._phases_past(), self.now] if self.now else []
+        self.work = {name: self.work[name] for name in past} | dict(work)
+
     def phase(self, name: str, done: int, total: int) -> None:
         """A new phase of ``total`` jobs begins, ``done`` of which an earlier run finished."""
-        if self.total is not None:
-            self.progress.remove_task(self.total)
-        self.total = self.progress.add_task(f"{name}, {total} in all", total=total, completed=done)
+        self.now, self.done, self.total = name, 0, max(total - done, 0)
+        self.work.setdefault(name, 1.0)
+        names = list(self.work)
+        place = f"phase {names.index(name) + 1} of {len(names)}: " if len(names) > 1 else ""
+        words = f"{place}{name}, {total} in all"
+        if self.whole is None:
+            self.whole = self.progress.add_task(words, total=1.0)
+        self.progress.update(self.whole, description=words)
+        self._move()
         if not self.console.is_terminal:
             before = f", {total - done} to do" if done else ""
-            self.console.print(f"{name}: {total} in all{before}")
+            self.console.print(f"{words}{before}")
 
     def waiting(self, reason: str) -> None:
         self.console.print(f"waiting for {reason}")
 
     def started(self, job: Job) -> None:
-        self.bars[job.name] = self.progress.add_task(f"  {job.name}", total=100)
+        self.running[job.name] = (self.progress.add_task(f"  {job.name}", total=100), 0.0)
 
     def advanced(self, job: Job, share: float, note: str) -> None:
-        self.progress.update(self.bars[job.name], completed=100 * share, description=f"  {job.name}  {note}")
+        bar, _ = self.running[job.name]
+        self.running[job.name] = (bar, share)
+        self.progress.update(bar, completed=100 * share, description=f"  {job.name}  {note}")
+        self._move()
 
     def finished(self, job: Job) -> None:
-        self.progress.remove_task(self.bars.pop(job.name))
-        if self.total is not None:
-            self.progress.advance(self.total)
+        bar, _ = self.running.pop(job.name)
+        self.progress.remove_task(bar)
+        self.done += 1
+        self._move()
         if not self.console.is_terminal:
             self.console.print(f"  {job.name} done")
+
+    def _phases_past(self) -> list[str]:
+        names = list(self.work)
+        return names[: names.index(self.now)] if self.now in names else []
+
+    def _move(self) -> None:
+        """The bar: of all work the share that is done, of the present phase by its jobs."""
+        if self.whole is None:
+            return
+        share = (self.done + sum(share for _, share in self.running.values())) / max(self.total, 1)
+        before = sum(self.work[name] for name in self._phases_past())
+        done = before + min(share, 1.0) * self.work[self.now]
+        self.progress.update(self.whole, completed=done / max(sum(self.work.values()), 1e-9))
+
+
+class _Times(ProgressColumn):
+    """How long a study takes already, and about how long it still does; nothing of a single job."""
+
+    def render(self, task: Task) -> Text:
+        if task.total != 1.0 or task.elapsed is None:
+            return Text()
+        gone = f"{_clock(task.elapsed)} gone"
+        if not 0.01 < task.completed < 1:
+            return Text(gone)
+        return Text(f"{gone}, {_clock(task.elapsed * (1 / task.completed - 1))} left")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

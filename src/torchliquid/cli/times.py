@@ -36,3 +36,17 @@ def in_units(option: str, text: str, unit: str, time_unit: str) -> float:
     named = f", or say with --time-unit which they are: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
     what = option.removeprefix("--").replace("-", " ")
     raise InputError(f"{option} {text}: the recording's times are in {time_unit!r}; give the {what} in it{named}")
+
+
+def seconds(option: str, text: str) -> float:
+    """``90s``, ``10m`` or ``2h`` as seconds.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    wanted = "a time with its unit, like 90s, 10m or 2h"
+    value, unit = amount(option, text, wanted)
+    size = {"m": 60.0}.get(unit) or (in_units(option, text, unit, "s") if unit else 0.0)
+    if not value * size > 0:
+        raise InputError(f"{option} {text}: give {wanted}")
+    return value * size

@@ -34,6 +34,8 @@ def print_results(results: StudyResults, console: Terminal) -> None:
     verdict = results.verdict
     if verdict is None:
         console.print("No verdict: it needs a liquid contender and another one, both scored.", style="yellow")
+        for sentence in results.left_out:
+            console.print(cell(sentence))
         return
     rival = results.contender(verdict.rival)
     simpler = ", as good there as any model and simpler" if rival.family == "naive" else ""

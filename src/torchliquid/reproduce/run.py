@@ -10,6 +10,7 @@ from typing import Any
 from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
 from torchliquid.files import write_json
+from torchliquid.jobs import Job, Workers, workers
 from torchliquid.page import write_page
 from torchliquid.reproduce import tuning
 from torchliquid.reproduce.picture import drawing
@@ -19,7 +20,6 @@ from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_tri
 from torchliquid.reproduce.trial import FITTED, run_trial
 from torchliquid.reproduce.trials import append, read
 from torchliquid.study.runner import THREADS, StudyListener
-from torchliquid.study.workers import Job, RunJobs, workers
 
 HEAD = """# Published tables, rerun
 
@@ -95,10 +95,11 @@ def _run(
     contenders: Sequence[str],
     seeds: int | None,
     tune: int,
-    run_jobs: RunJobs,
+    run_jobs: Workers,
 ) -> dict[str, Any]:
     file = folder / f"{table.name}.trials.jsonl"
     pairs = [(split, contender) for split in parts for contender in contenders]
+    listener.planned({"tuning": float(tune * tuning.EPOCHS), "training": 5.0} if tune else {"training": 1.0})
     tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs) if tune else {}
     wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
     marks = _marks(table, {split: piece.mark() for split, piece in parts.items()}, pairs)
@@ -133,7 +134,7 @@ def _tune(
     trials: int,
     folder: Path,
     listener: StudyListener,
-    run_jobs: RunJobs,
+    run_jobs: Workers,
 ) -> dict[tuple[Split, str], dict[str, Any]]:
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchliquid.jobs import Progress
 from torchliquid.random import seeded
 from torchliquid.reproduce import boosting, linear, minirocket, threshold
 from torchliquid.reproduce.contenders import Contender, Missing
 from torchliquid.reproduce.metrics import answers, score
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
-from torchliquid.study.workers import Progress
 
 FITTED = {
     "MiniRocket": minirocket.fit,

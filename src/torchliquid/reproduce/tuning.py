@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchliquid.errors import InputError
+from torchliquid.jobs import Progress
 from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.trial import fit
-from torchliquid.study.workers import Progress
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,21 +20,23 @@ from torchliquid.alarms import Alarm
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
+from torchliquid.jobs import Job, cores, workers
 from torchliquid.models import KINDS, Model, build
+from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.random import seeded
 from torchliquid.study import tables
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.describe import describe_data, stretches
+from torchliquid.study.limit import Limit, Scope
 from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
 from torchliquid.study.report import write_report
 from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
-from torchliquid.study.runner import THREADS, Runner, StudyListener
+from torchliquid.study.runner import ENDING, THREADS, Runner, StudyListener
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe, possible
 from torchliquid.study.store import Store
 from torchliquid.study.verdict import judge
-from torchliquid.study.workers import Job, cores, workers
 from torchliquid.tasks import Task
 from torchliquid.training.loop import LOOKS
 
@@ -40,6 +44,7 @@ from torchliquid.training.loop import LOOKS
 class Quiet:
     """A listener that says nothing."""
 
+    def planned(self, work: Mapping[str, float]) -> None: ...
     def phase(self, name: str, done: int, total: int) -> None: ...
     def waiting(self, reason: str) -> None: ...
     def started(self, job: Job) -> None: ...
@@ -68,6 +73,7 @@ def assess(
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
     ray: str | None = None,
+    time_limit: float | timedelta | None = None,
     with_sample: bool = True,
     title: str = "recording",
     command: str = "",
@@ -104,20 +110,27 @@ def assess(
             under ``if __name__ == "__main__":``, as always with processes.
         ray: address of a Ray cluster that does the trials instead, ``host:port``, or ``auto`` for the one that this
             machine is in; the results are the same.
+        time_limit: seconds, or a ``timedelta``, that the study may take, about: what does not fit is left out by one
+            rule for all (:mod:`torchliquid.study.limit`) and named in the report. The same study with a longer limit,
+            or without one, goes on from there.
         with_sample: whether saved models carry a small scaled sample of the training inputs.
         title, command: for the report.
         reading: Python that makes ``recording``, and ``tests`` and ``validation`` where they are given, for the report.
         listener: told how the study goes on.
 
     Raises:
-        InputError: the recording, the folder or an option can't be used; another run is at work in the folder; no
-            cluster is at that address.
+        InputError: the recording, the folder or an option can't be used; the limit is too short; another run is at work
+            in the folder; no cluster is at that address.
         JobError: the process of a trial was killed.
     """
+    seconds = time_limit.total_seconds() if isinstance(time_limit, timedelta) else time_limit
+    limit = None if seconds is None else Limit(seconds)
     chosen, shifts = _contenders(contenders), possible(shifts, recording)
     for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
         if value is not None and value < 1:
             raise InputError(f"{name} is at least 1, not {value}")
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"a time limit is more than 0 seconds, not {seconds:g}")
     if updates is not None and epochs is not None:
         raise InputError("training is counted in updates or in epochs; give one of them")
     if task is not None and (metric or alarm):
@@ -161,34 +174,65 @@ def assess(
     }
     with workers(jobs, THREADS, ray) as run_jobs, Store(Path(out), study) as store:
         remove_leftovers(store.folder)
-        runner = Runner(plan, store, seeds, tuning, run_jobs, shifts, listener or Quiet())
-        competing, probes = runner.run(chosen), runner.run_probes()
-        results = StudyResults(
-            title=title,
-            task=_task_result(plan),
-            data=describe_data(
+        listener = listener or Quiet()
+        runner = Runner(plan, store, Scope(tuple(chosen), seeds, tuning), run_jobs, shifts, listener, limit)
+        competing, probes = runner.run(), runner.run_probes()
+        step = partial(_step, listener)
+        listener.phase(ENDING, 0, 4)
+        with step("describing the data"):
+            data = describe_data(
                 title,
                 plan.task,
                 plan.training,
                 {"training": plan.training, "validation": plan.validation, **plan.tests},
-            ),
+            )
+        results = StudyResults(
+            title=title,
+            task=_task_result(plan),
+            data=data,
             contenders=(*competing, *probes),
             shifts=tuple(describe(shift) for shift in shifts),
             split=plan.split,
-            conditions=(*_conditions(runner, chosen, jobs, ray), *_broken_off(competing), *made_anew(store)),
-            settings=settings,
+            conditions=(*_conditions(runner, jobs, ray), *_broken_off(competing), *made_anew(store)),
+            left_out=runner.left_out,
+            settings=settings | _done(runner),
             versions=_versions(),
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=_machine(),
         )
-        results = judge(results, store.folder)
-        refit = _refit(results, plan, bool(tests), validation is not None, reading)
-        results = replace(results, refit=refit, stretches=_stretches(runner, results))
-        _save_models(runner, results, with_sample)
-        write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
-        write_report(results, store.folder / "report.html")
+        with step("intervals and the verdict"):
+            results = judge(results, store.folder)
+        with step("what is drawn, and the best models"):
+            refit = _refit(results, plan, bool(tests), validation is not None, reading)
+            results = replace(results, refit=refit, stretches=_stretches(runner, results))
+            _save_models(runner, results, with_sample)
+            write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
+        with step("the report"):
+            write_report(results, store.folder / "report.html")
     return results
+
+
+@contextmanager
+def _step(listener: StudyListener, name: str) -> Iterator[None]:
+    """Tell the listener of a piece of work that is no job of its own."""
+    job = Job(name, iter, (), list)
+    listener.started(job)
+    yield
+    listener.finished(job)
+
+
+def _done(runner: Runner) -> dict[str, Any]:
+    """How much was done, where a limit of time may have left out some."""
+    if runner.limit is None:
+        return {}
+    scope = runner.scope
+    return {
+        "contenders": [c.name for c in scope.contenders],
+        "seeds": scope.seeds,
+        "tuning": scope.tuning,
+        "time limit": numbers.duration(runner.limit.seconds),
+    }
 
 
 def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
@@ -243,8 +287,8 @@ def _task_result(plan: Plan) -> TaskResult:
     )
 
 
-def _conditions(runner: Runner, contenders: Sequence[Contender], jobs: int, ray: str | None) -> tuple[str, ...]:
-    plan, seeds, windows = runner.plan, runner.seeds, runner.plan.windows
+def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
+    plan, seeds, windows = runner.plan, runner.scope.seeds, runner.plan.windows
     where = f"{min(jobs, cores())} at a time" if ray is None else "on a Ray cluster"
     budget = f"{plan.updates:,} updates" if plan.updates else f"{plan.epochs} epochs"
     decides = f"What stops, tunes and decides is {metric_label(plan.task.primary)}"
@@ -254,7 +298,7 @@ def _conditions(runner: Runner, contenders: Sequence[Contender], jobs: int, ray:
         decides,
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
-        *_tuned(runner, contenders, budget),
+        *_tuned(runner, budget),
         f"What was chosen was trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out "
         "the same from every seed.",
         f"Networks trained for at most {budget}, along a learning rate that falls to their end, and stopped after "
@@ -270,22 +314,23 @@ def _conditions(runner: Runner, contenders: Sequence[Contender], jobs: int, ray:
     )
 
 
-def _tuned(runner: Runner, contenders: Sequence[Contender], budget: str) -> list[str]:
+def _tuned(runner: Runner, budget: str) -> list[str]:
     """How many settings each contender had, and what the budget left out."""
-    if runner.tuning == 1:
+    contenders, tuning = runner.scope.contenders, runner.scope.tuning
+    if tuning == 1:
         return ["Each contender has its defaults: none was tuned."]
-    had = {c.label: (len(runner.settings(c)), c) for c in contenders if c.space}
+    had = {c.label: (len(runner.settings(c, tuning)), c) for c in contenders if c.space}
     said = [
         f"Tuning, from one seed, the defaults first: {_counted(had)}. The first as good on validation as the best, "
         "within a tenth of its errors or a twentieth of its RMSE, was chosen."
     ]
-    if any(c.seeded for c in contenders) and runner.tuning > 2:
-        half = ", the better half of them a half of it" if runner.tuning > 4 else ""
+    if any(c.seeded for c in contenders) and tuning > 2:
+        half = ", the better half of them a half of it" if tuning > 4 else ""
         said.append(
             f"Of networks all settings had a quarter of the budget of {budget}{half}, and the better half of these the "
             "whole."
         )
-    left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == runner.tuning}
+    left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == tuning}
     if left:
         said.append(
             "The budget left out, of the settings a contender may have: "

@@ -23,6 +23,9 @@ Space = Mapping[str, tuple[Any, ...]]
 DRAWS = 1000
 """Drawn before what is left is taken in order."""
 
+HALVED = (0.25, 0.5)
+"""Of the updates, what settings of networks have before the worse half of them is left out."""
+
 TRAINING: Space = {"lr": (0.01, 0.005, 0.02), "batch_size": (16, 8, 32), "weight_decay": (0.1, 0.01, 1.0)}
 CLASS_WEIGHTS: Space = {"class_weights": (False, True)}
 """Of classifiers, unless it is given whether rare classes weigh more."""
@@ -83,6 +86,16 @@ def _in_turn(name: str, values: tuple[Any, ...]) -> Iterator[Any]:
     while True:
         yield from (values[i] for i in rng.permutation(left or [0]))
         left = list(range(len(values)))
+
+
+def halvings(settings: int) -> list[tuple[float, int]]:
+    """The rounds of a network's tuning by successive halving: how many settings have which share of the updates."""
+    rounds = []
+    for share in HALVED:
+        if settings > 2:
+            rounds.append((share, settings))
+            settings -= settings // 2
+    return [*rounds, (1.0, settings)] if settings > 1 else rounds
 
 
 CONTENDERS: tuple[Contender, ...] = (

@@ -15,12 +15,12 @@ import numpy as np
 from torchliquid.alarms import Counts
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.files import read_json, to_json
+from torchliquid.jobs import Progress
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import ContenderResult, TrialResult, from_plain
 from torchliquid.study.shifts import Shift
 from torchliquid.study.trial import SCORES, Files, measure
-from torchliquid.study.workers import Progress
 
 MOST_SENSORS = 64
 """With more channels, the one sensor is looked for among the first so many."""

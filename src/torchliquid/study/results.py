@@ -266,6 +266,7 @@ class StudyResults:
     shifts: tuple[ShiftResult, ...] = ()
     split: tuple[str, ...] = ()  # how the parts were made, in sentences
     conditions: tuple[str, ...] = ()  # what was the same for all contenders, in sentences
+    left_out: tuple[str, ...] = ()  # by a limit of time, in sentences
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""

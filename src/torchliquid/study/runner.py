@@ -6,17 +6,34 @@ Everything finished is on disk at once, and what is on disk is not done again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 from torchliquid.alarms import Counts
+from torchliquid.errors import InputError
 from torchliquid.files import read_json, write_folder, write_json
+from torchliquid.jobs import Job, Listener, Progress, Workers, run_jobs
 from torchliquid.models import KINDS, Model
-from torchliquid.study.contenders import CLASS_WEIGHTS, Contender, Hyper
+from torchliquid.page import numbers
+from torchliquid.study.contenders import CLASS_WEIGHTS, HALVED, Contender, Hyper
 from torchliquid.study.latency import live_step
+from torchliquid.study.limit import (
+    KEPT,
+    Limit,
+    Pace,
+    Scope,
+    left_out,
+    seconds,
+    smaller,
+    time_contender,
+    tuning,
+    work,
+)
 from torchliquid.study.mending import latencies, mend, mend_evaluation
 from torchliquid.study.plan import Plan
 from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
@@ -37,43 +54,58 @@ from torchliquid.study.trial import (
     train_trial,
 )
 from torchliquid.study.verdict import margin
-from torchliquid.study.workers import Job, Listener, Progress, RunJobs, run_jobs
 
 T = TypeVar("T")
+Settings = Callable[[Contender, int], list[Hyper]]
 
-HALVED = (0.25, 0.5)
-"""Of the updates, what settings of networks have before the worse half of them is left out."""
+ENDING = "verdict and report"
+"""The last phase."""
 
 THREADS = 1
 """Of each trial, always: training differs in the last bits between one thread and two."""
 
 
 class StudyListener(Listener, Protocol):
-    """Is also told which phase a study is in."""
+    """Is also told which phases a study has, each with the work that is left in it, and which it is in."""
 
+    def planned(self, work: Mapping[str, float]) -> None: ...
     def phase(self, name: str, done: int, total: int) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runner:
-    """Runs the trials of a plan and keeps them in a store."""
+    """Runs the trials of a plan and keeps them in a store.
+
+    Attributes:
+        scope: what is to be done; within a limit it shrinks to what fits.
+        limit: of time.
+        left_out: what it left out, in sentences.
+    """
 
     plan: Plan
     store: Store
-    seeds: int
-    tuning: int
-    run_jobs: RunJobs
+    scope: Scope
+    run_jobs: Workers
     shifts: Sequence[Shift]
     listener: StudyListener
+    limit: Limit | None = None
+    left_out: tuple[str, ...] = ()
+    paces: dict[str, Pace] = field(default_factory=dict)
 
-    def run(self, contenders: Sequence[Contender]) -> list[ContenderResult]:
+    def run(self) -> list[ContenderResult]:
         """Train, choose and measure all; one result a contender, in the given order."""
-        tried: list[Spec] = []
-        chosen = self._tune(contenders, tried)
-        finals = {c.name: self._final_specs(c, chosen[c.name]) for c in contenders}
+        wanted, tried = self.scope, list[Spec]()
+        if self.limit is not None:
+            self._time_contenders()
+            self.scope = self._that_fits(wanted, self.settings)
+        self._announce(self.settings)
+        chosen = self._tune(tried)
+        finals = self._train_finals(chosen, wanted)
+        if self.limit is not None:
+            self.left_out = left_out(wanted, self.scope, self.limit.seconds, self.paces)
+        contenders = self.scope.contenders
         every = [spec for c in contenders for spec in finals[c.name]]
-        self._train("training", every)
-        tried = [spec for spec in tried if spec not in every]
+        tried = [spec for spec in tried if spec not in every and spec.contender in finals]
         broken = [(spec, reason) for spec in (*every, *tried) if (reason := self.trained(spec).broken_off)]
         for name, specs in finals.items():
             finals[name] = [spec for spec in specs if not any(spec is one for one, _ in broken)] or specs
@@ -112,45 +144,126 @@ class Runner:
 
     # -- phases
 
-    def settings(self, contender: Contender) -> list[Hyper]:
-        """Those that a contender is tuned with."""
+    def settings(self, contender: Contender, n: int) -> list[Hyper]:
+        """Those that a contender is tuned with, so many at most."""
         weighed = self.plan.task.kind == "classification" and self.plan.class_weights is None
         tuned = contender.under(CLASS_WEIGHTS if weighed else {})
-        return tuned.settings(self.tuning, lambda hyper: fits(self.plan, contender.name, hyper))
+        return tuned.settings(n, lambda hyper: fits(self.plan, contender.name, hyper))
 
-    def _tune(self, contenders: Sequence[Contender], tried: list[Spec]) -> dict[str, Hyper]:
+    def _time_contenders(self) -> None:
+        contenders = self.scope.contenders
+        self.listener.phase("looking how long each takes", 0, len(contenders))
+        self.run_jobs(
+            [
+                Job(c.name, time_contender, (self.plan, c.name, self.shifts), lambda found: self.paces.update([found]))
+                for c in contenders
+            ],
+            self.listener,
+        )
+
+    def _work(self, scope: Scope, settings: Settings) -> dict[str, list[float]]:
+        return work(
+            scope,
+            self.paces,
+            settings,
+            lambda spec: self.store.trial(spec.id).exists(),
+            lambda spec: self.store.evaluation(spec.id).exists(),
+        )
+
+    def _fits(self, scope: Scope, settings: Settings) -> bool:
+        assert self.limit is not None
+        return seconds(self._work(scope, settings), self.run_jobs.at_once) <= self.limit.left
+
+    def _that_fits(self, wanted: Scope, settings: Settings) -> Scope:
+        """The largest scope that fits into the limit.
+
+        Raises:
+            InputError: not even the least does.
+        """
+        assert self.limit is not None
+        scopes = list(smaller(wanted, self.paces))
+        for scope in scopes:
+            if self._fits(scope, settings):
+                return scope
+        least = seconds(self._work(scopes[-1], settings), self.run_jobs.at_once) / (1 - KEPT)
+        who = ", ".join(c.label for c in scopes[-1].contenders)
+        raise InputError(
+            f"{numbers.duration(self.limit.seconds)} are too short: the smallest study, one seed of {who} without "
+            f"tuning, takes about {numbers.duration(least)} here; give a longer time limit, or fewer updates"
+        )
+
+    def _announce(self, settings: Settings) -> None:
+        """Tell the listener which phases are to come."""
+        phases = {phase: sum(jobs) for phase, jobs in self._work(self.scope, settings).items()}
+        self.listener.planned({**phases, "probes": 0.5, ENDING: 0.5})
+
+    def _train_finals(self, chosen: Mapping[str, Hyper], wanted: Scope) -> dict[str, list[Spec]]:
+        """Train what was chosen from every seed; within a limit, as many seeds as fit, each for all contenders."""
+
+        def settings(contender: Contender, n: int) -> list[Hyper]:
+            return [chosen[contender.name]]
+
+        def specs() -> dict[str, list[Spec]]:
+            return {
+                c.name: [Spec(c.name, chosen[c.name], seed) for seed in range(self.scope.seeds if c.seeded else 1)]
+                for c in self.scope.contenders
+            }
+
+        if self.limit is None:
+            self._train("training", list(chain(*specs().values())))
+            return specs()
+        # More may fit than was planned: trainings stop early.
+        scopes = list(smaller(replace(self.scope, seeds=wanted.seeds), self.paces, tuned=True))
+        self.scope = next((scope for scope in scopes if self._fits(scope, settings)), scopes[-1])
+        self._announce(settings)
+        lacking = [spec for spec in chain(*specs().values()) if not self.store.trial(spec.id).exists()]
+        self.listener.phase("training", 0, len(lacking))
+        together = max(1, self.run_jobs.at_once // max(sum(c.seeded for c in self.scope.contenders), 1))
+        done = 0
+        while done < wanted.seeds:
+            more = range(min(done + together, wanted.seeds), done, -1)
+            n = next((n for n in more if self._fits(replace(self.scope, seeds=n), settings)), max(done, 1))
+            if n == done:
+                break
+            self.scope, done = replace(self.scope, seeds=n), n
+            self._train("", list(chain(*specs().values())))
+        return specs()
+
+    def _tune(self, tried: list[Spec]) -> dict[str, Hyper]:
         """The chosen settings by contender's name; all trials that were tried for it are added to ``tried``. Those of
         networks are halved: all have a quarter of the updates, the better half of them a half as long as more than two
         are left, and what is left then the whole."""
-        settings = {c.name: self.settings(c) for c in contenders}
+        contenders = self.scope.contenders
+        settings = {c.name: self.settings(c, self.scope.tuning) for c in contenders}
         for share in HALVED:
             many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
-            for name, rated in self._rated(f"tuning, {share:.0%} of the updates", many, share, tried).items():
+            for name, rated in self._rated(many, share, tried).items():
                 scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
                 # The worst first; of equals the last, for in the end the first is chosen.
                 worst_first = sorted((score, -i) for i, score in enumerate(scores))
                 out = [rated[-i][1] for _, i in worst_first[: len(rated) // 2]]
                 settings[name] = [hyper for hyper in settings[name] if hyper not in out]
         several = {name: hypers for name, hypers in settings.items() if len(hypers) > 1}
-        last = self._rated("tuning", several, 1.0, tried)
+        last = self._rated(several, 1.0, tried)
         return {name: self._as_good_as_best(last.get(name, [(0.0, hypers[0])])) for name, hypers in settings.items()}
 
     def _rated(
-        self, phase: str, settings: dict[str, list[Hyper]], share: float, tried: list[Spec]
+        self, settings: dict[str, list[Hyper]], share: float, tried: list[Spec]
     ) -> dict[str, list[tuple[float, Hyper]]]:
         """The settings with their score on validation, after such a share of the updates."""
         specs = {name: [Spec(name, hyper, 0, share) for hyper in each] for name, each in settings.items()}
         trials = [spec for each in specs.values() for spec in each]
-        self._train(phase, trials)
+        self._train(tuning(share), trials)
         tried += trials
         return {name: [(self.trained(s).validation, s.hyper) for s in each] for name, each in specs.items()}
 
-    def _final_specs(self, contender: Contender, hyper: Hyper) -> list[Spec]:
-        return [Spec(contender.name, hyper, seed) for seed in range(self.seeds if contender.seeded else 1)]
-
     def _train(self, phase: str, specs: list[Spec]) -> None:
         mend(self.store, specs)
+        new = [spec for spec in specs if not self.store.trial(spec.id).exists()]
         self._jobs(phase, specs, self.store.trial, train_trial, lambda spec: (self.plan, spec))
+        for name in self.paces.keys() & {spec.contender for spec in new}:
+            taken = fmean(self.trained(s).seconds / s.share for s in new if s.contender == name)
+            self.paces[name] = replace(self.paces[name], train=taken)
 
     def _measure(self, specs: list[Spec]) -> None:
         def args(spec: Spec) -> tuple[Any, ...]:
@@ -184,7 +297,8 @@ class Runner:
         if not specs:
             return
         waiting = [s for s in specs if not place(s.id).exists()]
-        self.listener.phase(phase, len(specs) - len(waiting), len(specs))
+        if phase:
+            self.listener.phase(phase, len(specs) - len(waiting), len(specs))
         jobs = [Job(s.words, function, args(s), partial(write_folder, place(s.id))) for s in waiting]
         self.run_jobs(jobs, self.listener)
 

@@ -280,8 +280,7 @@ def draws(
     Raises:
         InputError: as :func:`shifted`.
     """
-    n = FEW_DRAWS if sum(test.n_series for test in tests.values()) >= FEW_SERIES else MANY_DRAWS
-    for draw in range(n if _draws_at_all(tests, shift, reference) else 1):
+    for draw in range(number_of_draws(tests, shift, reference)):
         versions: list[Version] = [dict(tests), *({} for _ in shift.severities)]
         for i, (name, test) in enumerate(tests.items()):
             changed = [shifted(test, shift, s, reference, i + len(tests) * draw) for s in shift.severities]
@@ -290,12 +289,14 @@ def draws(
         yield versions[0], versions[1:]
 
 
-def _draws_at_all(tests: Mapping[str, Recording], shift: Shift, reference: Reference) -> bool:
-    """Whether a shift takes anything from the random numbers it is given."""
+def number_of_draws(tests: Mapping[str, Recording], shift: Shift, reference: Reference) -> int:
+    """How often a shift is drawn: once where it takes nothing from the random numbers it is given."""
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     shift.apply(next(iter(tests.values())), shift.severities[-1], rng, reference)
-    return bool(rng.bit_generator.state != before)
+    if rng.bit_generator.state == before:
+        return 1
+    return FEW_DRAWS if sum(test.n_series for test in tests.values()) >= FEW_SERIES else MANY_DRAWS
 
 
 def _same_samples(versions: Sequence[Recording]) -> list[Recording]:

@@ -22,6 +22,7 @@ from torchliquid.alarms import NOTHING, Counts
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import read_json, to_json, to_plain
+from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
 from torchliquid.models.naive import Naive
@@ -34,7 +35,6 @@ from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import POOLED, Calibrated, from_plain
 from torchliquid.study.scores import PROPER, Cells, pack_scores
 from torchliquid.study.shifts import Shift, draws
-from torchliquid.study.workers import Progress
 from torchliquid.tasks import Task
 from torchliquid.training import History, TrainingConfig, TrainingError, train
 from torchliquid.training.history import Doubt
@@ -111,7 +111,7 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
     start = time.perf_counter()
     with peak_memory() as peak:
         if spec.contender in KINDS:
-            model: Trainable = _untrained(plan, spec)
+            model: Trainable = untrained(plan, spec)
             assert isinstance(model, Model)
             settings = {name: value for name, value in spec.hyper.items() if name in TRAINING_SETTINGS}
             config = TrainingConfig(
@@ -171,13 +171,18 @@ def fits(plan: Plan, contender: str, hyper: dict[str, Any]) -> bool:
     if contender not in KINDS:
         return plan.task.per == "step" or hyper.get("lookback", LOOKBACK) == LOOKBACK
     try:
-        _untrained(plan, Spec(contender, hyper, 0))
+        untrained(plan, Spec(contender, hyper, 0))
     except InputError:
         return False
     return True
 
 
-def _untrained(plan: Plan, spec: Spec) -> Model:
+def untrained(plan: Plan, spec: Spec) -> Model:
+    """A trial's network before its training.
+
+    Raises:
+        InputError: the budget is too small for it.
+    """
     architecture = {name: value for name, value in spec.hyper.items() if name not in TRAINING_SETTINGS}
     with seeded(spec.seed):
         return build(spec.contender, plan.task, plan.preprocessing, plan.parameters, **architecture)

@@ -152,8 +152,8 @@ class _Jury:
             overall, sentence = "not shown", f"It is not shown whether a liquid network is worth it here: {one}."
         elif overall == "not shown" and (more := self.decides(findings, tags, liquid, rival)):
             evidence.append(more)
-        if small := self.small():
-            evidence.insert(0, small)
+        small = [self.small()] if self.small() else []
+        evidence = [*small, *self.results.left_out, *evidence]
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
     def alarms(self, contender: ContenderResult) -> str | None:

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from torchliquid.errors import InputError
-from torchliquid.study.workers import Job, JobError, Listener, limited
+from torchliquid.jobs.job import Job, JobError, Listener, limited
 
 RETRIES = 3
 """Deaths of its node that a job survives."""
@@ -92,6 +92,14 @@ def _nothing_on_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def places(threads: int) -> int:
+    """How many jobs with so many threads the cluster can run at a time, at least one."""
+    import ray
+
+    alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return max(1, sum(int(cpus // threads) for cpus in alive))
 
 
 def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> None:

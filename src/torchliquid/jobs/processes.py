@@ -1,8 +1,4 @@
-"""Independent jobs: in this process, on the processes of this machine, or on a Ray cluster.
-
-A job is a generator: what it yields travels back to the process that handed it out, which alone keeps it, as soon as
-it is there. So a job is the same in all three ways, on a machine that shares no disk as well.
-"""
+"""Jobs in this process, or in processes of this machine."""
 
 from __future__ import annotations
 
@@ -15,9 +11,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import (
     connection,
@@ -31,77 +25,17 @@ from multiprocessing import (
 )
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from joblib import cpu_count
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.errors import InputError
+from torchliquid.jobs.job import Job, JobError, Listener, limited
 from torchliquid.signals import waiting
 
 LONGEST_FOLDER = 60
 """Bytes of the path of the temporary files' folder that leave room for a socket's name."""
 log = logging.getLogger(__name__)
-
-Progress = Callable[[float, str], None]
-"""Called by a job with the share done (0 to 1) and a word on where it stands."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One piece of independent work.
-
-    Attributes:
-        name: for a person who waits, and no other job's.
-        function: called with ``args`` and ``progress``, it yields results. It stands at the top of a module, since
-            it travels to another process.
-        args: what is large should be the same object in all jobs: it is sent to a cluster once.
-        keep: called with each result, in the process that hands the jobs out.
-    """
-
-    name: str
-    function: Callable[..., Iterator[Any]]
-    args: tuple[Any, ...]
-    keep: Callable[[Any], object]
-
-
-class Listener(Protocol):
-    """Is told how the jobs go on; ``waiting`` says what for, when none of them can start."""
-
-    def waiting(self, reason: str) -> None: ...
-    def started(self, job: Job) -> None: ...
-    def advanced(self, job: Job, share: float, note: str) -> None: ...
-    def finished(self, job: Job) -> None: ...
-
-
-RunJobs = Callable[[Sequence[Job], Listener], None]
-"""Runs jobs to their end; whatever one of them raised ends the others and is raised."""
-
-
-class JobError(RuntimeError):
-    """A job's process ended without finishing."""
-
-
-@contextmanager
-def workers(processes: int, threads: int, ray: str | None = None) -> Iterator[RunJobs]:
-    """Who does the jobs, each with so many threads: ``processes`` of this machine, or a Ray cluster.
-
-    Args:
-        processes: at a time; 1 means this one, and no more than :func:`cores` are started.
-        threads: of each job, wherever it runs.
-        ray: address of a cluster, ``host:port`` or ``auto``; ``processes`` does not matter then.
-
-    Raises:
-        InputError: no cluster can be reached there.
-    """
-    if ray is None:
-        yield partial(run_jobs, processes=min(processes, cores()), threads=threads)
-    else:
-        from torchliquid.study.cluster import connected, run_on_cluster
-
-        with connected(ray):
-            yield partial(run_on_cluster, threads=threads)
 
 
 def cores() -> int:
@@ -140,21 +74,9 @@ def _no_processes() -> str:
     return ""
 
 
-@contextmanager
-def limited(threads: int) -> Iterator[None]:
-    """So many threads for all that computes: torch, BLAS, OpenMP."""
-    before = torch.get_num_threads()
-    with threadpool_limits(threads):
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
 def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, threads: int) -> None:
     """Each job gets a fresh process, so that its peak memory and its end are its own."""
-    context = _context()
+    context = _context(waiting)
     running: dict[Connection, tuple[Job, Any]] = {}
     waiting.reverse()
     try:
@@ -200,14 +122,15 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
             process.kill()
 
 
-def _context() -> Any:
+def _context(jobs: Sequence[Job]) -> Any:
     """How processes are started: from a server that has all imported, or anew where there is none, as on Windows."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     _talk_over_short_paths()
     context = get_context("forkserver")
     # An optimiser imports torch._dynamo at its first step: better once here than in each process.
-    context.set_forkserver_preload(["torch._dynamo", "torchliquid.study.trial"])
+    ours = {job.function.__module__ for job in jobs if job.function.__module__.startswith("torchliquid.")}
+    context.set_forkserver_preload(["torch._dynamo", *sorted(ours)])
     resource_tracker.ensure_running()  # whose own start would let Ctrl-C through
     with waiting(signal.SIGINT):  # which comes to all of a terminal
         forkserver.ensure_running()

@@ -1,0 +1,238 @@
+"""A study within a limit of time: what fits is planned before the test part is looked at, by one rule for all.
+
+What does not fit is left out in this order: tuning, down to the defaults; seeds, down to :data:`FEW_SEEDS`; the slowest
+contenders, down to one liquid and one other network, the linear model and the naive answer; then seeds, down to one. No
+contender has more seeds or settings than another. A training is never shortened: a longer limit goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from torchliquid.data import Recording
+from torchliquid.jobs import Progress
+from torchliquid.models import KINDS, Model
+from torchliquid.page import numbers
+from torchliquid.study.contenders import HALVED, Contender, Hyper, halvings
+from torchliquid.study.latency import SECONDS, STEPS, WARM_UP
+from torchliquid.study.plan import Plan
+from torchliquid.study.shifts import Shift, number_of_draws
+from torchliquid.study.trial import Spec, fit_plain, untrained
+from torchliquid.study.verdict import FEW_SEEDS
+from torchliquid.training import TrainingConfig, TrainingError, train
+from torchliquid.training.loop import LOOKS
+
+KEPT = 0.1
+"""Of the limit, for the probes, the intervals and the report."""
+
+STAY = ("linear", "naive")
+"""Contenders that take seconds and say what a network is worth at all."""
+
+TIMED_UPDATES, TIMED_SAMPLES, TIMED_STEPS, TIMED_SECONDS = 20, 2000, 20, 5.0
+"""Of a training, of the validation part and of a live stream, what is timed; and when there were enough updates."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much of a study is done."""
+
+    contenders: tuple[Contender, ...]
+    seeds: int
+    tuning: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that a contender takes: a whole training, measuring it on the test part, timing its live step."""
+
+    train: float
+    measure: float
+    live: float = 0.0
+
+
+GUESSED = {True: Pace(1.0, 0.2, 0.02), False: Pace(0.1, 0.1, 0.02)}
+"""Of networks and of the others, where none was timed."""
+
+LAST = ("training", "measuring", "timing")
+"""Phases of every study, after those of tuning."""
+
+
+@dataclass
+class Limit:
+    """So many seconds from now on."""
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    begun: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun = self.clock()
+
+    @property
+    def left(self) -> float:
+        """Seconds for what is planned."""
+        return self.begun + (1 - KEPT) * self.seconds - self.clock()
+
+
+def smaller(scope: Scope, paces: Mapping[str, Pace], tuned: bool = False) -> Iterator[Scope]:
+    """The scope and those that the rule allows instead, ever smaller; once ``tuned``, tuning stays what it was."""
+    yield scope
+    while scope.tuning > 1 and not tuned:
+        yield (scope := replace(scope, tuning=scope.tuning - 1))
+    while scope.seeds > FEW_SEEDS:
+        yield (scope := replace(scope, seeds=scope.seeds - 1))
+    while out := _slowest(scope.contenders, paces):
+        yield (scope := replace(scope, contenders=tuple(c for c in scope.contenders if c is not out)))
+    while scope.seeds > 1:
+        yield (scope := replace(scope, seeds=scope.seeds - 1))
+
+
+def _slowest(contenders: Sequence[Contender], paces: Mapping[str, Pace]) -> Contender | None:
+    """Which contender may go; of the liquid ones and of the other networks the last stays."""
+    families = [c.family for c in contenders]
+    may_go = [
+        c
+        for c in contenders
+        if c.name not in STAY and (c.family not in ("liquid", "neural") or families.count(c.family) > 1)
+    ]
+    return max(may_go, key=lambda c: paces[c.name].train + paces[c.name].measure, default=None)
+
+
+def work(
+    scope: Scope,
+    paces: Mapping[str, Pace],
+    settings: Callable[[Contender, int], Sequence[Hyper]],
+    trained: Callable[[Spec], bool],
+    measured: Callable[[Spec], bool],
+) -> dict[str, list[float]]:
+    """What a scope still lacks: of each phase the seconds of its jobs, as far as can be told before.
+
+    Args:
+        scope: what is wanted.
+        paces: of each contender by name; another is taken to train for a second.
+        settings: those that a contender is tuned with, so many at most.
+        trained, measured: whether a trial is on disk.
+    """
+    found: dict[str, list[float]] = {**{tuning(share): [] for share in (*HALVED, 1.0)}, **{p: [] for p in LAST}}
+    for contender in scope.contenders:
+        pace, hypers = paces.get(contender.name, GUESSED[contender.seeded]), settings(contender, scope.tuning)
+        several = len(hypers) > 1
+        for share, n in halvings(len(hypers)) if contender.seeded else [(1.0, len(hypers))] * several:
+            there = sum(trained(Spec(contender.name, hyper, 0, share)) for hyper in hypers)
+            found[tuning(share)] += [share * pace.train] * (n - there)
+        # Which setting will be chosen is not known: the one of which most is there.
+        n = scope.seeds if contender.seeded else 1
+        finals = [[Spec(contender.name, hyper, seed) for seed in range(n)] for hyper in hypers]
+        found["training"] += [pace.train] * (n - max(several, *(sum(map(trained, each)) for each in finals)))
+        new = n - max(sum(map(measured, each)) for each in finals)
+        found["measuring"] += [pace.measure] * new
+        found["timing"] += [pace.live] * new
+    return {phase: jobs for phase, jobs in found.items() if jobs or phase in LAST}
+
+
+def tuning(share: float) -> str:
+    """The name of a phase."""
+    return "tuning" if share == 1 else f"tuning, {share:.0%} of the updates"
+
+
+def seconds(work: Mapping[str, Sequence[float]], at_once: int) -> float:
+    """How long it takes with so many jobs at a time; live steps are timed one after the other."""
+    return sum(
+        sum(jobs) if phase == "timing" else max(sum(jobs) / at_once, max(jobs, default=0.0))
+        for phase, jobs in work.items()
+    )
+
+
+def time_contender(plan: Plan, contender: str, shifts: Sequence[Shift], progress: Progress) -> Iterator[Any]:
+    """Its name and its pace, from the first updates of a training and the first samples of the validation part.
+
+    What is no network is fitted whole: that takes seconds.
+    """
+    progress(0.0, "a few updates")
+    start = time.perf_counter()
+    spec, update = Spec(contender, {}, 0), 0.0
+    model = untrained(plan, spec) if contender in KINDS else fit_plain(plan, spec)
+    if isinstance(model, Model):
+        update = _seconds_an_update(plan, model)
+    fitting = time.perf_counter() - start
+    part = _beginning(plan.validation)
+    start = time.perf_counter()
+    model.outputs(part)
+    sample = (time.perf_counter() - start) / max(part.n_samples, 1)
+    tests = sum(test.n_samples for test in plan.tests.values())
+    passes = 2 + sum(len(s.severities) * number_of_draws(plan.tests, s, plan.usual) for s in shifts)
+    series, stepper = max(plan.validation.series, key=len), model.live()
+    start = time.perf_counter()
+    for i in range(TIMED_STEPS):
+        stepper.step(series.values[i % len(series)], 1.0)
+    live = min(SECONDS, (WARM_UP + STEPS) * (time.perf_counter() - start) / TIMED_STEPS)
+    if isinstance(model, Model):
+        batches = -(-len(plan.windows.cut(plan.training)) // TrainingConfig.batch_size)
+        updates = plan.updates or (plan.epochs or 1) * batches
+        fitting = updates * update + (plan.epochs or LOOKS) * plan.validation.n_samples * sample
+    yield contender, Pace(fitting, passes * tests * sample, live)
+
+
+class _Enough(Exception):
+    pass
+
+
+def _seconds_an_update(plan: Plan, model: Model) -> float:
+    """The median of the first updates but one, which loads what a training needs."""
+    moments: list[float] = []
+
+    def note(module: Any, args: Any) -> None:
+        if module.training:
+            moments.append(time.perf_counter())
+            enough = len(moments) > 3 and moments[-1] - moments[0] > TIMED_SECONDS
+            if enough or len(moments) > TIMED_UPDATES:
+                raise _Enough
+
+    noting = model.register_forward_pre_hook(note)
+    start = time.perf_counter()
+    try:
+        train(model, plan.training, plan.validation, TrainingConfig(updates=TIMED_UPDATES), plan.windows)
+    except (_Enough, TrainingError):
+        model.eval()
+    finally:
+        noting.remove()
+    gaps = [after - before for before, after in pairwise(moments[1:])]
+    return median(gaps) if gaps else time.perf_counter() - start
+
+
+def _beginning(part: Recording) -> Recording:
+    """Enough series of a part; of one that is too long, its beginning."""
+    kept, n = [], 0
+    for series in part.series:
+        if n >= TIMED_SAMPLES:
+            break
+        kept.append(series.cut(0, TIMED_SAMPLES - n) if series.per_step and len(series) > TIMED_SAMPLES - n else series)
+        n += len(kept[-1])
+    return replace(part, series=tuple(kept))
+
+
+def left_out(wanted: Scope, done: Scope, limit: float, paces: Mapping[str, Pace]) -> tuple[str, ...]:
+    """What a limit left out, in sentences."""
+    said = []
+    if done.tuning == 1 < wanted.tuning:
+        said.append("no contender was tuned")
+    elif done.tuning < wanted.tuning:
+        said.append(f"each contender was tuned with {done.tuning} of {wanted.tuning} settings")
+    if done.seeds < wanted.seeds:
+        said.append(f"each network has {done.seeds} of {wanted.seeds} seeds")
+    gone = [c for c in wanted.contenders if c not in done.contenders]
+    if gone:
+        each = [f"{c.label} (about {numbers.duration(paces[c.name].train)} a training)" for c in gone]
+        said.append(f"{', '.join(each)} {'takes' if len(gone) == 1 else 'take'} no part")
+    if not said:
+        return ()
+    return (
+        f"Within the time limit of {numbers.duration(limit)} {'; '.join(said)}. That was decided before the test part "
+        f"was looked at, by one rule for all: tuning goes first, then seeds down to {FEW_SEEDS}, then the slowest "
+        "contenders, then seeds down to 1. The same command with a longer limit goes on from here.",
+    )
