@@ -15,7 +15,7 @@ from torchliquid.cli.terminal import Terminal
 def reproduce(
     name: Annotated[
         str,
-        typer.Argument(help="occupancy, traffic, cheetah, person, har, power, gesture, ozone, walker or physionet."),
+        typer.Argument(help="occupancy, traffic, cheetah, walker or physionet."),
     ],
     contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,

@@ -46,7 +46,7 @@ def seconds(option: str, text: str) -> float:
     """
     wanted = "a time with its unit, like 90s, 10m or 2h"
     value, unit = amount(option, text, wanted)
-    size = {"m": 60.0}.get(unit) or (in_units(option, text, unit, "s") if unit else 0.0)
+    size = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}.get(unit, 0)
     if not value * size > 0:
         raise InputError(f"{option} {text}: give {wanted}")
     return value * size

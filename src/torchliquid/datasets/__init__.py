@@ -21,12 +21,23 @@ _NAMES = (
     "physionet2012",
     "japanese_vowels",
     "skab",
-    "person",
-    "har",
-    "power",
-    "gesture",
-    "ozone",
 )
+
+DROPPED = ("person", "har", "power", "gesture", "ozone")
+"""Names of an earlier version."""
+
+
+def refuse_dropped(name: str) -> None:
+    """Say of a name that is no longer known why.
+
+    Raises:
+        InputError: it is one of :data:`DROPPED`.
+    """
+    if name in DROPPED:
+        raise InputError(
+            f"{name!r} is no longer offered: its loader and its table were never run on the publisher's file; read your "
+            "copy of the file as a table instead"
+        )
 
 
 def names() -> tuple[str, ...]:
@@ -38,12 +49,13 @@ def load(name: str) -> Dataset:
     """Load a published recording.
 
     Its files are looked for in ``$TORCHLIQUID_DATA/<name>``, then in ``~/.cache/torchliquid/<name>``; where the
-    publisher's archive is known, they are fetched into the latter. Each is checked by its SHA-256, or by its form
-    where none is known.
+    publisher's archive is known, they are fetched into the latter. Each is checked by a SHA-256, its own or
+    that of its values.
 
     Raises:
         InputError: no such name, or files that are missing, out of reach or not the published ones.
     """
+    refuse_dropped(name)
     if name not in _NAMES:
         raise InputError(f"no data set {name!r}; {nearest(name, _NAMES)}")
     loader: Callable[[], Dataset] = importlib.import_module(f"torchliquid.datasets.{name}").load

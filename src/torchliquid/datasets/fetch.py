@@ -33,8 +33,8 @@ class Source:
     Attributes:
         name: the data set's, and its folder's.
         address: the publisher's page, for a person.
-        files: SHA-256 of each file, in each form in which it is known to be right; none where no one has published it,
-            and then the loader looks at the file's form.
+        files: SHA-256 of each file, in each form in which it is known to be right; none where it has several forms, and
+            then the loader checks its values.
         sizes: bytes of each file, in the same order.
         archive: address of a zip archive with the files, where they can be fetched without a person.
         inside: zip archives inside it, from the outermost, that hold them.

@@ -30,6 +30,4 @@ def score(metric: str, given: Tensor, targets: Tensor) -> float:
         likely = given.double().numpy()
         return metrics.find("roc_auc")(metrics.Answers(np.column_stack([1 - likely, likely]), truth))
     said = given.flatten().numpy()
-    scale = 100 if metric == "accuracy %" else 1
-    name = "accuracy" if metric == "accuracy %" else "f1"
-    return scale * metrics.find(name)(metrics.Answers(np.zeros((len(truth), 2)), truth, said))
+    return 100 * metrics.find("accuracy")(metrics.Answers(np.zeros((len(truth), 2)), truth, said))

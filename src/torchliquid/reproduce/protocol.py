@@ -103,7 +103,7 @@ class Protocol:
     Attributes:
         name: as the command knows it.
         source: the paper.
-        metric: ``"accuracy %"``, ``"squared error"``, ``"AUC"``, or ``"F1"`` of the second of two classes.
+        metric: ``"accuracy %"``, ``"squared error"``, or ``"AUC"`` of the second of two classes.
         published: mean and deviation of each contender, as printed.
         settings: of each contender that is run, ours among them.
         parts: cuts the data.

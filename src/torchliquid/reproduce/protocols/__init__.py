@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from torchliquid.data.columns import nearest
+from torchliquid.datasets import refuse_dropped
 from torchliquid.errors import InputError
 
 if TYPE_CHECKING:
     from torchliquid.reproduce.protocol import Protocol
 
-NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet", "person", "har", "power", "gesture", "ozone")
+NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet")
 
 
 def check_name(name: str) -> None:
@@ -20,6 +21,7 @@ def check_name(name: str) -> None:
     Raises:
         InputError: there is none.
     """
+    refuse_dropped(name)
     if name not in NAMES:
         raise InputError(f"there is no table {name!r}; {nearest(name, NAMES)}")
 

@@ -29,9 +29,6 @@ OTHERWISE = (
 )
 """What differs in every table of the paper."""
 
-UNTRIED = "Written from the publisher's description and the authors' script; not yet run on the publisher's file."
-
-
 def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
     """Of each contender: the paper's LTC has a learning rate of its own, all others, ours too, the common one.
 
@@ -68,13 +65,6 @@ def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
 def series(dataset: Dataset) -> list[Series]:
     """All of a data set, its parts behind each other."""
     return [s for recording in (dataset.train, *dataset.tests.values()) for s in recording.series]
-
-
-def classes(recordings: Sequence[Series]) -> tuple[list[np.ndarray], int]:
-    """The targets of each as whole numbers from 0, and how many there are."""
-    texts = [np.asarray(s.targets).astype(str) for s in recordings]
-    known, numbers = np.unique(np.concatenate(texts), return_inverse=True)
-    return np.split(numbers, np.cumsum([len(t) for t in texts])[:-1]), len(known)
 
 
 def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) -> Parts:
