@@ -133,6 +133,20 @@ def test_patients(loaded):
 # -- files that are not there, or not right
 
 
+@pytest.mark.parametrize("name", ["person", "har", "power", "gesture", "ozone"])
+def test_a_set_that_was_dropped_is_refused_with_the_reason(name, tmp_path):
+    for words in (
+        ["assess", name, "--out", str(tmp_path / "out")],
+        ["reproduce", name, "--out", str(tmp_path / "out")],
+    ):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 2
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="no longer offered: its loader and its table were never run") as told:
+        load(name)
+    assert "\n" not in str(told.value)
+
+
 def test_an_unknown_name():
     with pytest.raises(InputError, match="no data set 'ocupancy'; did you mean 'occupancy'"):
         load("ocupancy")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from test_resume import command, finished, write_recording
+from tests.study.test_resume import command, finished, write_recording
 from typer.testing import CliRunner
 
 from torchliquid import Recording, assess

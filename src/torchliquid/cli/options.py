@@ -255,7 +255,7 @@ def question(
         InputError: whatever cannot be used, in one line.
     """
     from torchliquid.data.columns import nearest
-    from torchliquid.datasets import load, names
+    from torchliquid.datasets import load, names, refuse_dropped
 
     source = sources[0]
     if len(sources) == 1 and source in names() and not Path(source).exists():
@@ -269,6 +269,7 @@ def question(
     missing = next((s for s in sources if s != "-" and not Path(s).exists()), None)
     if columns.target is None and missing is not None:
         source = missing
+        refuse_dropped(source)
         raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
     if columns.target is None:
         raise InputError(f"say which column of {source} to learn, with --target")

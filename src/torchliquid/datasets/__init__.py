@@ -35,8 +35,8 @@ def refuse_dropped(name: str) -> None:
     """
     if name in DROPPED:
         raise InputError(
-            f"{name!r} is no longer offered: its loader and its table were never run on the publisher's file; read your "
-            "copy of the file as a table instead"
+            f"{name!r} is no longer offered: its loader and its table were never run on the publisher's file; read "
+            "your copy of the file as a table instead"
         )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torchliquid.data.recording import Recording
-from torchliquid.tasks import Task
+
+if TYPE_CHECKING:  # a data set's name is known before torch is loaded
+    from torchliquid.tasks import Task
 
 
 @dataclass(frozen=True)

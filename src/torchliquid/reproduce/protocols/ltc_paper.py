@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from torchliquid.data.recording import Series
@@ -28,6 +26,7 @@ OTHERWISE = (
     "and the graph of an NCP are one draw for all seeds: deviations are without their luck."
 )
 """What differs in every table of the paper."""
+
 
 def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
     """Of each contender: the paper's LTC has a learning rate of its own, all others, ours too, the common one.
