@@ -99,38 +99,37 @@ struct Back {
   double change;                // so many times; 0: not at all
 };
 
-struct Pipeline {
-  Maybe<Front> front;
-  bool span_input;  // one more input, log1p(span) - log 2
-  Maybe<GatedArguments> memory;
-  Maybe<std::vector<Floats>> input_map;  // weight and bias, an element each
-  std::variant<LtcArguments, CfcArguments, GatedArguments> recurrence;
-  int first_feature, features;
-  Maybe<std::vector<Floats>> output_map;
-  Maybe<LinearArguments> projection;
-  Maybe<Back> back;
-  State h;        // (n, H)
+// One layer of a chain, fed by the one before.
+struct LayerArguments {
+  std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments> recurrence;  // linear: with tanh, stateless
+  Maybe<State> h;  // (n, H)
   Maybe<State> c;  // (n, H)
+  int first_feature, features;
+  Maybe<std::vector<Floats>> input_map, output_map;  // weight and bias, an element each
+  Maybe<GatedArguments> memory;
+  Maybe<LinearArguments> projection;
+  bool span_input;  // one more input, log1p(span) - log 2
 };
 
 constexpr int kFewStreams = 8;         // so many go one by one: lanes over streams would be mostly empty
 constexpr int kStreamsOfAThread = 256;  // fewer are not worth a thread
 
-class Stepper {
-  Pipeline s;
-  int n, H, inputs, readings, answers, workers;
-  std::unique_ptr<Live> memory, single, projection, readout;
+class Layer {
+  LayerArguments s;
+  int n, H = 0, workers;
+  const float* spans;
+  std::unique_ptr<Live> memory, single, projection;
   std::unique_ptr<Many> many;
-  std::vector<float> x, spans, after, work;
-  size_t work_size;
-  std::vector<double> values, elapsed;
+  std::vector<float> after;
 
  public:
-  Stepper(Pipeline pipeline, int threads) : s(std::move(pipeline)) {
-    n = int(s.h.shape(0)), H = int(s.h.shape(1));
-    if (n < 1) throw std::invalid_argument("h: at least one stream");
+  int inputs = 0, outputs;
+  std::vector<float> x;  // (n, inputs)
+
+  Layer(const LayerArguments& arguments, int n, int workers, const float* spans)
+      : s(arguments), n(n), workers(workers), spans(spans) {
+    if (s.h) H = int(s.h->shape(1)), checked(*s.h, {n, H}, "h");
     if (s.c) checked(*s.c, {n, H}, "c");
-    workers = std::max(1, std::min(threads, n / kStreamsOfAThread));
     const InstructionSet& set = instruction_set();
     std::visit([&](const auto& a) { make(a, set); }, s.recurrence);
     if (s.memory) {
@@ -139,18 +138,10 @@ class Stepper {
       if (g.inputs != inputs || g.units != H) throw std::invalid_argument("memory: sizes do not fit");
       memory = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
     }
-    readings = inputs - s.span_input;
-    if (s.front) {
-      if (s.front->with_mask) readings /= 2;
-      checked(s.front->mean, {readings}, "mean");
-      checked(s.front->std, {readings}, "std");
-      checked(s.front->held, {n, readings}, "held");
-      checked(s.front->started, {n}, "started");
-      checked(s.front->untold, {readings}, "untold");
-    }
+    x.resize(size_t(n) * inputs);
     if (s.first_feature < 0 || s.features < 0 || s.first_feature + s.features > H)
       throw std::invalid_argument("features: not in the state");
-    answers = s.features;
+    outputs = s.features;
     for (const auto* map : {&s.input_map, &s.output_map})
       if (*map) {
         const int64_t size = map == &s.input_map ? inputs : s.features;
@@ -159,27 +150,167 @@ class Stepper {
       }
     if (s.projection) {
       const Linear l = linear(*s.projection);
-      if (l.inputs != answers) throw std::invalid_argument("projection: sizes do not fit");
-      answers = l.outputs;
+      if (l.inputs != outputs) throw std::invalid_argument("projection: sizes do not fit");
+      outputs = l.outputs;
       projection = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
     }
-    work_size = inputs + s.features + 2 * answers;
-    if (s.back) {
-      const Linear l = linear(s.back->readout);
-      if (l.inputs != answers) throw std::invalid_argument("readout: sizes do not fit");
-      if (bool(s.back->total) != bool(s.back->count)) throw std::invalid_argument("total and count: both or none");
-      checked(s.back->total, {n, answers}, "total");
-      checked(s.back->count, {n, 1}, "count");
-      answers = l.outputs;
-      checked(s.back->mean, {answers}, "mean");
-      checked(s.back->std, {answers}, "std");
-      if (s.back->change && !(s.front && s.back->mean && s.back->column >= 0 && s.back->column < readings))
-        throw std::invalid_argument("column: a reading's, of a forecast of values");
-      readout = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
-      work_size += answers;
+  }
+  int lanes() const { return many ? many->lanes() : 1; }
+  int fed() const { return inputs - s.span_input; }
+  size_t work_size() const { return inputs + read_size(); }
+  size_t read_size() const { return s.features + outputs; }
+
+  // Streams from start, whose inputs are in x, to stop.
+  void run(int start, int stop, int worker, float* own, Layer* next) {
+    for (int i = start; s.span_input && i < stop; ++i)
+      x[size_t(i + 1) * inputs - 1] = std::log1p(spans[i]) - 0.69314718055994531f;
+    if (many) {
+      for (int i = start; i < stop; ++i) map(s.input_map, &x[size_t(i) * inputs], &x[size_t(i) * inputs], inputs);
+      for (int i = start; i < stop; i += many->lanes()) many->run(worker, i / many->lanes());
+      std::memcpy(s.h->data() + size_t(start) * H, &after[size_t(start) * H], sizeof(float) * H * (stop - start));
     }
+    for (int i = start; i < stop; ++i) {
+      if (!many) run_one(i, worker, own);
+      if (next) std::memcpy(&next->x[size_t(i) * next->inputs], read(i, worker, own), sizeof(float) * outputs);
+    }
+  }
+
+  // The outputs of stream i, in the state or in `own`.
+  const float* read(int i, int worker, float* own) {
+    const float* features = state(i) + s.first_feature;
+    if (s.output_map) {
+      map(s.output_map, features, own, s.features);
+      features = own;
+      own += s.features;
+    }
+    if (projection) {
+      projection->run(worker, features, 0, own, nullptr);
+      features = own;
+    }
+    return features;
+  }
+
+ private:
+  template <class Problem>
+  void make_many(const Problem& p, const Recurrence<Problem> (&choices)[2]) {
+    if (n < kFewStreams || s.memory) return;
     x.resize(size_t(n) * inputs);
+    after.resize(size_t(n) * H);
+    Sequence sequence{};
+    sequence.batch = n, sequence.time = 1, sequence.inputs = inputs, sequence.units = H;
+    sequence.input = x.data(), sequence.timespan = spans, sequence.state = s.h->data();
+    sequence.states = after.data();
+    many = std::make_unique<ManySteps<Problem>>(p, sequence, choices, workers);
+  }
+  template <class Problem>
+  void make_liquid(const Problem& p, const Recurrence<Problem> (&choices)[2], const Step<Problem>& step) {
+    inputs = p.sequence.inputs;
+    if (!s.h || p.sequence.units != H) throw std::invalid_argument("h: (n, H) expected");
+    single = std::make_unique<LiveStep<Problem>>(p, step, workers);
+    make_many(p, choices);
+  }
+  static Sequence sizes(const SequenceArguments& a) {
+    if (a.input.ndim() != 3 || a.state.ndim() != 2) throw std::invalid_argument("input (B, T, C), state (B, H) expected");
+    Sequence s{};
+    s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1));
+    return s;
+  }
+  void make(const LtcArguments& a, const InstructionSet& set) {
+    make_liquid(ltc(a, sizes(a.sequence)), set.ltc, set.step_ltc);
+  }
+  void make(const CfcArguments& a, const InstructionSet& set) {
+    make_liquid(cfc(a, sizes(a.sequence)), set.cfc, set.step_cfc);
+  }
+  void make(const GatedArguments& a, const InstructionSet& set) {
+    const Gated g = gated(a);
+    inputs = g.inputs;
+    if (!s.h || g.units != H) throw std::invalid_argument("h: (n, H) expected");
+    if (g.lstm && !s.c) throw std::invalid_argument("c: an LSTM needs it");
+    single = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
+  }
+  void make(const LinearArguments& a, const InstructionSet& set) {
+    const Linear l = linear(a);
+    inputs = l.inputs;
+    if (s.h || s.c || s.memory) throw std::invalid_argument("h: a dense layer has no state");
+    H = l.outputs;
+    single = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
+    after.resize(size_t(n) * H);
+  }
+
+  float* state(int i) { return s.h ? s.h->data() + size_t(i) * H : &after[size_t(i) * H]; }
+
+  void run_one(int i, int worker, float* own) {
+    const float* in = &x[size_t(i) * inputs];
+    float *h = state(i), *c = s.c ? s.c->data() + size_t(i) * H : nullptr;
+    if (memory) memory->run(worker, in, spans[i], h, c);
+    if (s.input_map) {
+      map(s.input_map, in, own, inputs);
+      in = own;
+    }
+    single->run(worker, in, spans[i], h, c);
+    for (int j = 0; !s.h && j < H; ++j) h[j] = std::tanh(h[j]);
+  }
+
+  static void map(const Maybe<std::vector<Floats>>& map, const float* from, float* to, int size) {
+    if (!map) return;
+    const float *weight = (*map)[0].data(), *bias = (*map)[1].data();
+    for (int j = 0; j < size; ++j) to[j] = from[j] * weight[j] + bias[j];
+  }
+};
+
+class Stepper {
+  Maybe<Front> front;
+  Maybe<Back> back;
+  int n, readings, features, answers, workers, chunk = 64;
+  std::vector<std::unique_ptr<Layer>> layers;
+  std::unique_ptr<Live> readout;
+  std::vector<float> spans, work;
+  size_t work_size = 0;
+  std::vector<double> values, elapsed;
+
+ public:
+  Stepper(const std::vector<LayerArguments>& chain, Maybe<Front> front, Maybe<Back> back, int threads)
+      : front(std::move(front)), back(std::move(back)) {
+    if (chain.empty() || !chain.back().h) throw std::invalid_argument("h: the last layer has a state");
+    n = int(chain.back().h->shape(0));
+    if (n < 1) throw std::invalid_argument("h: at least one stream");
+    workers = std::max(1, std::min(threads, n / kStreamsOfAThread));
     spans.resize(n);
+    int lanes = 1;
+    for (const LayerArguments& one : chain) {
+      layers.push_back(std::make_unique<Layer>(one, n, workers, spans.data()));
+      if (layers.size() > 1 && layers.back()->fed() != features) throw std::invalid_argument("layers: sizes do not fit");
+      features = layers.back()->outputs;
+      lanes = std::max(lanes, layers.back()->lanes());
+      work_size = std::max(work_size, layers.back()->work_size());
+    }
+    if (lanes > 1) chunk = lanes;
+    readings = layers[0]->fed();
+    if (this->front) {
+      const Front& f = *this->front;
+      if (f.with_mask) readings /= 2;
+      checked(f.mean, {readings}, "mean");
+      checked(f.std, {readings}, "std");
+      checked(f.held, {n, readings}, "held");
+      checked(f.started, {n}, "started");
+      checked(f.untold, {readings}, "untold");
+    }
+    answers = features;
+    if (this->back) {
+      const Back& b = *this->back;
+      const Linear l = linear(b.readout);
+      if (l.inputs != answers) throw std::invalid_argument("readout: sizes do not fit");
+      if (bool(b.total) != bool(b.count)) throw std::invalid_argument("total and count: both or none");
+      checked(b.total, {n, answers}, "total");
+      checked(b.count, {n, 1}, "count");
+      answers = l.outputs;
+      checked(b.mean, {answers}, "mean");
+      checked(b.std, {answers}, "std");
+      if (b.change && !(this->front && b.mean && b.column >= 0 && b.column < readings))
+        throw std::invalid_argument("column: a reading's, of a forecast of values");
+      readout = std::make_unique<LiveStep<Linear>>(l, instruction_set().step_linear, workers);
+    }
+    work_size = std::max(work_size, layers.back()->read_size() + features + answers);
     work.resize(work_size * workers);
   }
 
@@ -197,7 +328,7 @@ class Stepper {
       time = elapsed.data();
       time_stride = 1;
     }
-    if (!s.front)
+    if (!front)
       for (int i = 0; i < n; ++i) {
         double span = elapsed_object.is_none() ? 1.0 : time[i * time_stride];
         if (!(span >= 0) || std::isinf(span)) return false;
@@ -206,7 +337,7 @@ class Stepper {
       }
     Buffer to;
     if (!to.get(out, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) || to.items() != size_t(n) * answers ||
-        to.kind() != (s.back ? 'd' : 'f'))
+        to.kind() != (back ? 'd' : 'f'))
       return false;
     if (n < kStreamsOfAThread) {
       advance(time, time_stride, to.data());
@@ -253,68 +384,22 @@ class Stepper {
     return true;
   }
 
-  template <class Problem>
-  void make_many(const Problem& p, const Recurrence<Problem> (&choices)[2]) {
-    if (n < kFewStreams || s.memory) return;
-    x.resize(size_t(n) * inputs);
-    spans.resize(n);
-    after.resize(size_t(n) * H);
-    Sequence sequence{};
-    sequence.batch = n, sequence.time = 1, sequence.inputs = inputs, sequence.units = H;
-    sequence.input = x.data(), sequence.timespan = spans.data(), sequence.state = s.h.data();
-    sequence.states = after.data();
-    many = std::make_unique<ManySteps<Problem>>(p, sequence, choices, workers);
-  }
-  template <class Problem>
-  void make_liquid(const Problem& p, const Recurrence<Problem> (&choices)[2], const Step<Problem>& step) {
-    inputs = p.sequence.inputs;
-    if (p.sequence.units != H) throw std::invalid_argument("h: (n, H) expected");
-    single = std::make_unique<LiveStep<Problem>>(p, step, workers);
-    make_many(p, choices);
-  }
-  static Sequence sizes(const SequenceArguments& a) {
-    if (a.input.ndim() != 3 || a.state.ndim() != 2) throw std::invalid_argument("input (B, T, C), state (B, H) expected");
-    Sequence s{};
-    s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1));
-    return s;
-  }
-  void make(const LtcArguments& a, const InstructionSet& set) {
-    make_liquid(ltc(a, sizes(a.sequence)), set.ltc, set.step_ltc);
-  }
-  void make(const CfcArguments& a, const InstructionSet& set) {
-    make_liquid(cfc(a, sizes(a.sequence)), set.cfc, set.step_cfc);
-  }
-  void make(const GatedArguments& a, const InstructionSet& set) {
-    const Gated g = gated(a);
-    inputs = g.inputs;
-    if (g.units != H) throw std::invalid_argument("h: (n, H) expected");
-    if (g.lstm && !s.c) throw std::invalid_argument("c: an LSTM needs it");
-    single = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
-  }
-
   void advance(const double* time, size_t time_stride, void* out) {
-    const int chunk = many ? many->lanes() : 64;
     parallel((n + chunk - 1) / chunk, workers, [&](int block, int worker) {
       const int start = block * chunk, stop = std::min(n, start + chunk);
       float* own = work.data() + worker * work_size;
-      for (int i = start; i < stop; ++i) {
-        prepare(i, time[i * time_stride]);
-        if (!many) run_one(i, worker, own);
-      }
-      if (many) {
-        for (int i = start; i < stop; ++i) map(s.input_map, &x[size_t(i) * inputs], &x[size_t(i) * inputs], inputs);
-        many->run(worker, block);
-        std::memcpy(s.h.data() + size_t(start) * H, &after[size_t(start) * H], sizeof(float) * H * (stop - start));
-      }
+      for (int i = start; i < stop; ++i) prepare(i, time[i * time_stride]);
+      for (size_t k = 0; k < layers.size(); ++k)
+        layers[k]->run(start, stop, worker, own, k + 1 < layers.size() ? layers[k + 1].get() : nullptr);
       for (int i = start; i < stop; ++i) answer(i, worker, own, out);
     });
   }
 
   void prepare(int i, double time) {
-    float* to = &x[size_t(i) * inputs];
+    float* to = &layers[0]->x[size_t(i) * layers[0]->inputs];
     const double* reading = &values[size_t(i) * readings];
-    if (s.front) {
-      Front& f = *s.front;
+    if (front) {
+      Front& f = *front;
       double* held = f.held.data() + size_t(i) * readings;
       for (int j = 0; j < readings; ++j) {
         const double scaled = (reading[j] - f.mean.data()[j]) / f.std.data()[j];
@@ -329,59 +414,30 @@ class Stepper {
     } else {
       for (int j = 0; j < readings; ++j) to[j] = float(reading[j]);
     }
-    if (s.span_input) to[inputs - 1] = std::log1p(spans[i]) - 0.69314718055994531f;
-  }
-
-  void run_one(int i, int worker, float* own) {
-    const float* in = &x[size_t(i) * inputs];
-    float *h = s.h.data() + size_t(i) * H, *c = s.c ? s.c->data() + size_t(i) * H : nullptr;
-    if (memory) memory->run(worker, in, spans[i], h, c);
-    if (s.input_map) {
-      map(s.input_map, in, own, inputs);
-      in = own;
-    }
-    single->run(worker, in, spans[i], h, c);
-  }
-
-  static void map(const Maybe<std::vector<Floats>>& map, const float* from, float* to, int size) {
-    if (!map) return;
-    const float *weight = (*map)[0].data(), *bias = (*map)[1].data();
-    for (int j = 0; j < size; ++j) to[j] = from[j] * weight[j] + bias[j];
   }
 
   void answer(int i, int worker, float* own, void* out) {
-    const float* features = s.h.data() + size_t(i) * H + s.first_feature;
-    int size = s.features;
-    if (s.output_map) {
-      map(s.output_map, features, own, size);
-      features = own;
-      own += size;
-    }
-    if (projection) {
-      projection->run(worker, features, 0, own, nullptr);
-      features = own;
-      size = linear(*s.projection).outputs;
-      own += size;
-    }
-    if (!s.back) {
-      std::memcpy(static_cast<float*>(out) + size_t(i) * size, features, sizeof(float) * size);
+    const float* from = layers.back()->read(i, worker, own);
+    own += layers.back()->read_size();
+    if (!back) {
+      std::memcpy(static_cast<float*>(out) + size_t(i) * features, from, sizeof(float) * features);
       return;
     }
-    Back& b = *s.back;
+    Back& b = *back;
     if (b.total) {
-      double* total = b.total->data() + size_t(i) * size;
+      double* total = b.total->data() + size_t(i) * features;
       const double share = 1 / (b.count->data()[i] += 1);
-      for (int j = 0; j < size; ++j) {
-        total[j] += features[j];
+      for (int j = 0; j < features; ++j) {
+        total[j] += from[j];
         own[j] = float(total[j] * share);
       }
-      features = own;
-      own += size;
+      from = own;
+      own += features;
     }
-    readout->run(worker, features, 0, own, nullptr);
+    readout->run(worker, from, 0, own, nullptr);
     double* to = static_cast<double*>(out) + size_t(i) * answers;
     if (b.mean) {
-      const double last = b.change ? b.change * s.front->held.data()[size_t(i) * readings + b.column] : 0.0;
+      const double last = b.change ? b.change * front->held.data()[size_t(i) * readings + b.column] : 0.0;
       for (int k = 0; k < answers; ++k) to[k] = (own[k] + last) * b.std->data()[k] + b.mean->data()[k];
       return;
     }
@@ -403,27 +459,31 @@ void bind_stepper(nb::module_& m) {
       .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, int, double>(),
            nb::arg("readout"), nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(),
            nb::arg("std").none(), nb::arg("column") = 0, nb::arg("change") = 0.0);
-  nb::class_<Stepper>(m, "Stepper")
+  nb::class_<LayerArguments>(m, "Layer")
       .def(
           "__init__",
-          [](Stepper* self, nb::handle recurrence, State h, Maybe<State> c, int first_feature, int features,
+          [](LayerArguments* self, nb::handle recurrence, Maybe<State> h, Maybe<State> c, int first_feature, int features,
              Maybe<std::vector<Floats>> input_map, Maybe<std::vector<Floats>> output_map, Maybe<GatedArguments> memory,
-             Maybe<LinearArguments> projection, bool span_input, Maybe<Front> front, Maybe<Back> back, int threads) {
-            Pipeline s{front,    span_input, memory,     input_map, GatedArguments(), first_feature,
-                       features, output_map, projection, back,      h,                c};
+             Maybe<LinearArguments> projection, bool span_input) {
+            LayerArguments s{GatedArguments(), h,      c,          first_feature, features, input_map,
+                             output_map,       memory, projection, span_input};
             if (nb::isinstance<LtcArguments>(recurrence))
               s.recurrence = nb::cast<LtcArguments>(recurrence);
             else if (nb::isinstance<CfcArguments>(recurrence))
               s.recurrence = nb::cast<CfcArguments>(recurrence);
+            else if (nb::isinstance<LinearArguments>(recurrence))
+              s.recurrence = nb::cast<LinearArguments>(recurrence);
             else
               s.recurrence = nb::cast<GatedArguments>(recurrence);
-            new (self) Stepper(std::move(s), threads);
+            new (self) LayerArguments(std::move(s));
           },
-          nb::arg("recurrence"), nb::arg("h"), nb::arg("c").none(), nb::arg("first_feature"), nb::arg("features"),
+          nb::arg("recurrence"), nb::arg("h").none(), nb::arg("c").none(), nb::arg("first_feature"), nb::arg("features"),
           nb::arg("input_map").none() = nb::none(), nb::arg("output_map").none() = nb::none(),
           nb::arg("memory").none() = nb::none(), nb::arg("projection").none() = nb::none(),
-          nb::arg("span_input") = false, nb::arg("front").none() = nb::none(), nb::arg("back").none() = nb::none(),
-          nb::arg("threads") = 1)
+          nb::arg("span_input") = false);
+  nb::class_<Stepper>(m, "Stepper")
+      .def(nb::init<std::vector<LayerArguments>, Maybe<Front>, Maybe<Back>, int>(), nb::arg("layers"),
+           nb::arg("front").none() = nb::none(), nb::arg("back").none() = nb::none(), nb::arg("threads") = 1)
       .def("step", &Stepper::step, nb::arg("values"), nb::arg("elapsed").none(), nb::arg("out"),
            "Bring the streams' states up to date; False, with nothing done, where the arguments do not fit.");
 }

@@ -26,13 +26,14 @@ from torchliquid.data import Preprocessing, Recording
 from torchliquid.edge import artifact, bundle, emulator, parity
 from torchliquid.edge.compilers import STRICT, host, run, zig
 from torchliquid.edge.generate import sources, state_fields
-from torchliquid.edge.network import Ltc, Network, describe
+from torchliquid.edge.network import Network, describe
 from torchliquid.edge.plausible import plausible
 from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC
 from torchliquid.models import Model, build
+from torchliquid.models.description import Ltc
 from torchliquid.models.networks import Liquid
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
@@ -341,11 +342,13 @@ def test_a_saved_state_is_of_the_weights_and_their_steps_whatever_the_machine() 
     cfc, ltc = describe(make_model("cfc")), describe(make_model("ltc euler"))
     assert mark(cfc) == mark(cfc, "columns")
     assert isinstance(ltc.core, Ltc)
-    others = [
-        replace(ltc, core=replace(ltc.core, unfolds=ltc.core.unfolds + 1)),
-        replace(ltc, core=replace(ltc.core, solver="rk4")),
-        replace(ltc, preprocessing=replace(ltc.preprocessing, time_scale=7.0)),
-    ]
+
+    def changed(**core: object) -> Network:
+        (part,) = ltc.described.parts
+        return replace(ltc, described=replace(ltc.described, parts=(replace(part, core=replace(ltc.core, **core)),)))
+
+    slower = replace(ltc.described, preprocessing=replace(ltc.preprocessing, time_scale=7.0))
+    others = [changed(unfolds=ltc.core.unfolds + 1), changed(solver="rk4"), replace(ltc, described=slower)]
     assert len({mark(cfc), mark(ltc), *map(mark, others)}) == 5
 
 

@@ -153,8 +153,10 @@ def streams(native: Any) -> None:
             back = native.Back(native.Linear(normal(3, units), normal(3)), total, count, None, None)
             maps = [[normal(size), normal(size)] for size in (inputs, units)]
             memory = gates if mixed else None
-            bare = native.Stepper(recurrence, h, c, 0, units, memory=memory, threads=4)
-            model = native.Stepper(recurrence, h, c, 0, units, *maps, memory=memory, front=front, back=back, threads=4)
+            bare = native.Stepper([native.Layer(recurrence, h, c, 0, units, memory=memory)], threads=4)
+            mapped = native.Layer(recurrence, h, c, 0, units, *maps, memory=memory)
+            dense = native.Layer(native.Linear(normal(inputs, inputs), normal(inputs)), None, None, 0, inputs)
+            model = native.Stepper([dense, mapped], front=front, back=back, threads=4)
             for _ in range(3):
                 values = random.normal(size=(n, inputs))
                 out, answers = np.zeros((n, units), np.float32), np.zeros((n, 3))

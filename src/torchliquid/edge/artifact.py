@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from torchliquid.edge import calibrate, choose, compilers, emulator, parity, quantize
+from torchliquid.edge.cores.integers import Widths
 from torchliquid.edge.generate import Field, Math, sources, state_fields
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.parity import Samples, Walk
-from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.models import Model

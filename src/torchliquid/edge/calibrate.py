@@ -2,75 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
+from torch import Tensor
 
-from torchliquid.edge.network import Cfc, Network
+from torchliquid.edge.cores.core import Ranges, largest
+from torchliquid.edge.network import Network
 from torchliquid.edge.parity import Walk
-from torchliquid.kernels.reference import ACTIVATIONS
 from torchliquid.models import Model
-from torchliquid.models.networks import Liquid, with_spans
+from torchliquid.models.description import Lstm
+from torchliquid.models.networks import with_spans
 
 
-@dataclass
-class Ranges:
-    """Largest sizes seen.
-
-    Attributes:
-        features: (F,) of each value that the network is fed.
-        hidden, drive: of each backbone layer after and before its activation.
-        gate: of a CfC's time gate a; 0 in mode pure.
-        head: of f in mode pure.
-        state, cell: of the states.
-    """
-
-    features: np.ndarray
-    state: float
-    cell: float
-    hidden: list[float] = field(default_factory=list)
-    drive: list[float] = field(default_factory=list)
-    gate: float = 0.0
-    head: float = 0.0
-
-
-@torch.no_grad()
-def ranges(model: Model, network: Network, walked: Walk) -> Ranges:
-    """Measure them, the state before each sample being PyTorch's own."""
+def ranges(model: Model, network: Network, walked: Walk) -> tuple[Ranges, ...]:
+    """Measure them in each part, the state before each sample being PyTorch's own."""
     x, spans = _features(model, network, walked)
-    if network.with_span:
-        x = with_spans(x, spans)
-    before = torch.from_numpy(np.where(walked.anew[:, None], 0, np.roll(walked.hidden, 1, 0)))
-    found = Ranges(np.abs(x.numpy()).max(0, initial=0.0), _largest(walked.hidden), _largest(walked.cell))
-    core = network.core
-    if network.memory is not None:
-        assert isinstance(model.network, Liquid)
-        assert model.network.layer.lstm is not None
-        cell = torch.from_numpy(np.where(walked.anew[:, None], 0, np.roll(walked.cell, 1, 0)))
-        before, _ = model.network.layer.lstm(x, (before, cell))
-        found.state = max(found.state, 1.0)
-    if not isinstance(core, Cfc):
-        return found
-    z, at = x.double(), 0
-    for layer in core.layers:
-        own = slice(at, at + layer.units)
-        z = torch.cat([z, before[:, own].double()], 1)
-        for dense in core.backbone:
-            drive = z @ torch.from_numpy(dense.weight).T + torch.from_numpy(dense.bias)
-            z = ACTIVATIONS[core.activation](drive)
-            found.drive.append(_largest(drive))
-            found.hidden.append(_largest(z))
-        heads = z @ torch.from_numpy(layer.heads.weight).T + torch.from_numpy(layer.heads.bias)
-        if core.mode == "pure":
-            found.head = max(found.head, _largest(heads))
-        else:
-            found.gate = max(found.gate, _largest(heads[:, 2 * layer.units : 3 * layer.units]))
-        z, at = torch.from_numpy(walked.hidden[:, own]).double(), at + layer.units
-    return found
+    found = []
+    for stage in network.stages:
+        part = stage.part
+        x = with_spans(torch.from_numpy(x), spans).numpy() if part.with_span else x
+        after, cell = (
+            states[:, at : at + n]
+            for states, at, n in ((walked.hidden, stage.hidden, part.states), (walked.cell, stage.cell, part.cells))
+        )
+        seen = Ranges(np.abs(x).max(0, initial=0.0), largest(after), largest(cell))
+        before = _before(after, walked)
+        if part.memory is not None:
+            before = _remembered(part.memory, x, before, _before(cell, walked))
+            seen.state = max(seen.state, 1.0)
+        stage.core.measure(seen, x.astype(np.float64), before.astype(np.float64), after.astype(np.float64))
+        found.append(seen)
+        x = after[:, part.first : part.first + part.outputs] if part.states else stage.core.map(x)
+    return tuple(found)
 
 
-def _features(model: Model, network: Network, walked: Walk) -> tuple[torch.Tensor, torch.Tensor]:
+def _before(states: np.ndarray, walked: Walk) -> np.ndarray:
+    return np.where(walked.anew[:, None], 0, np.roll(states, 1, 0))
+
+
+def _remembered(memory: Lstm, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The memory's h after a sample."""
+    rows = np.concatenate([x, h], 1).astype(np.float64) @ memory.gates.weight.T + memory.gates.bias
+    enter, keep, candidate, out = torch.from_numpy(rows).chunk(4, 1)
+    cell = keep.sigmoid() * torch.from_numpy(c) + enter.sigmoid() * candidate.tanh()
+    made: np.ndarray = (out.sigmoid() * cell.tanh()).numpy()
+    return made
+
+
+def _features(model: Model, network: Network, walked: Walk) -> tuple[np.ndarray, Tensor]:
     rule = model.preprocessing
     hold, rows, spans = rule.start(), [], []
     inputs, times = network.limits.cleaned(walked.inputs, walked.elapsed)
@@ -79,8 +58,4 @@ def _features(model: Model, network: Network, walked: Walk) -> tuple[torch.Tenso
         x, span = rule.step(hold, values.astype(np.float64), float(elapsed))
         rows.append(x)
         spans.append(span)
-    return torch.from_numpy(np.stack(rows)), torch.tensor(spans)
-
-
-def _largest(values: torch.Tensor | np.ndarray) -> float:
-    return float(np.abs(np.asarray(values)).max(initial=0.0))
+    return np.stack(rows), torch.tensor(spans)

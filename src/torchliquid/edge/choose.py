@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from torchliquid.edge.cores.integers import Widths
 from torchliquid.edge.network import Network
-from torchliquid.edge.quantize import Widths, weights
+from torchliquid.edge.quantize import weights
 from torchliquid.errors import InputError
 
 NEARLY = 1.25
@@ -48,7 +49,7 @@ class Errors(dict[Widths, float]):
 def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
     """The narrowest values with int8 weights whose error is at most ``limit``, or nearly the least; at most half of the
     limit where inputs or states are int8, which are the first to leave what the samples show."""
-    candidates = [widths for widths in CANDIDATES if _backbone(network) or widths.hidden == 8]
+    candidates = [widths for widths in CANDIDATES if _has_hidden(network) or widths.hidden == 8]
     for widths in candidates:
         errors[widths]
     reached = max(limit, NEARLY * errors[errors.least()])
@@ -66,7 +67,7 @@ def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
     Values stay in int16: they are few, and the first to leave what the samples show."""
     limit *= MARGIN
     counts = weights(network)
-    narrow = Widths(16, 16 if _backbone(network) else 8, 16)
+    narrow = Widths(16, 16 if _has_hidden(network) else 8, 16)
     if errors[narrow] <= limit:
         return narrow
     chosen = replace(narrow, wide=frozenset(counts))
@@ -79,5 +80,6 @@ def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
     return chosen
 
 
-def _backbone(network: Network) -> int:
-    return sum(len(dense.bias) for dense in getattr(network.core, "backbone", ()))
+def _has_hidden(network: Network) -> bool:
+    """Whether it has values between inputs and states."""
+    return any(core.has_hidden for core in network.cores)

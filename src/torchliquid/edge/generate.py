@@ -13,24 +13,18 @@ import numpy as np
 
 from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import text
+from torchliquid.edge.cores.core import Core, Layout
 from torchliquid.edge.names import enumerators
-from torchliquid.edge.network import LARGEST, Cfc, CfcLayer, Dense, Gru, Lstm, Ltc, Network, Synapses, arrays
+from torchliquid.edge.network import Network
 from torchliquid.edge.plausible import Plausible, in_order
+from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
+from torchliquid.models.description import arrays
 
 Math = Literal["builtin", "libm"]
-Layout = Literal["rows", "columns"]
 
 LONGEST_NAME = 1000
 """Characters of a channel's or label's name; C99 compilers need not take string literals beyond 4,095 bytes."""
-
-
-@dataclass(frozen=True)
-class Constant:
-    """An array in the C, and what is said about it."""
-
-    text: str
-    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,21 +66,102 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         math: exp and tanh of our own, or ``expf`` and ``tanhf``.
         layout: weights row by row, as small cores like them, or column by column, as SIMD does.
     """
-    constants = [*scale_constants(network), *_core_constants(network, layout), *_readout_constants(network, layout)]
+    cores = [constant for core in network.cores for constant in core.constants(layout)]
+    weight = network.readout.weight.T if layout == "columns" else network.readout.weight
+    readout = [
+        Constant(text.array("readout_weight", weight), "From the neurons to the answer."),
+        Constant(text.array("readout_bias", network.readout.bias)),
+    ]
+    constants = [*scale_constants(network), *sizes(network), *cores, *readout]
     fields = state_fields(network, "float", "float")
-    context = {
+    context: dict[str, Any] = {
         **frame(network, constants, fields, math),
         "fingerprint": fingerprint(network, fields),
         "arithmetic": "Single precision.",
         "layout": layout,
         "quantized": False,
-        "memory_clips": False,
-        "liquid_clips": False,
         "uneven": False,
-        **_core_context(network),
+        "clips": False,
+        "functions": set().union(*(core.functions for core in network.cores)),
+        "calls": _calls(network),
         "readout": _readout_call(network),
     }
+    context["functions"] |= {"log1p"} if any(part.with_span for part in network.described.parts) else set()
+    context["sums"] = [rendered("float32/dense.c.j2", context)]
+    context["code"] = code(network, context, [{}] * len(network.stages))
     return render(context)
+
+
+def code(network: Network, context: dict[str, Any], own: list[dict[str, Any]]) -> list[str]:
+    """Each core's functions; ``own`` is what each stage's templates need besides."""
+    made, seen = [], set()
+    for stage, more in zip(network.stages, own, strict=True):
+        for core in stage.cores:
+            names = {"q": stage.prefix, "Q": stage.prefix.upper(), "again": type(core) in seen}
+            made.append(source(core, context | core.context() | more | names))
+            seen.add(type(core))
+    return made
+
+
+def source(core: Core[Any], context: dict[str, Any]) -> str:
+    """What a core's template makes."""
+    kind = "int8" if context["quantized"] else "float32"
+    inline: str = getattr(core, kind)
+    return (
+        templates().from_string(inline).render(context) if inline else rendered(f"{kind}/{core.template}.c.j2", context)
+    )
+
+
+def sizes(network: Network) -> list[Constant]:
+    """Of each part where there are several."""
+    found: list[Constant] = []
+    for stage in network.stages if len(network.stages) > 1 else ():
+        upper = stage.prefix.upper()
+        found.append(
+            Constant(
+                f"enum {{ {upper}UNITS = {stage.core.units}, {upper}FEATURES = {stage.part.inputs} }};",
+                f"Part {len(found) + 1}: {stage.core.label}.",
+            )
+        )
+    return found
+
+
+def _calls(network: Network) -> list[str]:
+    """The lines that bring all states up to date."""
+    lines, x = [], "state->features"
+    for stage in network.stages:
+        q, upper = stage.prefix, stage.prefix.upper()
+        if stage.span_here:
+            lines += [
+                f"float {q}x[{upper}FEATURES];",
+                f"for (int i = 0; i < {upper}FEATURES - 1; i++)",
+                f"    {q}x[i] = ({x})[i];",
+                f"{q}x[{upper}FEATURES - 1] = model_log1p(span) - 0.693147181f;",
+            ]
+            x = f"{q}x"
+        h = placed("state->hidden", stage.hidden)
+        if not stage.part.states:
+            h = f"{q}out"
+            lines.append(f"float {h}[{upper}UNITS];")
+        for core in stage.cores:
+            lines.append(call(core, x, h, placed("state->cell", stage.cell)))
+        x = placed("state->hidden", stage.first) if stage.part.states else h
+    return lines
+
+
+def call(core: Core[Any], x: str, h: str, c: str) -> str:
+    """Of the function that a core's template makes."""
+    return f"{core.prefix}{core.call.format(x=x, h=h, c=c)};"
+
+
+def placed(array: str, first: int) -> str:
+    """Where a part's own begin."""
+    return f"{array} + {first}" if first else array
+
+
+def rendered(name: str, context: dict[str, Any]) -> str:
+    """A template, without the end of its last line."""
+    return templates().get_template(name).render(context)
 
 
 def render(context: dict[str, Any]) -> dict[str, str]:
@@ -173,13 +248,9 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "time_unit": text.remark(scales.time_unit),
         "time_scale": f"{scales.time_scale:.6g}",
         "per_time_scale": text.number(1 / scales.time_scale),
-        "longest": text.number(longest_span(network)),
-        "memory": network.memory is not None or isinstance(network.core, Lstm),
+        "longest": text.number(network.longest_span),
         "cells": network.cells,
         "bounded": network.bounded(),
-        "core": type(network.core).__name__.lower(),
-        "unfolds": network.core.unfolds if isinstance(network.core, Ltc) else 0,
-        "solver": network.core.solver if isinstance(network.core, Ltc) else "",
     }
 
 
@@ -194,12 +265,13 @@ def fingerprint(network: Network, fields: list[Field], units: object = "") -> st
     """Of all that gives a saved state its meaning, so that no other model takes it: weights and scales, the state's
     form, how it is stepped, and the ``units`` of integers. Names and remarks are not among it.
     """
-    core, rule = network.core, network.preprocessing
-    steps = (core.solver, core.unfolds) if isinstance(core, Ltc) else core.mode if isinstance(core, Cfc) else ""
+    rule = network.preprocessing
     form = [(field.kind, field.length) for field in fields]
-    said = repr((type(core).__name__, steps, network.first, rule.with_mask, form, units))
+    parts = [each for s in network.stages for each in (type(s.core.data).__name__, s.core.steps, s.part.first)]
+    said = repr((*parts, rule.with_mask, form, units))
     crc = zlib.crc32(said.encode())
-    for array in arrays(core, network.memory, network.readout, rule.mean, rule.unit, np.array(rule.time_scale)):
+    datas = [core.data for stage in network.stages for core in stage.cores[::-1]]
+    for array in arrays(*datas, network.readout, rule.mean, rule.unit, np.array(rule.time_scale)):
         numbers = array.astype("<f4") if array.dtype == np.float64 else array.astype("<i8")
         crc = zlib.crc32(numbers.tobytes(), zlib.crc32(repr(array.shape).encode(), crc))
     return f"0x{crc:08x}u"
@@ -207,19 +279,15 @@ def fingerprint(network: Network, fields: list[Field], units: object = "") -> st
 
 def title(network: Network) -> str:
     """One line on what the model is."""
-    names = {Ltc: "LTC", Cfc: "CfC", Lstm: "LSTM", Gru: "GRU"}
     task = network.task
     ahead = "" if task.horizon is None else f", {task.horizon:g} {text.remark(task.horizon_unit)} ahead"
     ahead += task.learnt and f", as the change from the last value of {text.remark(task.target)}"
-    kind = names[type(network.core)] + (" with mixed memory" if network.memory else "")
-    return f"{kind} of {network.units} neurons: {task.kind} of {text.remark(task.target)}{ahead}"
-
-
-def longest_span(network: Network) -> float:
-    """Spans beyond it change nothing any more, and would only overflow."""
-    if isinstance(network.core, Ltc):
-        return min(1e30, LARGEST / network.core.strongest())
-    return 1e30 if isinstance(network.core, Cfc) else 3e38  # LSTM and GRU are fed its logarithm
+    stage = network.stages[-1]
+    kind = stage.core.label + (" with mixed memory" if len(stage.cores) > 1 else "")
+    layers = sum(part.states > 0 for part in network.described.parts)
+    kind = kind if layers == 1 else f"{layers} layers of {kind}"
+    encoded = " behind dense layers" if layers < len(network.stages) else ""
+    return f"{kind} of {network.units} neurons{encoded}: {task.kind} of {text.remark(task.target)}{ahead}"
 
 
 def mean_rest(network: Network) -> np.ndarray:
@@ -263,179 +331,8 @@ def _limits(limits: Plausible) -> list[Constant]:
     return made
 
 
-def _weights(name: str, weight: np.ndarray, layout: Layout, remark: str = "") -> Constant:
-    return Constant(text.array(f"{name}_weight", weight.T if layout == "columns" else weight), remark)
-
-
-def _dense(name: str, dense: Dense, layout: Layout, remark: str) -> list[Constant]:
-    return [_weights(name, dense.weight, layout, remark), Constant(text.array(f"{name}_bias", dense.bias))]
-
-
-def _readout_constants(network: Network, layout: Layout) -> list[Constant]:
-    return _dense("readout", network.readout, layout, "From the neurons to the answer.")
-
-
 def _readout_call(network: Network) -> str:
     states = f"state->hidden + {network.first}" if network.first else "state->hidden"
     columns = network.readout.weight.shape[1]
     rows = f"{network.name.upper()}_OUTPUTS"
     return f"dense(readout_weight, readout_bias, {rows}, {states}, {columns}, state->features, 0, outputs);"
-
-
-def _core_constants(network: Network, layout: Layout) -> list[Constant]:
-    made: list[Constant] = []
-    memory = network.memory or (network.core if isinstance(network.core, Lstm) else None)
-    if memory is not None:
-        made += _dense("gate", memory.gates, layout, "Gates input, forget, candidate, output.")
-    core = network.core
-    if isinstance(core, Ltc):
-        made += _ltc(core, network.name)
-    elif isinstance(core, Cfc):
-        for i, dense in enumerate(core.backbone):
-            made += _dense(f"backbone{i}", dense, layout, f"Backbone, layer {i + 1}.")
-        for i, layer in enumerate(core.layers):
-            made += _cfc_layer(i, layer, wire_type(core), layout)
-    elif isinstance(core, Gru):
-        made += _dense("gate", core.gates, layout, "Gates reset and update.")
-        made += _dense("candidate", core.candidate, layout, "The new state's part from the inputs,")
-        made += _dense("recalled", core.recalled, layout, "and from the state before.")
-    return made
-
-
-def _ltc(core: Ltc, name: str) -> list[Constant]:
-    kind = source_type(core)
-    made = [
-        Constant(f"typedef struct {{\n    float weight, slope, offset, reversal;\n}} {name}_synapse;"),
-        sensed_constant(core),
-        *_synapses(
-            name, "sensory", core.sensory, core.sensed, kind, "Synapses from the inputs, by the neuron they end at."
-        ),
-        *_synapses(
-            name, "synapse", core.synapses, slice(None), kind, "Synapses between neurons, by the neuron they end at."
-        ),
-        Constant(text.array("leak_pull", core.pull), "Leak and capacitance of each neuron."),
-        Constant(text.array("leak_conductance", core.conductance)),
-        Constant(text.array("capacitance", core.capacitance)),
-    ]
-    return made
-
-
-def sensed_constant(core: Ltc) -> Constant:
-    """Which neurons have sensory synapses: only for them sums are kept."""
-    first, last = core.sensed.start, core.sensed.stop
-    return Constant(f"enum {{ FIRST_SENSED = {first}, SENSED = {last - first} }}; /* neurons that inputs reach */")
-
-
-def source_type(core: Ltc) -> str:
-    """Of the indices of sources and of their counts."""
-    both = (core.sensory, core.synapses)
-    return text.index_type(max(int(max(s.source.max(initial=0), s.count.max(initial=0))) for s in both))
-
-
-def _synapses(model: str, name: str, synapses: Synapses, ends: slice, kind: str, where: str) -> list[Constant]:
-    columns = (synapses.weight, synapses.slope, synapses.offset, synapses.reversal)
-    remark = f"Synapses {where}, by the neuron they end at."
-    rows = ["{" + ", ".join(text.number(v) for v in row) + "}" for row in zip(*columns, strict=True)]
-    plural = "synapses" if name == "synapse" else name
-    # An empty array is no C: a circuit without any such synapse gets one that is never read.
-    body = text.wrapped(rows or ["{0.0f, 0.0f, 0.0f, 0.0f}"])
-    return [
-        Constant(f"static const {model}_synapse {plural}[{max(len(rows), 1)}] = {{\n{body}\n}};", remark),
-        Constant(text.array(f"{name}_source", synapses.source if rows else [0], kind)),
-        Constant(text.array(f"{name}_count", synapses.count[ends], kind)),
-    ]
-
-
-def _cfc_layer(i: int, layer: CfcLayer, kind: str, layout: Layout) -> list[Constant]:
-    made: list[Constant] = []
-    heads, n, u = layer.heads, layer.inputs, layer.units
-    pure = layer.rate is not None
-    where = f"layer {i + 1}"
-    if layer.mask is None:
-        names = "Head f" if pure else "Heads f, g, a, b"
-        made += [_weights(f"head{i}", heads.weight, layout, f"{names}, {where}.")]
-    else:
-        masked = 1 if pure else 2
-        weight = np.concatenate([heads.weight[h * u : (h + 1) * u, :n][layer.mask] for h in range(masked)])
-        source, count = wires(layer.mask)
-        made += [
-            Constant(
-                text.array(f"wire{i}_weight", weight if len(weight) else [0.0]),
-                f"Synapses into {where}, by the neuron they end at: weights of {'f' if pure else 'f and g'}, sources.",
-            ),
-            Constant(text.array(f"wire{i}_source", source if len(source) else [0], kind)),
-            Constant(text.array(f"wire{i}_count", count, kind)),
-            _weights(f"head{i}", heads.weight[: masked * u, n:], layout, "And inside the layer."),
-        ]
-        if not pure:
-            made += [_weights(f"gate{i}", heads.weight[2 * u :], layout, "The time gates a and b.")]
-    made += [Constant(text.array(f"head{i}_bias", heads.bias))]
-    if layer.rate is not None and layer.amplitude is not None:
-        made += [Constant(text.array(f"rate{i}", layer.rate)), Constant(text.array(f"amplitude{i}", layer.amplitude))]
-    return made
-
-
-def wires(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sources of the weights that a mask leaves, and how many each neuron has."""
-    return np.nonzero(mask)[1], mask.sum(1)
-
-
-def _core_context(network: Network) -> dict[str, Any]:
-    """Names and sizes that the core's template needs."""
-    core, made = network.core, cfc_context(network)
-    uses = {
-        "tanh": not isinstance(core, Ltc) or network.memory is not None,
-        "gelu": False,
-        "log1p": network.with_span,
-        "sparse": False,
-        "sigmoid": True,
-    }
-    if isinstance(core, Cfc):
-        masked = [layer for layer in core.layers if layer.mask is not None]
-        backbone = core.activation if core.backbone else ""
-        pure = core.mode == "pure"
-        uses["sparse"] = bool(masked)
-        uses["gelu"] = backbone == "gelu"
-        uses["tanh"] = not pure or "tanh" in backbone or network.memory is not None
-        uses["sigmoid"] = not pure or backbone == "silu" or network.memory is not None
-    made["uses"] = uses
-    if isinstance(core, Ltc):
-        made["source_type"] = source_type(core)
-    return made
-
-
-def cfc_context(network: Network) -> dict[str, Any]:
-    """Where each layer of a CfC reads and writes."""
-    core = network.core
-    if not isinstance(core, Cfc):
-        return {}
-    layers, at, before = [], 0, "x"
-    for layer in core.layers:
-        here = f"h + {at}" if at else "h"
-        synapses = None if layer.mask is None else int(layer.mask.sum())
-        layers.append(
-            {
-                "units": layer.units,
-                "inputs": layer.inputs,
-                "rows": len(layer.heads.bias),
-                "synapses": synapses,
-                "masked_heads": 1 if core.mode == "pure" else 2,
-                "x": before,
-                "h": here,
-            }
-        )
-        before, at = here, at + layer.units
-    return {
-        "mode": core.mode,
-        "activation_name": core.activation,
-        "backbone": [len(dense.bias) for dense in core.backbone],
-        "layers": layers,
-        "widest_heads": max(len(layer.heads.bias) for layer in core.layers),
-        "wire_type": wire_type(core),
-    }
-
-
-def wire_type(core: Cfc) -> str:
-    """Of the indices of a wired CfC's sources and of their counts."""
-    largest = [int(w.max(initial=0)) for layer in core.layers if layer.mask is not None for w in wires(layer.mask)]
-    return text.index_type(max(largest, default=0))

@@ -16,8 +16,9 @@ import numpy as np
 
 from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import parity, text
-from torchliquid.edge.generate import longest_span, mean_rest, title
-from torchliquid.edge.network import Cfc, Dense, Gru, Lstm, Ltc, Network, Synapses, describe
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.generate import mean_rest, title
+from torchliquid.edge.network import Network, describe
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.tasks import Task
@@ -25,58 +26,6 @@ from torchliquid.tasks import Task
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or ONNX Runtime numbers this machine in a file in its home
 
 OPSET = 17
-
-
-class Graph:
-    """Nodes in the making; every method gives the name of its result."""
-
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix  # a graph inside another must not hide its names
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self._names: dict[bytes, str] = {}
-
-    def constant(self, values: Any, kind: type = np.float32) -> str:
-        from onnx import numpy_helper
-
-        array: np.ndarray = np.asarray(values, dtype=kind)
-        key = array.tobytes() + str((array.dtype, array.shape)).encode()
-        if key not in self._names:
-            self._names[key] = f"{self.prefix}constant{len(self._names)}"
-            self.constants.append(numpy_helper.from_array(array, self._names[key]))
-        return self._names[key]
-
-    def call(self, operator: str, *inputs: str | float, out: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
-        names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
-        out = out or f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, names, [out], **attributes))
-        return out
-
-    def add(self, a: str | float, b: str | float) -> str:
-        return self.call("Add", a, b)
-
-    def sub(self, a: str | float, b: str | float) -> str:
-        return self.call("Sub", a, b)
-
-    def mul(self, a: str | float, b: str | float) -> str:
-        return self.call("Mul", a, b)
-
-    def dense(self, x: str, dense: Dense) -> str:
-        return self.call("Gemm", x, self.constant(dense.weight), self.constant(dense.bias), transB=1)
-
-    def slices(self, x: str, sizes: list[int]) -> list[str]:
-        from onnx import helper
-
-        if len(sizes) == 1:
-            return [x]
-        names = [f"v{len(self.nodes)}_{i}" for i in range(len(sizes))]
-        self.nodes.append(helper.make_node("Split", [x, self.constant(sizes, np.int64)], names, axis=1))
-        return names
-
-    def concat(self, *parts: str) -> str:
-        return self.call("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
 def step(network: Network) -> Graph:
@@ -93,30 +42,9 @@ def step(network: Network) -> Graph:
     gap = g.call("Unsqueeze", g.mul("elapsed", float(1 / scales.time_scale)), g.constant([1], np.int64))
     finite = g.call("LessOrEqual", gap, float(np.finfo(np.float32).max))
     known = g.call("And", g.call("And", g.call("GreaterOrEqual", gap, 0.0), finite), g.call("Greater", "started", 0.5))
-    span = g.call("Min", g.call("Where", known, gap, g.constant([[1.0]])), g.constant(longest_span(network)))
+    span = g.call("Min", g.call("Where", known, gap, g.constant([[1.0]])), g.constant(network.longest_span))
     g.call("Max", "started", 1.0, out="started_out")
-    if network.with_span:
-        log = g.sub(g.call("Log", g.add(span, 1.0)), float(np.log(2)))
-        features = g.concat(features, log)
-    h, c = "hidden", "cell"
-    memory = network.memory or (network.core if isinstance(network.core, Lstm) else None)
-    if memory is not None:
-        h, c = _lstm(g, memory, features, h, c)
-        g.call("Identity", c, out="cell_out")
-    core = network.core
-    if isinstance(core, Ltc):
-        h = _ltc(g, core, features, span, h)
-    elif isinstance(core, Cfc):
-        h = _cfc(g, core, features, span, h)
-    elif isinstance(core, Gru):
-        h = _gru(g, core, features, h)
-    g.call("Identity", h, out="hidden_out")
-    n = network.readout.weight.shape[1]
-    read = (
-        h
-        if n == network.units
-        else g.call("Slice", h, *(g.constant([v], np.int64) for v in (network.first, network.first + n, 1)))
-    )
+    read = _parts(g, network, features, span)
     answer = g.dense(read, network.readout)
     if task.change:
         last = g.call("Gather", held, g.constant([task.column], np.int64), axis=1)
@@ -143,90 +71,28 @@ def _label(g: Graph, probabilities: str, task: Task) -> None:
     g.call("Where", over, *(g.constant(k, np.int64) for k in (task.positive, 1 - task.positive)), out="label")
 
 
-def _lstm(g: Graph, lstm: Lstm, x: str, h: str, c: str) -> tuple[str, str]:
-    enter, keep, candidate, out = g.slices(g.dense(g.concat(x, h), lstm.gates), [lstm.units] * 4)
-    c = g.add(g.mul(g.call("Sigmoid", keep), c), g.mul(g.call("Sigmoid", enter), g.call("Tanh", candidate)))
-    return g.mul(g.call("Sigmoid", out), g.call("Tanh", c)), c
-
-
-def _gru(g: Graph, gru: Gru, x: str, h: str) -> str:
-    reset, update = g.slices(g.call("Sigmoid", g.dense(g.concat(x, h), gru.gates)), [gru.units] * 2)
-    n = g.call("Tanh", g.add(g.dense(x, gru.candidate), g.mul(reset, g.dense(h, gru.recalled))))
-    return g.add(n, g.mul(update, g.sub(h, n)))
-
-
-def _ltc(g: Graph, ltc: Ltc, x: str, span: str, v: str) -> str:
-    pull_in, conductance_in = _gather(g, ltc.sensory, x, ltc.units)
-    pull_in, conductance_in = g.add(pull_in, g.constant(ltc.pull)), g.add(conductance_in, g.constant(ltc.conductance))
-    d = g.call("Div", span, float(ltc.unfolds))
-
-    def bring(v: str) -> tuple[str, str]:
-        """What pulls, less what v loses by it, and the conductance."""
-        pull, conductance = _gather(g, ltc.synapses, v, ltc.units)
-        pull, conductance = g.add(pull, pull_in), g.add(conductance, conductance_in)
-        return g.sub(pull, g.mul(conductance, v)), conductance
-
-    def rate(v: str) -> str:
-        return g.call("Div", bring(v)[0], g.constant(ltc.capacitance))
-
-    for _ in range(ltc.unfolds):
-        if ltc.solver == "fused":
-            change, conductance = bring(v)
-            v = g.add(v, g.call("Div", g.mul(d, change), g.add(g.constant(ltc.capacitance), g.mul(d, conductance))))
-        elif ltc.solver == "euler":
-            v = g.add(v, g.mul(d, rate(v)))
-        else:
-            half = g.mul(d, 0.5)
-            k1 = rate(v)
-            k2 = rate(g.add(v, g.mul(half, k1)))
-            k3 = rate(g.add(v, g.mul(half, k2)))
-            k4 = rate(g.add(v, g.mul(d, k3)))
-            total = g.add(g.add(k1, k4), g.mul(g.add(k2, k3), 2.0))
-            v = g.add(v, g.mul(g.mul(d, float(1 / 6)), total))
-    return v
-
-
-def _gather(g: Graph, synapses: Synapses, x: str, units: int) -> tuple[str, str]:
-    source = g.call("Gather", x, g.constant(synapses.source, np.int64), axis=1)
-    drive = g.add(g.mul(source, g.constant(synapses.slope)), g.constant(synapses.offset))
-    share = g.call("Sigmoid", drive)
-    both = []
-    for strength in (synapses.weight * synapses.reversal, synapses.weight):
-        onto = np.zeros((len(synapses.source), units))
-        onto[np.arange(len(onto)), synapses.target] = strength
-        both.append(g.call("MatMul", share, g.constant(onto)))
-    return both[0], both[1]
-
-
-def _cfc(g: Graph, cfc: Cfc, x: str, span: str, h: str) -> str:
-    parts = []
-    for layer, own in zip(cfc.layers, g.slices(h, [layer.units for layer in cfc.layers]), strict=True):
-        z = g.concat(x, own)
-        for dense in cfc.backbone:
-            z = _activation(g, cfc.activation, g.dense(z, dense))
-        heads = g.dense(z, layer.heads)
-        if layer.rate is not None and layer.amplitude is not None:
-            rate = g.mul(span, g.add(g.constant(layer.rate), g.call("Abs", heads)))
-            decayed = g.mul(g.call("Exp", g.call("Neg", rate)), heads)
-            x = g.mul(g.constant(layer.amplitude), g.sub(1.0, decayed))
-        else:
-            f, k, a, b = g.slices(heads, [layer.units] * 4)
-            f, k = g.call("Tanh", f), g.call("Tanh", k)
-            s = g.call("Sigmoid", g.add(g.mul(a, span), b))
-            x = g.add(f, g.mul(s, k if cfc.mode == "no_gate" else g.sub(k, f)))
-        parts.append(x)
-    return g.concat(*parts)
-
-
-def _activation(g: Graph, name: str, x: str) -> str:
-    if name == "lecun_tanh":
-        return g.mul(g.call("Tanh", g.mul(x, 0.666)), 1.7159)
-    if name == "silu":
-        return g.mul(x, g.call("Sigmoid", x))
-    if name == "gelu":
-        share = g.mul(g.add(g.call("Erf", g.mul(x, float(np.sqrt(0.5)))), 1.0), 0.5)
-        return g.mul(x, share)
-    return g.call({"tanh": "Tanh", "relu": "Relu"}[name], x)
+def _parts(g: Graph, network: Network, x: str, span: str) -> str:
+    """One part after the other; what the readout reads."""
+    stages = network.stages
+    hidden = iter(g.slices("hidden", [s.part.states for s in stages if s.part.states]))
+    cells = iter(g.slices("cell", [s.part.cells for s in stages if s.part.cells]))
+    after: list[str] = []
+    kept: list[str] = []
+    for stage in stages:
+        part = stage.part
+        if part.with_span:
+            x = g.concat(x, g.sub(g.call("Log", g.add(span, 1.0)), float(np.log(2))))
+        h, c = next(hidden) if part.states else "", next(cells) if part.cells else ""
+        for core in stage.cores:
+            h, c = core.onnx(g, x, span, h, c)
+        after += [h] if part.states else []
+        kept += [c] if part.cells else []
+        ends = (part.first, part.first + part.outputs, 1)
+        x = h if part.outputs == stage.core.units else g.call("Slice", h, *(g.constant([v], np.int64) for v in ends))
+    if kept:
+        g.call("Identity", g.concat(*kept), out="cell_out")
+    g.call("Identity", g.concat(*after), out="hidden_out")
+    return x
 
 
 WIDE = ("mean", "count")

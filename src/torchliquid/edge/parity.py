@@ -217,8 +217,9 @@ def walk(
             )
             own = state[:-2] if per_series else state
             rows["outputs"].append(raw.reshape(-1).numpy())
-            rows["hidden"].append(own[0][0].numpy())
-            rows["cell"].append(own[1][0].numpy() if len(own) > 1 else np.empty(0, np.float32))
+            states = model.network.own_states(own)
+            rows["hidden"].append(_side_by_side([each[0] for each in states if each]))
+            rows["cell"].append(_side_by_side([each[1] for each in states if len(each) > 1]))
             rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
             rows["rest"].append(np.zeros_like(rows["mean"][-1]))
             samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
@@ -226,6 +227,10 @@ def walk(
     stacked["outputs"] = model.task.decode(stacked["outputs"])
     probabilities = model.task.kind == "classification"
     return Walk(inputs, elapsed, anew, samples=samples, probabilities=probabilities, **stacked)
+
+
+def _side_by_side(states: list[torch.Tensor]) -> np.ndarray:
+    return np.concatenate([each[0].numpy() for each in states]) if states else np.empty(0, np.float32)
 
 
 def records(walked: Walk, fields: Sequence[Field], same_state: bool) -> tuple[np.ndarray, np.dtype]:

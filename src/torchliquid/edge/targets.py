@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torchliquid.data.columns import nearest
-from torchliquid.edge.generate import Layout, Math
+from torchliquid.edge.cores.core import Layout
+from torchliquid.edge.generate import Math
 from torchliquid.errors import InputError
 
 

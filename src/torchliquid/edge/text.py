@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,14 @@ from torchliquid.errors import printable
 
 WIDTH = 110
 REMARKED = " _.,:+=()%-"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array in the C, and what is said about it."""
+
+    text: str
+    remark: str = ""
 
 
 def number(value: float) -> str:

@@ -219,9 +219,8 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
 
 def _fastest_constant(model: Model) -> float | None:
     """The least time constant that a network's leaks allow, in the recording's unit of time; None without leaks."""
-    cell = model.network.cell
-    rate = None if cell is None else cell.fastest_rate()
-    return None if rate is None else model.preprocessing.time_scale / rate
+    rates = [rate for cell in model.network.cells if (rate := cell.fastest_rate()) is not None]
+    return model.preprocessing.time_scale / max(rates) if rates else None
 
 
 def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.checks import check_fitted
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Gated, Liquid, Network, Transformer
+from torchliquid.models.networks import Chain, Encoder, Gated, Liquid, Network, Transformer
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
@@ -33,6 +33,11 @@ MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "unfolds": 1024}
 """Of what costs time without having weights, or more than its weights."""
 
 
+CHAINED: Config = {"layers": 1, "dropout": 0.0, "encoder": []}
+"""What the config of any recurrent kind may hold besides: layers on each other, each of the config's sizes; what is
+dropped between them in training; widths of dense layers with tanh before the first."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of network.
@@ -43,6 +48,7 @@ class Kind:
         defaults: what the config holds besides sizes.
         sizes: the sizes in a config from one whole number, the given config and the number of outputs of the task.
         smallest: the least such number.
+        chained: whether it is one of the layers that :data:`CHAINED` puts on each other.
     """
 
     label: str
@@ -50,6 +56,36 @@ class Kind:
     defaults: Config
     sizes: Callable[[int, Config, int], Config]
     smallest: int = 1
+    chained: bool = True
+
+    def network(self, inputs: int, config: Config) -> Network:
+        """The network of a config."""
+        if not self.chained or not CHAINED.keys() & config:
+            return self.make(inputs, **config)
+        own = {name: value for name, value in config.items() if name not in CHAINED}
+        layers, dropout, widths = ({**CHAINED, **config}[name] for name in CHAINED)
+        made: list[Network] = []
+        for width in _widths(widths):
+            made.append(Encoder(inputs, width))
+            inputs = width
+        for _ in range(_at_least_one("layers", layers)):
+            made.append(self.make(inputs, **own))
+            inputs = made[-1].output_size
+        return made[0] if len(made) == 1 and not dropout else Chain(made, dropout)
+
+
+def _widths(encoder: Any) -> tuple[int, ...]:
+    if isinstance(encoder, str) or not isinstance(encoder, Sequence):
+        raise InputError(f"an encoder is the widths of its dense layers, like (16,), not {encoder!r}")
+    if len(encoder) > MOST["layers"]:
+        raise InputError(f"an encoder has up to {MOST['layers']} dense layers, not {len(encoder)}")
+    return tuple(_at_least_one("encoder", width, MAX_SIZE) for width in encoder)
+
+
+def _at_least_one(name: str, value: Any, most: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= (most or MOST["layers"]):
+        raise InputError(f"{name} holds whole numbers from 1 to {most or MOST['layers']}, not {value!r}")
+    return value
 
 
 def _cfc(
@@ -140,6 +176,7 @@ KINDS: dict[str, Kind] = {
         {"layers": 2, "heads": 2, "context": 64},
         lambda size, config, n_outputs: _transformer_sizes(size, config["heads"], config["context"]),
         smallest=3,
+        chained=False,
     ),
 }
 
@@ -176,6 +213,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
     """
     known = _kind(kind)
     check_fitted(task, preprocessing)
+    hyper = _without_defaults(hyper) if known.chained else hyper
     config = {**known.defaults, **hyper}
 
     def at(size: int) -> Config:
@@ -211,6 +249,12 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
     return assemble(kind, at(best), task, preprocessing)
 
 
+def _without_defaults(hyper: Config) -> Config:
+    """As plain data; what makes no chain is left out, so that older versions load the model."""
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in hyper.items()}
+    return {name: value for name, value in plain.items() if name not in CHAINED or value != CHAINED[name]}
+
+
 def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing, at_most: int | None = None) -> Model:
     """A model of exactly this config.
 
@@ -227,7 +271,7 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
             raise InputError(f"a {kind} cannot have {name} = {value}: 0 to {most} is possible")
 
     def make() -> Model:
-        return Model(kind, dict(config), known.make(preprocessing.n_inputs, **config), task, preprocessing)
+        return Model(kind, dict(config), known.network(preprocessing.n_inputs, config), task, preprocessing)
 
     try:
         if at_most is not None:
@@ -245,6 +289,7 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected:
             entries = {*known.defaults, *inspect.signature(known.make).parameters, *config}
+            entries |= CHAINED.keys() if known.chained else set()
             others = sorted(entries - {"inputs", "options", unexpected[1]})
             raise InputError(f"a {kind} has no {unexpected[1]!r}; it has {', '.join(others)}") from None
         raise InputError(f"a {kind} cannot be made with {config}: {error}") from None
@@ -252,10 +297,17 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
 
 def _synapses(kind: str, config: Config, n_inputs: int) -> int:
     """How many synapses a wiring draws, of which each distinct one has a weight or more; 0 of other kinds."""
+    if kind not in ("ltc", "ltc_ncp", "cfc_ncp"):
+        return 0
+    layers, _, encoder = ({**CHAINED, **config}[name] for name in CHAINED)
+    above = _at_least_one("layers", layers) - 1
+    n_inputs = (n_inputs, *_widths(encoder))[-1]
+    if above:
+        own = {name: value for name, value in config.items() if name not in CHAINED}
+        outputs = config["units" if kind == "ltc" else "motors"]
+        return _synapses(kind, own, n_inputs) + above * _synapses(kind, own, outputs)
     if kind == "ltc":
         return int(config["units"] * (config["units"] + n_inputs))
-    if kind not in ("ltc_ncp", "cfc_ncp"):
-        return 0
     wiring = AutoNCP(config["units"], config["motors"], config["sparsity"], config["wiring_seed"])
     return (
         n_inputs * wiring.sensory_fanout

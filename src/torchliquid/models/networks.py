@@ -8,6 +8,8 @@ kind, one long sequence fed in pieces gives the numbers of the sequence fed whol
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +46,23 @@ class Network(nn.Module):
     output_size: int
 
     @property
-    def cell(self) -> RecurrentCell | None:
-        """The cell of its layer; None of networks that have none of ours."""
-        return None
+    def chain(self) -> tuple[Network, ...]:
+        """The networks that it is made of, each fed by the one before; itself where it is one."""
+        return (self,)
+
+    @property
+    def cells(self) -> tuple[RecurrentCell, ...]:
+        """The cells of its layers, as far as they are ours."""
+        return ()
+
+    @property
+    def state_parts(self) -> int:
+        """Tensors in its state."""
+        return 1
+
+    def own_states(self, state: State) -> list[State]:
+        """Each network's own, of those that it is made of."""
+        return [state]
 
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
@@ -67,8 +83,12 @@ class Liquid(Network):
         self.output_size = layer.output_size
 
     @property
-    def cell(self) -> RecurrentCell:
-        return self.layer.rnn_cell
+    def cells(self) -> tuple[RecurrentCell, ...]:
+        return (self.layer.rnn_cell,)
+
+    @property
+    def state_parts(self) -> int:
+        return 1 if self.layer.lstm is None else 2
 
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
@@ -90,6 +110,10 @@ class Gated(Network):
         self.rnn = make(input_size + 1, units, batch_first=True)
         self.output_size = units
 
+    @property
+    def state_parts(self) -> int:
+        return 2 if isinstance(self.rnn, nn.LSTM) else 1
+
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
@@ -103,6 +127,68 @@ class Gated(Network):
             outputs, hx = self.rnn(packed(x, lengths), hx)
             features = padded(outputs, x.shape[1])
         return features, tuple(s.squeeze(0) for s in (hx if isinstance(hx, tuple) else (hx,)))
+
+
+class Encoder(Network):
+    """A dense layer with tanh, of each sample alone."""
+
+    state_parts = 0
+
+    def __init__(self, input_size: int, output_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size, output_size)
+        self.output_size = output_size
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        return torch.tanh(self.linear(inputs)), ()
+
+
+class Chain(Network):
+    """Networks one after the other, each fed with the features of the one before; in training some features between
+    two are dropped."""
+
+    def __init__(self, networks: Sequence[Network], dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout lies from 0 to below 1, not at {dropout}")
+        if dropout and len(networks) == 1:
+            raise InputError(f"dropout={dropout} acts between layers, and there is one: give layers=2 or an encoder")
+        self.networks = nn.ModuleList(networks)
+        self.dropout = dropout
+        self.output_size = networks[-1].output_size
+
+    @property
+    def chain(self) -> tuple[Network, ...]:
+        return tuple(self.networks)  # type: ignore[arg-type]
+
+    @property
+    def cells(self) -> tuple[RecurrentCell, ...]:
+        return tuple(cell for network in self.chain for cell in network.cells)
+
+    @property
+    def state_parts(self) -> int:
+        return sum(network.state_parts for network in self.chain)
+
+    def own_states(self, state: State) -> list[State]:
+        parts = iter(state)
+        return [tuple(islice(parts, network.state_parts)) for network in self.chain]
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        after: State = ()
+        before = [None] * len(self.networks) if state is None else self.own_states(state)
+        for i, (network, own) in enumerate(zip(self.chain, before, strict=True)):
+            if i:
+                inputs = F.dropout(inputs, self.dropout, self.training)
+            inputs, new = network(inputs, timespans, lengths, own)
+            after += new
+        return inputs, after
+
+    def live_parameters(self) -> int:
+        return sum(network.live_parameters() for network in self.chain)
 
 
 class Transformer(Network):

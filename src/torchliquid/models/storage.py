@@ -20,14 +20,15 @@ from torch import Tensor
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.files import check_model_file, write_atomically
-from torchliquid.models.build import assemble
+from torchliquid.models.build import CHAINED, assemble
 from torchliquid.models.checks import check_data, check_fitted, check_weights
 from torchliquid.models.model import Model, Sample
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
-VERSION = 1
+VERSION = 2
+"""2: some models are chains, of layers on each other or behind dense ones; all others are written as 1."""
 
 MAX_DESCRIPTION = 16_000_000
 """Characters of the JSON text; beyond it a file is not a model of ours."""
@@ -60,7 +61,8 @@ def pack(model: Model, with_sample: bool) -> bytes:
         raise InputError(
             f"the model's description has {len(text):,} characters; up to {MAX_DESCRIPTION:,} can be saved"
         )
-    return safetensors.torch.save(tensors, {"format": FORMAT, "version": str(VERSION), "model": text})
+    version = VERSION if CHAINED.keys() & model.config and len(model.network.chain) > 1 else 1
+    return safetensors.torch.save(tensors, {"format": FORMAT, "version": str(version), "model": text})
 
 
 def save(model: Model, path: Path, with_sample: bool) -> None:

@@ -18,7 +18,7 @@ from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.models import Model
 from torchliquid.models.naive import Naive
-from torchliquid.models.networks import Transformer
+from torchliquid.models.networks import Encoder, Network, Transformer
 from torchliquid.models.tabular import Tabular
 
 FLOAT = 4
@@ -78,9 +78,17 @@ def _of_network(model: Model) -> Cost:
     with torch.no_grad():
         one = torch.ones(1, 1, device=device)
         _, state = model(one.unsqueeze(2).expand(1, 1, model.preprocessing.n_inputs), one)
+    operations = sum(_of_part(model, part) for part in network.chain)
+    readout = 2 * sum(p.numel() for p in model.readout.parameters())
+    stored = FLOAT * model.live_parameters()
+    return Cost(stored, FLOAT * sum(s.numel() for s in state), float(operations + readout))
+
+
+def _of_part(model: Model, network: Network) -> float:
+    """Operations of a sample."""
     weights = network.live_parameters()
     repeats = int(model.config.get("unfolds", 1)) * STAGES.get(str(model.config.get("solver")), 1)
-    cell = network.cell
+    cell = next(iter(network.cells), None)
     if isinstance(cell, LTCCell):
         synapses = len(cell.sensory_w) + repeats * len(cell.w)
         operations = SYNAPSE * synapses + FUNCTION * repeats * cell.state_size
@@ -90,9 +98,9 @@ def _of_network(model: Model) -> Cost:
     elif isinstance(network, Transformer):
         seen = network.context * len(network.layers)
         operations = 2 * weights + seen * (4 * network.output_size + FUNCTION * int(model.config["heads"]))
+    elif isinstance(network, Encoder):
+        operations = 2 * weights + FUNCTION * network.output_size
     else:
         units = int(model.config["units"]) + int(model.config.get("backbone_units", 0))
         operations = repeats * (2 * weights + FUNCTION * GATES * units)
-    readout = 2 * sum(p.numel() for p in model.readout.parameters())
-    stored = FLOAT * model.live_parameters()
-    return Cost(stored, FLOAT * sum(s.numel() for s in state), float(operations + readout))
+    return operations

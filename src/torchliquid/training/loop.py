@@ -293,5 +293,4 @@ def _doubt(task: Task, losses: list[float], history: History, ended: bool) -> Do
 
 
 def _unstable(model: Model, longest: float) -> str | None:
-    cell = model.network.cell
-    return None if cell is None else cell.instability(longest)
+    return next((said for cell in model.network.cells if (said := cell.instability(longest))), None)

@@ -1,0 +1,15 @@
+"""One file a kind of core: what it says of itself in C, in integers and as ONNX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torchliquid.edge.cores.cfc import CfcCore
+from torchliquid.edge.cores.core import Core
+from torchliquid.edge.cores.dense import EncoderCore
+from torchliquid.edge.cores.gated import GruCore, LstmCore
+from torchliquid.edge.cores.ltc import LtcCore
+from torchliquid.models.description import Cfc, Encoder, Gru, Lstm, Ltc
+
+CORES: dict[type, type[Core[Any]]] = {Ltc: LtcCore, Cfc: CfcCore, Lstm: LstmCore, Gru: GruCore, Encoder: EncoderCore}
+"""By what a description has; whoever adds a cell puts it here."""

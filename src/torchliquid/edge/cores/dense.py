@@ -1,0 +1,53 @@
+"""A dense layer of each sample alone, before the recurrence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges
+from torchliquid.edge.text import Constant
+from torchliquid.models.description import Dense, Encoder
+
+if TYPE_CHECKING:
+    from torchliquid.edge.cores.graph import Graph
+    from torchliquid.edge.cores.integers import Integers, Widths
+
+
+class EncoderCore(Core[Encoder]):
+    label = "dense layer"
+    template = "encoder"
+    call = "encode({x}, {h})"
+    reads_span = False
+    functions = {"tanh"}  # noqa: RUF012
+    tables = {"tanh"}  # noqa: RUF012
+    longest_span = 3e38
+    bound = 1.0
+    has_hidden = True
+
+    def dense(self) -> list[Dense]:
+        return [self.data.dense]
+
+    def constants(self, layout: Layout) -> list[Constant]:
+        return self.named("encoder", self.data.dense, layout, "A dense layer with tanh.")
+
+    def weights(self) -> dict[str, int]:
+        return {"encoder": self.data.dense.weight.size}
+
+    def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
+        seen.hidden.append(1.0)
+
+    def map(self, x: np.ndarray) -> np.ndarray:
+        made: np.ndarray = np.tanh(x @ self.data.dense.weight.T + self.data.dense.bias)
+        return made
+
+    def needs(self, seen: Ranges, widths: Widths) -> Needs:
+        return Needs(hidden=((1.0, True),))
+
+    def integers(self, made: Integers) -> None:
+        (tanh,) = made.units("tanh")
+        made.dense("encoder", self.data.dense, self.inputs, tanh, "A dense layer with tanh.")
+
+    def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
+        return g.call("Tanh", g.dense(x, self.data.dense)), c

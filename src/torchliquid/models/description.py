@@ -1,0 +1,417 @@
+"""What a model computes, as plain arrays: the one thing that is read outside PyTorch, live, in C, in integers, in ONNX.
+
+A network is a chain of parts. Arrays stand as the modules have them, in double precision; what folds two maps into one
+is a property here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.errors import InputError
+from torchliquid.layers import LTC, CfC
+from torchliquid.layers.cfc import CfCCell, WiredCfCCell
+from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.models import networks
+from torchliquid.models.model import Model
+from torchliquid.models.networks import Gated, Liquid, Network
+from torchliquid.tasks import Task
+
+ACTIVATIONS = ("lecun_tanh", "tanh", "relu", "silu", "gelu")
+MODES = ("default", "no_gate", "pure")
+SOLVERS = ("fused", "euler", "rk4")
+"""What is known outside PyTorch: a kind that the layers learn later is refused until it is known there too."""
+
+Affine = tuple[np.ndarray, np.ndarray]
+"""A factor and a constant for each value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """weight (rows, columns) and bias (rows,)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def after(self, inner: Dense) -> Dense:
+        """The one map that does both."""
+        return Dense(self.weight @ inner.weight, self.weight @ inner.bias + self.bias)
+
+    def after_affine(self, inner: Affine) -> Dense:
+        """The same behind a factor and a constant for each value."""
+        scale, shift = inner
+        return Dense(self.weight * scale, self.bias + self.weight @ shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Synapses:
+    """One value a synapse, ordered by target: conductance w * sigmoid(sigma * (source - mu)) towards ``reversal``.
+
+    Attributes:
+        source: (S,) int.
+        count: (units,) int: how many end at each neuron.
+        scale, shift: (S,) of an affine map of what the sources say; it stands before mu and sigma.
+    """
+
+    weight: np.ndarray
+    mu: np.ndarray
+    sigma: np.ndarray
+    reversal: np.ndarray
+    source: np.ndarray
+    count: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+
+    told = ("weight", "slope", "offset", "reversal", "source", "count")
+
+    @property
+    def slope(self) -> np.ndarray:
+        """(S,) with the map folded in, the conductance is w * sigmoid(slope * source + offset)."""
+        return self.sigma * self.scale
+
+    @property
+    def offset(self) -> np.ndarray:
+        """(S,)"""
+        return -self.sigma * self.mu + self.sigma * self.shift
+
+    @property
+    def target(self) -> np.ndarray:
+        """(S,) the neuron at which each ends."""
+        return np.repeat(np.arange(len(self.count)), self.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Ltc:
+    """Liquid time-constant neurons, stepped by one of :data:`SOLVERS`."""
+
+    units: int
+    sensory: Synapses
+    synapses: Synapses
+    gleak: np.ndarray  # (units,)
+    vleak: np.ndarray  # (units,)
+    capacitance: np.ndarray  # (units,)
+    epsilon: float
+    farthest: float  # from zero that fused steps bring a potential
+    unfolds: int
+    solver: str = "fused"
+    input_map: Affine | None = None
+
+    told = ("sensory", "synapses", "pull", "conductance", "capacitance")
+
+    @property
+    def pull(self) -> np.ndarray:
+        """(units,) of the leak."""
+        return self.gleak * self.vleak
+
+    @property
+    def conductance(self) -> np.ndarray:
+        """(units,) of the leak."""
+        return self.gleak + self.epsilon
+
+
+@dataclass(frozen=True, eq=False)
+class CfcLayer:
+    """One layer of a CfC: heads f, g, a, b in this order; in mode pure f alone, with w_tau and A.
+
+    The weights of f and g from the layer's inputs exist where ``mask`` is true; None: all.
+    """
+
+    units: int
+    heads: Dense  # (4 * units | units, inputs + units)
+    mask: np.ndarray | None = None  # (units, inputs) bool
+    rate: np.ndarray | None = None  # |w_tau|
+    amplitude: np.ndarray | None = None  # A
+
+    @property
+    def inputs(self) -> int:
+        return int(self.heads.weight.shape[1]) - self.units
+
+
+@dataclass(frozen=True, eq=False)
+class Cfc:
+    """Closed-form continuous-time layers, each reading the one before; a backbone only with a single layer."""
+
+    mode: str
+    activation: str
+    backbone: tuple[Dense, ...]
+    layers: tuple[CfcLayer, ...]
+
+    @property
+    def units(self) -> int:
+        return sum(layer.units for layer in self.layers)
+
+
+@dataclass(frozen=True, eq=False)
+class Lstm:
+    """Gates input, forget, candidate, output (4 * units, inputs + units)."""
+
+    units: int
+    gates: Dense
+
+
+@dataclass(frozen=True, eq=False)
+class Gru:
+    """Gates reset and update (2 * units, inputs + units); the candidate's halves (units, inputs) and (units, units)."""
+
+    units: int
+    gates: Dense
+    candidate: Dense
+    recalled: Dense
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A dense layer with tanh, of each sample alone."""
+
+    dense: Dense
+
+    @property
+    def units(self) -> int:
+        return len(self.dense.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One layer of the chain.
+
+    Attributes:
+        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`Lstm`, :class:`Gru` or :class:`Encoder`, or what
+            :data:`CELLS` has for others.
+        inputs: values that it is fed, with the span's logarithm where that is one.
+        memory: an LSTM whose output the core starts each step from; None without mixed memory.
+        with_span: whether the logarithm of the span is the last input.
+        first, outputs: which of the states are its outputs, before the maps.
+        output_map, projection: of these, one after the other.
+    """
+
+    core: Any
+    inputs: int
+    outputs: int
+    first: int = 0
+    memory: Lstm | None = None
+    with_span: bool = False
+    output_map: Affine | None = None
+    projection: Dense | None = None
+
+    @property
+    def states(self) -> int:
+        """Values that it remembers from sample to sample, besides the cells."""
+        return 0 if type(self.core) is Encoder else int(self.core.units)
+
+    @property
+    def cells(self) -> int:
+        return self.states if self.memory is not None or type(self.core) is Lstm else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """A whole model: preprocessing, a chain of parts, a readout."""
+
+    parts: tuple[Part, ...]
+    readout: Dense
+    preprocessing: Preprocessing
+    task: Task
+
+
+def describe(model: Model) -> Description:
+    """A model as arrays.
+
+    Raises:
+        InputError: a part whose equations are known to PyTorch alone, by its name, or whose weights do not say all.
+    """
+    parts: list[Part] = []
+    for network in model.network.chain:
+        reader = NETWORKS.get(type(network))
+        if reader is None:
+            raise unknown(model.kind, type(network))
+        try:
+            parts += reader(network)
+        except NotImplementedError as error:
+            raise unknown(model.kind, type(error.args[0])) from None
+    return Description(tuple(parts), _dense(model.readout), model.preprocessing, model.task)
+
+
+def unknown(kind: str, missing: type) -> InputError:
+    """That a class has no arrays here."""
+    return InputError(
+        f"a {kind} cannot be exported: there is no C or ONNX for {missing.__name__}; LTC, CfC, LSTM and GRU can be"
+    )
+
+
+def of_layer(layer: nn.Module) -> Part:
+    """A bare layer as arrays.
+
+    Raises:
+        InputError: its weights do not say all, or a form of it is not known here.
+        NotImplementedError: a class that is not; it is the error's argument.
+    """
+    reader = LAYERS.get(type(layer))
+    if reader is None:
+        raise NotImplementedError(layer)
+    return reader(layer)
+
+
+def arrays(*values: Any) -> Iterator[np.ndarray]:
+    """All arrays in nested dataclasses and tuples, always in the same order; of a dataclass that has ``told`` those."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, tuple):
+            yield from arrays(*value)
+        elif is_dataclass(value) and not isinstance(value, type):
+            names = getattr(value, "told", None) or [f.name for f in fields(value)]
+            yield from arrays(*(getattr(value, name) for name in names))
+
+
+# -- one reader a family
+
+
+def _numbers(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _dense(linear: nn.Module) -> Dense:
+    assert isinstance(linear, nn.Linear)
+    return Dense(_numbers(linear.weight), _numbers(linear.bias))
+
+
+def _affine(weight: Tensor | None, bias: Tensor | None, size: int) -> Affine | None:
+    if weight is None and bias is None:
+        return None
+    scale = np.ones(size) if weight is None else _numbers(weight)
+    return scale, np.zeros(size) if bias is None else _numbers(bias)
+
+
+def _liquid(layer: RecurrentLayer) -> Part:
+    layer.read_weights()
+    cell = layer.rnn_cell
+    reader = CELLS.get(type(cell))
+    if reader is None:
+        raise NotImplementedError(cell)
+    part: Part = reader(cell)
+    if layer.lstm is not None:
+        part = replace(part, memory=_memory(layer.lstm))
+    if isinstance(getattr(layer, "fc", None), nn.Linear):
+        part = replace(part, projection=_dense(layer.get_submodule("fc")))
+    return part
+
+
+def _synapses(values: tuple[Tensor, ...], index: Tensor, units: int, input_map: Affine | None = None) -> Synapses:
+    w, mu, sigma, erev = (_numbers(v) for v in values)
+    pre, post = index.cpu().numpy()
+    scale, shift = (np.ones(len(pre)), np.zeros(len(pre))) if input_map is None else (each[pre] for each in input_map)
+    return Synapses(w, mu, sigma, erev, pre, np.bincount(post, minlength=units), scale, shift)
+
+
+def _ltc(cell: LTCCell) -> Part:
+    if cell.solver not in SOLVERS:
+        raise InputError(
+            f"an LTC with the adaptive solver {cell.solver} cannot be exported: its steps have no fixed number; "
+            f"choose {', '.join(SOLVERS[:-1])} or {SOLVERS[-1]} by `torchliquid solvers MODEL RECORDING --write NEW`"
+        )
+    units, inputs = cell.state_size, cell.input_size
+    input_map = _affine(cell.input_w, cell.input_b, inputs)
+    gleak, vleak, capacitance = (_numbers(v) for v in cell.leak())
+    core = Ltc(
+        units,
+        _synapses(cell.sensory_synapses(), cell.sensory_index, units, input_map),
+        _synapses(cell.synapses(), cell.synapse_index, units),
+        gleak,
+        vleak,
+        capacitance,
+        cell.epsilon,
+        float(torch.stack(cell.potential_bounds()).abs().max()),
+        cell.ode_unfolds,
+        cell.solver,
+        input_map,
+    )
+    output_map = _affine(cell.output_w, cell.output_b, cell.output_size)
+    return Part(core, inputs, cell.output_size, output_map=output_map)
+
+
+def _cfc(cell: CfCCell) -> Part:
+    backbone = tuple(_dense(linear) for linear in cell.backbone)
+    core = _known(Cfc(cell.mode, cell.activation, backbone, (_cfc_layer(cell),)))
+    return Part(core, cell.input_size, cell.output_size)
+
+
+def _wired_cfc(cell: WiredCfCCell) -> Part:
+    core = _known(Cfc(cell.mode, "lecun_tanh", (), tuple(_cfc_layer(c) for c in cell.cells)))
+    first = cell.state_size - core.layers[-1].units
+    return Part(core, cell.input_size, cell.output_size, first)
+
+
+def _known(cfc: Cfc) -> Cfc:
+    if cfc.activation not in ACTIVATIONS or cfc.mode not in MODES:
+        raise InputError(f"there is no C or ONNX for a CfC of mode {cfc.mode!r} with {cfc.activation!r}")
+    return cfc
+
+
+def _cfc_layer(cell: CfCCell) -> CfcLayer:
+    weight, bias, *pure = (_numbers(tensor) for tensor in cell.head_tensors())
+    mask = None
+    if cell.sparsity_mask is not None:
+        mask = cell.sparsity_mask.cpu().numpy()[:, : cell.input_size] != 0
+    if cell.mode != "pure":
+        return CfcLayer(cell.hidden_size, Dense(weight, bias), mask)
+    rate, amplitude = pure
+    return CfcLayer(cell.hidden_size, Dense(weight, bias), mask, np.abs(rate), amplitude)
+
+
+def _memory(memory: MemoryCell) -> Lstm:
+    """Its gates come as candidate, input, forget (with 1 added), output."""
+    weight = np.concatenate([_numbers(memory.input_map.weight), _numbers(memory.recurrent_map.weight)], 1)
+    bias = _numbers(memory.input_map.bias).copy()
+    units = len(bias) // 4
+    bias[2 * units : 3 * units] += 1.0
+    order = np.concatenate([np.arange(units) + units * gate for gate in (1, 2, 0, 3)])
+    return Lstm(units, Dense(weight[order], bias[order]))
+
+
+def _gates(rnn: nn.LSTM | nn.GRU) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weights of inputs and of states, and both biases."""
+    weights = [_numbers(rnn.get_parameter(name)) for name in ("weight_ih_l0", "weight_hh_l0")]
+    zeros = np.zeros(len(weights[0]))
+    biases = [_numbers(rnn.get_parameter(name)) if rnn.bias else zeros for name in ("bias_ih_l0", "bias_hh_l0")]
+    return weights[0], weights[1], biases[0], biases[1]
+
+
+def _lstm(rnn: nn.LSTM) -> Part:
+    if rnn.proj_size:
+        raise InputError("there is no C or ONNX for an LSTM with a projection")
+    inputs, states, bias_in, bias_state = _gates(rnn)
+    core = Lstm(rnn.hidden_size, Dense(np.concatenate([inputs, states], 1), bias_in + bias_state))
+    return Part(core, rnn.input_size, rnn.hidden_size)
+
+
+def _gru(rnn: nn.GRU) -> Part:
+    inputs, states, bias_in, bias_state = _gates(rnn)
+    gates = 2 * rnn.hidden_size
+    core = Gru(
+        rnn.hidden_size,
+        Dense(np.concatenate([inputs[:gates], states[:gates]], 1), bias_in[:gates] + bias_state[:gates]),
+        Dense(inputs[gates:], bias_in[gates:]),
+        Dense(states[gates:], bias_state[gates:]),
+    )
+    return Part(core, rnn.input_size, rnn.hidden_size)
+
+
+CELLS: dict[type[nn.Module], Callable[[Any], Part]] = {LTCCell: _ltc, CfCCell: _cfc, WiredCfCCell: _wired_cfc}
+LAYERS: dict[type[nn.Module], Callable[[Any], Part]] = {LTC: _liquid, CfC: _liquid, nn.LSTM: _lstm, nn.GRU: _gru}
+NETWORKS: dict[type[Network], Callable[[Any], list[Part]]] = {
+    Liquid: lambda network: [of_layer(network.layer)],
+    networks.Encoder: lambda network: [
+        Part(Encoder(_dense(network.linear)), network.linear.in_features, network.output_size)
+    ],
+    Gated: lambda network: [replace(of_layer(network.rnn), with_span=True)],
+}
+"""By class, and by it alone: one that is derived from another may compute something else."""
