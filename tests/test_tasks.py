@@ -147,12 +147,12 @@ def test_loss_does_not_see_what_is_not_scored():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Task.infer(recording(np.ones(5))), "one class only, '1'"),
+        (lambda: Task.infer(recording(np.ones(5))), "only one class, '1'"),
         (lambda: Task.infer(recording(np.full(5, 0.3))), "always 0.3"),
-        (lambda: Task.infer(recording(np.full(5, np.nan))), "no value at all"),
+        (lambda: Task.infer(recording(np.full(5, np.nan))), "has no values"),
         (lambda: Task.infer(recording(np.arange(9.0)), "c", horizon=2), "no channel 'c'"),
         (lambda: Task.infer(recording(np.arange(9.0)), "a", horizon=2), "to forecast 'a', read it without a target"),
-        (lambda: Task.infer(recording(np.eye(6)), kind="classification"), "has 6 columns; classes need one"),
+        (lambda: Task.infer(recording(np.eye(6)), kind="classification"), "has 6 columns; classification needs one"),
         (lambda: Task.infer(recording(np.arange(9.0)), "target", horizon=2), "read it as a channel"),
         (lambda: Task.infer(plain(9), "a", horizon=0.5), "whole number"),
         (lambda: Task.infer(plain(9), "a", horizon=-1), "greater than 0"),
@@ -211,5 +211,5 @@ def test_a_horizon_with_its_own_unit(typed):
     recording = Recording.from_arrays(np.arange(200.0)[:, None], np.arange(200) * 60.0, channels=["x"], time_unit="s")
     task = Task.infer(recording, "x", horizon=typed)
     assert (task.horizon, task.horizon_unit) == (120.0, "s")
-    with pytest.raises(InputError, match="no unit of time"):
+    with pytest.raises(InputError, match="not a unit of time"):
         Task.infer(Recording.from_arrays(np.arange(200.0)[:, None], channels=["x"]), "x", horizon=typed)

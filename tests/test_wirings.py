@@ -93,7 +93,7 @@ def test_a_users_own_class_round_trips():
         (lambda: NCP(4, 3, 2, 2, 2, 1, 4), "1 to 3"),
         (lambda: AutoNCP(8, 6), "at least 9 units"),
         (lambda: AutoNCP(20, 4, 0.0), "from 0.1"),
-        (lambda: Random(4, sparsity_level=1.0), "below 1"),
+        (lambda: Random(4, sparsity_level=1.0), "less than 1"),
         (lambda: FullyConnected(4, 5), "1 to 4"),
         (lambda: Wiring(3).add_synapse(0, 3, 1), "there are 3"),
         (lambda: Wiring(3).add_synapse(0, 1, 2), "1 (excitatory) or -1"),
@@ -101,7 +101,10 @@ def test_a_users_own_class_round_trips():
         (lambda: Wiring(3).get_graph(), "build()"),
         (lambda: AutoNCP(8, 2).get_neurons_of_layer(3), "has 3"),
         (lambda: Wiring.from_config({"class": "os.system"}), "not the config"),
-        (lambda: Wiring.from_config({**Wiring(2).get_config(), "adjacency_matrix": [[0, 7], [0, 0]]}), "broken"),
+        (
+            lambda: Wiring.from_config({**Wiring(2).get_config(), "adjacency_matrix": [[0, 7], [0, 0]]}),
+            "invalid wiring",
+        ),
     ],
 )
 def test_what_is_impossible_is_refused_with_what_would_work(make, works):
@@ -128,7 +131,7 @@ def test_a_layer_keeps_its_own_copy_of_a_wiring(layer):
     wiring.adjacency_matrix[:] = 0
     assert first.wiring.synapse_count == synapses
     assert torch.equal(first(x)[0], before)
-    with pytest.raises(InputError, match="built for 3 inputs and is asked for 5"):
+    with pytest.raises(InputError, match="built for 3 inputs, not 5"):
         layer(5, wiring)
     with pytest.raises(InputError, match="outputs"):
         layer(3, Wiring(4))

@@ -1,8 +1,8 @@
-"""From probabilities to alarms, and what an operator counts of them: events caught, false alarms, delays.
+"""From probabilities to alarms, and their evaluation: events caught, false alarms, delays.
 
-An event is a run of labelled samples of the class that is looked for. Samples whose probability reaches the threshold
-become an alarm by a rule that a device can follow as they come: an :class:`Alarm` begins once they have lasted
-``length`` and ends when a sample comes that lies more than ``merge`` after the last of them.
+An event is a run of samples with the label of the positive class. An :class:`Alarm` begins when the probability has
+stayed at or above the threshold for ``length``. It ends at the first sample more than ``merge`` after the last one
+above the threshold. A device can apply this sample by sample.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from torchliquid.errors import InputError
 
 NEVER = 1.0 + 2.0**-20
-"""A threshold that no probability reaches, in single precision either."""
+"""A threshold that no probability reaches, even in single precision."""
 
 SLACK = 1e-4
-"""Of a length or a pause, so that sums of times in single precision end on the same sample as exact ones."""
+"""Relative tolerance of a length or pause, so that rounded sums of times give the same samples as exact ones."""
 
 CANDIDATES = 512
-"""Thresholds that are tried for a limit of false alarms."""
+"""Number of thresholds that are tried for a limit of false alarms."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Alarm:
     """How samples become alarms.
 
     Attributes:
-        length: how long samples must have been over the threshold before an alarm begins, in the recording's unit of
-            time; 0: the first one begins it.
-        merge: the longest pause, from the last sample over the threshold, that does not end an alarm.
-        limit: false alarms for a unit of time without an event, or for a series, that the threshold may give; None: it
-            is the one with the best F1.
-        threshold: from this probability of the class that is looked for on, it is answered; None: not chosen yet.
+        length: how long the probability must stay above the threshold before an alarm begins, in the recording's unit
+            of time; 0: an alarm begins at once.
+        merge: the longest pause below the threshold that does not end an alarm.
+        limit: how many false alarms the threshold may give per unit of time without an event, or per series; None: the
+            threshold with the best F1 is chosen.
+        threshold: the smallest probability of the positive class for which it is predicted; None: not chosen yet.
     """
 
     length: float = 0.0
@@ -46,26 +46,26 @@ class Alarm:
         for name in ("length", "merge", "limit"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value >= 0):
-                raise InputError(f"an alarm's {name} is 0 or more, not {value:g}")
+                raise InputError(f"an alarm's {name} must be 0 or more, not {value:g}")
         if self.threshold is not None and not 0 <= self.threshold <= NEVER:
-            raise InputError(f"an alarm's threshold is a probability, 0 to 1, not {self.threshold:g}")
+            raise InputError(f"an alarm's threshold must be a probability from 0 to 1, not {self.threshold:g}")
 
     @property
     def shortest(self) -> float:
-        """From how long on samples make an alarm, in the recording's unit."""
+        """``length`` with tolerance."""
         return self.length * (1 - SLACK)
 
     @property
     def longest(self) -> float:
-        """Up to how long a pause does not end one."""
+        """``merge`` with tolerance."""
         return self.merge * (1 + SLACK)
 
     def raised(self, over: np.ndarray, times: np.ndarray) -> np.ndarray:
         """(T,) whether an alarm is on at each sample.
 
         Args:
-            over: (T,) whether each sample is over the threshold.
-            times: (T,) when each was taken, rising.
+            over: (T,) whether each sample is above the threshold.
+            times: (T,) increasing.
         """
         on = np.zeros(len(over), dtype=bool)
         starts, stops = runs(over)
@@ -84,21 +84,21 @@ class Alarm:
 
 
 class AlarmState:
-    """An :class:`Alarm` on samples as they come; see :meth:`Alarm.raised`."""
+    """Applies an :class:`Alarm` sample by sample; see :meth:`Alarm.raised`."""
 
-    def __init__(self, rule: Alarm) -> None:
-        self.rule = rule
+    def __init__(self, alarm: Alarm) -> None:
+        self.alarm = alarm
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: no alarm is on."""
+        """Restart without an alarm."""
         self.on = False
-        self._over_for = -1.0  # since the first of the samples over the threshold; below 0: the last one was not
-        self._quiet_for = 0.0  # since the last of them
+        self._over_for = -1.0  # time above the threshold; negative: the last sample was not above it
+        self._quiet_for = 0.0  # time since the last sample above it
 
     @property
     def state(self) -> tuple[float, float, float]:
-        """Whether an alarm is on, 1 or 0, and for how long samples have been over the threshold and not; can be set."""
+        """Whether an alarm is on (1 or 0), the time above the threshold and the time since then; can be set."""
         return float(self.on), self._over_for, self._quiet_for
 
     @state.setter
@@ -107,33 +107,34 @@ class AlarmState:
         self.on = on > 0
 
     def step(self, over: bool, elapsed: float) -> bool:
-        """Whether an alarm is on after a sample that came ``elapsed`` after the one before."""
+        """Whether an alarm is on after a sample that came ``elapsed`` after the previous one."""
         if over:
             self._over_for = self._over_for + elapsed if self._over_for >= 0 else 0.0
             self._quiet_for = 0.0
-            self.on = self.on or self._over_for >= self.rule.shortest
+            self.on = self.on or self._over_for >= self.alarm.shortest
         else:
             self._over_for = -1.0
             self._quiet_for += elapsed
-            self.on = self.on and self._quiet_for <= self.rule.longest
+            self.on = self.on and self._quiet_for <= self.alarm.longest
         return self.on
 
 
 def runs(true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each run of true samples begins, and where it ends (one past its last)."""
+    """Start and end (exclusive) of each run of True."""
     edges = np.diff(np.concatenate([[False], true, [False]]).astype(np.int8))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What an operator counts over some recordings.
+    """Events, delays and false alarms over some recordings.
 
     Attributes:
-        events: how many there were.
-        delays: of those that were caught, from an event's first sample to the first at which an alarm was on.
-        false_alarms: alarms during which no event was.
-        quiet: the time without an event, in the recordings' unit; of one label a series, series without an event.
+        events: number of events.
+        delays: for each event that was caught, the time from its first sample to the first with an alarm.
+        false_alarms: number of alarms without an event.
+        quiet: the time without an event, in the recordings' unit; with one label per series, the number of series
+            without an event.
     """
 
     events: int
@@ -161,9 +162,9 @@ def count(on: np.ndarray, event: np.ndarray, times: np.ndarray) -> Counts:
     """Count alarms in one series.
 
     Args:
-        on: (T,) whether an alarm was on.
-        event: (T,) 1 in an event, 0 out of one, NaN where it is not known.
-        times: (T,) rising.
+        on: (T,) whether an alarm is on.
+        event: (T,) 1 in an event, 0 outside, NaN if unknown.
+        times: (T,) increasing.
     """
     known = ~np.isnan(event)
     on, event, times = on[known], event[known] > 0, times[known]
@@ -179,11 +180,11 @@ def count(on: np.ndarray, event: np.ndarray, times: np.ndarray) -> Counts:
 
 
 def best_f1(probability: np.ndarray, event: np.ndarray) -> float | None:
-    """The threshold with the best F1, half way to the next probability below; None where no event is, or nothing else.
+    """The threshold with the best F1, half way to the next lower probability; None if only one class occurs.
 
     Args:
         probability: (N,) of an event.
-        event: (N,) true in one.
+        event: (N,) True in an event.
     """
     if not event.any() or event.all():
         return None
@@ -196,38 +197,38 @@ def best_f1(probability: np.ndarray, event: np.ndarray) -> float | None:
 
 
 def within_limit(
-    rule: Alarm, series: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], per_series: bool = False
+    alarm: Alarm, series: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], per_series: bool = False
 ) -> float | None:
-    """The lowest threshold from which on no more false alarms are given than the rule's limit allows.
+    """The lowest threshold that, like all higher ones, gives no more false alarms than ``alarm.limit``.
 
     Args:
-        rule: with its limit.
-        series: of each series probability (T,), event (T,) (NaN: not known) and times (T,); of one label a series T is
-            1.
-        per_series: the limit is for a series without an event, else for a unit of time without one.
+        alarm: with its limit.
+        series: probability (T,), event (T,) (NaN: unknown) and times (T,) of each series; T is 1 with one label per
+            series.
+        per_series: whether the limit is per series without an event or per unit of time without one.
 
     Returns:
-        The threshold; None where nothing is without an event.
+        The threshold; None if no sample is without an event.
     """
-    assert rule.limit is not None
+    assert alarm.limit is not None
     quiet = np.concatenate([p[event == 0] for p, event, _ in series]) if series else np.empty(0)
     if not len(quiet):
         return None
     levels = np.unique(quiet)[::-1]
-    if len(levels) > CANDIDATES:  # the highest one by one, where limits are decided; the rest thinned
+    if len(levels) > CANDIDATES:  # all of the highest, where the limit is reached; some of the rest
         levels = np.concatenate([levels[: CANDIDATES // 2], np.quantile(levels, np.linspace(1, 0, CANDIDATES // 2))])
         levels = np.unique(levels)[::-1]
     every = np.unique(np.concatenate([p for p, _, _ in series]))[::-1]
-    passed = np.inf  # the lowest level that holds
+    passed = np.inf  # the lowest level within the limit
     for level in levels:
         if per_series:
             total = Counts(0, (), int((quiet >= level).sum()), float(len(quiet)))
         else:
-            total = sum((count(rule.raised(p >= level, t), event, t) for p, event, t in series), NOTHING)
-        if total.false_alarms > rule.limit * total.quiet:
+            total = sum((count(alarm.raised(p >= level, t), event, t) for p, event, t in series), NOTHING)
+        if total.false_alarms > alarm.limit * total.quiet:
             break
         passed = level
-    # Just below what holds, and above what was not tried or does not.
+    # Just below the lowest level within the limit, and above the next one.
     if np.isfinite(passed):
         return _between(every, int(np.flatnonzero(every == passed)[0]))
     above = every[every > levels[0]]
@@ -235,19 +236,19 @@ def within_limit(
 
 
 def _between(falling: np.ndarray, i: int) -> float:
-    """Half way from one probability to the next lower one: rounding elsewhere must not move a sample over it."""
+    """Half way to the next lower probability, so that rounding on another machine does not move a sample over it."""
     below = falling[i + 1 :][falling[i + 1 :] < falling[i]]
     return float((falling[i] + (below[0] if len(below) else 0.0)) / 2)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What an operator counts, over several trainings.
+    """Events, false alarms and delays over several trainings.
 
     Attributes:
-        events, caught: how many there were, and the mean of how many were caught.
-        false_alarms: in a unit of time without an event; NaN where there is none.
-        median, late: of the delays, the median and what nine in ten stay within; NaN where nothing was caught.
+        events, caught: number of events, and the mean number of those that were caught.
+        false_alarms: per unit of time without an event; NaN if there is no such time.
+        median, late: median and 90 % quantile of the delays; NaN if no event was caught.
     """
 
     events: int
@@ -258,7 +259,7 @@ class Summary:
 
 
 def summary(counts: Sequence[Counts]) -> Summary:
-    """Of the counts of several trainings on the same recordings."""
+    """Summarise the counts of several trainings on the same recordings."""
     quiet, delays = sum(one.quiet for one in counts), [d for one in counts for d in one.delays]
     return Summary(
         counts[0].events,

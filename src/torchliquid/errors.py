@@ -1,33 +1,33 @@
-"""The one error a user's input can cause, and text from files as it may be printed."""
+"""InputError, which is raised for invalid input, and printable text from untrusted files."""
 
 from __future__ import annotations
 
 import unicodedata
 
 LONGEST = 2000
-"""Characters of a printed line; a longer one loses its middle."""
+"""Characters of a printed line; the middle of a longer line is left out."""
 
 _JOINERS = "\u200c\u200d"
-"""Invisible, but scripts and signs need them."""
+"""Invisible characters that some scripts and emoji need."""
 
 
 def printable(text: object, keep: str = "", longest: int | None = LONGEST) -> str:
-    """Text from a file without what would steer a terminal or hide how it reads.
+    """Escape characters that could control a terminal or disguise a text.
 
-    Control characters (line ends, escape sequences), what changes the direction of writing or cannot be seen, and
-    halves of characters stand as their escapes, ``\\x1b``.
+    Control characters (line ends, escape sequences), invisible characters, characters that change the direction of
+    writing and lone surrogates are replaced by their escapes, such as ``\\x1b``.
 
     Args:
-        text: anything with a text.
-        keep: characters that stay as they are, such as line ends.
-        longest: characters after which the middle is left out; None: never.
+        text: any object; its ``str`` is used.
+        keep: characters that are not escaped, such as line ends.
+        longest: the middle of a longer text is left out; None: never.
     """
-    words = str(text)
-    if longest is not None and len(words) > longest:
-        words = f"{words[: longest * 3 // 4]} ... {words[-longest // 4 :]}"
-    if words.isprintable():
-        return words
-    return "".join(c if c in keep or c in _JOINERS or _harmless(c) else _escaped(c) for c in words)
+    shown = str(text)
+    if longest is not None and len(shown) > longest:
+        shown = f"{shown[: longest * 3 // 4]} ... {shown[-longest // 4 :]}"
+    if shown.isprintable():
+        return shown
+    return "".join(c if c in keep or c in _JOINERS or _harmless(c) else _escaped(c) for c in shown)
 
 
 def _harmless(character: str) -> bool:
@@ -40,7 +40,7 @@ def _escaped(character: str) -> str:
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used; the message is one line: what, where, what to do."""
+    """Raised for invalid input. The message is one line: what is wrong, where, and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))

@@ -1,4 +1,4 @@
-"""Files and folders that appear under their name only once they are whole, and figures as plain data for them."""
+"""Atomic writes of files and folders, JSON, locks and the cache folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from torchliquid.errors import InputError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+    """Write a file atomically: ``write`` fills a temporary file in the same folder, which then replaces ``path``.
 
-    A link stays one, what it points to is written; a pipe or a device is written to and not replaced.
+    If ``path`` is a symbolic link, its target is replaced. A pipe or device is written to, not replaced.
     """
     if path.exists() and not path.is_file():
         with tempfile.TemporaryDirectory() as folder:
@@ -49,41 +49,41 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON, whole or not at all."""
+    """Write plain data as JSON, atomically."""
     text = to_json(data)
     write_atomically(path, lambda part: part.write_bytes(text))
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """Plain data from a JSON file, a list or a dict.
+    """Read plain data of the type ``kind``, a list or a dict, from a JSON file.
 
     Raises:
-        InputError: it is no JSON, nested too deep, or of another kind.
-        OSError: it cannot be read.
+        InputError: the file is not valid JSON, is nested too deeply, or contains another type.
+        OSError: the file cannot be read.
     """
     try:
         data = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, kind):
-        raise InputError(f"{path} is damaged; remove it, and give the same command again")
+        raise InputError(f"{path} is damaged; remove it and run the same command again")
     return data
 
 
 def to_json(data: Any) -> bytes:
-    """Plain data as the bytes of a JSON file."""
+    """Encode plain data as JSON."""
     return json.dumps(data, indent=1, allow_nan=True).encode()
 
 
 def to_plain(value: Any, digits: int | None = None) -> Any:
-    """Dataclasses, tuples and NumPy's arrays and numbers as what JSON knows; a float that is not finite becomes None.
+    """Convert dataclasses, tuples, and NumPy arrays and numbers to types that JSON supports.
 
     Args:
-        value: what is to be written or drawn.
-        digits: significant ones that floats are rounded to; None: all.
+        value: the data to convert. A float that is not finite becomes None.
+        digits: significant digits that floats are rounded to; None: all.
 
     Raises:
-        TypeError: JSON has nothing for a part of it.
+        TypeError: JSON does not support the type of a part of it.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name), digits) for f in fields(value)}
@@ -99,12 +99,14 @@ def to_plain(value: Any, digits: int | None = None) -> Any:
         return value if digits is None else float(f"{value:.{digits}g}")
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    raise TypeError(f"{type(value).__name__} has no place in JSON")
+    raise TypeError(f"JSON does not support {type(value).__name__}")
 
 
 def without_folders(text: str) -> str:
-    """A text with paths by their last part, those of installed code by what follows ``site-packages``: a file that
-    others get tells of no user and no machine."""
+    """Shorten every path in a text to its last part, and paths of installed code to what follows ``site-packages``.
+
+    So a file that is passed on reveals neither the user nor the machine.
+    """
 
     def last(found: re.Match[str]) -> str:
         parts = re.split(r"[/\\]", found[0])
@@ -116,7 +118,7 @@ def without_folders(text: str) -> str:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a new folder of files, whole or not at all."""
+    """Write a new folder of files, atomically."""
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=".", suffix=".part"))
     try:
         for name, data in files.items():
@@ -134,7 +136,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk hold a folder's names: power may be lost at any moment. Windows and some file systems don't."""
+    """Sync a folder's entries to the disk, against loss of power. Windows and some file systems don't support it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -144,7 +146,7 @@ def _sync(folder: Path) -> None:
 
 
 def _umask() -> int:
-    """Temporary files are for their owner alone; what gets its name is for whom its owner says."""
+    """The process's umask. Temporary files are private; the final file gets the usual permissions."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -152,10 +154,10 @@ def _umask() -> int:
 
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file, which stays behind, empty; whoever dies lets go of it.
+    """Hold a lock on a file. The empty file remains; the lock is released if the process dies.
 
     Raises:
-        InputError: another process holds it; the message is ``busy``.
+        InputError: another process holds the lock; the message is ``busy``.
     """
     with path.open("ab") as file:
         hold(file, busy)
@@ -166,17 +168,17 @@ def hold(file: IO[Any], busy: str) -> None:
     """Lock an open file until it is closed.
 
     Raises:
-        InputError: another process holds it; the message is ``busy``.
+        InputError: another process holds the lock; the message is ``busy``.
     """
     if not filelock.lock_descriptor(file.fileno(), blocking=False):
         raise InputError(busy)
 
 
 def cache_folder() -> Path:
-    """``torchliquid`` in the folder that ``XDG_CACHE_HOME`` names, or else in the user's ``~/.cache``.
+    """The cache: ``torchliquid`` in the folder that ``XDG_CACHE_HOME`` names, or else in the user's ``~/.cache``.
 
     Raises:
-        InputError: the user has no home, as in some containers.
+        InputError: the user has no home folder, as in some containers.
     """
     given = os.environ.get("XDG_CACHE_HOME")
     try:
@@ -186,10 +188,10 @@ def cache_folder() -> Path:
 
 
 def check_model_file(path: Path) -> None:
-    """See that there is a file, before PyTorch is loaded to read it.
+    """Check that a model file exists, before PyTorch is loaded to read it.
 
     Raises:
-        InputError: there is none, or a folder.
+        InputError: it does not exist, or is a folder.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the .safetensors file in it")
@@ -198,6 +200,6 @@ def check_model_file(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the unfinished parts that a killed study left."""
+    """Delete the temporary files that a killed run left."""
     for part in folder.rglob(".*.part"):
         shutil.rmtree(part) if part.is_dir() else part.unlink()

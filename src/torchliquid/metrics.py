@@ -1,8 +1,8 @@
-"""Every metric the package knows, once: how it is computed, which way is better, what it is called and what it means.
+"""All metrics: how they are computed, whether higher is better, their names and their meaning.
 
-A metric stands here twice where it must: exactly, over all samples at once, and as a function of statistics that add up
-over samples. The second is what intervals need: a study keeps sums in cells of the test part, and leaving cells out is
-then a subtraction. Where the sums lose nothing they are the exact form as well.
+Intervals need a metric as a function of statistics that add up over samples: a study keeps sums for cells of the test
+part, and leaves a cell out by subtraction. If such sums are only approximate, the metric also has an exact form over
+all samples at once.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ import scipy  # whose parts are loaded when they are used
 from torchliquid.errors import InputError
 
 LOGIT_BINS = np.linspace(-10, 10, 161)
-"""Bins of a probability's logit behind the sums of metrics that rank: an eighth of a unit each. Over thousands of
-samples that moves them by less than 0.003."""
+"""Bins of a probability's logit, an eighth of a unit wide, for the sums of ranking metrics. Over thousands of samples
+binning changes them by less than 0.003."""
 
 SMALLEST = 1e-12
-"""A probability below it counts as this one, so that one wrong answer can't make a log loss infinite."""
+"""Probabilities are clipped to it, so that one wrong answer does not make the log loss infinite."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered to N labelled samples (or series), and what was true.
+    """Predictions for N labelled samples (or series), and the truth.
 
     Attributes:
         outputs: (N, K) probabilities, or values in the target's unit.
         truth: (N,) class numbers, or (N, K) values.
-        said: (N,) the class that was answered; None: values, or the likeliest class.
-        positive: which of two classes is looked for.
-        centre: (K,) near the values, so that their squares lose no digits; the same for all that is added up.
-        scale: (K,) by which each of several values is measured, so that one of large numbers does not hide the others;
-            empty: in its own unit.
+        predicted: (N,) predicted classes; None: values, or the likeliest class.
+        positive: the positive one of two classes.
+        centre: (K,) subtracted from values before they are squared, so that no digits are lost; must be the same for
+            all answers whose sums are added up.
+        scale: (K,) each of several values is divided by it, so that none with large numbers dominates; empty: none is.
     """
 
     outputs: np.ndarray
     truth: np.ndarray
-    said: np.ndarray | None = None
+    predicted: np.ndarray | None = None
     positive: int = 1
     centre: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
 
     def of_target(self, k: int) -> Answers:
-        """The answers for one of several values, in its own unit."""
+        """The answers for one of several targets, in its own unit."""
         one = slice(k, k + 1)
         truth = self.truth.reshape(self.outputs.shape)
         return Answers(self.outputs[:, one], truth[:, one], centre=self.centre[one])
 
     @property
     def classes(self) -> np.ndarray:
-        """(N,) the class that was answered."""
-        return self.outputs.argmax(1) if self.said is None else self.said
+        """(N,) predicted classes."""
+        return self.outputs.argmax(1) if self.predicted is None else self.predicted
 
     @property
     def errors(self) -> np.ndarray:
-        """(N, K) values less the truth."""
+        """(N, K) values minus the truth, scaled."""
         return (self.outputs - self.truth.reshape(self.outputs.shape)) / (np.asarray(self.scale) if self.scale else 1.0)
 
     @property
     def ranked(self) -> range | tuple[int]:
-        """The classes whose probabilities rank the samples: the one that is looked for, or each of several."""
+        """The classes that ranking metrics use: the positive one of two, or each of several."""
         k = self.outputs.shape[1]
         return (self.positive,) if k == 2 else range(k)
 
@@ -80,21 +80,21 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: as an option and in files.
-        kind: of the task.
-        label: in a sentence.
-        meaning: for a glossary.
-        unit: on an axis.
-        higher_is_better: the direction.
-        terms: from answers to statistics (N, n) that add up over samples.
-        value: from their sums (..., n) to the metric (...); NaN where it is not defined.
-        exactly: over all samples at once, where the sums are only near it.
-        best, worst: its ends; infinite where it has none.
-        scaled: in the target's own unit.
-        share: told in per cent.
-        ranks: depends on the order of the probabilities alone.
-        decides: depends on the classes that are answered, and so on a threshold.
-        two_classes: only defined for two classes.
+        name: in options and files.
+        kind: kind of task.
+        label: name in a sentence.
+        meaning: explanation for the glossary.
+        unit: label of an axis.
+        higher_is_better: whether higher is better.
+        terms: gives statistics (N, n) of answers, which add up over samples.
+        value: gives the metric (...) from their sums (..., n); NaN if it is not defined.
+        exactly: computes the metric over all samples at once, if the sums are only approximate.
+        best, worst: bounds of the metric; infinite if there is none.
+        scaled: whether it is in the target's unit.
+        share: whether it is shown in per cent.
+        ranks: whether it depends only on the order of the probabilities.
+        decides: whether it depends on the predicted classes, and so on a threshold.
+        two_classes: whether it is defined only for two classes.
     """
 
     name: str
@@ -116,17 +116,17 @@ class Metric:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest value that is possible."""
+        """The smallest and the largest possible value."""
         return min(self.best, self.worst), max(self.best, self.worst)
 
     def __call__(self, answers: Answers) -> float:
-        """The metric of answers; NaN where it is not defined."""
+        """The metric of answers; NaN if it is not defined."""
         if self.exactly is not None:
             return float(self.exactly(answers))
         return float(self.value(self.terms(answers).sum(0)))
 
     def matters(self, figure: float) -> float:
-        """The smallest difference from a figure that matters: a tenth of its errors, a twentieth of an error in the
+        """The smallest difference from a figure that matters: a tenth of its errors, or a twentieth of an error in the
         target's unit."""
         if self.scaled:
             return MARGIN_OF_RMSE * figure
@@ -135,16 +135,17 @@ class Metric:
 
 
 def find(name: str) -> Metric:
-    """A metric by its name; ``pinball@0.9`` is the pinball loss of the 90 % quantile, ``rmse[2]`` that of the second of
-    several targets, in its own unit.
+    """Get a metric by name.
+
+    ``pinball@0.9`` is the pinball loss of the 90 % quantile. ``rmse[2]`` is the RMSE of the second target, in its unit.
 
     Raises:
-        InputError: there is none of that name, or its quantile is none.
+        InputError: the name is unknown, or the quantile is invalid.
     """
     if match := re.fullmatch(r"([^\[\]]+)\[([1-9]\d*)\]", name):
         whole, k = find(match[1]), int(match[2]) - 1
         if whole.kind != "regression":
-            raise InputError(f"there is no metric {name!r}: classes are of one target; give {match[1]}")
+            raise InputError(f"there is no metric {name!r}: classification has one target; use {match[1]}")
         return replace(
             whole,
             name=name,
@@ -162,10 +163,10 @@ def find(name: str) -> Metric:
 
 
 def quantile(name: str) -> float:
-    """The quantile that a pinball loss is of: 0.5 without ``@``.
+    """The quantile in the name of a pinball loss; 0.5 without ``@``.
 
     Raises:
-        InputError: not a number between 0 and 1.
+        InputError: it is not a number between 0 and 1.
     """
     _, at, level = name.partition("@")
     try:
@@ -173,12 +174,12 @@ def quantile(name: str) -> float:
     except ValueError:
         q = math.nan
     if name.split("@")[0] != "pinball" or not 0 < q < 1:
-        raise InputError(f"there is no metric {name!r}; a pinball loss is written pinball@0.9, with 0 to 1 after the @")
+        raise InputError(f"there is no metric {name!r}; write pinball@0.9, with a number between 0 and 1")
     return q
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The metrics of a kind of task, in the order in which tables show them."""
+    """Names of the metrics for a kind of task, in the order of tables."""
     return tuple(m.name for m in METRICS.values() if m.kind == kind)
 
 
@@ -201,17 +202,17 @@ def _confusion(answers: Answers) -> np.ndarray:
 
 
 def _table(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From a confusion matrix (..., K * K): hits of each class, how often it was true, how often it was said."""
+    """From a confusion matrix (..., K * K): for each class its hits, and how often it is true and predicted."""
     k = math.isqrt(sums.shape[-1])
     table = sums.reshape(*sums.shape[:-1], k, k)
     return np.diagonal(table, axis1=-2, axis2=-1), table.sum(-1), table.sum(-2)
 
 
 def _mean_where(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean over the classes that count; NaN where there is none."""
-    there = counts > 0
+    """Mean over the classes with a positive count; NaN if there is none."""
+    present = counts > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(there, values, 0.0).sum(-1) / there.sum(-1))
+        return np.asarray(np.where(present, values, 0.0).sum(-1) / present.sum(-1))
 
 
 def _balanced(sums: np.ndarray) -> np.ndarray:
@@ -220,22 +221,22 @@ def _balanced(sums: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(sums: np.ndarray) -> np.ndarray:
-    hits, true, said = _table(sums)
-    return _mean_where(2 * hits / np.maximum(true + said, 1e-300), true + said)
+    hits, true, predicted = _table(sums)
+    return _mean_where(2 * hits / np.maximum(true + predicted, 1e-300), true + predicted)
 
 
 def _positive_counts(answers: Answers) -> np.ndarray:
-    said, true = answers.classes == answers.positive, answers.truth == answers.positive
-    return np.stack([said & true, said | true, said, true], -1).astype(float)
+    predicted, true = answers.classes == answers.positive, answers.truth == answers.positive
+    return np.stack([predicted & true, predicted | true, predicted, true], -1).astype(float)
 
 
 def _f1(sums: np.ndarray) -> np.ndarray:
-    """Of the class that is looked for; 0 where it is neither there nor answered, as scikit-learn's."""
+    """Of the positive class; 0 if it neither occurs nor is predicted, as in scikit-learn."""
     return np.asarray(2 * sums[..., 0] / np.maximum(sums[..., 2] + sums[..., 3], 1e-300))
 
 
 def _bins(answers: Answers) -> np.ndarray:
-    """For each class that ranks, the samples by whether they are of it and by the bin of its probability."""
+    """For each ranked class: samples by whether they belong to it and by the bin of its probability."""
     n = len(LOGIT_BINS) - 1
     columns = []
     for k in answers.ranked:
@@ -246,7 +247,7 @@ def _bins(answers: Answers) -> np.ndarray:
 
 
 def _by_class(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(..., classes, bins) how many samples are not of each class, and how many are."""
+    """(..., classes, bins) number of samples that do not and that do belong to each class."""
     n = len(LOGIT_BINS) - 1
     table = sums.reshape(*sums.shape[:-1], -1, 2, n)
     return table[..., 0, :], table[..., 1, :]
@@ -261,17 +262,17 @@ def _binned_auc(sums: np.ndarray) -> np.ndarray:
 
 def _binned_precision(sums: np.ndarray) -> np.ndarray:
     negative, positive = (part[..., ::-1] for part in _by_class(sums))
-    # Within a bin the order is unknown: its samples meet the precision of its middle.
+    # The order within a bin is unknown, so its samples get the precision of its middle.
     found, wrong = (part.cumsum(-1) - part / 2 for part in (positive, negative))
     precision = found / np.maximum(found + wrong, SMALLEST)
-    there = positive.sum(-1) * negative.sum(-1)
-    return _mean_where((positive * precision).sum(-1) / np.maximum(positive.sum(-1), 1e-300), there)
+    both = positive.sum(-1) * negative.sum(-1)
+    return _mean_where((positive * precision).sum(-1) / np.maximum(positive.sum(-1), 1e-300), both)
 
 
 def _over_classes(score: str, answers: Answers) -> float:
-    """Mean of a score of scikit-learn's over the classes that rank and of which some samples are and some are not; NaN
-    where there is none."""
-    from sklearn import metrics as sk  # half a second, which a command that only predicts does not need
+    """Mean of a scikit-learn score over the ranked classes to which some, but not all, samples belong; NaN if there is
+    none."""
+    from sklearn import metrics as sk  # takes half a second; prediction alone does not need it
 
     found = []
     for k in answers.ranked:
@@ -288,7 +289,7 @@ def _surprise(answers: Answers) -> np.ndarray:
 
 
 def _brier(answers: Answers) -> np.ndarray:
-    """Squared distance from the truth; of two classes of one of them, as usual."""
+    """Squared distance from the truth; for two classes of one of them only, as usual."""
     k = answers.outputs.shape[1]
     distance = np.square(answers.outputs - np.eye(k)[answers.truth]).sum(1)
     return _counted(distance / 2 if k == 2 else distance)
@@ -310,7 +311,7 @@ def _spread(answers: Answers) -> np.ndarray:
 
 
 def _r2(sums: np.ndarray) -> np.ndarray:
-    """Mean over the targets; not defined where the truth does not vary by more than rounding."""
+    """Mean over the targets; NaN if the truth does not vary by more than rounding."""
     n, k = sums[..., :1], sums.shape[-1] // 3
     error, square, y = sums[..., 1 : 1 + k], sums[..., 1 + k : 1 + 2 * k], sums[..., 1 + 2 * k :]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -319,7 +320,7 @@ def _r2(sums: np.ndarray) -> np.ndarray:
 
 
 def pinball(q: float) -> Metric:
-    """The pinball loss of a quantile: q for each unit that the truth lies above the answer, 1 - q below it."""
+    """The pinball loss of the quantile q: q per unit of truth above the prediction, 1 - q per unit below."""
 
     def terms(answers: Answers) -> np.ndarray:
         above = -answers.errors
@@ -329,8 +330,8 @@ def pinball(q: float) -> Metric:
         f"pinball@{q:g}",
         "regression",
         f"pinball loss ({q:g})",
-        f"Mean distance from the truth, {q:g} for each unit above the answer and {1 - q:g} below: smallest for the "
-        f"{q:g} quantile.",
+        f"Mean error that counts {q:g} for each unit by which the truth is above the prediction and {1 - q:g} for each "
+        f"unit below; smallest for the {q:g} quantile.",
         terms,
         _ratio,
         "in the target's own unit",
@@ -348,7 +349,7 @@ METRICS: dict[str, Metric] = {
             "accuracy",
             "classification",
             "accuracy",
-            "Share of samples (or series) given the right class.",
+            "Share of samples (or series) with the correct class.",
             _hit,
             _ratio,
             "%",
@@ -359,7 +360,7 @@ METRICS: dict[str, Metric] = {
             "balanced_accuracy",
             "classification",
             "balanced accuracy",
-            "Share of each class's samples given the right class, averaged over the classes, rare ones as much.",
+            "Share of each class's samples with the correct class, averaged over the classes with equal weight.",
             _confusion,
             _balanced,
             "%",
@@ -370,7 +371,7 @@ METRICS: dict[str, Metric] = {
             "macro_f1",
             "classification",
             "macro F1",
-            "For each class the balance of misses and false alarms, averaged over the classes, rare ones as much.",
+            "F1 (balance of misses and false alarms) of each class, averaged over the classes with equal weight.",
             _confusion,
             _macro_f1,
             decides=True,
@@ -389,7 +390,7 @@ METRICS: dict[str, Metric] = {
             "log_loss",
             "classification",
             "log loss",
-            "How surprised the stated probabilities are by the truth; 0 is perfect.",
+            "Mean negative log probability of the true class; 0 is perfect.",
             _surprise,
             _ratio,
             "nats",
@@ -401,7 +402,7 @@ METRICS: dict[str, Metric] = {
             "brier",
             "classification",
             "Brier score",
-            "Squared distance of the stated probabilities from the truth; 0 is perfect.",
+            "Mean squared distance of the predicted probabilities from the truth; 0 is perfect.",
             _brier,
             _ratio,
             "0 is perfect",
@@ -413,7 +414,7 @@ METRICS: dict[str, Metric] = {
             "roc_auc",
             "classification",
             "ROC AUC",
-            "How often a sample of a class gets a higher probability of it than one that is not; 0.5 is chance.",
+            "How often a sample of a class gets a higher probability for it than one of another class; 0.5 is chance.",
             _bins,
             _binned_auc,
             exactly=lambda answers: _over_classes("roc_auc_score", answers),
@@ -423,7 +424,7 @@ METRICS: dict[str, Metric] = {
             "average_precision",
             "classification",
             "average precision",
-            "Mean share of true alarms as the alarm threshold is lowered; chance gives the share of the class.",
+            "Mean share of true alarms as the threshold is lowered; by chance it is the share of the class.",
             _bins,
             _binned_precision,
             exactly=lambda answers: _over_classes("average_precision_score", answers),
@@ -433,7 +434,7 @@ METRICS: dict[str, Metric] = {
             "rmse",
             "regression",
             "RMSE",
-            "Root of the mean squared error, in the target's unit; of several targets each in its own deviations.",
+            "Root of the mean squared error, in the target's unit; for several targets in their standard deviations.",
             _squares,
             _root,
             "in the target's own unit",
@@ -446,7 +447,7 @@ METRICS: dict[str, Metric] = {
             "mae",
             "regression",
             "MAE",
-            "Mean absolute error, in the target's unit; of several targets each in its own deviations.",
+            "Mean absolute error, in the target's unit; for several targets in their standard deviations.",
             lambda answers: _counted(np.abs(answers.errors).mean(1)),
             _ratio,
             "in the target's own unit",
@@ -459,7 +460,7 @@ METRICS: dict[str, Metric] = {
             "r2",
             "regression",
             "R²",
-            "Share of the target's variance that is explained; 0 is no better than its mean.",
+            "Share of the target's variance that is explained; predicting the mean gives 0.",
             _spread,
             _r2,
             "1 is perfect",

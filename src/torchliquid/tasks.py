@@ -1,4 +1,4 @@
-"""What is asked of a model: the kind of task, its targets, its loss and its metrics."""
+"""Tasks: what a model predicts, with its targets, loss and metrics."""
 
 from __future__ import annotations
 
@@ -22,47 +22,44 @@ from torchliquid.errors import InputError
 from torchliquid.metrics import Answers, Metric, find, names, quantile
 
 RARE = 0.8
-"""Where the commonest class holds more than this share of the labels, accuracy hides the others: average precision
-decides, unless another metric is asked for."""
+"""If more than this share of the labels is of one class, accuracy hides the others, and average precision is the
+default metric."""
 
 ACROSS = 5.0
-"""A sample that comes later than so many times the usual gaps up to it lies across a gap: no label of a forecast."""
+"""A forecast has no label if the sample ahead comes later than this many times the usual gaps up to it."""
 
 Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 
 MAX_NUMBERED_CLASSES = 20
-"""A target of whole numbers with at most this many different ones, each twice on average, is taken for classes."""
+"""A target of whole numbers is classes if at most this many occur, each twice on average."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be told from a recording.
+    """What a model predicts from a recording.
+
+    If the horizon is a number of samples, the truth at sample i is the channel's reading at sample i + horizon. There
+    is none if that sample is more than five times as far ahead as the series' usual gaps: a gap lies between. If the
+    horizon is a time, the truth at time t is the channel's last reading in (t + horizon / 2, t + horizon], without
+    interpolation. A sample has no label if there is no such reading or the series ends before t + horizon.
 
     Attributes:
         kind: ``"classification"`` or ``"regression"``.
-        per: whether each ``"step"`` has an answer or the ``"series"`` as a whole.
-        target: name of the target; of the channel when it is forecast.
-        labels: the classes' names in natural order (``a2`` before ``a10``, numbers by value); from :meth:`fit`.
-        horizon: how far ahead the target channel is forecast, in ``horizon_unit``; None when nothing is forecast.
+        per: ``"step"`` for an answer per sample, ``"series"`` for one per series.
+        target: name of the target, or of the channel to forecast.
+        labels: names of the classes in natural order (``a2`` before ``a10``, numbers by value); from :meth:`fit`.
+        horizon: how far ahead the target channel is forecast, in ``horizon_unit``; None: no forecast.
         horizon_unit: ``"samples"`` or the recording's time unit.
-        column: the target's place among the channels when it is forecast.
-        mean, std: of the training part's targets in regression, one an output; the network sees scaled ones.
-        primary: the metric that stops, tunes and decides, by its name in :mod:`torchliquid.metrics`; empty: accuracy
-            or RMSE.
-        positive: of two classes the one that is looked for, by its place among the labels: the rarer one of the
-            training part.
-        reason: why the primary metric is not the usual one.
-        alarm: of two classes how samples of the one that is looked for become alarms, with the threshold once it is
-            chosen; None: the likelier class is answered.
-        change: by how much the forecast channel's own input, the last value observed, is added to a network's output,
-            so that the network learns the change from there, which ``std`` then measures; 0: it learns the value. From
-            :meth:`from_last`.
-
-    In a forecast by samples the truth at sample i is the channel's reading at sample i + horizon, unless it is more
-    than five times as long ahead as the series' usual gaps would have it: that lies across a gap. In a forecast by
-    time the truth at time t is the channel's last reading in (t + horizon / 2, t + horizon]: nothing is interpolated,
-    and what is older than half the horizon is no forecast. Where no such reading exists, or the series ends before
-    t + horizon, the sample has no label.
+        column: index of the channel to forecast.
+        mean, std: of the training part's targets, one per output, by which regression targets are scaled.
+        primary: name of the metric that stops training, tunes and decides, see :mod:`torchliquid.metrics`; empty:
+            accuracy or RMSE.
+        positive: index of the positive one of two labels: the rarer one in the training part.
+        reason: why the primary metric is not the default.
+        alarm: how predictions of the positive class become alarms, with the threshold once it is chosen; None: the
+            likelier class is predicted.
+        change: factor by which the last value of the forecast channel (an input) is added to a network's output, so
+            that the network learns the change, with ``std`` its scale; 0: it learns the value. From :meth:`from_last`.
     """
 
     kind: Literal["classification", "regression"]
@@ -85,7 +82,7 @@ class Task:
         if not self.primary:
             object.__setattr__(self, "primary", known[0])
         elif self.metric.kind != self.kind:
-            raise InputError(f"{self.kind} has no metric {self.primary!r}; it has {', '.join(known)}")
+            raise InputError(f"{self.kind} has no metric {self.primary!r}; choose from {', '.join(known)}")
         if self.metric.two_classes and len(self.labels) > 2:
             raise InputError(f"{self.primary} is for two classes, {self.target!r} has {len(self.labels)}: try macro_f1")
         if (match := re.search(r"\[(\d+)\]$", self.primary)) and 0 < len(self.mean) < int(match[1]):
@@ -100,7 +97,7 @@ class Task:
 
     @property
     def quantile(self) -> float | None:
-        """Which one is predicted, where the primary metric is a pinball loss; None: the mean."""
+        """The quantile to predict, if the primary metric is a pinball loss; None: the mean."""
         return quantile(self.primary) if self.primary.startswith("pinball") else None
 
     # -- made from data
@@ -117,37 +114,33 @@ class Task:
         primary: str = "",
         alarm: Alarm | None = None,
     ) -> Task:
-        """The task that a recording sets, from all of its targets.
+        """Infer the task from the targets of a recording.
 
         Args:
-            recording: the whole recording that training draws from.
+            recording: the whole recording that is used for training.
             target: the channel to forecast, with ``horizon``; otherwise the recording's own target.
-            kind: None: text, or at most 20 different whole numbers that occur twice on average, are classes; other
-                numbers are values, and so is all that is forecast.
-            per: None: one answer a series where each of two or more series has a single target or the same at all
-                its samples, else one a step.
-            horizon, horizon_unit: how far ahead, as in :class:`Task`, or a ``timedelta``, which has its own unit; None
-                forecasts nothing.
-            primary: the metric that decides; empty: RMSE, or accuracy, or average precision where more than four
-                labels in five are of one class.
-            alarm: how alarms are made and their threshold is chosen; None: by the best F1, one a sample, where there
-                are two classes and the metric ranks samples or is an F1; else there are none.
+            kind: None: text, or at most 20 different whole numbers that occur twice on average, are classes. Other
+                numbers, and forecasts, are regression.
+            per: None: ``"series"`` if there are two or more series and the target is constant in each, else ``"step"``.
+            horizon, horizon_unit: how far ahead, as in :class:`Task`; a ``timedelta`` needs no unit. None: no forecast.
+            primary: the metric that decides; empty: RMSE, accuracy, or average precision if more than four labels in
+                five are of one class.
+            alarm: how alarms are made and their threshold is chosen; None: the threshold with the best F1 and one alarm
+                per sample, if there are two classes and the metric ranks samples or is an F1; else no alarms.
 
         Returns:
             The fitted task.
 
         Raises:
-            InputError: no target, an unknown name, a horizon that is none, a target that is missing everywhere or
-                always the same, words that name no kind.
+            InputError: there is no target, a name or kind is unknown, the horizon is invalid, or the target is missing
+                or constant.
         """
         if not isinstance(recording, Recording):
-            raise InputError(
-                f"a Recording is needed, not {type(recording).__name__}; make one, as with Recording.from_frame"
-            )
+            raise InputError(f"a Recording is needed, not {type(recording).__name__}; use Recording.from_frame or read")
         if kind not in (None, "classification", "regression"):
-            raise InputError(f"the task is 'classification' or 'regression', not {kind!r}")
+            raise InputError(f"the task must be 'classification' or 'regression', not {kind!r}")
         if per not in (None, "step", "series"):
-            raise InputError(f"an answer is given per 'step' or per 'series', not {per!r}")
+            raise InputError(f"per must be 'step' or 'series', not {per!r}")
         column = None
         if horizon is not None:
             horizon_unit = recording.time_unit if is_typed(horizon) else horizon_unit
@@ -156,7 +149,7 @@ class Task:
             target, per = recording.channels[column], "step"
             _refuse_other_target(recording, target)
         elif recording.target is None:
-            raise InputError("the recording has no target; name the column, or forecast a channel with a horizon")
+            raise InputError("the recording has no target; name its column, or give a horizon to forecast a channel")
         elif target not in (None, recording.target):
             raise InputError(f"the recording's target is {recording.target!r}, not {target!r}")
         asked = cls("regression", "step", str(target or recording.target), (), horizon, horizon_unit, column)
@@ -173,21 +166,21 @@ class Task:
             share = counts.max() / counts.sum()
             if share > RARE:
                 common = task.labels[int(counts.argmax())]
-                reason = f"{100 * share:.3g} % of the labels are {common!r}, so that accuracy would hide the others"
+                reason = f"{100 * share:.3g} % of the labels are {common!r}, so accuracy would hide the others"
                 task = replace(task, primary="average_precision", reason=reason)
         return task if task.alarm is not None else task.with_alarm()
 
     def with_alarm(self) -> Task:
-        """The task with the usual alarms, one a sample and by the best F1, where it has two classes and its metric
-        ranks samples or is an F1; else without alarms."""
-        looks_for_one = self.metric.ranks or self.primary in ("f1", "macro_f1")
-        return replace(self, alarm=Alarm() if looks_for_one and len(self.labels) == 2 else None)
+        """The task with default alarms (one per sample, threshold with the best F1) if it has two classes and its
+        metric ranks samples or is an F1; else without alarms."""
+        has_positive = self.metric.ranks or self.primary in ("f1", "macro_f1")
+        return replace(self, alarm=Alarm() if has_positive and len(self.labels) == 2 else None)
 
     def fit(self, training: Recording) -> Task:
-        """This task with the labels, or the scale of the targets, of a training part.
+        """The task with the labels, or the scale of the targets, of a training part.
 
         Raises:
-            InputError: a target that is missing everywhere, is always the same, or is text where values are asked.
+            InputError: the target is missing, constant, or text in a regression.
         """
         column = self.column
         if self.horizon is not None:
@@ -203,73 +196,73 @@ class Task:
                 + (f"samples are {gap:g} apart: give {gap:g} or more" if longer else "give a shorter horizon")
             )
         if not len(known):
-            raise InputError(f"the target {self.target!r} has no value at all; name another column as the target")
+            raise InputError(f"the target {self.target!r} has no values; name another column as the target")
         if self.kind == "classification":
             if known.ndim > 1:
                 raise InputError(
-                    f"the target {self.target!r} has {known.shape[1]} columns; classes need one, of shape (T,)"
+                    f"the target {self.target!r} has {known.shape[1]} columns; classification needs one, of shape (T,)"
                 )
             labels = tuple(sorted({label_name(v) for v in known.reshape(-1).tolist()}, key=_natural))
             if len(labels) == 1:
                 rest = [label for label in self.labels if label not in labels]
-                if rest:  # labels of the whole recording, of which this is a part
+                if rest:  # self.labels are those of the whole recording
                     of = "series" if self.per == "series" else "samples"
                     raise InputError(
-                        f"the target {self.target!r} has one class only, {labels[0]!r}, in the {len(known)} {of} that "
-                        f"a model learns from; {rest[0]!r} comes only in the rest of the recording: give one in "
-                        "which it comes there too"
+                        f"the target {self.target!r} has only one class, {labels[0]!r}, in the {len(known)} {of} "
+                        f"of the training part; {rest[0]!r} occurs only in the rest: give a recording that has it in "
+                        "the training part too"
                     )
                 never = "" if known.dtype == object else "never changes: it "
                 raise InputError(
-                    f"the target {self.target!r} {never}has one class only, {labels[0]!r}, where a model learns from "
-                    "it; give a recording with two or more"
+                    f"the target {self.target!r} {never}has only one class, {labels[0]!r}, in the training data; "
+                    "give a recording with two or more"
                 )
             task = replace(task, labels=labels)
             counts = task.count(training)
             return replace(task, positive=int(counts[1] <= counts[0])) if len(labels) == 2 else task
         if known.dtype == object:
-            raise InputError(f"the target {self.target!r} is text: it can be classified, not regressed")
+            raise InputError(f"the target {self.target!r} is text; use classification, not regression")
         mean, std = mean_and_std(known.reshape(len(known), -1))
         if not std.any():
             raise InputError(
-                f"the target {self.target!r} is always {mean[0]:g} where a model learns from it; "
+                f"the target {self.target!r} is always {mean[0]:g} in the training data; "
                 "give a recording in which it changes"
             )
         std = np.where(std > 0, std, 1.0)
         return replace(task, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
     def from_last(self, training: Recording, validation: Recording, scales: Preprocessing) -> Task:
-        """This fitted task, with the change from the channel's last value to be learnt where that is the better start.
+        """The task with the change from the channel's last value as the target, if that is the better start.
 
-        It is where the last value observed, moved by the mean change in the training part, scores better on the
-        validation part than the training part's mean (of a quantile: by that quantile of the changes, and the quantile
-        of the targets). One rule for all models. Only a forecast of values knows a last value.
+        It is better if the last value plus the mean change of the training part scores higher on the validation part
+        than the mean of the training part. For a quantile, the quantiles of changes and targets are used instead of the
+        means. The choice holds for all models. Tasks other than forecasts are returned unchanged.
 
         Args:
             training, validation: parts of the recording.
-            scales: fitted on the training part; before a first value is observed its mean stands for it.
+            scales: fitted on the training part; its mean is used before the first observed value.
         """
         if self.kind == "classification" or self.column is None or self.target in scales.left_out:
             return self
-        (last, truth), (last_there, truth_there) = (self._last_and_truth(p, scales) for p in (training, validation))
+        (last, truth), (val_last, val_truth) = (self._last_and_truth(p, scales) for p in (training, validation))
         change = truth - last
         start, drift = (np.mean(x) if self.quantile is None else np.quantile(x, self.quantile) for x in (truth, change))
 
-        def score(said: np.ndarray) -> tuple[float, float]:
-            return self.score({self.primary: self.metric(self.answers(said, truth_there))})
+        def score(predicted: np.ndarray) -> tuple[float, float]:
+            return self.score({self.primary: self.metric(self.answers(predicted, val_truth))})
 
-        if not score(last_there + drift) > score(np.full_like(last_there, start)):
+        if not score(val_last + drift) > score(np.full_like(val_last, start)):
             return self
-        # A finer scale than this would be lost beside the last value in single precision.
+        # In single precision, smaller changes are lost when the last value is added.
         own = float(scales.std[self.column])
         std = max(float(change.std()), 1e-4 * own)
         return replace(self, mean=(float(scales.mean[self.column] + change.mean()),), std=(std,), change=own / std)
 
     def check(self, recording: Recording, name: str) -> None:
-        """See that a part can be scored.
+        """Check that a part can be scored.
 
         Raises:
-            InputError: it has no label, or a class that the training part lacks.
+            InputError: it has no labels, or a class that is not in the training part.
         """
         known = _pool([s.targets for s in self.with_targets(recording).series])
         if not len(known):
@@ -280,11 +273,12 @@ class Task:
                 raise InputError(self._unknown(unknown[0], name))
 
     def with_targets(self, recording: Recording) -> Recording:
-        """The recording with the truth of this task in each series' ``targets``: forecasts made, the one target of a
-        series given as one. A shift must not change what was true: call this before.
+        """The recording with this task's truth in the ``targets`` of each series.
+
+        Call it before applying a shift, which must not change the truth.
 
         Raises:
-            InputError: the recording has another target, or no channel that is forecast.
+            InputError: the recording has another target, or lacks the channel to forecast.
         """
         if self.horizon is None and recording.target not in (None, self.target):
             raise InputError(
@@ -292,7 +286,7 @@ class Task:
             )
         task, before = self, recording.series
         if self.horizon is not None:
-            if recording.target != self.target:  # what is known beside the channels is not what is forecast
+            if recording.target != self.target:  # targets beside the channels are not those of the forecast
                 before = tuple(replace(s, targets=None) for s in before)
             if any(s.targets is None for s in before):
                 column = _forecast_column(recording, self.target, self.horizon, self.horizon_unit)
@@ -302,11 +296,11 @@ class Task:
 
     @property
     def learnt(self) -> str:
-        """What a network learns in the place of the value, in words; empty where it learns the value."""
+        """What a network learns instead of the value, in words; empty if it learns the value."""
         return f"the change from the last value of {self.target}" if self.change else ""
 
     def notes(self, recording: Recording) -> tuple[str, ...]:
-        """What a user should know of how this task takes a recording, a sentence each."""
+        """Sentences that tell a user how this task uses a recording."""
         if self.horizon is None or self.horizon_unit != "samples":
             return ()
         ahead = int(self.horizon)
@@ -314,30 +308,30 @@ class Task:
         if not count:
             return ()
         return (
-            f"{count} samples have no label: what comes {ahead} samples after them lies across a gap, more than "
-            f"{ACROSS:g} times as long ahead as usual. A horizon in time asks for what comes after a time.",
+            f"{count} samples have no label: the sample {ahead} later lies across a gap, more than {ACROSS:g} times as "
+            "far ahead as usual. Use a horizon in time to forecast across gaps.",
         )
 
     # -- of one series
 
     def truth(self, series: Series) -> np.ndarray | None:
-        """The raw truth of a series, (T,), (T, K) or (); None where it is not known at all."""
+        """The truth of a series, not scaled, (T,), (T, K) or (); None if it is unknown."""
         targets = series.targets
         if targets is None:
             return None if self.horizon is None else self._forecast(series)
         if self.per == "series":
             return _single(targets, series.name)
         if not targets.ndim:
-            raise InputError(f"series {series.name!r} has one target, the task needs one for each sample")
+            raise InputError(f"series {series.name!r} has one target; the task needs one per sample")
         return targets
 
     def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
-        """Targets as the loss takes them, and their weights (float32), 0 where there is no label.
+        """Targets for the loss, and their weights (float32), 0 without a label.
 
-        Class numbers are int64, scaled values float32; shapes are (T,) or (T, K) a step, () or (K,) a series.
+        Class indices are int64, scaled values float32. Shapes are (T,) or (T, K) per step, () or (K,) per series.
 
         Raises:
-            InputError: a class that the task does not know, targets of the wrong kind.
+            InputError: a class is unknown, or the targets are of the wrong type.
         """
         truth = self.truth(series)
         shape = () if self.per == "series" else (len(series),)
@@ -358,7 +352,7 @@ class Task:
             weights = np.zeros(shape[: 1 if self.per == "step" else 0], dtype=np.float32)
             return np.zeros(shape, dtype=np.float32), weights
         if truth.dtype == object:
-            raise InputError(f"series {series.name!r}: the target {self.target!r} is text, a number is needed")
+            raise InputError(f"series {series.name!r}: the target {self.target!r} is text; numbers are needed")
         known = _known(truth)
         scaled = (truth.reshape(-1, self.n_outputs) - self.mean) / self.std
         scaled = np.where(known.reshape(-1, 1), scaled, 0.0)
@@ -367,17 +361,17 @@ class Task:
     # -- of outputs
 
     def with_last(self, outputs: Numbers, inputs: Numbers) -> Numbers:
-        """Outputs (..., 1) of a network that learns the change, and the last value in its scaled inputs (..., n)."""
+        """Add the last value, one of the scaled inputs (..., n), to outputs (..., 1) that are changes."""
         assert self.column is not None
         return outputs + self.change * inputs[..., self.column, None]
 
     def first_known(self, inputs: np.ndarray) -> int:
-        """Which of the samples, scaled inputs (T, n), is the first with a last value, where one is needed; T: none."""
+        """Index of the first sample of scaled inputs (T, n) with a last value; T: none. 0 if none is needed."""
         return int((~_observed_so_far(inputs[:, self.column])).sum()) if self.change else 0
 
     @property
     def n_outputs(self) -> int:
-        """K: classes, or values predicted at once."""
+        """K: number of classes, or of values predicted together."""
         n = len(self.labels) if self.kind == "classification" else len(self.mean)
         if not n:
             raise InputError("the task is not fitted: call task.fit(training recording) first")
@@ -385,19 +379,20 @@ class Task:
 
     @property
     def higher_is_better(self) -> bool:
-        """Direction of the primary metric."""
+        """Whether a higher primary metric is better."""
         return self.metric.higher_is_better
 
     def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        """Weighted mean of the cross entropy, or of the squared error of scaled values; of a quantile its pinball loss.
+        """Weighted mean of the cross entropy, of the squared error of scaled values, or of the pinball loss of a
+        quantile.
 
         Args:
             outputs: (..., K) of the network.
-            targets: (...) class numbers or values, (..., K) for several values.
-            weights: (...) 0 where not scored.
-            class_weights: (K,) how much each class counts.
+            targets: (...) class indices or values, (..., K) for several values.
+            weights: (...) 0 if not scored.
+            class_weights: (K,) weight of each class.
         """
-        # What is not scored may be anything, even NaN, and must not leak through a product with 0.
+        # Outputs that are not scored may be NaN; a product with 0 would be NaN too.
         outputs = torch.where((weights > 0).unsqueeze(-1), outputs, torch.zeros_like(outputs))
         if self.kind == "classification":
             each = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
@@ -411,18 +406,18 @@ class Task:
         return (each * weights).sum() / weights.sum().clamp_min(1e-12)
 
     def class_weights(self, training: Recording) -> np.ndarray:
-        """(K,) float32, inverse to how often each class occurs, 1 on average over the samples.
+        """(K,) float32, inversely proportional to the frequency of each class, 1 on average over the samples.
 
         Raises:
-            InputError: the task has no classes.
+            InputError: this is not a classification.
         """
         if self.kind != "classification":
-            raise InputError(f"class weights are for classes; {self.target!r} is regressed: leave them out")
+            raise InputError(f"class weights need a classification; {self.target!r} is a regression: leave them out")
         counts = self.count(training)
         return (counts.sum() / np.maximum(counts, 1) / self.n_outputs).astype(np.float32)
 
     def count(self, recording: Recording) -> np.ndarray:
-        """(K,) how often each class occurs."""
+        """(K,) number of labels of each class."""
         counts = np.zeros(self.n_outputs)
         for series in recording.series:
             targets, weights = self.encode(series)
@@ -430,7 +425,7 @@ class Task:
         return counts
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs (..., K) of the network as probabilities, or as values in the target's unit; float64."""
+        """Convert outputs (..., K) of the network to probabilities, or to values in the target's unit; float64."""
         outputs = np.asarray(outputs, dtype=np.float64)
         if self.kind == "regression":
             return outputs * self.std + self.mean
@@ -441,42 +436,41 @@ class Task:
         """Metrics over all labelled samples (or series) of a recording.
 
         Args:
-            outputs: decoded, one array a series: (T, K), or (K,) where the series has one target.
+            outputs: decoded, one array per series: (T, K), or (K,) for one target per series.
             recording: the same series, with their targets.
 
         Returns:
-            Each metric of the task's kind by name, the primary one among them; those of two classes where there are
-            two. NaN where one is not defined, as one that ranks where one class alone occurs. Of several values each is
-            measured in its own deviations, so that none hides the others, and also alone in its own unit, ``rmse[1]``.
+            The metrics for the task's kind by name, including the primary one; those for two classes only if there are
+            two. NaN if a metric is not defined, as for a ranking metric if only one class occurs. Several values are
+            each measured in their own standard deviations, and also one by one in their own unit, ``rmse[1]``.
 
         Raises:
-            InputError: nothing is labelled, or a label is not known.
+            InputError: there are no labels, or a label is unknown.
         """
-        said, true = [], []
-        for output, series in zip(outputs, self.with_targets(recording).series, strict=True):
-            given, truth, _ = self.labelled(output, series)
-            said.append(given)
-            true.append(truth)
-        given, truth = np.concatenate(said), np.concatenate(true)
-        if not len(given):
+        parts = [
+            self.labelled(output, series)[:2]
+            for output, series in zip(outputs, self.with_targets(recording).series, strict=True)
+        ]
+        predicted, truth = (np.concatenate(each) for each in zip(*parts, strict=True))
+        if not len(predicted):
             raise InputError(f"no sample has a value of the target {self.target!r}; there is nothing to score")
-        answers = self.answers(given, truth)
-        asked = list(dict.fromkeys((*names(self.kind), self.primary)))
+        answers = self.answers(predicted, truth)
+        wanted = list(dict.fromkeys((*names(self.kind), self.primary)))
         if self.kind == "regression" and self.n_outputs > 1:
-            asked += [f"{name}[{k + 1}]" for k in range(self.n_outputs) for name in names(self.kind)]
-        known = [find(name) for name in asked]
-        return {m.name: m(answers) for m in known if not m.two_classes or self.n_outputs == 2}
+            wanted += [f"{name}[{k + 1}]" for k in range(self.n_outputs) for name in names(self.kind)]
+        metrics = [find(name) for name in wanted]
+        return {m.name: m(answers) for m in metrics if not m.two_classes or self.n_outputs == 2}
 
     def labelled(self, output: np.ndarray, series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What was answered where the truth is known.
+        """The outputs that have a label.
 
         Args:
-            output: decoded, (T, K), or (K,) where the series has one target.
-            series: with its targets, as :meth:`with_targets` gives them.
+            output: decoded, (T, K), or (K,) for one target per series.
+            series: with targets from :meth:`with_targets`.
 
         Returns:
-            outputs (N, K), truth (N,) class numbers or (N, K) values, and times (N,); of a series with one target its
-            last sample's.
+            outputs (N, K), truth (N,) class indices or (N, K) values, and times (N,); for one target per series the
+            time of its last sample.
         """
         encoded, weights = self.encode(series)
         known = np.atleast_1d(weights) > 0
@@ -490,27 +484,27 @@ class Task:
         return outputs, np.asarray(truth, dtype=np.float64).reshape(len(known), -1)[known], times
 
     def answers(self, outputs: np.ndarray, truth: np.ndarray) -> Answers:
-        """Outputs (N, K) and truth, as :meth:`labelled` gives them, as a metric takes them."""
-        said = self.decide(outputs) if self.kind == "classification" else None
+        """Outputs (N, K) and truth from :meth:`labelled` in the form that metrics need."""
+        predicted = self.decide(outputs) if self.kind == "classification" else None
         several = self.kind == "regression" and self.n_outputs > 1
-        return Answers(outputs, truth, said, self.positive, self.mean, self.std if several else ())
+        return Answers(outputs, truth, predicted, self.positive, self.mean, self.std if several else ())
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """(...) the class that is answered to probabilities (..., K): by the alarm's threshold, else the likeliest."""
+        """(...) predicted classes for probabilities (..., K): by the alarm's threshold, if any, else the likeliest."""
         if self.alarm is None or self.alarm.threshold is None:
             return np.asarray(probabilities.argmax(-1))
         over = probabilities[..., self.positive] >= self.alarm.threshold
         return np.where(over, self.positive, 1 - self.positive)
 
     def score(self, scores: dict[str, float]) -> tuple[float, float]:
-        """By which models are chosen, larger is better: the primary metric, then the loss where that is the same."""
+        """The key by which models are chosen, larger is better: the primary metric, and the loss for ties."""
         value = scores[self.primary] if self.higher_is_better else -scores[self.primary]
         tie = -scores.get("log_loss", scores.get("rmse", 0.0))
         return (value if np.isfinite(value) else -np.inf, tie if np.isfinite(tie) else -np.inf)
 
     def counts(self, output: np.ndarray, series: Series) -> Counts:
-        """What an operator counts of the alarms over a series (T, K), whose targets are as :meth:`with_targets` gives
-        them."""
+        """Events, delays and false alarms of decoded outputs (T, K) for a series with targets from
+        :meth:`with_targets`."""
         assert self.alarm is not None
         encoded, weights = self.encode(series)
         event = np.where(weights > 0, encoded == self.positive, np.nan)
@@ -525,10 +519,10 @@ class Task:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Task:
-        """The reverse of :meth:`to_dict`.
+        """Restore a task from :meth:`to_dict`.
 
         Raises:
-            InputError: something is missing or makes no sense.
+            InputError: something is missing or invalid.
         """
         try:
             task = cls(
@@ -559,14 +553,14 @@ class Task:
 
     def _check_alarm(self, alarm: Alarm) -> None:
         if self.kind == "regression":
-            raise InputError(f"alarms are of classes; {self.target!r} is regressed")
+            raise InputError(f"alarms need a classification; {self.target!r} is a regression")
         if len(self.labels) > 2:
             raise InputError(
-                f"alarms are of two classes; {self.target!r} has {len(self.labels)}: give a target that tells the one "
-                "to be found from all others"
+                f"alarms need two classes; {self.target!r} has {len(self.labels)}: give a target with one class "
+                "against all others"
             )
         if self.per == "series" and (alarm.length or alarm.merge):
-            raise InputError("a series with one answer has no alarms that last; leave their length and merging out")
+            raise InputError("with one answer per series, alarms have no duration; leave out their length and merging")
         if not 0 <= self.positive < max(len(self.labels), 2):
             raise InputError(f"the task's description is broken: class {self.positive} of {len(self.labels)}")
 
@@ -583,7 +577,7 @@ class Task:
         observed = np.flatnonzero(np.isfinite(values))
         if not len(observed) or n < 2:
             return truth
-        # A horizon of whole gaps must meet its sample although sums of times are rounded.
+        # Sums of times are rounded; a horizon of whole gaps must still find its sample.
         slack = 1e-6 * self.horizon
         due = times + self.horizon
         last = np.searchsorted(times[observed], due + slack, side="right") - 1
@@ -592,7 +586,7 @@ class Task:
         return np.where(fresh, values[found], np.nan)
 
     def _last_and_truth(self, part: Recording, scales: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
-        """The last value observed and the truth, (N, 1) each, where there is both."""
+        """The last observed value and the truth, (N, 1) each, if both exist."""
         column, found = self.column, []
         for series in self.with_targets(part).series:
             inputs, _ = scales(series)
@@ -611,12 +605,12 @@ class Task:
 
 
 def _observed_so_far(held: np.ndarray) -> np.ndarray:
-    """(T,) true from the first observation on of a scaled channel that holds its last value, and 0 before the first."""
+    """(T,) True from the first observation on, for a scaled channel that is 0 before it and holds its last value."""
     return np.logical_or.accumulate(held != 0)
 
 
 def _across_gaps(times: np.ndarray, ahead: int) -> np.ndarray:
-    """(T - ahead,) true where so many samples ahead lie much later than so many usual gaps would take."""
+    """(T - ahead,) True if the sample ``ahead`` later comes much later than the usual gaps."""
     gaps = np.diff(times)
     gaps = gaps[gaps > 0]
     usual = np.median(gaps) if len(gaps) else np.inf
@@ -627,17 +621,19 @@ def _in_units(horizon: Any, time_unit: str) -> float:
     try:
         return float(span(horizon, time_unit))
     except InputError:
-        words = f"the recording's times are in {time_unit!r}, no unit of time: give a number of samples"
-        raise InputError(f"the horizon is {horizon}; {words}") from None
+        raise InputError(
+            f"the horizon is {horizon}, but the recording's times are in {time_unit!r}, which is not a unit of time; "
+            "give a number of samples"
+        ) from None
 
 
 def _forecast_column(recording: Recording, target: str | None, horizon: float, unit: str) -> int:
     if not (np.isfinite(horizon) and horizon > 0):
         raise InputError(f"the horizon must be greater than 0, not {horizon:g}")
     if unit == "samples" and horizon != int(horizon):
-        raise InputError(f"a horizon in samples is a whole number, not {horizon:g}")
+        raise InputError(f"a horizon in samples must be a whole number, not {horizon:g}")
     if unit not in ("samples", recording.time_unit):
-        raise InputError(f"a horizon is given in samples or in the recording's {recording.time_unit}, not in {unit!r}")
+        raise InputError(f"give the horizon in samples or in the recording's {recording.time_unit}, not in {unit!r}")
     if target is None:
         raise InputError("a forecast needs the name of the channel to forecast")
     if target in recording.channels:
@@ -655,7 +651,7 @@ def _refuse_other_target(recording: Recording, channel: str) -> None:
 
 
 def _known(truth: np.ndarray) -> np.ndarray:
-    """True where there is a label; over several values at once where all are there."""
+    """True if there is a label; for several values, if all are known."""
     if truth.dtype == object:
         return np.array([v is not None and v == v for v in truth.reshape(-1)], dtype=bool).reshape(truth.shape)
     known = np.isfinite(truth)
@@ -663,7 +659,7 @@ def _known(truth: np.ndarray) -> np.ndarray:
 
 
 def _pool(truths: Sequence[np.ndarray | None]) -> np.ndarray:
-    """All labels of all series in a row."""
+    """All labels of all series in one array."""
     parts = []
     for truth in truths:
         if truth is not None:
@@ -681,16 +677,14 @@ def _constant(truth: np.ndarray | None) -> bool:
 
 
 def _single(targets: np.ndarray, name: str) -> np.ndarray:
-    """The one target of a series whose samples may all repeat it."""
+    """The target of a series; its samples may repeat it."""
     if not targets.ndim:
         return targets
     known = targets[_known(targets)]
     if not len(known):
         return targets[:1].reshape(targets.shape[1:])
     if any(not np.array_equal(v, known[0]) for v in known[1:]):
-        raise InputError(
-            f"series {name!r}: its target changes from sample to sample, the task needs one for the series"
-        )
+        raise InputError(f"series {name!r}: the target changes from sample to sample; the task needs one per series")
     return known[:1].reshape(targets.shape[1:])
 
 
@@ -705,14 +699,14 @@ def _are_classes(truths: Sequence[np.ndarray | None]) -> bool:
 
 
 def label_name(value: str | float) -> str:
-    """The class's name that a target's value stands for: 3.0 is ``"3"``."""
+    """The name of the class for a target value: ``"3"`` for 3.0."""
     if isinstance(value, str):
         return value
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _natural(label: str) -> tuple[Any, ...]:
-    """Numbers by value before text; digits inside text by value too."""
+    """Sort key: numbers by value, then text, with digits inside text by value."""
     try:
         return (0, float(label), label)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Who connects to whom: sensory neurons (inputs) to neurons, and neurons to each other.
+"""Wirings: which inputs (sensory neurons) and neurons are connected to which neurons.
 
-The constructor arguments, the random graphs of each seed and the graph's properties are those that users of
-``ncps.wirings`` know. Neurons are numbered motor first, then command, then inter.
+Constructor arguments, properties, and the random graph of each seed are those of ``ncps.wirings``. Neurons are
+numbered in the order motor, command, inter.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Wiring:
-    """A wiring without any synapse, to be filled by :meth:`add_synapse` and :meth:`add_sensory_synapse`.
+    """A wiring without synapses; add them with :meth:`add_synapse` and :meth:`add_sensory_synapse`.
 
     Attributes:
-        units: H, all neurons but the sensory ones.
+        units: H, the number of neurons without the sensory ones.
         adjacency_matrix: (H, H) int, source by target: 1 excitatory, -1 inhibitory, 0 none.
-        sensory_adjacency_matrix: (C, H) likewise from the inputs; None until :meth:`build` tells their number.
-        input_dim, output_dim: inputs and motor neurons; None until known.
+        sensory_adjacency_matrix: (C, H) int, the same from inputs to neurons; None before :meth:`build`.
+        input_dim, output_dim: number of inputs and of motor neurons; None if not known yet.
     """
 
     _given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
@@ -40,7 +40,7 @@ class Wiring:
 
     def __init__(self, units: int) -> None:
         if units < 1:
-            raise InputError(f"a wiring has at least one unit, not {units}")
+            raise InputError(f"a wiring needs at least one unit, not {units}")
         self.units = int(units)
         self.adjacency_matrix = np.zeros((units, units), dtype=np.int32)
         self.sensory_adjacency_matrix: np.ndarray | None = None
@@ -52,7 +52,7 @@ class Wiring:
         return 1
 
     def get_neurons_of_layer(self, layer_id: int) -> list[int]:
-        """Neurons of a layer; layer 0 is the one the inputs reach."""
+        """Neurons of a layer. The inputs connect to layer 0."""
         self._check_layer(layer_id)
         return list(range(self.units))
 
@@ -67,13 +67,13 @@ class Wiring:
         """Connect the inputs.
 
         Raises:
-            InputError: the wiring was built for another number of inputs.
+            InputError: the wiring is already built for a different number of inputs.
         """
         if self.input_dim is not None:
             if self.input_dim != input_dim:
                 raise InputError(
-                    f"this wiring was built for {self.input_dim} inputs and is asked for {input_dim}; "
-                    "make a new wiring for each layer"
+                    f"this wiring is already built for {self.input_dim} inputs, not {input_dim}; "
+                    "create a new wiring for each layer"
                 )
             return
         self._before = copy.deepcopy(self)
@@ -81,10 +81,10 @@ class Wiring:
         self._connect()
 
     def for_inputs(self, input_dim: int) -> Wiring:
-        """A copy that is not built, or is for so many inputs: what each layer of a stack begins with.
+        """A copy that is not built, or is built for ``input_dim`` inputs. Each layer of a stack starts from one.
 
         Raises:
-            InputError: it was built for another number of inputs and not by :meth:`build` alone.
+            InputError: it was built for another number of inputs, and synapses were changed apart from :meth:`build`.
         """
         if self.input_dim is None or self.input_dim == input_dim:
             return copy.deepcopy(self)
@@ -96,22 +96,22 @@ class Wiring:
             ):
                 return copy.deepcopy(self._before)
         raise InputError(
-            f"this wiring is for {self.input_dim} inputs and was not made by build() alone, so that none can be drawn "
-            f"for a layer of {input_dim}: stack single layers, each with a wiring of its own"
+            f"this wiring is for {self.input_dim} inputs and was changed apart from build(), so it cannot be built for "
+            f"a layer of {input_dim}; stack single layers, each with its own wiring"
         )
 
     def _connect(self) -> None:
-        """Draw what depends on the number of inputs."""
+        """Draw the synapses that depend on the number of inputs."""
 
     def set_input_dim(self, input_dim: int) -> None:
         if input_dim < 1:
-            raise InputError(f"a wiring has at least one input, not {input_dim}")
+            raise InputError(f"a wiring needs at least one input, not {input_dim}")
         self.input_dim = int(input_dim)
         self.sensory_adjacency_matrix = np.zeros((self.input_dim, self.units), dtype=np.int32)
 
     def set_output_dim(self, output_dim: int) -> None:
         if not 1 <= output_dim <= self.units:
-            raise InputError(f"output_dim={output_dim} can't be wired: give 1 to {self.units}, the number of units")
+            raise InputError(f"output_dim={output_dim} is invalid; give 1 to {self.units}, the number of units")
         self.output_dim = int(output_dim)
 
     def get_type_of_neuron(self, neuron_id: int) -> str:
@@ -122,7 +122,7 @@ class Wiring:
         """Connect two neurons.
 
         Raises:
-            InputError: a neuron that is not there, or a polarity that is neither 1 nor -1.
+            InputError: a neuron does not exist, or the polarity is neither 1 nor -1.
         """
         self._check("neuron", src, self.units, dest, polarity)
         self.adjacency_matrix[src, dest] = polarity
@@ -131,7 +131,7 @@ class Wiring:
         """Connect an input to a neuron.
 
         Raises:
-            InputError: as :meth:`add_synapse`, or the number of inputs is not known yet.
+            InputError: as for :meth:`add_synapse`, or the number of inputs is not known yet.
         """
         if self.sensory_adjacency_matrix is None or self.input_dim is None:
             raise InputError("the number of inputs is not known yet: call build() before adding sensory synapses")
@@ -147,21 +147,21 @@ class Wiring:
             raise InputError(f"a synapse's polarity is 1 (excitatory) or -1 (inhibitory), not {polarity}")
 
     def erev_initializer(self) -> np.ndarray:
-        """Reversal potentials to start from: the polarities."""
+        """(H, H) initial reversal potentials: the polarities."""
         return self.adjacency_matrix.copy()
 
     def sensory_erev_initializer(self) -> np.ndarray:
-        """The same for sensory synapses."""
+        """(C, H) initial reversal potentials of sensory synapses."""
         return self._sensory().copy()
 
     @property
     def synapse_count(self) -> int:
-        """Synapses between neurons."""
+        """Number of synapses between neurons."""
         return int(np.count_nonzero(self.adjacency_matrix))
 
     @property
     def sensory_synapse_count(self) -> int:
-        """Synapses from inputs to neurons."""
+        """Number of synapses from inputs to neurons."""
         return int(np.count_nonzero(self._sensory()))
 
     def get_graph(self, include_sensory_neurons: bool = True) -> nx.DiGraph:
@@ -187,26 +187,26 @@ class Wiring:
 
     @property
     def sensory_size(self) -> int | None:
-        """Inputs, under the name that ncps's layers have."""
+        """Number of inputs, under the name that layers of ncps use."""
         return self.input_dim
 
     @property
     def motor_size(self) -> int | None:
-        """Motor neurons, under the name that ncps's layers have."""
+        """Number of motor neurons, under the name that layers of ncps use."""
         return self.output_dim
 
     def get_config(self) -> dict[str, Any]:
-        """Plain data for JSON that :meth:`from_config` makes the same wiring of.
+        """Plain data for JSON, from which :meth:`from_config` restores the wiring.
 
-        A class of a user's own is saved by its name and by what its constructor was given.
+        A user-defined class is saved by its name and its constructor's arguments.
 
         Raises:
-            InputError: that is no plain data.
+            InputError: the arguments are not plain data.
         """
         sensory = self.sensory_adjacency_matrix
         return {
             "class": type(self).__name__,
-            **self._said(),
+            **self._constructor_arguments(),
             "adjacency_matrix": self.adjacency_matrix.tolist(),
             "sensory_adjacency_matrix": None if sensory is None else sensory.tolist(),
             "output_dim": self.output_dim,
@@ -215,8 +215,8 @@ class Wiring:
     def _arguments(self) -> dict[str, Any]:
         return {"units": self.units}
 
-    def _said(self) -> dict[str, Any]:
-        """What the constructor takes: as the class with that constructor says, else what it was given."""
+    def _constructor_arguments(self) -> dict[str, Any]:
+        """From ``_arguments`` of the class that defines the constructor, else as they were passed."""
         kind, (args, kwargs) = type(self), self._given
         owner = [next(i for i, k in enumerate(kind.__mro__) if name in vars(k)) for name in ("__init__", "_arguments")]
         if owner[1] <= owner[0]:
@@ -229,20 +229,20 @@ class Wiring:
                 parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
                 and name in given
             ):
-                raise InputError(f"{refused} arguments without a name, {name}")
+                raise InputError(f"{refused} positional arguments without a name, {name}")
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 given |= given.pop(name, {})
         try:
             return {"arguments": json.loads(json.dumps(given, default=lambda v: v.tolist()))}
         except (AttributeError, TypeError, ValueError):
-            raise InputError(f"{refused} what is no plain data; take numbers, texts, lists and dicts") from None
+            raise InputError(f"{refused} data that JSON lacks; use numbers, strings, lists and dicts") from None
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Wiring:
-        """The reverse of :meth:`get_config`: the same graph in the same class, whichever wrote it.
+        """Restore a wiring, with its class and its graph, from :meth:`get_config`.
 
         Raises:
-            InputError: the config is not one of a wiring.
+            InputError: this is not the config of a wiring, or its class is not imported.
         """
         kinds = {
             kind.__name__: kind for kind in (*_descendants(Wiring), Wiring, FullyConnected, Random, NCP, AutoNCP, cls)
@@ -272,7 +272,7 @@ class Wiring:
 
 
 def _descendants(kind: type[Wiring]) -> Iterator[type[Wiring]]:
-    """The classes that a user has made."""
+    """All subclasses, including those defined by users."""
     for child in kind.__subclasses__():
         yield child
         yield from _descendants(child)
@@ -281,17 +281,17 @@ def _descendants(kind: type[Wiring]) -> Iterator[type[Wiring]]:
 def _polarities(rows: Any, sources: int, targets: int) -> np.ndarray:
     matrix = np.array(rows, dtype=np.int32)
     if matrix.shape != (sources, targets) or not np.isin(matrix, (-1, 0, 1)).all():
-        raise InputError(f"a wiring's matrix of {sources} x {targets} polarities (1, -1, 0) is broken")
+        raise InputError(f"invalid wiring: a matrix is not {sources} x {targets} with polarities 1, -1 and 0")
     return matrix
 
 
 def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Two in three 1, else -1: the numbers of n calls of ``rng.choice([-1, 1, 1])``, as ncps has them."""
+    """n polarities, 1 with probability 2/3, else -1: those of n calls of ``rng.choice([-1, 1, 1])``, as in ncps."""
     return np.array([-1, 1, 1])[rng.integers(0, 3, size=n)]
 
 
 class FullyConnected(Wiring):
-    """Every neuron to every neuron, every input to every neuron; two in three synapses are excitatory."""
+    """All inputs and all neurons are connected to all neurons; two in three synapses are excitatory."""
 
     def __init__(
         self, units: int, output_dim: int | None = None, erev_init_seed: int = 1111, self_connections: bool = True
@@ -301,8 +301,8 @@ class FullyConnected(Wiring):
         self.erev_init_seed = erev_init_seed
         self.self_connections = self_connections
         self._rng = np.random.default_rng(erev_init_seed)
-        there = np.ones((units, units), bool) if self_connections else ~np.eye(units, dtype=bool)
-        self.adjacency_matrix[there] = _drawn(self._rng, int(there.sum()))
+        exists = np.ones((units, units), bool) if self_connections else ~np.eye(units, dtype=bool)
+        self.adjacency_matrix[exists] = _drawn(self._rng, int(exists.sum()))
 
     def _connect(self) -> None:
         sensory = self._sensory()
@@ -317,29 +317,29 @@ class FullyConnected(Wiring):
 
 
 class Random(Wiring):
-    """Each possible synapse is there with probability 1 - sparsity_level."""
+    """A random share, 1 - sparsity_level, of all possible synapses exists."""
 
     def __init__(
         self, units: int, output_dim: int | None = None, sparsity_level: float = 0.0, random_seed: int = 1111
     ) -> None:
         super().__init__(units)
         if not 0 <= sparsity_level < 1:
-            raise InputError(f"sparsity_level lies from 0 to below 1, not at {sparsity_level}")
+            raise InputError(f"sparsity_level must be at least 0 and less than 1, not {sparsity_level}")
         self.set_output_dim(units if output_dim is None else output_dim)
         self.sparsity_level = sparsity_level
         self.random_seed = random_seed
         self._rng = np.random.default_rng(random_seed)
-        there = self._draw(units)
-        self.adjacency_matrix[there] = _drawn(self._rng, len(there[0]))
+        drawn = self._draw(units)
+        self.adjacency_matrix[drawn] = _drawn(self._rng, len(drawn[0]))
 
     def _connect(self) -> None:
         sensory = self._sensory()
-        there = self._draw(len(sensory))
+        drawn = self._draw(len(sensory))
         # ncps draws twice and keeps the second.
-        sensory[there] = _drawn(self._rng, 2 * len(there[0]))[1::2]
+        sensory[drawn] = _drawn(self._rng, 2 * len(drawn[0]))[1::2]
 
     def _draw(self, sources: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sources and targets of the synapses there are."""
+        """Sources and targets of the synapses that exist."""
         possible = sources * self.units
         n = int(np.round(possible * (1 - self.sparsity_level)))
         return np.divmod(self._rng.choice(possible, size=n, replace=False), self.units)
@@ -349,20 +349,20 @@ class Random(Wiring):
 
 
 class NCP(Wiring):
-    """Neural circuit policy: inputs to inter, inter to command, command to command and to motor neurons.
+    """Neural circuit policy: inputs connect to inter, inter to command, command to command and to motor neurons.
 
     Lechner et al., Nature Machine Intelligence 2, 642 (2020).
 
     Args:
-        inter_neurons, command_neurons, motor_neurons: neurons of each layer; motor neurons are the outputs.
+        inter_neurons, command_neurons, motor_neurons: size of each layer; motor neurons are the outputs.
         sensory_fanout: synapses from each input to inter neurons.
         inter_fanout: synapses from each inter neuron to command neurons.
-        recurrent_command_synapses: draws of a synapse among command neurons; one drawn twice counts once.
-        motor_fanin: synapses into each motor neuron.
-        seed: of the random graph; None draws a new one each time.
+        recurrent_command_synapses: number of random draws of a synapse between command neurons; repeats count once.
+        motor_fanin: synapses to each motor neuron.
+        seed: of the random graph; None: a new graph each time.
 
     Raises:
-        InputError: a fan-in or fan-out that the layer it draws from cannot give, with the largest that works.
+        InputError: a fan-in or fan-out is larger than the layer it draws from; the message gives the largest one.
     """
 
     def __init__(
@@ -378,16 +378,16 @@ class NCP(Wiring):
     ) -> None:
         for name, n in (("inter", inter_neurons), ("command", command_neurons), ("motor", motor_neurons)):
             if n < 1:
-                raise InputError(f"a neural circuit policy has at least one {name} neuron, not {n}")
+                raise InputError(f"a neural circuit policy needs at least one {name} neuron, not {n}")
         for name, n, layer, most in (
             ("motor_fanin", motor_fanin, "command", command_neurons),
             ("sensory_fanout", sensory_fanout, "inter", inter_neurons),
             ("inter_fanout", inter_fanout, "command", command_neurons),
         ):
             if not 1 <= n <= most:
-                raise InputError(f"{name}={n} can't be wired: there are {most} {layer} neurons; give 1 to {most}")
+                raise InputError(f"{name}={n} is invalid: there are {most} {layer} neurons; give 1 to {most}")
         if recurrent_command_synapses < 0:
-            raise InputError(f"recurrent_command_synapses is 0 or more, not {recurrent_command_synapses}")
+            raise InputError(f"recurrent_command_synapses must be 0 or more, not {recurrent_command_synapses}")
         super().__init__(inter_neurons + command_neurons + motor_neurons)
         self.set_output_dim(motor_neurons)
         self.inter_neurons = inter_neurons
@@ -402,7 +402,7 @@ class NCP(Wiring):
         self._motor = list(range(motor_neurons))
         self._command = list(range(motor_neurons, first_inter))
         self._inter = list(range(first_inter, self.units))
-        self._rng = np.random.RandomState(seed)  # the generator whose graphs the papers' seeds mean
+        self._rng = np.random.RandomState(seed)  # the generator that the papers' seeds refer to
 
     @property
     def num_layers(self) -> int:
@@ -421,7 +421,7 @@ class NCP(Wiring):
         assert self.input_dim is not None
         sensory = list(range(self.input_dim))
         self._fan_out(sensory, self._inter, self.sensory_fanout, len(sensory), self.add_sensory_synapse)
-        # The limit is ncps's: it decides the graph of a seed.
+        # The limit is that of ncps: the graph of a seed depends on it.
         self._fan_out(self._inter, self._command, self.inter_fanout, self.command_neurons, self.add_synapse)
         for _ in range(self.recurrent_command_synapses):
             src, dest = self._rng.choice(self._command), self._rng.choice(self._command)
@@ -439,7 +439,7 @@ class NCP(Wiring):
         limit: int,
         add: Callable[[int, int, int], None],
     ) -> None:
-        """``fanout`` synapses from each source; targets that were missed get an average fan-in, up to a limit."""
+        """``fanout`` synapses from each source; targets without a synapse get an average fan-in, up to ``limit``."""
         missed = list(targets)
         for src in sources:
             for dest in self._rng.choice(targets, size=fanout, replace=False):
@@ -452,7 +452,7 @@ class NCP(Wiring):
                 add(src, dest, self._polarity())
 
     def _fan_in(self, sources: Sequence[int], targets: Sequence[int], fanin: int) -> None:
-        """``fanin`` synapses into each target; sources that were missed get an average fan-out."""
+        """``fanin`` synapses to each target; sources without a synapse get an average fan-out."""
         missed = list(sources)
         for dest in targets:
             for src in self._rng.choice(sources, size=fanin, replace=False):
@@ -471,26 +471,26 @@ class NCP(Wiring):
 
 
 class AutoNCP(NCP):
-    """A neural circuit policy of a given size: of the neurons that are not motor, 40 % are command, the rest inter.
+    """A neural circuit policy of a given size. 40 % of the neurons that are not motor are command, the others inter.
 
     Args:
-        units: all neurons.
-        output_size: motor neurons; at most units - 3.
-        sparsity_level: 0.1 (dense) to 0.9 (sparse): the share of possible synapses left out.
+        units: number of neurons.
+        output_size: number of motor neurons; at most units - 3.
+        sparsity_level: share of possible synapses that are left out, 0.1 (dense) to 0.9 (sparse).
         seed: of the random graph.
 
     Raises:
-        InputError: sizes that leave no neuron for a layer.
+        InputError: the sizes leave no neuron for a layer.
     """
 
     def __init__(self, units: int, output_size: int, sparsity_level: float = 0.5, seed: int = 22222) -> None:
         if not 1 <= output_size < units - 2:
             raise InputError(
-                f"{units} units with {output_size} outputs leave too few for the other layers; "
+                f"{units} units with {output_size} outputs are too few for the other layers; "
                 f"give at least {max(output_size, 1) + 3} units"
             )
         if not 0.1 <= sparsity_level <= 1.0:
-            raise InputError(f"sparsity_level lies from 0.1 to 1.0, not at {sparsity_level}")
+            raise InputError(f"sparsity_level must be from 0.1 to 1.0, not {sparsity_level}")
         density = 1.0 - sparsity_level
         command = max(int(0.4 * (units - output_size)), 1)
         inter = units - output_size - command

@@ -40,8 +40,8 @@ def test_options_become_a_metric_and_a_rule(deciding, task, unit, primary, alarm
         (Deciding(None, "1/day"), SERIES, "s", "0.05/series"),
         (Deciding(None, "1/day"), STEP, "cycles", "the recording's times are in 'cycles'"),
         (Deciding(None, None, "soon"), STEP, "s", "--alarm-length soon"),
-        (Deciding(None, "1/day"), VALUES, "s", "alarms are of classes"),
-        (Deciding(None, "0/series", "3s"), SERIES, "s", "no alarms that last"),
+        (Deciding(None, "1/day"), VALUES, "s", "alarms need a classification"),
+        (Deciding(None, "0/series", "3s"), SERIES, "s", "alarms have no duration"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_line(deciding, task, unit, says):

@@ -228,8 +228,8 @@ def test_impossible_splits_are_refused():
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["idle"] * 9 + ["run"], "'idle', in the 8 samples that a model learns from; 'run' comes only in the rest"),
-        ([0] * 9 + [1], "'0', in the 8 samples that a model learns from; '1' comes only in the rest"),
+        (["idle"] * 9 + ["run"], "'idle', in the 8 samples of the training part; 'run' occurs only in the rest"),
+        ([0] * 9 + [1], "'0', in the 8 samples of the training part; '1' occurs only in the rest"),
     ],
 )
 def test_a_class_that_comes_only_after_the_cut_is_named(targets, message):
@@ -240,7 +240,7 @@ def test_a_class_that_comes_only_after_the_cut_is_named(targets, message):
 
 
 def test_a_number_that_never_changes_is_named_as_such():
-    with pytest.raises(InputError, match="'target' never changes: it has one class only, '5'"):
+    with pytest.raises(InputError, match="'target' never changes: it has only one class, '5'"):
         Task.infer(Recording.from_arrays(np.arange(10.0), targets=np.full(10, 5)))
 
 

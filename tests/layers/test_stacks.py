@@ -181,5 +181,5 @@ def test_a_wiring_that_another_layer_has_built_is_stacked(kind):
     by_hand.build(INPUTS)
     by_hand.adjacency_matrix[0, 1] = 0
     for refused in (by_hand, Wiring.from_config(by_hand.get_config())):
-        with pytest.raises(InputError, match="each with a wiring of its own"):
+        with pytest.raises(InputError, match="each with its own wiring"):
             kind(INPUTS, refused, num_layers=2)
