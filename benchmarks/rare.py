@@ -24,8 +24,8 @@ from torchliquid.jobs import cores
 from torchliquid.metrics import Answers, Metric, find
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults, TaskResult
-from torchliquid.study.statistics import Term, compare
-from torchliquid.study.verdict import answer, margin
+from torchliquid.study.stats.intervals import Term, compare
+from torchliquid.study.stats.verdict import answer, margin
 
 STUDIES = 200
 SEEDS = 5

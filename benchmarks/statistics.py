@@ -2,7 +2,7 @@
 
 Simulated studies of two models whose true accuracies are known: their errors are drawn, nothing is trained. Each kind
 of study is drawn 400 times without a true difference and 400 times with one, and judged by the estimator of
-:mod:`torchliquid.study.statistics` and by that of the first version, kept here as :func:`first_version`.
+:mod:`torchliquid.study.stats.intervals` and by that of the first version, kept here as :func:`first_version`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from torchliquid.study.results import Interval, TaskResult
-from torchliquid.study.statistics import TAIL, Term, compare, correlation_time
-from torchliquid.study.verdict import answer, margin
+from torchliquid.study.stats.intervals import TAIL, Term, compare, correlation_time
+from torchliquid.study.stats.verdict import answer, margin
 
 STUDIES = 400
 PAGE = Path("docs/statistics.md")

@@ -20,15 +20,17 @@ from torchliquid.files import write_atomically
 from torchliquid.jobs import cores
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
-from torchliquid.study import tables, words
+from torchliquid.study import words
 from torchliquid.study.assess import assess
+from torchliquid.study.reporting import tables
+from torchliquid.study.reporting.tables import Table
 from torchliquid.study.results import StudyResults
-from torchliquid.study.tables import Table
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels", "skab")
 FOLDER = Path("build/studies")
 DECIDING = (
     "data",
+    "jobs",
     "kernels",
     "layers",
     "models",
@@ -42,7 +44,14 @@ DECIDING = (
     "wirings.py",
 )
 """What may change a trial's figures, of the package; and the kernels."""
-TELLING = ("comparison", "describe", "figures", "report", "statistics", "tables", "verdict", "words")
+TELLING = (
+    "study/reporting",
+    "study/stats/comparison.py",
+    "study/stats/decide.py",
+    "study/stats/intervals.py",
+    "study/stats/verdict.py",
+    "study/words.py",
+)
 """Of a study, what only judges and tells of them: that is done again each time."""
 PAGE = Path("docs/studies.md")
 HEAD = """# Studies of published recordings
@@ -64,9 +73,10 @@ def code(*more: str, kinds: tuple[str, ...] = (".py", ".cc", ".h", ".txt")) -> s
     package = Path(torchliquid.__file__).parent
     places = [package / name for name in (*DECIDING, *more)] + [Path("native")]
     files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()]
+    telling = [package / name for name in TELLING]
     digest = hashlib.sha256()
     for file in sorted(files):
-        if file.suffix in kinds and not (file.parent.name == "study" and file.stem in TELLING):
+        if file.suffix in kinds and not any(file.is_relative_to(place) for place in telling):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:8]
 

@@ -45,7 +45,7 @@ from torchliquid.models import Model, build
 from torchliquid.models.model import Sample
 from torchliquid.models.networks import Liquid
 from torchliquid.study.results import ContenderResult, DataResult, Gaps, StudyResults, TaskResult, TrialResult
-from torchliquid.study.trial import Spec
+from torchliquid.study.run.trial import Spec
 from torchliquid.tasks import Task
 from torchliquid.wirings import NCP
 

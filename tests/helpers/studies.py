@@ -18,7 +18,7 @@ from torchliquid.study.results import (
     TaskResult,
     TrialResult,
 )
-from torchliquid.study.scores import Scores
+from torchliquid.study.stats.scores import Scores
 
 LIQUID = (("cfc", "CfC"), ("cfc_ncp", "CfC on NCP"), ("ltc_ncp", "LTC on NCP"))
 NEURAL = (("lstm", "LSTM"), ("gru", "GRU"), ("transformer", "Transformer"))

@@ -11,7 +11,7 @@ from tests.study.test_report import study
 
 from torchliquid.explain.explanation import explanation
 from torchliquid.explain.report import render as render_explanation
-from torchliquid.study.report import render as render_report
+from torchliquid.study.reporting.page import render as render_report
 
 EVIL = "<script>alert(1)</script>"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

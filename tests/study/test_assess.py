@@ -13,8 +13,8 @@ from torchliquid.errors import InputError
 from torchliquid.study.assess import assess
 from torchliquid.study.plan import Plan
 from torchliquid.study.results import POOLED, StudyResults
+from torchliquid.study.run.store import Store
 from torchliquid.study.shifts import DEFAULT_SHIFTS, SensorNoise
-from torchliquid.study.store import Store
 from torchliquid.tasks import Task
 
 QUICK = {"contenders": ["cfc", "gru", "linear", "boosting", "naive"], "seeds": 3, "tuning": 1, "parameters": 400}
@@ -159,7 +159,7 @@ def test_threads_of_the_caller_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_breaks_off_is_told_and_the_others_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchliquid.study import trial
+    from torchliquid.study.run import trial
     from torchliquid.training import TrainingError, train
 
     def sometimes(model, training, validation, config, *more):
@@ -190,7 +190,7 @@ def test_a_trial_that_breaks_off_is_told_and_the_others_count(tmp_path: Path, mo
 
 
 def test_a_setting_that_breaks_off_while_tuning_is_told_with_its_reason(tmp_path, monkeypatch) -> None:
-    from torchliquid.study import trial
+    from torchliquid.study.run import trial
     from torchliquid.training import TrainingError, train
 
     def sometimes(model, training, validation, config, *more):

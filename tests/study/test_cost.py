@@ -7,9 +7,9 @@ import torch
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.models import build
 from torchliquid.models.tabular import Tabular
-from torchliquid.study.cost import cost
-from torchliquid.study.decide import what_would_decide
 from torchliquid.study.results import Interval
+from torchliquid.study.run.cost import cost
+from torchliquid.study.stats.decide import what_would_decide
 from torchliquid.tasks import Task
 
 

@@ -15,11 +15,11 @@ from torchliquid.errors import InputError
 from torchliquid.page import numbers
 from torchliquid.page.charts import log_ticks
 from torchliquid.study import words
-from torchliquid.study.describe import STRETCH, describe_data, describe_gaps, stretches
-from torchliquid.study.figures import label_positions
-from torchliquid.study.report import render, write_report
+from torchliquid.study.reporting.describe import STRETCH, describe_data, describe_gaps, stretches
+from torchliquid.study.reporting.figures import label_positions
+from torchliquid.study.reporting.page import render, write_report
 from torchliquid.study.results import Channel, Interval, StudyResults
-from torchliquid.study.verdict import with_verdict
+from torchliquid.study.stats.verdict import with_verdict
 from torchliquid.tasks import Task
 
 EVIL = "<script>alert(1)</script>"

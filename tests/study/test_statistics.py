@@ -8,8 +8,8 @@ from torchliquid.data import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.metrics import find, names
 from torchliquid.study import words
-from torchliquid.study.scores import Cells, Scores, pack_scores, shift_mean
-from torchliquid.study.statistics import FEWEST, Term, compare, correlation_time, estimate
+from torchliquid.study.stats.intervals import FEWEST, Term, compare, correlation_time, estimate
+from torchliquid.study.stats.scores import Cells, Scores, pack_scores, shift_mean
 from torchliquid.tasks import Task
 
 

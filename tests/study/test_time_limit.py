@@ -23,11 +23,11 @@ from torchliquid.cli.progress import StudyProgress
 from torchliquid.errors import InputError
 from torchliquid.jobs import Job
 from torchliquid.study import assess as assessing
-from torchliquid.study import runner, trial
 from torchliquid.study.contenders import CONTENDERS, Contender, Hyper
-from torchliquid.study.limit import Limit, Pace, Scope, seconds, smaller, time_contender, work
 from torchliquid.study.plan import Plan
 from torchliquid.study.results import StudyResults
+from torchliquid.study.run import runner, trial
+from torchliquid.study.run.limit import Limit, Pace, Scope, seconds, smaller, time_contender, work
 from torchliquid.study.shifts import SensorNoise
 from torchliquid.tasks import Task
 

@@ -7,7 +7,7 @@ from tests.helpers.studies import Truth, simulate
 
 from torchliquid.errors import InputError
 from torchliquid.study.results import Finding, Interval, Part, StudyResults, Verdict
-from torchliquid.study.verdict import answer, with_verdict
+from torchliquid.study.stats.verdict import answer, with_verdict
 
 
 def verdicts(n: int, truth: Truth) -> Counter[str]:

@@ -91,7 +91,7 @@ def export(
         from torchliquid.edge.plausible import limits_of
         from torchliquid.edge.targets import find
         from torchliquid.models import Model
-        from torchliquid.study.trained import trained
+        from torchliquid.study.run.trained import trained
     machine = find(target)
     loaded = Model.load(model)
     limits = edge.Limits(

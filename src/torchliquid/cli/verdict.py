@@ -9,7 +9,7 @@ from rich.text import Text
 
 from torchliquid.cli.terminal import Terminal, cell
 from torchliquid.page import Table as Content
-from torchliquid.study import tables
+from torchliquid.study.reporting import tables
 from torchliquid.study.results import StudyResults
 
 MARKS = {"worth it": ("✓", "green"), "not worth it": ("✕", "red"), "not shown": ("?", "yellow")}

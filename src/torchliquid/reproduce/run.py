@@ -19,7 +19,7 @@ from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
 from torchliquid.reproduce.trial import FITTED, run_trial
 from torchliquid.reproduce.trials import append, read
-from torchliquid.study.runner import THREADS, StudyListener
+from torchliquid.study.run.runner import THREADS, StudyListener
 
 HEAD = """# Published tables, rerun
 

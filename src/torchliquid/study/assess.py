@@ -25,18 +25,18 @@ from torchliquid.models import KINDS, Model, build
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.random import seeded
-from torchliquid.study import tables
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
-from torchliquid.study.describe import describe_data, stretches
-from torchliquid.study.limit import Limit, Scope
-from torchliquid.study.mending import made_anew
 from torchliquid.study.plan import Plan
-from torchliquid.study.report import write_report
+from torchliquid.study.reporting import tables
+from torchliquid.study.reporting.describe import describe_data, stretches
+from torchliquid.study.reporting.page import write_report
 from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
-from torchliquid.study.runner import ENDING, THREADS, Runner, StudyListener
+from torchliquid.study.run.limit import Limit, Scope
+from torchliquid.study.run.mending import made_anew
+from torchliquid.study.run.runner import ENDING, THREADS, Runner, StudyListener
+from torchliquid.study.run.store import Store
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe, possible
-from torchliquid.study.store import Store
-from torchliquid.study.verdict import judge
+from torchliquid.study.stats.verdict import judge
 from torchliquid.tasks import Task
 from torchliquid.training.loop import LOOKS
 
@@ -111,8 +111,8 @@ def assess(
         ray: address of a Ray cluster that does the trials instead, ``host:port``, or ``auto`` for the one that this
             machine is in; the results are the same.
         time_limit: seconds, or a ``timedelta``, that the study may take, about: what does not fit is left out by one
-            rule for all (:mod:`torchliquid.study.limit`) and named in the report. The same study with a longer limit,
-            or without one, goes on from there.
+            rule for all (:mod:`torchliquid.study.run.limit`) and named in the report. The same study with a longer
+            limit, or without one, goes on from there.
         with_sample: whether saved models carry a small scaled sample of the training inputs.
         title, command: for the report.
         reading: Python that makes ``recording``, and ``tests`` and ``validation`` where they are given, for the report.

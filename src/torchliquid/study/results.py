@@ -2,7 +2,7 @@
 
 Everything here survives ``to_json`` and ``from_json`` unchanged. Bulky figures (a contender's sums per stretch of
 the test recordings, from which the intervals come) stay in a ``.npz`` beside it, named by ``TrialResult.scores``
-and read by :mod:`torchliquid.study.statistics`.
+and read by :mod:`torchliquid.study.stats.intervals`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TrialResult:
     tests: dict[str, dict[str, float]]  # test's name (and POOLED) -> metric -> value; state carried, as it will be used
     windows: dict[str, dict[str, float]]  # the same, scored on windows as it was trained
     parameters: int  # live ones: those that can change the output
-    bytes: int  # stored on a device, as in torchliquid.study.cost
+    bytes: int  # stored on a device, as in torchliquid.study.run.cost
     train_seconds: float
     epochs: int
     latency_us: float  # one live step, batch 1: median, microseconds

@@ -7,7 +7,7 @@ import math
 from torchliquid import metrics
 from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import capital, decimals, number, significant, time_unit
-from torchliquid.study.results import Interval
+from torchliquid.study.results import POOLED, Interval, StudyResults
 
 UNITS = {
     "series": ("test series", "test series"),
@@ -18,6 +18,10 @@ UNITS = {
 """What is independent, one and several."""
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""Units of time whose length is known."""
 
 
 def is_share(metric: str) -> bool:
@@ -119,3 +123,14 @@ def span(value: float, unit: str) -> str:
         return "–"
     name, factor = time_unit(value, unit)
     return f"{significant(value / factor, 2)} {name}"
+
+
+def alarm_unit(results: StudyResults) -> tuple[str, float]:
+    """The time for which false alarms are told, in words, and how many of the recording's units it is: an hour or a
+    day, where times are in a unit of which that is known."""
+    unit = results.task.time_unit
+    quiet = max((t.alarms[POOLED].quiet for c in results.contenders for t in c.trials if t.alarms), default=0.0)
+    if unit not in SECONDS:
+        return f"in 1,000 {unit}", 1000.0
+    of_days = quiet * SECONDS[unit] >= 2 * 86400
+    return ("a day", 86400 / SECONDS[unit]) if of_days else ("an hour", 3600 / SECONDS[unit])

@@ -11,7 +11,8 @@ import numpy as np
 from torchliquid import page
 from torchliquid.page import Chart, Table, numbers, write_page
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
-from torchliquid.study import figures, tables, words
+from torchliquid.study import words
+from torchliquid.study.reporting import figures, tables
 from torchliquid.study.results import Finding, StudyResults
 
 GLOSSARY = {
@@ -69,7 +70,7 @@ def write_report(results: StudyResults, path: Path) -> None:
 def render(results: StudyResults) -> str:
     """The page as text."""
     return page.render(
-        "torchliquid.study",
+        "torchliquid.study.reporting",
         "report.html.j2",
         charts={
             "shifts": shift_charts(results),
@@ -214,7 +215,7 @@ def alarm_rule(results: StudyResults) -> str:
         if task.per == "series":
             limit = f"{numbers.significant(alarm.limit, 2)} false alarms a series"
         else:
-            unit, factor = tables.alarm_unit(results)
+            unit, factor = words.alarm_unit(results)
             limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms {unit}"
         chosen = f"is the lowest there with no more than {limit}"
     rule = f"{task.target} = {task.labels[task.positive]} is answered from a probability on that {chosen}, on the "

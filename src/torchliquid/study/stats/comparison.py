@@ -10,8 +10,8 @@ import numpy as np
 
 from torchliquid.metrics import Metric, find
 from torchliquid.study.results import ContenderResult, Interval, StudyResults
-from torchliquid.study.scores import PROPER, Scores, shift_mean
-from torchliquid.study.statistics import Figure, Term, compare, estimate
+from torchliquid.study.stats.intervals import Figure, Term, compare, estimate
+from torchliquid.study.stats.scores import PROPER, Scores, shift_mean
 
 CLOSE = 3.0
 """Standard errors on validation within which a contender might owe its place to lucky seeds."""

@@ -10,11 +10,8 @@ from torchliquid.alarms import summary
 from torchliquid.page import Table, numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import words
-from torchliquid.study.figures import role
+from torchliquid.study.reporting.figures import role
 from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyResults
-
-SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-"""Units of time whose length is known."""
 
 
 def main_table(results: StudyResults) -> Table:
@@ -89,7 +86,7 @@ def alarm_table(results: StudyResults) -> Table | None:
     """What an operator counts: each contender's alarms on each test recording; None where the task has none."""
     if not any(t.alarms for c in results.contenders for t in c.trials):
         return None
-    unit, factor = alarm_unit(results)
+    unit, factor = words.alarm_unit(results)
     head = ("Contender", "Test recording", "Threshold", "Events caught", f"False alarms {unit}",
             "First alarm after", "90 % of them within")  # fmt: skip
     rows = []
@@ -111,17 +108,6 @@ def alarm_table(results: StudyResults) -> Table | None:
                 )
             )
     return Table(head, tuple(rows), (), "Mean over the seeds; delays from an event's first sample, of those caught.")
-
-
-def alarm_unit(results: StudyResults) -> tuple[str, float]:
-    """The time for which false alarms are told, in words, and how many of the recording's units it is: an hour or a
-    day, where times are in a unit of which that is known."""
-    unit = results.task.time_unit
-    quiet = max((t.alarms[POOLED].quiet for c in results.contenders for t in c.trials if t.alarms), default=0.0)
-    if unit not in SECONDS:
-        return f"in 1,000 {unit}", 1000.0
-    of_days = quiet * SECONDS[unit] >= 2 * 86400
-    return ("a day", 86400 / SECONDS[unit]) if of_days else ("an hour", 3600 / SECONDS[unit])
 
 
 def shift_table(results: StudyResults) -> Table:

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from torchliquid.data import Series
-from torchliquid.study.trial import Trainable
+from torchliquid.study.run.trial import Trainable
 
 WARM_UP, STEPS, SECONDS = 50, 1000, 1.0
 

@@ -29,12 +29,12 @@ from torchliquid.models.naive import Naive
 from torchliquid.models.storage import pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.random import seeded
-from torchliquid.study.cost import cost
-from torchliquid.study.memory import peak_memory
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import POOLED, Calibrated, from_plain
-from torchliquid.study.scores import PROPER, Cells, pack_scores
+from torchliquid.study.run.cost import cost
+from torchliquid.study.run.memory import peak_memory
 from torchliquid.study.shifts import Shift, draws
+from torchliquid.study.stats.scores import PROPER, Cells, pack_scores
 from torchliquid.tasks import Task
 from torchliquid.training import History, TrainingConfig, TrainingError, train
 from torchliquid.training.history import Doubt

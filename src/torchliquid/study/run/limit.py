@@ -19,11 +19,11 @@ from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model
 from torchliquid.page import numbers
 from torchliquid.study.contenders import HALVED, Contender, Hyper, halvings
-from torchliquid.study.latency import SECONDS, STEPS, WARM_UP
 from torchliquid.study.plan import Plan
+from torchliquid.study.run.latency import SECONDS, STEPS, WARM_UP
+from torchliquid.study.run.trial import Spec, fit_plain, untrained
 from torchliquid.study.shifts import Shift, number_of_draws
-from torchliquid.study.trial import Spec, fit_plain, untrained
-from torchliquid.study.verdict import FEW_SEEDS
+from torchliquid.study.stats.verdict import FEW_SEEDS
 from torchliquid.training import TrainingConfig, TrainingError, train
 from torchliquid.training.loop import LOOKS
 

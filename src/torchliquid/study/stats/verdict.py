@@ -5,7 +5,8 @@ Fixed before the test data is seen:
 * who is compared: the liquid contender best on validation and the other one best on validation, those two only;
 * what is compared: accuracy is the task's primary metric with the state carried through the test part; stability
   is the same metric averaged over all shifts (each counting the same); cost is the bytes that a device holds and the
-  operations of a sample, as ratios (:mod:`torchliquid.study.cost`; times depend on the machine and are only reported);
+  operations of a sample, as ratios (:mod:`torchliquid.study.run.cost`; times depend on the machine and are only
+  reported);
 * what counts as learnt: less log loss, or less squared error, than the naive answer has;
 * how much matters: a tenth of the rival's errors, a twentieth of its RMSE (:func:`margin`), a factor of two in cost.
 
@@ -30,9 +31,7 @@ from torchliquid import metrics
 from torchliquid.alarms import summary
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
-from torchliquid.study import tables, words
-from torchliquid.study.comparison import Comparison
-from torchliquid.study.decide import what_would_decide
+from torchliquid.study import words
 from torchliquid.study.results import (
     POOLED,
     Answer,
@@ -43,7 +42,9 @@ from torchliquid.study.results import (
     TaskResult,
     Verdict,
 )
-from torchliquid.study.scores import Scores
+from torchliquid.study.stats.comparison import Comparison
+from torchliquid.study.stats.decide import what_would_decide
+from torchliquid.study.stats.scores import Scores
 from torchliquid.tasks import Task
 
 MARGIN_OF_LEARNING = 0.05  # of the naive answer's log loss or squared error
@@ -162,7 +163,7 @@ class _Jury:
         if not counts:
             return None
         found, unit = summary(counts), self.results.task.time_unit
-        each, factor = tables.alarm_unit(self.results)
+        each, factor = words.alarm_unit(self.results)
         first = (
             f", the first alarm {words.span(found.median, unit)} after an event's beginning (90 % within "
             f"{words.span(found.late, unit)})"

@@ -7,7 +7,7 @@ import math
 from torchliquid.page import numbers
 from torchliquid.study import words
 from torchliquid.study.results import Interval
-from torchliquid.study.statistics import FEWEST
+from torchliquid.study.stats.intervals import FEWEST
 
 OUT_OF_REACH = 100
 """Times as much as there is, from which on a study is not worth the while."""

@@ -19,8 +19,8 @@ from torchliquid.jobs import Progress
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan
 from torchliquid.study.results import ContenderResult, TrialResult, from_plain
+from torchliquid.study.run.trial import SCORES, Files, measure
 from torchliquid.study.shifts import Shift
-from torchliquid.study.trial import SCORES, Files, measure
 
 MOST_SENSORS = 64
 """With more channels, the one sensor is looked for among the first so many."""

@@ -14,9 +14,9 @@ import numpy as np
 from torchliquid.errors import InputError, printable
 from torchliquid.files import read_json, write_json
 from torchliquid.models import KINDS, Model
-from torchliquid.study.scores import DAMAGED
-from torchliquid.study.store import Store
-from torchliquid.study.trial import COST, MODEL, SCORES, Spec, Trained
+from torchliquid.study.run.store import Store
+from torchliquid.study.run.trial import COST, MODEL, SCORES, Spec, Trained
+from torchliquid.study.stats.scores import DAMAGED
 
 log = logging.getLogger(__name__)
 

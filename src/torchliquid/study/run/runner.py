@@ -21,8 +21,10 @@ from torchliquid.jobs import Job, Listener, Progress, Workers, run_jobs
 from torchliquid.models import KINDS, Model
 from torchliquid.page import numbers
 from torchliquid.study.contenders import CLASS_WEIGHTS, HALVED, Contender, Hyper
-from torchliquid.study.latency import live_step
-from torchliquid.study.limit import (
+from torchliquid.study.plan import Plan
+from torchliquid.study.results import Calibrated, ContenderResult, Failed, TrialResult, from_plain
+from torchliquid.study.run.latency import live_step
+from torchliquid.study.run.limit import (
     KEPT,
     Limit,
     Pace,
@@ -34,13 +36,10 @@ from torchliquid.study.limit import (
     tuning,
     work,
 )
-from torchliquid.study.mending import latencies, mend, mend_evaluation
-from torchliquid.study.plan import Plan
-from torchliquid.study.probes import PROBES, evaluate_probe, probe_result
-from torchliquid.study.results import Calibrated, ContenderResult, Failed, TrialResult, from_plain
-from torchliquid.study.shifts import Shift
-from torchliquid.study.store import Store
-from torchliquid.study.trial import (
+from torchliquid.study.run.mending import latencies, mend, mend_evaluation
+from torchliquid.study.run.probes import PROBES, evaluate_probe, probe_result
+from torchliquid.study.run.store import Store
+from torchliquid.study.run.trial import (
     COST,
     MODEL,
     SCORES,
@@ -53,7 +52,8 @@ from torchliquid.study.trial import (
     fits,
     train_trial,
 )
-from torchliquid.study.verdict import margin
+from torchliquid.study.shifts import Shift
+from torchliquid.study.stats.verdict import margin
 
 T = TypeVar("T")
 Settings = Callable[[Contender, int], list[Hyper]]

@@ -9,7 +9,7 @@ from torchliquid.errors import InputError
 from torchliquid.explain.neurons import weights_hash
 from torchliquid.models import Model
 from torchliquid.study.results import StudyResults
-from torchliquid.study.trial import MODEL, Spec
+from torchliquid.study.run.trial import MODEL, Spec
 
 
 def trained(study: Path, but: Model) -> dict[str, Model]:
