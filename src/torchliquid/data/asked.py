@@ -1,12 +1,13 @@
 """What windows, batches and summaries ask of a task. :class:`torchliquid.tasks.Task`, above them, has it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from torchliquid.data.recording import Series
 
 
+@runtime_checkable
 class Asked(Protocol):
     """See :class:`torchliquid.tasks.Task` for each."""
 
