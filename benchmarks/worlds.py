@@ -1,0 +1,153 @@
+"""The two worlds of ``torchliquid.control``: frames a second, how often the experts succeed, and what they look like.
+
+``--episodes`` says how many of each kind the experts try; ``--sheets FOLDER`` writes contact sheets and tries nothing.
+Frames a second are of whole steps, physics and expert included. MuJoCo's own renderer is timed beside them, on the
+trunks alone, with EGL or else OSMesa (``apt-get install libosmesa6``), where either is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from torchliquid.control.worlds import drive, fly
+from torchliquid.control.worlds.world import World
+
+SEED = 1000
+FRAMES = 400
+KINDS: dict[str, tuple[type[World[Any]], list[dict[str, Any]]]] = {
+    "FlyToTarget": (
+        fly.FlyToTarget,
+        [
+            *({"season": season} for season in fly.SEASONS),
+            {"wind": 4.0},
+            {"target_speed": 1.0},
+            {"distance": 25.0},
+            {"decoys": 5},
+        ],
+    ),
+    "KeepLane": (
+        drive.KeepLane,
+        [{"season": season, "track": track} for track in drive.KINDS for season in drive.SEASONS] + [{"worn": 0.8}],
+    ),
+}
+
+
+def words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def speed(job: tuple[str, dict[str, Any], int]) -> tuple[float, float]:
+    """Frames a second of the clock, and of the processor."""
+    name, settings, seed = job
+    world = KINDS[name][0](**settings)
+    world.reset(seed=seed)
+    start, used = time.perf_counter(), time.process_time()
+    for _ in range(FRAMES):
+        _, _, terminated, truncated, _ = world.step(world.expert())
+        if terminated or truncated:
+            seed += 1
+            world.reset(seed=seed)
+    return FRAMES / (time.perf_counter() - start), FRAMES / (time.process_time() - used)
+
+
+def succeeds(job: tuple[str, dict[str, Any], int]) -> tuple[bool, float]:
+    """Whether the expert does it, and the seconds it takes. It needs no frames."""
+    name, settings, seed = job
+    world = type("Blind", (KINDS[name][0],), {"look": lambda self, camera: np.zeros((48, 64, 3), np.uint8)})(**settings)
+    world.reset(seed=seed)
+    steps = 0
+    while True:
+        _, _, terminated, truncated, info = world.step(world.expert())
+        steps += 1
+        if terminated or truncated:
+            return bool(info["is_success"]), steps * world.dt
+
+
+def mujoco_speed() -> str:
+    """Frames a second of MuJoCo's renderer, without physics."""
+    for backend in ("egl", "osmesa"):
+        if (pid := os.fork()) == 0:  # the choice is read once a process, when OpenGL is loaded
+            os.environ["MUJOCO_GL"] = backend
+            try:
+                import mujoco
+
+                world = fly.FlyToTarget()
+                world.reset(seed=SEED)
+                world.craft.model.vis.quality.offsamples = 0
+                renderer = mujoco.Renderer(world.craft.model, 48, 64)
+                renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+                start = time.process_time()
+                for _ in range(100):
+                    renderer.update_scene(world.craft.data)
+                    renderer.render()
+                print(f"MuJoCo's renderer, {backend}: {100 / (time.process_time() - start):.0f} a second", flush=True)
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        if os.waitpid(pid, 0)[1] == 0:
+            return backend
+    return "none"
+
+
+def sheet(name: str, settings: dict[str, Any]) -> np.ndarray:
+    """A row: three frames of each of three episodes, as a policy sees them, the second large."""
+    row = []
+    for seed in range(SEED, SEED + 3):
+        world = KINDS[name][0](**settings)
+        world.reset(seed=seed)
+        for step in range(41):
+            frame, _, terminated, truncated, _ = world.step(world.expert())
+            if step in (0, 20, 40):
+                small = np.asarray(Image.fromarray(frame).resize((320, 240), Image.Resampling.NEAREST))
+                row.append(small if step != 20 else world.render())
+            if terminated or truncated:
+                break
+    return np.hstack(row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--sheets", type=Path)
+    options = parser.parse_args()
+    if options.sheets:
+        for name, (_, kinds) in KINDS.items():
+            Image.fromarray(np.vstack([sheet(name, settings) for settings in kinds])).save(
+                options.sheets / f"{name}.png"
+            )
+        return
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for name, (_, kinds) in KINDS.items():
+            for settings in kinds[:4]:
+                found = np.array(list(pool.map(speed, [(name, settings, SEED + 50 * i) for i in range(options.jobs)])))
+                clock, processor = found.sum(0)
+                print(
+                    f"{name}, {words(settings)}: {clock:.0f} frames a second by {options.jobs} processes, "
+                    f"{processor:.0f} with a core for each",
+                    flush=True,
+                )
+    mujoco_speed()
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for name, (_, kinds) in KINDS.items():
+            for settings in kinds:
+                jobs = [(name, settings, SEED + i) for i in range(options.episodes)]
+                done = list(pool.map(succeeds, jobs))
+                took = np.median([seconds for _, seconds in done])
+                print(
+                    f"{name}, {words(settings)}: the expert succeeds in {sum(ok for ok, _ in done)} of {len(done)}, "
+                    f"{took:.1f} s in the middle",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

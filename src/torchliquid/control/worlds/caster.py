@@ -1,0 +1,253 @@
+"""A small ray caster: a camera, a ground that the world paints itself, and upright textured panels in front of it.
+
+It needs no OpenGL. Worlds paint the ground and the sky at each ray, then panels (trees, walls, balls) are laid over it
+from far to near.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+Array = np.ndarray
+NEAR = 0.1
+"""Metres: nothing nearer is drawn."""
+
+FADED = 0.97
+"""Panels that the air hides to this share are not drawn."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera.
+
+    Attributes:
+        width, height: pixels of a frame.
+        field_of_view: degrees, across.
+        samples: rays for a pixel, along each side; a frame is their mean.
+    """
+
+    width: int = 64
+    height: int = 48
+    field_of_view: float = 75.0
+    samples: int = 2
+
+    @cached_property
+    def directions(self) -> Array:
+        """(3, rows, columns) of each ray: 1 ahead, how far left and how far up."""
+        across, down = self.edges
+        left = across * (1 - (2 * np.arange(self.width * self.samples) + 1) / (self.width * self.samples))
+        up = down * (1 - (2 * np.arange(self.height * self.samples) + 1) / (self.height * self.samples))
+        rays = np.ones((3, len(up), len(left)), np.float32)
+        rays[1], rays[2] = left, up[:, None]
+        return rays
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """How far left and how far up the outermost rays go, one metre ahead."""
+        across = float(np.tan(np.radians(self.field_of_view) / 2))
+        return across, across * self.height / self.width
+
+    def pixels(self, colours: Array) -> Array:
+        """(height, width, 3) uint8 of colours (rows, columns, 3), 0 to 1, one a ray."""
+        n = self.samples
+        mean = colours.reshape(self.height, n, self.width, n, 3).mean((1, 3))
+        return np.asarray((mean.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Air:
+    """What distance does to a colour: it fades to ``colour`` (3,), by half in each ``half`` metres."""
+
+    colour: Array
+    half: float
+
+    def share(self, metres: Array | float) -> Array:
+        """How much of what is seen at a distance is the air's own colour, 0 to 1."""
+        return 1 - np.exp2(-np.asarray(metres, np.float32) / np.float32(self.half))
+
+
+class Texture:
+    """A picture (rows, columns, 4) with values 0 to 1, its colours multiplied by its alpha; and its smaller copies.
+
+    Each has an empty rim, so that what lies beside the picture may be looked up as well.
+    """
+
+    def __init__(self, picture: Array) -> None:
+        smaller = [picture.astype(np.float32)]
+        while min(smaller[-1].shape[:2]) >= 4:
+            rows, columns = (side // 2 for side in smaller[-1].shape[:2])
+            big = smaller[-1][: 2 * rows, : 2 * columns]
+            smaller.append(big.reshape(rows, 2, columns, 2, 4).mean((1, 3)))
+        self.levels = [np.pad(one, ((1, 1), (1, 1), (0, 0))) for one in smaller]
+
+    def at(self, size: int) -> Array:
+        """The smallest copy with at least ``size`` rows."""
+        return next((level for level in reversed(self.levels) if len(level) - 2 >= size), self.levels[0])
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Upright rectangles.
+
+    Attributes:
+        places: (N, 3) the middle of each lower edge, metres.
+        sizes: (N, 2) width and height, metres.
+        textures: one for each.
+        edges: (N, 2) unit vectors along the lower edges; NaN turns a panel to the camera.
+    """
+
+    places: Array
+    sizes: Array
+    textures: tuple[Texture, ...]
+    edges: Array
+
+    @classmethod
+    def facing(cls, places: Array, sizes: Array, textures: tuple[Texture, ...]) -> Panels:
+        """Panels that turn to the camera."""
+        return cls(places, sizes, textures, np.full((len(places), 2), np.nan))
+
+    def __add__(self, other: Panels) -> Panels:
+        both = (np.concatenate([getattr(self, f), getattr(other, f)]) for f in ("places", "sizes", "edges"))
+        places, sizes, edges = both
+        return Panels(places, sizes, self.textures + other.textures, edges)
+
+
+class View:
+    """What a camera sees from ``eye`` (3,): its rays in the world, and what is drawn on them so far.
+
+    Args:
+        camera: its rays.
+        eye: metres.
+        basis: (3, 3) whose columns are what is ahead, left and above in the world; they need not be at right angles.
+    """
+
+    def __init__(self, camera: Camera, eye: Array, basis: Array) -> None:
+        self.camera, self.eye, self.basis = camera, eye, basis
+        self.rays = basis.astype(np.float32) @ camera.directions.reshape(3, -1)
+        self.rays = self.rays.reshape(camera.directions.shape)
+        self.colours: Array = np.zeros((*self.rays.shape[1:], 3), np.float32)
+
+    def draw(self, panels: Panels, air: Air, light: Array, ground: Array | None = None) -> None:
+        """Lay panels over the colours, the far ones first.
+
+        Args:
+            panels: what to draw.
+            air: fades the far ones.
+            light: (3,) what their colours are multiplied by.
+            ground: (rows, columns) how far along each ray the ground is, which hides what is behind it; None: it hides
+                nothing.
+        """
+        left = self.basis[:2, 1] / np.hypot(*self.basis[:2, 1])
+        facing = np.isnan(panels.edges[:, 0])
+        edges = np.where(facing[:, None], left, panels.edges) * panels.sizes[:, :1]
+        starts = panels.places[:, :2] - edges / 2 - self.eye[:2]
+        bottoms = panels.places[:, 2] - self.eye[2]
+        boxes, far = self._boxes(starts, edges, bottoms, panels.sizes[:, 1])
+        fades = air.share(far)
+        seen = (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3]) & (fades < FADED)
+        # Of panels that face the camera, how far along a ray they are is known but for a factor.
+        rate = 1 / (self.rays[0] * left[1] - self.rays[1] * left[0])
+        slopes = np.stack([self.rays[0] * rate, self.rays[1] * rate, self.rays[2] * rate])
+        order = np.flatnonzero(seen)
+        for i in order[np.argsort(-far[order])].tolist():
+            top, bottom, first, last = boxes[i].tolist()
+            box = np.s_[top:bottom, first:last]
+            (x, y), (ex, ey), height = starts[i].tolist(), edges[i].tolist(), float(panels.sizes[i, 1])
+            texture = panels.textures[i].at(bottom - top)
+            rows, columns = texture.shape[0] - 2, texture.shape[1] - 2
+            if facing[i]:
+                dx, dy, dz = slopes[:, top:bottom, first:last]
+                width = float(panels.sizes[i, 0])
+            else:
+                dx, dy, dz = self.rays[:, top:bottom, first:last]
+                across = 1 / (dx * ey - dy * ex)
+                dx, dy, dz = dx * across, dy * across, dz * across
+                width = 1.0
+            along = x * ey - y * ex
+            column = dy * (x * columns / width) - dx * (y * columns / width) + 1
+            row = (1 + (bottoms[i] + height) * rows / height) - dz * (along / width * rows / height)
+            place = row.clip(0, rows + 1).astype(np.intp) * (columns + 2) + column.clip(0, columns + 1).astype(np.intp)
+            found = texture.reshape(-1, 4).take(place, axis=0)
+            if ground is not None:
+                factor = rate[box] / width if facing[i] else across
+                found *= (along * factor < ground[box])[..., None]
+            alpha = found[..., 3:]
+            part = self.colours[box]
+            part *= 1 - alpha
+            part += found[..., :3] * (light * (1 - fades[i])).astype(np.float32)
+            part += alpha * (air.colour * fades[i]).astype(np.float32)
+
+    def _boxes(self, starts: Array, edges: Array, bottoms: Array, heights: Array) -> tuple[Array, Array]:
+        """(N, 4) the rows and columns (from, to) that hold each panel, and (N,) how far off they are."""
+        corners = np.empty((len(starts), 4, 3))
+        corners[:, ::2, :2], corners[:, 1::2, :2] = starts[:, None], (starts + edges)[:, None]
+        corners[:, :2, 2], corners[:, 2:, 2] = bottoms[:, None], (bottoms + heights)[:, None]
+        ahead, left, up = np.moveaxis(corners @ np.linalg.inv(self.basis).T, -1, 0)
+        rows, columns = self.colours.shape[:2]
+        across, down = self.camera.edges
+        depth = np.maximum(ahead, NEAR)
+        at_row = (1 - up / depth / down) * rows / 2
+        at_column = (1 - left / depth / across) * columns / 2
+        boxes = np.stack(
+            [
+                np.floor(at_row.min(1)).clip(0, rows),
+                np.ceil(at_row.max(1)).clip(0, rows),
+                np.floor(at_column.min(1)).clip(0, columns),
+                np.ceil(at_column.max(1)).clip(0, columns),
+            ],
+            axis=1,
+        ).astype(int)
+        near = ahead.min(1) <= NEAR
+        boxes[near & (ahead.max(1) > NEAR)] = 0, rows, 0, columns
+        boxes[ahead.max(1) <= NEAR] = 0
+        return boxes, np.hypot(*(starts + edges / 2).T)
+
+
+def paint_sky(view: View, zenith: Array, air: Air, skyline: Array, colour: Array) -> None:
+    """Paint the sky at every ray, with what stands on the horizon.
+
+    Args:
+        view: to paint.
+        zenith: (3,) the sky's colour above; at the horizon it is the air's.
+        air: gives the horizon's colour.
+        skyline: (rows, columns, 2) as :func:`torchliquid.control.worlds.pictures.skyline`.
+        colour: (3,) of the skyline.
+    """
+    x, y, z = view.rays
+    slope = z / np.sqrt(x * x + y * y)
+    blend = np.sqrt(slope.clip(0, 1))[..., None]
+    view.colours[:] = air.colour + (zenith - air.colour) * blend
+    rows, columns = skyline.shape[:2]
+    low = (slope > 0) & (slope < SKYLINE)
+    row = ((1 - slope[low] / SKYLINE) * rows).astype(np.intp)
+    column = ((np.arctan2(y[low], x[low]) / (2 * np.pi) % 1) * columns).astype(np.intp) % columns
+    there, light = np.moveaxis(skyline[row, column], -1, 0)[..., None]
+    view.colours[low] = np.where(there > 0, 0.45 * air.colour + 0.55 * colour * light, view.colours[low])
+
+
+SKYLINE = 0.16
+"""How steep a ray over the top of the skyline is."""
+
+
+def grain(levels: Array, x: Array, y: Array, metres: Array, finest: float) -> Array:
+    """(..., 3) the colours of a ground at places, smoother the farther they are.
+
+    Args:
+        levels: (levels, size, size, 3) as :func:`torchliquid.control.worlds.pictures.ground`.
+        x, y: places, in metres.
+        metres: how far each is from the eye.
+        finest: metres within which the finest level is seen.
+    """
+    size = levels.shape[1]
+    level = np.log2(np.maximum(metres / np.float32(finest), 1)).astype(np.intp).clip(0, len(levels) - 1)
+    scale = np.float32(PER_METRE)
+    return np.asarray(
+        levels[level, np.floor(y * scale).astype(np.intp) % size, np.floor(x * scale).astype(np.intp) % size]
+    )
+
+
+PER_METRE = 8
+"""A ground's pixels."""
