@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from tests.helpers.needed import NO_DATA
 
 if TYPE_CHECKING:

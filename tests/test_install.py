@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.needed import NO_DATA
 
 ROOT = Path(__file__).parents[1]

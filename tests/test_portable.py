@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers.needed import NO_KERNELS, needs
 
+from tests.helpers.needed import NO_KERNELS, needs
 from torchliquid.edge import compilers
 from torchliquid.kernels import native
 
