@@ -37,11 +37,11 @@ def explain(
     with loading():
         from torchliquid.cli.progress import one_bar
         from torchliquid.explain.explanation import explanation
-        from torchliquid.explain.neurons import liquid_layer
+        from torchliquid.explain.neurons import liquid_layers
         from torchliquid.explain.report import write_explanation
         from torchliquid.models import Model
     loaded = Model.load(model)
-    liquid_layer(loaded)
+    liquid_layers(loaded)
     if published:
         dataset = load(recording)
         options.tell(recording, dataset.train)

@@ -19,7 +19,7 @@ from torchliquid.errors import InputError
 from torchliquid.explain.neurons import LIQUID_KINDS, used_part
 from torchliquid.files import cache_folder
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Gated, Liquid, State, at_last
+from torchliquid.models.networks import Encoder, Gated, Liquid, State, at_last
 
 STEPS = (32, 128, 512)
 """Points of the path from the baseline, at which gradients are taken: more for moments that fewer did not settle."""
@@ -123,7 +123,8 @@ def attribution(
         InputError: Captum is not installed, another kind of model, numbers that make no sense, a channel is missing,
             times in another unit, no samples, a network too erratic to be explained.
     """
-    if not isinstance(model, Model) or not isinstance(model.network, Liquid | Gated):
+    explained = (Liquid, Gated, Encoder)
+    if not isinstance(model, Model) or not all(isinstance(part, explained) for part in model.network.chain):
         kind = f"a model of kind {model.kind!r}" if isinstance(model, Model) else type(model).__name__
         raise InputError(f"attribution explains {', '.join((*LIQUID_KINDS, 'lstm', 'gru'))}, not {kind}")
     if lags is None:

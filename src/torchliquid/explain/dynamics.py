@@ -13,11 +13,12 @@ from torch import Tensor
 
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.explain.neurons import follow, liquid_layer, neuron_names
+from torchliquid.explain.neurons import follow, liquid_layers, neuron_names
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, aligned
+from torchliquid.models.networks import Network
 
 MULTIPLES = np.logspace(-1, 3, 17)
 """Of the recording's gaps."""
@@ -98,7 +99,7 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
     Raises:
         InputError: another kind of model, a channel is missing, times in another unit, no series with two samples.
     """
-    layer = liquid_layer(model)
+    layers = liquid_layers(model)
     path = follow(model, recording, samples)
     states = np.concatenate(path.states)
     by_gap = _exponents(model, path.recording, MULTIPLES, 500, seed)
@@ -106,7 +107,9 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
         raise InputError("no series is long enough to follow a small difference; give one of two samples or more")
     gap = path.recording.median_gap()
     positive = np.flatnonzero(by_gap > 0)
-    bounds, because = _bounds(layer)
+    proven, reasons = zip(*map(_bounds, layers), strict=True)
+    bounds = None if any(each is None for each in proven) else np.concatenate([b for b in proven if b is not None])
+    because = reasons[0]
     return Dynamics(
         neuron_names(model),
         path.recording.time_unit,
@@ -201,20 +204,21 @@ def _growth(
 
 
 def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple[FixedPoint, ...]:
-    layer = copy.deepcopy(liquid_layer(model)).double().eval().requires_grad_(False)
+    network = copy.deepcopy(model.network).double().eval().requires_grad_(False)
+    sizes = _sizes(network, model.preprocessing.n_inputs)
     rule = model.preprocessing
     places = {"mean input": inputs.mean(0)}
     places |= {f"{q:.0%} quantile of each input": np.quantile(inputs, q, axis=0) for q in QUANTILES}
     along = states[np.linspace(0, len(states) - 1, STARTS).astype(int)].astype(np.float64)
-    starts = np.concatenate([np.zeros((1, layer.state_size)), along])
+    starts = _starts(np.concatenate([np.zeros((1, along.shape[1])), along]), sizes)
     points = []
     for at, x in places.items():
         x = np.array(x, dtype=np.float64)
         if rule.with_mask:
             x[rule.n_channels :] = 1.0
-        step = _step(layer, torch.from_numpy(x))
+        step = _step(network, torch.from_numpy(x), [size for own in sizes for size in own])
         found: list[Tensor] = []
-        for state in _settled(step, torch.from_numpy(starts), layer.lstm is not None):
+        for state in _settled(step, starts):
             point = _newton(step, state)
             if point is not None and not any(bool((point - other).abs().max() < 1e-4) for other in found):
                 found.append(point)
@@ -224,25 +228,48 @@ def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple
             radius = float(torch.linalg.eigvals(slope).abs().max())
             residual = float((step(point) - point).abs().max())
             raw = x[: rule.n_channels] * rule.std + rule.mean
-            points.append(FixedPoint(at, raw, point[: layer.state_size].numpy(), radius, radius < 1, residual))
+            points.append(FixedPoint(at, raw, _neurons(point, sizes), radius, radius < 1, residual))
     return tuple(points)
 
 
-def _step(layer: RecurrentLayer, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """The state after one more sample of the usual gap, of one state (S,) or several (B, S); with a memory S = 2 H."""
+def _sizes(network: Network, inputs: int) -> list[list[int]]:
+    """Of each recurrent layer the sizes of its state's parts: H, and with a memory H again."""
+    _, state = network(torch.zeros(1, 1, inputs).double(), torch.ones(1, 1).double())
+    return [[part.shape[1] for part in own] for own in network.own_states(state) if own]
+
+
+def _starts(neurons: np.ndarray, sizes: list[list[int]]) -> Tensor:
+    """States (N, S) whose neurons are given, the memory empty."""
+    parts: list[Tensor] = []
+    at = 0
+    for own in sizes:
+        parts.append(torch.from_numpy(neurons[:, at : at + own[0]]))
+        parts += [torch.zeros(len(neurons), size).double() for size in own[1:]]
+        at += own[0]
+    return torch.cat(parts, 1)
+
+
+def _neurons(state: Tensor, sizes: list[list[int]]) -> np.ndarray:
+    """(H,) without what the memory holds."""
+    whole: np.ndarray = state.numpy()
+    starts = np.cumsum([0, *(sum(own) for own in sizes)])
+    return np.concatenate([whole[start : start + own[0]] for start, own in zip(starts, sizes, strict=False)])
+
+
+def _step(network: Network, x: Tensor, sizes: list[int]) -> Callable[[Tensor], Tensor]:
+    """The state after one more sample of the usual gap, of one state (S,) or several (B, S)."""
 
     def step(state: Tensor) -> Tensor:
         rows = state.reshape(-1, state.shape[-1])
-        parts = rows.split(layer.state_size, 1)
-        _, new = layer(x.expand(len(rows), 1, -1), parts[0] if layer.lstm is None else tuple(parts))
-        return (torch.cat(new, 1) if isinstance(new, tuple) else new).reshape(state.shape)
+        inputs, spans = x.expand(len(rows), 1, -1), x.new_ones(len(rows), 1)
+        _, new = network(inputs, spans, None, tuple(rows.split(sizes, 1)))
+        return torch.cat(new, 1).reshape(state.shape)
 
     return step
 
 
 @torch.no_grad()
-def _settled(step: Callable[[Tensor], Tensor], starts: Tensor, with_memory: bool) -> Tensor:
-    state = torch.cat([starts, torch.zeros_like(starts)], 1) if with_memory else starts
+def _settled(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
     for _ in range(200):
         state = step(state)
     return state

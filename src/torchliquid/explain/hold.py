@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from torchliquid.errors import InputError
-from torchliquid.explain.neurons import liquid_layer
+from torchliquid.explain.neurons import liquid_layers
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.models.model import Model
@@ -29,7 +29,11 @@ def hold(model: Model, neuron: int, value: float) -> Model:
             leak so large.
     """
     twin = copy.deepcopy(model)
-    cell = liquid_layer(twin).rnn_cell
+    for layer in liquid_layers(twin):
+        cell = layer.rnn_cell
+        if neuron < cell.state_size:
+            break
+        neuron -= cell.state_size
     if isinstance(cell, LTCCell):
         if cell.solver != "fused":
             raise InputError(f"no neuron can be held with the solver {cell.solver!r}; roles are for solver 'fused'")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
@@ -14,8 +17,9 @@ from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, aligned, evaluating
-from torchliquid.models.networks import Liquid
+from torchliquid.models.networks import Encoder, Liquid
 
+LIQUID_CELLS = (LTCCell, CfCCell, WiredCfCCell)
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
 
 MANY_SERIES = 20
@@ -30,37 +34,49 @@ class Trajectory:
         recording: the used part, with the model's channels alone.
         inputs: for each series (T, n_inputs) float32, scaled.
         spans: for each series (T,) float32, in units of the model's time scale.
-        states: for each series (T, H) float32, after each sample.
+        fed: for each series what each layer was fed, (T, C) float32.
+        states: for each series (T, H) float32, after each sample, one layer's after another's.
         cells: for each series (T, H), the memory's cell state after each sample; None without a memory.
     """
 
     recording: Recording
     inputs: tuple[np.ndarray, ...]
     spans: tuple[np.ndarray, ...]
+    fed: tuple[tuple[np.ndarray, ...], ...]
     states: tuple[np.ndarray, ...]
     cells: tuple[np.ndarray, ...] | None
 
 
-def liquid_layer(model: Model) -> RecurrentLayer:
-    """The liquid layer of a model.
+def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
+    """The liquid layers of a model, the first one first.
 
     Raises:
-        InputError: it has none.
+        InputError: a layer that is none, besides dense ones.
     """
     if not isinstance(model, Model):
         raise InputError(f"a trained torchliquid Model can be explained, not {type(model).__name__}")
-    layer = model.network.layer if isinstance(model.network, Liquid) else None
-    if layer is None or not isinstance(layer.rnn_cell, LTCCell | CfCCell | WiredCfCCell):
+    found = [network for network in model.network.chain if not isinstance(network, Encoder)]
+    layers = [network.layer for network in found if isinstance(network, Liquid)]
+    if len(layers) < len(found) or not all(isinstance(layer.rnn_cell, LIQUID_CELLS) for layer in layers):
         raise InputError(
             f"a model of kind {model.kind!r} has no liquid neurons to explain; train {', '.join(LIQUID_KINDS)}"
         )
-    return layer
+    return tuple(layers)
+
+
+def of_layers(layers: Sequence[RecurrentLayer]) -> list[slice]:
+    """Where each layer's neurons stand among all."""
+    ends = np.cumsum([0, *(layer.state_size for layer in layers)]).tolist()
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def neuron_kinds(model: Model) -> tuple[str, ...]:
     """The kind of each of the H neurons in the order of the state: inter, command or motor where a wiring tells them
     apart, else neuron."""
-    layer = liquid_layer(model)
+    return tuple(kind for layer in liquid_layers(model) for kind in _kinds(layer))
+
+
+def _kinds(layer: RecurrentLayer) -> tuple[str, ...]:
     wiring = layer.wiring
     if wiring is None:
         return ("neuron",) * layer.state_size
@@ -72,12 +88,16 @@ def neuron_kinds(model: Model) -> tuple[str, ...]:
 
 
 def neuron_names(model: Model) -> tuple[str, ...]:
-    """The name of each neuron in the order of the state: its kind and its number among them, from 1."""
-    seen: dict[str, int] = {}
+    """The name of each neuron in the order of the state: its kind and its number among them, from 1; of several layers
+    the layer's number first."""
+    layers = liquid_layers(model)
     names = []
-    for kind in neuron_kinds(model):
-        seen[kind] = seen.get(kind, 0) + 1
-        names.append(f"{kind} {seen[kind]}")
+    for i, layer in enumerate(layers):
+        seen: dict[str, int] = {}
+        front = f"layer {i + 1} " if len(layers) > 1 else ""
+        for kind in _kinds(layer):
+            seen[kind] = seen.get(kind, 0) + 1
+            names.append(f"{front}{kind} {seen[kind]}")
     return tuple(names)
 
 
@@ -124,7 +144,7 @@ def used_part(model: Model, recording: Recording, samples: int) -> Recording:
 
 
 def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
-    """Run a model's liquid layer over a recording, the state carried through each series.
+    """Run a model's liquid layers over a recording, the state carried through each series.
 
     Args:
         model: as it is; nothing of it changes.
@@ -132,27 +152,36 @@ def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
         samples: at most about so many of it are used, see :func:`used_part`.
 
     Raises:
-        InputError: as :func:`liquid_layer` and :func:`used_part`.
+        InputError: as :func:`liquid_layers` and :func:`used_part`.
     """
-    layer = liquid_layer(model)
+    layers = liquid_layers(model)
     part = used_part(model, recording, samples)
-    weight = next(layer.parameters())
-    inputs, spans, states, cells = [], [], [], []
+    weight = model.readout.weight
+    inputs, spans, fed, states, cells = [], [], [], [], []
     with evaluating(model):
         for series in part.series:
             x, dt = model.preprocessing(series)
-            zeros = weight.new_zeros(1, layer.state_size)
-            after, memory = layer.rnn_cell.recur(
-                torch.from_numpy(x).to(weight).unsqueeze(0),
-                torch.from_numpy(dt).to(weight).unsqueeze(0),
-                zeros,
-                None,
-                layer.lstm,
-                None if layer.lstm is None else zeros,
-            )
+            features = torch.from_numpy(x).to(weight).unsqueeze(0)
+            gaps = torch.from_numpy(dt).to(weight).unsqueeze(0)
+            own: list[Tensor] = []
+            after: list[Tensor] = []
+            remembered: list[Tensor] = []
+            for network in model.network.chain:
+                if isinstance(network, Liquid):
+                    layer = network.layer
+                    own.append(features[0])
+                    zeros = weight.new_zeros(1, layer.state_size)
+                    cell = None if layer.lstm is None else zeros
+                    new, memory = layer.rnn_cell.recur(features, gaps, zeros, None, layer.lstm, cell)
+                    after.append(new[0])
+                    remembered += [] if layer.lstm is None else [memory[0]]
+                    features = layer.read(new)
+                else:
+                    features, _ = network(features, gaps)
             inputs.append(x)
             spans.append(dt)
-            states.append(after[0].cpu().numpy())
-            cells.append(memory[0].cpu().numpy())
-    kept = None if layer.lstm is None else tuple(cells)
-    return Trajectory(part, tuple(inputs), tuple(spans), tuple(states), kept)
+            fed.append(tuple(each.cpu().numpy() for each in own))
+            states.append(torch.cat(after, 1).cpu().numpy())
+            cells += [torch.cat(remembered, 1).cpu().numpy()] if remembered else []
+    kept = tuple(cells) if layers[0].lstm is not None else None
+    return Trajectory(part, tuple(inputs), tuple(spans), tuple(fed), tuple(states), kept)

@@ -14,7 +14,7 @@ from torchliquid.explain.neurons import (
     Trajectory,
     follow,
     input_names,
-    liquid_layer,
+    liquid_layers,
     neuron_kinds,
     neuron_names,
 )
@@ -141,7 +141,7 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
         InputError: another kind of model, a channel is missing, times in another unit, too few samples to tell a role
             from chance, a class that the model does not know, an LTC whose solver is not the fused one.
     """
-    liquid_layer(model)
+    liquid_layers(model)
     path = follow(model, _with_truth(model.task, recording), samples)
     lengths = [len(s) for s in path.recording.series]
     permute = model.task.per == "series" or len(lengths) >= MANY_SERIES

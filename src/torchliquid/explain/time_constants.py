@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from torchliquid.data.recording import Recording
-from torchliquid.explain.neurons import Trajectory, follow, liquid_layer, neuron_names, weights_hash
+from torchliquid.explain.neurons import Trajectory, follow, liquid_layers, neuron_names, of_layers, weights_hash
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
-from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer
 from torchliquid.models.model import Model
 
 MEANING = {
@@ -119,23 +119,28 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
     Raises:
         InputError: another kind of model, a channel is missing, times in another unit, no samples.
     """
-    layer = liquid_layer(model)
-    cell = layer.rnn_cell
+    layers = liquid_layers(model)
     before = weights_hash(model)
     path = follow(model, recording, samples)
     scale = model.preprocessing.time_scale
     bounds, towards, stepped = None, None, None
+    cell = layers[0].rnn_cell  # all layers are of one kind
     if isinstance(cell, LTCCell):
         mode, meaning = "ltc", MEANING["ltc"]
-        values = [_array(cell.time_constants(*_tensors(layer, x, h))) * scale for x, h in _samples(path)]
-        bounds = _bounds(cell) * scale
-        gaps = [dt[:, None].astype(np.float64) * scale for dt in path.spans]
-        stepped = tuple(_stepped(cell, tau, gap) for tau, gap in zip(values, gaps, strict=True))
+        parts = [_of_an_ltc(layer, path, k, own, scale) for k, layer, own in _places(layers)]
+        values, forgets = (
+            [np.concatenate(each, 1) for each in zip(*part, strict=True)] for part in zip(*parts, strict=True)
+        )
+        stepped = tuple(forgets)
+        bounds = np.concatenate([_bounds(layer.rnn_cell) for layer in layers]) * scale
     else:
         assert isinstance(cell, CfCCell | WiredCfCCell)
         mode = cell.mode
         meaning = MEANING["pure" if mode == "pure" else "gated"]
-        rates = [_gate_rates(layer, cell, path, i) for i in range(len(path.states))]
+        rates = [
+            np.concatenate([_gate_rates(layer, path, i, k, own) for k, layer, own in _places(layers)], 1)
+            for i in range(len(path.states))
+        ]
         with np.errstate(divide="ignore"):
             values = [scale / np.abs(rate) for rate in rates]
         if mode != "pure":
@@ -176,8 +181,23 @@ def _stepped(cell: LTCCell, tau: np.ndarray, gap: np.ndarray) -> np.ndarray:
         return np.where(gap > 0, np.where(rate > 0, 1 / rate, np.inf), tau)
 
 
-def _samples(path: Trajectory) -> zip[tuple[np.ndarray, np.ndarray]]:
-    return zip(path.inputs, path.states, strict=True)
+def _places(layers: Sequence[RecurrentLayer]) -> list[tuple[int, RecurrentLayer, slice]]:
+    """Each layer's number, itself, and where its neurons stand."""
+    return [(k, layer, own) for k, (layer, own) in enumerate(zip(layers, of_layers(layers), strict=True))]
+
+
+def _of_an_ltc(
+    layer: RecurrentLayer, path: Trajectory, number: int, own: slice, scale: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """For each series (T, H) the equation's time constants, and the steps'."""
+    cell: LTCCell = layer.rnn_cell  # type: ignore[assignment]
+    fed = (each[number] for each in path.fed)
+    found = [
+        _array(cell.time_constants(*_tensors(layer, x, h[:, own]))) * scale
+        for x, h in zip(fed, path.states, strict=True)
+    ]
+    gaps = [dt[:, None].astype(np.float64) * scale for dt in path.spans]
+    return found, [_stepped(cell, tau, gap) for tau, gap in zip(found, gaps, strict=True)]
 
 
 def _tensors(layer: RecurrentLayer, *arrays: np.ndarray) -> list[Tensor]:
@@ -189,16 +209,18 @@ def _array(tensor: Tensor) -> np.ndarray:
     return np.asarray(tensor.cpu().numpy(), dtype=np.float64)
 
 
-def _bounds(cell: LTCCell) -> np.ndarray:
+def _bounds(cell: RecurrentCell) -> np.ndarray:
     """All synapses open, and all closed."""
+    assert isinstance(cell, LTCCell)
     gleak, _, cm = cell.leak()
     return _array(torch.stack([cm / (gleak + cell.open_conductance()), cm / gleak], 1))
 
 
-def _gate_rates(layer: RecurrentLayer, cell: CfCCell | WiredCfCCell, path: Trajectory, i: int) -> np.ndarray:
-    x, after = _tensors(layer, path.inputs[i], path.states[i])
+def _gate_rates(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
+    cell: CfCCell | WiredCfCCell = layer.rnn_cell  # type: ignore[assignment]
+    x, after = _tensors(layer, path.fed[i][number], path.states[i][:, own])
     before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
     if layer.lstm is not None and path.cells is not None:
-        (memory,) = _tensors(layer, path.cells[i])
+        (memory,) = _tensors(layer, path.cells[i][:, own])
         before, _ = layer.lstm(x, (before, torch.cat([torch.zeros_like(memory[:1]), memory[:-1]])))
     return _array(cell.gate_rates(x, before, after))

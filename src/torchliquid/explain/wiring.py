@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from torchliquid.explain.neurons import input_names, liquid_layer, neuron_kinds, neuron_names
+from torchliquid.explain.neurons import input_names, liquid_layers, neuron_kinds, neuron_names, of_layers
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.recurrent import RecurrentCell
 from torchliquid.models.model import Model
+from torchliquid.models.networks import Encoder
 
 COLUMNS = ("sensory", "inter", "command", "motor")
 
@@ -77,6 +81,10 @@ CFC_MEANS = (
     "Strength is how far the neuron's next state moves, for a small push to the source, at the training mean, a state "
     "of zero and a usual gap; elsewhere it can be more, less, or of the other sign."
 )
+ENCODED_MEANS = (
+    " The inputs act through dense layers: an input's strength is its slope there, at the training mean, times that of "
+    "what they make of it, added up."
+)
 WIRED_CFC_MEANS = (
     CFC_MEANS + " Drawn are the synapses of the wiring; the time gates also read what the wiring leaves out, and those "
     "ways are not drawn."
@@ -98,48 +106,78 @@ def wiring(model: Model, most: int = 200) -> Circuit:
     Raises:
         InputError: another kind of model.
     """
-    cell = liquid_layer(model).rnn_cell
-    kinds = ("sensory",) * cell.input_size + neuron_kinds(model)
+    layers = liquid_layers(model)
+    n = model.preprocessing.n_inputs
+    kinds = ("sensory",) * n + neuron_kinds(model)
     names = input_names(model) + neuron_names(model)
-    if isinstance(cell, LTCCell):
-        weights, means = _ltc(cell), LTC_MEANS
-    elif isinstance(cell, WiredCfCCell):
-        weights, means = _wired_cfc(cell), WIRED_CFC_MEANS
-    else:
-        assert isinstance(cell, CfCCell)
-        weights, means = _derivative(cell), CFC_MEANS
+    weights = np.zeros((len(kinds), len(kinds) - n))
+    means = MEANS[type(layers[0].rnn_cell)]
+    slope, point = _encoded(model)
+    if slope is not None:
+        means += ENCODED_MEANS
+    columns = [(0, "sensory")] * n
+    before = np.arange(n)
+    for k, (layer, own) in enumerate(zip(layers, of_layers(layers), strict=True)):
+        cell = layer.rnn_cell
+        found = WEIGHTS[type(cell)](cell, point)
+        outside, inside = found[: cell.input_size], found[cell.input_size :]
+        weights[before, own] = outside if slope is None else slope.T @ outside
+        mine = np.arange(own.start, own.stop)
+        weights[mine + n, own] = inside
+        columns += [(k + 1, kind) for kind in kinds[n + own.start : n + own.stop]]
+        outputs = mine[-cell.output_size :] if isinstance(cell, WiredCfCCell) else mine[: cell.output_size]
+        before, slope, point = outputs + n, None, None
     sources, targets = np.nonzero(weights)
     strength = np.abs(weights[sources, targets])
     order = np.argsort(-strength, kind="stable")[:most]
     synapses = tuple(
         Synapse(
             int(sources[i]),
-            int(targets[i]) + cell.input_size,
+            int(targets[i]) + n,
             1 if weights[sources[i], targets[i]] > 0 else -1,
             float(strength[i]),
         )
         for i in order
     )
-    places = _layout(kinds, synapses)
+    places = _layout(columns, synapses)
     neurons = tuple(
-        Neuron(name, kind, x, y, None if i < cell.input_size else i - cell.input_size)
+        Neuron(name, kind, x, y, None if i < n else i - n)
         for i, (name, kind, (x, y)) in enumerate(zip(names, kinds, places, strict=True))
     )
-    return Circuit(neurons, synapses, len(strength) - len(order), _readout(model, kinds), means)
+    return Circuit(neurons, synapses, len(strength) - len(order), _readout(model, kinds, n + own.start), means)
 
 
-def _readout(model: Model, kinds: tuple[str, ...]) -> np.ndarray:
-    """(K, C + H): the motor neurons are read, or where nothing tells them apart all neurons are; zeros where a layer's
-    output is mapped further."""
+def _encoded(model: Model) -> tuple[np.ndarray | None, Tensor | None]:
+    """What dense layers before the first liquid one make of the training mean, and their slope there; None of none."""
+    encoders = [network for network in model.network.chain if isinstance(network, Encoder)]
+    if not encoders:
+        return None, None
+
+    def encode(x: Tensor) -> Tensor:
+        for encoder in encoders:
+            x, _ = encoder(x, x)
+        return x
+
+    mean = model.readout.weight.new_zeros(model.preprocessing.n_inputs)
+    with torch.enable_grad():
+        slope = torch.autograd.functional.jacobian(encode, mean)
+    assert isinstance(slope, Tensor)
+    return np.asarray(slope.cpu().numpy(), dtype=np.float64), encode(mean)
+
+
+def _readout(model: Model, kinds: tuple[str, ...], start: int) -> np.ndarray:
+    """(K, C + H): of the layer that starts there the motor neurons are read, or where nothing tells them apart all are;
+    zeros where a layer's output is mapped further."""
     weight = model.readout.weight.detach().cpu().numpy()
-    read = [i for i, kind in enumerate(kinds) if kind == ("motor" if "motor" in kinds else "neuron")]
+    sought = "motor" if "motor" in kinds[start:] else "neuron"
+    read = [i for i, kind in enumerate(kinds) if i >= start and kind == sought]
     found = np.zeros((len(weight), len(kinds)))
     if len(read) == weight.shape[1]:
         found[:, read] = weight
     return found
 
 
-def _ltc(cell: LTCCell) -> np.ndarray:
+def _ltc(cell: LTCCell, _: Tensor | None) -> np.ndarray:
     """(C + H, H) signed conductances, source by target."""
     weights = np.zeros((cell.input_size + cell.state_size, cell.state_size))
     for first, index, (w, _, _, erev) in (
@@ -151,12 +189,12 @@ def _ltc(cell: LTCCell) -> np.ndarray:
     return weights
 
 
-def _wired_cfc(cell: WiredCfCCell) -> np.ndarray:
+def _wired_cfc(cell: WiredCfCCell, at: Tensor | None) -> np.ndarray:
     weights = np.zeros((cell.input_size + cell.state_size, cell.state_size))
     sources, first = np.arange(cell.input_size), 0
     for layer in cell.cells:
         own = np.arange(first, first + layer.hidden_size)
-        part = _derivative(layer)
+        part = _derivative(layer, None if first else at)
         if layer.sparsity_mask is not None:
             part = part * layer.sparsity_mask.T.cpu().numpy()
         weights[np.ix_(np.concatenate([sources, own + cell.input_size]), own)] = part
@@ -164,8 +202,8 @@ def _wired_cfc(cell: WiredCfCCell) -> np.ndarray:
     return weights
 
 
-def _derivative(cell: CfCCell) -> np.ndarray:
-    """(C + H, H): d new state / d (inputs, state) at zeros and a span of 1."""
+def _derivative(cell: CfCCell, at: Tensor | None) -> np.ndarray:
+    """(C + H, H): d new state / d (inputs, state) at these inputs, None being zeros, a state of zeros, a span of 1."""
     weight = next(cell.parameters()).detach()
 
     def step(z: Tensor) -> Tensor:
@@ -174,14 +212,25 @@ def _derivative(cell: CfCCell) -> np.ndarray:
         return new[0, 0]
 
     with torch.enable_grad():
-        slope = torch.autograd.functional.jacobian(step, weight.new_zeros(cell.input_size + cell.hidden_size))
+        inputs = weight.new_zeros(cell.input_size) if at is None else at
+        slope = torch.autograd.functional.jacobian(step, torch.cat([inputs, weight.new_zeros(cell.hidden_size)]))
     assert isinstance(slope, Tensor)
     return np.asarray(slope.T.cpu().numpy(), dtype=np.float64)
 
 
-def _layout(kinds: tuple[str, ...], synapses: tuple[Synapse, ...]) -> list[tuple[float, float]]:
-    """Columns by kind; in each, neurons in the order of the mean height of what drives them, which saves crossings."""
-    columns = [k for k in COLUMNS if k in kinds] + (["neuron"] if "neuron" in kinds else [])
+WEIGHTS: dict[type[RecurrentCell], Callable[[Any, Tensor | None], np.ndarray]] = {
+    LTCCell: _ltc,
+    WiredCfCCell: _wired_cfc,
+    CfCCell: _derivative,
+}
+"""(C + H, H), source by target, at these inputs."""
+MEANS = {LTCCell: LTC_MEANS, WiredCfCCell: WIRED_CFC_MEANS, CfCCell: CFC_MEANS}
+
+
+def _layout(kinds: list[tuple[int, str]], synapses: tuple[Synapse, ...]) -> list[tuple[float, float]]:
+    """Columns by layer and kind; in each, neurons in the order of the mean height of what drives them, which saves
+    crossings."""
+    columns = sorted(set(kinds), key=lambda key: (key[0], (*COLUMNS, "neuron").index(key[1])))
     y = np.zeros(len(kinds))
     x = np.array([columns.index(k) / max(len(columns) - 1, 1) for k in kinds])
     for column in columns:

@@ -1,0 +1,207 @@
+"""Layers on each other, and dense layers before them, through all that one layer goes through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from tests.helpers.exports import HOST, in_int8, readings, samples_of
+from tests.helpers.small import small_model, small_recording
+
+import torchliquid
+from torchliquid import explain
+from torchliquid.data import Recording
+from torchliquid.edge import artifact, onnx, parity
+from torchliquid.edge.network import describe
+from torchliquid.edge.quantize import Widths, weights
+from torchliquid.errors import InputError
+from torchliquid.models import Model
+from torchliquid.models.networks import Chain
+from torchliquid.study.cost import cost
+from torchliquid.training import TrainingConfig
+
+CHAINS = {
+    "two CfC, dropout between": ("cfc", {"layers": 2, "dropout": 0.1}),
+    "dense before a CfC": ("cfc", {"encoder": (16,)}),
+    "two wired CfC, pure": ("cfc_ncp", {"layers": 2, "mode": "pure", "parameters": 2500}),
+    "dense before an LTC": ("ltc", {"encoder": (8, 5)}),
+    "two LTC with memory": ("ltc_ncp", {"layers": 2, "dropout": 0.1, "mixed_memory": True, "parameters": 2500}),
+    "dense before two GRU": ("gru", {"encoder": (5,), "layers": 2}),
+    "three LSTM": ("lstm", {"layers": 3}),
+}
+LIQUID = [name for name, (kind, _) in CHAINS.items() if kind not in ("gru", "lstm")]
+every_chain = pytest.mark.parametrize("name", CHAINS)
+
+
+def made(name: str) -> Model:
+    """Untrained, with answers that move as much as trained ones."""
+    kind, hyper = CHAINS[name]
+    at = list(CHAINS).index(name)
+    per, task = ("step", "series")[at % 2], ("classification", "regression")[at // 2 % 2]
+    model = small_model(kind, per, task=task, **{"parameters": 1200, **hyper})
+    inputs, spans = model.preprocessing(readings().series[0])
+    with torch.no_grad():
+        features, _ = model.network(torch.from_numpy(inputs)[None], torch.from_numpy(spans)[None])
+        answers = model.readout(features)[0]
+        model.readout.weight /= answers.std(0).unsqueeze(1)
+        model.readout.bias.copy_(-(answers.mean(0) - model.readout.bias) / answers.std(0))
+    return model
+
+
+@every_chain
+def test_one_after_the_other_by_hand_and_in_pieces(name: str) -> None:
+    model = made(name)
+    network = model.network
+    assert isinstance(network, Chain)
+    rng = torch.Generator().manual_seed(0)
+    x, spans = torch.randn(3, 20, model.preprocessing.n_inputs, generator=rng), torch.rand(3, 20, generator=rng) * 3
+    by_hand = x
+    for one in network.networks:
+        by_hand, _ = one(by_hand, spans)
+    whole, last = network(x, spans)
+    torch.testing.assert_close(whole, by_hand)
+    first, state = network(x[:, :7], spans[:, :7])
+    rest, after = network(x[:, 7:], spans[:, 7:], None, state)
+    torch.testing.assert_close(torch.cat([first, rest], 1), whole)
+    for own, other in zip(after, last, strict=True):
+        torch.testing.assert_close(own, other)
+    assert len(last) == network.state_parts == sum(map(len, network.own_states(last)))
+    assert network.live_parameters() <= sum(p.numel() for p in network.parameters())
+    assert cost(model).operations > 2 * cost(model).state_bytes
+    _, hyper = CHAINS[name]
+    model.train()
+    changed = not torch.equal(network(x, spans)[0], network(x, spans)[0])
+    assert changed == ("dropout" in hyper)
+
+
+@every_chain
+def test_saved_as_format_2_and_loaded(name: str, tmp_path: Path) -> None:
+    model = made(name)
+    model.save(tmp_path / "m.safetensors")
+    small_model("cfc").save(tmp_path / "one.safetensors")
+    versions = []
+    for path in ("m", "one"):
+        with safetensors.safe_open(tmp_path / f"{path}.safetensors", "pt") as file:
+            versions.append(file.metadata()["version"])
+    assert versions == ["2", "1"]
+    loaded = Model.load(tmp_path / "m.safetensors")
+    recording = small_recording()
+    for own, other in zip(model.outputs(recording), loaded.outputs(recording), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_an_int_or_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    for hyper, words in (
+        ({"layers": 0}, "layers holds whole numbers from 1 to 64, not 0"),
+        ({"layers": 2.5}, "layers holds whole numbers"),
+        ({"encoder": 16}, "the widths of its dense layers"),
+        ({"encoder": (16, 0)}, "encoder holds whole numbers from 1 to 4096, not 0"),
+        ({"dropout": 0.5}, "acts between layers, and there is one"),
+        ({"layers": 2, "dropout": 1.0}, "dropout lies from 0 to below 1"),
+        ({"encoder": (4000,)}, "needs at least"),
+    ):
+        with pytest.raises(InputError, match=words):
+            small_model("cfc", **hyper)
+    with pytest.raises(InputError, match="a transformer has no 'encoder'"):
+        small_model("transformer", encoder=(8,))
+    assert small_model("gru", layers=1, encoder=(), dropout=0.0).config == small_model("gru").config
+    # A file that asks for more than its weights.
+    path = tmp_path / "m.safetensors"
+    small_model("ltc", layers=2).save(path)
+    with safetensors.safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    description = json.loads(header["model"])
+    for changed in ({"layers": 64}, {"layers": 10**9}, {"encoder": [4096] * 60}, {"encoder": "16"}, {"layers": True}):
+        asked = description | {"config": description["config"] | changed}
+        safetensors.torch.save_file(tensors, path, header | {"model": json.dumps(asked)})
+        with pytest.raises(InputError, match=r"asks for|holds whole numbers|cannot have layers|widths of|do not fit"):
+            Model.load(path)
+
+
+@every_chain
+def test_live_answers_are_those_of_pytorch(name: str) -> None:
+    model = made(name)
+    inputs, elapsed, _ = (part[:60] for part in samples_of(model, readings(60)))
+    walked = parity.walk(model, inputs, elapsed, np.arange(60) == 0)
+    one, many = model.live(), model.live(20)
+    assert (one._core._stepper is None) == (torchliquid.kernels.chosen(()) is not torchliquid.kernels.native)
+    for i in range(60):
+        answer = one.step(inputs[i], float(elapsed[i]))
+        assert np.abs(answer - walked.outputs[i]).max() <= 1e-4 * walked.spread.max()
+        several = many.step(np.tile(inputs[i], (20, 1)), np.full(20, elapsed[i]))
+        assert np.abs(several - answer).max() <= 1e-4 * walked.spread.max()
+    other = model.live()
+    other.state = one.state
+    np.testing.assert_array_equal(other.step(inputs[0], 1.0), one.step(inputs[0], 1.0))
+
+
+@every_chain
+def test_c_in_single_precision_and_in_integers_and_onnx(name: str, tmp_path: Path) -> None:
+    model = made(name)
+    samples = samples_of(model, readings(150))
+    single = artifact.make(model, HOST, "builtin", False, samples)
+    found = single.run(None, same_state=True)
+    assert np.abs(found.records["state"]["hidden"] - single.walked.hidden).max() <= 3e-6
+    assert parity.largest_difference(single.walked, found) <= 1e-4
+    assert parity.largest_difference(single.walked, single.run(None, same_state=False)) <= 1e-4
+    every = frozenset(weights(describe(model)))
+    for widths, error in ((Widths(16, 16, 16, every), 0.03), (Widths(16, 16, 16), 0.25), (Widths(8, 8, 16), 0.4)):
+        integers = in_int8(model, single.walked, widths)
+        assert artifact.root_mean_square(single.walked, integers.run(None, same_state=False)) <= error
+    assert onnx.write(model, tmp_path, samples) <= 1e-4
+
+
+@pytest.mark.parametrize("name", LIQUID)
+def test_all_layers_are_explained(name: str) -> None:
+    model = made(name)
+    recording = readings(120)
+    layers = model.config.get("layers", 1)
+    path = explain.neurons.follow(model, recording, 200)
+    x, spans = model.preprocessing(path.recording.series[0])
+    _, state = model.network(torch.from_numpy(x)[None], torch.from_numpy(spans)[None])
+    last = np.concatenate([own[0][0].detach().numpy() for own in model.network.own_states(state) if own])
+    np.testing.assert_allclose(path.states[0][-1], last, atol=1e-5)
+    taus = explain.time_constants(model, recording, 200)
+    assert taus.values[0].shape == path.states[0].shape == (len(x), len(taus.neurons))
+    assert len(set(taus.neurons)) == len(taus.neurons)
+    assert all(n.startswith("layer ") for n in taus.neurons) == (layers > 1)
+    circuit = explain.wiring(model, most=10_000)
+    assert len(circuit.neurons) == model.preprocessing.n_inputs + len(taus.neurons)
+    assert len({neuron.x for neuron in circuit.neurons}) >= 1 + layers
+    place = {neuron.name: neuron.x for neuron in circuit.neurons}
+    ways = [(place[circuit.neurons[s.source].name], place[circuit.neurons[s.target].name]) for s in circuit.synapses]
+    assert all(start <= end or layers == 1 or model.kind.endswith("ncp") for start, end in ways)
+    neuron = len(taus.neurons) - 1
+    held = explain.hold.hold(model, neuron, 0.25)
+    np.testing.assert_allclose(explain.neurons.follow(held, recording, 200).states[0][:, neuron], 0.25, atol=1e-4)
+    dynamics = explain.dynamics(model, recording, 120)
+    assert all(len(point.state) == len(taus.neurons) for point in dynamics.fixed_points)
+    if dynamics.bounds is not None:
+        assert (
+            (dynamics.seen >= dynamics.bounds[:, :1] - 1e-4) & (dynamics.seen <= dynamics.bounds[:, 1:] + 1e-4)
+        ).all()
+    pytest.importorskip("captum")
+    share = explain.attribution(model, recording, lags=4, moments=4, samples=120)
+    assert share.share.sum() + share.older == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "hyper", [{"layers": 2, "dropout": 0.1}, {"encoder": (16,)}], ids=["two layers", "dense before"]
+)
+def test_fit_learns_and_a_study_takes_them(hyper: dict[str, object], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 2))
+    truth = np.tanh(x[:, 0] + np.roll(x[:, 0], 1) * x[:, 1])
+    truth[0] = 0.0
+    recording = Recording.from_arrays(x, np.arange(600.0), truth, ["a", "b"], time_unit="s")
+    model = torchliquid.fit(recording, parameters=800, config=TrainingConfig(updates=200), seed=0, **hyper)
+    training = model.metadata["training"]
+    assert training["validation"]["rmse"] < 0.9 * training["naive"]["rmse"]
+    assert isinstance(model.network, Chain)
+    model.save(tmp_path / "m.safetensors")
+    assert Model.load(tmp_path / "m.safetensors").self_test() == 0.0
