@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import safetensors.torch
 import torch
 from tests.helpers.exports import HOST, in_int8, readings, samples_of
 from tests.helpers.small import small_model, small_recording
+from typer.testing import CliRunner
 
 import torchliquid
 from torchliquid import explain
+from torchliquid.cli import app
 from torchliquid.data import Recording
 from torchliquid.edge import artifact, onnx, parity
 from torchliquid.edge.network import describe
@@ -22,7 +25,7 @@ from torchliquid.edge.quantize import Widths, weights
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.models.networks import Chain
-from torchliquid.study.cost import cost
+from torchliquid.study.run.cost import cost
 from torchliquid.training import TrainingConfig
 
 CHAINS = {
@@ -205,3 +208,45 @@ def test_fit_learns_and_a_study_takes_them(hyper: dict[str, object], tmp_path: P
     assert isinstance(model.network, Chain)
     model.save(tmp_path / "m.safetensors")
     assert Model.load(tmp_path / "m.safetensors").self_test() == 0.0
+
+
+def test_from_the_command_line_and_as_a_contender(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    rows = "".join(f"{t},{a:.4f},{b:.4f},{a * b:.4f}\n" for t, (a, b) in enumerate(x))
+    (tmp_path / "plant.csv").write_text(f"t,a,b,target\n{rows}")
+    model = tmp_path / "m.safetensors"
+    asked = ["train", str(tmp_path / "plant.csv"), "--target", "target", "--parameters", "800"]
+    asked += ["--updates", "20", "--out", str(model)]
+    done = CliRunner().invoke(app, [*asked, "--layers", "2", "--dropout", "0.1", "--encoder", "12,8"])
+    assert done.exit_code == 0, done.output
+    config = Model.load(model).config
+    assert (config["layers"], config["dropout"], config["encoder"]) == (2, 0.1, [12, 8])
+    shown = CliRunner().invoke(app, ["inspect", str(model)])
+    assert "encoder [12, 8]" in " ".join(shown.output.split())
+    for wrong in (["--encoder", "wide"], ["--dropout", "0.5"], ["--kind", "transformer", "--encoder", "8"]):
+        refused = CliRunner().invoke(app, [*asked[:-1], str(tmp_path / "n.safetensors"), *wrong])
+        assert refused.exit_code == 2, refused.output
+        assert not (tmp_path / "n.safetensors").exists()
+    exported = CliRunner().invoke(app, ["export", str(model), "--quantize", "int8", "--out", str(tmp_path / "c")])
+    assert exported.exit_code == 0, exported.output
+    checked = subprocess.run(["make", "check"], cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    recording = Recording.read(tmp_path / "plant.csv", target="target", time="t", time_unit="s")
+    of = {"cfc": {"layers": 2, "dropout": 0.1}, "gru": {"encoder": (8,)}}
+    results = torchliquid.assess(
+        recording, tmp_path / "study", contenders=["cfc", "gru", "naive"], settings=of, seeds=2, tuning=2,
+        parameters=800, updates=10, shifts=(),
+    )  # fmt: skip
+    for trial in results.contender("cfc").trials:
+        assert (trial.hyper["layers"], trial.hyper["dropout"]) == (2, 0.1)
+    assert all(trial.hyper["encoder"] == [8] for trial in results.contender("gru").trials)
+    best = Model.load(tmp_path / "study" / "model.safetensors")
+    assert len(best.network.chain) == 2
+    assert "layers 2" in (tmp_path / "study" / "report.html").read_text()
+    with pytest.raises(InputError, match="takes no part"):
+        torchliquid.assess(recording, tmp_path / "b", contenders=["gru"], settings={"cfc": {"layers": 2}})
+    with pytest.raises(InputError, match="a cfc has no 'depth'"):
+        torchliquid.assess(recording, tmp_path / "b", contenders=["cfc"], settings={"cfc": {"depth": 2}})
+    assert not (tmp_path / "b").exists()

@@ -38,6 +38,13 @@ def train(
     ] = None,
     solver: Annotated[str | None, typer.Option(help="fused (of an LTC), euler, rk4, dopri5 or tsit5.")] = None,
     unfolds: Annotated[int | None, typer.Option(min=1, help="The solver's steps a sample.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Layers on each other, of equal size.", show_default="1; transformer: 2")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of values dropped between layers in training.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Widths of dense layers before the first, like 16 or 32,16.", show_default="none")
+    ] = None,
     updates: Annotated[
         int | None, typer.Option(min=1, help="At most so many updates of the weights; without it, 2000 or ten passes.")
     ] = None,
@@ -58,6 +65,7 @@ def train(
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
     cut = options.windows(window)
+    widths = None if encoder is None else _widths(encoder)
     if start is None:
         deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
         question, begun = options.question(recording, None, columns, task, horizon, deciding), None
@@ -71,7 +79,8 @@ def train(
             "kind": kind,
         }
         new |= {"alarm-length": alarm_length, "alarm-merge": alarm_merge, "parameters": parameters}
-        for name, value in (new | {"solver": solver, "unfolds": unfolds}).items():
+        new |= {"solver": solver, "unfolds": unfolds, "layers": layers, "dropout": dropout, "encoder": encoder}
+        for name, value in new.items():
             if value is not None:
                 raise InputError(f"--{name} is of a new model; {start}, which is trained further, has its own")
     console = Terminal()
@@ -88,7 +97,9 @@ def train(
         raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
     if unfolds is not None and solver in ADAPTIVE:
         raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
-    settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500} | stepping
+    chained: dict[str, Any] = {"layers": layers, "dropout": dropout, "encoder": widths}
+    chained = {name: value for name, value in chained.items() if value is not None}
+    settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500} | stepping | chained
     with one_bar(console) as progress:
         bar = progress.add_task(f"training {kind}", total=1.0)
         try:
@@ -114,6 +125,13 @@ def train(
     naive = model.metadata["training"]["naive"]
     for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
         console.print(f"{words}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+def _widths(encoder: str) -> list[int]:
+    parts = encoder.split(",")
+    if not all(part.strip().isdecimal() and part.isascii() for part in parts):
+        raise InputError(f"--encoder {encoder}: give the widths of dense layers, like 16 or 32,16")
+    return [int(part[:9]) for part in parts]
 
 
 def _further(start: Path, sources: list[str], columns: options.Columns) -> tuple[options.Question, Model]:

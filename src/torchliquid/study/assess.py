@@ -21,10 +21,9 @@ from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.jobs import Job, cores, workers
-from torchliquid.models import KINDS, Model, build
+from torchliquid.models import KINDS, Model
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
-from torchliquid.random import seeded
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.plan import Plan
 from torchliquid.study.reporting import tables
@@ -35,6 +34,7 @@ from torchliquid.study.run.limit import Limit, Scope
 from torchliquid.study.run.mending import made_anew
 from torchliquid.study.run.runner import ENDING, THREADS, Runner, StudyListener
 from torchliquid.study.run.store import Store
+from torchliquid.study.run.trial import Spec, untrained
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe, possible
 from torchliquid.study.stats.verdict import judge
 from torchliquid.tasks import Task
@@ -62,6 +62,7 @@ def assess(
     tests: Mapping[str, Recording] | None = None,
     validation: Recording | None = None,
     contenders: Sequence[str] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     seeds: int = 5,
     tuning: int = 4,
     parameters: int = 2500,
@@ -96,6 +97,8 @@ def assess(
         tests: recordings to measure on, by name; None holds a part of the recording out.
         validation: None holds a part of the recording out.
         contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`; None: all.
+        settings: what contenders are made with instead of what they are by default, by their names, as in
+            ``{"cfc": {"layers": 2, "dropout": 0.1}}``; it is not tuned.
         seeds: trainings of each network, 2 or more for an interval.
         tuning: settings tried for each contender.
         parameters: budget of live parameters of each network.
@@ -125,7 +128,7 @@ def assess(
     """
     seconds = time_limit.total_seconds() if isinstance(time_limit, timedelta) else time_limit
     limit = None if seconds is None else Limit(seconds)
-    chosen, shifts = _contenders(contenders), possible(shifts, recording)
+    chosen, shifts = _contenders(contenders, settings or {}), possible(shifts, recording)
     for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
         if value is not None and value < 1:
             raise InputError(f"{name} is at least 1, not {value}")
@@ -149,9 +152,8 @@ def assess(
     )
     for contender in chosen:
         if contender.name in KINDS:  # a budget too small is said before anything is written
-            with seeded():
-                build(contender.name, plan.task, plan.preprocessing, parameters)
-    settings: dict[str, Any] = {
+            untrained(plan, Spec(contender.name, dict(contender.fixed), 0))
+    asked: dict[str, Any] = {
         "contenders": [c.name for c in chosen],
         "seeds": seeds,
         "tuning": tuning,
@@ -166,7 +168,9 @@ def assess(
         "with sample": with_sample,
     }
     severities = [[shift.name, *shift.severities] for shift in shifts]
-    study = settings | {
+    if settings:
+        asked["fixed"] = {c.name: dict(c.fixed) for c in chosen if c.fixed}
+    study = asked | {
         "shifts": severities,
         "task": plan.task.to_dict(),
         "data": _fingerprint(plan),
@@ -195,7 +199,7 @@ def assess(
             split=plan.split,
             conditions=(*_conditions(runner, jobs, ray), *_broken_off(competing), *made_anew(store)),
             left_out=runner.left_out,
-            settings=settings | _done(runner),
+            settings=asked | _done(runner),
             versions=_versions(),
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -248,13 +252,15 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
     return [rule, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
 
 
-def _contenders(names: Sequence[str] | None) -> list[Contender]:
-    if names is None:
-        return list(CONTENDERS)
-    for name in names:
+def _contenders(names: Sequence[str] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
+    names = list(BY_NAME) if names is None else names
+    for name in (*names, *settings):
         if name not in BY_NAME:
             raise InputError(f"there is no contender {name!r}; choose from {', '.join(BY_NAME)}")
-    return [c for c in CONTENDERS if c.name in names]
+        if name not in names:
+            raise InputError(f"{name!r} has settings and takes no part; name it among the contenders")
+    chosen = [c for c in CONTENDERS if c.name in names]
+    return [c.made_with(settings[c.name]) if c.name in settings else c for c in chosen]
 
 
 def _fingerprint(plan: Plan) -> str:

@@ -7,7 +7,7 @@ value of a setting comes up as often as its fellows. What two contenders have in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -35,12 +35,13 @@ FORM: Space = {"mode": ("default", "pure", "no_gate"), "mixed_memory": (False, T
 
 @dataclass(frozen=True)
 class Contender:
-    """One kind of model in a study, under the name that reports show."""
+    """One kind of model in a study, under the name that reports show; ``fixed`` are settings that are not tuned."""
 
     name: str
     label: str
     family: Family
     space: Space
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seeded(self) -> bool:
@@ -56,19 +57,25 @@ class Contender:
         """With more settings, where it has any to tune."""
         return replace(self, space={**self.space, **more}) if self.space else self
 
+    def made_with(self, fixed: Mapping[str, Any]) -> Contender:
+        """With these settings, whatever its space has for them."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()}
+        space = {name: values for name, values in self.space.items() if name not in plain}
+        return replace(self, space=space, fixed=plain)
+
     def settings(self, n: int, fits: Callable[[Hyper], bool] = lambda hyper: True) -> list[Hyper]:
         """The settings of up to ``n`` tuning trials, no two the same.
 
-        The defaults are the first, an empty one; ``fits`` tells which others can be used at all.
+        The defaults are the first, with what is fixed alone; ``fits`` tells which others can be used at all.
         """
         defaults = {name: values[0] for name, values in self.space.items()}
         found = [defaults]
         for hyper in self._candidates():
             if len(found) == n:
                 break
-            if hyper not in found and fits(hyper):
+            if hyper not in found and fits({**self.fixed, **hyper}):
                 found.append(hyper)
-        return [{}, *found[1:]]
+        return [{**self.fixed, **hyper} for hyper in ({}, *found[1:])]
 
     def _candidates(self) -> Iterator[Hyper]:
         if self.possible > 1:
