@@ -12,3 +12,7 @@ except ModuleNotFoundError:
 
 for _name, _home in (("FlyToTarget", "fly"), ("KeepLane", "drive")):
     gymnasium.register(f"torchliquid/{_name}-v0", f"torchliquid.control.worlds.{_home}:{_name}")
+
+from torchliquid.control import shifts  # noqa: E402
+
+__all__ = ["shifts"]

@@ -126,7 +126,7 @@ class KeepLane(World[DriveScene]):
         self.rain = int(rng.integers(2**31))
         self.patches = rng.uniform(size=4096)
         self._plant()
-        self.driven, self.steps, self.crashed = 0.0, 0, False
+        self.driven, self.seconds, self.steps, self.crashed = 0.0, 0.0, 0, False
         self.along, self.offset = self._where(None)
 
     def _speeds(self) -> Array:
@@ -176,13 +176,14 @@ class KeepLane(World[DriveScene]):
         speed = self._speed()
         self.car.drive(float(action[0]) * LOCK, speed, self.weather.grip, (float(slope[0]), float(slope[1])), self.dt)
         self.steps += 1
+        self.seconds += self.dt
         before = self.along
         self.along, self.offset = self._where(before)
         gained = (self.along - before + self.track.length / 2) % self.track.length - self.track.length / 2
         self.driven += gained
         self.crashed = abs(self.offset) > (LANE - WIDTH) / 2
         ended = self.crashed or self.lapped
-        late = self.steps * 0.05 > self.track.length / 2
+        late = self.seconds > self.track.length / 2
         reward = gained / 10 - 0.1 * self.offset**2 + 10.0 * self.lapped - 10.0 * self.crashed
         return float(reward), ended, bool(late and not ended)
 
