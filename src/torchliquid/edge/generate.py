@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -83,7 +84,7 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         "uneven": False,
         "clips": False,
         "functions": set().union(*(core.functions for core in network.cores)),
-        "calls": _calls(network),
+        "calls": calls(network, [Passed()] * len(network.stages)),
         "readout": _readout_call(network),
     }
     context["functions"] |= {"log1p"} if any(part.with_span for part in network.described.parts) else set()
@@ -126,32 +127,38 @@ def sizes(network: Network) -> list[Constant]:
     return found
 
 
-def _calls(network: Network) -> list[str]:
+@dataclass(frozen=True)
+class Passed:
+    """What one part hands to the next: the C types of what it is fed and of what a dense layer gives, and the
+    logarithm of the span as the last thing that it is fed."""
+
+    fed: str = "float"
+    out: str = "float"
+    log: str = "model_log1p(span) - 0.693147181f"
+    counts: bool = False  # whether functions return how much they clipped
+
+
+def calls(network: Network, passed: Sequence[Passed]) -> list[str]:
     """The lines that bring all states up to date."""
     lines, x = [], "state->features"
-    for stage in network.stages:
+    for stage, own in zip(network.stages, passed, strict=True):
         q, upper = stage.prefix, stage.prefix.upper()
         if stage.span_here:
             lines += [
-                f"float {q}x[{upper}FEATURES];",
+                f"{own.fed} {q}x[{upper}FEATURES];",
                 f"for (int i = 0; i < {upper}FEATURES - 1; i++)",
                 f"    {q}x[i] = ({x})[i];",
-                f"{q}x[{upper}FEATURES - 1] = model_log1p(span) - 0.693147181f;",
+                f"{q}x[{upper}FEATURES - 1] = {own.log};",
             ]
             x = f"{q}x"
-        h = placed("state->hidden", stage.hidden)
+        h = placed("state->hidden", stage.hidden) if stage.part.states else f"{q}out"
         if not stage.part.states:
-            h = f"{q}out"
-            lines.append(f"float {h}[{upper}UNITS];")
+            lines.append(f"{own.out} {h}[{upper}UNITS];")
         for core in stage.cores:
-            lines.append(call(core, x, h, placed("state->cell", stage.cell)))
+            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell))
+            lines.append(f"{'clipped += ' if own.counts and core.clips else ''}{q}{call};")
         x = placed("state->hidden", stage.first) if stage.part.states else h
     return lines
-
-
-def call(core: Core[Any], x: str, h: str, c: str) -> str:
-    """Of the function that a core's template makes."""
-    return f"{core.prefix}{core.call.format(x=x, h=h, c=c)};"
 
 
 def placed(array: str, first: int) -> str:

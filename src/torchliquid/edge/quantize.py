@@ -15,7 +15,8 @@ from torchliquid.edge.cores.integers import Formats, Integers, Widths
 from torchliquid.edge.generate import (
     Field,
     Math,
-    call,
+    Passed,
+    calls,
     code,
     fingerprint,
     frame,
@@ -169,7 +170,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         "logs": [(q, round(math.log(2) * 2.0 ** (one.inputs[-1] + 15))) for q, one in spans],
         "rescales": bool(spans) or any(one.context["denses"] or one.context["wired"] for one in made),
         "reads_span": any(core.reads_span for core in network.cores),
-        "calls": _calls(network, chosen),
+        "calls": calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)]),
         "clips": any(core.clips for core in network.cores),
         "readout": f"answer({placed('state->hidden', network.first)}, {network.readout.weight.shape[1]}, outputs);",
     }
@@ -195,29 +196,9 @@ def _of_stage(stage: Stage, made: Integers) -> dict[str, Any]:
     }
 
 
-def _calls(network: Network, chosen: tuple[Formats, ...]) -> list[str]:
-    """The lines that bring all states up to date."""
-    lines, x = [], "state->features"
-    for stage, own in zip(network.stages, chosen, strict=True):
-        q, upper, widths = stage.prefix, stage.prefix.upper(), own.widths
-        if stage.span_here:
-            kind = f"int{widths.input}_t"
-            lines += [
-                f"{kind} {q}x[{upper}FEATURES];",
-                f"for (int i = 0; i < {upper}FEATURES - 1; i++)",
-                f"    {q}x[i] = ({x})[i];",
-                f"{q}x[{upper}FEATURES - 1] = ({kind})clamp({q}log_of(span), {2 ** (widths.input - 1) - 1});",
-            ]
-            x = f"{q}x"
-        h = placed("state->hidden", stage.hidden)
-        if not stage.part.states:
-            h = f"{q}out"
-            lines.append(f"int{widths.hidden}_t {h}[{upper}UNITS];")
-        for core in stage.cores:
-            counted = "clipped += " if core.clips else ""
-            lines.append(counted + call(core, x, h, placed("state->cell", stage.cell)))
-        x = placed("state->hidden", stage.first) if stage.part.states else h
-    return lines
+def _passed(stage: Stage, widths: Widths) -> Passed:
+    fed, out = f"int{widths.input}_t", f"int{widths.hidden}_t"
+    return Passed(fed, out, f"({fed})clamp({stage.prefix}log_of(span), {2 ** (widths.input - 1) - 1})", True)
 
 
 def fields_int8(network: Network, widths: Widths) -> list[Field]:
