@@ -15,6 +15,7 @@ import typer
 
 from torchliquid.cli import alarms, options, times
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 from torchliquid.files import without_folders
@@ -80,7 +81,6 @@ def assess(
     console = Terminal()
     options.say_back(question, console)
     with loading():
-        from torchliquid.cli.progress import StudyProgress
         from torchliquid.cli.verdict import print_results
         from torchliquid.study.assess import assess as run
     processes = options.processes(jobs, ray, console)

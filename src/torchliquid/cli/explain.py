@@ -9,6 +9,7 @@ import typer
 
 from torchliquid.cli import options
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
 from torchliquid.files import check_model_file
 
@@ -35,7 +36,6 @@ def explain(
     if not published:
         options.check_tables(recording)
     with loading():
-        from torchliquid.cli.progress import one_bar
         from torchliquid.explain.explanation import explanation
         from torchliquid.explain.neurons import liquid_layers
         from torchliquid.explain.report import write_explanation
@@ -49,15 +49,9 @@ def explain(
     else:
         found = columns.read_for(loaded, recording)
     console = Terminal(stderr=True)
-    with one_bar(console) as progress:
-        bar = progress.add_task("", total=None)
-        explained = explanation(
-            loaded,
-            found,
-            Path(recording).name,
-            lambda what, done, steps: progress.update(bar, description=what, completed=done, total=steps),
-        )
-    write_explanation(explained, out)
+    with Working() as working:
+        explained = explanation(loaded, found, Path(recording).name, working)
+        write_explanation(explained, out)
     for name, why in explained.left_out.items():
         console.print(f"not measured: {name}: {why}")
     Terminal().print(f"Page: {out / 'explain.html'}   figures: {out / 'explain.json'}")

@@ -12,6 +12,7 @@ import typer
 
 from torchliquid.cli import options
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
 from torchliquid.files import check_model_file
 
@@ -105,27 +106,29 @@ def export(
             return None
         return columns.read_for(loaded, str(path))
 
-    recording = read(data)
-    report = edge.export(
-        loaded,
-        machine,
-        out,
-        recording,
-        {} if study is None else trained(study, loaded),
-        quantize is not Quantization.none,
-        None if math_ is None else math_.value,
-        limits,
-        loaded.kind,
-        auto=quantize is Quantization.auto,
-        calibrate=read(calibrate),
-        error=share_of(error, "--error"),
-        strict=strict,
-        c_name=model_name(model.stem) if name is None else name,
-        plausible=limits_of(plausible or []),
-        longest_gap=longest_gap,
-        sample=sample,
-        command=shlex.join(["torchliquid", *sys.argv[1:]]),
-    )
+    recording, scaled_by = read(data), read(calibrate)
+    with Working() as working:
+        report = edge.export(
+            loaded,
+            machine,
+            out,
+            recording,
+            {} if study is None else trained(study, loaded),
+            quantize is not Quantization.none,
+            None if math_ is None else math_.value,
+            limits,
+            loaded.kind,
+            auto=quantize is Quantization.auto,
+            calibrate=scaled_by,
+            error=share_of(error, "--error"),
+            strict=strict,
+            c_name=model_name(model.stem) if name is None else name,
+            plausible=limits_of(plausible or []),
+            longest_gap=longest_gap,
+            sample=sample,
+            command=shlex.join(["torchliquid", *sys.argv[1:]]),
+            progress=working,
+        )
     console = Terminal()
     for line in report.measured:
         console.print(f"  {line}")

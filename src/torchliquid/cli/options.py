@@ -15,6 +15,7 @@ import typer
 
 from torchliquid.cli import times
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
@@ -170,7 +171,10 @@ class Columns:
         from torchliquid.data import Recording
 
         files = [source] if isinstance(source, str) else list(source)
-        recording = Recording.read(files[0] if len(files) == 1 else files, **self.given(), channels=channels, like=like)
+        with Working() as working:
+            working(f"reading {name_of(files)}")
+            one = files[0] if len(files) == 1 else files
+            recording = Recording.read(one, **self.given(), channels=channels, like=like)
         tell(name_of(files), recording)
         return recording
 

@@ -13,6 +13,7 @@ import typer
 
 from torchliquid.cli import options
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError, printable
 from torchliquid.files import check_model_file, write_atomically
@@ -68,9 +69,12 @@ def predict(
         errors.print(line)
     for sentence in unlike(found, loaded.preprocessing, loaded.metadata.get("columns", {})):
         errors.print(f"warning: {sentence}")
-    frame = loaded.predict(found)
-    if order is Order.rows:
-        frame = in_order_of_rows(frame, found)
+    with Working() as working:
+        what = f"predicting {found.n_samples:,} samples"
+        working(what)
+        frame = loaded.predict(found, lambda done: working(what, done, found.n_samples))
+        if order is Order.rows:
+            frame = in_order_of_rows(frame, found)
     lost = frame.select(pl.any_horizontal(pl.selectors.starts_with("prediction").is_null())).to_series()
     if lost.any():
         first = (lost.arg_max() or 0) + 1

@@ -2,22 +2,82 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import TaskID as BarID
 from rich.table import Column
 from rich.text import Text
 
 from torchliquid.cli.terminal import Terminal
-from torchliquid.jobs import Job
+from torchliquid.errors import printable
+
+if TYPE_CHECKING:
+    from torchliquid.jobs import Job
 
 
-def one_bar(console: Terminal) -> Progress:
-    """A bar for one piece of work, gone when it is done; nothing where there is no terminal."""
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+SILENT, BETWEEN = 2.0, 10.0
+"""Seconds after which work is named where there is no terminal, and between what is said of it from then on."""
+
+
+class Working:
+    """Says on the standard error what runs, called with its name and how much of it is done, of how much: on a terminal
+    as a bar, with the time that has passed and what is left, gone when it is done; elsewhere in lines, of what takes
+    longer than two seconds alone."""
+
+    def __init__(self) -> None:
+        self.console = Terminal(stderr=True)
+        self.what, self.done, self.total, self.note = "", 0.0, 0.0, ""
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (text, BarColumn(bar_width=20), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal, refresh_per_second=4
+        )
+        self.task = self.bar.add_task("", total=None)
+        self.begun = self.next = 0.0
+        self.ended = threading.Event()
+        self.teller = threading.Thread(target=self._tell, daemon=True)
+
+    def __call__(self, what: str, done: float = 0, total: float = 0, note: str = "") -> None:
+        if what != self.what:
+            self.begun = time.monotonic()
+            self.next = self.begun + SILENT
+        self.what, self.done, self.total, self.note = what, done, total, f": {note}" if note else ""
+        self.bar.update(self.task, description=printable(what + self.note), completed=done, total=total or None)
+
+    def __enter__(self) -> Working:
+        if self.console.is_terminal:
+            self.bar.start()
+        else:
+            self.teller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.bar.stop()
+        if self.teller.is_alive():
+            self.teller.join()
+
+    def _tell(self) -> None:
+        while not self.ended.wait(0.2):
+            now = time.monotonic()
+            if self.what and now >= self.next:
+                share = f", {self.done / self.total:.0%} done" if self.total and self.done else ""
+                taken = f", {now - self.begun:.0f} s so far" if now - self.begun > SILENT + BETWEEN / 2 else ""
+                self.next = now + BETWEEN
+                self.console.print(f"{self.what}{self.note}{share}{taken}")
 
 
 class StudyProgress:

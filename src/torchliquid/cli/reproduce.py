@@ -9,6 +9,7 @@ import typer
 
 from torchliquid.cli import options
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 
 
@@ -39,7 +40,6 @@ def reproduce(
 
     check_name(name)
     with loading():
-        from torchliquid.cli.progress import StudyProgress
         from torchliquid.reproduce.protocols import protocol
         from torchliquid.reproduce.run import reproduce as run
         from torchliquid.reproduce.run import write_tables
@@ -47,6 +47,7 @@ def reproduce(
         from torchliquid.reproduce.trials import read
     console = Terminal()
     processes = options.processes(jobs, ray, console)
+    console.print(f"{name}: reading its data")
     with StudyProgress(console) as progress:
         run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray)
     if page is not None:

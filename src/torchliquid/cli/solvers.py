@@ -10,6 +10,7 @@ from rich.table import Table
 
 from torchliquid.cli import options
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal, cell
 from torchliquid.errors import InputError, printable
 from torchliquid.files import check_model_file, write_json
@@ -45,7 +46,8 @@ def solvers(
     loaded = Model.load(model)
     solver_names(loaded)
     read = columns.read_for(loaded, str(recording))
-    found = compare_solvers(loaded, read, samples)
+    with Working() as working:
+        found = compare_solvers(loaded, read, samples, working)
     shown = table(found)
     console = Terminal()
     printed = Table(*map(printable, shown.head))

@@ -9,6 +9,7 @@ import typer
 
 from torchliquid.cli import alarms, options
 from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
@@ -86,7 +87,6 @@ def train(
     console = Terminal()
     options.say_back(question, console)
     with loading():
-        from torchliquid.cli.progress import one_bar
         from torchliquid.models import KINDS
         from torchliquid.solvers import ADAPTIVE
         from torchliquid.training import TrainingConfig, TrainingError, fit
@@ -100,8 +100,8 @@ def train(
     chained: dict[str, Any] = {"layers": layers, "dropout": dropout, "encoder": widths}
     chained = {name: value for name, value in chained.items() if value is not None}
     settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500} | stepping | chained
-    with one_bar(console) as progress:
-        bar = progress.add_task(f"training {kind}", total=1.0)
+    with Working() as working:
+        working(f"training {kind}")
         try:
             model = fit(
                 question.recording,
@@ -109,7 +109,7 @@ def train(
                 validation=question.validation,
                 windows=cut,
                 config=TrainingConfig(lr, updates, epochs, class_weights=class_weights, int8=int8, seed=seed),
-                progress=lambda share, note: progress.update(bar, completed=share, description=f"{kind}: {note}"),
+                progress=lambda share, note: working(f"training {kind}", share, 1, note),
             )
         except TrainingError as error:
             if error.model is None:

@@ -78,6 +78,7 @@ def export(
     longest_gap: float | None = None,
     sample: bool = True,
     command: str | None = None,
+    progress: Callable[[str], object] | None = None,
 ) -> Report:
     """Write a model as C, or for the target ``onnx`` as ONNX, into a folder.
 
@@ -101,12 +102,14 @@ def export(
         longest_gap: the longest time between two samples, in the recording's unit; None: by the training part.
         sample: put recorded samples into the self-test; made-up ones otherwise.
         command: what was typed, for who runs again what could not be run here.
+        progress: told what comes next.
 
     Raises:
         InputError: an unknown network, nothing to check or to scale by, C that differs from the model, limits that
             are exceeded. Nothing is written then.
     """
     limits = limits or Limits()
+    tell = progress or (lambda what: None)
     check_model_name(c_name)
     _check(target, out, int8, math, limits, bool(others), c_name)
     lacking = emulator.missing(target)
@@ -120,6 +123,7 @@ def export(
     _precision(model, report)
     if target.name == "onnx":
         samples = _samples(model, data, False, None, report).checked
+        tell("the graph, against PyTorch")
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
             report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
@@ -143,15 +147,19 @@ def export(
             calibration=parts.scaled_by, choice=parts.chosen_on, auto=auto, limit=error,
         )  # fmt: skip
 
+    tell("the integers' widths" if int8 else "the C")
     artifact = built(model, math or target.math, report)
+    tell("the C, against PyTorch")
     _prove(artifact, target, data, report)
     if calibrate is not None:
         _metric(model, partial(_run, artifact), "C", calibrate, report, "calibrated on")
     _within(report, error, auto, strict)
     _lyapunov(artifact, data, report)
     if target.triple and not lacking:
+        tell(f"flash, RAM and instructions on {target.name}")
         report.costs[name] = footprint.measure(artifact, target)
         for other, each in (others or {}).items():
+            tell(f"what {other} costs on {target.name}")
             _compare(other, partial(built, each, artifact.math, Report()), target, error, report)
         if over := limits.exceeded(report.costs[name]):
             raise InputError(f"{target.name}: {'; '.join(over)}{_alternative(report.costs, name, limits)}")

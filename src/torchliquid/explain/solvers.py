@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +19,9 @@ from torchliquid.errors import InputError
 from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model, aligned
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError
+
+if TYPE_CHECKING:
+    from torchliquid.explain.explanation import Progress
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Steps a sample that are tried."""
@@ -131,7 +138,9 @@ class Tradeoff:
         return choice.holds is not None and choice.holds < self.longest
 
 
-def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> Tradeoff:
+def compare_solvers(
+    model: Model, recording: Recording, samples: int = 1024, progress: Progress | None = None
+) -> Tradeoff:
     """Try each solver of an LTC, CT-RNN or Neural ODE on a recording.
 
     The truth is dopri5 in double precision at a relative tolerance of 1e-9; errors are in double precision too, so
@@ -141,6 +150,7 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
         model: trained; not changed.
         recording: with the model's channels; the metric needs targets, unless a channel is forecast.
         samples: about how many are looked at, in pieces spread evenly over the recording.
+        progress: told before each solver.
 
     Raises:
         InputError: the model solves no ODE, the recording does not fit, torchode is not installed; the tight solution
@@ -153,6 +163,12 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
         recording = model.task.with_targets(recording)
     pieces = _pieces(recording, samples, model.task.per == "step")
     labelled = targeted and any((np.atleast_1d(model.task.encode(s)[1]) > 0).any() for s in pieces.series)
+    tries: list[tuple[str, int, float | None]] = [
+        (name, n, None) for name in names if name not in ADAPTIVE for n in STEPS
+    ]
+    tries += [(name, 0, rtol) for name in names if name in ADAPTIVE for rtol in (1e-2, 1e-4)]
+    if progress is not None:
+        progress("the tight solution", 0, len(tries) + 1)
     truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
     spread = np.maximum(np.concatenate([np.atleast_2d(t) for t in truth]).std(0), 1e-12)
     fastest = _fastest_constant(model)
@@ -162,7 +178,9 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
             return float("nan")
         return model.task.metrics(answers, pieces)[model.task.primary]
 
-    def tried(solver: str, unfolds: int, rtol: float | None) -> Choice:
+    def tried(i: int, solver: str, unfolds: int, rtol: float | None) -> Choice:
+        if progress is not None:
+            progress(solver, i, len(tries) + 1)
         one = with_solver(model, solver, unfolds, rtol or 0.0)
         try:
             answers = _answers(one, pieces)
@@ -175,8 +193,8 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
         except SolverError:
             return Choice(solver, unfolds, rtol, np.inf, float("nan"), float("nan"), None)
 
-    choices = [tried(name, n, None) for name in names if name not in ADAPTIVE for n in STEPS]
-    choices += [tried(name, 0, rtol) for name in names if name in ADAPTIVE for rtol in (1e-2, 1e-4)]
+    with _quiet():
+        choices = [tried(i, *one) for i, one in enumerate(tries, 1)]
     now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
     longest = float(recording.gaps().max(initial=0.0))
     return Tradeoff(
@@ -190,6 +208,18 @@ def compare_solvers(model: Model, recording: Recording, samples: int = 1024) -> 
         longest,
         recording.time_unit,
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What is tried to see whether it is stable need not be warned of."""
+    log = logging.getLogger("torchliquid")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def solver_names(model: Model) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -104,7 +104,9 @@ class Model(nn.Module):
 
     # -- over recordings
 
-    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
+    def outputs(
+        self, recording: Recording, windows: Windows | None = None, progress: Callable[[int], object] | None = None
+    ) -> list[np.ndarray]:
         """Decoded answers for each series, (T, K), or (K,) for a task per series.
 
         Args:
@@ -112,20 +114,22 @@ class Model(nn.Module):
             windows: None: as it will be used, the state carried through each whole series. Else each window starts
                 with a fresh state, and a sample's answer comes from the first window that scores it; a series' answer
                 is the mean of its windows'.
+            progress: told how many samples have their answer, without windows.
 
         Raises:
             InputError: a channel is missing, times in another unit.
         """
         recording = aligned(recording, self.preprocessing)
         with evaluating(self):
-            return self._carried(recording) if windows is None else self._windowed(recording, windows)
+            return self._carried(recording, progress) if windows is None else self._windowed(recording, windows)
 
-    def predict(self, recording: Recording | Any) -> pl.DataFrame:
+    def predict(self, recording: Recording | Any, progress: Callable[[int], object] | None = None) -> pl.DataFrame:
         """Answers row by row, or one row a series.
 
         Args:
             recording: a recording; a Polars or pandas data frame with the columns the model was trained on; or an array
                 (T, C) of the model's channels in their order, the usual gap apart.
+            progress: told how many samples have their answer.
 
         Returns:
             Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
@@ -147,7 +151,7 @@ class Model(nn.Module):
             long = "parameter" in columns
             channels = list(self.preprocessing.channels) if long else self._channels_in(recording)
             recording = Recording.from_frame(recording, like=columns, channels=channels)
-        return as_frame(self.task, recording, self.outputs(recording))
+        return as_frame(self.task, recording, self.outputs(recording, progress=progress))
 
     def _channels_in(self, frame: Any) -> list[str]:
         # What is no frame at all, from_frame refuses.
@@ -159,16 +163,20 @@ class Model(nn.Module):
                 )
         return list(self.preprocessing.channels)
 
-    def _carried(self, recording: Recording) -> list[np.ndarray]:
+    def _carried(self, recording: Recording, progress: Callable[[int], object] | None) -> list[np.ndarray]:
         prepared = [self.preprocessing(s) for s in recording.series]
         longest_first = sorted(range(len(prepared)), key=lambda i: -len(prepared[i][0]))
         found: list[np.ndarray] = [np.empty(0)] * len(prepared)
+        done = 0
         for i in range(0, len(prepared), SIDE_BY_SIDE):
             group = longest_first[i : i + SIDE_BY_SIDE]
             pieces: dict[int, list[np.ndarray]] = {i: [] for i in group}
             for members, raw in self._pieces([prepared[i] for i in group]):
                 for place, output in zip(members, raw, strict=True):
                     pieces[group[place]].append(output)
+                done += CHUNK * len(members)
+                if progress is not None:
+                    progress(min(done, recording.n_samples))
             for i, outputs in pieces.items():
                 found[i] = np.concatenate(outputs) if self.task.per == "step" else outputs[-1]
         return [self.task.decode(f) for f in found]
