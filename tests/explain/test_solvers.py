@@ -45,6 +45,28 @@ def test_steps_that_are_too_few_for_the_longest_gap_are_not_chosen() -> None:
         replace(found, longest=6.0, choices=(euler,)).cheapest(0.01)
 
 
+def test_what_to_deploy_is_what_answers_as_well_as_the_models_own_steps_and_costs_least() -> None:
+    own = Choice("fused", 6, None, 0.2, 0.773, 1.0, None)
+    exact = Choice("rk4", 16, None, 1e-6, 0.753, 1.0, None)
+    cheap = Choice("fused", 2, None, 0.6, 0.61, 1.0, None)
+    found = Tradeoff((cheap, own, exact), ("fused", 6), "accuracy", 0.753, 70, 70, 3, 4.0, "s")
+    assert found.cheapest(0.01) is exact
+    assert found.recommended() is own
+    assert found.advice() == "Keep fused, 6 steps: accuracy 0.773; the tight solution has 0.753."
+    as_good = replace(cheap, unfolds=4, metric=0.773)
+    better = replace(found, choices=(as_good, *found.choices))
+    assert better.recommended() is as_good
+    assert better.advice().startswith("Take fused, 4 steps: accuracy 0.773 with 4 evaluations a sample; the model's")
+    errors = replace(found, metric="rmse", tight=0.753)  # of which less is better
+    assert errors.recommended() is cheap
+    unjudged = replace(found, choices=tuple(replace(c, metric=float("nan")) for c in found.choices), tight=float("nan"))
+    assert unjudged.advice().startswith("Keep fused, 6 steps: the model learnt with these steps.")
+    short = replace(own, solver="euler", holds=1.0)  # the longest gap is 4
+    moved = replace(found, choices=(short, exact), now=("euler", 6))
+    assert moved.recommended() is exact
+    assert "may be too few for the longest gap, 4 s" in moved.advice()
+
+
 def test_an_answer_that_is_not_finite_is_empty_and_said(tmp_path: Path) -> None:
     model = small_model("ltc_ncp", solver="euler")
     model.metadata["columns"] = {"time": "time", "time_unit": "ms"}

@@ -22,7 +22,13 @@ def solvers(
     recording: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the channels the model knows.")],
     columns: options.Columns,
     out: Annotated[Path | None, typer.Option(help="A folder for solvers.json and solvers.html.")] = None,
-    error: Annotated[float, typer.Option(help="Largest error, in standard deviations of the answer.")] = 1e-2,
+    error: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose by this largest distance from the tight solution, in deviations of the answer; without it, by "
+            "how well the model answers."
+        ),
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Save the model with the chosen solver under this name.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="About how many samples to look at.")] = 1024,
 ) -> None:
@@ -30,7 +36,7 @@ def solvers(
 
     The table is read as the one the model was trained on; options say where it differs.
     """
-    if not error > 0:
+    if error is not None and not error > 0:
         raise InputError(f"--error must be greater than 0, not {error}")
     check_model_file(model)
     options.check_tables(recording)
@@ -54,10 +60,11 @@ def solvers(
     for row in shown.rows:
         printed.add_row(*map(cell, row))
     console.print(printed)
-    chosen = found.cheapest(error)
+    chosen = found.recommended() if error is None else found.cheapest(error)
     said = [
-        f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has {found.own}. The tight "
-        f"solution's {found.metric} is {found.tight:.4g}.",
+        found.advice()
+        if error is None
+        else f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has {found.own}.",
         f"Looked at {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each anew.",
     ]
     if found.off is not None:

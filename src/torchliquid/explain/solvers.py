@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,13 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from torchliquid import metrics
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model, aligned
+from torchliquid.page.glossary import metric_label
+from torchliquid.page.numbers import significant
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError
 
 if TYPE_CHECKING:
@@ -31,6 +35,9 @@ COST = {"fused": 1, "euler": 1, "rk4": 4}
 
 TIGHT = (1e-9, 1e-11)
 """Relative and absolute tolerance of what counts as the truth."""
+
+NEAR = 1e-2
+"""An error that hardly an answer shows, in standard deviations of the answer."""
 
 PIECE = 64
 """Samples of a piece; pieces run side by side, each from a fresh state."""
@@ -68,7 +75,8 @@ class Choice:
 
     @property
     def name(self) -> str:
-        return f"{self.solver}, rtol {self.rtol:g}" if self.rtol else f"{self.solver}, {self.unfolds} steps"
+        steps = f"{self.unfolds} step{'s' * (self.unfolds != 1)}"
+        return f"{self.solver}, rtol {self.rtol:g}" if self.rtol else f"{self.solver}, {steps}"
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,52 @@ class Tradeoff:
 
     @property
     def off(self) -> float | None:
-        """How far the model's own answers are from the tight solution, as :attr:`Choice.error`; None where its own
-        steps are not among those tried."""
+        """How far the model's own answers are from the tight solution, as :attr:`Choice.error`; None of an adaptive
+        solver."""
+        return None if self.kept is None else self.kept.error
+
+    @property
+    def kept(self) -> Choice | None:
+        """The model's own solver as it was tried; None of an adaptive one."""
         solver, steps = self.now
-        own = [c for c in self.choices if c.solver == solver and c.unfolds == steps]
-        return own[0].error if own else None
+        return next((c for c in self.choices if c.solver == solver and c.unfolds == steps and c.rtol is None), None)
+
+    def recommended(self) -> Choice:
+        """What to deploy: the fixed solver with the fewest evaluations that holds at the recording's longest gap and
+        answers at least as well as the model's own, with which it learnt; where that is adaptive or does not hold, as
+        well as the tight solution but for what would not matter. Without targets the model's own.
+
+        Raises:
+            InputError: as :meth:`cheapest`, where there is no such solver.
+        """
+        own = self.kept if self.kept is not None and not self.too_short(self.kept) else None
+        metric = metrics.find(self.metric)
+        sign = 1 if metric.higher_is_better else -1
+        least = sign * self.tight - metric.matters(self.tight) if own is None else sign * own.metric
+        fixed = [c for c in self.choices if c.evaluations is not None and not self.too_short(c)]
+        good = [c for c in fixed if sign * c.metric >= least]
+        if good:
+            return min(good, key=lambda c: (c.evaluations or 0, c is not own))
+        return own or self.cheapest(NEAR)
+
+    def advice(self) -> str:
+        """The recommendation in words."""
+        choice, own = self.recommended(), self.kept
+        if own is choice and math.isnan(own.metric):
+            return f"Keep {own.name}: the model learnt with these steps. Without targets no other one can be judged."
+        tight = "" if math.isnan(self.tight) else f"; the tight solution has {significant(self.tight)}"
+        if own is choice:
+            return f"Keep {own.name}: {metric_label(self.metric)} {significant(own.metric)}{tight}."
+        judged = "" if math.isnan(choice.metric) else f"{metric_label(self.metric)} {significant(choice.metric)} with "
+        words = f"Take {choice.name}: {judged}{choice.evaluations} evaluation{'s' * (choice.evaluations != 1)} a sample"
+        if own is None:
+            return f"{words}{tight}."
+        if self.too_short(own):
+            return (
+                f"{words}; the model's own, {own.name}, may be too few for the longest gap, {self.longest:.3g} "
+                f"{self.unit}."
+            )
+        return f"{words}; the model's own, {own.name}, has {significant(own.metric)} with {own.evaluations}{tight}."
 
     def cheapest(self, error: float) -> Choice:
         """The fixed solver with the fewest evaluations whose error is at most this and that holds at the recording's
@@ -167,6 +216,9 @@ def compare_solvers(
         (name, n, None) for name in names if name not in ADAPTIVE for n in STEPS
     ]
     tries += [(name, 0, rtol) for name in names if name in ADAPTIVE for rtol in (1e-2, 1e-4)]
+    now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
+    if now[0] not in ADAPTIVE and (*now, None) not in tries:
+        tries.insert(0, (*now, None))
     if progress is not None:
         progress("the tight solution", 0, len(tries) + 1)
     truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
@@ -195,7 +247,6 @@ def compare_solvers(
 
     with _quiet():
         choices = [tried(i, *one) for i, one in enumerate(tries, 1)]
-    now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
     longest = float(recording.gaps().max(initial=0.0))
     return Tradeoff(
         tuple(choices),

@@ -9,12 +9,12 @@ from typing import Any
 from torchliquid import page
 from torchliquid.explain.solvers import Choice, Tradeoff
 from torchliquid.files import to_plain
-from torchliquid.page.charts import figure
+from torchliquid.page.charts import Figure, figure, log_ticks
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.glossary import NETWORKS, metric_label
 from torchliquid.page.numbers import microseconds, significant
 
-COLOURS = {"fused": "--liquid", "euler": "--rival", "rk4": "--other"}
+COLOURS = {"fused": "--liquid", "euler": "--rival", "rk4": "--naive"}
 GLOSSARY = {
     "fused": "The LTC authors' semi-implicit steps: stable however long the step; the error falls in proportion to it.",
     "euler": "Explicit steps; the error falls in proportion to the step, and too long a step explodes.",
@@ -26,7 +26,7 @@ GLOSSARY = {
 }
 
 
-def plain(found: Tradeoff, chosen: Choice, error: float) -> Any:
+def plain(found: Tradeoff, chosen: Choice, error: float | None) -> Any:
     """For JSON; what is not finite is null."""
 
     def row(choice: Choice) -> dict[str, Any]:
@@ -60,38 +60,22 @@ def table(found: Tradeoff) -> Table:
     return Table(head, tuple(rows))
 
 
-def render(found: Tradeoff, chosen: Choice, error: float, title: str) -> str:
+def render(found: Tradeoff, chosen: Choice, error: float | None, title: str) -> str:
     """The page as text."""
-    lines = []
-    for solver, colour in COLOURS.items():
-        points = [c for c in found.choices if c.solver == solver and math.isfinite(c.error) and c.error < 1e3]
-        lines.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": solver,
-                "x": [c.evaluations for c in points],
-                "y": [c.error for c in points],
-                "text": [c.name for c in points],
-                "line": {"color": colour, "width": 2},
-            }
-        )
-    asked = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": error, "y1": error, "line": {"dash": "dot"}}
-    drawn = figure(
-        [line for line in lines if line["x"]],
-        "evaluations of all synapses a sample",
-        "error, standard deviations of the answer",
-        height=420,
-        showlegend=True,
-        shapes=[asked],
-        xaxis={"type": "log"},
-        yaxis={"type": "log", "exponentformat": "power"},
-    )
-    chart = Chart("error", "How far the answers are from the tight solution", drawn, table(found))
+    shown = [c for c in found.choices if c.evaluations is not None and c.error < 1e3]
+    metric = metric_label(found.metric)
+    dotted = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": {"dash": "dot", "color": "--muted"}}
+    asked = [] if error is None else [{**dotted, "y0": error, "y1": error}]
+    off = _chart(shown, "error", "error, standard deviations of the answer", asked, {"type": "log"})
+    charts = [Chart("error", "How far the answers are from the tight solution", off, table(found))]
+    if math.isfinite(found.tight):
+        tight = [{**dotted, "y0": found.tight, "y1": found.tight}]
+        told = f"How well it answers, by {metric}; dotted the tight solution"
+        charts.insert(0, Chart("metric", told, _chart(shown, "metric", metric, tight, {}), None))
     return page.render(
         "torchliquid.explain",
         "solvers.html.j2",
-        charts={"error": [chart]},
+        charts={"error": charts},
         glossary=GLOSSARY,
         found=found,
         chosen=chosen,
@@ -99,4 +83,33 @@ def render(found: Tradeoff, chosen: Choice, error: float, title: str) -> str:
         title=title,
         tight=significant(found.tight, 4),
         metric=metric_label(found.metric),
+    )
+
+
+def _chart(choices: list[Choice], what: str, y: str, lines: list[Figure], yaxis: Figure) -> Figure:
+    """A line a solver over what a step costs on a device."""
+    traces = []
+    for solver, colour in COLOURS.items():
+        points = [c for c in choices if c.solver == solver and math.isfinite(getattr(c, what))]
+        trace = {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": solver,
+            "x": [c.evaluations for c in points],
+            "y": [getattr(c, what) for c in points],
+            "text": [c.name for c in points],
+            "line": {"color": colour, "width": 2},
+        }
+        traces += [trace] if points else []
+    costs = [c.evaluations or 1 for c in choices]
+    return figure(
+        traces,
+        "evaluations of all synapses a sample",
+        y,
+        height=420,
+        showlegend=True,
+        shapes=lines,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        xaxis={"type": "log", **log_ticks(min(costs), max(costs))},
+        yaxis={"exponentformat": "power", **yaxis},
     )
