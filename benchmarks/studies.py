@@ -29,9 +29,10 @@ from torchliquid.study.results import StudyResults
 STUDIES = ("occupancy", "cmapss", "japanese_vowels", "skab")
 FOLDER = Path("build/studies")
 DECIDING = (
+    "backends",
+    "cells",
     "data",
     "jobs",
-    "kernels",
     "layers",
     "models",
     "solvers",
@@ -40,7 +41,9 @@ DECIDING = (
     "alarms.py",
     "metrics.py",
     "random.py",
+    "scan.py",
     "tasks.py",
+    "tracing.py",
     "wirings.py",
 )
 """What may change a trial's figures, of the package; and the kernels."""

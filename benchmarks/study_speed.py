@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from torchliquid import kernels
+from torchliquid import backends
 from torchliquid.datasets import load
 from torchliquid.datasets.dataset import Dataset
 from torchliquid.study.assess import assess
@@ -26,9 +26,8 @@ def table(dataset: Dataset) -> str:
     """The comparison as Markdown."""
 
     def study(how: str, contenders: tuple[str, ...], seeds: int, epochs: int) -> tuple[StudyResults, float]:
-        kernels.use(how)
         start = time.perf_counter()
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, backends.use(how):
             results = assess(
                 dataset.train,
                 Path(folder),
@@ -40,7 +39,6 @@ def table(dataset: Dataset) -> str:
                 epochs=epochs,
                 shifts=(),
             )
-        kernels.use(None)
         return results, time.perf_counter() - start
 
     study("native", CONTENDERS[:1], 1, 1)  # the first training imports half of torch

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.needed import NO_KERNELS, needs
+from torchliquid.backends import native
 from torchliquid.edge import compilers
-from torchliquid.kernels import native
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import torchliquid as tl
-from torchliquid import kernels
+from torchliquid import backends
 
 
 def said(capsys) -> dict[str, str]:
@@ -26,13 +26,10 @@ def test_versions_kernels_and_threads_are_those_of_this_process(capsys):
     assert found["captum"] == metadata.version("captum")
     assert found["threads"].startswith(f"{torch.get_num_threads()} of PyTorch")
     assert "pytest" not in found
-    try:
-        kernels.use("reference")
+    with backends.use("reference"):
         assert said(capsys)["kernels"].startswith("PyTorch reference")
-    finally:
-        kernels.use(None)
-    if kernels.native.available():
-        sets = kernels.native.instruction_sets()
+    if backends.native.available():
+        sets = backends.native.instruction_sets()
         assert found["kernels"] == f"native, {sets[0]} (of {', '.join(sets)})"
     else:
         assert found["kernels"] == "PyTorch reference (built without kernels)"

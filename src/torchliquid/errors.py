@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from numbers import Integral
 
 LONGEST = 2000
 """Characters of a printed line; the middle of a longer line is left out."""
@@ -44,3 +45,14 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+def check_size(**sizes: int) -> None:
+    """Refuse what is no whole number of at least one, by name."""
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or isinstance(size, bool):
+            own = f"{type(size).__module__}.{type(size).__name__}; wirings come from torchliquid.wirings"
+            given = repr(size) if isinstance(size, int | float | str | None) else own
+            raise InputError(f"{name} is a whole number, not {given}")
+        if size < 1:
+            raise InputError(f"{name} is at least 1, not {size}")

@@ -20,12 +20,10 @@ def _facts() -> dict[str, str]:
     import torch
     from joblib import cpu_count
 
-    from torchliquid import kernels
-    from torchliquid.kernels import native, reference
+    from torchliquid import backends
 
-    sets = native.instruction_sets()
-    chosen = kernels.chosen([torch.ones(1)])
-    runs = f"native, {sets[0]}" if chosen is not reference else "PyTorch reference"
+    sets = backends.native.instruction_sets()
+    runs = f"native, {sets[0]}" if backends.chosen(None, [torch.ones(1)]) is backends.native else "PyTorch reference"
     there = f"of {', '.join(sets)}" if sets else "built without kernels"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     threads = f"{torch.get_num_threads()} of PyTorch, {cpu_count()} cores"

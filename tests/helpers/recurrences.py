@@ -10,7 +10,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES
+from torchliquid.backends.operators import OPERATORS
+from torchliquid.cells import Sequences
+from torchliquid.cells.cfc import ACTIVATIONS, MODES
 
 WORK = 3_000_000
 """Most multiply-adds (or synapses) times samples that one problem may cost, so that a float64 reference is quick."""
@@ -32,14 +34,19 @@ class Problem:
         # Equal spans without a gradient of theirs take a path of their own.
         fixed = ("dropout_masks", "timespans") if self.drawn["equal_spans"] else ("dropout_masks",)
         arguments, leaves = _leaves(self.arguments, dtype, fixed)
-        # Positional, as the dispatcher takes them: both signatures name them in this order.
-        outputs = getattr(module, self.kind)(*arguments.values())
+        outputs = module.run(*taken(self.kind, arguments))
         random = torch.Generator().manual_seed(1)
         grads = [torch.randn(o.shape, generator=random).to(dtype) for o in outputs]
         used = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]
         found = torch.autograd.grad([o for o, _ in used], leaves, [g for _, g in used], allow_unused=True)
         zeros = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
         return [o.detach() for o, _ in used], zeros
+
+
+def taken(kind: str, arguments: dict[str, Any]) -> tuple[Any, Sequences]:
+    """The recurrence and the sequences of arguments, which stand in the order of its operator's."""
+    (operator,) = (operator for operator in OPERATORS.values() if operator.name == kind)
+    return operator.taken([*arguments.values(), None])
 
 
 def _leaves(value: Any, dtype: torch.dtype, fixed: tuple[str, ...], name: str = "") -> tuple[Any, list[Tensor]]:
@@ -127,7 +134,7 @@ def _ltc(draw: Any, random: np.random.Generator, inputs: int, units: int) -> tup
 
 
 def _cfc(draw: Any, random: np.random.Generator, inputs: int, units: int) -> tuple[dict[str, Any], int, dict[str, Any]]:
-    mode = draw(st.sampled_from(CFC_MODES))
+    mode = draw(st.sampled_from(MODES))
     layers = min(units, draw(st.sampled_from([1, 1, 2, 3])))
     hidden = draw(st.lists(st.integers(1, 140), max_size=2)) if layers == 1 else []
     dropout = draw(st.booleans())

@@ -16,10 +16,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.helpers.needed import NO_KERNELS
-from tests.helpers.recurrences import KINDS, Problem, problems
+from tests.helpers.recurrences import KINDS, Problem, problems, taken
 
-from torchliquid import InputError, kernels
-from torchliquid.kernels import native, reference
+from torchliquid import InputError, backends, kernels
+from torchliquid.backends import native, reference
+from torchliquid.cells import GRUD
 from torchliquid.layers import LTC, CfC
 from torchliquid.wirings import AutoNCP
 
@@ -124,13 +125,15 @@ def test_any_span_in_a_single_step(kind: str, data: st.DataObject) -> None:
     spans = data.draw(st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=8))
     a["timespans"] = torch.tensor(spans).repeat(len(a["timespans"]))[: len(a["timespans"])].unsqueeze(1)
     with torch.no_grad():
-        states, _ = getattr(native, kind)(*a.values())
-        doubled = [v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for v in a.values()]
-        doubled = [
-            [x.double() if isinstance(x, torch.Tensor) else x for x in v] if isinstance(v, list) else v for v in doubled
-        ]
-        true, _ = getattr(reference, kind)(*doubled)
+        states, _ = native.run(*taken(kind, a))
+        true, _ = reference.run(*taken(kind, {name: _doubled(value) for name, value in a.items()}))
     assert (states - true).abs().max() <= FORWARD, problem
+
+
+def _doubled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_doubled(v) for v in value]
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _exact_heads(a: dict[str, Any]) -> list[torch.Tensor]:
@@ -158,7 +161,7 @@ def test_extreme_inputs(kind: str, data: st.DataObject) -> None:
     if kind == "cfc" and a["activation"] in ("relu", "silu", "gelu"):
         a["activation"] = "tanh"  # unbounded ones overflow in one precision before the other
     with torch.no_grad():
-        states, cells = getattr(native, kind)(*a.values())
+        states, cells = native.run(*taken(kind, a))
     assert torch.isfinite(states).all()
     assert torch.isfinite(cells).all()
 
@@ -292,15 +295,35 @@ def test_only_plain_float32_on_the_cpu_goes_to_the_kernels() -> None:
     seen: list[bool] = []
     torch.func.vmap(lambda y: (seen.append(native.supports(y)), y)[1])(x)
     assert seen == [False]
+    with backends.use("reference"):
+        assert backends.chosen(None, [x]) is reference
+        with backends.use("native"):
+            assert backends.chosen(None, [x]) is native
+            with pytest.raises(InputError, match="float32 on the CPU"):
+                backends.chosen(None, [x.double()])
+            # What has no kernel runs all the same.
+            assert backends.chosen(GRUD(x, x, x, x, []), [x]) is reference
+        assert backends.chosen() is reference
+        with pytest.raises(InputError, match="'reference' or 'native', not 'cuda'"):
+            backends.use("cuda")
+    assert backends.chosen(None, [x]) is native
+    kernels.use("reference")  # as a function, from now on
     try:
-        kernels.use("reference")
-        assert kernels.chosen([x]) is reference
-        kernels.use("native")
-        assert kernels.chosen([x]) is native
-        with pytest.raises(InputError, match="float32 on the CPU"):
-            kernels.chosen([x.double()])
+        assert backends.chosen() is reference
     finally:
         kernels.use(None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(drawing, max_examples=3)
+@given(data=st.data())
+def test_the_plain_functions_run_what_the_cells_do(kind: str, data: st.DataObject) -> None:
+    arguments = data.draw(problems(kind)).arguments
+    with torch.no_grad():
+        for one, other in zip(
+            getattr(kernels, kind)(*arguments.values()), backends.run(*taken(kind, arguments)), strict=True
+        ):
+            assert torch.equal(one, other)
 
 
 def test_without_the_extension_the_reference_runs_and_says_so_once() -> None:
@@ -333,9 +356,10 @@ def test_a_wrong_shape_or_index_is_refused() -> None:
             "unfolds": 2,
             "epsilon": 1e-8,
         }
-        native.ltc(*a.values())
+        memory = dict.fromkeys(("drive", "weight", "cell"))
+        native.run(*taken("ltc", a | memory))
         with pytest.raises(ValueError, match=r"\w"):
-            native.ltc(*(a | changes).values())
+            native.run(*taken("ltc", a | changes | memory))
 
     refused(timespans=torch.ones(2, 2))
     refused(lengths=torch.ones(3, dtype=torch.int64))
@@ -358,4 +382,4 @@ def test_any_tensor_that_is_too_short_is_refused(kind: str, data: st.DataObject)
                 cut = [*parts[:i], part[..., :-1], *parts[i + 1 :]]
                 wrong = arguments | {name: cut if isinstance(value, list) else cut[0]}
                 with pytest.raises(ValueError, match=r"\w"):
-                    getattr(native, kind)(*wrong.values())
+                    native.run(*taken(kind, wrong))

@@ -10,11 +10,11 @@ import torch
 from tests.helpers.needed import NO_KERNELS
 from torch import nn
 
-from torchliquid import kernels, stream
+from torchliquid import backends, stream
+from torchliquid.backends import native
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.kernels import native
 from torchliquid.layers import LTC, CfC
 from torchliquid.models import build
 from torchliquid.tasks import Task
@@ -43,11 +43,8 @@ LAYERS = {
 def both(make: Any) -> tuple[Any, Any]:
     """The compiled stream and the one through PyTorch."""
     fast = make()
-    try:
-        kernels.use("reference")
+    with backends.use("reference"):
         slow = make()
-    finally:
-        kernels.use(None)
     assert fast._core._stepper is not None
     assert slow._core._stepper is None
     return fast, slow

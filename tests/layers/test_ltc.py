@@ -9,8 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchliquid import LTC, LTCCell
-from torchliquid.kernels import reference
+from torchliquid import LTC, LTCCell, backends, cells
 from torchliquid.wirings import NCP, AutoNCP, FullyConnected, Random, Wiring
 
 seeds = st.integers(0, 10_000)
@@ -59,9 +58,9 @@ def test_time_constants_stay_inside_their_bounds(seed, size):
     # The solver has the same ones: what one of its steps takes over from the leak tells the conductance.
     span = 0.7
     vleak = cell.vleak.detach().requires_grad_()
-    data = (cell.map_inputs(x).unsqueeze(1), torch.full((6, 1), span, dtype=torch.float64), v)
+    over = cells.Sequences(cell.map_inputs(x).unsqueeze(1), torch.full((6, 1), span, dtype=torch.float64), v)
     synapses = (cell.synapses(), cell.synapse_index, cell.sensory_synapses(), cell.sensory_index)
-    new, _ = reference.ltc(*data, None, (gleak, vleak, cm), *synapses, 1, 0.0)
+    new, _ = backends.run(cells.LTC((gleak, vleak, cm), *synapses, 1, 0.0), over)
     taken = torch.stack([torch.autograd.grad(row.sum(), vleak, retain_graph=True)[0] for row in new[:, 0]])
     torch.testing.assert_close(taken, span * gleak / (cm + span * cm / tau), rtol=1e-9, atol=0)
 

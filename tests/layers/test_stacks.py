@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.helpers.layers import INPUTS, every_layer, parts, some
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from torchliquid import LTC, CfC, InputError, kernels
+from torchliquid import LTC, CfC, InputError, backends
 from torchliquid.wirings import NCP, AutoNCP, FullyConnected, Wiring
 
 NEAR = {"rtol": 0.0, "atol": 3e-6}
@@ -70,16 +70,13 @@ def test_a_state_that_starts_anew_is_a_sequence_of_its_own(make, seed):
     hx = hx if len(hx) > 1 else hx[0]
     results = []
     for code in (None, "reference"):
-        kernels.use(code)
-        try:
+        with backends.use(code):
             layer.zero_grad()
             leaf = x.clone().requires_grad_()
             output, last, states = layer(leaf, hx, spans, reset=reset, return_states=True)
             output.square().sum().backward()
             gradients = [p.grad for p in layer.parameters() if p.grad is not None]
             results.append([output, *parts(last), states, leaf.grad, *(g.clone() for g in gradients)])
-        finally:
-            kernels.use(None)
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)  # some states grow, and their rounding with them
     for i in range(3):

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from torchliquid import CTRNN, LTC, CfC, InputError, NeuralODE, kernels, stream
+from torchliquid import CTRNN, LTC, CfC, InputError, NeuralODE, backends, stream
 from torchliquid.wirings import AutoNCP, Random
 
 NEAR = {"rtol": 0.0, "atol": 2e-6}
@@ -26,11 +26,10 @@ ON_BOTH = pytest.mark.parametrize("code", ["native", "reference"], indirect=True
 @pytest.fixture
 def code(request):
     """The kernels or the reference, whichever a test names."""
-    if request.param == "native" and not kernels.native.available():
+    if request.param == "native" and not backends.native.available():
         pytest.skip("built without the kernels: the reference alone runs")
-    kernels.use(None if request.param == "native" else request.param)
-    yield request.param
-    kernels.use(None)
+    with backends.use(None if request.param == "native" else request.param):
+        yield request.param
 
 
 def sample(*sizes: int):

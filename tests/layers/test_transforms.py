@@ -12,7 +12,8 @@ from tests.helpers.layers import CASES, INPUTS, every_layer, parts, some, state
 from tests.helpers.needed import needs
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
-from torchliquid import LTC, CfC, InputError, kernels
+from torchliquid import LTC, CfC, InputError, backends
+from torchliquid.backends import operators
 from torchliquid.wirings import AutoNCP, Random
 
 COMPILED = ["ltc ncp", "ltc memory", "cfc deep", "cfc ncp pure memory"]
@@ -84,17 +85,16 @@ def test_export_with_a_free_batch_and_length(name):
 def test_the_operators_keep_the_rules_of_operators(name, lengths, dtype, monkeypatch):
     """Schema, fake shapes, autograd: PyTorch's own checks on the arguments that a layer gives."""
     calls = []
-    for kind in ("ltc", "cfc"):
-        monkeypatch.setattr(kernels, kind, lambda *args, kind=kind: calls.append((kind, args)) or (None, None))
+    monkeypatch.setattr(backends, "run", lambda *args: calls.append(args) or (None, None))
     layer = some(CASES[name]).to(dtype)
     with pytest.raises(TypeError):
         layer(torch.randn(2, 4, INPUTS, dtype=dtype), state(layer, 2, dtype), torch.rand(2, 4), lengths)
-    (kind, args) = calls[0]
+    args = operators.arguments(*calls[0])
     detach = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.detach(), args)
     real = torch.utils._pytree.tree_map_only(
         torch.Tensor, lambda t: t.requires_grad_() if t.is_floating_point() else t, detach
     )
-    torch.library.opcheck(getattr(kernels.ops, kind), real)
+    torch.library.opcheck(getattr(torch.ops.torchliquid, name.split()[0]).default, real)
 
 
 @every_layer
@@ -249,15 +249,12 @@ def test_an_ltc_with_a_parametrised_weight_leaves_other_optimisers_alone():
 def test_a_batch_of_gradients_is_refused_by_the_kernels_and_taken_by_the_reference():
     layer, x = CfC(INPUTS, 4), torch.randn(2, 3, INPUTS)
     jacobian = torch.autograd.functional.jacobian
-    if kernels.native.available():
+    if backends.native.available():
         with pytest.raises(InputError, match="jacrev"):
             jacobian(lambda x: layer(x)[0], x, vectorize=True)
     expected = jacobian(lambda x: layer(x)[0], x)
-    kernels.use("reference")
-    try:
+    with backends.use("reference"):
         torch.testing.assert_close(jacobian(lambda x: layer(x)[0], x, vectorize=True), expected)
-    finally:
-        kernels.use(None)
 
 
 def test_importing_the_package_does_not_load_torch():

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid import kernels
-from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ACTIVATIONS, CFC_MODES, cfc_gate, cfc_rates
-from torchliquid.layers.memory import MemoryCell
+from torchliquid.cells import cfc
+from torchliquid.cells.cfc import ACTIVATIONS, MODES
+from torchliquid.errors import InputError, check_size
+from torchliquid.layers.cell import RecurrentCell, own_wiring
 from torchliquid.layers.parts import masked
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size, own_wiring
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
 from torchliquid.wirings import Wiring
 
 
@@ -51,8 +52,8 @@ class CfCCell(RecurrentCell):
         sparsity_mask: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        if mode not in CFC_MODES:
-            raise InputError(f"there is no mode {mode!r}; choose {', '.join(CFC_MODES)}")
+        if mode not in MODES:
+            raise InputError(f"there is no mode {mode!r}; choose {', '.join(MODES)}")
         if backbone_activation not in ACTIVATIONS:
             raise InputError(f"there is no activation {backbone_activation!r}; choose {', '.join(ACTIVATIONS)}")
         if not 0 <= backbone_dropout < 1:
@@ -112,11 +113,11 @@ class CfCCell(RecurrentCell):
             nn.init.xavier_uniform_(self.A.unsqueeze(0))
 
     def backbone_tensors(self) -> list[Tensor]:
-        """Weight and bias of each hidden layer, as the kernel takes them."""
+        """Weight and bias of each hidden layer, as the recurrence takes them."""
         return [tensor for layer in self.backbone for tensor in (layer.weight, layer.bias)]  # type: ignore[misc]
 
     def head_tensors(self) -> list[Tensor]:
-        """The heads, masked and stacked, as the kernel takes them."""
+        """The heads, masked and stacked, as the recurrence takes them."""
         if self.mode == "pure":
             return [self._masked(self.ff1), self.ff1.bias, self.w_tau, self.A]
         weights = [self._masked(self.ff1), self._masked(self.ff2), self.time_a.weight, self.time_b.weight]
@@ -141,33 +142,24 @@ class CfCCell(RecurrentCell):
         for part in self.backbone:
             z = F.dropout(ACTIVATIONS[self.activation](part(z)), self.dropout, self.training)
         if self.mode == "pure":
-            return cfc_gate([self._called("ff1", z)], span.unsqueeze(1), self.mode, self.w_tau, self.A)
+            return cfc.gate([self._called("ff1", z)], span.unsqueeze(1), self.mode, self.w_tau, self.A)
         maps = [self._called("ff1", z), self._called("ff2", z), self.time_a(z), self.time_b(z)]
-        return cfc_gate(maps, span.unsqueeze(1), self.mode)
+        return cfc.gate(maps, span.unsqueeze(1), self.mode)
 
     def _called(self, name: str, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B H"]:
         head, mask = getattr(self, name), self.sparsity_mask
         said: Tensor = head(z) if mask is None else masked(head, mask.to(z), name, z)
         return said
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        return _kernel([self], inputs, timespans, state, lengths, memory, cell, reset)
+    def recurrence(self, inputs: Tensor | None = None) -> cfc.CfC:
+        return _recurrence([self], inputs)
 
     def gate_rates(
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
     ) -> Float[Tensor, "*B H"]:
         """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
-        :func:`~torchliquid.kernels.reference.cfc_rates`."""
-        return _rates([self], inputs, before, after)
+        :meth:`torchliquid.cells.CfC.rates`."""
+        return self.recurrence().rates(inputs, before, after)
 
     def live_parameters(self, with_memory: bool = False) -> int:
         """Parameters that can change the output: all but the masked weights."""
@@ -218,17 +210,8 @@ class WiredCfCCell(RecurrentCell):
         """The layers' cells, from the inputs to the motor neurons."""
         return [getattr(self, f"layer_{i}") for i in range(len(self.layer_sizes))]
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        return _kernel(self.cells, inputs, timespans, state, lengths, memory, cell, reset)
+    def recurrence(self, inputs: Tensor | None = None) -> cfc.CfC:
+        return _recurrence(self.cells, inputs)
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
         states = []
@@ -241,8 +224,8 @@ class WiredCfCCell(RecurrentCell):
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
     ) -> Float[Tensor, "*B H"]:
         """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
-        :func:`~torchliquid.kernels.reference.cfc_rates`."""
-        return _rates(self.cells, inputs, before, after)
+        :meth:`torchliquid.cells.CfC.rates`."""
+        return self.recurrence().rates(inputs, before, after)
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """The motor neurons' states: the first ``output_size`` of the last layer's."""
@@ -359,37 +342,7 @@ def _layers(wiring: Wiring) -> list[list[int]]:
     return layers
 
 
-def _rates(cells: Sequence[CfCCell], inputs: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    first = cells[0]
-    heads = [tensor for one in cells for tensor in one.head_tensors()]
-    sizes = [one.hidden_size for one in cells]
-    return cfc_rates(inputs, before, after, first.backbone_tensors(), heads, sizes, first.mode, first.activation)
-
-
-def _kernel(
-    cells: Sequence[CfCCell],
-    inputs: Tensor,
-    timespans: Tensor,
-    state: Tensor,
-    lengths: Tensor | None,
-    memory: MemoryCell | None,
-    cell: Tensor | None,
-    reset: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    first = cells[0]
-    return kernels.cfc(
-        inputs,
-        timespans,
-        state,
-        lengths,
-        first.backbone_tensors(),
-        [tensor for one in cells for tensor in one.head_tensors()],
-        [one.hidden_size for one in cells],
-        first.mode,
-        first.activation,
-        first.dropout_masks(inputs),
-        None if memory is None else memory.input_map(inputs),
-        None if memory is None else memory.recurrent_map.weight,
-        cell,
-        reset,
-    )
+def _recurrence(layers: Sequence[CfCCell], inputs: Tensor | None) -> cfc.CfC:
+    first, heads = layers[0], [tensor for layer in layers for tensor in layer.head_tensors()]
+    sizes, masks = [layer.hidden_size for layer in layers], [] if inputs is None else first.dropout_masks(inputs)
+    return cfc.CfC(first.backbone_tensors(), heads, sizes, first.mode, first.activation, masks)

@@ -6,19 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid import kernels
-from torchliquid.kernels.reference import ctgru_faded, ctgru_gates, ctgru_loss
-from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
+from torchliquid import cells
+from torchliquid.cells.ctgru import advance, faded_share
+from torchliquid.errors import check_size
+from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
 
 
 class CTGRUCell(RecurrentCell):
     """One step of a CT-GRU: each unit keeps M traces that fade with time constants tau_i = 10^(i / 2), i = 0 to M - 1.
 
-    The equations are those of :func:`torchliquid.kernels.reference.ctgru`.
-
-    The paper fades the traces at the end of a step, for the time until the next event; here a span is known when the
-    sample that ends it comes.
+    The equations are those of :class:`torchliquid.cells.CTGRU`.
 
     Args:
         input_size: inputs C.
@@ -41,26 +40,15 @@ class CTGRUCell(RecurrentCell):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        maps = (self.gates.weight, self.gates.bias, self.signal.weight, self.signal.bias)
-        return kernels.ctgru(inputs, timespans, state, lengths, *maps, self.scales, reset)
+    def recurrence(self, inputs: Tensor | None = None) -> cells.CTGRU:
+        return cells.CTGRU(self.gates.weight, self.gates.bias, self.signal.weight, self.signal.bias, self.scales)
 
     def step(
         self, x: Float[Tensor, "B C"], h: Float[Tensor, "B HM"], span: Float[Tensor, " B"]
     ) -> Float[Tensor, "B HM"]:
-        traces = ctgru_faded(h, ctgru_loss(span, self.scales))
-        r, s = ctgru_gates(self.gates(torch.cat([x, traces.sum(2)], 1)), self.scales)
-        q = torch.tanh(self.signal(torch.cat([x, (r * traces).sum(2)], 1)))
-        return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
+        gates = lambda total: self.gates(torch.cat([x, total], 1))  # noqa: E731
+        signal = lambda read: self.signal(torch.cat([x, read], 1))  # noqa: E731
+        return advance(h, faded_share(span, self.scales), gates, signal)
 
     def read(self, states: Float[Tensor, "*B HM"]) -> Float[Tensor, "*B H"]:
         """The sums of each unit's traces."""

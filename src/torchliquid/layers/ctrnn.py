@@ -7,9 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.ode import Solver, run_field
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
+from torchliquid import cells
+from torchliquid.errors import check_size
+from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
+from torchliquid.solvers import Solver
 
 
 class CTRNNCell(RecurrentCell):
@@ -52,17 +55,8 @@ class CTRNNCell(RecurrentCell):
         """Of the leaks, 1 / time; what neurons do to each other can add to it."""
         return float(1 / self.tau.min())
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, 1 / self.tau, None, reset)
+    def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
+        return cells.CTRNN(self.weight, self.bias, 1 / self.tau, self.by)
 
 
 class CTRNN(RecurrentLayer):
@@ -73,7 +67,7 @@ class CTRNN(RecurrentLayer):
         units: H.
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
-        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.solvers.Solver`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:

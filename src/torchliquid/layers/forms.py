@@ -7,10 +7,9 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
 from torchliquid.errors import InputError
-from torchliquid.kernels.scan import is_traced
+from torchliquid.tracing import values_are_hidden
 
 State = Tensor | tuple[Tensor, Tensor]
 """h (B, H), or with mixed memory (h, c)."""
@@ -166,17 +165,6 @@ def valid_of(lengths: Int[Tensor, " B"], x: Float[Tensor, "B T C"]) -> Bool[Tens
     if looked_at and not bool(((lengths >= 1) & (lengths <= time)).all()):
         raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")
     return torch.arange(time, device=x.device) < lengths.unsqueeze(1)
-
-
-def values_are_hidden(tensor: Tensor) -> bool:
-    """Whether Python can't branch on values: compiled, exported, traced, on no device, under a torch.func transform."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or is_traced()
-        or tensor.is_meta
-        or isinstance(tensor, FakeTensor)
-    )
 
 
 def _name(dtype: torch.dtype) -> str:

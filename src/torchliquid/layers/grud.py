@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from torchliquid.errors import InputError
-from torchliquid.kernels.reference import gru_step
-from torchliquid.kernels.scan import scan
+from torchliquid import cells
+from torchliquid.cells.grud import advance
+from torchliquid.errors import InputError, check_size
+from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.forms import State, check_tensor
-from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
 
 
 class GRUDCell(RecurrentCell):
     """One step of a GRU-D; an input of NaN is one that was not observed.
 
-    With m the mask, d the time since a channel was last observed, x' what was observed then, and a mean of 0:
-
-        x <- m x + (1 - m) exp(-max(0, w_x d + b_x)) x'
-        h <- exp(-max(0, W_h d + b_h)) h
-        h <- GRU([x, m], h)
-
-    Inputs are standardised, so that the mean to which they decay is 0.
+    The equations are those of :class:`torchliquid.cells.GRUD`; inputs are standardised.
 
     Args:
         input_size: channels C.
@@ -52,48 +44,13 @@ class GRUDCell(RecurrentCell):
         nn.init.uniform_(self.input_decay)
         nn.init.zeros_(self.input_decay_bias)
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def recurrence(self, inputs: Tensor | None = None) -> cells.GRUD:
         gru, fading = self.update, self.state_decay
-
-        def step(x: Tensor, state: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
-            decay, bias, fading, fading_bias, *update = weights
-            maps = partial(F.linear, weight=fading, bias=fading_bias), lambda x, h: gru_step(x, h, *update)
-            return self._step(x, state, span, decay, bias, *maps)
-
         update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)
-        weights = (self.input_decay, self.input_decay_bias, fading.weight, fading.bias, *update)
-        return scan(step, inputs, timespans, state, lengths, None, None, None, (), weights, reset)
+        return cells.GRUD(self.input_decay, self.input_decay_bias, fading.weight, fading.bias, update)
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B S"], span: Float[Tensor, " B"]) -> Float[Tensor, "B S"]:
-        return self._step(x, h, span, self.input_decay, self.input_decay_bias, self.state_decay, self.update)
-
-    def _step(
-        self,
-        x: Tensor,
-        state: Tensor,
-        span: Tensor,
-        decay: Tensor,
-        bias: Tensor,
-        fading: Callable[[Tensor], Tensor],
-        update: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        h, last, since = state.split([self.output_size, self.input_size, self.input_size], 1)
-        seen = ~x.isnan()
-        x = x.masked_fill(~seen, 0.0)
-        since = since + span.unsqueeze(1)
-        faded = torch.exp(-torch.relu(decay * since + bias)) * last
-        h = torch.exp(-torch.relu(fading(since))) * h
-        h = update(torch.cat([torch.where(seen, x, faded), seen.to(x)], 1), h)
-        return torch.cat([h, torch.where(seen, x, last), since * ~seen], 1)
+        return advance(x, h, span, self.input_decay, self.input_decay_bias, self.state_decay, self.update)
 
     def read(self, states: Float[Tensor, "*B S"]) -> Float[Tensor, "*B H"]:
         return states[..., : self.output_size]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchliquid import kernels
-from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ltc_solved, ltc_time_constants
-from torchliquid.kernels.scan import is_traced
-from torchliquid.layers.forms import values_are_hidden
-from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.ode import Solver
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size, own_wiring
-from torchliquid.solvers import ADAPTIVE, FIXED
+from torchliquid import cells
+from torchliquid.errors import InputError, check_size
+from torchliquid.layers.cell import RecurrentCell, own_wiring
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
+from torchliquid.solvers import ADAPTIVE, FIXED, Solver
+from torchliquid.tracing import is_traced, is_transformed, values_are_hidden
 from torchliquid.wirings import FullyConnected, Wiring
 
 SOLVERS = ("fused", *FIXED, *ADAPTIVE)
@@ -235,15 +232,7 @@ class LTCCell(RecurrentCell):
 
     def time_constants(self, inputs: Float[Tensor, "*B C"], states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
         """Effective time constants, in units of the timespans, at these inputs and potentials."""
-        return ltc_time_constants(
-            self.map_inputs(inputs),
-            states,
-            self.leak(),
-            self.synapses(),
-            self.synapse_index,
-            self.sensory_synapses(),
-            self.sensory_index,
-        )
+        return self.recurrence().time_constants(self.map_inputs(inputs), states)
 
     @torch.no_grad()
     def fastest_rate(self) -> float:
@@ -275,34 +264,11 @@ class LTCCell(RecurrentCell):
             high = high.scatter_reduce(0, index[1], erev, "amax")
         return low, high
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        run: Callable[..., tuple[Tensor, Tensor]] = kernels.ltc if self.by is None else ltc_solved
-        return run(
-            self.map_inputs(inputs),
-            timespans,
-            state,
-            lengths,
-            self.leak(),
-            self.synapses(),
-            self.synapse_index.to(inputs.device),
-            self.sensory_synapses(),
-            self.sensory_index.to(inputs.device),
-            self.ode_unfolds if self.by is None else self.by.step,
-            self.epsilon,
-            None if memory is None else memory.input_map(inputs),
-            None if memory is None else memory.recurrent_map.weight,
-            cell,
-            reset,
-        )
+    def recurrence(self, inputs: Tensor | None = None) -> cells.LTC:
+        weights, sensory = self.synapses(), self.sensory_synapses()
+        index, sensory_index = (index.to(weights[0].device) for index in (self.synapse_index, self.sensory_index))
+        solver = (self.ode_unfolds, self.epsilon, self.by)
+        return cells.LTC(self.leak(), weights, index, sensory, sensory_index, *solver)
 
     def clamp_parameters(self) -> None:
         """Put what must be positive back into its range; reading it, as a forward pass does, does this by itself."""
@@ -332,7 +298,7 @@ class LTCCell(RecurrentCell):
 
 def _project(parameter: nn.Parameter, least: float) -> None:
     """In place, and without a trace for autograd, which an optimiser's step leaves none of either."""
-    if not (torch.compiler.is_compiling() or is_traced() or torch._C._are_functorch_transforms_active()):
+    if not (torch.compiler.is_compiling() or is_traced() or is_transformed()):
         parameter.data.clamp_(min=least)
 
 

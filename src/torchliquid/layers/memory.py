@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.kernels.scan import lstm_gates
+from torchliquid.cells.memory import lstm_gates
 
 
 class MemoryCell(nn.Module):

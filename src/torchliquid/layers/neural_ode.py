@@ -6,14 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid import kernels
-from torchliquid.errors import InputError
-from torchliquid.kernels.reference import ode_rnn_field
-from torchliquid.kernels.scan import scan
-from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.ode import Solver, run_field
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
-from torchliquid.solvers import FIXED
+from torchliquid import cells
+from torchliquid.errors import InputError, check_size
+from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
+from torchliquid.solvers import Solver
 
 
 class ODERNNCell(RecurrentCell):
@@ -37,29 +35,9 @@ class ODERNNCell(RecurrentCell):
         self.out = nn.Linear(hidden_size, hidden_size)
         self.update = nn.GRUCell(input_size, hidden_size)
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        weights, solver = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.by
-        if solver.name in FIXED:
-            gru = self.update
-            update = (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh)
-            return kernels.ode_rnn(
-                inputs, timespans, state, lengths, weights, update, solver.name, solver.unfolds, reset
-            )
-
-        def step(x: Tensor, h: Tensor, span: Tensor, *weights: Tensor) -> Tensor:
-            after: Tensor = self.update(x, solver.step(ode_rnn_field, h, span.unsqueeze(1), (), weights))
-            return after
-
-        return scan(step, inputs, timespans, state, lengths, None, None, None, (), weights, reset)
+    def recurrence(self, inputs: Tensor | None = None) -> cells.ODERNN:
+        flow, gru = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.update
+        return cells.ODERNN(flow, (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh), self.by)
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
         if self.by.adjoint:
@@ -91,17 +69,8 @@ class DrivenODECell(RecurrentCell):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        return run_field(self.by, inputs, timespans, state, lengths, self.weight, self.bias, None, None, reset)
+    def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
+        return cells.CTRNN(self.weight, self.bias, None, self.by)
 
 
 class NeuralODE(RecurrentLayer):
@@ -118,7 +87,7 @@ class NeuralODE(RecurrentLayer):
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
         update: ``"gru"``, or None: the input drives the field.
-        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.solvers.Solver`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:

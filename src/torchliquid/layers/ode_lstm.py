@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.layers.memory import MemoryCell
-from torchliquid.layers.ode import Solver, memory_of, run_field
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer, Stack, check_size
+from torchliquid import cells
+from torchliquid.errors import check_size
+from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.layers.stack import Stack
+from torchliquid.solvers import Solver
 
 
 class FlowCell(RecurrentCell):
@@ -32,21 +36,11 @@ class FlowCell(RecurrentCell):
         """Of the leak, 1 / time."""
         return 1.0
 
-    def kernel(
-        self,
-        inputs: Tensor,
-        timespans: Tensor,
-        state: Tensor,
-        lengths: Tensor | None = None,
-        memory: MemoryCell | None = None,
-        cell: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        front = memory_of(memory, inputs, cell)
-        rate = torch.ones_like(self.bias)
-        return run_field(
-            self.by, inputs[..., :0], timespans, state, lengths, self.weight, self.bias, rate, front, reset
-        )
+    def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B 0"]:
+        return inputs[..., :0]
+
+    def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
+        return cells.CTRNN(self.weight, self.bias, torch.ones_like(self.bias), self.by)
 
 
 class ODELSTM(RecurrentLayer):
@@ -61,7 +55,7 @@ class ODELSTM(RecurrentLayer):
         units: H.
         return_sequences: outputs of every sample, or of each sequence's last.
         batch_first: (B, T, C) or (T, B, C).
-        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.layers.ode.Solver`.
+        solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.solvers.Solver`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer
+from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.recurrent import RecurrentLayer
 
 State = tuple[Tensor, ...]
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
-from torchliquid import kernels
+from torchliquid import backends
 from torchliquid.models.networks import Network, State, packed, padded
 
 
@@ -54,7 +54,7 @@ class StateSpaceLayer(nn.Module):
         different, which = spans.unique(return_inverse=True)
         fading = _parts(torch.exp(rate * step * different[:, None, None]))
         gain = _parts((torch.exp(rate * step) - 1) / rate)
-        y, last = kernels.state_space(fading, which, gain, u, 2 * self.read, h, sizes)
+        y, last = backends.state_space(fading, which, gain, u, 2 * self.read, h, sizes)
         value, gate = self.mix(nn.functional.gelu(y + self.skip * u)).chunk(2, -1)
         return x + value * torch.sigmoid(gate), last
 

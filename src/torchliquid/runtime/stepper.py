@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from torchliquid import kernels
+from torchliquid import backends
 from torchliquid.data.preprocessing import LIMIT
 from torchliquid.errors import InputError
 from torchliquid.models.description import (
@@ -40,7 +40,7 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
         parts: (n, ...) each, as the module's own state: float32, and float64 the sums of a task per series.
         held, started: of a model's preprocessing, (n, C) float64 and (n,) bool.
     """
-    if kernels.chosen(()) is not kernels.native:
+    if backends.chosen() is not backends.native:
         return None
     core = import_module("torchliquid._native")
     options: dict[str, Any] = {}

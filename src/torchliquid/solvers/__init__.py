@@ -2,6 +2,7 @@
 
 from torchliquid.solvers.adaptive import ADAPTIVE, SolverError, adaptive
 from torchliquid.solvers.fixed import FIXED, Field, euler, rk4
+from torchliquid.solvers.solver import Solver
 from torchliquid.solvers.stability import LIMITS, instability, steps_that_hold
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "FIXED",
     "LIMITS",
     "Field",
+    "Solver",
     "SolverError",
     "adaptive",
     "euler",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchliquid.cells.cfc import ACTIVATIONS
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, largest, peak
 from torchliquid.edge.cores.integers import wires
 from torchliquid.edge.text import Constant
-from torchliquid.kernels.reference import ACTIVATIONS
 from torchliquid.models.description import Cfc, CfcLayer, Dense
 
 if TYPE_CHECKING:

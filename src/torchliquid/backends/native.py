@@ -1,0 +1,262 @@
+"""The recurrences of :mod:`torchliquid.cells` as compiled kernels: float32 on the CPU, same sums.
+
+Samples of a batch run side by side in vector lanes. Forward keeps the states alone; backward recomputes the rest.
+A second derivative is taken through the reference.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
+from torch.utils import dlpack
+
+from torchliquid import cells, scan
+from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
+from torchliquid.errors import InputError
+from torchliquid.solvers import FIXED
+from torchliquid.tracing import is_transformed
+
+_native: Any
+try:
+    _native = import_module("torchliquid._native")
+except ModuleNotFoundError:  # built without a compiler
+    _native = None
+
+log = logging.getLogger(__name__)
+
+takes = "float32 on the CPU, outside torch.func"
+
+
+def available() -> bool:
+    """Whether the package was built with its kernels."""
+    return _native is not None
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those of this processor that the kernels are compiled for, the one in use first; empty without kernels."""
+    if _native is None:
+        return ()
+    used = _native.instruction_set()
+    return (used, *(name for name in _native.instruction_sets() if name != used))
+
+
+def has(cell: Any) -> bool:
+    """Whether there is a kernel of this recurrence, with its solver."""
+    match cell:
+        case cells.LTC():
+            return cell.solver is None
+        case cells.CTRNN() | cells.ODERNN():
+            return cell.solver.name in FIXED
+    return type(cell) in KERNELS
+
+
+def supports(*tensors: Tensor | None) -> bool:
+    """Whether the kernels take these tensors: plain, floating ones in float32, on the CPU, outside transforms."""
+    if is_transformed() or forward_ad._current_level >= 0:
+        return False
+    return all(
+        type(t) in (Tensor, torch.nn.Parameter)
+        and t.device.type == "cpu"
+        and (t.dtype is torch.float32 if t.is_floating_point() else t.dtype in (torch.int64, torch.bool))
+        for t in tensors
+        if t is not None
+    )
+
+
+def run(cell: Any, over: Sequences) -> States:
+    """As :func:`torchliquid.scan.run`."""
+    tensors = tensors_of(cell)
+    if not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*over, *tensors))):
+        return run_forward(cell, over)
+    states, cell_states = _Run.apply(cell, *over, *tensors)
+    return states, cell_states
+
+
+def state_space(
+    fading: Tensor, which: Tensor, gain: Tensor, inputs: Tensor, read: Tensor, state: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As :func:`torchliquid.cells.state_space.state_space`; on one thread, and differentiable once."""
+    outputs, last = _StateSpace.apply(fading, which, gain, inputs, read, state, sizes)
+    return outputs, last
+
+
+class Kernel(NamedTuple):
+    """How the compiled side takes a recurrence.
+
+    Attributes:
+        problem: from the sequences there and the recurrence to the problem there.
+        trained: of the recurrence, the tensors whose gradients come back, in the order in which they do.
+        gradients: of these, those of all the recurrence's tensors.
+    """
+
+    problem: Callable[[Any, Any], Any]
+    trained: Callable[[Any], Sequence[Tensor]] = tensors_of
+    gradients: Callable[[Any, list[Tensor]], Sequence[Tensor | None]] = lambda _, gradients: gradients
+
+
+def _ltc(sequence: Any, c: cells.LTC) -> Any:
+    index, sensory_index = _arrays([c.synapse_index, c.sensory_index])
+    own = (_arrays(c.leak), _arrays(c.synapses), index, _arrays(c.sensory), sensory_index)
+    return _native.Ltc(sequence, *own, c.unfolds, c.epsilon)
+
+
+def _ltc_gradients(_: Any, g: list[Tensor]) -> list[Tensor | None]:
+    return [*g[8:], *g[:4], None, *g[4:8], None]
+
+
+def _cfc(sequence: Any, c: cells.CfC) -> Any:
+    weights, masks = (_arrays(c.backbone), _arrays(c.heads)), _arrays(c.dropout_masks)
+    return _native.Cfc(sequence, *weights, list(c.layer_sizes), c.mode, c.activation, masks)
+
+
+def _ctrnn(sequence: Any, c: cells.CTRNN) -> Any:
+    *maps, rate = _arrays([*_ctrnn_trained(c)[:3], c.rate])
+    return _native.Ctrnn(sequence, *maps, rate, c.solver.name, c.solver.unfolds)
+
+
+def _ctrnn_trained(c: cells.CTRNN) -> list[Tensor]:
+    n = c.weight.shape[1] - c.weight.shape[0]
+    return [c.weight[:, :n], c.weight[:, n:], c.bias, *(() if c.rate is None else (c.rate,))]
+
+
+KERNELS: dict[type, Kernel] = {
+    cells.LTC: Kernel(_ltc, lambda c: [*c.synapses, *c.sensory, *c.leak], _ltc_gradients),
+    cells.CfC: Kernel(_cfc, lambda c: [*c.backbone, *c.heads], lambda c, g: [*g, *(None for _ in c.dropout_masks)]),
+    cells.CTRNN: Kernel(_ctrnn, _ctrnn_trained, lambda _, g: [torch.cat(g[:2], 1), *g[2:]]),
+    cells.CTGRU: Kernel(lambda sequence, c: _native.Ctgru(sequence, *_arrays(c[:4]), c.scales)),
+    cells.ODERNN: Kernel(
+        lambda sequence, c: _native.OdeRnn(
+            sequence, _arrays(c.flow), _arrays(c.update), c.solver.name, c.solver.unfolds
+        )
+    ),
+}
+"""By the class of the recurrence."""
+
+N = len(Sequences._fields)
+
+
+class _Run(torch.autograd.Function):
+    """One recurrence over a batch, for autograd. Arguments: it, the sequences' tensors, its own."""
+
+    @staticmethod
+    def forward(ctx: Any, cell: Any, *tensors: Any) -> States:
+        results = run_forward(cell, Sequences(*tensors[:N]))
+        ctx.hollow = with_tensors(cell, repeat(...))
+        ctx.save_for_backward(*tensors, *results)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, states, cell_states = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[1:]
+        if any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads):
+            raise InputError(
+                "the compiled kernels take no batch of gradients (is_grads_batched, vectorize=True): take "
+                'torch.func.jacrev, or torchliquid.backends.use("reference") before the forward pass'
+            )
+        if torch.is_grad_enabled():
+            _say_once()
+            # As views: one of these tensors may have been made from another, which must not count twice.
+            tensors = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
+            outputs = scan.run(with_tensors(ctx.hollow, tensors[N:]), Sequences(*tensors[:N]))
+            pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]
+            sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
+            outputs, given = zip(*pairs, strict=True)
+            found = iter(torch.autograd.grad(outputs, sources, given, create_graph=True, allow_unused=True))
+            return (None, *(next(found) if want else None for want in wanted))
+        cell, over = with_tensors(ctx.hollow, tensors[N:]), Sequences(*tensors[:N])
+        return (None, *run_backward(cell, over, states, cell_states, (grads[0], grads[1]), wanted))
+
+
+class _StateSpace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        _, _, _, inputs, _, state, _ = tensors
+        outputs, last = torch.empty_like(inputs), torch.empty_like(state)
+        _native.StateSpace(*_arrays(tensors)).forward(*_arrays([outputs, last]))
+        ctx.save_for_backward(*tensors)
+        return outputs, last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        found = [_zeros(x) if x.is_floating_point() else None for x in ctx.saved_tensors]
+        written = [x for x in found if x is not None]
+        _native.StateSpace(*_arrays(ctx.saved_tensors)).backward(*_arrays([*grads, *written]))
+        return tuple(found)
+
+
+FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""What kernels write into, whatever torch's defaults are."""
+
+
+def run_forward(cell: Any, over: Sequences) -> States:
+    """:func:`run` without autograd."""
+    n, time, _ = over.inputs.shape
+    units = over.state.shape[1]
+    states = torch.empty(n, time, units, **FLOATS)
+    cell_states = torch.empty(n, 0 if over.memory_drive is None else time, units, **FLOATS)
+    out = _arrays([states, None if over.memory_drive is None else cell_states])
+    _problem(cell, over).forward(*out, torch.get_num_threads())
+    return states, cell_states
+
+
+def run_backward(
+    cell: Any,
+    over: Sequences,
+    states: Tensor,
+    cell_states: Tensor,
+    grads: tuple[Tensor, Tensor],
+    wanted: Sequence[bool] = (True, True),
+) -> list[Tensor | None]:
+    """Gradients of the sequences' tensors (inputs and timespans only where wanted) and the cell's; no autograd."""
+    kernel, mixed = KERNELS[type(cell)], over.memory_weight is not None
+    trained = [*kernel.trained(cell), *(() if over.memory_weight is None else (over.memory_weight,))]
+    sizes = [p.numel() for p in trained]
+    flat = torch.empty(sum(sizes), **FLOATS)
+    # Zeros, because the kernels leave alone what lies behind a sequence's end.
+    to_inputs, to_timespans = (_zeros(t) if want else None for t, want in zip(over[:2], wanted, strict=False))
+    to_state = _zeros(over.state)
+    to_drive, to_cell = _zeros(over.memory_drive), _zeros(over.memory_cell)
+    saved = _arrays([states, cell_states if mixed else None])
+    given = [grads[0], grads[1] if mixed else None]
+    gradients = _native.Gradients(*_arrays([*given, to_inputs, to_timespans, to_state, to_drive, to_cell, flat]))
+    _problem(cell, over).backward(*saved, gradients, torch.get_num_threads())
+    pieces = [piece.view(p.shape) for piece, p in zip(flat.split(sizes), trained, strict=True)]
+    to_memory = pieces.pop() if mixed else None
+    own = kernel.gradients(cell, pieces)
+    return [to_inputs, to_timespans, to_state, None, to_drive, to_memory, to_cell, None, *own]
+
+
+def _problem(cell: Any, over: Sequences) -> Any:
+    *floats, reset = over
+    sequence = _native.Sequence(*_arrays([*floats, None if reset is None else reset.float()]))
+    return KERNELS[type(cell)].problem(sequence, cell)
+
+
+def _zeros(like: Tensor | None) -> Tensor | None:
+    return None if like is None else torch.zeros_like(like, memory_format=torch.contiguous_format)
+
+
+def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
+    # Not by .numpy(), after which a storage can never be resized again, as sharding and ``out=`` do.
+    hand_over: Any = dlpack.to_dlpack  # type: ignore[attr-defined]
+    return [None if t is None else hand_over(t.detach().contiguous()) for t in tensors]
+
+
+_said = False
+
+
+def _say_once() -> None:
+    global _said
+    if not _said:
+        _said = True
+        log.warning("second derivatives of liquid layers are taken through the PyTorch reference, which is slower")

@@ -1,0 +1,26 @@
+"""The recurrences by plain PyTorch, as :mod:`torchliquid.cells` has them: any cell, device and floating dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from torchliquid.cells.state_space import state_space
+from torchliquid.scan import run
+
+__all__ = ["available", "has", "run", "state_space", "supports", "takes"]
+
+takes = "any tensors"
+
+
+def available() -> bool:
+    return True
+
+
+def has(cell: Any) -> bool:
+    return True
+
+
+def supports(*tensors: Tensor | None) -> bool:
+    return True

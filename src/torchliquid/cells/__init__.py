@@ -1,0 +1,15 @@
+"""The recurrences in plain PyTorch, one a file: the truth that every other implementation is held against.
+
+Each is a cell with its weights (:class:`~torchliquid.cells.recurrence.Recurrence`).
+:func:`torchliquid.backends.run` runs it over sequences.
+"""
+
+from torchliquid.cells.cfc import CfC
+from torchliquid.cells.ctgru import CTGRU
+from torchliquid.cells.ctrnn import CTRNN
+from torchliquid.cells.grud import GRUD
+from torchliquid.cells.ltc import LTC
+from torchliquid.cells.ode_rnn import ODERNN
+from torchliquid.cells.recurrence import Recurrence, Sequences, States
+
+__all__ = ["CTGRU", "CTRNN", "GRUD", "LTC", "ODERNN", "CfC", "Recurrence", "Sequences", "States"]

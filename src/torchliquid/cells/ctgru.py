@@ -1,0 +1,102 @@
+"""The continuous-time gated recurrent unit (Mozer, Kazakov and Lindsey, arXiv 1710.04110)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from torchliquid.tracing import is_written_down
+
+Map = Callable[[Float[Tensor, "B H"]], Tensor]
+
+
+class CTGRU(NamedTuple):
+    """Recurrence of a continuous-time GRU (arXiv 1710.04110): M traces a unit, tau_i = 10^(i / 2), i = 0 to M - 1.
+
+    With traces e (H, M), faded by exp(-span / tau_i) during the span before the sample, and h their sum over i:
+
+        r = softmax_i -(ln tau_R - ln tau_i)^2,   ln tau_R = W_R x + U_R h + b_R
+        q = tanh(W_Q x + U_Q sum_i r_i e_i + b_Q)
+        s = softmax_i -(ln tau_S - ln tau_i)^2,   ln tau_S = W_S x + U_S h + b_S
+        e_i <- (1 - s_i) e_i + s_i q
+
+    The paper fades the traces at the end of a step, for the time until the next event; here a span is known when the
+    sample that ends it comes. The state is the traces, (B, H M), those of one unit side by side.
+
+    Attributes:
+        gates: W_R and U_R side by side, and below them those of S.
+        gates_bias: b_R and b_S.
+        signal: W_Q and U_Q side by side.
+        signal_bias: b_Q.
+        scales: M.
+    """
+
+    gates: Float[Tensor, "2*H C+H"]
+    gates_bias: Float[Tensor, " 2*H"]
+    signal: Float[Tensor, "H C+H"]
+    signal_bias: Float[Tensor, " H"]
+    scales: int
+
+    def prepare(
+        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The inputs' shares of gates and signal, and how much fades; U_R above U_S, and U_Q."""
+        n = inputs.shape[2]
+        from_input = F.linear(
+            inputs,
+            torch.cat([self.gates[:, :n], self.signal[:, :n]]),
+            torch.cat([self.gates_bias, self.signal_bias]),
+        )
+        return (from_input, faded_share(timespans, self.scales)), (self.gates[:, n:], self.signal[:, n:])
+
+    def step(
+        self,
+        x: Float[Tensor, "B C"],
+        h: Float[Tensor, "B HM"],
+        span: Float[Tensor, " B"],
+        series: Sequence[Tensor],
+        weights: Sequence[Tensor],
+    ) -> Float[Tensor, "B HM"]:
+        (drive, lost), (to_gates, to_signal) = series, weights
+        units = to_signal.shape[0]
+        return advance(
+            h,
+            lost,
+            lambda total: drive[:, :-units] + F.linear(total, to_gates),
+            lambda read: drive[:, -units:] + F.linear(read, to_signal),
+        )
+
+
+def advance(state: Float[Tensor, "B HM"], lost: Float[Tensor, "B M"], gates: Map, signal: Map) -> Float[Tensor, "B HM"]:
+    """One step, with the maps to ln tau_R and ln tau_S and to the signal's argument called."""
+    before = state.unflatten(1, (-1, lost.shape[-1]))
+    traces = before - before * lost.unsqueeze(1)
+    r, s = _weights(gates(traces.sum(2)), lost.shape[-1])
+    q = torch.tanh(signal((r * traces).sum(2)))
+    return (traces + s * (q.unsqueeze(2) - traces)).flatten(1)
+
+
+def faded_share(timespans: Float[Tensor, "*B"], scales: int) -> Float[Tensor, "*B M"]:
+    """What share of each scale's traces fades; as a factor just below 1 its rounding would add up over the steps."""
+    share = timespans.unsqueeze(-1) / _log_tau(timespans, scales).exp()
+    if is_written_down():  # ONNX has no expm1; this is the same
+        return torch.tanh(share / 2) * (1 + torch.exp(-share))
+    return -torch.expm1(-share)
+
+
+def _weights(log_taus: Float[Tensor, "B 2*H"], scales: int) -> tuple[Tensor, Tensor]:
+    """r and s, (B, H, M) each, from ln tau_R and ln tau_S."""
+    log_tau, beyond = _log_tau(log_taus, scales), 64.0  # where all weights but the nearest's are 0
+    near = log_taus.clamp(-beyond, (scales - 1) * math.log(10) / 2 + beyond).unsqueeze(2) - log_tau
+    r, s = torch.softmax(-near.square(), 2).chunk(2, 1)
+    return r, s
+
+
+def _log_tau(like: Tensor, scales: int) -> Float[Tensor, " M"]:
+    return torch.arange(scales, dtype=like.dtype, device=like.device) * (math.log(10) / 2)

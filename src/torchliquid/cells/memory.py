@@ -1,0 +1,32 @@
+"""The memory of mixed-memory networks: an LSTM cell whose output a recurrence starts each sample from.
+
+Lechner and Hasani, arXiv 2006.04418.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def lstm_step(
+    drive: Float[Tensor, "B 4*H"],
+    weight: Float[Tensor, "4*H H"],
+    h: Float[Tensor, "B H"],
+    c: Float[Tensor, "B H"],
+) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
+    """The new (h, c).
+
+    ``drive`` is the input's share of the gates, bias included; the gates stand in the order input activation, input
+    gate, forget gate (which gets 1 added), output gate.
+    """
+    return lstm_gates(drive + F.linear(h, weight), c)
+
+
+def lstm_gates(gates: Float[Tensor, "B 4*H"], c: Float[Tensor, "B H"]) -> tuple[Tensor, Tensor]:
+    """The new (h, c) of :func:`lstm_step` from the sum of input's and state's shares."""
+    i, gate, forget, out = gates.chunk(4, 1)
+    c = torch.sigmoid(forget + 1) * c + torch.sigmoid(gate) * torch.tanh(i)
+    return torch.sigmoid(out) * torch.tanh(c), c

@@ -1,0 +1,270 @@
+"""The cell of a recurrent layer: its parameters, and what a wiring fixes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from torchliquid import backends
+from torchliquid.cells import Recurrence, Sequences, States
+from torchliquid.errors import InputError
+from torchliquid.layers.forms import check_input, check_tensor, checked_spans, spans_of, state_of, under_autocast
+from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.parts import dtype_of, is_called, odd_parts, refresh, says_all
+from torchliquid.scan import unrolled
+from torchliquid.solvers import LIMITS, Solver, instability
+from torchliquid.tracing import values_are_hidden
+from torchliquid.wirings import Wiring
+
+log = logging.getLogger(__name__)
+
+
+class RecurrentCell(nn.Module):
+    """The parameters of a recurrence.
+
+    Attributes:
+        input_size: C.
+        state_size: H.
+        output_size: O, what :meth:`read` gives.
+        wiring: who connects to whom; None without one.
+        by: what steps its ODE; None where that is the cell's own arithmetic.
+        stable_solver: one that it can have whose steps hold at any span.
+        plain_parts: classes of the modules in it whose weights the recurrence reads.
+    """
+
+    input_size: int
+    state_size: int
+    output_size: int
+    wiring: Wiring | None = None
+    by: Solver | None = None
+    stable_solver = "dopri5"
+    plain_parts: tuple[type[nn.Module], ...] = (nn.Linear, nn.GRUCell, nn.ModuleList)
+    asked_span = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fixed: dict[str, Tensor] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return dtype_of(self)
+
+    def recurrence(self, inputs: Float[Tensor, "B T C"] | None = None) -> Recurrence:
+        """The recurrence with this cell's weights, as they act.
+
+        Args:
+            inputs: what it will run on, where training draws something for each sample.
+        """
+        raise NotImplementedError
+
+    def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Tensor:
+        """What of the inputs the recurrence reads: they themselves, where a cell does not say otherwise."""
+        return inputs
+
+    def recur(
+        self,
+        inputs: Float[Tensor, "B T C"],
+        timespans: Float[Tensor, "B T"],
+        state: Float[Tensor, "B H"],
+        lengths: Int[Tensor, " B"] | None = None,
+        memory: nn.Module | None = None,
+        cell: Float[Tensor, "B H"] | None = None,
+        reset: Bool[Tensor, "B T"] | None = None,
+    ) -> States:
+        """States, and with a memory its cell states, after each sample of whole sequences.
+
+        By what runs the recurrence fastest; where a part is more than the weights that the recurrence reads (another
+        module, such as an adapter, or one with hooks), sample after sample by calling it.
+        """
+        if says_all(self, *self.plain_parts) and (memory is None or is_plain_memory(memory)):
+            drive = weight = None
+            if isinstance(memory, MemoryCell):
+                drive, weight = memory.input_map(inputs), memory.recurrent_map.weight
+            over = Sequences(self.map_inputs(inputs), timespans, state, lengths, drive, weight, cell, reset)
+            return backends.run(self.recurrence(inputs), over)
+        over = Sequences(inputs, timespans, state, lengths, inputs, None, cell, reset)
+        return unrolled(self.step, over, remember(memory))
+
+    def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
+        """One sample, with the cell's parts called."""
+        over = Sequences(self.map_inputs(x.unsqueeze(1)), span.unsqueeze(1), h)
+        return backends.run(self.recurrence(), over)[0][:, 0]
+
+    def read_weights(self) -> None:
+        """Make sure that the weights say all, as whoever takes them somewhere else needs.
+
+        Raises:
+            InputError: a part that is no plain module, by its name.
+        """
+        refresh(self)
+        for part in odd_parts(self, *self.plain_parts):
+            raise InputError(f"{type(self).__name__} has another part than its own, {part}: its weights do not say all")
+
+    @property
+    def sensory_size(self) -> int:
+        """Inputs, under the name that ncps has."""
+        return self.input_size
+
+    @property
+    def motor_size(self) -> int:
+        """Outputs, under the name that ncps has."""
+        return self.output_size
+
+    @property
+    def synapse_count(self) -> int:
+        """Synapses between neurons."""
+        return self._wired().synapse_count
+
+    @property
+    def sensory_synapse_count(self) -> int:
+        """Synapses from inputs to neurons."""
+        return self._wired().sensory_synapse_count
+
+    def _wired(self) -> Wiring:
+        if self.wiring is None:
+            raise AttributeError("this layer has no wiring, and so no synapses to count")
+        return self.wiring
+
+    def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
+        """Outputs from states: the states, where a cell does not say otherwise."""
+        return states
+
+    def extra_repr(self) -> str:
+        """Sizes, and the mode or solver where there is one, for ``print``."""
+        solver = None if self.by is None else self.by.name
+        said = {
+            **{name: getattr(self, name) for name in ("input_size", "state_size", "output_size")},
+            "mode": getattr(self, "mode", None),
+            "solver": getattr(self, "solver", solver),
+        }
+        return ", ".join(f"{name}={value}" for name, value in said.items() if value is not None)
+
+    def fastest_rate(self) -> float | None:
+        """How fast the state can decay, 1 / time, which explicit steps must be short against; None without a leak."""
+        return None
+
+    def instability(self, span: float) -> str | None:
+        """One line on what to do where the solver's steps may be too long for a span; None where they hold."""
+        self.asked_span = max(self.asked_span, span)
+        if self.by is None or (rate := self.fastest_rate()) is None:
+            return None
+        return instability(self.by.name, self.by.unfolds, rate, span, self.stable_solver)
+
+    def warn_of_long_steps(self, spans: Tensor) -> None:
+        """Log :meth:`instability` where a span is longer than any that was asked about before."""
+        if self.by is None or self.by.name not in LIMITS or values_are_hidden(spans) or not spans.numel():
+            return
+        if self.asked_span and spans.device.type != "cpu":
+            return  # a look at a GPU's values makes the CPU wait
+        longest = float(spans.detach().max())
+        if longest > self.asked_span and (advice := self.instability(longest)):
+            log.warning(advice)
+
+    def structure(self) -> dict[str, np.ndarray]:
+        """What the wiring fixes, as masks of 0 and 1, by the names under which a ``state_dict`` tells it."""
+        return {}
+
+    def fixed(self) -> dict[str, Tensor]:
+        """What the wiring fixes as the recurrence reads it, by name: kept where the module goes, and out of reach of
+        arithmetic on parameters and buffers."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_fixed" not in self.__dict__:  # saved whole, with buffers
+            self._fixed = self.fixed()
+            for name in self._fixed:
+                self._buffers.pop(name, None)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RecurrentCell:
+        super()._apply(fn, recurse)
+        for name, tensor in self._fixed.items():
+            like = fn(tensor.new_empty(0))
+            if not like.is_meta:
+                self._fixed[name] = tensor.to(like)
+        return self
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        like = next(self.parameters(), torch.empty(0))
+        for name, mask in self.structure().items():
+            destination[prefix + name] = torch.from_numpy(mask).to(like.device, self.dtype)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Weights of another wiring often have the same shapes, and would mean other synapses. A mean of several
+        # state_dicts, or one in half precision, still tells its wiring.
+        *_, errors = args
+        for name, mask in self.structure().items():
+            given = state_dict.pop(prefix + name, None)
+            own = torch.from_numpy(mask)
+            if (
+                given is not None
+                and not values_are_hidden(given)
+                and not (given.shape == own.shape and torch.equal(given.cpu().float().round().bool(), own))
+            ):
+                errors.append(f"{prefix}{name} is that of another wiring: load into a layer with the same one")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def live_parameters(self, with_memory: bool = False) -> int:
+        """Parameters of the cell that can change the output, alone or with a memory in front: all, likewise."""
+        return sum(p.numel() for p in self.parameters())
+
+    def forward(self, input: Tensor, hx: Tensor | None = None, ts: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            input: one sample each, (B, C), or (C,).
+            hx: the state before it, (B, H) or (H,); None: zeros.
+            ts: time since the sample before: a number, (B,) or (B, 1).
+
+        Returns:
+            The output (B, O) and the new state (B, H).
+
+        Raises:
+            InputError: as in :meth:`RecurrentLayer.forward`.
+        """
+        check_tensor("input", input)
+        if under_autocast(input):
+            hx = hx.to(self.dtype) if isinstance(hx, Tensor) else hx
+            with torch.autocast(input.device.type, enabled=False):
+                return RecurrentCell.forward(self, input.to(self.dtype), hx, ts)
+        check_input(input, (1, 2), self.input_size, self.dtype)
+        batched = input.dim() == 2
+        x = (input if batched else input.unsqueeze(0)).unsqueeze(1)
+        spans = checked_spans(spans_of(ts, x, batched), batched)
+        h, _ = state_of(hx, x, self.state_size, False, batched)
+        new = self.recur(x, spans, h)[0][:, 0]
+        output, new = self.read(new), new.clone()  # a state set to zero in place leaves the output alone
+        return (output, new) if batched else (output[0], new[0])
+
+
+def is_plain_memory(memory: nn.Module) -> bool:
+    """Whether a kernel may read a memory's weights."""
+    return type(memory) is MemoryCell and not is_called(memory) and says_all(memory, nn.Linear)
+
+
+def remember(memory: nn.Module | None) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """A memory called for one sample: from (x, h, c) to the new (h, c)."""
+    return None if memory is None else lambda x, h, c: memory(x, (h, c))
+
+
+def own_wiring(wiring: Wiring, input_size: int | None) -> tuple[Wiring, int]:
+    """Build a wiring and copy it, so that nothing done to it later changes a layer; and its number of outputs.
+
+    Raises:
+        InputError: the wiring is built for another number of inputs, or does not know its inputs or outputs.
+    """
+    if input_size is not None:
+        wiring.build(input_size)
+    if wiring.input_dim is None:
+        raise InputError("the wiring does not know its inputs: give their number, or call wiring.build() first")
+    if wiring.output_dim is None:
+        raise InputError("the wiring does not know its outputs: call wiring.set_output_dim() first")
+    return copy.deepcopy(wiring), wiring.output_dim

@@ -1,0 +1,57 @@
+"""Whether PyTorch takes down what runs, in a trace or a graph, instead of running it on values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+_graph_loops: ContextVar[bool] = ContextVar("graph_loops", default=False)
+
+
+def is_traced() -> bool:
+    """Whether ``torch.jit.trace`` looks on."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return tracing
+
+
+def is_transformed() -> bool:
+    """Whether a transform of ``torch.func`` is at work."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def is_written_down() -> bool:
+    """Whether a trace or an export takes down what runs, for other programs to run."""
+    if torch.compiler.is_dynamo_compiling():
+        return False
+    return is_traced() or _graph_loops.get() or torch.compiler.is_compiling()
+
+
+def is_for_onnx() -> bool:
+    """Whether a graph is made for ONNX."""
+    return _graph_loops.get() or torch.onnx.is_in_onnx_export()
+
+
+@contextmanager
+def graph_loops() -> Iterator[None]:
+    """Within it, and where a graph is made, a loop over time is one ``torch.ops.higher_order.scan``."""
+    token = _graph_loops.set(True)
+    try:
+        yield
+    finally:
+        _graph_loops.reset(token)
+
+
+def values_are_hidden(tensor: Tensor) -> bool:
+    """Whether Python can't branch on values: compiled, exported, traced, on no device, under a torch.func transform."""
+    return (
+        torch.compiler.is_compiling()
+        or is_transformed()
+        or is_traced()
+        or tensor.is_meta
+        or isinstance(tensor, FakeTensor)
+    )
