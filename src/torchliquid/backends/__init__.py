@@ -8,77 +8,17 @@ package was built without them, to the PyTorch reference. :func:`use` or the env
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from torchliquid.backends import native, reference
+from torchliquid.backends import native, operators, reference
+from torchliquid.backends.table import BACKENDS, Backend, chosen, use
 from torchliquid.cells.recurrence import Recurrence, Sequences, States, tensors_of
-from torchliquid.errors import InputError
-from torchliquid.tracing import is_traced, is_transformed
+from torchliquid.tracing import is_transformed
 
-__all__ = ["BACKENDS", "Backend", "chosen", "run", "state_space", "use"]
-
-
-class Backend(Protocol):
-    """A module with the functions of one way to run recurrences."""
-
-    takes: str
-    """Which tensors, for the message where they are others."""
-
-    def available(self) -> bool:
-        """Whether it is there."""
-
-    def has(self, cell: Any) -> bool:
-        """Whether it knows this recurrence, with its settings."""
-
-    def supports(self, *tensors: Tensor | None) -> bool:
-        """Whether it takes these tensors, here and now."""
-
-    def run(self, cell: Any, over: Sequences) -> States:
-        """The states after each sample, and the memory's cell states."""
-
-    def state_space(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        """See :func:`torchliquid.cells.state_space.state_space`."""
-
-
-BACKENDS: dict[str, Backend] = {"native": cast(Backend, native), "reference": cast(Backend, reference)}
-"""By name, the fastest first; the last one runs everything."""
-
-_named: str | None = None
-
-
-def use(name: str | None) -> AbstractContextManager[None]:
-    """Run the recurrences by ``"reference"`` or ``"native"`` code; None: native where it can. From now on, or within
-    ``with use(...):``. With ``"native"`` a call that the kernels can't take, such as one in float64, is an
-    :class:`InputError`.
-
-    Raises:
-        InputError: another name; ``"native"`` where the package was built without its kernels.
-    """
-    global _named
-    if name is not None and name not in BACKENDS:
-        raise InputError(f"kernels are {' or '.join(repr(n) for n in reversed(BACKENDS))}, not {name!r}")
-    if name is not None and not BACKENDS[name].available():
-        raise InputError("the compiled kernels are not there: install a wheel, or build with a C++17 compiler")
-    before, _named = _named, name
-    return _until_its_end(before)
-
-
-@contextmanager
-def _until_its_end(before: str | None) -> Iterator[None]:
-    global _named
-    try:
-        yield
-    finally:
-        _named = before
-
-
-use(os.environ.get("TORCHLIQUID_KERNELS") or None)
+__all__ = ["BACKENDS", "Backend", "chosen", "native", "operators", "reference", "run", "state_space", "use"]
 
 
 def run(cell: Recurrence, over: Sequences) -> States:
@@ -96,22 +36,3 @@ def run(cell: Recurrence, over: Sequences) -> States:
 def state_space(*tensors: Tensor) -> tuple[Tensor, Tensor]:
     """See :func:`torchliquid.cells.state_space.state_space`; all arguments by position."""
     return chosen(None, tensors).state_space(*tensors)
-
-
-def chosen(cell: Recurrence | None = None, tensors: Sequence[Tensor] = ()) -> Backend:
-    """What runs a recurrence with these tensors; without one, what runs those that every backend has.
-
-    Raises:
-        InputError: as :func:`run`.
-    """
-    if not is_traced():  # what a kernel computes leaves no trace
-        for name, backend in BACKENDS.items():
-            if _named in (None, name) and backend.available() and (cell is None or backend.has(cell)):
-                if backend.supports(*tensors):
-                    return backend
-                if _named:
-                    raise InputError(f"the {name} kernels take {backend.takes}: use(None) for other calls")
-    return BACKENDS["reference"]
-
-
-from torchliquid.backends import operators  # noqa: E402  (its operators call this module)

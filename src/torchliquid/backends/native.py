@@ -50,12 +50,10 @@ def instruction_sets() -> tuple[str, ...]:
 
 def has(cell: Any) -> bool:
     """Whether there is a kernel of this recurrence, with its solver."""
-    match cell:
-        case cells.LTC():
-            return cell.solver is None
-        case cells.CTRNN() | cells.ODERNN():
-            return cell.solver.name in FIXED
-    return type(cell) in KERNELS
+    solver = getattr(cell, "solver", None)
+    if type(cell) is cells.LTC:
+        return solver is None
+    return type(cell) in KERNELS and (solver is None or solver.name in FIXED)
 
 
 def supports(*tensors: Tensor | None) -> bool:

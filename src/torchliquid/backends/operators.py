@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-import torchliquid.backends as backends
 from torchliquid import cells, scan
+from torchliquid.backends import native
+from torchliquid.backends.table import chosen
 from torchliquid.cells.recurrence import Sequences, States, tensors_of
 from torchliquid.solvers import Solver
 from torchliquid.tracing import graph_loops
@@ -89,7 +90,7 @@ OPERATORS = {
 
 def has(cell: Any) -> bool:
     """Whether a recurrence is an operator: those are that have a kernel."""
-    return type(cell) in OPERATORS and backends.native.has(cell)
+    return type(cell) in OPERATORS and native.has(cell)
 
 
 def call(cell: Any, over: Sequences) -> States:
@@ -114,7 +115,7 @@ def _register(operator: Operator) -> None:
 
     def run(args: Sequence[Any]) -> States:
         cell, over = operator.taken(args)
-        return backends.chosen(cell, [*tensors_of(over), *tensors_of(cell)]).run(cell, over)
+        return chosen(cell, [*tensors_of(over), *tensors_of(cell)]).run(cell, over)
 
     def forward(*args: Any) -> States:
         with torch.autocast(args[0].device.type, enabled=False):
