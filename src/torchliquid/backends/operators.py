@@ -106,7 +106,8 @@ def arguments(cell: Any, over: Sequences) -> tuple[Any, ...]:
         own += (value.name, value.unfolds) if isinstance(value, Solver) else (value,)
     if type(cell) is cells.LTC:
         own.pop()  # no solver but its own
-    return (*over[:4], *own, *(over[4:] if OPERATORS[type(cell)].mixed else over[7:]))
+    inputs, timespans, state, lengths, *memory, reset = over
+    return (inputs, timespans, state, lengths, *own, *(memory if OPERATORS[type(cell)].mixed else ()), reset)
 
 
 def _register(operator: Operator) -> None:

@@ -42,7 +42,7 @@ class GRUD(NamedTuple):
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """No series; the weights."""
-        return (), (*self[:4], *self.update)
+        return (), (self.decay, self.decay_bias, self.fading, self.fading_bias, *self.update)
 
     def step(
         self,
