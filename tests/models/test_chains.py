@@ -132,7 +132,7 @@ def test_live_answers_are_those_of_pytorch(name: str) -> None:
     inputs, elapsed, _ = (part[:60] for part in samples_of(model, readings(60)))
     walked = parity.walk(model, inputs, elapsed, np.arange(60) == 0)
     one, many = model.live(), model.live(20)
-    assert (one._core._stepper is None) == (torchliquid.kernels.chosen(()) is not torchliquid.kernels.native)
+    assert (one._core._stepper is None) == (torchliquid.backends.chosen() is not torchliquid.backends.native)
     for i in range(60):
         answer = one.step(inputs[i], float(elapsed[i]))
         assert np.abs(answer - walked.outputs[i]).max() <= 1e-4 * walked.spread.max()

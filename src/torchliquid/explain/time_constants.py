@@ -11,9 +11,10 @@ from torch import Tensor
 
 from torchliquid.data.recording import Recording
 from torchliquid.explain.neurons import Trajectory, follow, liquid_layers, neuron_names, of_layers, weights_hash
+from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
-from torchliquid.layers.recurrent import RecurrentCell, RecurrentLayer
+from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 
 MEANING = {

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from torchliquid.explain.neurons import input_names, liquid_layers, neuron_kinds, neuron_names, of_layers
+from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
-from torchliquid.layers.recurrent import RecurrentCell
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Encoder
 
