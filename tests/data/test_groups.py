@@ -76,7 +76,7 @@ def test_series_of_one_name_in_two_groups_are_two_series():
     assert recording.n_series == 24
     assert recording.series[0].name == "P0/0"
     assert {len(s) for s in recording.series} == {12}
-    assert any("more than one of 'person'" in note for note in recording.notes)
+    assert any("more than one 'person'" in note for note in recording.notes)
     assert recording.channels == ("x",)
     plan = Plan.make(recording, Task.infer(recording))
     groups = [{s.group for s in part.series} for part in parts(plan)]
@@ -120,7 +120,7 @@ def test_series_given_four_times_stay_together():
 def test_copies_of_one_series_are_said(caplog):
     recording = Recording.from_arrays([walk(50)] * 12, targets=coins(12))
     plan = Plan.make(recording, Task.infer(recording))
-    assert any("learnt from as well" in line for line in (*plan.split, *plan.training.notes))
+    assert any("is also in the training part" in line for line in (*plan.split, *plan.training.notes))
     with caplog.at_level(logging.WARNING):
         fit(recording, parameters=100, config=TrainingConfig(epochs=1))
     assert "learnt from as well" in caplog.text

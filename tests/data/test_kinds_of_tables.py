@@ -205,9 +205,9 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {},
         "'30.02.2024 08:05' in row 7",
     ),
-    "another form": (TEXT, {"time_format": "%d.%m.%Y"}, "'2024-10-01 08:00:00' in row 2 .* of the form '%d.%m.%Y'"),
-    "ambiguous zone": (rows("{} CST".format), {}, "'CST', which is the name of no zone or of several"),
-    "some with a zone": (TEXT.replace("08:05:00", "08:05:00Z"), {}, "'2024-10-01 08:00:00' in row 2 .* tells no zone"),
+    "another form": (TEXT, {"time_format": "%d.%m.%Y"}, "'2024-10-01 08:00:00' in row 2 .* of the format '%d.%m.%Y'"),
+    "ambiguous zone": (rows("{} CST".format), {}, "'CST', which is not the name of one zone"),
+    "some with a zone": (TEXT.replace("08:05:00", "08:05:00Z"), {}, "'2024-10-01 08:00:00' in row 2 .* has no zone"),
     "a decimal comma or thousands": (
         rows(sep="\t", temp=lambda v: f"{v:.3f}".replace(".", ","), hum=lambda v: "5"),
         {},
@@ -268,7 +268,7 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {"time": None, "keep": ["when"]},
         "'when' holds dates",
     ),
-    "a time to be kept": (TEXT, {"keep": ["when"]}, "'when' is named for two things, time and channel"),
+    "a time to be kept": (TEXT, {"keep": ["when"]}, "'when' cannot be both time and channel"),
     "two tables in a zip": (b"", {}, "the zip archive holds 2 tables .a.csv, b.csv."),
 }
 
@@ -415,7 +415,7 @@ def test_no_digit_of_a_clock_is_lost(gaps, form):
     recording = Recording.from_frame(pl.DataFrame({"t": column, "x": np.sin(whole % 97)}), time="t")
     unit = 1.0 if form == "ns" else 1e9
     np.testing.assert_allclose(np.diff(recording.series[0].times) * unit, gaps[1:], atol=1e-3)
-    said(recording, "Times count from")
+    said(recording, "Times are relative to")
 
 
 # -- one by one
@@ -551,7 +551,7 @@ def test_a_clock_with_twelve_hours_is_said(tmp_path):
     clock = [START + dt.timedelta(minutes=10 * i) for i in range(N)]
     recording = read(tmp_path, rows("{:%I:%M:%S}".format, clock=clock))
     is_right(recording, 600, None)
-    said(recording, "twelve hours and neither AM nor PM")
+    said(recording, "twelve-hour clock without AM or PM")
     is_right(read(tmp_path, rows("{:%I:%M:%S %p}".format, clock=clock)), 600, 8 * 3600)
 
 
@@ -565,7 +565,7 @@ def test_a_clock_that_begins_anew_is_said_and_may_be_split(tmp_path):
     assert [s.name for s in split.series] == ["1", "2", "3"]
     assert split.columns["on_restart"] == "split"
     newest_first = read(tmp_path, "\n".join(["ms,temp,state", *reversed(lines[:15])]), time="ms")
-    said(newest_first, "they stand newest first")
+    said(newest_first, "the newest rows came first")
     lost = [t if i < 20 or i > 25 else dt.datetime(1970, 1, 1, 0, i) for i, t in enumerate(CLOCK)]
     recording = read(tmp_path, rows(clock=lost))
     said(recording, "6 rows, the first row 22, are of 1970")
@@ -708,7 +708,7 @@ def test_series_of_one_name_in_several_files_stay_apart(tmp_path):
     assert [(s.name, s.file, len(s)) for s in recording.series] == [
         ("a/0", "a", 11), ("a/1", "a", 10), ("b/1", "b", 10), ("b/0", "b", 9)
     ]  # fmt: skip
-    said(recording, "told apart by file and 'machine': 4 in all")
+    said(recording, "distinguished by file and 'machine': 4 in all")
     assert recording.channels == ("temp",)
     grouped = Recording.read(paths, time="when", target="state", group="machine")
     assert [s.group for s in grouped.series] == ["0", "1", "1", "0"]
@@ -734,7 +734,7 @@ def test_pandas_dates_in_the_index_are_the_time():
     frame = pd.DataFrame({"temp": TEMP, "hum": HUM, "state": STATE}, index=pd.DatetimeIndex(CLOCK))
     recording = Recording.from_frame(frame, target="state")
     is_right(recording)
-    said(recording, "The frame's index holds the times")
+    said(recording, "The frame's index contains the times")
     again = Recording.from_frame(frame, **recording.columns, channels=recording.channels, target="state")
     is_right(again)
     is_right(Recording.from_frame(frame.rename_axis("at"), target="state"))

@@ -132,7 +132,7 @@ def test_words_of_truth_are_numbers_in_channels_and_stay_words_in_labels(tmp_pat
 def test_classes_that_differ_only_in_case_or_blanks_are_noted():
     frame = pl.DataFrame({"x": range(5), "state": ["hand open", "Hand  open", "rest", " rest ", None]})
     recording = Recording.from_frame(frame, target="state")
-    notes = [note for note in recording.notes if "case or blanks" in note]
+    notes = [note for note in recording.notes if "case or spaces" in note]
     assert len(notes) == 1
     assert "'Hand  open', 'hand open'" in notes[0]
 
@@ -231,7 +231,7 @@ def test_times_out_of_order_and_equal_are_noted_and_kept():
     np.testing.assert_array_equal(only(recording).times, [1, 2, 2, 3])
     np.testing.assert_array_equal(only(recording).values[:, 0], [10, 20, 21, 30])
     assert recording.median_gap() == 1  # of distinct times
-    assert any(n.startswith("4 of 4 rows changed their place") for n in recording.notes)
+    assert any(n.startswith("4 of 4 rows were moved") for n in recording.notes)
     assert any("span of zero" in n for n in recording.notes)
 
 
@@ -243,8 +243,8 @@ def test_a_clock_put_back_in_autumn_is_suspected(zone, back, said):
         Recording.from_frame(frame.drop("p"), time="t"),
         Recording.from_frame(frame, time="t", parameter="p", value="x"),
     ):
-        notes = [n for n in recording.notes if "of 6 rows changed their place" in n]
-        assert ["clock put back in autumn" in n for n in notes] == [said]
+        notes = [n for n in recording.notes if "of 6 rows were moved" in n]
+        assert ["end of daylight saving time" in n for n in notes] == [said]
 
 
 def test_what_is_not_used_is_noted():
@@ -330,7 +330,7 @@ def test_a_long_table(tmp_path):
     np.testing.assert_array_equal(two.times, [0, 1800, 3600])
     np.testing.assert_array_equal(two.values, [[60, nan, nan, nan], [nan] * 4, [nan, nan, nan, 140]])
     assert any(note.startswith("1 readings differ") for note in recording.notes)
-    assert any(note.startswith("2 of 7 rows changed their place") for note in recording.notes)
+    assert any(note.startswith("2 of 7 rows were moved") for note in recording.notes)
 
 
 @given(

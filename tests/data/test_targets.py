@@ -21,13 +21,13 @@ def table(n: int = 600) -> pl.DataFrame:
 @given(st.integers(0, 599), st.sampled_from([3.4e38, -3.4e38, 1e200, 1.7e308, 1e31, 5e12]))
 def test_a_target_that_no_one_measured_is_refused_with_its_row(row, value):
     frame = table().with_columns(pl.when(pl.int_range(600) == row).then(value).otherwise(pl.col("y")).alias("y"))
-    with pytest.raises(InputError, match=f"in the target 'y', row {row + 1}, is no plausible value"):
+    with pytest.raises(InputError, match=f"in the target 'y', row {row + 1}, is not a plausible value"):
         Recording.from_frame(frame, target="y")
     marked = Recording.from_frame(frame, target="y", missing=[value])
     assert np.isnan(marked.series[0].targets).sum() == 1
     for_model = Recording.from_frame(frame, target="y", channels=["x"])
     assert np.isnan(for_model.series[0].targets).sum() == 1
-    assert "1 values of the target 'y' are not plausible" in " ".join(for_model.notes)
+    assert "1 values of the target 'y' are implausible" in " ".join(for_model.notes)
 
 
 def test_infinite_targets_are_no_labels():
@@ -39,14 +39,14 @@ def test_infinite_targets_are_no_labels():
 
 def test_a_target_far_from_all_others_is_told():
     frame = table().with_columns(pl.when(pl.int_range(600) == 7).then(1e9).otherwise(pl.col("y")).alias("y"))
-    assert "1000000000 in column 'y' (1 times) is far from all else" in " ".join(
+    assert "1000000000 in column 'y' (1 times) is far from all other values" in " ".join(
         Recording.from_frame(frame, target="y").notes
     )
 
 
 def test_one_target_a_series_and_several_at_once():
     values = [np.zeros((4, 2)) + i for i in range(5)]
-    with pytest.raises(InputError, match="in the target 'target' of series '3', is no plausible"):
+    with pytest.raises(InputError, match="in the target 'target' of series '3', is not a plausible"):
         Recording.from_arrays(values, targets=[1.0, 2.0, 3.0, 1e300, 5.0])
     targets = [np.ones((4, 2)) for _ in range(5)]
     targets[2][1, 1] = 1e300

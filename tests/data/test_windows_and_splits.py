@@ -221,7 +221,7 @@ def test_impossible_splits_are_refused():
     with pytest.raises(InputError, match="long enough"):
         forward_split(numbered([1, 1]), 0.5)
     times = np.append(np.zeros(2), np.ones(8))
-    with pytest.raises(InputError, match="8 of 10 samples have the time of the sample before them; check that the"):
+    with pytest.raises(InputError, match="8 of 10 samples have the time of the previous one; check that the"):
         forward_split(Recording.from_arrays(np.arange(10.0), times), 0.2)
 
 

@@ -1,4 +1,4 @@
-"""Recordings from arrays, one or many of different lengths."""
+"""Recordings from one or more arrays, which may differ in length."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def from_arrays(
             values = np.asarray(values)
         one = np.ndim(values) <= 2
     elif not isinstance(values, Sequence):
-        raise InputError(f"values are an array or a list of arrays, not {type(values).__name__}")
+        raise InputError(f"values must be an array or a list of arrays, not {type(values).__name__}")
     parts = [values] if one else list(values)
     if not parts:
         raise InputError("no series were given")
     if times is None and all(_has_dates(part) for part in parts):
         times = parts[0].index if one else [part.index for part in parts]
-        notes.append("The index holds dates; they were taken as the times.")
+        notes.append("The index contains dates; they were used as the times.")
     channels, all_values = _values(parts, channels)
     all_times = [None] * len(all_values) if times is None else [times] if one else list(times)
     all_targets = [None] * len(all_values) if targets is None else [targets] if one else list(targets)
@@ -66,7 +66,7 @@ def from_arrays(
         group = None if all_groups[i] is None else str(all_groups[i])
         series.append(Series(moments, v, None if y is None else as_targets(y), name, group))
     if len(kinds) > 1:
-        raise InputError("the times of some series are dates, durations or numbers, and of others not; give all alike")
+        raise InputError("the times of all series must be of one type: dates, durations or numbers")
     typed = bool(kinds & {"date", "duration"})
     unit = "samples" if times is None else "s" if typed else time_unit or "units"
     target = target or str(getattr(targets, "name", None) or "target")

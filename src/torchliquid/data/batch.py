@@ -1,4 +1,4 @@
-"""Windows side by side: what a network is trained and scored on."""
+"""Batches of windows for training and scoring."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from torchliquid.data.windows import Windows
 
 @dataclass
 class Batch:
-    """B windows, padded at their ends to the longest, T samples.
+    """B windows, padded to the length T of the longest.
 
     Attributes:
         inputs: (B, T, n_inputs) float32, preprocessed; zeros in the padding.
-        timespans: (B, T) float32. The first of a window that starts inside its series is the true span since the
-            sample before it, and held values reach in from before it; only the state starts fresh.
-        lengths: (B,) int64, samples of each window.
-        targets: (B, T) or (B, T, K) one a sample, (B,) one a series; float32, or int64 for classes.
-        weights: (B, T) or (B,) float32, 0 where not scored: padding, burn-in, no label.
+        timespans: (B, T) float32. If a window starts inside its series, its first span and its held values come from
+            the samples before it; only the state is reset.
+        lengths: (B,) int64, number of samples of each window.
+        targets: (B, T) or (B, T, K) per sample, (B,) per series; float32, or int64 for classes.
+        weights: (B, T) or (B,) float32, 0 if not scored: padding, burn-in, no label.
         where: (series, start, stop) of each window.
     """
 
@@ -51,19 +51,19 @@ def batches(
     batch_size: int,
     rng: np.random.Generator | None = None,
 ) -> Iterator[Batch]:
-    """Cut a recording into windows and give them in batches.
+    """Cut a recording into windows and yield them in batches.
 
-    Series are preprocessed and their targets encoded whole, before the cut, so that a window knows what was held and
-    forecasts reach over its end.
+    Whole series are preprocessed and encoded before they are cut. So a window contains values held from before it, and
+    targets of forecasts beyond its end.
 
     Args:
         recording: one part of the data.
         preprocessing: fitted on the training part.
         task: encodes the targets.
-        windows: the plan of the cut.
-        batch_size: windows in a batch; the last may be smaller.
-        rng: shuffles, and leaves out windows without a scored sample. Windows of about the same length then share a
-            batch. None: all windows in the order of :meth:`Windows.cut`.
+        windows: how series are cut.
+        batch_size: windows per batch; the last batch may be smaller.
+        rng: shuffles the windows, leaves out those without a scored sample, and puts windows of similar length into
+            one batch. None: all windows in the order of :meth:`Windows.cut`.
     """
     per_step = task.per == "step"
     prepared = []
@@ -119,7 +119,7 @@ def batches(
 
 
 def _groups(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Shuffled batches, sorted by length within every eight of them so that little is padding."""
+    """Shuffled batches, sorted by length within groups of eight to reduce padding."""
     order = rng.permutation(len(lengths))
     pool = 8 * batch_size
     groups = []

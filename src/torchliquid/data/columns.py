@@ -234,7 +234,7 @@ def times(
     unit: str | None,
     date_format: str | None,
     row: Row,
-    order: dates.Told = dates.NOTHING,
+    order: dates.OrderHint = dates.NOTHING,
     marks: numerals.Marks | None = None,
 ) -> Moments:
     """A column as times.

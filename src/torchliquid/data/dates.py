@@ -94,26 +94,26 @@ SHORT = {"T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "F": "%Y-%m-%d", ".f": 
 
 
 @dataclass(frozen=True)
-class Told:
-    """The order of day, month and year: said of this column, or that of a table like it."""
+class OrderHint:
+    """The order of day, month and year: given for this column, or that of a similar table."""
 
-    said: Order | None = None
+    given: Order | None = None
     before: Order | None = None
 
 
-NOTHING = Told()
+NOTHING = OrderHint()
 
 
 @dataclass(frozen=True)
 class Dates:
-    """What a column of dates holds.
+    """The dates in a column.
 
     Attributes:
-        nanoseconds: (N,) int64 since 1970-01-01, UTC where zoned.
-        known: (N,) where there is one.
-        zoned: whether all told their zone.
-        order: what was told apart by looking, day, month or year first.
-        notes: on what was taken.
+        nanoseconds: (N,) int64 since 1970-01-01, in UTC if zoned.
+        known: (N,) True if there is a date.
+        zoned: whether all have a zone.
+        order: of day, month and year, if it was inferred.
+        notes: on how dates were interpreted.
     """
 
     nanoseconds: np.ndarray
@@ -123,17 +123,17 @@ class Dates:
     notes: tuple[str, ...] = ()
 
 
-def find(text: pl.Series, row: Row, order: Told = NOTHING, comma: Callable[[], bool] = bool) -> Dates | None:
-    """Dates whose form is found out; None where the first values are in none that is known.
+def find(text: pl.Series, row: Row, order: OrderHint = NOTHING, comma: Callable[[], bool] = bool) -> Dates | None:
+    """Read dates and detect their format; None if the first values have no known format.
 
     Args:
-        text: stripped, null where there is no value.
+        text: stripped, null if there is no value.
         row: names a row in an error.
-        order: of day, month and year; what was said is obeyed, another table's goes before a guess.
-        comma: tells whether the table's numbers have decimal commas, whose writers name the day before the month.
+        order: of day, month and year. A given order is used; that of another table takes precedence over a guess.
+        comma: tells whether numbers of the table have decimal commas, which suggests that the day comes first.
 
     Raises:
-        InputError: a value of another form or that is no day, or dates that can be read in several ways.
+        InputError: a value has another format or is not a valid date, or the dates are ambiguous.
     """
     known = text.drop_nulls()
     if not len(known):
@@ -158,7 +158,7 @@ def are_dates(text: pl.Series) -> bool:
 
 
 def digits(text: pl.Series) -> bool:
-    """Whether whole numbers are all dates: YYYYMM, or YYYYMMDD with or without the time of day behind."""
+    """Whether whole numbers are all dates: YYYYMM, or YYYYMMDD with or without a time of day."""
     known = text.drop_nulls()
     widths = known.str.len_chars().unique().to_list()
     if widths == [6]:
@@ -173,10 +173,10 @@ def digits(text: pl.Series) -> bool:
 
 
 def given(text: pl.Series, form: str, row: Row) -> Dates:
-    """Dates of a form as in ``strptime``; ``%f`` is a fraction of a second of any length.
+    """Read dates of a format as in ``strptime``; ``%f`` is a fraction of a second of any length.
 
     Raises:
-        InputError: a value that is not of it, or that is no day.
+        InputError: a value has another format or is not a valid date.
     """
     regex = as_regex(form)
     if regex is None:
@@ -185,7 +185,7 @@ def given(text: pl.Series, form: str, row: Row) -> Dates:
 
 
 def as_regex(form: str) -> str | None:
-    """A form of ``strptime`` as a regular expression with a group for each part; None where it holds more."""
+    """Convert a format of ``strptime`` to a regular expression with a group per part; None if that is not possible."""
     for short, long in SHORT.items():
         form = form.replace(f"%{short}", long)
     pattern = ""
@@ -205,7 +205,7 @@ def as_regex(form: str) -> str | None:
 
 
 def _as_written_by_programs(text: pl.Series) -> Dates | None:
-    """The form that most programs write, read whole by Polars."""
+    """Read the format that most programs write, with Polars."""
     one = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:[0-5]\d(\.\d{1,9})?$"
     head = text.drop_nulls().head(100)
     if not head.str.contains(one).all() or not text.str.contains(one).all():
@@ -225,7 +225,7 @@ def _fields(text: pl.Series, form: str) -> pl.DataFrame:
 
 
 def _number(parts: pl.DataFrame, name: str, default: int | None = None) -> np.ndarray:
-    """A part of all dates; -1 where it is not there, or the default."""
+    """A part of all dates; -1, or the default, if it is missing."""
     if name not in parts.columns:
         return np.full(len(parts), -1 if default is None else default, dtype=np.int64)
     column = parts[name].cast(pl.Int64, strict=False)
@@ -233,7 +233,7 @@ def _number(parts: pl.DataFrame, name: str, default: int | None = None) -> np.nd
 
 
 def _days(years: np.ndarray, months: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days since 1970-01-01, and which are days at all."""
+    """Days since 1970-01-01, and which are valid."""
     right = (months >= 1) & (months <= 12) & (days >= 1) & (years >= 1678) & (years <= 2261)
     month = ((np.where(right, years, 1970) - 1970) * 12 + np.where(right, months, 1) - 1).astype("datetime64[M]")
     first = month.astype("datetime64[D]").astype(np.int64)
@@ -242,13 +242,13 @@ def _days(years: np.ndarray, months: np.ndarray, days: np.ndarray) -> tuple[np.n
 
 
 def _clock(parts: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Nanoseconds since midnight, and which are times of day at all."""
+    """Nanoseconds since midnight, and which are valid."""
     hours, minutes, seconds = (_number(parts, name, 0) for name in "HMS")
     right = (minutes < 60) & (seconds < 60)
     if "p" in parts.columns and parts["p"].is_not_null().any():
-        half, told = parts["p"].str.to_lowercase().fill_null("").to_numpy(), parts["p"].is_not_null().to_numpy()
-        right &= ~told | ((hours >= 1) & (hours <= 12))
-        hours = np.where(told, hours % 12 + 12 * (half == "p"), hours)
+        half, marked = parts["p"].str.to_lowercase().fill_null("").to_numpy(), parts["p"].is_not_null().to_numpy()
+        right &= ~marked | ((hours >= 1) & (hours <= 12))
+        hours = np.where(marked, hours % 12 + 12 * (half == "p"), hours)
     fraction = np.zeros(len(parts), dtype=np.int64)
     if "f" in parts.columns and parts["f"].is_not_null().any():
         fraction = parts["f"].str.slice(0, 9).str.pad_end(9, "0").cast(pl.Int64).fill_null(0).to_numpy()
@@ -258,13 +258,13 @@ def _clock(parts: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(
-    text: pl.Series, form: str, row: Row, order: Told, said: str | None = None, comma: Callable[[], bool] = bool
+    text: pl.Series, form: str, row: Row, order: OrderHint, given: str | None = None, comma: Callable[[], bool] = bool
 ) -> Dates:
     parts = _fields(text.str.replace_all("\u2212", "-", literal=True), form)
     known = text.is_not_null().to_numpy()
     if "s" in parts.columns:
         seconds = parts["s"].cast(pl.Int64, strict=False)
-        _check(text, known & seconds.is_null().to_numpy(), row, said)
+        _check(text, known & seconds.is_null().to_numpy(), row, given)
         return Dates(seconds.fill_null(0).to_numpy() * SECOND, known, True)
     notes: list[str] = []
     clock, right = _clock(parts)
@@ -275,7 +275,7 @@ def _read(
         years = _whole_year(_number(parts, "y"), parts["y"])
     if "b" in parts.columns:
         months = _months(parts["b"])
-    if said is not None:  # what a form leaves out, as in Python
+    if given is not None:  # defaults for missing parts, as in Python
         years, months, days = (
             np.full_like(part, default) if (part == -1).all() else part
             for part, default in ((years, 1900), (months, 1), (days, 1))
@@ -284,10 +284,10 @@ def _read(
     if "a" in parts.columns:
         found, years, months, days, note = _numbers_apart(text, parts, known, order, comma)
         notes += note
-        said = order.said
-    date, there = _days(years, months, days)
+        given = order.given
+    date, valid = _days(years, months, days)
     read = parts.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
-    _check(text, known & ~(there & right & read), row, said)
+    _check(text, known & ~(valid & right & read), row, given)
     nanoseconds = np.where(known, date * DAY + clock, 0)
     zoned = False
     if "z" in parts.columns and parts["z"].is_not_null().any():
@@ -296,8 +296,8 @@ def _read(
         if without.any():
             i, j = int(without.argmax()), int(zones.is_not_null().arg_max() or 0)
             raise InputError(
-                f"{text[i]!r} in {row(i)} of column {text.name!r} tells no zone, {text[j]!r} in {row(j)} does; give "
-                "all dates their zone, or none"
+                f"{text[i]!r} in {row(i)} of column {text.name!r} has no zone, {text[j]!r} in {row(j)} has one; give "
+                "all dates a zone, or none"
             )
         minutes, zone_notes = _offsets(zones, text, row)
         nanoseconds, zoned = nanoseconds - np.where(known, minutes, 0) * 60 * SECOND, True
@@ -335,27 +335,27 @@ def _offsets(zones: pl.Series, text: pl.Series, row: Row) -> tuple[np.ndarray, l
         else:
             i = (zones == zone).arg_max() or 0
             raise InputError(
-                f"{text[i]!r} in {row(i)} of column {text.name!r} holds {zone!r}, which is the name of no zone or of "
-                "several; write each date with its offset, such as +0200"
+                f"{text[i]!r} in {row(i)} of column {text.name!r} contains {zone!r}, which is not the name of one "
+                "zone; write each date with its offset, such as +0200"
             )
     notes = []
     if named:
-        said = ", ".join(f"{zone} as {m // 60:+03d}:{m % 60:02d}" for zone, m in named.items())
-        notes.append(f"Zones of column {text.name!r} were taken by their names: {said}.")
+        zone_list = ", ".join(f"{zone} as {m // 60:+03d}:{m % 60:02d}" for zone, m in named.items())
+        notes.append(f"Names of zones in column {text.name!r} were interpreted: {zone_list}.")
     known = zones.replace_strict(minutes, default=0, return_dtype=pl.Int64)
     return known.to_numpy(), notes
 
 
 def _numbers_apart(
-    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, told: Told, comma: Callable[[], bool]
+    text: pl.Series, parts: pl.DataFrame, known: np.ndarray, hint: OrderHint, comma: Callable[[], bool]
 ) -> tuple[Order, np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Which of three numbers is the day, the month and the year: the one reading that the whole column fits best.
+    """Decide which of three numbers are day, month and year: the order that fits the whole column best.
 
     Returns:
         The order; years, months and days; notes.
 
     Raises:
-        InputError: two readings fit alike.
+        InputError: two orders fit equally well.
     """
     a, c, e = (_number(parts, name) for name in "ace")
     last, first = _whole_year(e, parts["e"]), _whole_year(a, parts["a"])
@@ -364,12 +364,12 @@ def _numbers_apart(
         readings["year first"] = (first, c, e)
     example = str(text.drop_nulls()[0])
     dotted = re.search(r"\d\.\d{1,2}\.\d", re.sub(r"\d+:\S*", "", example)) is not None
-    if told.said is not None:
-        if told.said not in readings:
-            raise InputError(f"dates in column {text.name!r}, such as {example!r}, cannot be read {told.said}")
-        year, month, day = readings[told.said]
-        return told.said, year, month, day, []
-    if dotted and told.before != "month first":
+    if hint.given is not None:
+        if hint.given not in readings:
+            raise InputError(f"dates in column {text.name!r}, such as {example!r}, cannot be read {hint.given}")
+        year, month, day = readings[hint.given]
+        return hint.given, year, month, day, []
+    if dotted and hint.before != "month first":
         del readings["month first"]
     wrong = {order: int((known & ~_days(*reading)[1]).sum()) for order, reading in readings.items()}
     fitting = [order for order, count in wrong.items() if count == 0] or [
@@ -383,8 +383,8 @@ def _numbers_apart(
         ):
             distinct.append(order)
     notes: list[str] = []
-    if told.before in distinct:
-        distinct = [told.before]
+    if hint.before in distinct:
+        distinct = [hint.before]
     if len(distinct) > 1:
         clock = _clock(parts)[0]
         against = {order: _against(readings[order], clock, known) for order in distinct}
@@ -393,7 +393,7 @@ def _numbers_apart(
         best = [order for order in distinct if against[order] == min(against.values())]
         half_days = "p" in parts.columns and parts["p"].is_not_null().any()
         if set(best) == {"day first", "month first"} and half_days and "/" in example:
-            best = ["month first"]  # who writes AM and PM
+            best = ["month first"]  # usual with AM and PM
         elif set(best) == {"day first", "month first"} and comma():
             best = ["day first"]
         if len(best) > 1:
@@ -401,15 +401,15 @@ def _numbers_apart(
             forms = {"day first": "%d/%m/%Y ...", "month first": "%m/%d/%Y ...", "year first": "%y/%m/%d ..."}
             named = " or ".join(f"'{forms[order]}'" for order in best)
             raise InputError(
-                f"dates in column {text.name!r}, such as {example!r}, can be read {ways}; say which "
+                f"dates in column {text.name!r}, such as {example!r}, can be read {ways}; choose one "
                 f"(date_order={best[0]!r}, --date-order {best[0].replace(' ', '-')}; or time_format={named}, "
                 "--time-format)"
             )
         distinct = best
         date = "{}-{:02d}-{:02d}".format(*(int(part[known][0]) for part in readings[distinct[0]]))
         notes.append(
-            f"Dates in column {text.name!r} such as {example!r} were read {distinct[0]}, as {date}; where "
-            "that is wrong, say their form (time_format=, --time-format)."
+            f"Dates in column {text.name!r} such as {example!r} were read {distinct[0]}, as {date}; if this is "
+            "wrong, give their format (time_format=, --time-format)."
         )
     order = distinct[0]
     year, month, day = readings[order]
@@ -417,7 +417,7 @@ def _numbers_apart(
 
 
 def _against(reading: tuple[np.ndarray, ...], clock: np.ndarray, known: np.ndarray) -> int:
-    """What speaks against a reading: times that go back, years that pass while the day stays, years long ago."""
+    """Evidence against an order: times that go back, years that change while the day does not, years long ago."""
     days, _ = _days(*reading)
     moments = (days * DAY + clock)[known]
     year, day = reading[0][known], reading[2][known]
@@ -436,26 +436,26 @@ def _check(text: pl.Series, wrong: np.ndarray, row: Row, form: str | None) -> No
     offset = re.search(r":\d{2}(?:\.\d+)? *([-+]\d{2}:?\d{2})$", text[i])
     raise InputError(
         f"{text[i]!r} in {row(i)} of column {text.name!r} cannot be read as a date"
-        + (f" {form}" if form in ORDERS else f" of the form {form!r}" if form else "")
+        + (f" {form}" if form in ORDERS else f" of the format {form!r}" if form else "")
         + never(text[i])
-        + "; mend it, or give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
-        + (f"; %z stands for an offset such as {offset[1]})" if offset else ")")
+        + "; correct it, or give the format of the dates (time_format='%d.%m.%Y %H:%M', --time-format"
+        + (f"; %z is an offset such as {offset[1]})" if offset else ")")
     )
 
 
 def never(date: str) -> str:
-    """What to do about a date of no year that can be used."""
+    """What to do about a date outside the supported years."""
     year = re.search(r"(?<!\d)\d{4}(?!\d)", date)
     if year is None or 1678 <= int(year[0]) <= 2261:
         return ""
     return (
-        f": years lie between 1678 and 2261; where it means 'never', leave it out (missing=[{date!r}], --missing "
+        f": years must be from 1678 to 2261; if it means 'never', declare it as missing (missing=[{date!r}], --missing "
         f"{date!r})"
     )
 
 
 def _by_python(text: pl.Series, form: str, row: Row) -> Dates:
-    """Forms that hold more than parts of a date, such as the week of the year."""
+    """Read formats with other parts, such as the week of the year, with Python."""
     values = list(_strptime(text, form))
     known = text.is_not_null().to_numpy()
     _check(text, known & np.array([value is None for value in values]), row, form)

@@ -260,7 +260,7 @@ def stamp(time: Any, time_unit: str, table: Mapping[str, Any] = NOTHING) -> np.n
     one = isinstance(time, str | dt.date) or np.ndim(time) == 0
     if isinstance(time, str) and not _is_iso(time):
         marks = numerals.Marks(before=table.get("decimal"))
-        order = dates.Told(before=table.get("date_order"))
+        order = dates.OrderHint(before=table.get("date_order"))
         text = pl.Series("time", [time])
         found = columns.times(text, None, table.get("time_format"), lambda _: "the sample", order, marks)
         numbers, kind = found.times + found.origin, None if found.kind == "number" else "date"

@@ -1,4 +1,4 @@
-"""Numbers in text: which mark stands before the decimals, which groups thousands, and what unit stands behind."""
+"""Numbers in text: decimal mark, thousands separator and unit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import polars as pl
 Mark = Literal[".", ","]
 
 SIGNS = "\u2212\u2013\ufe63\uff0d"
-"""What else people write for a minus: the minus of mathematics, a dash, small and full-width hyphens."""
+"""Other characters for minus: the mathematical minus, a dash, small and full-width hyphens."""
 BLANKS = " '\u2019\u00a0\u202f\u2009"
-"""What else groups thousands."""
+"""Other thousands separators."""
 CURRENCY = "$€£¥"
 
 NUMBER = (
@@ -31,11 +31,11 @@ UNITS = frozenset(
         "ppb g kg mg µg t dB dBm lx B kB KB MB GB TB KiB MiB GiB",
     )
 )
-"""Units between which numbers would have to be converted; what else stands behind numbers makes words of them."""
+"""Known units. Two of them in a column would need a conversion. With any other suffix a value is a word."""
 
 
 def is_plain(text: str) -> bool:
-    """Whether Python reads it as a number as it stands."""
+    """Whether Python can convert it to a float."""
     try:
         float(text)
     except ValueError:
@@ -45,17 +45,16 @@ def is_plain(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a column of text holds.
+    """The numbers in a column of text.
 
     Attributes:
-        values: float64, null where a value is no number.
-        known: the text with unit and currency taken off.
-        mark: what stands before the decimals; None where no value tells.
-        can_be_both: a value that is one number with a decimal comma and another with a decimal point, where nothing
-            in the column tells which.
-        units: what stands behind the numbers.
-        grouped: a value whose thousands are set apart.
-        other_mark: a value that is a number by the other mark alone, where the user said this one.
+        values: float64, null if a value is not a number.
+        mark: the decimal mark; None if no value shows it.
+        can_be_both: an ambiguous value, which is a different number with a decimal comma and with a decimal point, if
+            nothing in the column decides.
+        units: units after the numbers.
+        grouped: a value with a thousands separator.
+        other_mark: a value that is a number only with the other mark, if the user gave this one.
     """
 
     values: pl.Series
@@ -68,14 +67,14 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the values of one column say about the mark before decimals.
+    """What the values of one column show about the decimal mark.
 
     Attributes:
-        mark: where a value can be read in one way only.
-        both: a value that is a number in either reading, 1.050 or 1,050, where all with a mark are.
-        likely: the mark that such values more probably have; none where what speaks for each is against the other.
-        by_size: one reading alone makes them numbers of the size of the whole ones beside them.
-        contradicts: they show both marks.
+        mark: the decimal mark, if a value is unambiguous.
+        both: an ambiguous value such as 1.050 or 1,050, if all values with a mark are ambiguous.
+        likely: the more probable mark of such values; empty or both if the evidence is contradictory.
+        by_size: whether only one mark gives numbers of the same size as the whole numbers in the column.
+        contradicts: whether the values show both marks.
     """
 
     mark: Mark | None = None
@@ -87,21 +86,21 @@ class Evidence:
 
 @dataclass
 class Marks:
-    """The mark before decimals in a table: what its user said, else what its other columns show.
+    """The decimal mark of a table, given by the user or shown by its other columns.
 
     Attributes:
-        columns: those of text.
-        said: by the user.
-        before: in a table of the same kind that was read before.
-        hint: what the form of the file suggests, where no column tells: a comma where fields are apart by semicolons.
+        columns: the text columns.
+        given: by the user.
+        before: that of a similar table that was read before.
+        hint: suggested by the format of the file if no column shows it: a comma if semicolons separate fields.
     """
 
     columns: Iterable[pl.Series] = ()
-    said: Mark | None = None
+    given: Mark | None = None
     before: Mark | None = None
     hint: Mark | None = None
     used: set[Mark] = field(default_factory=set)
-    """Before decimals of numbers that were read so far."""
+    """The decimal marks of the numbers read so far."""
 
     @cached_property
     def _evidence(self) -> list[Evidence]:
@@ -109,28 +108,28 @@ class Marks:
 
     @property
     def shown(self) -> Mark | None:
-        """By columns that can be read in one way only."""
-        if self.said is not None:
-            return self.said
+        """The mark that is given, or shown by unambiguous columns."""
+        if self.given is not None:
+            return self.given
         shown = {e.mark for e in self._evidence if e.mark is not None}
         return shown.pop() if len(shown) == 1 else None
 
     def suggested(self, value: str) -> Mark | None:
-        """By the form of the file, for a value that is a number in either reading."""
+        """The mark that the format of the file suggests for an ambiguous value."""
         if self.hint == ",":
             return "," if any("," in both for both in (value, *(e.both or "" for e in self._evidence))) else None
         return self.hint if "." in value else None
 
 
 def bare(text: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Numbers without currency and unit, and the units; null where a value is no number."""
+    """Numbers without currency and unit, and the units; null if a value is not a number."""
     if text.str.contains(r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?$").all():
         return text, pl.Series([None], dtype=pl.String).new_from_index(0, len(text))
     parts = text.to_frame("x").select(
         pl.col("x").str.replace_all(f"[{SIGNS}]", "-").str.extract_groups(NUMBER).struct.unnest()
     )
     number, after, unit = (parts.to_series(i) for i in range(3))
-    # SAP's way: the sign at the end.
+    # SAP writes the sign at the end.
     negative = after == "-"
     if negative.any():
         number = pl.select(pl.when(negative).then("-" + number).otherwise(number)).to_series()
@@ -138,7 +137,7 @@ def bare(text: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def evidence(numbers: pl.Series) -> Evidence:
-    """What the values say, each with digits, points and commas alone."""
+    """The evidence of values that contain only digits, points and commas."""
     known = numbers.drop_nulls()
     known = known.filter(known.str.contains(r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?$"))
     if not len(known):
@@ -151,7 +150,7 @@ def evidence(numbers: pl.Series) -> Evidence:
     point = int(plain.str.contains(r"^[-+]?(?:\d*|\d{1,3}(?:,\d{2,3})*,\d{3})\.\d*(?:[eE][-+]?\d+)?$").sum())
     comma = int(plain.str.contains(r"^[-+]?(?:\d*|\d{1,3}(?:\.\d{2,3})*\.\d{3}),\d*(?:[eE][-+]?\d+)?$").sum())
     either = separated.filter(groups)
-    # A mark that comes twice groups thousands.
+    # A mark that occurs twice separates thousands.
     comma += int(either.str.contains(r"\..*\.").sum())
     point += int(either.str.contains(",.*,").sum())
     point += int(either.str.contains(r"^[^.]*,.*\.").sum())  # 1,234.500
@@ -170,12 +169,12 @@ def evidence(numbers: pl.Series) -> Evidence:
     other: Mark = "." if mark == "," else ","
     whole = known.filter(~known.str.contains("[.,]"))
     if whole.str.contains(r"^[-+]?[1-9]\d{3,}$").any():
-        return Evidence(mark)  # thousands are not set apart here
+        return Evidence(mark)  # thousands are not separated here
     whole = whole.filter(whole.str.contains("[1-9]"))
     if not len(whole):
         return Evidence(both=once[0])
     likely: set[Mark] = set()
-    # Who writes 950 for a whole number writes no 1.050 for a decimal one: its last zero would be left out.
+    # With whole numbers such as 950, a decimal 1.050 would be written without its last zero.
     if once.str.ends_with("0").any():
         likely.add(other)
     step = _size(once.str.replace(mark, "", literal=True)) - _size(whole)
@@ -186,19 +185,19 @@ def evidence(numbers: pl.Series) -> Evidence:
 
 
 def _size(whole: pl.Series) -> float:
-    """The usual power of ten of numbers."""
+    """The mean power of ten of numbers."""
     return float(np.log10(np.abs(whole.cast(pl.Float64).to_numpy())).mean())
 
 
 def read(text: pl.Series, marks: Marks) -> Numbers:
-    """A column of text as numbers, each value that is one.
+    """Convert a column of text to numbers.
 
     Args:
-        text: stripped, null where not observed.
+        text: stripped, null if not observed.
         marks: of the whole table.
     """
     plain = text.cast(pl.Float64, strict=False)
-    pointed = marks.said == "," and bool(text.str.contains(".", literal=True).any())
+    pointed = marks.given == "," and bool(text.str.contains(".", literal=True).any())
     if plain.null_count() == text.null_count() and not pointed and not _in_groups(text, "."):
         return Numbers(plain)
     if not text.head(1000).str.contains(r"\d").any() and not text.str.contains(r"\d").any():
@@ -207,7 +206,7 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
     found = evidence(numbers.head(1000))
     if found.mark is None or found.contradicts:
         found = evidence(numbers)
-    mark = marks.said or found.mark
+    mark = marks.given or found.mark
     undecided = None
     if mark is None and found.both is not None:
         mark = None if found.contradicts else _of_both(found, marks)
@@ -219,8 +218,8 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
     group: Mark = "." if mark == "," else ","
     apart = numbers.str.contains(group, literal=True) | text.str.contains(rf"\d[{BLANKS}]\d")
     grouped = text.filter(values.is_not_null() & apart)
-    others = text.filter(values.is_null() & _values(numbers, group).is_not_null()) if marks.said else grouped[:0]
-    # inf and nan, which are numbers of another kind
+    others = text.filter(values.is_null() & _values(numbers, group).is_not_null()) if marks.given else grouped[:0]
+    # inf and nan
     infinite = values.is_null() & plain.is_not_null() & numbers.is_null()
     values = pl.select(pl.when(infinite).then(plain).otherwise(values)).to_series()
     return Numbers(
@@ -234,7 +233,7 @@ def read(text: pl.Series, marks: Marks) -> Numbers:
 
 
 def _of_both(found: Evidence, marks: Marks) -> Mark | None:
-    """The mark of a column all of whose values can be read in two ways; None where nothing tells enough."""
+    """The decimal mark of a column with ambiguous values only; None if it cannot be decided."""
     likely = found.likely[0] if len(found.likely) == 1 else None
     hint = marks.suggested(found.both or "")
     sure = marks.shown
@@ -246,12 +245,12 @@ def _of_both(found: Evidence, marks: Marks) -> Mark | None:
         return None
     if likely is not None:
         return likely if hint in (None, likely) else None
-    # Points before decimals are what most programs write.
+    # Most programs write decimal points.
     return hint or ("." if "." in (found.both or "") and not found.likely else None)
 
 
 def _in_groups(text: pl.Series, mark: Mark) -> bool:
-    """Whether all values with the mark could be thousands set apart by it, of at least one."""
+    """Whether the mark could be a thousands separator in all values that contain it, and at least one does."""
     for part in (text.head(1000), text):
         separated = part.filter(part.str.contains(mark, literal=True))
         if not separated.str.contains(rf"^[-+]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+$").all():
@@ -268,6 +267,6 @@ def _values(numbers: pl.Series, mark: Mark) -> pl.Series:
 
 
 def either_way(value: str) -> str:
-    """What a value is with a decimal comma, and with a decimal point."""
+    """Describe a value with a decimal comma and with a decimal point."""
     comma, point = (float(_values(pl.Series([value]), mark)[0]) for mark in (",", "."))
     return f"{comma:.15g} with a decimal comma and {point:.15g} with a decimal point"

@@ -1,4 +1,4 @@
-"""Rows whose times go back: late rows, a file written newest first, a clock that began anew."""
+"""Times that go back: late rows, files with the newest row first, clocks that restart."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 YEAR = 365.25 * 86400.0
 RUN = 3
-"""Samples, at least, of a stretch between two steps back of a clock."""
+"""Minimum number of samples between two restarts of a clock."""
 
 
 def restarts(times: np.ndarray) -> np.ndarray:
-    """Where a clock begins anew, or forgets or finds its date again: the places of the samples after it.
+    """Indices of the samples after a clock restarted, or lost or found its date.
 
-    A step back counts where it leads into the first half of what has passed since the last one, and time goes on from
-    there for some samples; so late rows do not.
+    A step back counts if it leads to the first half of the time since the last restart, and time increases after it for
+    some samples. Late rows do not count.
     """
     back = np.flatnonzero(np.diff(times) < 0) + 1
     found: list[int] = []
@@ -30,7 +30,7 @@ def restarts(times: np.ndarray) -> np.ndarray:
 
 
 def lost_date(times: np.ndarray) -> np.ndarray:
-    """Of dated samples those few, years apart from all others, that a device without the date wrote: (N,) bool."""
+    """(N,) True for the few dated samples, years before all others, that a device without the date wrote."""
     none = np.zeros(len(times), dtype=bool)
     if len(times) < 2 * RUN:
         return none
@@ -44,7 +44,7 @@ def lost_date(times: np.ndarray) -> np.ndarray:
 
 
 def stretches(times: np.ndarray, dated: bool) -> np.ndarray:
-    """(N,) for each sample the number of its stretch, from 0: cut where the clock begins anew or the date is lost."""
+    """(N,) number of the stretch of each sample, from 0; a stretch ends where the clock restarts or loses the date."""
     cuts = np.zeros(len(times), dtype=bool)
     if dated and (lost := lost_date(times)).any():
         cuts[1:] = lost[1:] != lost[:-1]
@@ -65,15 +65,15 @@ def told(
     where: Callable[[int, int], str],
     split: bool = False,
 ) -> list[str]:
-    """Notes on times that go back, none where none does.
+    """Notes on times that go back.
 
     Args:
-        series: the times of each, as they came.
-        runs: the times of each clock: of each series or, in a long table, of each parameter in it.
-        local: they were dates without a zone.
-        dated: they were dates.
-        where: names a sample, given its run and its place there.
-        split: restarts have been made series of their own.
+        series: the times of each series, as read.
+        runs: the times of each clock: of each series or, in a long table, of each of its parameters.
+        local: whether times are dates without a zone.
+        dated: whether times are dates.
+        where: names a sample, given its run and index.
+        split: whether new series start at restarts.
     """
     notes = []
     lost = [lost_date(t) if dated else np.zeros(len(t), dtype=bool) for t in runs]
@@ -82,8 +82,8 @@ def told(
             first = int(rows.argmax())
             year = np.datetime64(int(runs[i][first]), "s").astype("datetime64[Y]")
             notes.append(
-                f"{int(rows.sum())} rows, the first {where(i, first)}, are of {year}, years before all others: a "
-                "device that lost the date may have written them; leave them out, or make each stretch a series "
+                f"{int(rows.sum())} rows, the first {where(i, first)}, are of {year}, years before all others; a "
+                "device that lost the date may have written them. Leave them out, or make each stretch a series "
                 "(on_restart='split', --on-restart split)."
             )
             break
@@ -97,17 +97,17 @@ def told(
     if not moved:
         return notes
     steps = [(i, int(p)) for i, t in enumerate(runs) for p in restarts(t) if not lost[i][p] and t[p] < t[:p].max()]
-    count = f"{moved} of {sum(map(len, series))} rows changed their place"
+    count = f"{moved} of {sum(map(len, series))} rows were moved"
     if steps and not autumn and not split:
         i, place = steps[0]
         often = "once" if len(steps) == 1 else f"{len(steps)} times"
         notes.append(
             f"{count}: time steps back {often}, first at {where(i, place)} (from {runs[i][place - 1]:.15g} to "
-            f"{runs[i][place]:.15g}), as of a clock that began anew or ran over. The stretches were put in order of "
-            "time and so mixed; make each a series of its own (on_restart='split', --on-restart split)."
+            f"{runs[i][place]:.15g}), as if a clock restarted or overflowed. All rows were sorted by time, which mixes "
+            "the stretches; make each a separate series (on_restart='split', --on-restart split)."
         )
         return notes
-    clock = "; it looks like a clock put back in autumn: give times with their zone" if autumn else ""
-    how = "they stand newest first and were" if newest_first else "they were"
-    notes.append(f"{count}: {how} put in order of time{clock}.")
+    clock = "; this looks like the end of daylight saving time: give times with their zone" if autumn else ""
+    how = "the newest rows came first; they" if newest_first else "they"
+    notes.append(f"{count}: {how} were sorted by time{clock}.")
     return notes

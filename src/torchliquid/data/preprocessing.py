@@ -1,4 +1,4 @@
-"""From raw readings to what a network is fed: one rule for a whole series and for one live sample at a time."""
+"""From raw readings to a network's inputs, in the same way for whole series and for single live samples."""
 
 from __future__ import annotations
 
@@ -12,43 +12,44 @@ from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
 LIMIT = 1e6
-"""A reading further than this many deviations from the training mean is a broken one: not observed. NaN and infinities
-fail the same comparison, so the rule is one line in every language: observed is ``abs(scaled) <= LIMIT``."""
+"""A reading more than this many standard deviations from the training mean counts as not observed. NaN and infinity
+fail the same comparison, so in every language observed is ``abs(scaled) <= LIMIT``."""
 
 
 RARELY = 0.01
-"""Of a channel's samples: where fewer are missing, what the mask says of them is hardly learnt."""
+"""If a smaller share of a channel's samples is missing in training, the network hardly learns from its mask."""
 
 
 @dataclass
 class HoldState:
-    """What must be remembered between two live samples."""
+    """State between two live samples."""
 
     held: np.ndarray
-    """(C,) float64, the last observed scaled value of each channel, 0 (the training mean) before the first."""
+    """(C,) float64, last observed scaled value of each channel; 0 (the training mean) before the first."""
     started: bool = False
-    """Whether a sample has been seen: the span before the first is 1."""
+    """Whether there was a sample; the span before the first one is 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """Hold the last observed value (the training mean before the first), standardise, tell the mask, scale time.
+    """Standardises readings, fills missing ones with the last observed value, adds the mask, and scales times.
+
+    Before the first observed value, the training mean is used. Attributes that may be None are None in models that were
+    saved before they were introduced.
 
     Attributes:
         channels: C names.
-        mean, std: (C,) float64 of the training part's observed values; std is 1 where a channel is constant.
-        time_scale: the training part's median gap, in ``time_unit``: it becomes 1 to the network.
-        time_unit: the recording's.
-        with_mask: whether each channel brings a second input, 1 where observed and 0 where held.
-        low, high: (C,) float64, the training part's smallest and largest reading of each channel, NaN where there was
-            none; None in models saved before these were kept. They change no answer.
-        longest_gap: the longest time between two of its samples; None as well.
-        ignored: (C,) true where a channel was constant in training: weights that nothing was learnt for must not meet
-            its values when it moves, so that these count as the training mean. None: none is ignored, as in models
-            saved before this was kept.
-        told: (C,) true where the mask tells of a channel; others count as observed always: those of which fewer than
-            one sample in a hundred was missing in training, for weights that knew nothing but ones must not meet a
-            zero. None: all are told of, as in models saved before this was kept.
+        mean, std: (C,) float64, of the observed values in the training part; std is 1 for a constant channel.
+        time_scale: the training part's median gap in ``time_unit``, which becomes a span of 1.
+        time_unit: that of the recording.
+        with_mask: whether each channel has a second input, 1 if observed and 0 if filled.
+        low, high: (C,) float64, smallest and largest reading of each channel in the training part, NaN if there is
+            none. They do not change answers.
+        longest_gap: longest time between two samples of the training part.
+        ignored: (C,) True if a channel is constant in the training part. Its weights are not trained, so its values are
+            replaced by the training mean. None: no channel.
+        told: (C,) True if the mask of a channel is used. If fewer than one sample in a hundred is missing in the
+            training part, its weights are not trained for a mask of 0, so the mask is always 1. None: all are used.
     """
 
     channels: tuple[str, ...]
@@ -65,11 +66,11 @@ class Preprocessing:
 
     @classmethod
     def fit(cls, recording: Recording, with_mask: bool | None = None) -> Preprocessing:
-        """Measure the scales on a training part.
+        """Fit the scales to a training part.
 
         Args:
-            recording: the training part alone.
-            with_mask: None: exactly when it tells of any channel. True: it tells of all.
+            recording: the training part only.
+            with_mask: None: only if ``told`` is True for any channel. True: for all channels.
         """
         mean, std = deviations(recording)
         values = np.concatenate([s.values for s in recording.series])
@@ -91,22 +92,22 @@ class Preprocessing:
 
     @property
     def unit(self) -> np.ndarray:
-        """(C,) what a reading's distance from the mean is divided by: the deviation, infinite where it is ignored."""
+        """(C,) divisor of the distance from the mean: the standard deviation, infinite for ignored channels."""
         return self.std if self.ignored is None else np.where(self.ignored, np.inf, self.std)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The channels that are ignored."""
+        """Names of the channels that are ignored."""
         still = np.isinf(self.unit)
         return tuple(channel for channel, out in zip(self.channels, still, strict=True) if out)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know, a sentence each."""
+        """Sentences about what a user should know."""
         if not self.left_out:
             return ()
         names = ", ".join(self.left_out[:5]) + (", ..." if len(self.left_out) > 5 else "")
-        return (f"Constant in the training part, and ignored from then on: {names}.",)
+        return (f"Constant in the training part, and therefore ignored: {names}.",)
 
     @property
     def n_channels(self) -> int:
@@ -114,42 +115,42 @@ class Preprocessing:
 
     @property
     def n_inputs(self) -> int:
-        """Inputs of the network: C, or 2 C with the mask."""
+        """Number of inputs of the network: C, or 2 C with the mask."""
         return self.n_channels * (2 if self.with_mask else 1)
 
     def __call__(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (T, n_inputs) and timespans (T,), float32, of a whole series; the first span is 1."""
+        """Inputs (T, n_inputs) and timespans (T,), float32, of a series; the first span is 1."""
         inputs, _ = self._inputs(series.values, np.zeros(self.n_channels))
         spans = np.ones(len(series), dtype=np.float32)
         spans[1:] = self.spans(np.diff(series.times))
         return inputs, spans
 
     def spans(self, elapsed: float | np.ndarray) -> np.ndarray:
-        """Timespans, float32, of times since the sample before; what is no time (NaN, negative, infinite or beyond
-        float32) counts as the median gap."""
+        """Convert times since the previous sample to timespans, float32. Invalid times (NaN, negative, infinite or
+        beyond float32) count as the median gap."""
         elapsed = np.asarray(elapsed, dtype=np.float64)
         with np.errstate(over="ignore"):
             spans = (elapsed / self.time_scale).astype(np.float32)
         return np.where((elapsed >= 0) & np.isfinite(spans), spans, np.float32(1.0))
 
     def observed(self, values: np.ndarray) -> np.ndarray:
-        """(T, C) true where a reading counts as observed."""
+        """(T, C) True if a reading counts as observed."""
         return ~np.isnan(self.scaled(values))
 
     def start(self) -> HoldState:
-        """The memory before the first live sample."""
+        """The state before the first live sample."""
         return HoldState(np.zeros(self.n_channels))
 
     def step(
         self, hold: HoldState, values: Sequence[float] | np.ndarray, elapsed: float | None
     ) -> tuple[np.ndarray, float]:
-        """Inputs (n_inputs,) float32 and timespan of one live sample; ``hold`` is brought up to date.
+        """Inputs (n_inputs,) float32 and timespan of one live sample; updates ``hold``.
 
         Args:
             hold: from :meth:`start`.
-            values: (C,) raw readings, NaN where not observed.
-            elapsed: time since the sample before in ``time_unit``. The first sample's is not used; one that is
-                None, NaN, negative or infinite counts as the median gap.
+            values: (C,) raw readings, NaN if not observed.
+            elapsed: time since the previous sample in ``time_unit``, not used for the first sample. None, NaN, negative
+                and infinite times count as the median gap.
         """
         readings = np.asarray(values, dtype=np.float64)
         if readings.shape != (self.n_channels,):
@@ -164,23 +165,23 @@ class Preprocessing:
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = self.scaled(values)
         observed = ~np.isnan(scaled)
-        rows = np.concatenate([held[None], scaled])  # row 0 is what was held before
+        rows = np.concatenate([held[None], scaled])  # row 0: the values held before
         filled = np.take_along_axis(rows, last_observed(observed), 0)
         inputs = np.concatenate([filled, self.mask(observed)], 1) if self.with_mask else filled
         return inputs.astype(np.float32), filled[-1] if len(filled) else held
 
     @property
     def untold(self) -> np.ndarray:
-        """(C,) true where the mask does not tell of a channel."""
+        """(C,) True if the mask of a channel is not used."""
         return np.zeros(self.n_channels, dtype=bool) if self.told is None else ~self.told
 
     def mask(self, observed: np.ndarray) -> np.ndarray:
-        """What the network is told of which readings (T, C) are observed."""
+        """The mask for the network, given which readings (T, C) are observed."""
         return observed | self.untold
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Readings (T, C) in deviations from the training mean; NaN where one does not count as observed."""
-        with np.errstate(over="ignore", invalid="ignore"):  # to infinity or NaN, which is not observed
+        """Standardised readings (T, C); NaN if not observed."""
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are not observed
             scaled = (values - self.mean) / self.unit
         return np.where(np.abs(scaled) <= LIMIT, scaled, np.nan)
 
@@ -194,10 +195,10 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
-        """The reverse of :meth:`to_dict`.
+        """Restore from :meth:`to_dict`.
 
         Raises:
-            InputError: something is missing or of the wrong size.
+            InputError: something is missing or has the wrong size.
         """
         try:
             made = cls(
@@ -215,24 +216,24 @@ class Preprocessing:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the preprocessing's description is broken: {error!r}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
-            raise InputError("the preprocessing's description is broken: sizes or scales do not fit its channels")
+            raise InputError("the preprocessing's description is broken: its sizes or scales do not fit its channels")
         each = (made.low, made.high, made.ignored, made.told)
         if any(one is not None and one.shape != made.mean.shape for one in each):
             raise InputError(
-                "the preprocessing's description is broken: its extremes, or which are ignored or told of, do not fit "
-                "its channels"
+                "the preprocessing's description is broken: its extremes, ignored or masked channels do not fit the "
+                "channels"
             )
         return made
 
 
 def last_observed(observed: np.ndarray) -> np.ndarray:
-    """For each place of (T, C) the row, counted from 1, of its channel's last observation there or before; 0: none."""
+    """(T, C) row, counted from 1, of the last observation of each channel up to each sample; 0: none."""
     rows = np.where(observed, np.arange(1, len(observed) + 1)[:, None], 0)
     return np.maximum.accumulate(rows, axis=0)
 
 
 def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) means and standard deviations of what was observed; that of a :func:`constant` channel is 0."""
+    """(C,) means and standard deviations of observed values; that of a :func:`constant` channel is 0."""
     values = np.concatenate([s.values for s in recording.series])
     mean, std = mean_and_std(values)
     still = [constant(column[np.isfinite(column)]) for column in values.T]
@@ -240,7 +241,7 @@ def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
 
 
 def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) the smallest and the largest of what is finite in each column of (N, C); NaN where nothing is."""
+    """(C,) smallest and largest finite value of each column of (N, C); NaN if there is none."""
     finite = np.isfinite(values)
     low, high = np.where(finite, values, np.inf).min(0), np.where(finite, values, -np.inf).max(0)
     none = ~finite.any(0)
@@ -248,11 +249,11 @@ def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) of what is finite in each column of (N, C): its mean, 0 where nothing is, and its standard deviation, 0
-    where all values are the same."""
+    """(C,) mean (0 if there is none) and standard deviation (0 if constant) of the finite values of each column of
+    (N, C)."""
     observed = np.isfinite(values)
     count = np.maximum(observed.sum(0), 1)
-    # From the first value on: sums of squares of what lies far from zero would lose all that differs.
+    # Relative to the first value: sums of squares of large numbers lose small differences.
     first = np.take_along_axis(values, observed.argmax(0)[None], 0)[0] if len(values) else np.zeros(values.shape[1])
     first = np.where(np.isfinite(first), first, 0.0)
     mean = first + np.where(observed, values - first, 0.0).sum(0) / count
@@ -260,11 +261,11 @@ def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def constant(values: np.ndarray) -> bool:
-    """Whether finite readings (N,) are one value, but for rounding or for one count in the last place.
+    """Whether finite readings (N,) are constant, apart from rounding or one count in the last digit.
 
-    Rounding is what lies within 1e-10 of the value's size, or two steps of single precision where all are such numbers.
-    A count in the last place is the least that a display of four digits or more can change by: 1013.2 and 1013.3, but
-    not 20.1 and 20.2, nor whole numbers of less than five digits: these may be codes.
+    Rounding is a relative difference of at most 1e-10, or two steps of single precision if all values are such numbers.
+    One count in the last digit is allowed for values with four or more digits, such as 1013.2 and 1013.3, but not for
+    20.1 and 20.2, nor for whole numbers of less than five digits, which may be codes.
     """
     if not len(values):
         return True
@@ -285,5 +286,5 @@ def constant(values: np.ndarray) -> bool:
 
 
 def _decimals(value: np.floating) -> int:
-    """Digits after the point in its shortest form."""
+    """Number of decimals in its shortest form."""
     return len(np.format_float_positional(value, trim="-").partition(".")[2])

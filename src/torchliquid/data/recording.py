@@ -1,4 +1,4 @@
-"""What was measured: samples, each with its time, as they came, holes and all."""
+"""Recordings: series of samples with their times and missing values."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One unbroken run of samples.
+    """One continuous run of samples.
 
     Attributes:
-        times: (T,) float64, never decreasing, in the recording's time unit. Equal times are kept: the span between
-            them is zero.
-        values: (T, C) float64, NaN where not observed.
-        targets: (T,) or (T, K) one a sample, or () one for the whole series. Numbers are float64 with NaN for "no
-            label", labels are text (dtype object) with None for "no label".
-        name: what the recording calls it, e.g. an engine's number.
-        group: what it has in common with others, e.g. the person measured; None: nothing. Series of one group are never
-            in two parts of a split, and count as one where figures get their intervals.
-        rows: (T,) the row of each sample in the table that it was read from, as its user counts; None: there is none.
-        file: the file that it was read from, where there were several.
+        times: (T,) float64, not decreasing, in the recording's time unit. Equal times have a span of zero.
+        values: (T, C) float64, NaN if not observed.
+        targets: (T,) or (T, K) per sample, or () for the whole series. Numbers are float64 with NaN for "no label",
+            labels are text (dtype object) with None for "no label".
+        name: name of the series, e.g. an engine's number.
+        group: what it shares with other series, e.g. the person measured; None: nothing. A group is never split over
+            two parts, and counts as one block in intervals.
+        rows: (T,) row number of each sample in its table, as the user counts; None: it has no table.
+        file: the file it was read from, if there were several.
     """
 
     times: Array
@@ -52,11 +51,11 @@ class Series:
 
     @property
     def per_step(self) -> bool:
-        """Whether each sample has a target of its own."""
+        """Whether there is a target for each sample."""
         return self.targets is not None and self.targets.ndim > 0
 
     def cut(self, start: int, stop: int) -> Series:
-        """Samples ``start`` to ``stop`` (exclusive); a target for the whole series stays."""
+        """Samples ``start`` to ``stop`` (exclusive). A target for the whole series is kept."""
         targets = self.targets[start:stop] if self.targets is not None and self.targets.ndim else self.targets
         rows = None if self.rows is None else self.rows[start:stop]
         return replace(self, times=self.times[start:stop], values=self.values[start:stop], targets=targets, rows=rows)
@@ -64,22 +63,22 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Series that measure the same channels.
+    """Series with the same channels.
 
     Attributes:
         series: one or more.
-        channels: the C names of what was measured, in the order of the values' columns.
-        target: the target's name; None without one (in forecasting the target is a channel).
-        time_unit: ``"s"`` when times were dates or clock times, else the unit the user named; ``"samples"`` when there
-            was no time, ``"units"`` when it was numbers of an unnamed unit.
-        notes: what reading found or mended, each a sentence.
-        columns: how the table that it was read from is to be understood (``time``, ``series``, ``parameter``,
-            ``value``, ``group``, ``missing``, ``time_unit``, ``time_format``, ``date_order``, ``decimal``,
-            ``on_restart`` of :meth:`from_frame`, where given or found, and what of :meth:`read` was given): plain data,
-            for reading the next file alike, as its ``like``.
-        dated: times are seconds since 1970-01-01 (UTC, or local where the dates had no zone).
-        zoned: they are in UTC.
-        origin: what was taken off all times, in their unit, so that nanoseconds are not lost in a float; else 0.
+        channels: C names, in the order of the columns of ``values``.
+        target: name of the target; None if there is none (in forecasting the target is a channel).
+        time_unit: ``"s"`` if times were dates or times of day, else the unit the user named; ``"samples"`` if there are
+            no times, ``"units"`` for numbers without a named unit.
+        notes: sentences about what was found or repaired while reading.
+        columns: how the table was read, plain data: ``time``, ``series``, ``parameter``, ``value``, ``group``,
+            ``missing``, ``time_unit``, ``time_format``, ``date_order``, ``decimal``, ``on_restart`` of
+            :meth:`from_frame`, if given or inferred, and the options of :meth:`read`. Pass it as ``like`` to read
+            another file in the same way.
+        dated: whether times are seconds since 1970-01-01 (UTC, or local time if the dates have no zone).
+        zoned: whether times are in UTC.
+        origin: subtracted from all times, in their unit, so that nanoseconds are not lost in a float; else 0.
     """
 
     series: tuple[Series, ...]
@@ -94,7 +93,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         if len(set(self.channels)) != len(self.channels):
-            raise InputError(f"channel names must differ: {', '.join(self.channels)}")
+            raise InputError(f"channel names must be unique: {', '.join(self.channels)}")
         for one in self.series:
             if one.values.shape[1] != len(self.channels):
                 raise InputError(f"series {one.name!r} has {one.values.shape[1]} channels, not {len(self.channels)}")
@@ -103,15 +102,15 @@ class Recording:
 
     @classmethod
     def read(cls, path: str | PathLike[str] | Sequence[str | PathLike[str]], **columns: Any) -> Recording:
-        """Read a table's file, or several: CSV and other text, Parquet, Arrow, JSON lines, spreadsheets, ARFF, ``.ts``.
+        """Read one or more tables: CSV and other text, Parquet, Arrow, JSON lines, spreadsheets, ARFF, ``.ts``.
 
         Args:
-            path: the file, a folder, or a list of files, a series each; ``"-"`` is the standard input.
-            columns: what its columns mean, as in :func:`torchliquid.data.tables.from_frame`; and of text files
-                ``skip``, ``comment``, ``header`` and ``encoding``, as in :func:`torchliquid.data.tables.read`.
+            path: a file, a folder, or a list of files, each one series; ``"-"`` is standard input.
+            columns: arguments of :func:`torchliquid.data.tables.from_frame`; for text files also ``skip``, ``comment``,
+                ``header`` and ``encoding`` of :func:`torchliquid.data.tables.read`.
 
         Raises:
-            InputError: the file is missing, no table, broken, or as in :meth:`from_frame`.
+            InputError: the file is missing, damaged or not a table, or as for :meth:`from_frame`.
         """
         from torchliquid.data.tables import read
 
@@ -119,7 +118,8 @@ class Recording:
 
     @classmethod
     def from_frame(cls, frame: Any, **columns: Any) -> Recording:
-        """Take a Polars or pandas data frame, one row a sample or, with ``parameter`` and ``value``, one a reading.
+        """Convert a Polars or pandas data frame with one row per sample or, with ``parameter`` and ``value``, per
+        reading.
 
         Args: see :func:`torchliquid.data.tables.from_frame`.
 
@@ -143,28 +143,28 @@ class Recording:
         groups: Sequence[Any] | None = None,
         for_model: bool = False,
     ) -> Recording:
-        """Take one series as an array (T, C) or (T,), or many as a list of such arrays (or one array (N, T, C)).
+        """Create a recording from one array (T, C) or (T,), or from a list of such arrays or an array (N, T, C).
 
         Args:
-            values: numbers, NaN or masked where not observed. Data frames keep their columns' names, and their index as
-                times where it holds dates.
-            times: (T,) for each series: numbers; or datetime64, timedelta64, datetimes or dates in ISO's form, which
+            values: numbers, NaN or masked if not observed. The columns of a data frame give the channels, and its index
+                the times if it contains dates.
+            times: (T,) for each series. Numbers keep their unit; datetime64, timedelta64, datetimes and ISO strings
                 become seconds, those with a zone in UTC. None: samples are 1 apart.
-            targets: for one series an array of one target a sample; for many a list, each entry an array of one a
-                sample or a single target for that series. Numbers or text.
-            channels: names; of frames the columns to take; None: a frame's own, else ``channel_1``, ...
-            target: the target's name, where targets are given; None: a pandas Series' own, else ``target``.
-            time_unit: unit of times that are numbers; None: ``"units"``.
-            names: of the series; None: their places, from 0.
-            groups: what each series has in common with others, e.g. the person measured; None: nothing. Series of one
-                group are never in two parts of a split.
-            for_model: a trained model is to answer on it: one sample is enough, a channel may be empty of values, and a
-                value that no sensor measures is taken as not observed.
+            targets: for one series an array with one target per sample; for several a list with an array or a single
+                target for each. Numbers or text.
+            channels: names; for data frames the columns to use; None: all columns, else ``channel_1``, ...
+            target: name of the target; None: that of a pandas Series, else ``target``.
+            time_unit: unit of numeric times; None: ``"units"``.
+            names: of the series; None: their indices.
+            groups: what each series shares with others, e.g. the person measured; None: nothing. A group is never split
+                over two parts.
+            for_model: whether the data are input for a trained model. Then one sample is enough, a channel may have no
+                values, and impossible readings count as not observed.
 
         Raises:
-            InputError: shapes or names that do not fit, text or complex numbers among the values, times that stand
-                still, dates before 1678 or after 2261; unless ``for_model`` also less than two samples, a channel
-                without any value, a value that no sensor measures.
+            InputError: shapes or names do not match, values are text or complex, times do not increase, or dates are
+                before 1678 or after 2261. Unless ``for_model``: there are fewer than two samples, a channel has no
+                values, or a reading is impossible.
         """
         from torchliquid.data.arrays import from_arrays
 
@@ -179,11 +179,16 @@ class Recording:
         target: str = "class",
         groups: Sequence[Any] | None = None,
     ) -> Recording:
-        """Take aeon's collections: an array (N, C, T), or a list of arrays (C, T) of different lengths, one y each, and
-        ``groups`` as in :meth:`from_arrays`.
+        """Create a recording from a collection of aeon: an array (N, C, T), or a list of arrays (C, T), with labels
+        (N,).
+
+        Args:
+            X: the collection.
+            y: one label per series.
+            channels, target, groups: as in :meth:`from_arrays`.
 
         Raises:
-            InputError: as :meth:`from_arrays`.
+            InputError: as for :meth:`from_arrays`.
         """
         values = [np.asarray(x).reshape(-1, np.shape(x)[-1]).T for x in X]
         targets = None if y is None else list(y)
@@ -205,32 +210,32 @@ class Recording:
         return sum(len(s) for s in self.series)
 
     def gaps(self) -> Array:
-        """All spans between a sample and the one before it in its series, zeros included."""
+        """All spans between consecutive samples of a series, including zeros."""
         return np.concatenate([np.empty(0), *(np.diff(s.times) for s in self.series)])
 
     def median_gap(self) -> float:
-        """Median span between distinct times; 1 where no series has two."""
+        """Median of the spans that are not zero; 1 if there are none."""
         gaps = self.gaps()
         gaps = gaps[gaps > 0]
         return float(np.median(gaps)) if len(gaps) else 1.0
 
     def missing_share(self) -> Array:
-        """(C,) the share of samples in which each channel was not observed."""
+        """(C,) share of samples in which each channel is not observed."""
         missing = sum((np.isnan(s.values).sum(0) for s in self.series), np.zeros(len(self.channels)))
         return missing / max(self.n_samples, 1)
 
     # -- parts of it
 
     def select(self, indices: Iterable[int]) -> Recording:
-        """The series at these places, in this order."""
+        """The series with these indices, in this order."""
         return replace(self, series=tuple(self.series[i] for i in indices))
 
     @staticmethod
     def concat(recordings: Sequence[Recording]) -> Recording:
-        """One recording with the series of all, which must have the same channels, target and time unit.
+        """Join recordings with the same channels, target and time unit.
 
         Raises:
-            InputError: they have not.
+            InputError: these differ.
         """
         first = recordings[0]
         for other in recordings[1:]:

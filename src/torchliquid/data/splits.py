@@ -1,4 +1,4 @@
-"""Cutting a recording in two without letting one part know the other: forward in time, or by series."""
+"""Split a recording into two parts without leakage: forward in time, or by series."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
 ENOUGH = 5
-"""From so many series, or units of series that share rows, on, whole ones are held out; fewer are cut in time."""
+"""Whole series, or units of series that share rows, are held out if there are this many; else their ends."""
 
 
 def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[Recording, Recording]:
-    """Cut each series in time.
+    """Split each series in time.
 
     Args:
-        recording: with targets for samples, or none.
-        held_out: share of each series' samples, its last ones, that goes into the later part.
-        gap: samples between the parts that go into neither (at least the horizon, when a forecast's targets
-            were made before the cut).
+        recording: with targets per sample, or without targets.
+        held_out: share of each series' samples at its end that become the later part.
+        gap: number of samples between the parts that are in neither (at least the horizon, if targets of a forecast
+            were computed before).
 
     Returns:
-        The earlier and the later part. Samples of one time stay together; a series too short to be cut is
-        earlier whole.
+        The earlier and the later part. Samples with the same time stay together. A series that is too short to be cut
+        is in the earlier part.
 
     Raises:
-        InputError: a share that is none, targets for whole series, or nothing left for a part.
+        InputError: the share is invalid, targets are per series, or a part is empty.
     """
     _check_share(held_out)
     earlier: list[Series] = []
     later: list[Series] = []
     for s in recording.series:
         if s.targets is not None and not s.per_step:
-            raise InputError("series with one target each cannot be cut in time; split by series instead")
+            raise InputError("series with one target each cannot be split in time; split by series instead")
         n = len(s)
         cut = n - round(n * held_out)
         while 0 < cut < n and s.times[cut] == s.times[cut - 1]:
@@ -52,8 +52,8 @@ def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[
         if 2 * equal > len(gaps):
             raise InputError(
                 f"the last {held_out:.0%} cannot be held out: {equal} of {recording.n_samples} samples have the time "
-                "of the sample before them; check that the times are not rounded (as 1.72998E+12), or that the column "
-                "holds date and time together"
+                "of the previous one; check that the times are not rounded (such as 1.72998E+12), and that the column "
+                "contains both date and time"
             )
         raise InputError(
             f"no series is long enough to hold out its last {held_out:.0%}: the longest has "
@@ -63,22 +63,22 @@ def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[
 
 
 def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[Recording, Recording]:
-    """Share out whole series at random, labels in equal proportion where each series has one.
+    """Split whole series at random, stratified by label if each series has one.
 
-    What belongs together stays together: series of one group, and series that share rows, such as windows that overlap.
-    Where these are fewer than five units, as the windows of one recording are, and no groups were given, the end of
-    each is held out, and what shares rows with it is left out. The notes of the first part say so.
+    Series of one group stay together, and so do series that share rows, such as overlapping windows. If there are no
+    groups and fewer than five such units, as with windows of one recording, the end of each is held out, and series
+    that share rows with it are left out. The notes of the first part say so.
 
     Args:
         recording: with at least two series.
-        held_out: share of the series that goes into the second part; at least one does, and at least one stays.
+        held_out: share of the series in the second part; both parts get at least one.
         seed: of the shuffle.
 
     Returns:
-        The rest and the held out, each in the recording's order.
+        The rest and the held-out part, in the recording's order.
 
     Raises:
-        InputError: a share that is none, fewer than two series, or all in one group.
+        InputError: the share is invalid, there are fewer than two series, or all are in one group.
     """
     _check_share(held_out)
     n = recording.n_series
@@ -87,8 +87,8 @@ def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[
     if groups == 1:
         name = next(s.group for s in recording.series if s.group is not None)
         raise InputError(
-            f"all that is left to split is of one group, {name!r}; training, validation and test need one each at "
-            "least: give more groups, or none"
+            f"all series left to split are in one group, {name!r}; training, validation and test each need at least "
+            "one: give more groups, or none"
         )
     if n < 2:
         raise InputError("one series cannot be split by series; split forward in time instead")
@@ -102,10 +102,10 @@ def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[
         chosen = _drawn(recording, np.arange(n), held_out, seed)
     left_out = ~chosen & (units.stretches.share(~chosen, chosen) >= LEAST)
     if left_out.sum() == n - chosen.sum():
-        notes.append(f"{_named(recording, shared)} share rows: what is held out was learnt from as well.")
+        notes.append(f"{_named(recording, shared)} share rows: the held-out part is also in the training part.")
         left_out[:] = False
     elif shared.any():
-        apart = f"; {int(left_out.sum())} with rows of two parts were left out" if left_out.any() else ""
+        apart = f"; {int(left_out.sum())} with rows in both parts were left out" if left_out.any() else ""
         notes.append(f"{_named(recording, shared)} share rows with others; they were kept in one part{apart}.")
     rest = recording.select(np.flatnonzero(~chosen & ~left_out).tolist())
     return (
@@ -115,7 +115,7 @@ def series_split(recording: Recording, held_out: float, seed: int = 0) -> tuple[
 
 
 def together(recording: Recording) -> Recording:
-    """The recording with the series that share rows in one group, as they count once."""
+    """The recording with series that share rows put into one group, so that they count once."""
     unit, _ = _with_groups(recording, Units.of(recording.series).unit)
     series = list(recording.series)
     for one in np.flatnonzero(np.bincount(unit) > 1):
@@ -127,7 +127,7 @@ def together(recording: Recording) -> Recording:
 
 
 def _with_groups(recording: Recording, unit: np.ndarray) -> tuple[np.ndarray, int]:
-    """Units joined where series are of one group, and how many there are then; 0 where no groups were given."""
+    """Units joined by group, and their number; 0 if there are no groups."""
     if not recording.grouped:
         return unit, 0
     n = recording.n_series
@@ -141,22 +141,22 @@ def _with_groups(recording: Recording, unit: np.ndarray) -> tuple[np.ndarray, in
 
 
 def _drawn(recording: Recording, unit: np.ndarray, held_out: float, seed: int) -> np.ndarray:
-    """(n,) true for whole units drawn at random, about a share of all series."""
+    """(n,) True for units drawn at random, about ``held_out`` of all series."""
     _, first, sizes = np.unique(unit, return_index=True, return_counts=True)
     rng = np.random.default_rng(seed)
     strata = _strata(recording)
     mixed = any(len(set(strata[unit == u].tolist())) > 1 for u in np.flatnonzero(sizes > 1))
     mixed |= 2 * len(np.unique(strata)) > len(sizes)
     strata = np.zeros(len(sizes), dtype=np.int64) if mixed else strata[first]
-    # Each stratum in random order, spread evenly over [0, 1): any first share of the whole is the same share of each.
-    # One of each comes after all the others, so that every label can be learnt from.
+    # Each stratum is spread evenly over [0, 1) in random order, so that any first share has the same share of each.
+    # One of each comes last, so that every label is in the rest.
     place, kinds = np.empty(len(sizes)), np.unique(strata)
     for stratum in kinds:
         members = rng.permutation(np.flatnonzero(strata == stratum))
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
         place[members[-1]] += 1
     order = np.argsort(place, kind="stable")
-    # As many as come nearest to the share.
+    # The number that is closest to the share.
     wanted = max(round(len(unit) * held_out), 1)
     count = 1 + int(np.abs(np.cumsum(sizes[order]) - wanted).argmin())
     taken = order[: min(count, len(sizes) - len(kinds))]
@@ -164,7 +164,7 @@ def _drawn(recording: Recording, unit: np.ndarray, held_out: float, seed: int) -
 
 
 def _ends(recording: Recording, units: Units, held_out: float) -> np.ndarray:
-    """(n,) true for the last of each unit's series, in the order in which they follow one another, of each label."""
+    """(n,) True for the last series of each unit and label, in the order of their rows."""
     strata = _strata(recording)
     chosen = np.zeros(len(strata), dtype=bool)
     for one in np.unique(units.unit):
@@ -178,13 +178,13 @@ def _ends(recording: Recording, units: Units, held_out: float) -> np.ndarray:
 
 
 def _named(recording: Recording, which: np.ndarray) -> str:
-    """How many series, and the first ones' names."""
+    """The number of series, and the names of the first ones."""
     names = [recording.series[i].name for i in np.flatnonzero(which)]
     return f"{len(names)} series ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
 def _strata(recording: Recording) -> np.ndarray:
-    """One number a series: its label's; all 0 where series have no single label or hardly share any."""
+    """Label index of each series; all 0 if series do not have one label each or hardly share labels."""
     labels = []
     for s in recording.series:
         values = set() if s.targets is None else set(s.targets.reshape(-1).tolist())

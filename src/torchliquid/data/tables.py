@@ -1,4 +1,4 @@
-"""Recordings from tables: wide (one row a sample) or long (one row a reading: time, parameter, value)."""
+"""Recordings from tables: wide (one row per sample) or long (one row per reading: time, parameter, value)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from torchliquid.errors import InputError
 
 ON_RESTART = ("sort", "split")
 OF_TEXT = ("skip", "comment", "header", "encoding")
-"""What may be said of a text file's form."""
+"""Options for text files."""
 LIKE = ("time", "parameter", "value", "missing", "time_unit", "time_format", "on_restart")
-"""What holds of a table like another as if it had been said."""
+"""Options that ``like`` sets as if they were given."""
 
 
 def read(
@@ -37,28 +37,30 @@ def read(
     like: Mapping[str, Any] | None = None,
     **meaning: Any,
 ) -> Recording:
-    """Read a table's file, or several; ``meaning`` says what its columns are, as in :func:`from_frame`.
+    """Read one or more tables.
 
     Args:
         path: see :func:`torchliquid.data.files.read_table`.
-        skip: lines above the header of a text file; None or 0: found out.
-        comment: what lines of a text file start with that are no data; None: ``#``, where that is plain.
-        header: False: a text file's columns have no names, and are called ``column_1``, ...
-        encoding: of a text file, as Python calls it; None: UTF-8, UTF-16 or UTF-32, else Windows-1252, with a note.
-        like: how another table was read, a recording's ``columns``: see :func:`from_frame`.
+        skip: number of lines above the header of a text file; None or 0: detected.
+        comment: prefix of comment lines in a text file; None: ``#``, if it is unambiguous.
+        header: False: the columns of a text file have no names and are called ``column_1``, ...
+        encoding: of a text file, by its name in Python; None: UTF-8, UTF-16 or UTF-32, else Windows-1252, with a note.
+        like: how another table was read, the ``columns`` of a recording: see :func:`from_frame`.
+        meaning: the other arguments of :func:`from_frame`.
 
     Raises:
-        InputError: the file cannot be read, or as :func:`from_frame`; the message starts with the path.
+        InputError: the file cannot be read, or as for :func:`from_frame`. The message starts with the path.
     """
     _check_options(meaning, *OF_TEXT)
     one = isinstance(path, (str, PathLike))
-    told = {"skip": skip, "comment": comment, "header": header, "encoding": encoding}
-    told = {name: value for name, value in told.items() if value is not None}
-    form = {name: value for name, value in (like or {}).items() if name in OF_TEXT} | told
+    options = {"skip": skip, "comment": comment, "header": header, "encoding": encoding}
+    options = {name: value for name, value in options.items() if value is not None}
+    form = {name: value for name, value in (like or {}).items() if name in OF_TEXT} | options
     form = {name: value for name, value in form.items() if value != getattr(Form, name)}
     meaning = _alike(meaning, like)
     try:
-        table = read_table(path, Form(**form, asked=tuple(name for name in told if name in form)), asked_for(meaning))
+        given = tuple(name for name in options if name in form)
+        table = read_table(path, Form(**form, asked=given), asked_for(meaning))
         recording = from_table(table, **meaning)
         return replace(recording, columns={**recording.columns, **form})
     except InputError as error:
@@ -67,17 +69,17 @@ def read(
 
 
 def _alike(meaning: dict[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was said of a table, and where nothing was, what holds of one like it; the rest is left to the table."""
+    """The given options, completed by those of ``like``."""
     if not like:
         return meaning
     known = {name: like[name] for name in LIKE if name in like and meaning.get(name) in (None, (), [])}
-    if meaning.get("series") is not None:  # other series than of that table are of no group of it
+    if meaning.get("series") is not None:  # groups of ``like`` belong to its series
         like = {name: value for name, value in like.items() if name != "group"}
     return {**meaning, **known, "like": like}
 
 
 def asked_for(meaning: dict[str, Any]) -> list[str]:
-    """The columns that a meaning names, which help to find a text file's header."""
+    """The columns that the options name, which help to find the header of a text file."""
     roles_named = ("series", "group", "parameter", "value") + (() if meaning.get("parameter") else ("target",))
     named = [str(meaning[role]) for role in roles_named if meaning.get(role)]
     if meaning.get("time") and "," not in str(meaning["time"]):  # which may be two columns
@@ -86,67 +88,64 @@ def asked_for(meaning: dict[str, Any]) -> list[str]:
 
 
 def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **meaning: Any) -> Recording:
-    """Make a recording of a table.
+    """Create a recording from a table.
 
-    Wide tables keep every row as a sample, rows of equal time too (a span of zero apart). Long tables put the
-    readings of one time (and series) together into one sample; where one parameter was read twice at one time with
-    different values, the last row wins and the notes count it.
+    In a wide table every row is a sample; rows with equal times have a span of zero. In a long table, the readings with
+    the same time and series become one sample. If a parameter has several values for one time, the last row is used,
+    and the notes count such readings.
 
-    Columns that count the rows, and clocks beside the time, are no inputs and are left out with a note. A column of
-    few words (open, closed) becomes an input a word, ``door=open`` and ``door=closed``, which is 1 where it stands.
+    Columns that count the rows, and additional clocks, are left out with a note. A column of few different words (open,
+    closed) becomes one input per word, ``door=open`` and ``door=closed``: 1 where the word occurs, else 0.
 
     Args:
-        frame: a Polars or pandas data frame; of one with dates as its index, these are the time.
+        frame: a Polars or pandas data frame. If the index of a pandas frame contains dates, it is the time.
         first_row: number of the first row in messages.
-        notes: of the reading before.
-        time: column of the times; two as ``"Date,Time"`` where day and time of day stand apart; None: each row one
-            after the one above it.
-        target: column of what is to be predicted, numbers or labels (in a long table, also a parameter); not a channel.
-        series: column that tells which series a row belongs to; None: all rows are one.
-        group: column that tells what series have in common, e.g. the person measured: series of one group are never in
-            two parts of a split. A series is then what has one name within one group; without ``series`` each group
-            is one.
+        notes: from earlier steps of reading.
+        time: column of the times, or ``"Date,Time"`` for a date and a time of day in two columns; None: rows are 1
+            apart.
+        target: column to predict, numbers or labels (in a long table also a parameter); it is not a channel.
+        series: column that names the series of a row; None: all rows are one series.
+        group: column that names what series share, e.g. the person measured. A group is never split over two parts.
+            Series of the same name in different groups are separate; without ``series`` each group is one series.
         parameter: column of a long table that names what was read.
-        value: its column of readings.
-        channels: the channels to take, in this order, as a model knows them; None: all other columns of numbers.
-            Where they are named one row is enough, a channel may be empty of values, and a value that no sensor
-            measures is taken as not observed.
+        value: column of a long table with the readings.
+        channels: the channels to use, in this order, as a model needs them; None: all other numeric columns. If given,
+            one row is enough, a channel may have no values, and impossible readings count as not observed.
         ignore: columns (parameters of a long table) to leave out.
-        keep: columns to take as inputs even where they look like a row number or a clock.
-        missing: values that stand for "not observed" besides empty fields and the marks NA, N/A, NaN, null, None, ?, -.
-        time_unit: unit of times that are numbers, e.g. ``"ms"``; dates are in seconds.
-        time_format: form of dates in text or digits, as in ``strptime``, ``%f`` a fraction of a second of any length;
-            None: found out.
-        date_order: ``"day first"``, ``"month first"`` or ``"year first"``, for dates that can be read in several ways.
-        decimal: ``"."`` or ``","``, the mark before decimals of numbers in text; the other one, blanks and apostrophes
-            set thousands apart. None: as the whole table shows.
-        like: how another table was read, a recording's ``columns``, for what is not said here. Its series, groups and
-            target are left out where this table has none such; its decimal mark and the order of its dates hold where
-            this table shows no other.
-        on_restart: ``"split"`` makes a series of each stretch between a clock's new beginnings, ``"sort"`` or None puts
-            all rows in order of time.
+        keep: columns to use as inputs even if they look like a row number or a clock.
+        missing: values that mean "not observed", besides empty fields and NA, N/A, NaN, null, None, ?, -.
+        time_unit: unit of numeric times, e.g. ``"ms"``; dates are in seconds.
+        time_format: format of dates in text or digits, as for ``strptime``; ``%f`` is a fraction of a second of any
+            length. None: detected.
+        date_order: ``"day first"``, ``"month first"`` or ``"year first"``, for ambiguous dates.
+        decimal: decimal mark of numbers in text, ``"."`` or ``","``. The other one, spaces and apostrophes separate
+            thousands. None: inferred from the whole table.
+        like: how another table was read, the ``columns`` of a recording; used for options that are not given. Its
+            series, group and target are dropped if this table lacks them. Its decimal mark and date order are used
+            unless this table shows others.
+        on_restart: ``"split"`` starts a new series where the clock restarts; ``"sort"`` or None sorts all rows by time.
 
     Raises:
-        InputError: a column that is not there, text among numbers, dates that cannot be read, numbers or dates that can
-            be read in two ways, fewer than two rows, times that stand still; without ``channels`` also a channel
-            without a value, or a value that no sensor measures.
+        InputError: a column does not exist, numbers contain text, dates cannot be read, numbers or dates are ambiguous,
+            there are fewer than two rows, or times do not increase. Without ``channels``: a channel has no values, or a
+            reading is impossible.
     """
     of_text = [name for name in OF_TEXT if name in meaning]
     meaning = {name: given for name, given in meaning.items() if name not in OF_TEXT}
     _check_options(meaning)
     meaning = _alike(meaning, meaning.pop("like", None))
     if of_text:
-        notes = (*notes, f"{', '.join(of_text)}: of text files, which a data frame is not; it was not needed.")
+        notes = (*notes, f"{', '.join(of_text)}: for text files only; ignored for a data frame.")
     meaning |= {
         r: _name(meaning[r], r) for r in ("time", "target", "series", "group", "parameter", "value") if r in meaning
     }
     meaning |= {r: [str(c) for c in meaning[r]] for r in ("channels", "ignore", "keep") if meaning.get(r)}
     index = [meaning.get(role) for role in ("time", "series", "group")]
-    table, time, told = _as_polars(frame, *index)
+    table, time, more = _as_polars(frame, *index)
     if time is not None:
         meaning["time"] = time
     numbers = np.arange(first_row, first_row + len(table))
-    return from_table(Table(table, numbers, (*notes, *told)), **meaning)
+    return from_table(Table(table, numbers, (*notes, *more)), **meaning)
 
 
 def from_table(
@@ -169,26 +168,26 @@ def from_table(
     on_restart: str | None = None,
     like: Mapping[str, Any] | None = None,
 ) -> Recording:
-    """Make a recording of what was read, as :func:`from_frame`."""
+    """Create a recording from a table that was read; see :func:`from_frame`."""
     table = read.frame
     before = like or {}
     long = parameter is not None
     if long != (value is not None) or (long and time is None):
-        raise InputError("a long table needs its time, its parameter and its value column, all three")
+        raise InputError("a long table needs three columns: time, parameter and value")
     if decimal not in (None, ".", ","):
-        raise InputError(f"the decimal mark is '.' or ',', not {decimal!r}")
+        raise InputError(f"the decimal mark must be '.' or ',', not {decimal!r}")
     if date_order not in (None, *ORDERS):
-        raise InputError(f"dates are read 'day first', 'month first' or 'year first', not {date_order!r}")
+        raise InputError(f"date_order must be 'day first', 'month first' or 'year first', not {date_order!r}")
     if on_restart not in (None, *ON_RESTART):
-        raise InputError(f"after a restart of the clock rows are put in order ('sort') or 'split', not {on_restart!r}")
+        raise InputError(f"on_restart must be 'sort' or 'split', not {on_restart!r}")
     found = list(read.notes)
     missing = [missing] if isinstance(missing, str | int | float) else list(missing)
     series = series or _still_there(table, before.get("series"), "series", found)
     group = group or _still_there(table, before.get("group"), "group", found)
     target = target or _still_there(table, before.get("target"), "target", found, parameter)
     if read.file is not None and read.file not in (series, group, target):
-        table = table.drop(read.file)  # which file a row is from is no reading
-    told_series, series = series, series or (read.series if group is None else None)
+        table = table.drop(read.file)  # the file's name is not a reading
+    given_series, series = series, series or (read.series if group is None else None)
     clocks = _clock_columns(table, time)
     apart = None if group == series else group
     named: dict[str, str | None] = {"series": series, "group": apart, "parameter": parameter, "value": value}
@@ -202,13 +201,13 @@ def from_table(
         _check_names(table, **{**named, "channel": name})  # type: ignore[arg-type]
         if name not in ignore and channels is None and (roles.holds_dates(table[name])):
             raise InputError(
-                f"column {name!r} holds dates, which are no input as they stand; leave it out of keep= (--keep), and "
-                "give what matters of them as numbers, such as the hour of the day"
+                f"column {name!r} contains dates, which cannot be an input; leave it out of keep= (--keep), and give "
+                "what matters as numbers, such as the hour of the day"
             )
     known, spoken_for = set(table.columns), {n for n in named.values() if n is not None}
     for name in channels or ():
         if long and name == target:
-            raise InputError(f"parameter {name!r} is named for two things, target and channel")
+            raise InputError(f"parameter {name!r} cannot be both target and channel")
         if not long and (name in spoken_for or roles.column_of(name, known) is None):
             column, equals, _ = name.partition("=")
             role = f"channel {name!r}" if equals else "channel"
@@ -243,11 +242,11 @@ def from_table(
     else:
         when = table[clocks[0]] if len(clocks) == 1 else _together_in_text(table, clocks, found)
         when = columns.without_marks(when, missing)
-        told_order = dates.Told(date_order, before.get("date_order"))
-        moments = columns.times(when, time_unit, time_format, row, told_order, marks)
+        hint = dates.OrderHint(date_order, before.get("date_order"))
+        moments = columns.times(when, time_unit, time_format, row, hint, marks)
         found += moments.notes
         if date_order is not None and moments.order is None:
-            found.append(f"Column {time!r} holds no dates that could be read {date_order}: it was not needed.")
+            found.append(f"Column {time!r} contains no dates that can be read {date_order}; the option is ignored.")
         timely = ~np.isnan(moments.times)
         keep_rows(timely, "rows without a time")
         times = moments.times[timely]
@@ -260,11 +259,11 @@ def from_table(
         times, rounds = columns.over_midnight(times, codes, 12 if half else 24)
         if half:
             found.append(
-                f"Column {time!r} holds times of a clock with twelve hours and neither AM nor PM: it was read as going "
-                f"on past noon or midnight {rounds} times."
+                f"Column {time!r} contains times of a twelve-hour clock without AM or PM; it was assumed to pass noon "
+                f"or midnight {rounds} times."
             )
         elif rounds:
-            found.append(f"Column {time!r} passes midnight {rounds} times; each begins the next day.")
+            found.append(f"Column {time!r} passes midnight {rounds} times; each time a new day begins.")
     dated = kind in ("local", "zoned")
     of_parameter = None if parameter is None else columns.as_objects(columns.stripped(table[parameter], {""}, ()))
     kinds = 0 if of_parameter is None else np.unique(of_parameter.astype(str), return_inverse=True)[1]
@@ -318,14 +317,14 @@ def from_table(
         if targets.dtype == object:
             groups = columns.alike(pl.Series(targets.tolist(), dtype=pl.String).drop_nulls().unique().to_list())
             found += [
-                f"Classes differ only in case or blanks: {', '.join(map(repr, group))}; they are kept apart."
+                f"Classes differ only in case or spaces: {', '.join(map(repr, group))}; they are separate classes."
                 for group in groups
             ]
     parts, rows_of = _apart(times, codes, of, values, targets, numbered)
     where = "row {}" if numbered is not None else "time {:g}"
-    told = {
+    options = {
         "time": time,
-        "series": told_series or group,
+        "series": given_series or group,
         "group": group,
         "parameter": parameter,
         "value": value,
@@ -336,7 +335,7 @@ def from_table(
         "decimal": decimal or (marks.used.pop() if len(marks.used) == 1 else None),
         "on_restart": on_restart,
     }
-    understood = {name: given for name, given in told.items() if given is not None}
+    understood = {name: given for name, given in options.items() if given is not None}
     recording = Recording(
         parts,
         tuple(used),
@@ -348,15 +347,15 @@ def from_table(
         origin=moments.origin if moments is not None else 0,
     )
     if recording.origin:
-        found.append(f"Times count from {recording.origin} {unit}, so that no digit is lost.")
+        found.append(f"Times are relative to {recording.origin} {unit}, so that no digit is lost.")
     return tidy(recording, found, rows_of, where, for_model=channels is not None)
 
 
 OPTIONS = tuple(name for name in inspect.signature(from_table).parameters if name != "read")
-"""What :func:`from_frame` may be told."""
+"""The options of :func:`from_frame`."""
 
 
-# For whoever asks what it takes: the options are those of a table.
+# The signature shows the options of from_table.
 from_frame.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         *list(inspect.signature(from_frame).parameters.values())[:-1],
@@ -372,7 +371,7 @@ def _check_options(meaning: dict[str, Any], *more: str) -> None:
 
 
 def _blank(table: pl.DataFrame, read: Table) -> np.ndarray:
-    """Rows without any value, but for the name of their file."""
+    """Rows without any value, apart from the name of their file."""
     bare = table.drop(read.file) if read.file in table.columns else table
     out = np.zeros(len(table), dtype=bool)
     first = bare.to_series(0)
@@ -388,7 +387,7 @@ def _blank(table: pl.DataFrame, read: Table) -> np.ndarray:
 
 
 def _clock_columns(table: pl.DataFrame, time: str | None) -> list[str]:
-    """The column of the times, or the two of date and time of day where they stand apart."""
+    """The column of the times, or the two columns of date and time of day."""
     if time is None or time in table.columns or "," not in time:
         return [] if time is None else [time]
     for i in (i for i, letter in enumerate(time) if letter == ","):
@@ -399,7 +398,7 @@ def _clock_columns(table: pl.DataFrame, time: str | None) -> list[str]:
 
 
 def _together_in_text(table: pl.DataFrame, clocks: Sequence[str], notes: list[str]) -> pl.Series:
-    """Date and time of day as one text; a time of day may be a number, the hour (13), or 1330 or 133000."""
+    """Date and time of day as one text; the time of day may be a number: the hour (13), 1330 or 133000."""
 
     def text(name: str) -> pl.Series:
         column = table[name]
@@ -410,8 +409,8 @@ def _together_in_text(table: pl.DataFrame, clocks: Sequence[str], notes: list[st
     day, clock = text(clocks[0]), text(clocks[1])
     for part, other in ((day, clocks[1]), (clock, clocks[0])):
         if len(part) and part.null_count() == len(part):
-            raise InputError(f"column {part.name!r} is empty; name {other!r} alone as the time")
-    # What a spreadsheet makes of a bare date.
+            raise InputError(f"column {part.name!r} is empty; use {other!r} alone as the time")
+    # Spreadsheets add this to a date.
     day = day.str.replace(r"[ T]00:00:00(\.0+)?$", "")
     clock = clock.str.replace(r"^(\d{1,2})\.(\d{2})\.(\d{2})$", "$1:$2:$3").str.replace(r"^1899-12-\d\d[ T]", "")
     clock, how = _hours(clock)
@@ -422,7 +421,7 @@ def _together_in_text(table: pl.DataFrame, clocks: Sequence[str], notes: list[st
 
 
 def _hours(clock: pl.Series) -> tuple[pl.Series, str | None]:
-    """Times of day that are whole numbers as clock times, and what they were taken for; None where they are none."""
+    """Convert times of day that are whole numbers to clock times; also their format, None if they are not numbers."""
     text = clock.str.replace(r"\.0+$", "")
     if not text.str.contains(r"^\d{1,6}$").all() or text.null_count() == len(text):
         return clock, None
@@ -445,7 +444,7 @@ def _hours(clock: pl.Series) -> tuple[pl.Series, str | None]:
 def _told_of_order(
     times: np.ndarray, codes: np.ndarray, runs: np.ndarray, kind: columns.Kind, row: columns.Row, split: bool
 ) -> list[str]:
-    """What to say of rows whose times go back: how many in each series; where, of each run of one parameter."""
+    """Notes on rows whose times go back: how many in each series; where, in each run of one parameter."""
 
     def parts(of: np.ndarray) -> list[np.ndarray]:
         ordered = np.argsort(of, kind="stable") if (np.diff(of) < 0).any() else np.arange(len(of))
@@ -465,7 +464,7 @@ def _told_of_order(
 def _stretches(
     times: np.ndarray, runs: np.ndarray, codes: np.ndarray, of: list[_Of], dated: bool, notes: list[str]
 ) -> tuple[np.ndarray, list[_Of]]:
-    """A series for each stretch of a clock that began anew: their numbers, and what they are called."""
+    """A series for each stretch between restarts of the clock: their numbers and names."""
     stretch = np.zeros(len(times), dtype=np.int64)
     for run in np.unique(runs):
         of_run = np.flatnonzero(runs == run)
@@ -473,7 +472,7 @@ def _stretches(
     pairs, first, code = np.unique(np.stack([codes, stretch], 1), axis=0, return_index=True, return_inverse=True)
     if len(pairs) == len(of):
         return codes, of
-    notes.append(f"The clock begins anew: {len(pairs)} stretches became a series each.")
+    notes.append(f"The clock restarts: {len(pairs)} stretches became separate series.")
     rank = np.argsort(np.argsort(first))
     by_place = pairs[np.argsort(first)]
     several = len(of) > 1
@@ -486,14 +485,14 @@ def _note_unnamed_clocks(
 ) -> None:
     for name in dated.columns:
         if time is None:
-            notes.append(f"Column {name!r} holds dates, but no time column was named: samples were taken as one apart.")
+            notes.append(f"Column {name!r} contains dates, but no time column was named; samples are 1 apart.")
         elif len(clocks) == 1 and _are_clocks(dated[name]) and not _are_clocks(table[clocks[0]]):
             notes.append(
-                f"Column {name!r} holds times of day; where they belong to {clocks[0]!r}, name both "
+                f"Column {name!r} contains times of day; if they belong to {clocks[0]!r}, name both "
                 f"(time='{clocks[0]},{name}', --time {clocks[0]},{name})."
             )
         else:
-            notes.append(f"Column {name!r} is a clock beside the time and was left out.")
+            notes.append(f"Column {name!r} is a second clock and was left out.")
 
 
 def _are_clocks(column: pl.Series) -> bool:
@@ -507,20 +506,20 @@ def _are_clocks(column: pl.Series) -> bool:
 
 
 def _name(given: Any, role: str) -> Any:
-    """A column's name, as frames with numbers for names and people with lists of one have it."""
+    """A column's name as text; it may be given as a number or as a list of one."""
     if isinstance(given, list | tuple) and role == "time" and len(given) == 2:
         return ",".join(map(str, given))
     if isinstance(given, list | tuple):
         if len(given) != 1:
             raise InputError(
-                f"one column is needed for the {role}, not {len(given)}: give Recording.from_arrays several"
+                f"one column is needed for the {role}, not {len(given)}; use Recording.from_arrays for several"
             )
         given = given[0]
     return given if given is None or isinstance(given, str | list | tuple) else str(given)
 
 
 def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.DataFrame, str | None, list[str]]:
-    """A frame of Polars; the column of the time where pandas' index holds it; notes."""
+    """A Polars frame; the name of the time column if it comes from a pandas index; notes."""
     if isinstance(frame, pl.LazyFrame):
         return frame.collect(), None, []
     if isinstance(frame, pl.DataFrame):
@@ -539,7 +538,7 @@ def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.Dat
                 frame = frame.set_axis(frame.index.to_timestamp())
             if time is None:
                 time = next(n for n in (frame.index.name, "time", "index", "time_") if n is not None and n not in known)
-                notes.append(f"The frame's index holds the times; it was taken as the time, {str(time)!r}.")
+                notes.append(f"The frame's index contains the times; it was used as the time, {str(time)!r}.")
             frame = frame.rename_axis(index=time).reset_index()
         elif {time, *names} & set(frame.index.names) - set(frame.columns) - {None}:
             frame = frame.reset_index()
@@ -550,7 +549,7 @@ def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.Dat
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"this pandas frame cannot be read ({reason}); give each column one name and type"
+                f"this pandas frame cannot be read ({reason}); give each column one name and one type"
             ) from None
     raise InputError(f"a Polars or pandas data frame is needed, not {type(frame).__name__}")
 
@@ -564,12 +563,12 @@ def _check_names(table: pl.DataFrame, more: Sequence[str] = (), **named: str | N
         if name not in known:
             raise InputError(f"no column {name!r} for the {role}; {columns.nearest(name, known)}")
         if name in taken:
-            raise InputError(f"column {name!r} is named for two things, {taken[name]} and {role}")
+            raise InputError(f"column {name!r} cannot be both {taken[name]} and {role}")
         taken[name] = role
 
 
 class _Of(NamedTuple):
-    """What a series is called, and what it is of."""
+    """The name, group and file of a series."""
 
     name: str
     group: str | None = None
@@ -579,15 +578,15 @@ class _Of(NamedTuple):
 def _still_there(
     table: pl.DataFrame, name: str | None, role: str, notes: list[str], parameter: str | None = None
 ) -> str | None:
-    """A column of another table, or a parameter of a long one, where this one has it too."""
+    """A column, or a parameter of a long table, from ``like``, if this table has it too."""
     if name is None or name in table.columns:
         return name
     if parameter in table.columns and (table[parameter].cast(pl.String) == name).any():
         return name
     if role == "series":
-        notes.append(f"There is no column {name!r} for the series; they were taken without it.")
+        notes.append(f"There is no column {name!r} for the series; it was not used.")
     elif role == "group":
-        notes.append(f"There is no column {name!r} for the groups; series were taken as independent.")
+        notes.append(f"There is no column {name!r} for the groups; series are treated as independent.")
     return None
 
 
@@ -600,40 +599,40 @@ def _series_codes(
     row: columns.Row,
     notes: list[str],
 ) -> tuple[np.ndarray, list[_Of]]:
-    """A number for each row's series, and what the series are called, in the order in which they appear.
+    """The series number of each row, and the names of the series, in order of appearance.
 
     Args:
-        files: the place of each row's file in ``labels``, where there are several: each has series of its own.
+        files: index of each row's file in ``labels``, if there are several; each has its own series.
     """
     for role, name in (("series", series), ("group", group)):
         if name is not None and table[name].null_count():
             raise InputError(
-                f"{row(table[name].is_null().arg_max() or 0)} has no value in the {role} column {name!r}; mend it"
+                f"{row(table[name].is_null().arg_max() or 0)} has no value in the {role} column {name!r}; correct it"
             )
     keys = [name for name in dict.fromkeys((series, group)) if name is not None]
     if files is None and not keys:
         return np.zeros(len(table), dtype=np.int64), [_Of("")]
-    told = table.select(*keys, *([] if files is None else [pl.Series("\0file", files)]))
-    unique = told.unique(maintain_order=True).with_row_index("\0")
-    codes = told.join(unique, on=told.columns, how="left", maintain_order="left")["\0"].cast(pl.Int64).to_numpy()
+    keyed = table.select(*keys, *([] if files is None else [pl.Series("\0file", files)]))
+    unique = keyed.unique(maintain_order=True).with_row_index("\0")
+    codes = keyed.join(unique, on=keyed.columns, how="left", maintain_order="left")["\0"].cast(pl.Int64).to_numpy()
     groups = [None] * len(unique) if group is None else [str(name) for name in unique[group].to_list()]
     of_files = [None] * len(unique) if files is None else [labels[i] for i in unique["\0file"].to_list()]
     if not keys:
         return codes, [_Of(str(file), None, file) for file in of_files]
     names = [str(name) for name in unique[keys[0]].to_list()]
     if files is not None and len(labels) > 1:
-        notes.append(f"Series are told apart by file and {keys[0]!r}: {len(names)} in all.")
+        notes.append(f"Series are distinguished by file and {keys[0]!r}: {len(names)} in all.")
     if files is not None and len(set(zip(names, groups, strict=True))) < len(names):
         names = [f"{file}/{name}" for file, name in zip(of_files, names, strict=True)]
     if len(set(names)) < len(names):
-        notes.append(f"Names in {series!r} come in more than one of {group!r}; they are a series in each.")
+        notes.append(f"Names in {series!r} occur in more than one {group!r}; they are separate series in each.")
         names = [f"{of}/{name}" for name, of in zip(names, groups, strict=True)]
     return codes, [_Of(*each) for each in zip(names, groups, of_files, strict=True)]
 
 
 @dataclass(frozen=True)
 class _Given:
-    """A wide table's columns, those of them that are plainly numbers, and how they are to be understood."""
+    """The columns of a wide table, those that are plain numbers, and how the others are read."""
 
     table: pl.DataFrame
     plain: dict[str, np.ndarray]
@@ -649,7 +648,7 @@ class _Given:
 
 
 def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> tuple[list[str], np.ndarray]:
-    """The channels' names and values (N, C): every column that is an input."""
+    """Names and values (N, C) of all columns that are inputs."""
     table, missing, notes = given.table, given.missing, given.notes
     used: list[str] = []
     parts: list[np.ndarray] = []
@@ -657,17 +656,17 @@ def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> 
     for name in table.columns:
         read = given.numbers(name)
         if read is None and columns.is_text(table[name]):
-            said: list[str] = []
-            word = columns.words(table[name], missing, said)
+            word_notes: list[str] = []
+            word = columns.words(table[name], missing, word_notes)
             if (found := roles.words(word)) is None and name in wanted:
                 raise InputError(
-                    f"column {name!r} cannot be kept: it holds neither numbers nor few words, but "
+                    f"column {name!r} cannot be kept: it contains neither numbers nor few different words, but "
                     f"{columns.described(table[name], given.row)}"
                 )
             if found is None:
                 text.append(f"{name} ({columns.described(table[name], given.row)})")
                 continue
-            notes += said
+            notes += word_notes
             used += [roles.named_for(name, word) for word in found]
             parts += roles.indicators(word, found)
             spelled.append(f"{name} ({', '.join(found)})")
@@ -680,72 +679,72 @@ def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> 
         else:
             if name not in wanted and roles.rises_evenly(read, codes):
                 notes.append(
-                    f"Column {name!r} goes up by 1 each row; where it counts them, leave it out (--ignore {name})."
+                    f"Column {name!r} increases by 1 in each row; if it counts rows, leave it out (--ignore {name})."
                 )
             used.append(name)
             parts.append(read)
     left_out = {**counters, **clocks}
-    if not used and left_out:  # nothing else is there to learn from
+    if not used and left_out:  # there are no other inputs
         used, parts = list(left_out), list(left_out.values())
         counters, clocks = {}, {}
     if text and not used:
         raise InputError(
-            f"no column of numbers is left to learn from, but {', '.join(text)}; check the delimiter and the columns "
+            f"there is no numeric column left as an input, only {', '.join(text)}; check the delimiter and the columns "
             "left out"
         )
     if text:
         notes.append(f"Columns without numbers are not used: {', '.join(text)}.")
     if spelled:
-        notes.append(f"Columns of words became an input for each word: {'; '.join(spelled)}.")
+        notes.append(f"Columns of words became one input per word: {'; '.join(spelled)}.")
     if counters:
         notes.append(
-            f"Columns that count the rows were left out: {', '.join(map(repr, counters))}; keep=[...] (--keep) takes "
-            "them as inputs."
+            f"Columns that count the rows were left out: {', '.join(map(repr, counters))}; use keep=[...] (--keep) to "
+            "keep them."
         )
     for name in clocks:
-        say = "" if timed else f" Where it is the time, name it (time={name!r}, --time {name})."
-        notes.append(f"Column {name!r} is a clock and was left out; keep=[...] (--keep) takes it as an input.{say}")
+        hint = "" if timed else f" If it is the time, name it (time={name!r}, --time {name})."
+        notes.append(f"Column {name!r} is a clock and was left out; use keep=[...] (--keep) to keep it.{hint}")
     return used, np.stack(parts, axis=1) if parts else np.empty((len(codes), 0))
 
 
 def _asked(given: _Given, channels: Sequence[str]) -> np.ndarray:
-    """The values of the channels that a model knows."""
+    """The values of the given channels."""
     table = given.table
     parts = []
     words: dict[str, dict[str, np.ndarray]] = {}
-    there = set(table.columns)
-    told = {name: roles.column_of(name, there) or (name, None) for name in channels}
-    for name, (column, word) in told.items():
+    existing = set(table.columns)
+    sources = {name: roles.column_of(name, existing) or (name, None) for name in channels}
+    for name, (column, word) in sources.items():
         if word is not None:
             if column not in words:
-                known = [w for c, w in told.values() if c == column and w is not None]
+                known = [w for c, w in sources.values() if c == column and w is not None]
                 words[column] = _known_words(given, column, known)
             parts.append(words[column][word])
             continue
         read = given.numbers(name)
         if read is None:
             raise InputError(
-                f"column {name!r} holds text, not numbers ({columns.described(table[name], given.row)}); a channel "
-                "must be numbers"
+                f"column {name!r} contains text, not numbers ({columns.described(table[name], given.row)}); a channel "
+                "must be numeric"
             )
         parts.append(read)
     return np.stack(parts, axis=1) if parts else np.empty((len(table), 0))
 
 
 def _known_words(given: _Given, column: str, known: list[str]) -> dict[str, np.ndarray]:
-    """The inputs for the words of a column that a model knows; another word is not observed, with a note."""
+    """The inputs for the words of a column that a model knows; other words are not observed, with a note."""
     text = columns.words(given.table[column], given.missing)
     new = text.filter(~text.is_in(known)).drop_nulls()
     if len(new):
         given.notes.append(
             f"{len(new)} rows have a word in column {column!r} that the model does not know, such as "
-            f"{columns.short(new[0])}; it was taken as not observed."
+            f"{columns.short(new[0])}; it counts as not observed."
         )
     return dict(zip(known, roles.indicators(text, known), strict=True))
 
 
 def _plain_numbers(table: pl.DataFrame, missing: Sequence[float | str]) -> dict[str, np.ndarray]:
-    """The columns of text that are numbers as programs write them, all at once; wide tables have thousands."""
+    """All text columns that are plain numbers, read at once, since wide tables have thousands."""
     text = table.select(pl.selectors.string())
     if missing or not text.width or not len(text):
         return {}
@@ -771,12 +770,12 @@ def _targets(
 
 @dataclass(frozen=True)
 class _Readings:
-    """A long table's readings: the parameter and the number of each row, and the words of parameters that hold such."""
+    """The readings of a long table: parameter and number of each row, and words of parameters that contain words."""
 
     parameters: np.ndarray
     values: np.ndarray
     extra: dict[str, np.ndarray]
-    """Indicators, each with its rows: 1, 0, or NaN where the row is of another parameter."""
+    """Indicators of words: 1, 0, or NaN for rows of other parameters."""
     words: dict[str, np.ndarray]
 
 
@@ -793,9 +792,9 @@ def _readings(
     marks: Marks,
     notes: list[str],
 ) -> _Readings:
-    """What each row of a long table reads; words among numbers are a parameter of their own."""
+    """The reading of each row of a long table."""
     column = table[value]
-    plain = None if marks.said == "," else _plain_numbers(table.select(value), missing).get(value)
+    plain = None if marks.given == "," else _plain_numbers(table.select(value), missing).get(value)
     if plain is None and not columns.is_text(column):
         plain = columns.numbers(column, missing, row, True, marks, notes)
     if plain is not None:
@@ -818,8 +817,8 @@ def _readings(
             words[name][rows] = columns.labels(part, missing, notes)
         else:
             known = [c[len(name) + 1 :] for c in channels or () if c.startswith(f"{name}=")]
-            said: list[str] = []
-            text = columns.words(part, missing, said)
+            word_notes: list[str] = []
+            text = columns.words(part, missing, word_notes)
             spelled = known or (roles.words(text) if channels is None else None) or []
             if not spelled:
                 unread.append(f"{name} ({columns.described(part, where)})")
@@ -827,17 +826,17 @@ def _readings(
                 extra[roles.named_for(name, word)] = np.full(len(table), np.nan)
                 extra[roles.named_for(name, word)][rows] = indicator
             if spelled and channels is None:
-                notes += said
-                notes.append(f"Words of parameter {name!r} became an input each: {', '.join(spelled)}.")
+                notes += word_notes
+                notes.append(f"Words of parameter {name!r} became one input each: {', '.join(spelled)}.")
     if np.isnan(values).all() and not extra:
-        raise InputError(f"column {value!r} holds text, no readings; name the column with the values")
+        raise InputError(f"column {value!r} contains text, not readings; name the column with the values")
     if unread and channels is None:
         notes.append(f"Parameters without numbers are not used: {', '.join(unread)}.")
     return _Readings(of, values, extra, words)
 
 
 def _together(moments: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For rows of a long table: each row's sample, and each sample's first row; samples ordered by series and time."""
+    """The sample of each row of a long table, and the first row of each sample, ordered by series and time."""
     order = np.lexsort((moments, codes))
     new = np.ones(len(order), dtype=bool)
     new[1:] = (np.diff(moments[order]) != 0) | (np.diff(codes[order]) != 0)
@@ -851,7 +850,7 @@ def _at(rows: np.ndarray, row: columns.Row) -> columns.Row:
 
 
 def _pivot(readings: _Readings, sample: np.ndarray, n_samples: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
-    """Parameters in order of appearance, and values (samples, parameters) with NaN where not read."""
+    """Parameters in order of appearance, and values (samples, parameters), NaN if not read."""
     names, values = _spread(readings.parameters, readings.values, sample, n_samples, notes)
     more = [_last_label(extra, sample, n_samples)[:, None] for extra in readings.extra.values()]
     spelled = {*readings.words, *(name.partition("=")[0] for name in readings.extra)}
@@ -872,9 +871,7 @@ def _spread(
     again = np.diff(cell) == 0
     conflicts = int((again & (np.diff(value) != 0)).sum())
     if conflicts:
-        notes.append(
-            f"{conflicts} readings differ from another of the same parameter and time; the last row was taken."
-        )
+        notes.append(f"{conflicts} readings differ from another of the same parameter and time; the last row was used.")
     last = np.append(~again, True)[: len(cell)]
     values = np.full(n_samples * len(names), np.nan)
     values[cell[last]] = value[last]
@@ -882,7 +879,7 @@ def _spread(
 
 
 def _last_label(targets: np.ndarray, sample: np.ndarray, n_samples: int) -> np.ndarray:
-    """One target a sample of a long table: that of its last row that has one."""
+    """One target per sample of a long table: that of the last row with a target."""
     text = targets.dtype == object
     out = np.full(n_samples, None if text else np.nan, dtype=targets.dtype)
     known = np.array([t is not None for t in targets]) if text else ~np.isnan(targets)
@@ -899,7 +896,7 @@ def _apart(
     targets: np.ndarray | None,
     numbered: np.ndarray | None,
 ) -> tuple[tuple[Series, ...], list[np.ndarray] | None]:
-    """Rows as series, and each series' row numbers."""
+    """Split rows into series, with the row numbers of each."""
     if (np.diff(codes) < 0).any():
         order = np.argsort(codes, kind="stable")
         moments, codes, values = moments[order], codes[order], values[order]

@@ -1,4 +1,4 @@
-"""What every recording must be before it leaves the reading: in order of time, and possible."""
+"""Sorts the samples of a recording by time, and checks its values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import numpy as np
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 
-# A reading that cannot have been measured: beyond any unit, or huge and this many times the size of nine tenths of the
-# channel's other readings.
+# An impossible reading: larger than IMPLAUSIBLE, or larger than HUGE and RATIO times the 90 % quantile of the channel.
 IMPLAUSIBLE = 1e30
 HUGE = 1e12
 RATIO = 1e9
-# A reading that is possible but looks like a mark: this many times the size of nine tenths of the channel's other
-# readings, or this many interquartile ranges from the median and there so many times exactly.
+# A possible reading that looks like a placeholder: STRANGE times the 90 % quantile of the channel, or FAR interquartile
+# ranges from the median and present ALIKE times exactly.
 STRANGE = 1e4
 FAR = 20
 ALIKE = 3
@@ -29,28 +28,28 @@ def tidy(
     where: str = "sample {}",
     for_model: bool = False,
 ) -> Recording:
-    """Put each series in order of time, turn infinities into "not observed" and refuse what cannot be used.
+    """Sort each series by time, replace infinities by NaN, and check the values.
 
     Args:
         recording: as read.
-        notes: of the reading so far; the rest is added.
-        rows: for each series the row of each sample in the user's own counting.
-        where: how a row is named in an error.
-        for_model: a trained model is to answer on it: one sample is enough, and channels without any value (a silent
-            sensor) and implausible values (not observed, as live) are accepted, with a note.
+        notes: notes so far; more are appended.
+        rows: for each series, the row number of each sample as the user counts.
+        where: how an error names a row.
+        for_model: whether the data are input for a trained model. Then one sample is enough, and channels without
+            values (a silent sensor) and implausible readings (not observed, as live) are accepted with a note.
 
     Raises:
-        InputError: no sample, a series without any, times that stand still; unless ``for_model`` also a single
-            sample, a channel without any value, an implausible value.
+        InputError: there are no samples, a series has none, or times do not increase. Unless ``for_model``: there is
+            one sample, a channel has no values, or a reading is implausible.
     """
     n, many = recording.n_samples, recording.n_series > 1
     if n == 0 or (n == 1 and not for_model):
         raise InputError(
-            f"the recording has {'no rows' if n == 0 else 'one row'}: at least two samples are needed, check the file"
+            f"the recording has {'no rows' if n == 0 else 'one row'}; at least two samples are needed: check the file"
         )
     for s in recording.series:
         if not len(s):
-            raise InputError(f"series {s.name!r} has no sample; leave it out")
+            raise InputError(f"series {s.name!r} has no samples; leave it out")
     infinite = still = 0
     series, numbers = [], []
     for i, s in enumerate(recording.series):
@@ -75,7 +74,7 @@ def tidy(
             f"time stands still: all {n} samples have the time {series[0].times[0]:g}"
             + (" of their series" if many else "")
             + (f" in column {recording.columns['time']!r}" if "time" in recording.columns else "")
-            + "; name another time column (one that holds date and time together), or none for samples in a row"
+            + "; name another time column (one that contains date and time), or none for samples that are 1 apart"
         )
     recording, impossible = _without_implausible(recording, numbers, where, for_model)
     recording, wrong_targets = _with_plausible_targets(recording, numbers, where, for_model)
@@ -83,19 +82,19 @@ def tidy(
     empty = [c for c, share in zip(recording.channels, recording.missing_share(), strict=True) if share == 1]
     if empty and not for_model:
         raise InputError(
-            f"not one value in column {', '.join(map(repr, empty))}; mend the table, or leave out what is empty "
+            f"there are no values in column {', '.join(map(repr, empty))}; correct the table, or leave them out "
             f"(ignore={empty!r}, --ignore for each)"
         )
     if not recording.channels:
-        raise InputError("no column of numbers is left to learn from; check the delimiter and the columns left out")
+        raise InputError("there is no numeric column left as an input; check the delimiter and the columns left out")
 
     if infinite:
-        notes.append(f"{infinite} infinite values were taken as not observed.")
+        notes.append(f"{infinite} infinite values count as not observed.")
     notes += impossible
     if still:
-        notes.append(f"{still} samples have the time of the sample before them; they are kept, a span of zero apart.")
+        notes.append(f"{still} samples have the time of the previous sample; they are kept, with a span of zero.")
     if empty:
-        notes.append(f"No value at all: {', '.join(empty)}.")
+        notes.append(f"Channels without values: {', '.join(empty)}.")
     notes += _strange(recording)
     missing = float(recording.missing_share().mean())
     if missing > 0:
@@ -109,13 +108,13 @@ def _by_channel(recording: Recording) -> np.ndarray:
 
 
 def _most(values: np.ndarray) -> float:
-    """What nine tenths do not exceed. NumPy's own quantiles take ten times as long, which shows in wide tables."""
+    """90 % quantile. NumPy's own takes ten times as long, which matters for wide tables."""
     place = int(0.9 * (len(values) - 1))
     return float(np.partition(values, place)[place])
 
 
 def _quarters(values: np.ndarray) -> np.ndarray:
-    """(3,) the quartiles, between two values in proportion."""
+    """(3,) quartiles, interpolated linearly."""
     places = np.array([0.25, 0.5, 0.75]) * (len(values) - 1)
     low = places.astype(int)
     high = np.minimum(low + 1, len(values) - 1)
@@ -125,7 +124,7 @@ def _quarters(values: np.ndarray) -> np.ndarray:
 
 
 def _strange(recording: Recording) -> list[str]:
-    """Notes on readings that may be marks of "not observed", such as -9999 or 65535."""
+    """Notes on readings that may be placeholders for "not observed", such as -9999 or 65535."""
     notes = []
     columns = dict(zip(recording.channels, _by_channel(recording), strict=True))
     targets = _numeric_targets(recording)
@@ -142,15 +141,15 @@ def _strange(recording: Recording) -> list[str]:
         low, median, high = _quarters(values)
         for end in (values.min(), values.max()):
             far = abs(end - median)
-            # A long tail is no mark: it comes nearer by steps.
+            # In a long tail there are values in between.
             alone = far > FAR * (high - low) > 0 and not (np.abs(values - end) < far / 2)[values != end].any()
             if alone and (values == end).sum() >= ALIKE and end not in found:
                 found.append(end)
         for value in found:
             times = int((values == value).sum())
             notes.append(
-                f"{value:.15g} in column {channel!r} ({times} times) is far from all else there; where it means not "
-                f"observed, name it (missing=[{value:.15g}], --missing {value:.15g})."
+                f"{value:.15g} in column {channel!r} ({times} times) is far from all other values; if it means not "
+                f"observed, declare it (missing=[{value:.15g}], --missing {value:.15g})."
             )
     return notes
 
@@ -158,7 +157,7 @@ def _strange(recording: Recording) -> list[str]:
 def _without_implausible(
     recording: Recording, rows: Sequence[np.ndarray], where: str, drop: bool
 ) -> tuple[Recording, list[str]]:
-    """Refuse values that cannot have been measured, or drop them with a note."""
+    """Raise an error for impossible readings, or drop them with a note."""
     limits = np.full(len(recording.channels), IMPLAUSIBLE)
     for c, values in enumerate(_by_channel(recording)):
         limits[c] = _limit(values)
@@ -169,7 +168,7 @@ def _without_implausible(
         )
         count = np.sum([w.sum(0) for w in wrong], axis=0)
         return replace(recording, series=series), [
-            f"{n} values of {channel!r} are no plausible readings; they were taken as not observed."
+            f"{n} values of {channel!r} are implausible; they count as not observed."
             for channel, n in zip(recording.channels, count, strict=True)
             if n
         ]
@@ -177,22 +176,22 @@ def _without_implausible(
         for i, c in np.argwhere(w)[:1]:
             of = f" of series {s.name!r}" if recording.n_series > 1 else ""
             raise InputError(
-                f"{s.values[i, c]:g} in column {recording.channels[c]!r}, {where.format(row[i])}{of}, is no plausible "
-                f"reading; mend it, or name it as a missing value (missing=[{s.values[i, c]:g}], "
+                f"{s.values[i, c]:g} in column {recording.channels[c]!r}, {where.format(row[i])}{of}, is not a "
+                f"plausible reading; correct it, or declare it as missing (missing=[{s.values[i, c]:g}], "
                 f"--missing {s.values[i, c]:g})"
             )
     return recording, []
 
 
 def _limit(values: np.ndarray) -> float:
-    """The size from which on a value cannot have been measured among these."""
+    """The size from which a value among these is impossible."""
     size = np.abs(values)
     size = size[size > 0]  # drops NaN as well
     return min(IMPLAUSIBLE, max(HUGE, RATIO * _most(size))) if len(size) else IMPLAUSIBLE
 
 
 def _numeric_targets(recording: Recording) -> np.ndarray | None:
-    """(N, K) all targets that are finite in a row; None where there are none, or text."""
+    """(N, K) targets of all rows that are finite; None if there are none, or text."""
     known = [s.targets for s in recording.series if s.targets is not None]
     if not known or any(t.dtype == object for t in known):
         return None
@@ -204,7 +203,7 @@ def _numeric_targets(recording: Recording) -> np.ndarray | None:
 def _with_plausible_targets(
     recording: Recording, rows: Sequence[np.ndarray], where: str, drop: bool
 ) -> tuple[Recording, list[str]]:
-    """The same of the targets: one that no one measured would decide what is learnt. Infinite ones are no labels."""
+    """The same for targets. Infinite ones are not labels."""
     known = _numeric_targets(recording)
     if known is None:
         return recording, []
@@ -223,8 +222,8 @@ def _with_plausible_targets(
             at = f", {where.format(row[place[0]])}" if s.per_step else ""
             of = f" of series {s.name!r}" if recording.n_series > 1 else ""
             raise InputError(
-                f"{value:g} in the target {recording.target!r}{at}{of}, is no plausible value; mend it, or name it as "
-                f"a missing value (missing=[{value:g}], --missing {value:g})"
+                f"{value:g} in the target {recording.target!r}{at}{of}, is not a plausible value; correct it, or "
+                f"declare it as missing (missing=[{value:g}], --missing {value:g})"
             )
         infinite += int(infinities.sum())
         implausible += int(wrong.sum())
@@ -232,7 +231,7 @@ def _with_plausible_targets(
         series.append(replace(s, targets=np.where(gone, np.nan, s.targets)) if gone.any() else s)
     notes = []
     if infinite:
-        notes.append(f"{infinite} infinite values of the target {recording.target!r} were taken as no label.")
+        notes.append(f"{infinite} infinite values of the target {recording.target!r} do not count as labels.")
     if implausible:
-        notes.append(f"{implausible} values of the target {recording.target!r} are not plausible: taken as no label.")
+        notes.append(f"{implausible} values of the target {recording.target!r} are implausible and no labels.")
     return replace(recording, series=tuple(series)), notes

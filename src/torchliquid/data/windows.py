@@ -1,4 +1,4 @@
-"""Windows that training is done on: how long, how far apart, and how many first steps are not scored."""
+"""Windows for training: length, stride and burn-in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torchliquid.errors import InputError
 
 @dataclass(frozen=True)
 class Windows:
-    """A plan for cutting series into windows.
+    """How series are cut into windows.
 
     Attributes:
-        length: samples of a window; a shorter series is one window.
-        stride: samples from a window's start to the next one's.
-        burn_in: first samples of a window that are fed but not scored, while the state, which starts fresh, finds its
-            way. Not in a window that starts with its series: the state starts fresh there in use as well.
+        length: samples per window; a shorter series is one window.
+        stride: samples from the start of a window to the start of the next.
+        burn_in: number of samples at the start of a window that are not scored, while the state, which is reset,
+            adapts. Not used at the start of a series, where the state is also reset in use.
     """
 
     length: int
@@ -28,18 +28,18 @@ class Windows:
         if self.length < 1 or self.stride < 1 or not 0 <= self.burn_in < self.length:
             raise InputError(
                 f"windows of length {self.length}, stride {self.stride}, burn-in {self.burn_in}: length and stride "
-                "must be 1 or more, the burn-in less than the length"
+                "must be 1 or more, and the burn-in less than the length"
             )
 
     @classmethod
     def choose(cls, recording: Recording, task: Asked) -> Windows:
-        """Windows that fit a training part.
+        """Choose windows for a training part.
 
-        One target a series: the whole series up to 1,024 samples; a longer one is cut into pieces that each carry its
-        target. One target a sample: the whole series where there are several and none is longer than 128; else 64
-        samples, at least 4 horizons of a forecast, less where that would leave fewer than 32 windows' worth of samples.
-        The first eighth is burn-in. Windows overlap by half, by three quarters where samples are few (under 20,000),
-        and where they are many (100,000 or more) only by the burn-in, so that every sample is still scored.
+        * One target per series: whole series, cut into pieces of 1,024 samples if they are longer. * One target per
+        sample: whole series if there are several and none is longer than 128 samples. Otherwise windows of 64 samples,
+        at least 4 horizons of a forecast, but shorter if there were fewer than 32 of them. The burn-in is an eighth of
+        a window. Windows overlap by half, with fewer than 20,000 samples by three quarters, and with 100,000 or more by
+        the burn-in only, so that every sample is scored.
         """
         longest = max(len(s) for s in recording.series)
         if task.per == "series":
@@ -60,10 +60,10 @@ class Windows:
         return cls(length, stride, burn_in)
 
     def cut(self, recording: Recording) -> list[tuple[int, int, int]]:
-        """(series, start, stop) of every window; none crosses two series, all together cover every sample (unless the
-        stride is longer than the length).
+        """(series, start, stop) of every window.
 
-        The last window of a series ends with it, nearer to the one before than the stride where it must.
+        Windows cover every sample, unless the stride is longer than the length. The last window of a series ends with
+        it, and may start less than a stride after the previous one.
         """
         windows = []
         for i, series in enumerate(recording.series):
@@ -76,5 +76,5 @@ class Windows:
         return windows
 
     def scored_from(self, start: int) -> int:
-        """How many first samples of the window that starts at ``start`` of its series are not scored."""
+        """Number of samples that are not scored in a window that starts at ``start`` of its series."""
         return self.burn_in if start > 0 else 0
