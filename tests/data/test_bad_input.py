@@ -35,13 +35,13 @@ CASES = {
     "an answer as an input": (
         GOOD,
         {"target": "Occupancy", "channels": ["Occupancy"]},
-        "for two things, target and ch",
+        "both target and ch",
     ),
     "minutes and seconds": ("t,x\n00:15,1\n00:75,2\n", {"time": "t"}, "row 3 has '00:75' in column 't'.*0:mm:ss"),
     "text among numbers": (GOOD.replace("4,21,0", "4,error,0"), {}, "'error' in row 6 of column 'Temperature'"),
     "text in the target": (GOOD.replace("4,21,0", "4,21,x"), {"target": "Occupancy"}, "'x' in row 6 of column 'Occ"),
     "text among times": (GOOD.replace("4,21,0", "later,21,0"), {"time": "time"}, "'later' in row 6 of column 'time'"),
-    "a text channel": (GOOD.replace(",2", ",a"), {"channels": ["Temperature"]}, "'Temperature' holds text"),
+    "a text channel": (GOOD.replace(",2", ",a"), {"channels": ["Temperature"]}, "'Temperature' contains text"),
     "a broken date": ("d,x\n2015-01-01,1\n2015-13-01,2\n", {"time": "d"}, "'2015-13-01' in row 3 of column 'd'"),
     "no rows": ("time,x\n", {}, "no rows"),
     "one row": ("time,x\n1,2\n", {}, "one row"),
@@ -66,10 +66,10 @@ CASES = {
     "series unnamed": (GOOD.replace("4,21,0", ",21,0"), {"series": "time"}, "row 6 has no value in the series column"),
     "half of a long table": (GOOD, {"time": "time", "parameter": "Temperature"}, "three columns"),
     "wrong long value": (GOOD, {"time": "time", "parameter": "Temperature", "value": "valu"}, "no column 'valu'"),
-    "cut Parquet": (parquet()[:-30], {}, "broken or cut short"),
-    "half a Parquet": (parquet()[:100], {}, "broken or cut short"),
-    "binary": (bytes(range(256)) * 8, {}, "no text table"),
-    "unknown letters": (b"a,b\n\x81\x8d,1\n2,3\n", {}, "no known encoding"),
+    "cut Parquet": (parquet()[:-30], {}, "damaged or truncated"),
+    "half a Parquet": (parquet()[:100], {}, "damaged or truncated"),
+    "binary": (bytes(range(256)) * 8, {}, "not a text table"),
+    "unknown letters": (b"a,b\n\x81\x8d,1\n2,3\n", {}, "encoding of the file is unknown"),
     "a workbook": (b"PK\x03\x04" + bytes(50), {}, "save the table as CSV"),
     "cut gzip": (gzip.compress(GOOD.encode() * 50)[:60], {}, "cannot be read|broken"),
 }
@@ -95,7 +95,7 @@ def test_missing_files_folders_and_forbidden_ones(tmp_path):
         Recording.read(tmp_path / "nowhere" / "at all.parquet")
     assert Recording.read(tmp_path).n_series == 1
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="this folder holds no table"):
+    with pytest.raises(InputError, match="this folder contains no tables"):
         Recording.read(tmp_path / "empty")
     (tmp_path / "other.csv").write_text(GOOD.replace("Occupancy", "People"))
     with pytest.raises(InputError, match=r"recording.csv has other columns than other.csv: 'Occupancy', 'People' are"):

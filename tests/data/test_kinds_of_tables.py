@@ -103,7 +103,7 @@ def json_lines() -> str:
 FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "day first, dots": (rows("{:%d.%m.%Y %H:%M:%S}".format), {}, ""),
     "year first, two digits": (rows("{:%y/%m/%d %H:%M:%S}".format), {}, "read year first, as 2024-10-01"),
-    "14 digits": (rows("{:%Y%m%d%H%M%S}".format), {}, "are all dates"),
+    "14 digits": (rows("{:%Y%m%d%H%M%S}".format), {}, "are all valid dates"),
     "12 digits, form given": (rows("{:%Y%m%d%H%M}".format), {"time_format": "%Y%m%d%H%M"}, ""),
     "month name": (rows("{:%d-%b-%Y %H:%M:%S}".format), {}, ""),
     "American": (rows('"{:%b %d, %Y %I:%M %p}"'.format), {}, ""),
@@ -124,14 +124,14 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "title": ("Plot Title: site A\n" + TEXT, {}, "1 line above the header in row 2"),
     "preamble as wide as the table": ("Logger,7,site A,x\n" + TEXT, {}, "1 line above the header in row 2"),
     "preamble": ("Serial,12345\nModel,X1\n\n" + TEXT, {}, "2 lines above the header in row 4"),
-    "comments": ("# logger 7\n# UTC\n" + TEXT, {}, "2 lines of comment"),
+    "comments": ("# logger 7\n# UTC\n" + TEXT, {}, "2 comment lines"),
     "comment among rows": (
         TEXT.replace("\n2024-10-01 08:05", "\n# calibrated, twice\n2024-10-01 08:05"),
         {},
-        "1 lines of",
+        "1 comment lines",
     ),
-    "header in a comment": ("# made by me\n# " + TEXT, {}, "1 line of comment above"),
-    "other comments": ("! logger 7\n" + TEXT, {"comment": "!"}, "1 line of comment above"),
+    "header in a comment": ("# made by me\n# " + TEXT, {}, "1 comment line above"),
+    "other comments": ("! logger 7\n" + TEXT, {"comment": "!"}, "1 comment line above"),
     "skipped": ("when,temp,hum,state\n" + TEXT, {"skip": 1}, ""),
     "units below": (TEXT.replace("state\n", "state\nTS,Deg C,%,\n,Avg,Smp,\n"), {}, "2 rows below the header"),
     "header again": (
@@ -139,7 +139,7 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {},
         "repeat the header",
     ),
-    "closing row": (TEXT + "END OF DATA,,,\n", {}, "1 row at the end holds no data"),
+    "closing row": (TEXT + "END OF DATA,,,\n", {}, "1 row at the end contains no data"),
     "trailing delimiter": (TEXT.replace("run\n", "run,\n").replace("idle\n", "idle,\n"), {}, "end with a delimiter"),
     "TOA5": (
         '"TOA5","CR1000X","CR1000X","12345"\n"when","temp","hum","state"\n"TS","Deg C","%",""\n"","Avg","Smp","Smp"\n'
@@ -226,7 +226,7 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "many words": (
         rows(temp=lambda v: "Bad" if v > 20.5 else str(v)),
         {},
-        "'Bad' in row .* of column 'temp', which is otherwise numbers",
+        "'Bad' in row .* of column 'temp', which is otherwise numeric",
     ),
     "words in a target of numbers": (
         rows(temp=lambda v: "Bad" if v > 21.5 else str(v)),
@@ -236,14 +236,14 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "another header": (
         TEXT.replace("\n2024-10-01 08:30", "\ntemp,when,hum,state\n2024-10-01 08:30"),
         {},
-        "row 32 is another header",
+        "row 32 is a header",
     ),
-    "a zero in a label": (TEXT.replace("08:30:00", "08:30:0\0"), {}, "row 32 holds a zero byte"),
+    "a zero in a label": (TEXT.replace("08:30:00", "08:30:0\0"), {}, "row 32 contains a zero byte"),
     "an unknown encoding": (TEXT, {"encoding": "utf-99"}, "there is no encoding 'utf-99'"),
     "not of this encoding": (
         TEXT.replace("run", "gå").encode("cp1252"),
         {"encoding": "utf-8"},
-        "row 6 is no text in utf-8",
+        "row 6 is not valid utf-8",
     ),
     "an unknown option": (TEXT, {"tim": "when"}, "no option 'tim'; did you mean 'time'"),
     "broken JSON": ('{"when": 1, "temp": 2}\n{"when"', {}, "the JSON cannot be read"),
@@ -266,10 +266,10 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a date to be kept": (
         TEXT.replace("state\n", "state\n", 1),
         {"time": None, "keep": ["when"]},
-        "'when' holds dates",
+        "'when' contains dates",
     ),
     "a time to be kept": (TEXT, {"keep": ["when"]}, "'when' cannot be both time and channel"),
-    "two tables in a zip": (b"", {}, "the zip archive holds 2 tables .a.csv, b.csv."),
+    "two tables in a zip": (b"", {}, "the zip archive contains 2 tables .a.csv, b.csv."),
 }
 
 
@@ -427,7 +427,7 @@ def test_numbers_whose_last_zero_stands_are_thousands(tmp_path):
         lines = [f"{t}{sep}{v}{sep}{s}" for t, v, s in zip(CLOCK, flow, STATE, strict=True)]
         recording = read(tmp_path, "\n".join([f"when{sep}flow{sep}state", *lines]))
         assert recording.series[0].values[:, 0].tolist() == list(range(990, 990 + 10 * N, 10))
-    said(recording, "thousands set apart")
+    said(recording, "have a thousands separator")
 
 
 def test_the_whole_table_tells_decimals_from_thousands(tmp_path):
@@ -511,13 +511,13 @@ def test_marks_among_words_are_not_observed_and_doubtful_words_are_said(tmp_path
     for mark in ("-", "--", "None", "NA", "N/A", "nan", "null", "<NA>", "#N/A"):
         found, recording = labels(mark)
         assert found == set(WORDS), mark
-        said(recording, f"'{mark}' (14 times) was taken as not observed")
+        said(recording, f"'{mark}' (14 times) counts as not observed")
     for word in ("none", "unknown", "NONE", "n.a."):
         found, recording = labels(word)
         assert found == {word, *WORDS}
         said(
             recording,
-            f"'{word}' (14 times) was taken as a word like the others",
+            f"'{word}' (14 times) counts as an ordinary word",
         )
         assert labels(word, missing=[word])[0] == set(WORDS)
     assert labels("-", ("+",))[0] == {"+", "-"}
@@ -657,7 +657,7 @@ def test_other_files(tmp_path):
         + "".join(f"'{t}',{a},{b},{s}\n" for t, a, b, s in zip(CLOCK, TEMP, HUM, STATE, strict=True))
     )
     is_right(Recording.read(tmp_path / "e.arff", time="when", target="state"))
-    with pytest.raises(InputError, match="skip, header: these are for text files"):
+    with pytest.raises(InputError, match="skip, header: only for text files"):
         Recording.read(tmp_path / "a.feather", skip=2, header=False)
 
 

@@ -95,7 +95,9 @@ def test_parquet_and_frames_read_alike(tmp_path):
 
 def test_rows_are_counted_past_a_directive_and_nameless_columns_are_noted(tmp_path):
     path = written(tmp_path / "x.csv", "sep=;\n" + WIDE.replace(",", ";").replace("\n", ";\n"))
-    assert any("1 columns without a name or a value" in note for note in Recording.read(path, time="time").notes)
+    assert any(
+        "1 columns without a name and without values" in note for note in Recording.read(path, time="time").notes
+    )
     with pytest.raises(InputError, match="row 4 has 6 fields where the header has 5"):
         Recording.read(written(path, path.read_text().replace("20;off;", "20;off;;9")))
     with pytest.raises(InputError, match="'late' in row 4"):
@@ -217,7 +219,7 @@ def test_an_own_form_of_dates_and_ambiguous_ones():
     assert Recording.from_frame(offsets, time="when").median_gap() == 3600
     assert Recording.from_frame(offsets, time="when", time_format="%d.%m.%Y %H:%M %z").median_gap() == 3600
     zones = offsets.with_columns(when=pl.lit("2024-10-27 02:30 CEST"))
-    with pytest.raises(InputError, match=r"%Z, the name of a zone.* such as \+0200, and %z for it"):
+    with pytest.raises(InputError, match=r"%Z, the name of a zone.* such as \+0200, and use %z"):
         Recording.from_frame(zones, time="when", time_format="%Y-%m-%d %H:%M %Z")
     frame = pl.DataFrame({"when": ["Feb 4 2015 10h", "Feb 5 2015 10h"], "x": [1, 2]})
     with pytest.raises(InputError, match="time_format"):
@@ -258,7 +260,7 @@ def test_what_is_not_used_is_noted():
     )
     recording = Recording.from_frame(frame, target="y")
     notes = " ".join(recording.notes)
-    for part in ("room", "'Date' holds dates", "1 infinite", "1 samples have no 'y'"):
+    for part in ("room", "'Date' contains dates", "1 infinite", "1 samples have no 'y'"):
         assert part in notes
     dated = Recording.from_frame(frame, time="Date", target="y")
     assert dated.n_samples == 2

@@ -222,9 +222,9 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], bytes], str]] = {
         "takes more than",
     ),
     "zip of blanks": (lambda r: _zip({"a.csv": b"a,b\n" + b" " * (1 << 26)}), "unpacks to more than"),
-    "gzip in gzip": (lambda r: gzip.compress(gzip.compress(b"a,b\n1,2\n2,3\n")), "packed more than once"),
-    "gzip in zip": (lambda r: _zip({"a.csv.gz": gzip.compress(b"a,b\n1,2\n2,3\n")}), "packed more than once"),
-    "zip in xz": (lambda r: lzma.compress(_zip({"a.csv": b"a,b\n1,2\n2,3\n"})), "packed more than once"),
+    "gzip in gzip": (lambda r: gzip.compress(gzip.compress(b"a,b\n1,2\n2,3\n")), "compressed more than once"),
+    "gzip in zip": (lambda r: _zip({"a.csv.gz": gzip.compress(b"a,b\n1,2\n2,3\n")}), "compressed more than once"),
+    "zip in xz": (lambda r: lzma.compress(_zip({"a.csv": b"a,b\n1,2\n2,3\n"})), "compressed more than once"),
     "bz2 of blanks": (lambda r: bz2.compress(b" " * (1 << 26)), "unpacks to more than"),
     "xz of blanks": (lambda r: lzma.compress(b" " * (1 << 26)), "unpacks to more than"),
     "constant Arrow": (

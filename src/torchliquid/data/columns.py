@@ -1,4 +1,4 @@
-"""What one column of a table means: numbers, labels or times, found from all of its rows."""
+"""Columns of a table as numbers, labels or times, inferred from all rows."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ MISSING_LABELS = DASHES | {
     *("", "?", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "Null", "NULL", "None", "<NA>", "NaT"),
     *("\\N", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "1.#QNAN", "-1.#IND"),
 }
-"""Text that stands for "not observed", as programs write it. Not "Na": that is sodium."""
+"""Text that means "not observed", as programs write it. Not "Na", which is sodium."""
 MISSING_NUMBERS = MISSING_LABELS | {
     *(".", "none", "NONE", "Na", "nil", "missing", "Missing", "unavailable", "unknown"),
 }
-"""The same among numbers, where these cannot be labels."""
+"""The same in columns of numbers, where these cannot be labels."""
 DOUBTFUL = frozenset(
     {"none", "nil", "missing", "unavailable", "unknown", "undefined", "no data", "not available", "n.a.", "invalid"}
 )
-"""Words that may be labels or stand for "not observed", in any case."""
+"""Words that may be labels or mean "not observed"; case is ignored."""
 TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "on": 1.0, "off": 0.0}
-"""Words, in any case, that are 1 and 0 in a channel."""
+"""Words that are 1 and 0 in a channel; case is ignored."""
 MOSTLY = 0.8
-"""A text column of which this share reads as numbers is a column of numbers with something stray in it."""
+"""A text column with at least this share of numbers is numeric, and the rest is an error."""
 MANY = 20
-"""So is one with more different numbers than this, or with fractions: they are no names of classes."""
+"""So is one with more different numbers than this, or with fractions, which are not names of classes."""
 
 CLOCK = r"^(\d+):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?$"
 DOTTED = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
-"""A clock as Italians write it, where it is no date."""
+"""A time of day as Italians write it, if it is not a date."""
 HALF_DAYS = r"^(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*([AaPp])\.?\s?[Mm]\.?$"
 DAYS = r"^(\d+) days?,? \+?(\d{1,2})(:\d{2}:\d{2}(?:[.,]\d+)?)$"
-"""A duration as pandas and Python write it."""
+"""A duration as written by pandas and Python."""
 SAY_MARK = "say which is the decimal mark (decimal=',' or '.', --decimal)"
 DAY = 86400.0
 
 Row = Callable[[int], str]
-"""Names a row, given its place in the column, the way its user counts."""
+"""Names a row as its user counts, given its index in the column."""
 
 Kind = Literal["number", "clock", "local", "zoned"]
-"""What times were: numbers or durations, clock times, dates without a zone, dates with one."""
+"""Type of the times: numbers or durations, times of day, dates without a zone, dates with one."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Moments:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause that helps after "no such ...": the nearest right names, or all of them where none is near."""
+    """A clause for errors about unknown names: the closest known names, or all of them if none is close."""
     known = list(known)
     lower = {k.lower(): k for k in known}
     near = [lower[k] for k in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
@@ -94,7 +94,7 @@ def numbers(
     marks: numerals.Marks | None = None,
     notes: list[str] | None = None,
 ) -> np.ndarray | None:
-    """A column as float64, NaN where not observed; None where it holds something else than numbers.
+    """Convert a column to float64, NaN if not observed; None if it is not numeric.
 
     Args:
         column: of any type.
@@ -119,8 +119,8 @@ def numbers(
         if found.other_mark is not None:
             i = (text == found.other_mark).arg_max() or 0
             raise InputError(
-                f"{text[i]!r} in {row(i)} of column {column.name!r} is no number with the decimal mark "
-                f"{found.mark!r} that was given (decimal=, --decimal); leave it out, or give the other one"
+                f"{text[i]!r} in {row(i)} of column {column.name!r} is not a number with the given decimal "
+                f"mark {found.mark!r} (decimal=, --decimal); leave the option out, or give the other mark"
             )
         if wrong.any():
             read = values.drop_nulls()
@@ -150,19 +150,19 @@ def numbers(
 
 
 def _are_readings(values: pl.Series) -> bool:
-    """Whether numbers among words are readings rather than names of classes."""
+    """Whether numbers in a column with words are readings rather than names of classes."""
     return values.n_unique() > MANY or bool((values != values.round()).any())
 
 
 def _stray(text: pl.Series, wrong: pl.Series, row: Row) -> str:
-    """What is no number in a column of numbers."""
+    """The error for text in a column of numbers."""
     i = wrong.arg_max() or 0
     words = text.filter(wrong).unique(maintain_order=True).to_list()
     marks = "".join(f" --missing {word!r}" for word in words[:3]) + (" ..." if len(words) > 3 else "")
     many = f" ({int(wrong.sum())} such, {len(words)} different)" if wrong.sum() > 1 else ""
     return (
-        f"text {short(text[i])} in {row(i)} of column {text.name!r}, which is otherwise numbers{many}; mend it, name "
-        f"it as a missing value (missing={words[:3]!r},{marks}), or leave the column out"
+        f"text {short(text[i])} in {row(i)} of column {text.name!r}, which is otherwise numeric{many}; correct it, "
+        f"declare it as missing (missing={words[:3]!r},{marks}), or leave the column out"
     )
 
 
@@ -170,7 +170,7 @@ def _taken(name: str, found: numerals.Numbers, text: pl.Series, row: Row) -> lis
     notes = []
     if len(found.units) > 1:
         raise InputError(
-            f"the numbers in column {name!r} stand in several units, {', '.join(found.units[:5])} (such as "
+            f"the numbers in column {name!r} have several units, {', '.join(found.units[:5])} (such as "
             + " and ".join(_with_unit(text, unit, row) for unit in found.units[:2])
             + "); write all of them in one"
         )
@@ -178,7 +178,7 @@ def _taken(name: str, found: numerals.Numbers, text: pl.Series, row: Row) -> lis
         notes.append(f"Column {name!r} was read as numbers in {found.units[0]}.")
     if found.grouped is not None:
         mark = {".": " and a decimal point", ",": " and a decimal comma"}.get(found.mark or "", "")
-        notes.append(f"Numbers in column {name!r} such as {found.grouped!r} were read with thousands set apart{mark}.")
+        notes.append(f"Numbers in column {name!r} such as {found.grouped!r} have a thousands separator{mark}.")
     return notes
 
 
@@ -188,7 +188,7 @@ def _with_unit(text: pl.Series, unit: str, row: Row) -> str:
 
 
 def words(column: pl.Series, missing: Iterable[float | str] = (), notes: list[str] | None = None) -> pl.Series:
-    """A column of words, null where it is empty, holds a mark for "not observed" or one of ``missing``.
+    """Convert a column to words, null if it is empty, a placeholder for "not observed" or one of ``missing``.
 
     Args:
         column: of text.
@@ -200,13 +200,13 @@ def words(column: pl.Series, missing: Iterable[float | str] = (), notes: list[st
     # Plus and minus are a pair of labels.
     marks = [word for word in found if word in MISSING_LABELS and not (word in DASHES and {"+", "++"} & {*found})]
     if notes is not None and marks:
-        notes.append(f"Column {column.name!r}: {_counted(text, marks)} was taken as not observed.")
+        notes.append(f"Column {column.name!r}: {_counted(text, marks)} counts as not observed.")
     doubtful = [word for word in found if word.casefold() in DOUBTFUL and word not in marks]
     if notes is not None and doubtful:
         options = "".join(f" --missing {word!r}" for word in doubtful)
         notes.append(
-            f"Column {column.name!r}: {_counted(text, doubtful)} was taken as a word like the others; where it means "
-            f"not observed, say so (missing={doubtful!r},{options})."
+            f"Column {column.name!r}: {_counted(text, doubtful)} counts as an ordinary word; if it means not "
+            f"observed, declare it (missing={doubtful!r},{options})."
         )
     return text if not marks else text.to_frame().select(pl.when(~pl.first().is_in(marks)).then(pl.first())).to_series()
 
@@ -216,14 +216,14 @@ def _counted(text: pl.Series, words: Sequence[str]) -> str:
 
 
 def labels(column: pl.Series, missing: Iterable[float | str] = (), notes: list[str] | None = None) -> np.ndarray:
-    """A column of labels (dtype object), None where there is none, as :func:`words` says."""
+    """Convert a column to labels (dtype object), None if there is none; see :func:`words`."""
     if column.dtype == pl.Boolean:
         column = column.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
     return as_objects(words(column, missing, notes))
 
 
 def as_objects(text: pl.Series) -> np.ndarray:
-    """Text as an array (dtype object), None where it is null."""
+    """Text as an array (dtype object), None for null."""
     array = np.empty(len(text), dtype=object)
     array[:] = text.to_list()
     return array
@@ -237,7 +237,7 @@ def times(
     order: dates.OrderHint = dates.NOTHING,
     marks: numerals.Marks | None = None,
 ) -> Moments:
-    """A column as times.
+    """Convert a column to times.
 
     Dates become seconds since 1970-01-01 (in UTC where they carry a zone), clock times and durations such as 47:37
     or 0:00:01.5 seconds since zero hours. Dates that start with two numbers of two digits are read the way that fits
@@ -264,7 +264,7 @@ def times(
         nanoseconds = column.cast(pl.Datetime("ns")).cast(pl.Int64)
         dropped = [("its form", date_format), ("the unit", unit)]
         notes = [
-            f"Column {name!r} holds dates as such: {what} {given!r} was not needed." for what, given in dropped if given
+            f"Column {name!r} has the type of dates; {what} {given!r} is ignored." for what, given in dropped if given
         ]
         known = nanoseconds.is_not_null().to_numpy()
         return _moments(dates.Dates(nanoseconds.fill_null(0).to_numpy(), known, zoned, None, tuple(notes)))
@@ -279,16 +279,16 @@ def times(
     if date_format is not None:
         if "%Z" in date_format.replace("%%", ""):
             raise InputError(
-                f"the form of the dates {date_format!r} holds %Z, the name of a zone, which does not tell its "
-                "hours; write each date with its offset, such as +0200, and %z for it"
+                f"the format of the dates {date_format!r} contains %Z, the name of a zone, which does not define "
+                "an offset; write each date with its offset, such as +0200, and use %z"
             )
         return _moments(dates.given(text, date_format, row))
     if unit is None and dates.digits(text):
         first = text.drop_nulls()[0]
         form = "%Y%m%d%H%M%S%f"[: {6: 4, 8: 6, 10: 8, 12: 10, 14: 12, 17: 14}[len(first)]]
         note = (
-            f"Numbers in column {name!r} such as {first} are all dates and were read as such; --time-unit makes them "
-            "numbers."
+            f"Numbers in column {name!r} such as {first} are all valid dates and were read as dates; use --time-unit "
+            "to read them as numbers."
         )
         return _moments(dates.given(text, form, row), (note,))
     if is_text(column):
@@ -309,15 +309,15 @@ def times(
     values = numbers(column, (), row, marks=marks)
     if values is None:
         raise InputError(
-            f"column {name!r} holds no times, but {_one(column)}; name another column, or "
-            "give the form of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
+            f"column {name!r} does not contain times, but {_one(column)}; name another column, or "
+            "give the format of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
         )
     values[np.isinf(values)] = np.nan
     return Moments(values, unit or "units", "number")
 
 
 def are_dotted_clocks(text: pl.Series) -> bool:
-    """Whether 08.00.00 is a time of day: some middle part is the number of no month."""
+    """Whether 08.00.00 is a time of day: some middle part is not a month."""
     if not len(text) or not text.str.contains(DOTTED).all():
         return False
     minutes = text.str.extract(DOTTED, 2).cast(pl.Int64)
@@ -325,12 +325,12 @@ def are_dotted_clocks(text: pl.Series) -> bool:
 
 
 CODE = r"^[-+]?0\d+$"
-"""A number that is written as no number is: a code."""
+"""Digits that are a code, not a number."""
 
 
 def are_names(column: pl.Series, missing: Iterable[float | str] = ()) -> bool:
-    """Whether a column of what could be numbers holds names: with zeros in front (007), of more digits than a float
-    keeps, or written in several ways (1E2 and 100) where the numbers would be classes."""
+    """Whether a column of possible numbers contains codes: with leading zeros (007), with more digits than a float
+    keeps, or, for classes, with one number written in several ways (1E2 and 100)."""
     if column.dtype.is_integer():
         return bool((column.cast(pl.Int128).abs() > 2**53).any())
     if not is_text(column):
@@ -349,7 +349,7 @@ def are_names(column: pl.Series, missing: Iterable[float | str] = ()) -> bool:
 
 
 def without_marks(column: pl.Series, missing: Sequence[float | str]) -> pl.Series:
-    """A column of times without those that stand for none, such as 9999-12-31 with or without its midnight."""
+    """A column of times without those in ``missing``, such as 9999-12-31 with or without its midnight."""
     marks = [str(mark).strip() for mark in missing]
     if not marks or not (is_text(column) or column.dtype in (pl.Date, pl.Datetime)):
         return column
@@ -360,7 +360,7 @@ def without_marks(column: pl.Series, missing: Sequence[float | str]) -> pl.Serie
 
 
 def _check_years(column: pl.Series, row: Row) -> None:
-    """Refuse dates that nanoseconds do not reach."""
+    """Raise an error for dates that do not fit nanoseconds."""
     far = ((column.dt.year() < 1678) | (column.dt.year() > 2261)).fill_null(False)
     if far.any():
         i = far.arg_max() or 0
@@ -393,7 +393,7 @@ def since(whole: np.ndarray, known: np.ndarray, per: int) -> tuple[np.ndarray, i
 
 
 def over_midnight(clock: np.ndarray, codes: np.ndarray, hours: float = 24) -> tuple[np.ndarray, int]:
-    """Clock times that go on past midnight: a step back of more than half a round begins the next one.
+    """Continue times of day past midnight: a step back of more than half a round starts the next one.
 
     Args:
         clock: (N,) seconds since zero hours.
@@ -414,8 +414,8 @@ def over_midnight(clock: np.ndarray, codes: np.ndarray, hours: float = 24) -> tu
 
 
 def twelve_hours(clock: np.ndarray, codes: np.ndarray) -> bool:
-    """Whether clock times look like those of a clock with twelve hours: none before one, none from thirteen on, and
-    each time they step back it is by ten to twelve hours."""
+    """Whether times of day look like those of a twelve-hour clock: from one to below thirteen, with steps back of ten
+    to twelve hours."""
     back = -np.diff(clock)[(np.diff(codes) == 0)]
     back = back[back > 0]
     inside = (clock >= 3600).all() and (clock < 13 * 3600).all()
@@ -423,7 +423,7 @@ def twelve_hours(clock: np.ndarray, codes: np.ndarray) -> bool:
 
 
 def described(column: pl.Series, row: Row = str) -> str:
-    """What in a column is no number, and where."""
+    """What in a column is not a number, and where."""
     if not is_text(column):
         return f"type {column.dtype}"
     text = stripped(column, MISSING_NUMBERS, ())
@@ -433,13 +433,13 @@ def described(column: pl.Series, row: Row = str) -> str:
 
 
 def short(value: object) -> str:
-    """A value for a message, not too long."""
+    """A value, shortened for a message."""
     text = str(value)
     return repr(text if len(text) <= 30 else text[:30] + "...")
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that differ only in case or blanks."""
+    """Groups of names that differ only in case or spaces."""
     groups: dict[str, list[str]] = {}
     for name in sorted(set(names)):
         groups.setdefault("".join(name.casefold().split()), []).append(name)
@@ -452,14 +452,14 @@ def _one(column: pl.Series) -> str:
 
 
 def stripped(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str]) -> pl.Series:
-    """A column as text without blanks around it, null where it holds one of the marks."""
+    """A column as stripped text, null for the placeholders."""
     text = pl.col(column.name).cast(pl.String).str.strip_chars()
     gone = text.is_in([*marks, *(m if isinstance(m, str) else f"{m:.15g}" for m in missing)])
     return column.to_frame().select(pl.when(~gone).then(text).alias(column.name)).to_series()
 
 
 def _digits_of(column: pl.Series) -> pl.Series:
-    """Numbers as they are written: whole ones without a point."""
+    """Numbers as text, whole ones without a decimal point."""
     if column.dtype.is_float():
         whole = column.is_null() | column.is_nan() | (column == column.round())
         if whole.all() and column.fill_nan(0).abs().max() is not None:
@@ -474,7 +474,7 @@ def _moments(found: dates.Dates, notes: tuple[str, ...] = ()) -> Moments:
 
 
 def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | None:
-    """Numbers of more digits than a float keeps, from their digits; None where a float keeps them."""
+    """Numbers with more digits than a float keeps; None if a float keeps them."""
     if column.dtype.is_float() or column.dtype == pl.Null:
         return None
     if column.dtype.is_integer():
@@ -502,7 +502,7 @@ def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | 
 
 
 def _clock(text: pl.Series, row: Row) -> Moments:
-    """Seconds of h:mm or h:mm:ss; hours may be more than a day's."""
+    """Convert h:mm or h:mm:ss to seconds; there may be more than 24 hours."""
     half_days = text.str.contains(HALF_DAYS).all() and not text.str.contains(CLOCK).all()
     parts = text.to_frame("x").select(pl.col("x").str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest())
     h, m, s, f = (parts.to_series(i) for i in range(4))

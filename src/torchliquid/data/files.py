@@ -1,4 +1,4 @@
-"""A table's file, or several, as a Polars frame, whatever wrote it."""
+"""Read files of tables, in any supported format, as Polars frames."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ PACKED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-"""How packed files start, and what opens them."""
-PACKED_TWICE = "the file is packed more than once: no one can tell how large it is; unpack it first"
+"""First bytes of compressed files, and the functions that open them."""
+PACKED_TWICE = "the file is compressed more than once, so its size is unknown; unpack it first"
 NOT_READ = {".txt", ".md", ".json", ".html", ".pdf", ".py", ".safetensors", ".png", ".log"}
-"""Files in a folder that stand beside its tables."""
+"""Suffixes of files in a folder that are not tables."""
 FILE = "file"
 MARKS: dict[str, Mark] = {";": ",", ",": "."}
-"""The mark before decimals that goes with what stands between fields."""
+"""The decimal mark that is usual with a delimiter."""
 
 Source = str | PathLike[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows, and how their user counts them.
+    """Rows of a table, and how the user counts them.
 
     Attributes:
-        frame: a text file's values are text, other files' of their own types.
-        numbers: (N,) of the rows: in a text file the line, in others from 1.
-        files: for each row the place of its file in ``names``, where there are several.
+        frame: values of text files are text, those of other files have their types.
+        numbers: (N,) row numbers: the line of a text file, else from 1.
+        files: for each row the index of its file in ``names``, if there are several.
         names: of the files.
-        labels: what the files' series are called.
+        labels: names of the series of the files.
         file: the column with these labels.
-        series: the column that tells series apart, where the file's form has one.
-        target: the column to learn, where the file's form has one.
-        mark: what the file's form suggests as the decimal mark.
+        series: the column of series, if the format has one.
+        target: the column of targets, if the format has one.
+        mark: the decimal mark that the format suggests.
     """
 
     frame: pl.DataFrame
@@ -72,7 +72,7 @@ class Table:
     mark: Mark | None = None
 
     def row(self, place: int) -> str:
-        """A row, as its user finds it."""
+        """Name a row, as its user counts."""
         of = f" of {self.names[self.files[place]]}" if self.files is not None else ""
         return f"row {self.numbers[place]}{of}"
 
@@ -81,11 +81,11 @@ def read_table(path: Source | Sequence[Source], form: Form | None = None, named:
     """Read one file, several, or all tables of a folder.
 
     Args:
-        path: text (fields apart by comma, semicolon, tab, bar or blanks), Parquet, Arrow or Feather, JSON lines, ARFF,
+        path: text (separated by commas, semicolons, tabs, bars or spaces), Parquet, Arrow or Feather, JSON lines, ARFF,
             the archives' ``.ts``, a spreadsheet; also packed by gzip, bz2, xz or zip; ``-`` is the standard input.
             Several files become one table with a column ``file``.
-        form: of text files, where it is not to be found out.
-        named: columns that are asked for, which help to find the header.
+        form: options for text files.
+        named: columns that are used, which help to find the header.
 
     Raises:
         InputError: no such file, unreadable, no table, no rows; files with different columns.
@@ -113,7 +113,7 @@ def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
 
 
 def check_there(path: Path) -> None:
-    """See that a table's file, or a folder of tables, is there.
+    """Check that the file or folder exists.
 
     Raises:
         InputError: it is not; the message doesn't name it.
@@ -124,23 +124,23 @@ def check_there(path: Path) -> None:
 
 
 def _inside(path: Path) -> list[Path]:
-    """The tables of a folder; a file by itself."""
+    """The tables in a folder, or the file itself."""
     if not path.is_dir():
         return [path]
     inside = _tables(sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")))
     if not inside:
-        raise InputError("this folder holds no table; name a file, or a folder of CSV, Parquet or other tables")
+        raise InputError("this folder contains no tables; name a file, or a folder of CSV, Parquet or other tables")
     return inside
 
 
 def _tables(paths: Sequence[Path]) -> list[Path]:
-    """The tables among files, and where there are none the texts."""
+    """The files that are tables; if there are none, the text files."""
     tables = [path for path in paths if path.suffix.lower() not in NOT_READ]
     return tables or [path for path in paths if path.suffix.lower() in (".txt", ".log")]
 
 
 def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
-    """The rows of several files below one another."""
+    """Concatenate the rows of several files."""
     tables = []
     for path in paths:
         try:
@@ -153,7 +153,7 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
             differ = sorted(set(table.frame.columns) ^ set(columns))
             raise InputError(
                 f"{path.name} has other columns than {paths[0].name}: {', '.join(map(repr, differ[:5]))} "
-                f"{'is' if len(differ) == 1 else 'are'} in one of them only; give files of the same columns"
+                f"{'is' if len(differ) == 1 else 'are'} only in one of them; give files with the same columns"
             )
     frames = [table.frame.select(columns) for table in tables]
     if any(frame.schema != frames[0].schema for frame in frames):
@@ -165,13 +165,13 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
     try:
         frame = pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"the files' columns are of different types ({_first_line(error)})") from None
+        raise InputError(f"the columns of the files have different types ({_first_line(error)})") from None
     column = FILE
     while column in frame.columns:
         column += "_"
     frame = frame.with_columns(pl.Series(column, np.array(labels, dtype=object)[files].tolist(), dtype=pl.String))
     more = ", ..." if len(labels) > 5 else ""
-    notes = [f"{len(paths)} files were read, a series each: {', '.join(labels[:5])}{more}."]
+    notes = [f"{len(paths)} files were read, each as one series: {', '.join(labels[:5])}{more}."]
     notes += [f"{name}: {note}" for name, table in zip(labels, tables, strict=True) for note in table.notes]
     numbers = np.concatenate([table.numbers for table in tables])
     return replace(
@@ -227,7 +227,7 @@ def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str], pa
         raise InputError(PACKED_TWICE)
     if reader is not None:
         if form.asked:
-            raise InputError(f"{', '.join(form.asked)}: these are for text files, which this is not; leave them out")
+            raise InputError(f"{', '.join(form.asked)}: only for text files, which this is not; leave them out")
         return reader(source)
     if not head.strip():
         raise InputError(EMPTY)
@@ -262,7 +262,7 @@ def _parquet(source: Path | bytes) -> Table:
         return _counted(frame)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
-            f"the Parquet file is broken or cut short ({_first_line(error)}); copy or write it again"
+            f"the Parquet file is damaged or truncated ({_first_line(error)}); copy or write it again"
         ) from None
 
 
@@ -272,12 +272,12 @@ def _arrow(source: Path | bytes) -> Table:
         return _counted(pl.read_ipc(source))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
-            f"the Arrow file is broken or cut short ({_first_line(error)}); copy or write it again"
+            f"the Arrow file is damaged or truncated ({_first_line(error)}); copy or write it again"
         ) from None
 
 
 def _json(source: Path | bytes) -> Table:
-    """JSON lines, or one array of objects; what stands in an object inside gets a name with a point."""
+    """Read JSON lines, or an array of objects. Names of nested values are joined with a point."""
     data = _bytes(source)
     try:
         if data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"[":
@@ -289,10 +289,10 @@ def _json(source: Path | bytes) -> Table:
             frame = frame.with_columns(apart).unnest(structs)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
-            f"the JSON cannot be read as rows ({_first_line(error)}); write one object a line, each a row"
+            f"the JSON cannot be read as rows ({_first_line(error)}); write one object per line, each one row"
         ) from None
     lists = [name for name, kind in frame.schema.items() if kind.is_nested()]
-    notes = (f"Lists are no columns and were left out: {', '.join(lists)}.",) if lists else ()
+    notes = (f"Lists cannot be columns and were left out: {', '.join(lists)}.",) if lists else ()
     return _counted(frame.drop(lists), notes=notes, mark=".")
 
 
@@ -306,7 +306,7 @@ def _arff(source: Path | bytes) -> Table:
     data = _bytes(source)
     if b" relational" in data[:HEAD].lower():
         raise InputError(
-            "this ARFF file holds tables in its rows, as the archives of time series do; give the archive's .ts file"
+            "this ARFF file contains tables in its rows, as in time series archives; give the archive's .ts file"
         )
     text = data.decode("utf-8", errors="replace")
     try:
@@ -325,11 +325,11 @@ def _arff(source: Path | bytes) -> Table:
 
 
 def _archive(source: Path | bytes) -> Table:
-    """The archives' ``.ts``: a case a line, as a series each, its class at all of its samples."""
+    """Read ``.ts`` of the time series archives: each line is a series, with its class at all samples."""
     try:
         from aeon.datasets import load_from_ts_file
     except ImportError:
-        raise InputError("a .ts file is read by aeon: pip install 'torchliquid[demo]'") from None
+        raise InputError("reading .ts files needs aeon: pip install 'torchliquid[demo]'") from None
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -355,7 +355,7 @@ def _entries(source: Path | bytes) -> list[str]:
             inside = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise InputError(
-            f"this is no whole zip archive or workbook ({_first_line(error)}); copy it again, or save the table as CSV"
+            f"the zip archive or workbook is damaged ({_first_line(error)}); copy it again, or save the table as CSV"
         ) from None
     limits.check_ratio(sum(info.file_size for info in inside), limits.size_of(source), limits.GZIP)
     return [info.filename for info in inside]
@@ -366,17 +366,17 @@ def _zip(source: Path | bytes, inside: list[str], form: Form, named: Sequence[st
     if len(tables) != 1:
         listed = ", ".join(map(str, tables[:5])) + (", ..." if len(tables) > 5 else "")
         raise InputError(
-            f"the zip archive holds {len(tables)} tables ({listed}); unpack it and name the one, or the folder"
+            f"the zip archive contains {len(tables)} tables ({listed}); unpack it and name one, or the folder"
         )
     with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
         return _read(archive.read(tables[0].as_posix()), tables[0], form, named, packed=True)
 
 
 def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Table:
-    """The first sheet with rows, read as a text table, so that titles and rows of units are found there too."""
+    """Read the first sheet with rows as a text table, so that titles and rows of units are detected."""
     if importlib.util.find_spec("python_calamine") is None:
         raise InputError(
-            "a spreadsheet is read by python-calamine: pip install 'torchliquid[excel]', or save the table as CSV"
+            "reading spreadsheets needs python-calamine: pip install 'torchliquid[excel]', or save the table as CSV"
         )
     if _head_of(source, 2) == b"PK":
         limits.check_workbook(source)

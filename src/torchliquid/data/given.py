@@ -1,4 +1,4 @@
-"""What people hand in, as plain arrays: masked, typed, with names, as text or as objects."""
+"""Convert user input to plain arrays: masked, typed, named, as text or as objects."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MICROSECONDS = {
 """Units of time."""
 
 EXACT = 2**53
-"""From here on a float no longer holds every whole number."""
+"""From here on, a float does not represent every whole number."""
 
 
 def floats(values: Any, what: str) -> np.ndarray:
-    """Readings as float64 of the same shape, NaN where they are masked, None or ``pd.NA``.
+    """Convert readings to float64 of the same shape, NaN if masked, None or ``pd.NA``.
 
     Raises:
-        InputError: text, complex numbers or times, which are no readings.
+        InputError: they are text, complex numbers or times.
     """
     mask = np.ma.getmask(values) if isinstance(values, np.ma.MaskedArray) else None
     try:
@@ -52,9 +52,9 @@ def floats(values: Any, what: str) -> np.ndarray:
         if any(isinstance(v, complex) for v in array.reshape(-1).tolist()):
             array = array.astype(complex)
     if array.dtype.kind == "c":
-        raise InputError(f"{what}: complex numbers; give their real and imaginary parts as channels of their own")
+        raise InputError(f"{what}: complex numbers; give their real and imaginary parts as separate channels")
     if array.dtype.kind in "mM":
-        raise InputError(f"{what}: {array.dtype} are times, no readings; give them as times, or as plain numbers")
+        raise InputError(f"{what}: {array.dtype} are times, not readings; pass them as times, or as plain numbers")
     try:
         numbers = array.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -70,7 +70,7 @@ def _number(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether one value stands for none: None, NaN, NaT, ``pd.NA`` or a masked one."""
+    """Whether a value is missing: None, NaN, NaT, ``pd.NA`` or masked."""
     if value is None or value is np.ma.masked:
         return True
     try:
@@ -80,7 +80,7 @@ def is_missing(value: Any) -> bool:
 
 
 def names_of(values: Any) -> list[str] | None:
-    """The columns' names of a frame; None of what is none."""
+    """The column names of a data frame; None for other values."""
     columns = getattr(values, "columns", None)
     if columns is None or callable(columns) or list(columns) == list(range(len(columns))):
         return None
@@ -88,26 +88,26 @@ def names_of(values: Any) -> list[str] | None:
 
 
 def by_name(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
-    """Places among the given names of those wanted.
+    """Indices of the wanted names among the given ones.
 
     Raises:
-        InputError: one is missing, or there is another.
+        InputError: a name is missing, or there is another one.
     """
     missing = [name for name in wanted if name not in given]
     more = [name for name in given if name not in wanted]
     if missing or more:
-        said = [
+        differences = [
             f"{word} {', '.join(map(repr, names[:5]))}" for word, names in (("no", missing), ("also", more)) if names
         ]
-        raise InputError(f"{what} has {' and '.join(said)}; the same columns are needed in all")
+        raise InputError(f"{what} has {' and '.join(differences)}; all need the same columns")
     return [list(given).index(name) for name in wanted]
 
 
 def in_seconds(times: np.ndarray) -> np.ndarray:
-    """Typed times, datetime64 since 1970 or timedelta64, of any unit in seconds; NaN for NaT.
+    """Convert datetime64 (since 1970) or timedelta64 of any unit to seconds; NaN for NaT.
 
     Raises:
-        InputError: dates of no calendar that others can read, before 1678 or after 2262, as those that mean "never".
+        InputError: a date is before 1678 or after 2261, such as one that means "never".
     """
     missing = np.isnat(times)
     if times.dtype.kind == "M":
@@ -116,7 +116,7 @@ def in_seconds(times: np.ndarray) -> np.ndarray:
         if far.any():
             i = int(np.argmax(far))
             raise InputError(
-                f"sample {i} has the date {times[i]}, outside of 1678 to 2261; where it means 'never', leave it out"
+                f"sample {i} has the date {times[i]}, outside of 1678 to 2261; if it means 'never', leave it out"
             )
     unit, step = np.datetime_data(times.dtype)
     if unit == "generic":
@@ -134,16 +134,16 @@ def in_seconds(times: np.ndarray) -> np.ndarray:
 
 
 def moments(times: Any, what: str) -> tuple[np.ndarray, str | None]:
-    """Times (T,) as numbers, NaN where there is none, and what they are.
+    """Convert times (T,) to numbers, NaN if missing, and tell their type.
 
-    Dates (``"date"``) become seconds since 1970, in UTC where they have a zone; durations (``"duration"``) seconds.
-    Plain numbers (None) stay.
+    Dates (``"date"``) become seconds since 1970, in UTC if they have a zone. Durations (``"duration"``) become seconds.
+    Plain numbers (None) are unchanged.
 
     Args:
-        times: numbers, datetime64, timedelta64, dates with or without a zone as objects or in ISO's form.
+        times: numbers, datetime64, timedelta64, or dates with or without a zone as objects or ISO strings.
 
     Raises:
-        InputError: none of these.
+        InputError: they are none of these.
     """
     if str(getattr(times, "dtype", "")).startswith("datetime64[") and not isinstance(times, np.ndarray):
         times = np.asarray(times, dtype="datetime64[ns]")  # of pandas, in UTC where there is a zone
@@ -247,15 +247,15 @@ def taken_time(values: Mapping[str, Any], table: Mapping[str, Any]) -> tuple[dic
 
 
 def stamp(time: Any, time_unit: str, table: Mapping[str, Any] = NOTHING) -> np.ndarray:
-    """Moments, one or several, as numbers in a unit; NaN where there is none.
+    """Convert one or more times to numbers in a unit; NaN if missing.
 
     Args:
-        time: numbers, dates, or text: ISO's, or as in the table of the training.
+        time: numbers, dates, or text in ISO format or in that of the training table.
         time_unit: of the model.
-        table: how that table was read.
+        table: how the training table was read.
 
     Raises:
-        InputError: dates where the unit is none of time, or text that is none.
+        InputError: times are dates but the unit is not a unit of time, or text is not a time.
     """
     one = isinstance(time, str | dt.date) or np.ndim(time) == 0
     if isinstance(time, str) and not _is_iso(time):
@@ -268,7 +268,7 @@ def stamp(time: Any, time_unit: str, table: Mapping[str, Any] = NOTHING) -> np.n
         numbers, kind = moments([time] if one else time, "time")
     if kind is not None:
         if time_unit not in MICROSECONDS:
-            raise InputError(f"the model's time is in {time_unit!r}, no unit of time; give it as a number of them")
+            raise InputError(f"the model's time is in {time_unit!r}, which is not a unit of time; give a number")
         numbers = numbers * (10**6 / MICROSECONDS[time_unit])
     return numbers
 
@@ -276,21 +276,21 @@ def stamp(time: Any, time_unit: str, table: Mapping[str, Any] = NOTHING) -> np.n
 def readings(
     values: Any, channels: Sequence[str], table: Mapping[str, Any] = NOTHING
 ) -> tuple[np.ndarray, int, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """One live sample, or several, in the order of a model's channels.
+    """Put one or more live samples into the order of a model's channels.
 
     Args:
         values: numbers in that order; or by name, as a mapping, a pandas Series or a data frame; or a list of such.
-            A column of words may stand under its own name, for all of its channels (``valve`` for ``valve=open``).
+            A column of words may have its own name, for all of its channels (``valve`` for ``valve=open``).
         channels: of the model.
-        table: how the table was read that it was trained on: text is read with its decimal mark, and by name its
-            marks for missing values are not observed.
+        table: how the training table was read. Text is read with its decimal mark; by name, its placeholders for
+            missing values are not observed.
 
     Returns:
-        float64, NaN where not observed; how many texts could not be read, unknown words among them; names without a
-        reading, and readings without a channel of that name.
+        float64, NaN if not observed; the number of texts that could not be read, including unknown words; channels
+        without a reading, and names without a channel.
 
     Raises:
-        InputError: no name of any channel, or what is no reading.
+        InputError: no name is a channel, or a value is not a reading.
     """
     missing: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
@@ -300,16 +300,16 @@ def readings(
         extra = dict.fromkeys(name for _, _, (_, more) in parts for name in more)
         return np.stack([p[0] for p in parts]), sum(p[1] for p in parts), (tuple(lacking), tuple(extra))
     if (named := _columns(values)) is not None:
-        told = {c: column_of(c, named) for c in channels}
-        missing = tuple(c for c, there in told.items() if there is None)
-        more = tuple(name for name in named if name not in {there[0] for there in told.values() if there is not None})
+        sources = {c: column_of(c, named) for c in channels}
+        missing = tuple(c for c, source in sources.items() if source is None)
+        more = tuple(name for name in named if name not in {source[0] for source in sources.values() if source})
         if len(missing) == len(channels):
             raise InputError(
                 f"a sample with {', '.join(map(repr, more[:5]))} has none of the model's channels; it needs "
                 f"{', '.join(map(repr, channels[:5]))}"
             )
         words: dict[str, list[str]] = {}
-        for column, word in (there for there in told.values() if there is not None):
+        for column, word in (source for source in sources.values() if source is not None):
             if word is not None:
                 words.setdefault(column, []).append(word)
         spelled: dict[str, np.ndarray] = {}
@@ -333,7 +333,7 @@ def _named(values: Any) -> bool:
 
 
 def _columns(values: Any) -> dict[str, Any] | None:
-    """Readings by name; None where there are no names."""
+    """Readings by name; None if there are no names."""
     if isinstance(values, Mapping):
         return {str(name): value for name, value in values.items()}
     if (names := names_of(values)) is not None:
@@ -346,7 +346,7 @@ def _columns(values: Any) -> dict[str, Any] | None:
 
 
 def _spelled(values: Any, known: Sequence[str], table: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """Words, or one, as indicators (..., K) of the K known, NaN where there is none of them; how many others."""
+    """Convert one or more words to indicators (..., K) of the K known, NaN if missing or unknown; count the unknown."""
     given = list(values) if np.ndim(values) else [values]
     marks = {"", *MISSING_LABELS, *map(str, table.get("missing") or ())} - set(known)
     words = [None if is_missing(v) else str(v).strip() for v in given]
@@ -359,7 +359,7 @@ def _spelled(values: Any, known: Sequence[str], table: Mapping[str, Any]) -> tup
 
 
 def _without_marks(values: Any, table: Mapping[str, Any]) -> Any:
-    """A channel's readings, or one, without those that stand for none."""
+    """One or more readings of a channel, with placeholders for missing values as NaN."""
     marks = [str(mark) for mark in table.get("missing") or ()]
     if not marks:
         return values
@@ -373,7 +373,7 @@ def _without_marks(values: Any, table: Mapping[str, Any]) -> Any:
 
 
 def _number_in(text: str, mark: Mark | None) -> float | None:
-    """A number in text, as in a table with this decimal mark; None where it is none or can be two."""
+    """Read a number from text with this decimal mark; None if it is not a number or is ambiguous."""
     word = text.strip().lower()
     if word in TRUTH:
         return TRUTH[word]
@@ -384,7 +384,7 @@ def _number_in(text: str, mark: Mark | None) -> float | None:
 
 
 def _read(values: Any, table: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """Readings as float64, and how many texts are none."""
+    """Convert readings to float64, and count texts that are not numbers."""
     if isinstance(values, list | tuple):  # NumPy warns of a masked one among others
         values = [np.nan if value is np.ma.masked else value for value in values]
     array = values if isinstance(values, np.ndarray) else np.asarray(values)

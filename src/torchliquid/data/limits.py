@@ -1,4 +1,4 @@
-"""How much a table's file may ask for, checked on the file itself before it is read."""
+"""Limits for the files of tables, checked before a file is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_HEADER = 1 << 24
 """Bytes of a text table's first row."""
 GZIP = 100
 PARQUET = 500
-"""A file that unpacks to more times its size is refused; of a text table a tenth of that is usual."""
+"""Maximum ratio of unpacked to packed size; a tenth of that is usual for text tables."""
 HARMLESS = 1 << 24
 """Bytes that any file may unpack to."""
 WORKBOOK = 1 << 28
@@ -33,11 +33,11 @@ CELL = 24
 
 
 def unpacked(source: Path | bytes, opened: Callable[..., Any] = gzip.open) -> bytes:
-    """What a packed file holds.
+    """Unpack a compressed file.
 
     Args:
         source: the file, or its bytes.
-        opened: what opens its kind, of gzip, bz2 or lzma.
+        opened: the function that opens it, of gzip, bz2 or lzma.
 
     Raises:
         InputError: it unpacks to more than :data:`GZIP` times its size.
@@ -52,20 +52,20 @@ def unpacked(source: Path | bytes, opened: Callable[..., Any] = gzip.open) -> by
 
 
 def check_first_line(source: Path | bytes) -> None:
-    """See that the first line of a text has an end.
+    """Check that the first line of a text ends.
 
     Raises:
-        InputError: none within :data:`MAX_HEADER`.
+        InputError: it does not end within :data:`MAX_HEADER`.
     """
     if not any(end in (start := _start(source)) for end in (b"\n", b"\r")) and len(start) > MAX_HEADER:
         raise _endless()
 
 
 def check_header(source: Path | bytes, delimiter: str, skipped: int = 0) -> None:
-    """Look at the first row of a text table, after so many ``skipped``.
+    """Check the first row of a text table, after ``skipped`` rows.
 
     Raises:
-        InputError: it has no end, too many fields, or a name that is too long.
+        InputError: it does not end, or has too many fields or a name that is too long.
     """
     start = _start(source)
     lines = io.TextIOWrapper(io.BytesIO(start), "utf-8-sig", errors="replace", newline="")
@@ -86,22 +86,22 @@ def _start(source: Path | bytes) -> bytes:
 
 
 def _endless() -> InputError:
-    return InputError(f"the first row is longer than {MAX_HEADER:,} bytes: this is no table that can be read")
+    return InputError(f"the first row is longer than {MAX_HEADER:,} bytes; this is not a table")
 
 
 def check_columns(names: list[str]) -> None:
-    """See that a table has not too many columns, and no name that is too long.
+    """Check the number of columns of a table and the length of their names.
 
     Raises:
-        InputError: it has.
+        InputError: there are too many, or a name is too long.
     """
     if len(names) > MAX_COLUMNS:
-        raise InputError(f"the table has {len(names):,} columns; up to {MAX_COLUMNS:,} are possible")
+        raise InputError(f"the table has {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed")
     for i, name in enumerate(names, 1):
         if len(name) > MAX_NAME:
             raise InputError(
-                f"the name of column {i} has {len(name):,} characters ({name[:30]!r}...); up to {MAX_NAME:,} are "
-                "possible"
+                f"the name of column {i} has {len(name):,} characters ({name[:30]!r}...); at most {MAX_NAME:,} are "
+                "allowed"
             )
 
 
@@ -110,7 +110,7 @@ def size_of(source: Path | bytes) -> int:
 
 
 def check_parquet(source: Path | bytes) -> None:
-    """Look at what a Parquet file's end says of the rest.
+    """Check the size of a Parquet file by its metadata.
 
     Raises:
         InputError: too many columns, or more than :data:`PARQUET` times the file's size.
@@ -120,10 +120,10 @@ def check_parquet(source: Path | bytes) -> None:
 
 
 def check_arrow(source: Path | bytes) -> None:
-    """The same of an Arrow file.
+    """Check the size of an Arrow file by its metadata.
 
     Raises:
-        InputError: as :func:`check_parquet`.
+        InputError: as for :func:`check_parquet`.
     """
     _check_rows(pl.scan_ipc(source if isinstance(source, Path) else io.BytesIO(source), glob=False), source)
 
@@ -137,22 +137,22 @@ def _check_rows(lazy: pl.LazyFrame, source: Path | bytes) -> None:
 
 
 def check_text(frame: pl.DataFrame, source: Path | bytes) -> None:
-    """See that text which a Parquet file holds once and names often does not fill the memory when it is copied.
+    """Check that repeated text in a Parquet file does not exhaust memory when it is expanded.
 
     Raises:
-        InputError: it would.
+        InputError: it would exhaust memory.
     """
     text = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
     check_ratio(sum(text.row(0)) if text.width else 0, size_of(source), PARQUET)
 
 
 def check_workbook(source: Path | bytes) -> None:
-    """See that the sheets of an .xlsx file are about as large as what they say.
+    """Check that the sheets of an .xlsx file are about as large as their content.
 
-    A reader makes room for every cell up to the last, and copies a text wherever a cell names it.
+    A reader allocates every cell up to the last, and copies a text for each cell that refers to it.
 
     Raises:
-        InputError: they are not.
+        InputError: they are much larger.
     """
     with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
         names = archive.namelist()
@@ -183,17 +183,17 @@ def _bits(kind: pl.DataType) -> int:
 
 
 def check_ratio(unpacked: int, packed: int, ratio: int) -> None:
-    """See that what is unpacked is no bomb.
+    """Check the ratio of unpacked to packed size.
 
     Args:
         unpacked, packed: bytes.
-        ratio: the most between them, of more than :data:`HARMLESS` bytes.
+        ratio: the maximum, for more than :data:`HARMLESS` bytes.
 
     Raises:
-        InputError: it is.
+        InputError: the ratio is too large.
     """
     if unpacked > max(HARMLESS, ratio * packed):
         raise InputError(
-            f"the file of {packed:,} bytes unpacks to more than {max(HARMLESS, ratio * packed):,}, as no recording "
-            "does; if it is one, give it unpacked, as CSV"
+            f"the file of {packed:,} bytes unpacks to more than {max(HARMLESS, ratio * packed):,}, unlike any "
+            "recording; if it is one, give it uncompressed, as CSV"
         )

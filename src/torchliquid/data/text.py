@@ -25,16 +25,16 @@ from torchliquid.errors import InputError
 HEAD = 1 << 16
 LINES = 300
 LEAST = 8
-"""So many lines, at most and at least, tell the form."""
+"""Maximum and minimum number of lines that are used to detect the format."""
 DELIMITERS = ";,\t|"
 EMPTY = "the file is empty; it needs a header and at least two rows"
 COMMENT = "#"
 ANNOTATIONS = ("#datatype,", "#group,", "#default,")
-"""What InfluxDB's lines about the columns below start with, which stand above each of its tables."""
+"""Prefixes of the lines about columns above each table of InfluxDB."""
 CLOSING = 20
-"""Rows at the end, at most, that may hold no data."""
+"""Maximum number of rows without data at the end."""
 CELLS = 3000
-"""So many fields, at most, are looked at to tell what a form's columns hold."""
+"""Maximum number of fields that are used to detect what columns contain."""
 MOSTLY = 0.8
 
 Cells = list[str]
@@ -42,14 +42,14 @@ Cells = list[str]
 
 @dataclass(frozen=True)
 class Form:
-    """What a user says of a text file's form, where it is not to be found out.
+    """Options for the format of a text file; what is not given is detected.
 
     Attributes:
-        skip: lines above the header to leave out.
-        comment: what lines start with that are no data.
+        skip: number of lines above the header to leave out.
+        comment: prefix of comment lines.
         header: whether the columns have names.
-        encoding: of the text, as Python calls it.
-        asked: the names of these that were said of this very file, which is refused where it is none of text.
+        encoding: by its name in Python.
+        asked: names of the options given for this file; an error if it is not a text file.
     """
 
     skip: int = 0
@@ -61,12 +61,12 @@ class Form:
 
 @dataclass(frozen=True)
 class Text:
-    """A text file's rows, each value as it stands there.
+    """The rows of a text file, with values as text.
 
     Attributes:
         frame: of text.
-        numbers: (N,) of the rows as their user counts them: the line.
-        notes: on what was left out or taken.
+        numbers: (N,) row numbers, the lines of the file.
+        notes: on what was left out or assumed.
         delimiter: between the fields.
     """
 
@@ -78,15 +78,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the table stands among the lines.
+    """Where the table is among the lines.
 
     Attributes:
         delimiter: between the fields.
         names: of the columns.
-        header: line of the header, from 0; None: there is none, or it is no row.
+        header: line of the header, from 0; None: there is none.
         first: line of the first row of data.
         units: rows between header and data.
-        above: lines above the header that are no data.
+        above: lines above the header that are not data.
     """
 
     delimiter: str
@@ -103,8 +103,8 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
 
     Args:
         source: a plain file, or its bytes.
-        form: what its user says of it.
-        named: columns that are asked for: the line that holds them all is the header.
+        form: the user's options.
+        named: columns that are used; the line that contains all of them is the header.
 
     Raises:
         InputError: no text, no table, a row wider than the header.
@@ -133,7 +133,7 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
         source = re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", text))
     frame, extra = _fields(source, layout)
     numbers = np.arange(layout.first + 1, layout.first + 1 + len(frame))
-    notes += _said(layout, form.comment or COMMENT, commented, extra)
+    notes += _layout_notes(layout, form.comment or COMMENT, commented, extra)
     short_rows = _short_rows(source, layout, frame)
     if short_rows is not None:
         notes.append(short_rows)
@@ -159,14 +159,14 @@ def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tu
             codecs.lookup(encoding)
         except LookupError:
             raise InputError(
-                f"there is no encoding {encoding!r}; give one that Python knows, like utf-8 or shift_jis"
+                f"there is no encoding {encoding!r}; give one that Python supports, such as utf-8 or shift_jis"
             ) from None
     if encoding is not None:
         try:
             source = _bytes(source).decode(encoding).encode()
         except UnicodeDecodeError as error:
             row = _bytes(source)[: error.start].count(b"\n") + 1
-            raise InputError(f"row {row} is no text in {encoding}; give the file's encoding (--encoding)") from None
+            raise InputError(f"row {row} is not valid {encoding}; give the file's encoding (--encoding)") from None
     elif not _is_utf8(source):
         _refuse_zeros(source)
         source = _mixed(_bytes(source), notes)
@@ -175,7 +175,7 @@ def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tu
 
 
 def _head(source: Path | bytes) -> bytes:
-    """The first bytes, of some lines at least."""
+    """The first bytes, at least some lines."""
     head = source[: limits.MAX_HEADER] if isinstance(source, bytes) else _start(source)
     if head[:HEAD].count(b"\n") >= LEAST:
         return head[:HEAD]
@@ -197,7 +197,7 @@ def _bytes(source: Path | bytes) -> bytes:
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16 without its mark: every other byte of plain letters is zero."""
+    """Detect UTF-16 without a byte order mark: every other byte of plain letters is zero."""
     for places, name in ((slice(1, None, 2), "utf-16-le"), (slice(0, None, 2), "utf-16-be")):
         half = head[: len(head) // 2 * 2][places]
         if len(half) > 3 and half.count(0) > 0.9 * len(half) and head.count(0) < 0.6 * len(head):
@@ -211,9 +211,9 @@ def _refuse_zeros(source: Path | bytes) -> None:
         if place < 0:
             return
         if sum(byte < 9 for byte in data[:HEAD]) * 100 > len(data[:HEAD]):
-            raise InputError("this is no text table (it holds zero bytes); CSV, Parquet and others can be read")
+            raise InputError("this is not a text table (it contains zero bytes); CSV, Parquet and others can be read")
         row = data[:place].count(b"\n") + 1
-        raise InputError(f"row {row} holds a zero byte, which is no text; mend it, or write the file again")
+        raise InputError(f"row {row} contains a zero byte, which is not text; correct it, or write the file again")
 
     if isinstance(source, bytes):
         refuse(source)
@@ -244,7 +244,7 @@ def _chunks(source: Path | bytes) -> Iterator[bytes]:
 
 
 def _mixed(data: bytes, notes: list[str]) -> bytes:
-    """Text in UTF-8 with what is not in it read as Windows-1252, letter by letter."""
+    """Decode UTF-8, and invalid bytes as Windows-1252."""
     places: list[int] = []
 
     def as_windows(error: UnicodeError) -> tuple[str, int]:
@@ -257,17 +257,17 @@ def _mixed(data: bytes, notes: list[str]) -> bytes:
         text = data.decode("utf-8", errors="torchliquid.cp1252")
     except UnicodeError:
         raise InputError(
-            "the file's text is in no known encoding; say which (--encoding), or save it as UTF-8"
+            "the encoding of the file is unknown; give it (--encoding), or save the file as UTF-8"
         ) from None
     also = any(ord(letter) > 127 for letter in data.decode("utf-8", errors="ignore"))
     if also:
         row = data[: places[0]].count(b"\n") + 1
         notes.append(
-            f"{len(places)} letters, the first in row {row}, are not UTF-8 as the rest of the file is; they were read "
+            f"{len(places)} letters, the first in row {row}, are not UTF-8 like the rest of the file; they were read "
             "as Windows-1252."
         )
     else:
-        notes.append("The file is not UTF-8; its text was read as Windows-1252 (--encoding says another).")
+        notes.append("The file is not UTF-8; its text was read as Windows-1252 (--encoding to change).")
     return text.encode()
 
 
@@ -294,7 +294,7 @@ def kind_of(cell: str) -> str:
 
 @dataclass
 class _Cut:
-    """The lines of the head, cut into fields at one delimiter."""
+    """The first lines, split into fields at one delimiter."""
 
     delimiter: str
     places: list[int]
@@ -375,7 +375,7 @@ def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
 
 
 def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
-    """The lines at the delimiter that makes the most even and most readable columns."""
+    """Split the lines at the delimiter that gives the most regular columns."""
     best: tuple[tuple[float, ...], _Cut] | None = None
     texts = [lines[i].strip("\r") for i in places]
     for one in delimiter or DELIMITERS:
@@ -401,7 +401,7 @@ def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
 
 
 def _usual(rows: list[Cells]) -> int:
-    """How many fields most rows have, those above the table apart."""
+    """The number of fields of most rows, without those above the table."""
     lower = [len(row) for row in (rows[len(rows) // 2 :] if len(rows) > 20 else rows[1:] or rows)]
     first = len(rows[0])
     return max(set(lower), key=lambda width: (lower.count(width), width == first, width))
@@ -428,7 +428,7 @@ def _split(texts: list[str], delimiter: str) -> list[Cells]:
 
 
 def _header(cut: _Cut, kinds: list[str]) -> int | None:
-    """The place of the row with the columns' names; None where there is none."""
+    """Index of the row with the column names; None if there is none."""
     rows, width = cut.rows, cut.width
     start = next((i for i, row in enumerate(rows) if len(row) == width), 0)
     if all(kind in ("word", "nothing") for kind in kinds):
@@ -484,7 +484,7 @@ def _no_data(row: Cells, kinds: list[str]) -> bool:
 
 
 def name_of(cell: str) -> str:
-    """A column's name: on one line, without quotes around it."""
+    """A column's name on one line, without quotes."""
     return re.sub('^"(.*)"$', r"\1", " ".join(cell.split())).replace('""', '"')
 
 
@@ -551,14 +551,12 @@ def _fields(source: Path | bytes, layout: Layout) -> tuple[pl.DataFrame, int]:
                 if given is not source:
                     number += layout.first - 1
                 raise InputError(
-                    f"row {number} has {fields} fields where the header has {width}; mend the row or the header"
+                    f"row {number} has {fields} fields where the header has {width}; correct the row or the header"
                 ) from None
             with suppress(pl.exceptions.PolarsError):
                 frame = pl.read_csv(given, **form, skip_lines=skip, truncate_ragged_lines=True)  # type: ignore[arg-type]
                 return frame, fields - width
-        raise InputError(
-            f"this is no table that can be read ({str(error).strip().splitlines()[0]}); save it as CSV"
-        ) from None
+        raise InputError(f"this table cannot be read ({str(error).strip().splitlines()[0]}); save it as CSV") from None
 
 
 def _widest(data: bytes, delimiter: str, skip: int, width: int) -> tuple[int, int, bool] | None:
@@ -598,12 +596,12 @@ def _short_rows(source: Path | bytes, layout: Layout, frame: pl.DataFrame) -> st
         return None
     row = layout.first + 1 + (cut.arg_max() or 0)
     return (
-        f"{int(cut.sum())} rows have fewer fields than the header, the first row {row}; what they lack is not observed."
+        f"{int(cut.sum())} rows have fewer fields than the header, the first row {row}; missing ones are not observed."
     )
 
 
 def _data_rows(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarray:
-    """Which rows are data: none that repeats the header, and none that closes the file."""
+    """Which rows are data: not repeated headers, and not the footer."""
     keep = np.ones(len(frame), dtype=bool)
     if not frame.width or not len(frame):
         return keep
@@ -633,7 +631,7 @@ def _repeats(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarra
         row = [name_of(cell or "") for cell in frame.row(place)]
         if sorted(row) == sorted(names):
             raise InputError(
-                f"row {layout.first + 1 + place} is another header, with the columns in another order; give each part "
+                f"row {layout.first + 1 + place} is a header with the columns in another order; put each part into "
                 "its own file"
             )
     if again.any():
@@ -645,7 +643,7 @@ def _repeats(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarra
 
 
 def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[str]) -> np.ndarray:
-    """Rows at the end that hold nothing of what their columns hold."""
+    """Rows at the end that do not match their columns."""
     closing = np.zeros(len(frame), dtype=bool)
     if len(frame) < 4:
         return closing
@@ -667,20 +665,20 @@ def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[
         closing[place] = True
         seen.append(layout.delimiter.join(row).strip(layout.delimiter + " "))
     if seen:
-        many = "row at the end holds" if len(seen) == 1 else "rows at the end hold"
+        many = "row at the end contains" if len(seen) == 1 else "rows at the end contain"
         notes.append(
             f"{len(seen)} {many} no data and {'was' if len(seen) == 1 else 'were'} left out: {short(seen[-1])}."
         )
     return closing
 
 
-def _said(layout: Layout, comment: str, commented: int, extra: int) -> list[str]:
+def _layout_notes(layout: Layout, comment: str, commented: int, extra: int) -> list[str]:
     notes = []
     if not layout.named:
         notes.append("The file has no header; its columns are called column_1, column_2, ...")
     if layout.above:
         is_comment = sum(line.startswith(comment) for line in layout.above)
-        what = "lines of comment" if is_comment == len(layout.above) else "lines"
+        what = "comment lines" if is_comment == len(layout.above) else "lines"
         where = "header" if layout.named else "first row"
         header = f" in row {layout.header + 1}" if layout.header is not None else ""
         one = len(layout.above) == 1
@@ -690,16 +688,16 @@ def _said(layout: Layout, comment: str, commented: int, extra: int) -> list[str]
         )
     if layout.units:
         shown = "; ".join(short(layout.delimiter.join(row)) for row in layout.units)
-        notes.append(f"{len(layout.units)} rows below the header hold no data and were skipped: {shown}.")
+        notes.append(f"{len(layout.units)} rows below the header contain no data and were skipped: {shown}.")
     if commented:
-        notes.append(f"{commented} lines of comment among the rows were skipped.")
+        notes.append(f"{commented} comment lines between the rows were skipped.")
     if extra:
-        notes.append("Rows end with a delimiter that the header lacks; nothing stands behind it.")
+        notes.append("Rows end with a delimiter that the header lacks; it was ignored.")
     return notes
 
 
 def _named(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> pl.DataFrame:
-    """The columns with their names; those without a name and a value are left out."""
+    """The columns with their names, without those that have neither name nor values."""
     names: list[str] = []
     again = []
     seen: set[str] = set()
@@ -719,7 +717,7 @@ def _named(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> pl.DataFram
         nothing = [n for n in nameless if (frame[n].is_null() | (frame[n].str.strip_chars() == "")).all()]
         if nothing:
             frame = frame.drop(nothing)
-            notes.append(f"{len(nothing)} columns without a name or a value were left out.")
+            notes.append(f"{len(nothing)} columns without a name and without values were left out.")
     if again:
-        notes.append(f"Column names stand more than once in the header; the later ones are {', '.join(again)}.")
+        notes.append(f"Some column names occur more than once; the later ones are now {', '.join(again)}.")
     return frame
