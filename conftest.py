@@ -112,12 +112,21 @@ def compiled(example: Example) -> None:
     subprocess.run(["./snippet"], check=True)
 
 
+def registries() -> list[dict[Any, Any]]:
+    """What a document adds to and no other test may see."""
+    from torchliquid.edge.cores import CORES
+    from torchliquid.models.build import KINDS
+    from torchliquid.models.description import CELLS, LAYERS
+
+    return [KINDS, CELLS, LAYERS, CORES]
+
+
 def enter(namespace: dict[str, Any]) -> None:
     """A folder with the tables of ``docs/start.md``, and short studies and trainings in it."""
     from torchliquid.study.assess import assess
     from torchliquid.training import TrainingConfig
 
-    before = Path.cwd(), assess.__kwdefaults__, TrainingConfig.__init__.__defaults__
+    before = Path.cwd(), assess.__kwdefaults__, TrainingConfig.__init__.__defaults__, [dict(t) for t in registries()]
     folder = Path(tempfile.mkdtemp(prefix="document-"))
     namespace["_leave"] = (folder, *before)
     os.chdir(folder)
@@ -134,8 +143,11 @@ def leave(namespace: dict[str, Any]) -> None:
     from torchliquid.study.assess import assess
     from torchliquid.training import TrainingConfig
 
-    folder, home, defaults, init = namespace["_leave"]
+    folder, home, defaults, init, tables = namespace["_leave"]
     assess.__kwdefaults__, TrainingConfig.__init__.__defaults__ = defaults, init
+    for registry, table in zip(registries(), tables, strict=True):
+        registry.clear()
+        registry.update(table)
     os.chdir(home)
     shutil.rmtree(folder)
     namespace.clear()

@@ -291,7 +291,8 @@ def _affine(weight: Tensor | None, bias: Tensor | None, size: int) -> Affine | N
     return scale, np.zeros(size) if bias is None else _numbers(bias)
 
 
-def _liquid(layer: RecurrentLayer) -> Part:
+def of_recurrent(layer: RecurrentLayer) -> Part:
+    """A layer whose cell is in :data:`CELLS`."""
     layer.read_weights()
     cell = layer.rnn_cell
     reader = CELLS.get(type(cell))
@@ -406,7 +407,12 @@ def _gru(rnn: nn.GRU) -> Part:
 
 
 CELLS: dict[type[nn.Module], Callable[[Any], Part]] = {LTCCell: _ltc, CfCCell: _cfc, WiredCfCCell: _wired_cfc}
-LAYERS: dict[type[nn.Module], Callable[[Any], Part]] = {LTC: _liquid, CfC: _liquid, nn.LSTM: _lstm, nn.GRU: _gru}
+LAYERS: dict[type[nn.Module], Callable[[Any], Part]] = {
+    LTC: of_recurrent,
+    CfC: of_recurrent,
+    nn.LSTM: _lstm,
+    nn.GRU: _gru,
+}
 NETWORKS: dict[type[Network], Callable[[Any], list[Part]]] = {
     Liquid: lambda network: [of_layer(network.layer)],
     networks.Encoder: lambda network: [
