@@ -14,5 +14,7 @@ for _name, _home in (("FlyToTarget", "fly"), ("KeepLane", "drive")):
     gymnasium.register(f"torchliquid/{_name}-v0", f"torchliquid.control.worlds.{_home}:{_name}")
 
 from torchliquid.control import shifts  # noqa: E402
+from torchliquid.control.demonstrations import Demonstrations, demonstrations, record  # noqa: E402
+from torchliquid.control.evaluation import Evaluation, evaluate  # noqa: E402
 
-__all__ = ["shifts"]
+__all__ = ["Demonstrations", "Evaluation", "demonstrations", "evaluate", "record", "shifts"]

@@ -27,6 +27,7 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
         dt: seconds from frame to frame; a wrapper may set it before any step.
         settings: how scenes are drawn; ``reset(options={...})`` changes them for one episode.
         scene: those of this episode.
+        blind: frames are black, for an expert, who needs none.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}  # type: ignore[misc]
@@ -39,6 +40,7 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
         self.settings = self.scene = settings
         self.render_mode = render_mode
         self.dt = 0.05
+        self.blind = False
         self.observation_space = gym.spaces.Box(0, 255, (SMALL.height, SMALL.width, 3), np.uint8)
         self.action_space = gym.spaces.Box(-1, 1, (actions,), np.float32)
 
@@ -61,7 +63,7 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
                 raise InputError(f"{type(self).__name__} has no option {name!r}; it has {', '.join(known)}")
         self.scene = replace(self.settings, **(options or {}))  # type: ignore[type-var]
         self.begin()
-        return self.look(SMALL), {"elapsed": self.dt, **self.situation()}
+        return self.frame(), {"elapsed": self.dt, **self.situation()}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Act for ``dt`` seconds; numbers beyond -1 and 1 count as these.
@@ -75,7 +77,11 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
                 f"an action of {type(self).__name__} is {self.action_space.shape[0]} numbers, not {action}"
             )
         reward, terminated, truncated = self.advance(numbers.clip(-1, 1))
-        return self.look(SMALL), reward, terminated, truncated, {"elapsed": self.dt, **self.situation()}
+        return self.frame(), reward, terminated, truncated, {"elapsed": self.dt, **self.situation()}
+
+    def frame(self) -> np.ndarray:
+        """The observation."""
+        return np.zeros((SMALL.height, SMALL.width, 3), np.uint8) if self.blind else self.look(SMALL)
 
     def render(self) -> np.ndarray:
         """The frame as (240, 320, 3) uint8."""

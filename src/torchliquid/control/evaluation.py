@@ -1,0 +1,292 @@
+"""Let a policy steer, in the environment as it is and shifted, and count what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import polars as pl
+from gymnasium import spaces
+
+from torchliquid.control.environments import Env, Expert, checked_action, expert_of, made, own_expert, reason
+from torchliquid.control.interval import elapsed, name_of
+from torchliquid.control.shifts import Shift
+from torchliquid.errors import InputError
+
+Array = np.ndarray
+Policy = Callable[[Any, float], Any]
+"""The action for an observation and the seconds since the one before. One with a method ``reset`` is told by it that an
+episode begins."""
+
+CLEAN = "clean"
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """What came of one episode.
+
+    Attributes:
+        shift, severity, unit: what had changed; ``"clean"`` and 0: nothing.
+        seed: of its reset.
+        success: as ``info["is_success"]`` says at its end, else whether the reward reaches what the environment calls
+            solved; None: neither is known.
+        crashed: as ``info["crashed"]`` says, or the simulator failed.
+        why: the simulator's error, or the policy's answer that was no number; else empty.
+        steps, seconds: how long it lasted.
+        reward: all of it.
+        clipped: how many actions lay beyond their bounds.
+        path: (N, D) ``info["position"]`` at each step, metres; None: not told.
+        path_error: metres from the path to the expert's in the same scene, the mean over steps; None: not known.
+    """
+
+    shift: str
+    severity: float
+    unit: str
+    seed: int
+    success: bool | None
+    crashed: bool
+    why: str
+    steps: int
+    seconds: float
+    reward: float
+    clipped: int
+    path: Array | None
+    path_error: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All episodes of a policy.
+
+    Attributes:
+        environment: its name.
+        episodes: in the order of shifts, severities and seeds.
+    """
+
+    environment: str
+    episodes: tuple[Episode, ...]
+
+    def summary(self) -> pl.DataFrame:
+        """A row for each shift and severity: ``episodes``, ``success`` (share), ``crashes``, ``time_to_target`` (the
+        median of those that succeed, seconds), ``path_error`` (mean, metres), ``reward`` (mean)."""
+        columns = ("shift", "severity", "success", "crashed", "seconds", "path_error", "reward")
+        kinds = (pl.String, pl.Float64, pl.Boolean, pl.Boolean, pl.Float64, pl.Float64, pl.Float64)
+        frame = pl.DataFrame(
+            {name: [getattr(one, name) for one in self.episodes] for name in columns},
+            schema=dict(zip(columns, kinds, strict=True)),
+        )
+        return frame.group_by("shift", "severity", maintain_order=True).agg(
+            pl.len().alias("episodes"),
+            pl.col("success").cast(pl.Float64).mean(),
+            pl.col("crashed").sum().alias("crashes"),
+            pl.col("seconds").filter(pl.col("success")).median().alias("time_to_target"),
+            pl.col("path_error").mean(),
+            pl.col("reward").mean(),
+        )
+
+
+def evaluate(
+    policy: Policy,
+    env: str | Env | Callable[[], Env],
+    episodes: int = 20,
+    shifts: Iterable[type[Shift] | tuple[type[Shift], float]] = (),
+    *,
+    expert: Expert | None = None,
+    seed: int = 0,
+    max_steps: int = 10_000,
+    progress: Callable[[Episode], None] | None = None,
+) -> Evaluation:
+    """Let a policy steer, first in the environment as it is, then under each shift; nothing is trained.
+
+    An episode in which the simulator fails is recorded as crashed, and the evaluation goes on in a new environment, or
+    where the environment itself was given in a new episode.
+
+    Args:
+        policy: called with an observation and the seconds since the one before; answers an action. Numbers beyond the
+            action's bounds are put to them, and counted.
+        env: its name in Gymnasium, itself, or a function that makes it.
+        episodes: for each shift and severity; their seeds are the same under each.
+        shifts: classes, each tried at all its ``severities``, or pairs with a severity.
+        expert: whose path the policy's is held against, as in :func:`torchliquid.control.record`; None: that of a world
+            of ours, and none elsewhere.
+        seed: of the first episode; others follow.
+        max_steps: after which an episode is cut.
+        progress: called after each episode.
+
+    Raises:
+        InputError: the environment cannot be made or reset, a shift does not suit it, or the policy cannot take its
+            observations or answers what is no action of it.
+    """
+    if episodes < 1:
+        raise InputError(f"{episodes} episodes; give 1 or more")
+    tried = [(None, 0.0), *_severities(shifts)]
+    for shift, severity in tried:  # what does not suit is said before hours of flight
+        world = _world(env, shift, severity)
+        name = name_of(world)
+        if not isinstance(env, gym.Env):
+            world.close()
+    done: list[Episode] = []
+    for shift, severity in tried:
+        for i in range(episodes):
+            one = _fly(policy, env, shift, severity, seed + i, expert, max_steps, first=not done)
+            done.append(one)
+            if progress is not None:
+                progress(one)
+    return Evaluation(name, tuple(done))
+
+
+def _severities(
+    shifts: Iterable[type[Shift] | tuple[type[Shift], float]],
+) -> Iterator[tuple[type[Shift] | None, float]]:
+    for one in shifts:
+        if isinstance(one, tuple):
+            yield one
+        else:
+            yield from ((one, severity) for severity in one.severities)
+
+
+def _world(env: str | Env | Callable[[], Env], shift: type[Shift] | None, severity: float) -> Env:
+    world = made(env)
+    return world if shift is None else shift(world, severity)
+
+
+def _fly(
+    policy: Policy,
+    env: str | Env | Callable[[], Env],
+    shift: type[Shift] | None,
+    severity: float,
+    seed: int,
+    expert: Expert | None,
+    max_steps: int,
+    first: bool,
+) -> Episode:
+    world = _world(env, shift, severity)
+    teacher = expert_of(world, expert)
+    told = {
+        "shift": shift.name if shift else CLEAN,
+        "severity": severity,
+        "unit": shift.unit if shift else "",
+        "seed": seed,
+    }
+    run = _Run(world, max_steps)
+    begin = getattr(policy, "reset", None)
+    if callable(begin):
+        begin()
+    try:
+        run.go(policy, seed)
+    except InputError:
+        raise
+    except Exception as error:
+        if first and not run.steps and run.observation is None:
+            raise InputError(f"{name_of(world)} cannot be reset: {reason(error)}") from None
+        run.crashed, run.success, run.why = True, False, reason(error)
+    path = np.array(run.path) if run.path else None
+    gap = None
+    if teacher is not None and path is not None:
+        gap = _path_error(path, _expert_path(world, teacher, seed, max_steps))
+    if not isinstance(env, gym.Env):
+        world.close()
+    return Episode(
+        **told,  # type: ignore[arg-type]
+        success=run.success,
+        crashed=run.crashed,
+        why=run.why,
+        steps=run.steps,
+        seconds=run.seconds,
+        reward=run.reward,
+        clipped=run.clipped,
+        path=path,
+        path_error=gap,
+    )
+
+
+class _Run:
+    """One episode as it goes, so that what was reached is known where it breaks off."""
+
+    def __init__(self, world: Env, max_steps: int) -> None:
+        self.world, self.max_steps = world, max_steps
+        self.observation: Any = None
+        self.steps, self.seconds, self.reward, self.clipped = 0, 0.0, 0.0, 0
+        self.success: bool | None = None
+        self.crashed, self.why = False, ""
+        self.path: list[Array] = []
+
+    def go(self, policy: Policy, seed: int) -> None:
+        self.observation, info = self.world.reset(seed=seed)
+        self._note(info)
+        ended = False
+        while not ended and self.steps < self.max_steps:
+            answer = self._answer(policy, elapsed(self.world, info))
+            try:
+                action, beyond = checked_action(answer, self.world, "the policy")
+            except FloatingPointError as error:
+                self.crashed, self.success, self.why = True, False, str(error)
+                return
+            self.clipped += beyond
+            self.observation, reward, terminated, truncated, info = self.world.step(action)
+            self.steps += 1
+            self.seconds += elapsed(self.world, info)
+            self.reward += float(reward)
+            self._note(info)
+            ended = terminated or truncated
+        threshold = self.world.spec.reward_threshold if self.world.spec is not None else None
+        if "is_success" in info or "success" in info:
+            self.success = bool(info.get("is_success", info.get("success")))
+        elif threshold is not None:
+            self.success = self.reward >= threshold
+        self.crashed = bool(info.get("crashed", False))
+
+    def _answer(self, policy: Policy, seconds: float) -> Any:
+        try:
+            return policy(self.observation, seconds)
+        except InputError:
+            raise
+        except Exception as error:
+            what = _shapes(self.world.observation_space)
+            raise InputError(
+                f"the policy fails on an observation of {name_of(self.world)} ({what}): {reason(error)}"
+            ) from error
+
+    def _note(self, info: dict[str, Any]) -> None:
+        if "position" in info:
+            self.path.append(np.atleast_1d(np.asarray(info["position"], float)))
+
+
+def _shapes(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Dict):
+        return ", ".join(f"{name}: {_shapes(part)}" for name, part in space.spaces.items())
+    return f"{space.shape} {space.dtype}"
+
+
+def _expert_path(world: Env, expert: Expert, seed: int, max_steps: int) -> Array | None:
+    """(N, D) where an expert goes in the same scene; None where the simulator fails under it as well."""
+    base: Any = world.unwrapped
+    run = _Run(world, max_steps)
+    if expert is own_expert:
+        base.blind = True
+    try:
+        run.go(lambda observation, seconds: expert(base, observation), seed)
+    except InputError:
+        raise
+    except Exception:
+        return None
+    finally:
+        if expert is own_expert:
+            base.blind = False
+    return np.array(run.path)
+
+
+def _path_error(path: Array, other: Array | None) -> float | None:
+    """The mean of the metres from each place of a path to another path, whose places straight lines join."""
+    if other is None or path.shape[1] != other.shape[1] or len(other) < 2:
+        return None
+    start, way = other[:-1], np.diff(other, axis=0)
+    long = np.maximum((way * way).sum(1), 1e-12)
+    gaps = []
+    for place in path:
+        share = (((place - start) * way).sum(1) / long).clip(0, 1)
+        gaps.append(np.sqrt(((start + share[:, None] * way - place) ** 2).sum(1).min()))
+    return float(np.mean(gaps))
