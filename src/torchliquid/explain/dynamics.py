@@ -104,6 +104,11 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
     states = np.concatenate(path.states)
     by_gap = _exponents(model, path.recording, MULTIPLES, 500, seed)
     if np.isnan(by_gap).any():
+        if max(len(series) for series in path.recording.series) > 1:
+            longest = MULTIPLES[np.isnan(by_gap).argmax()]
+            raise InputError(
+                f"with all gaps {longest:.3g} times as long the state does not stay finite: take more steps"
+            )
         raise InputError("no series is long enough to follow a small difference; give one of two samples or more")
     gap = path.recording.median_gap()
     positive = np.flatnonzero(by_gap > 0)
@@ -306,7 +311,8 @@ def _bounds(layer: RecurrentLayer) -> tuple[np.ndarray | None, str]:
             low, high = np.minimum(low, -1.0), np.maximum(high, 1.0)
             why += " The memory in front sets it between -1 and 1 before each sample."
         return np.stack([low, high], 1).astype(np.float64), why
-    assert isinstance(cell, CfCCell | WiredCfCCell)
+    if not isinstance(cell, CfCCell | WiredCfCCell):
+        return None, f"Nothing is proven of {type(layer).__name__}."
     if cell.mode == "pure":
         return None, "Nothing is proven in mode pure: A - A exp(...) f has no bound in f."
     most = 1.0 if cell.mode == "default" else 2.0

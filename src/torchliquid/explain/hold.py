@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import liquid_layers
@@ -22,7 +25,8 @@ def hold(model: Model, neuron: int, value: float) -> Model:
     """A copy of a model in which a neuron's state is ``value`` after every sample and, in an LTC, after every solver
     step, so that neither the readout nor any other neuron learns anything from it.
 
-    Only weights of the copy are changed: the leak of an LTC's neuron, the heads of a CfC's.
+    Only weights of the copy are changed, the leak of an LTC's neuron, the heads of a CfC's; another cell is stopped
+    after each sample.
 
     Raises:
         InputError: a model without liquid neurons, or an LTC whose solver is not the fused one, which alone bears a
@@ -40,13 +44,43 @@ def hold(model: Model, neuron: int, value: float) -> Model:
         cell.gleak[neuron] = CLAMP
         cell.vleak[neuron] = value
         return twin
-    assert isinstance(cell, CfCCell | WiredCfCCell)
+    if not isinstance(cell, CfCCell | WiredCfCCell):
+        cell.recur = _clamped(cell.recur, neuron, value)  # type: ignore[method-assign]
+        return twin
     for one in cell.cells if isinstance(cell, WiredCfCCell) else [cell]:
         if neuron < one.hidden_size:
             _hold(one, neuron, value)
             break
         neuron -= one.hidden_size
     return twin
+
+
+def _clamped(recur: Callable[..., tuple[Tensor, Tensor]], neuron: int, value: float) -> Callable[..., Any]:
+    """A cell's ``recur``, with the neuron set to the value after each sample."""
+
+    def held(
+        inputs: Tensor,
+        spans: Tensor,
+        state: Tensor,
+        lengths: Tensor | None = None,
+        memory: Any = None,
+        cell: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        states, cells = [], []
+        for t in range(inputs.shape[1]):
+            now = slice(t, t + 1)
+            left = None if lengths is None else (lengths - t).clamp(0, 1)
+            anew = None if reset is None else reset[:, now]
+            after, remembered = recur(inputs[:, now], spans[:, now], state, left, memory, cell, anew)
+            state = after[:, 0].clone()
+            state[:, neuron] = value
+            states.append(state)
+            cells.append(remembered)
+            cell = None if cell is None else remembered[:, 0]
+        return torch.stack(states, 1), torch.cat(cells, 1)
+
+    return held
 
 
 def _hold(cell: CfCCell, neuron: int, value: float) -> None:

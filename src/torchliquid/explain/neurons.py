@@ -13,13 +13,12 @@ from torch import Tensor
 
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.layers.cfc import CfCCell, WiredCfCCell
-from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.cfc import WiredCfCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, aligned, evaluating
 from torchliquid.models.networks import Encoder, Liquid
 
-LIQUID_CELLS = (LTCCell, CfCCell, WiredCfCCell)
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
 
 MANY_SERIES = 20
@@ -48,7 +47,7 @@ class Trajectory:
 
 
 def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
-    """The liquid layers of a model, the first one first.
+    """The liquid layers of a model, and those of their relatives, the first one first.
 
     Raises:
         InputError: a layer that is none, besides dense ones.
@@ -57,9 +56,10 @@ def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
         raise InputError(f"a trained torchliquid Model can be explained, not {type(model).__name__}")
     found = [network for network in model.network.chain if not isinstance(network, Encoder)]
     layers = [network.layer for network in found if isinstance(network, Liquid)]
-    if len(layers) < len(found) or not all(isinstance(layer.rnn_cell, LIQUID_CELLS) for layer in layers):
+    if len(layers) < len(found) or not all(isinstance(layer.rnn_cell, RecurrentCell) for layer in layers):
         raise InputError(
-            f"a model of kind {model.kind!r} has no liquid neurons to explain; train {', '.join(LIQUID_KINDS)}"
+            f"a model of kind {model.kind!r} has no liquid neurons to explain; train {', '.join(LIQUID_KINDS)} "
+            "or one of their relatives"
         )
     return tuple(layers)
 

@@ -31,9 +31,14 @@ MEANING = {
         "The gap between samples over which this neuron's exponential exp(-t (|w_tau| + |f|)) falls to 37 %. It says "
         "how fast the answer to one sample approaches its limit as the gap grows, not how long the neuron remembers."
     ),
+    "step": (
+        "The time in which a small push to this neuron's state fades to 37 % by itself when steps like this sample's "
+        "are repeated: from how much of it one step leaves, d new / d old."
+    ),
 }
 
 HEADS = {
+    "step": None,
     "ltc": None,
     "default": ("towards head f as the gap grows", "towards head g as the gap grows"),
     "no_gate": ("head g fades as the gap grows", "head g is added as the gap grows"),
@@ -134,8 +139,13 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
         )
         stepped = tuple(forgets)
         bounds = np.concatenate([_bounds(layer.rnn_cell) for layer in layers]) * scale
+    elif not isinstance(cell, CfCCell | WiredCfCCell):
+        mode, meaning = "step", MEANING["step"]
+        values = [
+            np.concatenate([_faded(layer, path, i, k, own) for k, layer, own in _places(layers)], 1) * scale
+            for i in range(len(path.states))
+        ]
     else:
-        assert isinstance(cell, CfCCell | WiredCfCCell)
         mode = cell.mode
         meaning = MEANING["pure" if mode == "pure" else "gated"]
         rates = [
@@ -148,7 +158,7 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
             towards = tuple(np.where(rate > 0, 1, -1).astype(np.int8) for rate in rates)
     series = path.recording.series
     return TimeConstants(
-        "time constant" if isinstance(cell, LTCCell) else "gate time scale",
+        "gate time scale" if isinstance(cell, CfCCell | WiredCfCCell) else "time constant",
         meaning,
         path.recording.time_unit,
         neuron_names(model),
@@ -217,11 +227,29 @@ def _bounds(cell: RecurrentCell) -> np.ndarray:
     return _array(torch.stack([cm / (gleak + cell.open_conductance()), cm / gleak], 1))
 
 
-def _gate_rates(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
-    cell: CfCCell | WiredCfCCell = layer.rnn_cell  # type: ignore[assignment]
-    x, after = _tensors(layer, path.fed[i][number], path.states[i][:, own])
+def _before(layer: RecurrentLayer, path: Trajectory, i: int, x: Tensor, after: Tensor, own: slice) -> Tensor:
+    """(T, H) states that each sample's step starts from, after the memory where there is one."""
     before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
     if layer.lstm is not None and path.cells is not None:
         (memory,) = _tensors(layer, path.cells[i][:, own])
         before, _ = layer.lstm(x, (before, torch.cat([torch.zeros_like(memory[:1]), memory[:-1]])))
-    return _array(cell.gate_rates(x, before, after))
+    return before
+
+
+def _faded(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
+    """(T, H) by what one step leaves of a push, in the model's unit of time."""
+    x, after, spans = _tensors(layer, path.fed[i][number], path.states[i][:, own], path.spans[i])
+    before = _before(layer, path, i, x, after, own).requires_grad_(True)
+    with torch.enable_grad():
+        new = layer.rnn_cell.recur(x.unsqueeze(1), spans.unsqueeze(1), before)[0][:, 0]
+        ends = range(new.shape[1])
+        left = [torch.autograd.grad(new[:, h].sum(), before, retain_graph=True)[0][:, h] for h in ends]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = -np.log(np.abs(_array(torch.stack(left, 1))))
+        return np.where(rate > 0, path.spans[i][:, None] / rate, np.inf)
+
+
+def _gate_rates(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
+    cell: CfCCell | WiredCfCCell = layer.rnn_cell  # type: ignore[assignment]
+    x, after = _tensors(layer, path.fed[i][number], path.states[i][:, own])
+    return _array(cell.gate_rates(x, _before(layer, path, i, x, after, own), after))

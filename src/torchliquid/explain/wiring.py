@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchliquid.explain.neurons import input_names, liquid_layers, neuron_kinds, neuron_names, of_layers
 from torchliquid.layers.cell import RecurrentCell
-from torchliquid.layers.cfc import CfCCell, WiredCfCCell
+from torchliquid.layers.cfc import WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Encoder
@@ -77,7 +77,7 @@ LTC_MEANS = (
     "Strength is the largest conductance of the synapse. It excites where its reversal potential is above zero: an "
     "open synapse pulls the neuron's potential towards it."
 )
-CFC_MEANS = (
+STEP_MEANS = (
     "Strength is how far the neuron's next state moves, for a small push to the source, at the training mean, a state "
     "of zero and a usual gap; elsewhere it can be more, less, or of the other sign."
 )
@@ -86,8 +86,9 @@ ENCODED_MEANS = (
     "what they make of it, added up."
 )
 WIRED_CFC_MEANS = (
-    CFC_MEANS + " Drawn are the synapses of the wiring; the time gates also read what the wiring leaves out, and those "
-    "ways are not drawn."
+    STEP_MEANS
+    + " Drawn are the synapses of the wiring; the time gates also read what the wiring leaves out, and those ways are "
+    "not drawn."
 )
 
 
@@ -96,11 +97,11 @@ def wiring(model: Model, most: int = 200) -> Circuit:
     """The circuit of a model.
 
     An LTC's synapses are its own. A wired CfC's are those of its wiring, and in each layer all to all; a CfC without a
-    wiring has no synapses, only ways from each input and neuron to each neuron through the backbone. Strength and
-    polarity of both are taken from the derivative of a step, see ``strength_means``.
+    wiring has no synapses, only ways from each input and neuron to each neuron through the backbone, as all others.
+    Strength and polarity of these are taken from the derivative of a step, see ``strength_means``.
 
     Args:
-        model: an LTC or a CfC, wired or not.
+        model: an LTC or a CfC, wired or not, or a relative; of any number of layers.
         most: only so many of the strongest synapses are kept, so that a picture stays readable.
 
     Raises:
@@ -111,22 +112,23 @@ def wiring(model: Model, most: int = 200) -> Circuit:
     kinds = ("sensory",) * n + neuron_kinds(model)
     names = input_names(model) + neuron_names(model)
     weights = np.zeros((len(kinds), len(kinds) - n))
-    means = MEANS[type(layers[0].rnn_cell)]
-    slope, point = _encoded(model)
-    if slope is not None:
+    means = MEANS.get(type(layers[0].rnn_cell), STEP_MEANS)
+    readings, slope, point = model.readout.weight.new_zeros(n), None, None
+    if encoders := [network for network in model.network.chain if isinstance(network, Encoder)]:
         means += ENCODED_MEANS
+        encode = nn.Sequential(*(nn.Sequential(each.linear, nn.Tanh()) for each in encoders))
+        slope, point = _slope(encode, readings), encode(readings)
     columns = [(0, "sensory")] * n
     before = np.arange(n)
     for k, (layer, own) in enumerate(zip(layers, of_layers(layers), strict=True)):
         cell = layer.rnn_cell
-        found = WEIGHTS[type(cell)](cell, point)
+        found = WEIGHTS.get(type(cell), _derivative)(cell, point)
         outside, inside = found[: cell.input_size], found[cell.input_size :]
         weights[before, own] = outside if slope is None else slope.T @ outside
-        mine = np.arange(own.start, own.stop)
-        weights[mine + n, own] = inside
+        before = np.arange(own.start, own.stop) + n
+        weights[before, own] = inside
+        slope, point = _slope(layer.read, readings.new_zeros(layer.state_size)), None
         columns += [(k + 1, kind) for kind in kinds[n + own.start : n + own.stop]]
-        outputs = mine[-cell.output_size :] if isinstance(cell, WiredCfCCell) else mine[: cell.output_size]
-        before, slope, point = outputs + n, None, None
     sources, targets = np.nonzero(weights)
     strength = np.abs(weights[sources, targets])
     order = np.argsort(-strength, kind="stable")[:most]
@@ -145,24 +147,6 @@ def wiring(model: Model, most: int = 200) -> Circuit:
         for i, (name, kind, (x, y)) in enumerate(zip(names, kinds, places, strict=True))
     )
     return Circuit(neurons, synapses, len(strength) - len(order), _readout(model, kinds, n + own.start), means)
-
-
-def _encoded(model: Model) -> tuple[np.ndarray | None, Tensor | None]:
-    """What dense layers before the first liquid one make of the training mean, and their slope there; None of none."""
-    encoders = [network for network in model.network.chain if isinstance(network, Encoder)]
-    if not encoders:
-        return None, None
-
-    def encode(x: Tensor) -> Tensor:
-        for encoder in encoders:
-            x, _ = encoder(x, x)
-        return x
-
-    mean = model.readout.weight.new_zeros(model.preprocessing.n_inputs)
-    with torch.enable_grad():
-        slope = torch.autograd.functional.jacobian(encode, mean)
-    assert isinstance(slope, Tensor)
-    return np.asarray(slope.cpu().numpy(), dtype=np.float64), encode(mean)
 
 
 def _readout(model: Model, kinds: tuple[str, ...], start: int) -> np.ndarray:
@@ -202,29 +186,36 @@ def _wired_cfc(cell: WiredCfCCell, at: Tensor | None) -> np.ndarray:
     return weights
 
 
-def _derivative(cell: CfCCell, at: Tensor | None) -> np.ndarray:
+def _derivative(cell: RecurrentCell, at: Tensor | None) -> np.ndarray:
     """(C + H, H): d new state / d (inputs, state) at these inputs, None being zeros, a state of zeros, a span of 1."""
     weight = next(cell.parameters()).detach()
 
     def step(z: Tensor) -> Tensor:
-        x, h = z.split([cell.input_size, cell.hidden_size])
+        x, h = z.split([cell.input_size, cell.state_size])
         new: Tensor = cell.recur(x.expand(1, 1, -1), weight.new_ones(1, 1), h.unsqueeze(0))[0]
         return new[0, 0]
 
+    inputs = weight.new_zeros(cell.input_size) if at is None else at
+    return _slope(step, torch.cat([inputs, weight.new_zeros(cell.state_size)])).T
+
+
+def _slope(of: Callable[[Tensor], Tensor], at: Tensor) -> np.ndarray:
+    """(O, I): d outputs / d inputs there."""
     with torch.enable_grad():
-        inputs = weight.new_zeros(cell.input_size) if at is None else at
-        slope = torch.autograd.functional.jacobian(step, torch.cat([inputs, weight.new_zeros(cell.hidden_size)]))
+        slope = torch.autograd.functional.jacobian(of, at)
     assert isinstance(slope, Tensor)
-    return np.asarray(slope.T.cpu().numpy(), dtype=np.float64)
+    return np.asarray(slope.cpu().numpy(), dtype=np.float64)
 
 
 WEIGHTS: dict[type[RecurrentCell], Callable[[Any, Tensor | None], np.ndarray]] = {
     LTCCell: _ltc,
     WiredCfCCell: _wired_cfc,
-    CfCCell: _derivative,
 }
-"""(C + H, H), source by target, at these inputs."""
-MEANS = {LTCCell: LTC_MEANS, WiredCfCCell: WIRED_CFC_MEANS, CfCCell: CFC_MEANS}
+"""(C + H, H), source by target, at these inputs; of other cells the derivative."""
+MEANS = {
+    LTCCell: LTC_MEANS,
+    WiredCfCCell: WIRED_CFC_MEANS,
+}
 
 
 def _layout(kinds: list[tuple[int, str]], synapses: tuple[Synapse, ...]) -> list[tuple[float, float]]:
