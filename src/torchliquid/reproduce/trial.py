@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torchliquid.reproduce import boosting, linear, minirocket, threshold
 from torchliquid.reproduce.contenders import Contender, Missing
 from torchliquid.reproduce.metrics import answers, score
 from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
+from torchliquid.training.descent import NotFiniteError, advance, descend
 
 FITTED = {
     "MiniRocket": minirocket.fit,
@@ -79,48 +80,48 @@ def _fit(
         model.network.standardise(train)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
-    sign = protocol.sign
-    best, best_epoch, weights, epoch, failed = -math.inf, 0, copy.deepcopy(model.state_dict()), 0, ""
-    for epoch in range(1, setting.epochs + 1):
-        if not train_epoch(model, optimizer, train, setting):
-            failed = f"the loss is no longer finite in epoch {epoch}"
-        score = math.nan if failed else measure(protocol, model, validation)
-        if failed or not math.isfinite(score):
-            failed = failed or f"the outputs are no longer finite in epoch {epoch}"
-            break
+    scores: list[float] = []
+
+    def look(_: float) -> float:
+        found = measure(protocol, model, validation)
+        if not math.isfinite(found):
+            raise NotFiniteError("the outputs are no longer finite")
         schedule.step()
-        if sign * score > best:
-            best, best_epoch, weights = sign * score, epoch, copy.deepcopy(model.state_dict())
-        progress(epoch / setting.epochs, f"epoch {epoch}, {protocol.metric} {score:.4g}")
-        if epoch - best_epoch >= setting.patience:
-            break
+        scores.append(protocol.sign * found)
+        progress(len(scores) / setting.epochs, f"epoch {len(scores)}, {protocol.metric} {found:.4g}")
+        return scores[-1]
+
+    def enough() -> bool:
+        return len(scores) - 1 - scores.index(max(scores)) >= setting.patience
+
+    failed = ""
+    try:
+        epochs = (batches(train, setting) for _ in range(setting.epochs))
+        descend(model, optimizer, epochs, partial(loss_of, model, setting), look, enough, setting.clip, model.mask)
+    except NotFiniteError as error:
+        failed = f"{error} in epoch {len(scores) + 1}"
     line = {
-        "epochs": epoch,
-        "best_epoch": best_epoch,
+        "epochs": len(scores) + bool(failed),
+        "best_epoch": scores.index(max(scores)) + 1 if scores else 0,
         "parameters": model.live_parameters(),
         **_conditions(start),
     }
-    if failed:
-        return model, line | {"failed": failed}
-    model.load_state_dict(weights)
-    return model, line | {"validation": sign * best}
+    return model, line | ({"failed": failed} if failed else {"validation": protocol.sign * max(scores)})
 
 
-def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, setting: Setting) -> bool:
-    """Once over a part in batches drawn at random; False, at once, when the loss is no longer finite."""
-    model.train()
-    for rows in torch.randperm(len(part)).split(setting.batch):
-        batch = part.pick(rows if part.lengths is None else rows[part.lengths[rows].argsort(stable=True)])
-        loss = loss_of(model(batch.inputs, batch.timespans, batch.lengths), batch.targets, setting)
-        optimizer.zero_grad()
-        loss.backward()
-        if setting.clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), setting.clip)
-        optimizer.step()
-        model.mask()
-        if not torch.isfinite(loss):
-            return False
-    return True
+def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, setting: Setting) -> None:
+    """Once over a part.
+
+    Raises:
+        NotFiniteError: the loss is no longer finite.
+    """
+    advance(model, optimizer, batches(part, setting), partial(loss_of, model, setting), setting.clip, model.mask)
+
+
+def batches(part: Part, setting: Setting) -> Iterator[Part]:
+    """A part in batches drawn at random; in each the shortest sequences come first, where they differ in length."""
+    rows = torch.randperm(len(part)).split(setting.batch)
+    return (part.pick(r if part.lengths is None else r[part.lengths[r].argsort(stable=True)]) for r in rows)
 
 
 def fit_plain(protocol: Protocol, parts: Parts, contender: str, seed: int) -> dict[str, Any]:
@@ -145,8 +146,9 @@ def _conditions(start: float) -> dict[str, Any]:
     }
 
 
-def loss_of(outputs: Tensor, targets: Tensor, setting: Setting) -> Tensor:
+def loss_of(model: Contender, setting: Setting, batch: Part) -> Tensor:
     """Cross entropy of classes, squared error of values."""
+    outputs, targets = model(batch.inputs, batch.timespans, batch.lengths), batch.targets
     if targets.is_floating_point():
         return F.mse_loss(outputs, targets)
     weight = outputs.new_ones(outputs.shape[-1])

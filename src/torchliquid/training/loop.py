@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
 import math
@@ -26,6 +25,7 @@ from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.solvers import SolverError
 from torchliquid.tasks import Task
+from torchliquid.training.descent import NotFiniteError, descend
 from torchliquid.training.grid import on_int8_grid
 from torchliquid.training.history import Doubt, History
 from torchliquid.training.provenance import provenance
@@ -178,21 +178,6 @@ def _train(
     longest = max(float(batch.timespans.max()) for batch in first)
     if advice := _unstable(model, longest):
         log.warning(advice)
-    best_score, best_weights = (-math.inf, -math.inf), copy.deepcopy(model.state_dict())
-
-    def broken_off(reason: str = "") -> TrainingError:
-        model.load_state_dict(best_weights)
-        model.eval()
-        reason = reason or _unstable(model, longest) or f"try a learning rate below {config.lr:g}"
-        error = TrainingError(
-            f"training {model.kind} broke off in epoch {step // len(first) + 1}: its numbers are no longer finite; "
-            f"{reason}"
-        )
-        if history.validation:
-            model.metadata |= provenance(training, history, config.seed)
-            error.model = model
-        return error
-
     naive = Naive.fit(task, model.preprocessing, training)
     naive_scores = task.metrics(naive.outputs(validation), validation)
 
@@ -203,55 +188,61 @@ def _train(
         return _loss(task, naive.outputs(validation), validation, class_weights)
 
     todo, step, losses, left = endless(first), 0, [naive_loss()], 0
-    while step < steps:
-        model.train()
-        total, until = 0.0, min(step + apart, steps)
-        for batch in itertools.islice(todo, until - step):
-            batch = batch.to(device)
-            optimizer.zero_grad()
-            try:
-                with weights():
-                    raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
-                    loss = task.loss(raw, batch.targets, batch.weights, class_weights)
-                    loss.backward()
-            except SolverError as error:
-                raise broken_off(str(error)) from None
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            if not torch.isfinite(norm):
-                raise broken_off()
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-            step += 1
-        history.loss.append(total / (step - (history.updates[-1] if history.updates else 0)))
+    best: tuple[float, float] | None = None
+
+    def stretches() -> Iterator[Iterator[Batch]]:
+        while step < steps:
+            yield itertools.islice(todo, min(apart, steps - step))
+
+    def loss_of(batch: Batch) -> Tensor:
+        batch = batch.to(device)
+        raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
+        return task.loss(raw, batch.targets, batch.weights, class_weights)
+
+    def updated() -> None:
+        nonlocal step
+        schedule.step()
+        step += 1
+
+    def look(loss: float) -> tuple[float, float]:
+        nonlocal best
+        history.loss.append(loss)
         history.updates.append(step)
         history.epochs.append(-(-step // len(first)))
+        outputs = model.outputs(validation)
+        if not all(np.isfinite(o).all() for o in outputs):
+            raise NotFiniteError("the answers are no longer finite")
+        scores = task.metrics(outputs, validation)
+        history.validation.append(scores)
+        losses.append(_loss(task, outputs, validation, class_weights))
+        score = task.score(scores)
+        if best is None or score > best:
+            best, history.best = score, len(history.loss) - 1
+        history.doubt = _doubt(task, losses, history, step == steps)
+        return score
 
-        with weights():
-            try:
-                outputs = model.outputs(validation)
-            except SolverError as error:
-                raise broken_off(str(error)) from None
-            if not all(np.isfinite(o).all() for o in outputs):
-                raise broken_off()
-            scores = task.metrics(outputs, validation)
-            history.validation.append(scores)
-            losses.append(_loss(task, outputs, validation, class_weights))
-            score = task.score(scores)
-            if score > best_score:
-                best_score, best_weights = score, copy.deepcopy(model.state_dict())
-                history.best = len(history.loss) - 1
-            history.doubt = _doubt(task, losses, history, step == steps)
-            if progress:
-                progress(step / steps, f"{step:,} updates, {task.primary} {scores[task.primary]:.4g}")
-            if on_epoch:
-                on_epoch(model, history)
+    def enough() -> bool:
+        nonlocal left
+        if progress:
+            progress(step / steps, f"{step:,} updates, {task.primary} {history.validation[-1][task.primary]:.4g}")
+        if on_epoch:
+            on_epoch(model, history)
         left = len(history.loss) if history.doubt == "plateau" else left
-        if history.doubt != "plateau" and len(history.loss) - 1 - max(history.best, left) >= config.patience:
-            break
+        return history.doubt != "plateau" and len(history.loss) - 1 - max(history.best, left) >= config.patience
 
-    model.load_state_dict(best_weights)
-    model.eval()
+    try:
+        descend(model, optimizer, stretches(), loss_of, look, enough, config.clip, updated)
+    except (NotFiniteError, SolverError) as error:
+        reason = str(error) if isinstance(error, SolverError) else _unstable(model, longest)
+        reason = reason or f"try a learning rate below {config.lr:g}"
+        broken = TrainingError(
+            f"training {model.kind} broke off in epoch {step // len(first) + 1}: its numbers are no longer finite; "
+            f"{reason}"
+        )
+        if history.validation:
+            model.metadata |= provenance(training, history, config.seed)
+            broken.model = model
+        raise broken from None
     if task.kind == "classification":
         calibrate(model, validation)
         history.validation[history.best] = model.task.metrics(model.outputs(validation), validation)

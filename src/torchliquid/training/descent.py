@@ -1,0 +1,85 @@
+"""The loop of every training, of models and of the networks of published tables."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+class NotFiniteError(RuntimeError):
+    """A loss, a gradient or an answer is no longer finite; the message says which."""
+
+
+def descend(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stretches: Iterable[Iterable[T]],
+    loss_of: Callable[[T], Tensor],
+    look: Callable[[float], Any],
+    enough: Callable[[], bool],
+    clip: float | None = None,
+    updated: Callable[[], object] = lambda: None,
+) -> None:
+    """Train until a look says that it is enough, or the batches end. However it ends, the model has the weights of its
+    best look, or its first ones where it came to none.
+
+    Args:
+        stretches: the batches until each look at the validation part.
+        loss_of, clip, updated: as of :func:`advance`.
+        look: from the mean loss since the look before, a score, of which more is better.
+        enough: asked after each look, its weights kept, whether to stop.
+
+    Raises:
+        NotFiniteError: as :func:`advance`.
+        Exception: whatever ``loss_of``, ``look`` or ``enough`` raised.
+    """
+    best, weights = None, copy.deepcopy(model.state_dict())
+    try:
+        for batches in stretches:
+            score = look(advance(model, optimizer, batches, loss_of, clip, updated))
+            if best is None or score > best:
+                best, weights = score, copy.deepcopy(model.state_dict())
+            if enough():
+                return
+    finally:
+        model.load_state_dict(weights)
+        model.eval()
+
+
+def advance(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[T],
+    loss_of: Callable[[T], Tensor],
+    clip: float | None = None,
+    updated: Callable[[], object] = lambda: None,
+) -> float:
+    """Update the weights with each batch; gives the mean loss.
+
+    Args:
+        loss_of: the loss of a batch.
+        clip: largest norm of the gradient; None: it is not clipped.
+        updated: called after each update.
+
+    Raises:
+        NotFiniteError: the loss, or the norm of a gradient that is clipped, is not finite.
+    """
+    model.train()
+    losses = []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = loss_of(batch)
+        loss.backward()
+        size = loss if clip is None else nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if not torch.isfinite(size):
+            raise NotFiniteError("the loss is no longer finite")
+        optimizer.step()
+        updated()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
