@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.protocol import Parts, Protocol
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.trial import measure, train_epoch
@@ -22,7 +22,7 @@ def accuracies(table: Protocol, parts: Parts, seed: int) -> list[tuple[float, fl
     """On validation and on the test part after each epoch, in %."""
     setting = table.settings["LTC"]
     torch.manual_seed(seed)
-    model = Contender(table, "LTC", parts.train.inputs.shape[2], parts.outputs, per_sequence=False)
+    model = TableModel(table, "LTC", parts.train.inputs.shape[2], parts.outputs, per_sequence=False)
     optimizer = torch.optim.Adam(model.parameters(), setting.lr, fused=True)
     found = []
     for epoch in range(EPOCHS):

@@ -15,7 +15,7 @@ from statistics import mean
 
 import torch
 
-from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.protocol import Parts, Protocol
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.summary import counting, outdated, seeds_of
@@ -35,7 +35,7 @@ def seconds(work: Callable[[], object]) -> float:
 def epoch_seconds(table: Protocol, parts: Parts, contender: str) -> float:
     """Of one core, for an epoch and its validation; one epoch is run before, unmeasured."""
     setting, train, validation = table.settings[contender], parts.train, parts.validation
-    model = Contender(table, contender, train.inputs.shape[2], parts.outputs, train.targets.dim() == 1)
+    model = TableModel(table, contender, train.inputs.shape[2], parts.outputs, train.targets.dim() == 1)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, fused=True)
     few = train.pick(torch.randperm(len(train))[: BATCHES * setting.batch])
     some = validation.pick(torch.randperm(len(validation))[:MEASURED])

@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.trial import measure, train_epoch
 
@@ -23,7 +23,7 @@ def main() -> None:
     table = protocol("walker")
     parts = table.parts("published")
     setting = table.settings["LTC"]
-    model = Contender(table, "LTC", parts.train.inputs.shape[2], parts.outputs, per_sequence=False)
+    model = TableModel(table, "LTC", parts.train.inputs.shape[2], parts.outputs, per_sequence=False)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay ** (1 / TIMES))
     best, test = math.inf, math.nan

@@ -12,7 +12,7 @@ from torchliquid.study.results import (
     ContenderResult,
     DataResult,
     Gaps,
-    Part,
+    PartResult,
     ShiftResult,
     StudyResults,
     TaskResult,
@@ -130,7 +130,11 @@ def simulate(rng: np.random.Generator, truth: Truth) -> tuple[StudyResults, dict
             "simulated.csv",
             (Channel("Light", 0.0, 120.0, 190.0), Channel("CO2", 0.02, 600.0, 300.0)),
             Gaps((0.0, 1.0, 2.0), (10, 3), 1.0, 2.0, "s"),
-            (Part("training", 1, 8000, 8000), Part("validation", 1, 2000, 2000), Part("later", 1, 4000, 4000)),
+            (
+                PartResult("training", 1, 8000, 8000),
+                PartResult("validation", 1, 2000, 2000),
+                PartResult("later", 1, 4000, 4000),
+            ),
         ),
         contenders=tuple(contenders),
         shifts=(

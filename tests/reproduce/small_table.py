@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from torchliquid.reproduce import protocols
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, part
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split, part
 
 
-def pieces(seed: int, sequences: int = 60) -> Part:
+def pieces(seed: int, sequences: int = 60) -> Sequences:
     """Sums so far of noise."""
     x = np.random.default_rng(seed).normal(size=(sequences, 8, 2))
     return part(x, x.cumsum(1)[..., :1])

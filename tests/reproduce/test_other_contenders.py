@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from torchliquid.reproduce.contenders import Contender
+from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.state_space import StateSpace, StateSpaceLayer
@@ -124,7 +124,7 @@ def test_every_contender_of_a_table_is_made_and_has_a_gradient(name):
         if contender in FITTED:
             continue
         torch.manual_seed(0)
-        model = Contender(table, contender, 6, 2, masked)
+        model = TableModel(table, contender, 6, 2, masked)
         out = model(x, spans, lengths if masked else None)
         assert out.shape == ((2, 2) if masked else (2, 5, 2)), contender
         out.square().sum().backward()

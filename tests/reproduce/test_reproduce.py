@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from torchliquid.cli import app
 from torchliquid.errors import InputError
 from torchliquid.reproduce import summary, trials
-from torchliquid.reproduce.contenders import Contender, Missing
+from torchliquid.reproduce.contenders import Missing, TableModel
 from torchliquid.reproduce.picture import LIQUID_COLOUR, OTHER_COLOUR, drawing
-from torchliquid.reproduce.protocol import Part, Protocol, Setting
+from torchliquid.reproduce.protocol import Protocol, Sequences, Setting
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.run import reproduce, write_tables
 from torchliquid.reproduce.trial import train
@@ -69,7 +69,7 @@ def test_half_of_the_weights_stay_zero() -> None:
     cheetah = protocol("cheetah")
     torch.manual_seed(0)
     for name in ("CfC", "LSTM", "CT-RNN"):
-        model = Contender(cheetah, name, 17, 17, False)
+        model = TableModel(cheetah, name, 17, 17, False)
         optimizer = torch.optim.Adam(model.parameters())
         model(torch.randn(2, 4, 17), torch.ones(2, 4)).square().sum().backward()
         optimizer.step()
@@ -188,7 +188,7 @@ def test_a_grud_fades_to_the_mean_of_the_training_part() -> None:
     observed = (torch.rand(20, 9, 3) < 0.6).float()
     values = 50 + 5 * torch.randn(20, 9, 3)
     grud = Missing(6, 4)
-    grud.standardise(Part(torch.cat([values * observed, observed], 2), torch.ones(20, 9), torch.zeros(20)))
+    grud.standardise(Sequences(torch.cat([values * observed, observed], 2), torch.ones(20, 9), torch.zeros(20)))
     seen = [values[..., k][observed[..., k] > 0].numpy() for k in range(3)]
     np.testing.assert_allclose(grud.mean, [x.mean() for x in seen], rtol=1e-5)
     np.testing.assert_allclose(grud.deviation, [x.std() for x in seen], rtol=1e-4)
@@ -209,7 +209,7 @@ def test_a_cut_drawn_anew_has_the_same_patients_in_other_places() -> None:
     assert table.redraw is not None
     first, other = table.redraw(parts, 0), table.redraw(parts, 3)
 
-    def patients(*pieces: Part) -> set[bytes]:
+    def patients(*pieces: Sequences) -> set[bytes]:
         return {row.numpy().tobytes() for piece in pieces for row in piece.inputs}
 
     assert [len(p) for p in (other.train, other.validation, other.test)] == [2_558, 639, 799]

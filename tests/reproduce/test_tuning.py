@@ -11,7 +11,7 @@ from rich.console import Console
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.errors import InputError
 from torchliquid.reproduce import run, summary, trials, tuning
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, part
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, part
 
 pytest.importorskip("optuna")
 
@@ -23,7 +23,7 @@ class Unseen:
         raise AssertionError(f"the test part's {name} was read")
 
 
-def pieces(seed: int) -> Part:
+def pieces(seed: int) -> Sequences:
     x = np.random.default_rng(seed).normal(size=(40, 5, 2))
     return part(x, x.cumsum(1)[..., :1])
 

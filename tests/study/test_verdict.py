@@ -6,7 +6,7 @@ import pytest
 from tests.helpers.studies import Truth, simulate
 
 from torchliquid.errors import InputError
-from torchliquid.study.results import Finding, Interval, Part, StudyResults, Verdict
+from torchliquid.study.results import Finding, Interval, PartResult, StudyResults, Verdict
 from torchliquid.study.stats.verdict import answer, with_verdict
 
 
@@ -192,7 +192,7 @@ def test_results_survive_json():
 def test_nothing_is_judged_by_a_part_of_one_class(part, classes):
     results, scores = simulate(np.random.default_rng(0), Truth(liquid=0.8))
     assert with_verdict(results, scores).verdict.answer == "worth it"
-    told = replace(results, data=replace(results.data, parts=(Part(part, 1, 900, 900, classes=classes),)))
+    told = replace(results, data=replace(results.data, parts=(PartResult(part, 1, 900, 900, classes=classes),)))
     verdict = with_verdict(told, scores).verdict
     assert verdict.answer == "not shown"
     assert "has one class only" in verdict.sentence

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.models.networks import Gated, Liquid, Network, State, at_last
 from torchliquid.reproduce.neural_cde import NeuralCDE
-from torchliquid.reproduce.protocol import Part, Protocol
+from torchliquid.reproduce.protocol import Protocol, Sequences
 from torchliquid.reproduce.state_space import StateSpace
 from torchliquid.wirings import AutoNCP, Random
 
@@ -43,7 +43,7 @@ class Missing(Network):
         self.register_buffer("mean", torch.zeros(inputs // 2))
         self.register_buffer("deviation", torch.ones(inputs // 2))
 
-    def standardise(self, train: Part) -> None:
+    def standardise(self, train: Sequences) -> None:
         """Measure the scales of what was observed in the training part."""
         values, observed = train.inputs.double().chunk(2, -1)
         count = observed.sum((0, 1)).clamp_min(1)
@@ -103,7 +103,7 @@ WIRED = {"LTC", "LTC on NCP", "CfC on NCP"}
 """Those that are sparse by their wiring; an NCP always is, by half."""
 
 
-class Contender(nn.Module):
+class TableModel(nn.Module):
     """A network of a table; outputs for every sample, or for each sequence's last where it has one label.
 
     Weights are drawn from torch's global generator.

@@ -6,19 +6,19 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from torchliquid.reproduce.protocol import Part
+from torchliquid.reproduce.protocol import Sequences
 
 SAMPLES = (1, 8)
 """How far back a row of samples looks: at the current one, or at so many; the validation part chooses."""
 
 
-def tables(part: Part) -> list[Float[np.ndarray, "R F"]]:
+def tables(part: Sequences) -> list[Float[np.ndarray, "R F"]]:
     """The part in each way in which a model may see it: sequences with one label each by their summaries, others sample
     by sample with as many before it as :data:`SAMPLES` says."""
     return [lagged(part, samples) for samples in SAMPLES] if part.lengths is None else [summaries(part)]
 
 
-def lagged(part: Part, samples: int) -> Float[np.ndarray, "R F"]:
+def lagged(part: Sequences, samples: int) -> Float[np.ndarray, "R F"]:
     """Of each sample the inputs and timespans of the last ones of its sequence, 0 before the first."""
     x = torch.cat([part.inputs, part.timespans.unsqueeze(2)], 2).double()
     earlier = [torch.nn.functional.pad(x, (0, 0, back, 0))[:, : x.shape[1]] for back in range(samples)]
@@ -26,7 +26,7 @@ def lagged(part: Part, samples: int) -> Float[np.ndarray, "R F"]:
     return rows
 
 
-def summaries(part: Part) -> Float[np.ndarray, "N F"]:
+def summaries(part: Sequences) -> Float[np.ndarray, "N F"]:
     """An irregular series as one row: of the observed values of each channel the first, last, mean, least and greatest
     and their number; and the number of samples and the time from the first to the last.
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from torchliquid.errors import InputError
-from torchliquid.reproduce.protocol import Part, Parts, Protocol
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences
 
 KERNELS = 10_000
 """Features at most."""
@@ -87,7 +87,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, in
         seed: as in :func:`scores`.
     """
 
-    def grid(part: Part) -> np.ndarray:
+    def grid(part: Sequences) -> np.ndarray:
         assert part.lengths is not None
         return on_grid(part.inputs.numpy(), part.timespans.numpy(), part.lengths.numpy(), end=48, bins=48)
 

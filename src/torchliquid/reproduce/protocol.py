@@ -16,7 +16,7 @@ Split = Literal["published", "time"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Sequences:
     """Sequences that are trained or measured on.
 
     Attributes:
@@ -34,19 +34,19 @@ class Part:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def pick(self, rows: Tensor) -> Part:
+    def pick(self, rows: Tensor) -> Sequences:
         """Some of the sequences."""
         lengths = None if self.lengths is None else self.lengths[rows]
-        return Part(self.inputs[rows], self.timespans[rows], self.targets[rows], lengths)
+        return Sequences(self.inputs[rows], self.timespans[rows], self.targets[rows], lengths)
 
 
 @dataclass(frozen=True)
 class Parts:
     """The three parts, and how many outputs a network has."""
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Sequences
+    validation: Sequences
+    test: Sequences
     outputs: int
 
     def mark(self, with_test: bool = True) -> str:
@@ -154,21 +154,21 @@ def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.n
     return [np.stack([a[s : s + length] for s in starts]) for a in arrays]
 
 
-def cut(series: Iterable[Sequence[np.ndarray]], length: int, stride: int) -> Part:
+def cut(series: Iterable[Sequence[np.ndarray]], length: int, stride: int) -> Sequences:
     """The windows of series behind each other; each series is its inputs, its targets and perhaps its timespans."""
     pieces = [windows(arrays, length, stride) for arrays in series]
     return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
 
 
-def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None = None) -> Part:
+def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None = None) -> Sequences:
     """A part from arrays; spans of 1 where none are given."""
     x = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
     spans = torch.ones(x.shape[:2]) if timespans is None else torch.from_numpy(timespans.astype(np.float32))
     classes = targets.dtype.kind in "iu"
-    return Part(x, spans, torch.from_numpy(targets.astype(np.int64 if classes else np.float32)))
+    return Sequences(x, spans, torch.from_numpy(targets.astype(np.int64 if classes else np.float32)))
 
 
-def at_random(whole: Part, seed: int, shares: Sequence[float]) -> list[Part]:
+def at_random(whole: Sequences, seed: int, shares: Sequence[float]) -> list[Sequences]:
     """Parts of these shares in the order of NumPy's old permutation of that seed, and last what is left."""
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(whole)))
     cuts = np.cumsum([int(share * len(whole)) for share in shares])

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchliquid.jobs import Progress
 from torchliquid.random import seeded
 from torchliquid.reproduce import boosting, linear, minirocket, threshold
-from torchliquid.reproduce.contenders import Contender, Missing
+from torchliquid.reproduce.contenders import Missing, TableModel
 from torchliquid.reproduce.metrics import answers, score
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split
 from torchliquid.training.descent import NotFiniteError, advance, descend
 
 FITTED = {
@@ -64,18 +64,24 @@ def train(protocol: Protocol, parts: Parts, contender: str, seed: int, progress:
 
 
 def fit(
-    protocol: Protocol, train: Part, validation: Part, outputs: int, contender: str, seed: int, progress: Progress
-) -> tuple[Contender, dict[str, Any]]:
+    protocol: Protocol,
+    train: Sequences,
+    validation: Sequences,
+    outputs: int,
+    contender: str,
+    seed: int,
+    progress: Progress,
+) -> tuple[TableModel, dict[str, Any]]:
     """Train on one part, and keep the weights of the epoch that is best on another."""
     with seeded(seed):
-        return _fit(protocol, train, validation, outputs, contender, seed, progress)
+        return _fit(protocol, train, validation, outputs, contender, progress)
 
 
 def _fit(
-    protocol: Protocol, train: Part, validation: Part, outputs: int, contender: str, seed: int, progress: Progress
-) -> tuple[Contender, dict[str, Any]]:
+    protocol: Protocol, train: Sequences, validation: Sequences, outputs: int, contender: str, progress: Progress
+) -> tuple[TableModel, dict[str, Any]]:
     setting, start = protocol.settings[contender], time.process_time()
-    model = Contender(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
+    model = TableModel(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
     if isinstance(model.network, Missing):
         model.network.standardise(train)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
@@ -109,7 +115,7 @@ def _fit(
     return model, line | ({"failed": failed} if failed else {"validation": protocol.sign * max(scores)})
 
 
-def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, setting: Setting) -> None:
+def train_epoch(model: TableModel, optimizer: torch.optim.Optimizer, part: Sequences, setting: Setting) -> None:
     """Once over a part.
 
     Raises:
@@ -118,7 +124,7 @@ def train_epoch(model: Contender, optimizer: torch.optim.Optimizer, part: Part, 
     advance(model, optimizer, batches(part, setting), partial(loss_of, model, setting), setting.clip, model.mask)
 
 
-def batches(part: Part, setting: Setting) -> Iterator[Part]:
+def batches(part: Sequences, setting: Setting) -> Iterator[Sequences]:
     """A part in batches drawn at random; in each the shortest sequences come first, where they differ in length."""
     rows = torch.randperm(len(part)).split(setting.batch)
     return (part.pick(r if part.lengths is None else r[part.lengths[r].argsort(stable=True)]) for r in rows)
@@ -146,7 +152,7 @@ def _conditions(start: float) -> dict[str, Any]:
     }
 
 
-def loss_of(model: Contender, setting: Setting, batch: Part) -> Tensor:
+def loss_of(model: TableModel, setting: Setting, batch: Sequences) -> Tensor:
     """Cross entropy of classes, squared error of values."""
     outputs, targets = model(batch.inputs, batch.timespans, batch.lengths), batch.targets
     if targets.is_floating_point():
@@ -157,7 +163,7 @@ def loss_of(model: Contender, setting: Setting, batch: Part) -> Tensor:
 
 
 @torch.no_grad()
-def measure(protocol: Protocol, model: Contender, part: Part) -> float:
+def measure(protocol: Protocol, model: TableModel, part: Sequences) -> float:
     """The table's metric on a part."""
     model.eval()
     pieces = [part.pick(rows) for rows in torch.arange(len(part)).split(1024)]

@@ -61,7 +61,7 @@ def assess(
     alarm: Alarm | None = None,
     tests: Mapping[str, Recording] | None = None,
     validation: Recording | None = None,
-    contenders: Sequence[str] | None = None,
+    contenders: Sequence[str | Contender] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     seeds: int = 5,
     tuning: int = 4,
@@ -96,7 +96,8 @@ def assess(
         alarm: how alarms are made of two classes, and the limit of false ones that thresholds are chosen for.
         tests: recordings to measure on, by name; None holds a part of the recording out.
         validation: None holds a part of the recording out.
-        contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`; None: all.
+        contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`, or contenders of your own; None: all
+            that have a name.
         settings: what contenders are made with instead of what they are by default, by their names, as in
             ``{"cfc": {"layers": 2, "dropout": 0.1}}``; it is not tuned.
         seeds: trainings of each network, 2 or more for an interval.
@@ -252,14 +253,26 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
     return [rule, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
 
 
-def _contenders(names: Sequence[str] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
-    names = list(BY_NAME) if names is None else names
+def _contenders(
+    given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]
+) -> list[Contender]:
+    """In the order of reports, those of the user's own last."""
+    given = list(BY_NAME) if given is None else given
+    own = [c for c in given if isinstance(c, Contender)]
+    for contender in own:
+        if contender.name in BY_NAME or contender.name not in KINDS:
+            raise InputError(
+                f"the contender {contender.name!r} needs a name that torchliquid.models.build.KINDS has and that is no "
+                "other contender's"
+            )
+    names = [c for c in given if isinstance(c, str)]
+    known = {**BY_NAME, **{c.name: c for c in own}}
     for name in (*names, *settings):
-        if name not in BY_NAME:
-            raise InputError(f"there is no contender {name!r}; choose from {', '.join(BY_NAME)}")
-        if name not in names:
+        if name not in known:
+            raise InputError(f"there is no contender {name!r}; choose from {', '.join(known)}")
+        if name not in names and known[name] not in own:
             raise InputError(f"{name!r} has settings and takes no part; name it among the contenders")
-    chosen = [c for c in CONTENDERS if c.name in names]
+    chosen = [*(c for c in CONTENDERS if c.name in names), *own]
     return [c.made_with(settings[c.name]) if c.name in settings else c for c in chosen]
 
 

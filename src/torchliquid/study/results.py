@@ -167,7 +167,7 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartResult:
     """A part of the data: training, validation or one test recording."""
 
     name: str
@@ -202,7 +202,7 @@ class DataResult:
     source: str  # file or data set
     channels: tuple[Channel, ...]
     gaps: Gaps
-    parts: tuple[Part, ...]
+    parts: tuple[PartResult, ...]
     notes: tuple[str, ...] = ()  # what reading found or mended
 
 

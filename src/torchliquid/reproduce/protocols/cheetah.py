@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchliquid.data.recording import Recording
 from torchliquid.datasets import load
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Split, cut
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH, STRIDE = 32, 10
@@ -13,7 +13,7 @@ LENGTH, STRIDE = 32, 10
 def parts(split: Split) -> Parts:
     dataset = load("cheetah")
 
-    def windows(recording: Recording) -> Part:
+    def windows(recording: Recording) -> Sequences:
         return cut(((s.values, s.targets) for s in recording.series if s.targets is not None), LENGTH, STRIDE)
 
     assert dataset.validation is not None

@@ -9,7 +9,7 @@ import torch
 
 from torchliquid.data.recording import Series
 from torchliquid.datasets.dataset import Dataset
-from torchliquid.reproduce.protocol import Part, Parts, Setting, Split, at_random
+from torchliquid.reproduce.protocol import Parts, Sequences, Setting, Split, at_random
 
 SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"
 
@@ -66,7 +66,7 @@ def series(dataset: Dataset) -> list[Series]:
     return [s for recording in (dataset.train, *dataset.tests.values()) for s in recording.series]
 
 
-def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) -> Parts:
+def three_parts(whole: Sequences, split: Split, seed: int, apart: int, outputs: int) -> Parts:
     """A tenth of the windows validates and 15 % test: at random as published, or in time.
 
     In time three quarters train, then a tenth validates, then the rest tests.
@@ -86,7 +86,7 @@ def three_parts(whole: Part, split: Split, seed: int, apart: int, outputs: int) 
     return Parts(train, validation, test, outputs)
 
 
-def beside_a_test(train: Part, test: Part, split: Split, apart: int, outputs: int) -> Parts:
+def beside_a_test(train: Sequences, test: Sequences, split: Split, apart: int, outputs: int) -> Parts:
     """A tenth of the training windows validates, at random as published, or the last in time; two windows whose
     places differ by ``apart`` share no sample."""
     if split == "published":
@@ -97,6 +97,6 @@ def beside_a_test(train: Part, test: Part, split: Split, apart: int, outputs: in
     return Parts(rest, validation, test, outputs)
 
 
-def _between(whole: Part, start: int, stop: int) -> Part:
+def _between(whole: Sequences, start: int, stop: int) -> Sequences:
     """Windows in order; none where ``stop`` lies before ``start``."""
     return whole.pick(torch.arange(start, max(start, stop)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from torchliquid.data.recording import Recording
 from torchliquid.datasets import load
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, cut
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH = 16
@@ -19,7 +19,7 @@ def parts(split: Split) -> Parts:
     rows = dataset.train.series[0].values
     mean, deviation = rows.mean(0), rows.std(0)
 
-    def windows(recordings: Iterable[Recording], stride: int) -> Part:
+    def windows(recordings: Iterable[Recording], stride: int) -> Sequences:
         found = (s for recording in recordings for s in recording.series)
         scaled = (((s.values - mean) / deviation, np.asarray(s.targets, np.int64)) for s in found)
         return cut(scaled, LENGTH, stride)

@@ -10,7 +10,7 @@ import torch
 from torchliquid.data.preprocessing import last_observed
 from torchliquid.data.recording import Series
 from torchliquid.datasets import load
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, at_random
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split, at_random
 
 QUANTUM = 0.016 * 3600
 """Seconds to which times are rounded."""
@@ -32,15 +32,15 @@ def redraw(parts: Parts, seed: int) -> Parts:
     inputs, spans, targets, lengths = (
         torch.cat([getattr(piece, name) for piece in pieces]) for name in ("inputs", "timespans", "targets", "lengths")
     )
-    return _cut(Part(inputs, spans, targets, lengths), seed)
+    return _cut(Sequences(inputs, spans, targets, lengths), seed)
 
 
-def _cut(whole: Part, seed: int) -> Parts:
+def _cut(whole: Sequences, seed: int) -> Parts:
     test, validation, train = at_random(whole, seed, [0.2, 0.16])
     return Parts(train, validation, test, outputs=2)
 
 
-def _part(series: list[Series], low: np.ndarray, size: np.ndarray) -> Part:
+def _part(series: list[Series], low: np.ndarray, size: np.ndarray) -> Sequences:
     sequences = [_sequence(s, low, size) for s in series]
     longest = max(len(x) for x, _ in sequences)
     inputs = torch.zeros(len(series), longest, 2 * len(low))
@@ -50,7 +50,7 @@ def _part(series: list[Series], low: np.ndarray, size: np.ndarray) -> Part:
         spans[i, : len(x)] = torch.from_numpy(span)
     lengths = torch.tensor([len(x) for x, _ in sequences])
     labels = torch.tensor([int(s.targets) for s in series])  # type: ignore[arg-type]
-    return Part(inputs, spans, labels, lengths)
+    return Sequences(inputs, spans, labels, lengths)
 
 
 def _sequence(series: Series, low: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

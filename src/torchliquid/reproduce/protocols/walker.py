@@ -8,7 +8,7 @@ import numpy as np
 
 from torchliquid.data.recording import Recording
 from torchliquid.datasets import load
-from torchliquid.reproduce.protocol import Part, Parts, Protocol, Setting, Split, cut
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split, cut
 
 LENGTH, STRIDE = 64, 16
 PATIENCE = 15
@@ -17,7 +17,7 @@ PATIENCE = 15
 def parts(split: Split) -> Parts:
     dataset = load("walker")
 
-    def windows(recording: Recording) -> Part:
+    def windows(recording: Recording) -> Sequences:
         long = [s for s in recording.series if len(s) > LENGTH]
         spans = [np.diff(s.times, prepend=s.times[0] - 1) for s in long]
         pieces = ((s.values, s.targets, span) for s, span in zip(long, spans, strict=True) if s.targets is not None)

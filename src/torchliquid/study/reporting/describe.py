@@ -10,7 +10,7 @@ import numpy as np
 
 from torchliquid.data import Recording
 from torchliquid.data.preprocessing import deviations
-from torchliquid.study.results import Channel, DataResult, Gaps, Part, Stretch
+from torchliquid.study.results import Channel, DataResult, Gaps, PartResult, Stretch
 from torchliquid.tasks import Task
 
 STRETCH = 600
@@ -38,7 +38,7 @@ def describe_data(source: str, task: Task, training: Recording, parts: Mapping[s
     return DataResult(source, channels, gaps, described, notes)
 
 
-def describe_part(name: str, part: Recording, task: Task) -> Part:
+def describe_part(name: str, part: Recording, task: Task) -> PartResult:
     """One part: how much of it, from when to when, and how often each class."""
     classes: Counter[str] = Counter(dict.fromkeys(task.labels, 0))
     labelled = 0
@@ -52,7 +52,7 @@ def describe_part(name: str, part: Recording, task: Task) -> Part:
     if part.dated and part.n_samples:
         ends = (min(s.times[0] for s in part.series if len(s)), max(s.times[-1] for s in part.series if len(s)))
         span = " to ".join(datetime.fromtimestamp(float(t), UTC).strftime("%Y-%m-%d %H:%M") for t in ends)
-    return Part(name, part.n_series, part.n_samples, labelled, span, dict(classes))
+    return PartResult(name, part.n_series, part.n_samples, labelled, span, dict(classes))
 
 
 def describe_gaps(gaps: np.ndarray, unit: str) -> Gaps:
