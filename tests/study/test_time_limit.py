@@ -28,6 +28,7 @@ from torchliquid.study.plan import Plan
 from torchliquid.study.results import StudyResults
 from torchliquid.study.run import runner, trial
 from torchliquid.study.run.limit import Limit, Pace, Scope, seconds, smaller, time_contender, work
+from torchliquid.study.run.trial import Spec
 from torchliquid.study.shifts import SensorNoise
 from torchliquid.tasks import Task
 
@@ -99,7 +100,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.now += {"lstm": 300.0}.get(model.kind, 100.0) * args[2].epochs / 4
         return history
 
-    def pace(plan: Plan, contender: str, shifts: Any, progress: Any) -> Iterator[Any]:
+    def pace(plan: Plan, spec: Spec, shifts: Any, progress: Any) -> Iterator[Any]:
+        contender = spec.contender
         network = contender in ("cfc_ncp", "ltc_ncp", "gru", "lstm")
         yield contender, Pace({"lstm": 300.0}.get(contender, 100.0) if network else 0.0, 0.0)
 
@@ -185,7 +187,7 @@ def test_what_is_timed_is_about_what_it_takes(tmp_path: Path) -> None:
     for recording in (steps, whole):
         plan = Plan.make(recording, Task.infer(recording), parameters=400, epochs=2)
         for contender in CONTENDERS:
-            ((name, pace),) = time_contender(plan, contender.name, (), lambda share, note: None)
+            ((name, pace),) = time_contender(plan, Spec(contender.name, {}, 0), (), lambda share, note: None)
             assert name == contender.name
             assert pace.train > 0
             assert 0 <= pace.live < 2

@@ -253,9 +253,7 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
     return [rule, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
 
 
-def _contenders(
-    given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]
-) -> list[Contender]:
+def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
     """In the order of reports, those of the user's own last."""
     given = list(BY_NAME) if given is None else given
     own = [c for c in given if isinstance(c, Contender)]

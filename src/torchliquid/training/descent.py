@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ def descend(
     enough: Callable[[], bool],
     clip: float | None = None,
     updated: Callable[[], object] = lambda: None,
+    using: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Train until a look says that it is enough, or the batches end. However it ends, the model has the weights of its
     best look, or its first ones where it came to none.
@@ -34,6 +36,7 @@ def descend(
         loss_of, clip, updated: as of :func:`advance`.
         look: from the mean loss since the look before, a score, of which more is better.
         enough: asked after each look, its weights kept, whether to stop.
+        using: as of :func:`advance`; a look is taken, and its weights are kept, within it too.
 
     Raises:
         NotFiniteError: as :func:`advance`.
@@ -42,11 +45,13 @@ def descend(
     best, weights = None, copy.deepcopy(model.state_dict())
     try:
         for batches in stretches:
-            score = look(advance(model, optimizer, batches, loss_of, clip, updated))
-            if best is None or score > best:
-                best, weights = score, copy.deepcopy(model.state_dict())
-            if enough():
-                return
+            loss = advance(model, optimizer, batches, loss_of, clip, updated, using)
+            with using():
+                score = look(loss)
+                if best is None or score > best:
+                    best, weights = score, copy.deepcopy(model.state_dict())
+                if enough():
+                    return
     finally:
         model.load_state_dict(weights)
         model.eval()
@@ -59,6 +64,7 @@ def advance(
     loss_of: Callable[[T], Tensor],
     clip: float | None = None,
     updated: Callable[[], object] = lambda: None,
+    using: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
     """Update the weights with each batch; gives the mean loss.
 
@@ -66,6 +72,7 @@ def advance(
         loss_of: the loss of a batch.
         clip: largest norm of the gradient; None: it is not clipped.
         updated: called after each update.
+        using: holds while gradients are computed, as other weights than those that are updated.
 
     Raises:
         NotFiniteError: the loss, or the norm of a gradient that is clipped, is not finite.
@@ -74,8 +81,9 @@ def advance(
     losses = []
     for batch in batches:
         optimizer.zero_grad()
-        loss = loss_of(batch)
-        loss.backward()
+        with using():
+            loss = loss_of(batch)
+            loss.backward()
         size = loss if clip is None else nn.utils.clip_grad_norm_(model.parameters(), clip)
         if not torch.isfinite(size):
             raise NotFiniteError("the loss is no longer finite")

@@ -178,6 +178,7 @@ def _train(
     longest = max(float(batch.timespans.max()) for batch in first)
     if advice := _unstable(model, longest):
         log.warning(advice)
+
     naive = Naive.fit(task, model.preprocessing, training)
     naive_scores = task.metrics(naive.outputs(validation), validation)
 
@@ -231,7 +232,7 @@ def _train(
         return history.doubt != "plateau" and len(history.loss) - 1 - max(history.best, left) >= config.patience
 
     try:
-        descend(model, optimizer, stretches(), loss_of, look, enough, config.clip, updated)
+        descend(model, optimizer, stretches(), loss_of, look, enough, config.clip, updated, weights)
     except (NotFiniteError, SolverError) as error:
         reason = str(error) if isinstance(error, SolverError) else _unstable(model, longest)
         reason = reason or f"try a learning rate below {config.lr:g}"
@@ -243,6 +244,7 @@ def _train(
             model.metadata |= provenance(training, history, config.seed)
             broken.model = model
         raise broken from None
+
     if task.kind == "classification":
         calibrate(model, validation)
         history.validation[history.best] = model.task.metrics(model.outputs(validation), validation)

@@ -148,15 +148,15 @@ def seconds(work: Mapping[str, Sequence[float]], at_once: int) -> float:
     )
 
 
-def time_contender(plan: Plan, contender: str, shifts: Sequence[Shift], progress: Progress) -> Iterator[Any]:
-    """Its name and its pace, from the first updates of a training and the first samples of the validation part.
+def time_contender(plan: Plan, spec: Spec, shifts: Sequence[Shift], progress: Progress) -> Iterator[Any]:
+    """A contender's name and its pace, from the first updates of a training and the beginning of the validation part.
 
     What is no network is fitted whole: that takes seconds.
     """
     progress(0.0, "a few updates")
     start = time.perf_counter()
-    spec, update = Spec(contender, {}, 0), 0.0
-    model = untrained(plan, spec) if contender in KINDS else fit_plain(plan, spec)
+    update = 0.0
+    model = untrained(plan, spec) if spec.contender in KINDS else fit_plain(plan, spec)
     if isinstance(model, Model):
         update = _seconds_an_update(plan, model)
     fitting = time.perf_counter() - start
@@ -175,7 +175,7 @@ def time_contender(plan: Plan, contender: str, shifts: Sequence[Shift], progress
         batches = -(-len(plan.windows.cut(plan.training)) // TrainingConfig.batch_size)
         updates = plan.updates or (plan.epochs or 1) * batches
         fitting = updates * update + (plan.epochs or LOOKS) * plan.validation.n_samples * sample
-    yield contender, Pace(fitting, passes * tests * sample, live)
+    yield spec.contender, Pace(fitting, passes * tests * sample, live)
 
 
 class _Enough(Exception):

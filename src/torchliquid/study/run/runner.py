@@ -151,15 +151,13 @@ class Runner:
         return tuned.settings(n, lambda hyper: fits(self.plan, contender.name, hyper))
 
     def _time_contenders(self) -> None:
-        contenders = self.scope.contenders
-        self.listener.phase("looking how long each takes", 0, len(contenders))
-        self.run_jobs(
-            [
-                Job(c.name, time_contender, (self.plan, c.name, self.shifts), lambda found: self.paces.update([found]))
-                for c in contenders
-            ],
-            self.listener,
-        )
+        def keep(found: tuple[str, Pace]) -> None:
+            self.paces.update([found])
+
+        specs = [Spec(c.name, self.settings(c, 1)[0], 0) for c in self.scope.contenders]
+        self.listener.phase("looking how long each takes", 0, len(specs))
+        jobs = [Job(s.contender, time_contender, (self.plan, s, self.shifts), keep) for s in specs]
+        self.run_jobs(jobs, self.listener)
 
     def _work(self, scope: Scope, settings: Settings) -> dict[str, list[float]]:
         return work(
