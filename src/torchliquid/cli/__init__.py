@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import signal
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from torchliquid.cli import help
 from torchliquid.cli.assess import assess
 from torchliquid.cli.explain import explain
 from torchliquid.cli.export import export
@@ -28,8 +28,53 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,
+    cls=help.Group,
+    rich_markup_mode=None,
+    epilog="torchliquid assess plant.csv --target state --time when\n"
+    "torchliquid predict study-plant/model.safetensors new.csv --out answers.csv",
 )
+
+COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
+    assess: (
+        "Judge liquid networks against others on a recording.",
+        "torchliquid assess plant.csv --target state --time when\n"
+        "torchliquid assess plant.csv --target load --time when --horizon 30min",
+    ),
+    train: (
+        "Train one network on a recording and save it.",
+        "torchliquid train plant.csv --target state --time when\n"
+        "torchliquid train plant.csv --target state --time when --kind ltc_ncp",
+    ),
+    predict: (
+        "Answers of a saved model for a new table.",
+        "torchliquid predict model.safetensors new.csv --out answers.csv\n"
+        "torchliquid predict model.safetensors new.csv --order rows",
+    ),
+    inspect: (
+        "Tell what a saved model is and expects.",
+        "torchliquid inspect model.safetensors\ntorchliquid inspect study-plant/best.safetensors",
+    ),
+    explain: (
+        "Show what a saved model does inside.",
+        "torchliquid explain model.safetensors plant.csv\n"
+        "torchliquid explain model.safetensors plant.csv --out explained",
+    ),
+    solvers: (
+        "Tell which ODE solver a saved model needs.",
+        "torchliquid solvers model.safetensors plant.csv --out solvers\n"
+        "torchliquid solvers model.safetensors plant.csv --write deployed.safetensors",
+    ),
+    export: (
+        "Write a saved model as C or ONNX for a device.",
+        "torchliquid export model.safetensors --target cortex-m4 --out device\n"
+        "torchliquid export model.safetensors --quantize int8 --flash-limit 32k",
+    ),
+    reproduce: (
+        "Rerun a published table.",
+        "torchliquid reproduce occupancy\ntorchliquid reproduce occupancy --contender ltc --seeds 1 --out quick",
+    ),
+}
+"""What each does in a line, and examples."""
 
 
 def _say_version(asked: bool) -> None:
@@ -89,8 +134,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for command in (assess, train, predict, inspect, explain, solvers, export, reproduce):
-    app.command()(_guarded(command))
+for command, (words, examples) in COMMANDS.items():
+    app.command(cls=help.Command, short_help=words, epilog=examples)(_guarded(command))
 
 
 def main() -> None:

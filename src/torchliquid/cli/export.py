@@ -42,7 +42,10 @@ def export(
     target: Annotated[
         str,
         typer.Option(
-            help="c99, linux-x86_64, raspberry-pi, raspberry-pi-zero, cortex-m0, cortex-m4, cortex-m7, riscv32 or onnx."
+            metavar="NAME",
+            rich_help_panel="Device",
+            help="c99, linux-x86_64, raspberry-pi, raspberry-pi-zero, cortex-m0, cortex-m4, cortex-m7, riscv32 or "
+            "onnx.",
         ),
     ] = "c99",
     out: Annotated[Path, typer.Option(help="The folder to write; new, empty, or an earlier export.")] = Path(

@@ -235,14 +235,32 @@ class Question:
     task: Task
     validation: Recording | None = None
     sources: tuple[str, ...] = ()
+    why: str = ""
 
 
 def say_back(question: Question, console: Terminal) -> None:
-    """Three lines on what was understood."""
+    """What was understood: a line each on the times, the task and the inputs, and one on why it is this task."""
     from torchliquid.data.summary import understood
+    from torchliquid.page.glossary import metric_label
 
-    for line in understood(question.recording, question.task):
+    task = question.task
+    for line in understood(question.recording, task):
         console.print(line)
+    since = f", since {task.reason}" if task.reason else ""
+    console.print(f"Why:    {question.why}{'; ' if question.why else ''}{metric_label(task.primary)} decides{since}")
+
+
+def _why(recording: Recording, task: Task, given: Kind | None) -> str:
+    """Why a task was taken."""
+    if task.horizon is not None:
+        return "--horizon asks for a forecast"
+    if given is not None:
+        return f"--task {given.value}"
+    if any(s.targets is not None and s.targets.dtype == object for s in recording.series):
+        return f"{task.target!r} is words"
+    if task.kind == "classification":
+        return f"{task.target!r} has {len(task.labels)} different whole numbers, else --task regression"
+    return f"{task.target!r} is numbers of many values, else --task classification"
 
 
 def question(
@@ -297,7 +315,9 @@ def question(
         horizon_unit=unit,
     )
     name = Path(name_of(sources)).name
-    return Question(name, recording, tests, deciding.change(task, recording.time_unit), sources=tuple(sources))
+    why = _why(recording, task, kind)
+    task = deciding.change(task, recording.time_unit)
+    return Question(name, recording, tests, task, sources=tuple(sources), why=why)
 
 
 def tell(source: str, recording: Recording) -> None:

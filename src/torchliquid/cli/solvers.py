@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from torchliquid.cli import options
@@ -56,7 +57,9 @@ def solvers(
         found = compare_solvers(loaded, read, samples, working)
     shown = table(found)
     console = Terminal()
-    printed = Table(*map(printable, shown.head))
+    heads = (printable(head).replace(" a sample", "\na sample").replace(" up to", "\nup to") for head in shown.head)
+    printed = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    printed.columns[0].no_wrap = True
     for row in shown.rows:
         printed.add_row(*map(cell, row))
     console.print(printed)

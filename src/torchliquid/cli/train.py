@@ -14,6 +14,7 @@ from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
 if TYPE_CHECKING:
+    from torchliquid.metrics import Metric
     from torchliquid.models import Model
 
 
@@ -125,6 +126,15 @@ def train(
     naive = model.metadata["training"]["naive"]
     for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
         console.print(f"{words}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    console.print(_so(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
+
+
+def _so(metric: Metric, own: float, naive: float) -> str:
+    """What was reached, in a line that ends the command."""
+    figures = f"{metric.label} {own:.3g}, and {naive:.3g} without a model"
+    if (own - naive) * (1 if metric.higher_is_better else -1) >= metric.matters(naive):
+        return f"It has learnt something: {figures}. Whether a simpler model would do as well, assess tells."
+    return f"It has not learnt what helps: {figures}. More rows, other inputs or more --updates may."
 
 
 def _widths(encoder: str) -> list[int]:
