@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:3] == [
         "Times:  2024-10-01 08:00:00 to 2024-10-01 09:59:00, usually 60 s apart; 120 samples in 1 series",
-        "Task:   classification of 'state' (high, low), one answer a step",
+        "Task:   classification of 'state' (high, low), one answer per step",
         "Inputs: level, door=closed, door=open; dates read day first; decimal comma",
     ]
     assert "Columns that count the rows were left out: 'row'" in done.stderr

@@ -1,4 +1,4 @@
-"""What windows, batches and summaries ask of a task. :class:`torchliquid.tasks.Task`, above them, has it."""
+"""The interface of a task for windows, batches and summaries; implemented by :class:`torchliquid.tasks.Task`."""
 
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from torchliquid.data.recording import Series
 
 @runtime_checkable
 class Asked(Protocol):
-    """See :class:`torchliquid.tasks.Task` for each."""
+    """See :class:`torchliquid.tasks.Task`."""
 
     @property
     def kind(self) -> str: ...

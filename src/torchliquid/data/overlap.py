@@ -1,7 +1,7 @@
-"""Series that hold the same rows: windows cut from one recording, or a recording given twice.
+"""Find series that share rows, such as overlapping windows of one recording, or a recording given twice.
 
-What was learnt from must not be in what is scored. Times don't tell, since windows often begin at zero each; stretches
-of values do: so many changes in a row that they can't be equal by chance.
+Training data must not be in the test part. Times do not help, since each window may start at zero. So series are
+compared by stretches of values: runs of changes that are too long to be equal by chance.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import scipy  # whose parts are loaded when they are used
 from torchliquid.data.recording import Recording, Series
 
 LEAST = 0.05
-"""Of a series' stretches, the share that another must hold as well for the two to share rows."""
+"""Two series share rows if at least this share of the stretches of one is in the other."""
 
 CERTAINTY = 20.0
-"""Bits by which a stretch says more than it takes to name any pair of places."""
+"""Bits of information of a stretch, beyond those that identify a pair of positions."""
 
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, eq=False)
 class Stretches:
-    """All stretches of several series that say enough, one an entry.
+    """All stretches of several series that contain enough information.
 
     Attributes:
-        n: series.
-        hashes: (M,) uint64, equal where values are.
-        series: (M,) whose each is.
-        rows: (M,) where it begins there.
+        n: number of series.
+        hashes: (M,) uint64, equal if the values are.
+        series: (M,) series of each stretch.
+        rows: (M,) first row of each stretch in its series.
     """
 
     n: int
@@ -42,10 +42,10 @@ class Stretches:
 
     @classmethod
     def of(cls, series: Sequence[Series]) -> Stretches:
-        """A stretch is a run of changes, each the new values and how long the ones before stayed.
+        """Find the stretches: runs of changes, each given by the new values and the duration of the previous ones.
 
-        How much a change says follows from how often the like of it occurs: -log2 of its share. A sensor at rest says
-        nothing, a clock's tick little.
+        The information of a change is -log2 of the share of such changes. A constant sensor contains none, the tick of
+        a clock little.
         """
         symbols, steps, whose, rows = _changes(series)
         if not len(symbols):
@@ -53,18 +53,18 @@ class Stretches:
         _, kind, count = np.unique(steps, return_inverse=True, return_counts=True)
         bits = -np.log2(count[kind] / len(steps))
         needed = 2 * np.log2(len(symbols)) + CERTAINTY
-        said = np.concatenate([[0.0], np.cumsum(bits)])
+        information = np.concatenate([[0.0], np.cumsum(bits)])
         starts = np.arange(len(symbols))
-        stops = np.searchsorted(said, said[:-1] + needed - 1e-6)
+        stops = np.searchsorted(information, information[:-1] + needed - 1e-6)
         firm = stops <= len(symbols)
         firm[firm] = whose[stops[firm] - 1] == whose[firm]
         hashes = _runs(symbols, starts[firm], stops[firm])
         return cls(len(series), hashes, whose[firm], rows[firm])._with_short(symbols, whose, rows, bits)
 
     def _with_short(self, symbols: np.ndarray, whose: np.ndarray, rows: np.ndarray, bits: np.ndarray) -> Stretches:
-        """With each series that is too short for a stretch as one stretch."""
+        """Add each series that is too short for a stretch as one stretch."""
         starts = np.searchsorted(whose, np.arange(self.n + 1))
-        needed = 2 * np.log2(self.n)  # two that are the same from end to end are no matter of chance
+        needed = 2 * np.log2(self.n)  # enough for two series that are entirely equal
         have = np.bincount(self.series, minlength=self.n)
         whole = [
             (hash(symbols[a:b].tobytes()) & (2**64 - 1), i, rows[a])
@@ -82,20 +82,20 @@ class Stretches:
         )
 
     def share(self, of: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """(n,) of each series' stretches the share that is in one of the ``known`` as well; 0 where not asked.
+        """(n,) share of each series' stretches that are also in one of the ``known`` series.
 
         Args:
-            of: (n,) true for the series that are asked.
-            known: (n,) true for those compared with.
+            of: (n,) True for the series to compute; others are 0.
+            known: (n,) True for the series to compare with.
         """
         asked = of[self.series]
-        there = np.isin(self.hashes[asked], self.hashes[known[self.series]])
+        shared = np.isin(self.hashes[asked], self.hashes[known[self.series]])
         total = np.bincount(self.series[asked], minlength=self.n)
-        return np.bincount(self.series[asked], there, minlength=self.n) / np.maximum(total, 1)
+        return np.bincount(self.series[asked], shared, minlength=self.n) / np.maximum(total, 1)
 
 
 def share_in(part: Recording, learnt: Sequence[Recording]) -> float:
-    """Of a part's stretches, the share that is in what was learnt from as well."""
+    """The share of a part's stretches that are also in the training data."""
     series = [s for recording in (part, *learnt) for s in recording.series]
     asked = np.arange(len(series)) < part.n_series
     stretches = Stretches.of(series)
@@ -106,12 +106,12 @@ def share_in(part: Recording, learnt: Sequence[Recording]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """What belongs together of several series.
+    """Series grouped into units that share rows.
 
     Attributes:
         stretches: of the series.
-        unit: (n,) numbers, from 0, equal for series that share rows, with one another or along a chain.
-        start: (n,) the row of its unit at which each series begins, so far as shared rows tell.
+        unit: (n,) index of the unit of each series; series share rows directly or along a chain.
+        start: (n,) row of the unit at which each series begins, as far as shared rows show.
     """
 
     stretches: Stretches
@@ -141,9 +141,9 @@ class Units:
 
 
 def _pairs(stretches: Stretches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Series that share rows, and how many rows the second begins after the first.
+    """Pairs of series that share rows, and the offset of the second in rows.
 
-    A stretch that many hold links each to the next alone: as many links as stretches, and the same chains.
+    A stretch in many series links each only to the next one, which gives the same chains with fewer links.
     """
     n = stretches.n
     order = np.lexsort((stretches.rows, stretches.series, stretches.hashes))
@@ -161,7 +161,7 @@ def _pairs(stretches: Stretches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _changes(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of the rows that differ from the row before: what they say, what kind of step each is, whose and where it is."""
+    """For rows that differ from the previous one: hash of the values, hash of the step, series and row."""
     lengths = [len(s) for s in series]
     whose = np.repeat(np.arange(len(series)), lengths)
     values = np.concatenate([s.values for s in series])
@@ -178,7 +178,7 @@ def _changes(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _hashed(values: np.ndarray) -> np.ndarray:
-    """(T,) uint64 of rows (T, C): equal where all values are, one NaN as good as another."""
+    """(T,) uint64 hashes of rows (T, C); all NaN are equal."""
     plain = np.where(np.isnan(values), np.nan, values) + 0.0  # one zero, one NaN
     hashes = np.zeros(len(plain), dtype=np.uint64)
     for column in np.ascontiguousarray(plain.T).view(np.uint64).reshape(plain.shape[::-1]):

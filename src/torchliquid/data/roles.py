@@ -1,4 +1,4 @@
-"""What a column that nobody named is to a table: an input, a row number, a clock, or words."""
+"""What an unnamed column of a table is: an input, a row number, a clock, or words."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CLOCK_NAME = re.compile(
     r"([ _]?[\[(]?(ms|us|ns|s|sec|utc|seconds|millis|epoch|unix|min|h)[\])]?)?",
     re.IGNORECASE,
 )
-"""Names of columns that hold a clock."""
+"""Names of columns that are clocks."""
 ENOUGH = 10
-"""Rows, at least, that show a counter or a clock by its values alone."""
+"""Minimum number of rows to detect a counter or a clock by its values."""
 WORDS = 20
-"""Words, at most, of a column that become inputs, each there twice on average."""
+"""Maximum number of different words in a column that become inputs, each used twice on average."""
 
 
 def counts(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
@@ -37,8 +37,8 @@ def counts(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
 
     Args:
         name: of the column.
-        values: (N,) NaN where there is none.
-        codes: (N,) of the rows' series, each of which may be counted by itself.
+        values: (N,) NaN if missing.
+        codes: (N,) series of the rows; each may be counted separately.
     """
     known = ~np.isnan(values)
     if known.sum() < 3 or (values[known] != np.round(values[known])).any():
@@ -50,13 +50,13 @@ def counts(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
 
 
 def rises_evenly(values: np.ndarray, codes: np.ndarray) -> bool:
-    """Whether a column goes up by one in each row of a series, of enough rows to be no accident."""
+    """Whether a column increases by one in each row of a series, for enough rows."""
     steps = _steps(values, codes)
     return bool(len(values) >= ENOUGH and len(steps) and not np.isnan(values).any() and (steps == 1).all())
 
 
 def tells_time(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
-    """Whether a column of numbers that go on is a clock: by its name, or as seconds since 1970 or their thousandths."""
+    """Whether an increasing column is a clock, by its name, or as seconds (or ms, µs, ns) since 1970."""
     known = ~np.isnan(values)
     if known.sum() < 3:
         return False
@@ -78,7 +78,7 @@ def _steps(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def holds_dates(column: pl.Series) -> bool:
-    """Whether a column that nobody named as the time holds dates or times of day."""
+    """Whether a column contains dates or times of day."""
     if column.dtype in (pl.Date, pl.Datetime, pl.Time, pl.Duration):
         return True
     if not is_text(column):
@@ -92,24 +92,24 @@ def holds_dates(column: pl.Series) -> bool:
 
 
 def words(text: pl.Series) -> list[str] | None:
-    """The words of a column that can be inputs, in natural order; None where they are too many, or always the same."""
+    """The words of a column that can be inputs, sorted; None if they are too many or only one."""
     found = text.drop_nulls().unique().sort().to_list()
     return found if 1 < len(found) <= WORDS and len(text) - text.null_count() >= 2 * len(found) else None
 
 
 def indicators(text: pl.Series, known: Sequence[str]) -> list[np.ndarray]:
-    """For each known word where a column of words holds it: 1, else 0, NaN where it holds none of them."""
+    """For each known word: 1 where it occurs, else 0; NaN where none of them occurs."""
     none = ~text.is_in(known).fill_null(False).to_numpy()
     return [np.where(none, np.nan, (text == word).fill_null(False).to_numpy()) for word in known]
 
 
 def named_for(column: str, word: str) -> str:
-    """The channel that tells where a column holds a word."""
+    """Name of the channel for a word of a column."""
     return f"{column}={word}"
 
 
 def column_of(channel: str, known: Collection[str]) -> tuple[str, str | None] | None:
-    """The column that a channel is made from, and the word it tells of; None where no such column is there."""
+    """The column, and the word if any, from which a channel is made; None if there is no such column."""
     if channel in known:
         return channel, None
     cuts = [i for i, letter in enumerate(channel) if letter == "="]

@@ -1,4 +1,4 @@
-"""What was understood of a recording, said back in three lines; and what in a new one is unlike a model's training."""
+"""A summary of a recording in three lines, and its differences from a model's training data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 
 NAMED = 8
-"""Inputs and classes, at most, that are named."""
+"""Maximum number of inputs and classes that are named."""
 FAR = 10
-"""Training deviations from the mean beyond which half of a channel's readings are of another unit or sensor."""
+"""A channel differs if its median is more than this many training deviations from the training mean."""
 GAPS = 100
-"""Times longer or shorter than in training."""
+"""Gaps differ if they are this many times longer or shorter than in training."""
 
 
 def understood(recording: Recording, task: Asked) -> list[str]:
@@ -24,7 +24,7 @@ def understood(recording: Recording, task: Asked) -> list[str]:
 def _times(recording: Recording) -> str:
     count = f"{recording.n_samples:,} samples in {recording.n_series:,} series"
     if recording.time_unit == "samples":
-        return f"none; {count}, one after the other"
+        return f"none; {count}"
     first = min(s.times[0] for s in recording.series)
     last = max(s.times[-1] for s in recording.series)
     ends = f"{moment(recording, first)} to {moment(recording, last)}"
@@ -33,7 +33,7 @@ def _times(recording: Recording) -> str:
 
 
 def moment(recording: Recording, time: float) -> str:
-    """A time as its table says it: a date, with Z in UTC, or a number."""
+    """Format a time like its table: a date, with Z in UTC, or a number."""
     if not recording.dated:
         return f"{time + recording.origin:.15g}"
     date = np.datetime64(recording.origin, "s").astype("datetime64[ms]") + np.timedelta64(round(time * 1000), "ms")
@@ -44,20 +44,20 @@ def moment(recording: Recording, time: float) -> str:
 def _task(task: Asked) -> str:
     ahead = "" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit} ahead, "
     classes = f" ({_some(task.labels)})" if task.labels else ""
-    return f"{task.kind} of {task.target!r}{classes}, {ahead}one answer a {task.per}"
+    return f"{task.kind} of {task.target!r}{classes}, {ahead}one answer per {task.per}"
 
 
 def _inputs(recording: Recording) -> str:
     read = []
-    told = recording.columns
-    if "time_format" in told:
-        read.append(f"dates read as {told['time_format']}")
-    elif "date_order" in told:
-        read.append(f"dates read {told['date_order']}")
-    if "decimal" in told:
-        read.append(f"decimal {'comma' if told['decimal'] == ',' else 'point'}")
-    if told.get("missing"):
-        read.append(f"not observed: {', '.join(map(str, told['missing']))}")
+    options = recording.columns
+    if "time_format" in options:
+        read.append(f"dates read as {options['time_format']}")
+    elif "date_order" in options:
+        read.append(f"dates read {options['date_order']}")
+    if "decimal" in options:
+        read.append(f"decimal {'comma' if options['decimal'] == ',' else 'point'}")
+    if options.get("missing"):
+        read.append(f"not observed: {', '.join(map(str, options['missing']))}")
     missing = float(recording.missing_share().mean())
     if missing:
         read.append(f"{missing:.1%} missing")
@@ -70,12 +70,12 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def unlike(recording: Recording, scales: Preprocessing, columns: dict[str, object]) -> list[str]:
-    """What in a recording is far from a model's training, a sentence each.
+    """Sentences about how a recording differs from a model's training data.
 
     Args:
         recording: with the model's channels.
         scales: of the model.
-        columns: how the table that it was trained on was read.
+        columns: how the training table was read.
     """
     found = []
     gap = recording.median_gap() / scales.time_scale

@@ -25,32 +25,32 @@ STEP = 20
 LOOKBACK = 64
 
 STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
-"""Penalties of the linear model, the strongest first."""
+"""Penalties of the linear model, strongest first."""
 
 MOST_VALUES = 1024
-"""Values seen as they are: more channels are seen over fewer samples."""
+"""Maximum number of raw values as features; with more channels, they cover fewer samples."""
 
 MOST_NUMBERS = 30_000_000
-"""In a table to fit on: of more rows an even share is taken."""
+"""Maximum number of values in the training table; of more rows, every n-th is used."""
 
 UNEVEN = 0.05
-"""Of the usual span, and of all spans: where more than this share differ by more than this, sampling is uneven."""
+"""Sampling is uneven if more than this share of spans differ from the usual one by more than this share."""
 
 LAST = slice(-1, None)
 
 ROWS = 4096
-"""Answered at once: bounds the memory, changes no number."""
+"""Rows per call, which bounds memory and does not change results."""
 
 
 class Tabular:
-    """A scikit-learn model that answers like a :class:`torchliquid.models.Model`; it is not saved to disk.
+    """A scikit-learn model with the interface of :class:`torchliquid.models.Model`; it cannot be saved to disk.
 
     Attributes:
         kind: ``"linear"`` or ``"boosting"``.
-        config: the settings it was made with.
+        config: its settings.
         task, preprocessing: fitted on the training part.
-        estimators: one, or one an output for boosting several values.
-        start: the linear model whose errors the trees learn, in boosting values; else None.
+        estimators: one, or one per output for boosting of several values.
+        start: for boosting of values, the linear model whose errors the trees learn; else None.
     """
 
     def __init__(
@@ -86,21 +86,22 @@ class Tabular:
         """Fit on the labelled samples (or series) of a training part.
 
         Args:
-            kind: ``"linear"``: logistic or ridge regression on standardised features, the ``strength`` of its penalty
-                chosen on validation; ``"boosting"``: histogram gradient boosting, of values from a linear model on,
-                with ``learning_rate`` 0.1, ``leaves`` 15 a tree and ``min_leaf`` samples a leaf, a fiftieth of them but
-                1 to 20. For an answer per step both see the last ``lookback`` 64 samples as they are, with their ages
-                where sampling is uneven, and their statistics; 1: the current one alone. For whole series they see
-                statistics, and the values themselves where all series of the training part have one length.
+            kind: ``"linear"`` for logistic or ridge regression on standardised features, or ``"boosting"`` for
+                histogram gradient boosting. Boosting of values starts from a linear model. With one answer per step,
+                the features are the last ``lookback`` samples, their ages if sampling is uneven, and their statistics.
+                With one answer per series, they are statistics, and the values if all series have the same length.
             task, preprocessing: fitted on the training part.
-            validation: chooses the strength, and the number of boosting rounds, at most 300, by the task's primary
-                metric.
-            class_weights: whether rare classes weigh more.
-            threads: for the boosting.
-            hyper: other values for the settings named above.
+            training, validation: the validation part selects the strength, and the number of boosting rounds (at most
+                300), by the task's primary metric.
+            class_weights: whether rare classes have a larger weight.
+            threads: number of threads for boosting.
+            seed: for boosting.
+            hyper: settings: ``lookback`` (default 64; 1: only the current sample); for ``"linear"`` the ``strength`` of
+                the penalty (default: selected); for ``"boosting"`` ``learning_rate`` (0.1), ``leaves`` per tree (15)
+                and ``min_leaf``, the samples per leaf (a fiftieth of all samples, but 1 to 20).
 
         Raises:
-            InputError: an unknown kind or setting.
+            InputError: the kind or a setting is unknown.
         """
         if kind not in ("linear", "boosting"):
             raise InputError(f"there is no tabular model {kind!r}; {nearest(kind, ('linear', 'boosting'))}")
@@ -127,7 +128,7 @@ class Tabular:
             return fitted
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
-        """Decoded answers for each series, as :meth:`Model.outputs`; windows make no difference here."""
+        """Decoded answers for each series, as :meth:`Model.outputs`; ``windows`` has no effect."""
         recording = aligned(recording, self.preprocessing)
         if self.task.per == "series":
             rows = [self._features(*self.preprocessing(series), LAST) for series in recording.series]
@@ -136,7 +137,7 @@ class Tabular:
 
     def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         first = self.task.first_known(inputs)
-        if 0 < first < len(inputs):  # to what looks back, the series begins there
+        if 0 < first < len(inputs):  # features that look back start there
             return np.concatenate(
                 [self._answers(inputs[:first], spans[:first]), self._answers(inputs[first:], spans[first:])]
             )
@@ -144,7 +145,7 @@ class Tabular:
         return np.concatenate([self.answer(self._features(inputs, spans, rows)) for rows in blocks])
 
     def _features(self, inputs: np.ndarray, spans: np.ndarray, rows: slice) -> np.ndarray:
-        """Of the samples ``rows``; or, for whole series, of the series so far."""
+        """Features of the samples ``rows``, or of the whole series."""
         n, config = self.preprocessing.n_channels, self.config
         if self.task.per == "series":
             table = features(inputs, spans, n, (len(spans),), LAST, uneven=config["uneven"])
@@ -157,7 +158,7 @@ class Tabular:
         return features(inputs, spans, n, windows, rows, config["lags"], config["uneven"])
 
     def _table(self, training: Recording) -> tuple[np.ndarray, np.ndarray]:
-        """Features and encoded targets of what is labelled, an even share of it where that is too much."""
+        """Features and encoded targets of all labelled samples, or of every n-th if they are too many."""
         prepared = []
         for series in training.series:
             encoded, weights = self.task.encode(series)
@@ -169,9 +170,7 @@ class Tabular:
             prepared.append((inputs, spans, encoded, np.flatnonzero(np.atleast_1d(weights) > 0)))
         labelled = sum(len(known) for *_, known in prepared)
         if not labelled:
-            raise InputError(
-                f"no sample has a value of the target {self.task.target!r}; there is nothing to learn from"
-            )
+            raise InputError(f"no sample has a value of the target {self.task.target!r}; there is nothing to train on")
         width = self._features(*prepared[0][:2], LAST).shape[1]
         every = -(-labelled * width // MOST_NUMBERS)
         tables, targets = [], []
@@ -188,15 +187,15 @@ class Tabular:
                     tables.append(self._features(inputs, spans, slice(start, start + ROWS))[block - start])
             targets.append(encoded[chosen])
         table, target = np.concatenate(tables), np.concatenate(targets)
-        if self.task.change:  # a table begins with the inputs
+        if self.task.change:  # the first columns of a table are the inputs
             target = target - self.task.with_last(np.zeros((len(table), 1)), table)[:, 0]
         return table, target
 
     def predict(self, recording: Recording) -> pl.DataFrame:
-        """Answers row by row, or one row a series, in the columns of :meth:`Model.predict`.
+        """Answers for each row, or one per series, with the columns of :meth:`Model.predict`.
 
         Raises:
-            InputError: as :meth:`Model.outputs`.
+            InputError: as for :meth:`Model.outputs`.
         """
         return as_frame(self.task, recording, self.outputs(recording))
 
@@ -205,28 +204,28 @@ class Tabular:
         if self.task.kind == "classification":
             return self.calibration(np.asarray(self.estimators[0].predict_proba(table)), self.task.positive)
         answers = [np.asarray(e.predict(table)).reshape(len(table), -1) for e in self.estimators]
-        said = np.concatenate(answers, 1) if answers else np.zeros((len(table), self.task.n_outputs))
+        scaled = np.concatenate(answers, 1) if answers else np.zeros((len(table), self.task.n_outputs))
         if self.start is not None:
-            said = said + np.asarray(self.start.predict(table)).reshape(said.shape)
-        said = self.task.with_last(said, table) if self.task.change else said
-        return said * self.task.std + self.task.mean
+            scaled = scaled + np.asarray(self.start.predict(table)).reshape(scaled.shape)
+        scaled = self.task.with_last(scaled, table) if self.task.change else scaled
+        return scaled * self.task.std + self.task.mean
 
     def recalibrate(self, calibration: Calibration) -> None:
-        """Calibrate all answers from now on."""
+        """Use this calibration for all further answers."""
         self.calibration = calibration
 
     def live(self) -> LiveTabular:
-        """Answers one raw sample at a time."""
+        """A stream that answers one raw sample at a time."""
         return LiveTabular(self)
 
     def live_parameters(self) -> int:
-        """Coefficients; and of each tree a feature and a threshold a split and a value a leaf."""
+        """Number of coefficients, and for trees of a feature and a threshold per split and a value per leaf."""
         return sum(int(np.size(model[-1].coef_) + np.size(model[-1].intercept_)) for model in self.linear_models) + sum(
             tree_numbers(e._predictors) for e in self.boosted
         )
 
     def n_bytes(self) -> int:
-        """Of the numbers an answer needs, in scikit-learn's own form; there is no file."""
+        """Bytes of the numbers that an answer needs, as scikit-learn stores them."""
         linear = sum(
             8 * (np.size(model[-1].coef_) + np.size(model[-1].intercept_) + 2 * len(model[0].mean_))
             for model in self.linear_models
@@ -236,37 +235,37 @@ class Tabular:
 
     @property
     def linear_models(self) -> list[Any]:
-        """Each a scaler and what answers by what it scaled."""
+        """The linear models, each with its scaler."""
         return self.estimators if self.kind == "linear" else [] if self.start is None else [self.start]
 
     @property
     def boosted(self) -> list[Any]:
-        """What holds trees."""
+        """The estimators with trees."""
         return self.estimators if self.kind == "boosting" else []
 
 
 def tree_numbers(stages: Sequence[Sequence[Any]]) -> int:
-    """What the trees of a boosting hold: a feature and a threshold a split, and a value a leaf."""
+    """Number of values in trees: a feature and a threshold per split, and a value per leaf."""
     splits = [len(tree.nodes) // 2 for stage in stages for tree in stage]
     return sum(3 * n + 1 for n in splits)
 
 
 class LiveTabular:
-    """A tabular model on live samples; it remembers the samples that its windows look back on."""
+    """A tabular model on live samples; it stores the samples that its features look back on."""
 
     def __init__(self, model: Tabular) -> None:
         self.model = model
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Restart without past samples."""
         self._hold = self.model.preprocessing.start()
         self._inputs: list[np.ndarray] = []
         self._spans: list[float] = []
         self._begun = False
 
     def step(self, values: np.ndarray, elapsed: float | None = None) -> np.ndarray:
-        """(K,) decoded answer to one raw sample (C,), ``elapsed`` after the one before."""
+        """(K,) decoded answer for a raw sample (C,), ``elapsed`` after the previous one."""
         inputs, span = self.model.preprocessing.step(self._hold, values, elapsed)
         model = self.model
         back = max(model.config["lookback"], 1) if model.task.per == "step" else len(self._inputs) + 1
@@ -279,8 +278,8 @@ class LiveTabular:
 
 
 def _seen(task: Task, preprocessing: Preprocessing, training: Recording, lookback: int) -> dict[str, Any]:
-    """What a model is shown: the times where sampling is uneven; so many samples before each as they are; or, for whole
-    series, the values in the length that all of them have, 0 where they differ."""
+    """Settings of the features: whether sampling is uneven; the number of lags; for whole series the length, 0 if it
+    differs."""
     lengths = {len(series) for series in training.series}
     spans = np.concatenate([preprocessing(series)[1][1:] for series in training.series])
     seen: dict[str, Any] = {"uneven": bool(len(spans) and np.mean(np.abs(spans - 1) > UNEVEN) > UNEVEN)}
@@ -292,7 +291,7 @@ def _seen(task: Task, preprocessing: Preprocessing, training: Recording, lookbac
 def _linear(
     model: Tabular, table: np.ndarray, targets: np.ndarray, validation: Recording, weight: str | None
 ) -> Tabular:
-    """Weaken the penalty until the validation score has not improved twice; keep the best."""
+    """Reduce the penalty until the validation score has not improved twice; return the best."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -324,9 +323,9 @@ def _linear(
 def _boost(
     model: Tabular, table: np.ndarray, targets: np.ndarray, validation: Recording, weight: str | None, seed: int
 ) -> Tabular:
-    """Boost until the validation score has not improved for five checks; keep the best.
+    """Boost until the validation score has not improved for five checks; return the best.
 
-    Values are boosted from the linear model's answers: of a straight line trees make a staircase.
+    Values are boosted from a linear model, because trees approximate a straight line by a staircase.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
