@@ -1,4 +1,4 @@
-"""Which input moved the output, and how long ago: integrated gradients through time."""
+"""Which input changed the output, and how long ago: integrated gradients through time."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ SMALL_CHANGE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Where the output comes from, on average over moments of a recording.
+    """Attribution of the output to inputs and lags, averaged over moments of a recording.
 
     Attributes:
         channels: C names.
         lags: (L,) 0, 1, ...: samples before the explained answer.
-        lag_times: (L,) the same in the recording's unit of time: the mean age of these samples.
+        lag_times: (L,) mean age of these samples in the recording's unit of time.
         unit: the recording's unit of time.
-        share: (C, L) share of the absolute attribution over all moments; sums to 1 with ``older``. A reading that was
-            held over later samples counts where it was taken.
-        older: share of what came before the L samples: the net attribution of the state there, and of readings held.
+        share: (C, L) share of the absolute attribution over all moments; sums to 1 with ``older``. A reading that is
+            held over later samples counts at the sample where it was taken.
+        older: share of everything before the L samples: the net attribution of the state there, and of held readings.
         noisy_share, noisy_older: the same with noise on the readings.
-        noise: its deviation, in units of each channel's deviation in training.
-        alike: cosine of a moment's absolute attributions without and with noise, the median over the moments; 1 is
-            no change.
-        alike_by_chance: the same of two unrelated moments without noise: what ``alike`` is to be compared with.
-        answers_kept: share of the moments whose answer the noise leaves alone: the same class, or in regression a
-            change of less than a tenth of the target's deviation.
-        completeness: how exact the integration is: largest difference between the sum of a moment's attributions and
-            the output's distance from the baseline's, relative to the mean of such distances; at most 0.05.
-        explained: a sentence that says which output was explained, against which baseline.
-        moments: how many were explained.
-        left_out: how many more were not, because no number of steps settles what a network does on the way from the
-            baseline: one that is chaotic there, or has two states to fall into.
-        samples, of_samples: how many samples were used, of how many.
+        noise: standard deviation of the noise, relative to that of each channel in training.
+        alike: median over the moments of the cosine similarity of the absolute attributions with and without noise; 1
+            means no change.
+        alike_by_chance: the same for two unrelated moments without noise, to compare ``alike`` with.
+        answers_kept: share of moments whose answer does not change with noise: the same class, or in regression a
+            change of less than a tenth of the target's standard deviation.
+        completeness: accuracy of the integration: largest difference between the sum of a moment's attributions and the
+            output's distance from the baseline's, relative to the mean of such distances; at most 0.05.
+        explained: a sentence that says which output was explained, and against which baseline.
+        moments: number of moments that were explained.
+        left_out: number of moments that were not, because the integration does not converge: the network is chaotic or
+            bistable between the baseline and the moment.
+        samples, of_samples: number of samples used, and in the recording.
     """
 
     channels: tuple[str, ...]
@@ -103,25 +103,25 @@ def attribution(
     samples: int = 10_000,
     seed: int = 0,
 ) -> Attribution:
-    """Which inputs moved the output, and how long ago, by integrated gradients (Sundararajan et al., arXiv 1703.01365).
+    """Which inputs changed the output, and how long ago (integrated gradients; Sundararajan et al., arXiv 1703.01365).
 
-    The path leads from a baseline, every channel at its training mean and nothing observed, and the state that of a
-    fresh start, to the samples and the state as they were in use. Timespans stay as they are and are given no share.
+    The path starts from a baseline with every channel at its training mean, not observed, and the initial state. It
+    ends at the actual samples and state. Timespans are not changed and get no share.
 
     Args:
         model: an LTC, a CfC, an LSTM or a GRU.
-        recording: with all of the model's channels; targets are not needed.
-        lags: how many samples at most lead to an explained answer; None: 64, of a task per series 256. They are halved
-            until half of the moments can be explained, and what is before them counts as older.
-        moments: how many answers, evenly over the recording, are explained.
-        noise: deviation of the noise that readings get, in units of each channel's deviation in training.
-        samples: at most about so many are used: of 20 or more series whole ones, evenly over the recording, of fewer
-            the beginning of each.
+        recording: with all channels of the model; no targets are needed.
+        lags: maximum number of samples before an explained answer; None: 64, or 256 with one answer per series. They
+            are halved until half of the moments can be explained; everything before them counts as older.
+        moments: number of answers to explain, spread evenly over the recording.
+        noise: standard deviation of the noise on readings, relative to that of each channel in training.
+        samples: approximate maximum number of samples to use: whole series, spread evenly, if there are 20 or more,
+            else the beginning of each series.
         seed: of the noise.
 
     Raises:
-        InputError: Captum is not installed, another kind of model, numbers that make no sense, a channel is missing,
-            times in another unit, no samples, a network too erratic to be explained.
+        InputError: Captum is not installed, the model is of another kind, a number is invalid, a channel is missing,
+            times are in another unit, there are no samples, or the integration does not converge.
     """
     explained = (Liquid, Gated, Encoder)
     if not isinstance(model, Model) or not all(isinstance(part, explained) for part in model.network.chain):

@@ -1,4 +1,4 @@
-"""How a trained network moves: whether small differences in its state die out or grow along a recording."""
+"""Dynamics of a trained network: whether small differences in its state die out or grow along a recording."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ STARTS = 8
 
 @dataclass(frozen=True, eq=False)
 class FixedPoint:
-    """A state that a constant input leaves where it is.
+    """A state that does not change at a constant input.
 
     Attributes:
-        at: which input, in words.
-        inputs: (C,) that input, in the channels' own units.
+        at: the input, in words.
+        inputs: (C,) the input, in the channels' units.
         state: (H,) the state.
-        spectral_radius: of the step's Jacobian there: below 1 a small push dies out, above 1 it grows.
-        stable: whether it is below 1.
+        spectral_radius: of the Jacobian of a step; below 1 small perturbations die out, above 1 they grow.
+        stable: whether ``spectral_radius`` is below 1.
         residual: largest change of any neuron in one more step.
     """
 
@@ -52,21 +52,21 @@ class FixedPoint:
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
-    """Whether a model's state settles, and where it can go.
+    """Stability and bounds of a model's state.
 
     Attributes:
         neurons: H names, in the order of the state.
         unit: the recording's unit of time.
-        fixed_points: those that were found, at the mean input and at quantiles of it, at the usual gap.
-        lyapunov: largest Lyapunov exponent along the recording, per sample, at its own gaps.
+        fixed_points: the fixed points found at the mean input and at quantiles of it, at the usual gap.
+        lyapunov: largest Lyapunov exponent per sample along the recording.
         gap: the median gap, in the recording's unit.
-        multiples: (G,) by which all gaps were stretched.
-        lyapunov_by_gap: (G,) the exponent at each.
-        turns_positive_at: the least median gap, in the recording's unit, at which it is positive; None: at none.
-        bounds: (H, 2) between which each neuron's state must lie whatever the inputs are; None where nothing is proven.
-        bounds_because: a sentence that says why, or why not.
-        seen: (H, 2) least and largest state along the recording.
-        samples, of_samples: how many samples were used, of how many.
+        multiples: (G,) factors by which all gaps are multiplied.
+        lyapunov_by_gap: (G,) the exponent for each factor.
+        turns_positive_at: smallest median gap, in the recording's unit, with a positive exponent; None: there is none.
+        bounds: (H, 2) proven bounds of each neuron's state for any inputs; None if there are none.
+        bounds_because: a sentence that gives the reason.
+        seen: (H, 2) smallest and largest state along the recording.
+        samples, of_samples: number of samples used, and in the recording.
     """
 
     neurons: tuple[str, ...]
@@ -85,19 +85,21 @@ class Dynamics:
 
 
 def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: int = 0) -> Dynamics:
-    """Fixed points, Lyapunov exponents at the recording's gaps and at stretched ones, and the bounds of the state.
+    """Fixed points, Lyapunov exponents at the recording's gaps and at longer ones, and bounds of the state.
 
-    Fixed points are looked for at constant inputs, the mean of the recording's and its quantiles taken for each channel
-    by itself, at the usual gap: iterating from states along the recording, then by Newton's method. More may exist.
+    Fixed points are searched at constant inputs (the mean and quantiles of each channel) and the usual gap, by
+    iteration from states along the recording and Newton's method. There may be more.
 
     Args:
-        model: an LTC or a CfC, wired or not.
+        model: an LTC or a CfC, with or without a wiring.
         recording: with all of the model's channels.
-        samples: at most about so many give the states; 2,000 the exponent along the recording, 500 those of the sweep.
+        samples: approximate maximum number of samples for the states; the exponent along the recording uses 2,000,
+            those of longer gaps 500.
         seed: of the direction in which neighbours start.
 
     Raises:
-        InputError: another kind of model, a channel is missing, times in another unit, no series with two samples.
+        InputError: the model is of another kind, a channel is missing, times are in another unit, or no series has two
+            samples.
     """
     layers = liquid_layers(model)
     path = follow(model, recording, samples)
@@ -133,22 +135,21 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
 
 
 def largest_lyapunov_exponent(model: Model, recording: Recording, samples: int = 2000, seed: int = 0) -> float:
-    """Mean growth, per sample, of the logarithm of a small difference between two states driven by the same samples.
+    """Mean growth per sample of the logarithm of a small difference between two states with the same inputs.
 
-    Negative: two copies with different states come together again, and so do two machines that round differently.
-    Positive: they part, however exactly each computes. Estimated by following a neighbour that is brought back to its
-    first distance after each sample (Benettin et al., Meccanica 15, 1980), in double precision.
+    If it is negative, two copies with different states converge, and so do two machines that round differently. If it
+    is positive, they diverge, however exactly each computes. It is estimated with a neighbouring state that is rescaled
+    to its initial distance after each sample (Benettin et al., Meccanica 15, 1980), in double precision.
 
     Args:
         model: a copy of it is run.
-        recording: what drives it; the state is carried through each series, and the direction in which the neighbour
-            lies from one series to the next, since short ones are over before it has turned.
-        samples: how many of it are used; the first tenth lets the neighbour turn into the direction of growth and is
-            not counted.
-        seed: of the direction in which the neighbour starts.
+        recording: the inputs. The state is carried through each series; the direction of the neighbour is carried from
+            series to series, because short ones are too short for it to align.
+        samples: number of samples to use; the first tenth, in which the neighbour aligns, is not counted.
+        seed: of the initial direction of the neighbour.
 
     Returns:
-        Per sample, in natural logarithms; -inf where a difference is gone after a single sample.
+        Per sample, in natural logarithms; -inf if a difference vanishes after one sample.
     """
     return float(_exponents(model, recording, (1.0,), samples, seed)[0])
 

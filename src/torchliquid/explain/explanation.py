@@ -1,4 +1,4 @@
-"""All that can be said of one model on one recording, and the moments that its picture moves through."""
+"""All analyses of one model on one recording, and the moments that the page animates."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What the picture moves through: evenly chosen samples of the longest series.
+    """The moments that the page animates: samples of the longest series, spread evenly.
 
     Attributes:
         series: its name.
         times: (M,) from the first sample.
         unit: of ``times``, minutes or hours for many seconds.
-        inputs: (M, n_inputs) scaled as the network gets them, in deviations from the training mean.
-        readings: (M, C) the channels in their own units, NaN where nothing was read.
+        inputs: (M, n_inputs) standardised inputs of the network.
+        readings: (M, C) channels in their units, NaN if not observed.
         states, taus: (M, H) the neurons' states, and their time constants or gate time scales in the recording's unit.
         answers: (M, K) probabilities, or values; (0, K) for a task per series, which has none at a sample.
         said, truth: (M,) the class number, or the first value, that was answered and that is true; NaN where there is
@@ -67,8 +67,8 @@ class Quality:
 
     Attributes:
         metric: the task's.
-        model, naive: the model's, and that of the best constant answer here, or of the last value of a forecast.
-        better: whether the model is better by what would matter.
+        model, naive: the metric of the model, and of the best constant answer or, in a forecast, of the last value.
+        better: whether the model is better by at least what matters.
     """
 
     metric: str
@@ -99,20 +99,21 @@ class Explanation:
 
 
 def explanation(model: Model, recording: Recording, source: str = "", progress: Progress | None = None) -> Explanation:
-    """Run every analysis.
+    """Run all analyses.
 
-    What one analysis can't do with this recording, such as finding roles in too few samples, is said on the page; the
+    If an analysis is not possible with this recording, such as roles with too few samples, the page says so, and the
     others still run.
 
     Args:
-        model: an LTC or a CfC, wired or not.
+        model: an LTC or a CfC, with or without a wiring.
         recording: with all of the model's channels, and the target where roles are to be judged by what they are
             worth.
-        source: what the recording is called.
-        progress: told before each step.
+        source: name of the recording.
+        progress: called before each step.
 
     Raises:
-        InputError: another kind of model, a channel is missing, times in another unit, no samples.
+        InputError: the model is of another kind, a channel is missing, times are in another unit, or there are no
+            samples.
     """
     left_out: dict[str, str] = {}
 
@@ -153,7 +154,7 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
 
 
 def quality(model: Model, recording: Recording) -> Quality | None:
-    """How good the model is on a recording; None where it has no targets, or the metric is not defined there."""
+    """How good the model is on a recording; None if there are no targets or the metric is not defined."""
     task = model.task
     if not any(np.any(task.encode(series)[1] > 0) for series in task.with_targets(recording).series):
         return None

@@ -1,4 +1,4 @@
-"""A model with one neuron held at a value, as a voltage clamp holds a cell: what is left without that neuron."""
+"""A model with one neuron held at a constant value, like a voltage clamp."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CLAMP = 1e9
 @torch.no_grad()
 def hold(model: Model, neuron: int, value: float) -> Model:
     """A copy of a model in which a neuron's state is ``value`` after every sample and, in an LTC, after every solver
-    step, so that neither the readout nor any other neuron learns anything from it.
+    step, so that it passes no information to the readout or to other neurons.
 
-    Only weights of the copy are changed, the leak of an LTC's neuron, the heads of a CfC's; another cell is stopped
-    after each sample.
+    Only weights of the copy change: the leak of an LTC's neuron, or the heads of a CfC's. Other cells are stopped after
+    each sample.
 
     Raises:
-        InputError: a model without liquid neurons, or an LTC whose solver is not the fused one, which alone bears a
-            leak so large.
+        InputError: the model has no liquid neurons, or is an LTC with a solver other than ``fused``, the only one that
+            is stable with such a large leak.
     """
     twin = copy.deepcopy(model)
     for layer in liquid_layers(twin):

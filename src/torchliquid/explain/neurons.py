@@ -1,4 +1,4 @@
-"""The neurons of a liquid model and what each went through along a recording: what every analysis starts from."""
+"""The neurons of a liquid model and their states along a recording, used by all analyses."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MANY_SERIES = 20
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """What went into the neurons and what became of them, the state carried as in use.
+    """Inputs and states of the neurons, with the state carried through each series.
 
     Attributes:
-        recording: the used part, with the model's channels alone.
+        recording: the part that is used, with the model's channels only.
         inputs: for each series (T, n_inputs) float32, scaled.
         spans: for each series (T,) float32, in units of the model's time scale.
-        fed: for each series what each layer was fed, (T, C) float32.
-        states: for each series (T, H) float32, after each sample, one layer's after another's.
-        cells: for each series (T, H), the memory's cell state after each sample; None without a memory.
+        fed: for each series the inputs of each layer, (T, C) float32.
+        states: for each series (T, H) float32, after each sample, layer by layer.
+        cells: for each series (T, H), cell state of the memory after each sample; None without a memory.
     """
 
     recording: Recording
@@ -47,10 +47,10 @@ class Trajectory:
 
 
 def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
-    """The liquid layers of a model, and those of their relatives, the first one first.
+    """The liquid layers of a model, and those of their relatives, in order.
 
     Raises:
-        InputError: a layer that is none, besides dense ones.
+        InputError: a layer is neither liquid nor dense.
     """
     if not isinstance(model, Model):
         raise InputError(f"a trained torchliquid Model can be explained, not {type(model).__name__}")
@@ -108,7 +108,7 @@ def input_names(model: Model) -> tuple[str, ...]:
 
 
 def weights_hash(model: Model) -> str:
-    """SHA-256 of all weights, by name, as they lie in memory."""
+    """SHA-256 of all weights, by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -117,13 +117,13 @@ def weights_hash(model: Model) -> str:
 
 
 def used_part(model: Model, recording: Recording, samples: int) -> Recording:
-    """The part of a recording that an analysis looks at, with the model's channels alone.
+    """The part of a recording that an analysis uses, with the model's channels only.
 
-    Of 20 or more series whole ones are taken, evenly over the recording, of fewer the beginning of each, so that there
-    are about ``samples`` in all.
+    With 20 or more series, whole ones are used, spread evenly; with fewer, the beginning of each. There are about
+    ``samples`` samples in all.
 
     Raises:
-        InputError: nothing to look at, a channel is missing, times in another unit.
+        InputError: there are no samples, a channel is missing, or times are in another unit.
     """
     if not isinstance(recording, Recording):
         raise InputError(f"a Recording is needed, not {type(recording).__name__}; make one, as with Recording.read")
@@ -144,15 +144,15 @@ def used_part(model: Model, recording: Recording, samples: int) -> Recording:
 
 
 def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
-    """Run a model's liquid layers over a recording, the state carried through each series.
+    """Run a model's liquid layers over a recording, with the state carried through each series.
 
     Args:
-        model: as it is; nothing of it changes.
+        model: is not changed.
         recording: with all of the model's channels.
-        samples: at most about so many of it are used, see :func:`used_part`.
+        samples: approximate maximum number of samples, see :func:`used_part`.
 
     Raises:
-        InputError: as :func:`liquid_layers` and :func:`used_part`.
+        InputError: as for :func:`liquid_layers` and :func:`used_part`.
     """
     layers = liquid_layers(model)
     part = used_part(model, recording, samples)

@@ -1,4 +1,4 @@
-"""What each neuron does: what it follows, what the model loses without it, when it is active."""
+"""The role of each neuron: what it follows, the loss without it, and when it is active."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ GAP = "time since the sample before"
 
 @dataclass(frozen=True)
 class Role:
-    """One neuron's part.
+    """The role of one neuron.
 
     Attributes:
         neuron, kind: its name and kind, as in all analyses.
-        follows: the input, target or class (``"Occupancy = 1"``) that it follows best; None where none is
+        follows: the input, target or class (``"Occupancy = 1"``) that it follows best; None if no correlation is
             significant and stronger than 0.3.
-        lag, lag_time: how many samples behind it follows, and the same in the recording's unit of time at its median
-            gap. Of what it follows, or where that is None of what comes nearest to it, as are the next two.
-        correlation: rank correlation at that lag; negative where the neuron falls as the other rises.
-        p: chance of a link this strong anywhere in the search without any: of the correlation itself in many series,
-            of what both add to their own past in a few.
-        loss: by how much the task's metric gets worse with the neuron held at its mean; negative: better.
-        loss_p: chance that what any neuron adds to the answer follows the truth so closely without a link; NaN without
+        lag, lag_time: the lag in samples, and in the recording's unit of time at its median gap. If ``follows`` is
+            None, ``lag``, ``correlation`` and ``p`` are those of the strongest correlation.
+        correlation: rank correlation at that lag.
+        p: probability of such a strong link anywhere in the search by chance: with many series of the correlation, with
+            few of what both add to their own past.
+        loss: by how much the task's metric gets worse if the neuron is held at its mean; negative: better.
+        loss_p: probability that the contribution of any neuron follows the truth so closely by chance; NaN without
             targets.
-        active: share of samples in which it lies in the upper half of its range (5 % to 95 % quantile).
-        active_where: the same share for each class, or for the lower and the upper half of the target.
-        clear: whether it follows anything, or the model loses by more than chance, and by at least 1 %, without it.
-        sentence: all of this in words, with the figure that supports it.
+        active: share of samples in the upper half of its range (5 % to 95 % quantile).
+        active_where: the same for each class, or for the lower and the upper half of the target.
+        clear: whether it follows anything, or the loss is at least 1 % and more than chance explains.
+        sentence: all of this in words, with the figures.
     """
 
     neuron: str
@@ -85,17 +85,17 @@ class Roles:
 
     Attributes:
         roles: H of them.
-        features: the F things that neurons were compared with: channels, then the target or its classes.
-        correlations, lags, p: (H, F) the strongest rank correlation, at which lag in samples, its adjusted chance.
-        held_at: (H,) the mean at which each neuron was held.
-        metric: name of the task's metric; None where the recording has no targets.
-        higher_is_better: its direction.
+        features: names of the F features that neurons are compared with: channels, then the target or its classes.
+        correlations, lags, p: (H, F) strongest rank correlation, its lag in samples, and its adjusted p value.
+        held_at: (H,) mean at which each neuron was held.
+        metric: name of the task's metric; None if the recording has no targets.
+        higher_is_better: whether a higher metric is better.
         intact, without: the metric of the whole model, and (H,) without each neuron; NaN without targets.
-        false_rate: the chance that any neuron at all is given a role by chance.
-        control_found: neurons with a clear role when their activity is compared with another time's data.
+        false_rate: probability that any neuron gets a role by chance.
+        control_found: number of neurons with a clear role in data from another time.
         unit: the recording's unit of time.
-        method: sentences that say how this was found.
-        samples, of_samples: how many samples were used, of how many.
+        method: sentences that describe the method.
+        samples, of_samples: number of samples used, and in the recording.
     """
 
     roles: tuple[Role, ...]
@@ -119,27 +119,27 @@ class Roles:
 def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate: float = 0.05, seed: int = 0) -> Roles:
     """What each neuron follows, what the model loses without it, and when it is active.
 
-    What it follows: the strongest rank correlation of its state with an input, the target or a class, over lags of up
-    to a hundredth of the recording, but 6 at least and 64 at most; of many series up to a quarter of the median. Of a
-    few series what both add to their own past must be linked as well, or drift alone would do. Without it: the task's
-    metric with the neuron held at its mean at every step, so that nothing else learns from it (at its mean, because
-    zero may be a value it never has), where what it adds to the answer follows the truth. Both are judged against data
-    of another time, see :mod:`torchliquid.explain.surrogates`: half of ``false_rate`` for any correlation of any
-    neuron, half for any loss.
+    * A neuron follows the input, target or class with the strongest rank correlation to its state. Lags are up to a
+      hundredth of the recording, but at least 6 and at most 64; with many series up to a quarter of the median length.
+      With few series, what both add to their own past must be linked too, so that drift alone is not a role.
+    * The loss is that of the task's metric if the neuron is held at its mean at every step (not at zero, which may be
+      outside its range). It counts only if the neuron's contribution to the answer follows the truth.
 
-    A correlation is no proof that the neuron computes what it follows: inputs that move together are followed together.
+    Both are compared with data from another time, see :mod:`torchliquid.explain.surrogates`: half of ``false_rate`` is
+    for any correlation of any neuron, half for any loss. A correlation does not prove that the neuron computes what it
+    follows: inputs that change together are followed together.
 
     Args:
-        model: an LTC or a CfC, wired or not.
-        recording: with all of the model's channels; without targets nothing is said of losses.
-        samples: at most about so many are used: of 20 or more series whole ones, evenly over the recording, of fewer
-            the beginning of each.
-        false_rate: the chance that any neuron at all is given a role by chance.
+        model: an LTC or a CfC, with or without a wiring.
+        recording: with all channels of the model; without targets there are no losses.
+        samples: approximate maximum number of samples to use: whole series, spread evenly, if there are 20 or more,
+            else the beginning of each series.
+        false_rate: probability that any neuron gets a role by chance.
         seed: of the draws.
 
     Raises:
-        InputError: another kind of model, a channel is missing, times in another unit, too few samples to tell a role
-            from chance, a class that the model does not know, an LTC whose solver is not the fused one.
+        InputError: the model is of another kind or an LTC with a solver other than ``fused``, a channel is missing,
+            times are in another unit, there are too few samples, or a class is unknown.
     """
     liquid_layers(model)
     path = follow(model, _with_truth(model.task, recording), samples)

@@ -1,4 +1,4 @@
-"""Which solver a trained model needs: error, metric and time of each with more and fewer steps."""
+"""Which solver a trained model needs: error, metric and time of each, with more and fewer steps."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ PIECE = 64
 
 @dataclass(frozen=True)
 class Choice:
-    """One solver with its steps, or with its tolerance.
+    """A solver with its number of steps or its tolerance.
 
     Attributes:
         solver: its name.
-        unfolds: steps a sample; 0 of an adaptive one.
-        rtol: relative tolerance; None of one with fixed steps.
-        error: root mean square difference of the answers from those of the tight solution, in standard deviations of
-            the answer; of several outputs the largest; infinite where the numbers are not finite.
+        unfolds: steps per sample; 0 for an adaptive solver.
+        rtol: relative tolerance; None for a solver with fixed steps.
+        error: root mean square difference from the answers of the reference solution, in standard deviations of the
+            answer; the largest of several outputs; infinite if answers are not finite.
         metric: the task's primary metric on the same samples; NaN without targets.
-        microseconds: of one sample through a live stream in float32 on this machine, the median.
-        holds: the longest gap, in the recording's unit, at which no neuron of an LTC decays too fast for its steps;
-            None where no gap is too long. All synapses are taken as open at once, which training data may never see;
-            what neurons do to each other can add to it.
+        microseconds: median time per sample of a live stream in float32 on this machine.
+        holds: the longest gap, in the recording's unit, for which the steps are short enough for every neuron of an
+            LTC; None if no gap is too long. It assumes that all synapses are open, which may never occur, and neglects
+            the interaction of neurons.
     """
 
     solver: str
@@ -81,16 +81,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """What a model's solvers cost and give.
+    """Error and cost of the solvers for a model.
 
     Attributes:
-        choices: all that were tried.
+        choices: all solvers that were tried.
         now: the model's own solver and steps.
         metric: name of the task's primary metric.
-        tight: that metric of the tight solution.
-        samples: how many were looked at.
-        of_samples: how many the recording has.
-        pieces: in how many they were, each from a fresh state.
+        tight: the metric of the reference solution.
+        samples: number of samples used.
+        of_samples: number of samples of the recording.
+        pieces: number of pieces, each from the initial state.
         longest: the recording's longest gap, in its unit.
         unit: of time.
     """
@@ -192,18 +192,18 @@ def compare_solvers(
 ) -> Tradeoff:
     """Try each solver of an LTC, CT-RNN or Neural ODE on a recording.
 
-    The truth is dopri5 in double precision at a relative tolerance of 1e-9; errors are in double precision too, so
-    that they are the solver's alone.
+    The reference is dopri5 in double precision with a relative tolerance of 1e-9. Errors are computed in double
+    precision too, so that they are those of the solver only.
 
     Args:
-        model: trained; not changed.
+        model: is not changed.
         recording: with the model's channels; the metric needs targets, unless a channel is forecast.
-        samples: about how many are looked at, in pieces spread evenly over the recording.
-        progress: told before each solver.
+        samples: approximate number of samples, in pieces spread evenly over the recording.
+        progress: called before each solver.
 
     Raises:
-        InputError: the model solves no ODE, the recording does not fit, torchode is not installed; the tight solution
-            needs too many steps.
+        InputError: the model does not solve an ODE, the recording does not fit, torchode is not installed, or the
+            reference solution needs too many steps.
     """
     names = solver_names(model)
     recording = aligned(recording, model.preprocessing)
@@ -263,7 +263,7 @@ def compare_solvers(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What is tried to see whether it is stable need not be warned of."""
+    """Suppress warnings about solvers that are tried."""
     log = logging.getLogger("torchliquid")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -274,10 +274,10 @@ def _quiet() -> Iterator[None]:
 
 
 def solver_names(model: Model) -> tuple[str, ...]:
-    """The solvers that a model's kind can be stepped by.
+    """The solvers for a kind of model.
 
     Raises:
-        InputError: it solves no ODE.
+        InputError: it does not solve an ODE.
     """
     if model.kind in ("ltc", "ltc_ncp"):
         return (*COST, *ADAPTIVE)
@@ -299,7 +299,7 @@ def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, 
 
 
 def _fastest_constant(model: Model) -> float | None:
-    """The least time constant that a network's leaks allow, in the recording's unit of time; None without leaks."""
+    """The smallest time constant that the leaks allow, in the recording's unit of time; None without leaks."""
     rates = [rate for cell in model.network.cells if (rate := cell.fastest_rate()) is not None]
     return model.preprocessing.time_scale / max(rates) if rates else None
 

@@ -1,15 +1,15 @@
-"""What chance alone brings: the same search in data of another time.
+"""What is found by chance: the same search in data from another time.
 
-Neighbouring samples are alike, so shuffling single samples would make anything look significant. Instead the data are
-paired with another time as a whole: of a few series each is turned in a circle by a random offset, of many
-series the partners are permuted. Both keep how slowly everything moves and cut the link in time (Theiler et al.,
-Physica D 58, 1992; Quian Quiroga et al., Phys. Rev. E 65, 2002).
+Neighbouring samples are similar, so if single samples were shuffled, everything would look significant. Instead, whole
+series are paired with another time: with few series each is rotated by a random offset, with many the partners are
+permuted. Both preserve how slowly signals change and remove the link in time (Theiler et al., Physica D 58, 1992; Quian
+Quiroga et al., Phys. Rev. E 65, 2002).
 
-Turning in a circle is only fair where the end could as well be followed by the beginning. Two signals that drift
-correlate in any case, and turned ones do less; so of a few series what each signal adds to its own past is compared
-(:func:`news`), as in the test of two time series for independence (Haugh, J. Am. Stat. Assoc. 71, 1976). That has no
-drift, and a link in what is added is a link. The largest statistic over all comparisons is what
-each is judged by, so that many comparisons find no more by chance than one (Westfall and Young, 1993).
+Rotation is only valid if the beginning could follow the end. Two signals that drift are correlated anyway, and rotated
+ones less so. With few series, what each signal adds to its own past is therefore compared (:func:`news`), as in Haugh's
+test of independence of two time series (J. Am. Stat. Assoc. 71, 1976). It has no drift. Each statistic is compared with
+the largest one over all comparisons, so that many comparisons find no more by chance than one (Westfall and Young,
+1993).
 """
 
 from __future__ import annotations

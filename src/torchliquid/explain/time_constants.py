@@ -1,4 +1,4 @@
-"""How fast each neuron forgets, sample by sample: an LTC's time constants, or the time scale of a CfC's gates."""
+"""How fast each neuron forgets at each sample: time constants of an LTC, or time scales of a CfC's gates."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LEFT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "euler": lambda z: 1 - z,
     "rk4": lambda z: 1 - z + z**2 / 2 - z**3 / 6 + z**4 / 24,
 }
-"""What one step leaves of a push, by the step's length over the time constant."""
+"""The factor by which one step reduces a perturbation, given step / time constant."""
 
 
 SAMPLES = 50_000
@@ -63,24 +63,24 @@ class TimeConstants:
 
     Attributes:
         name: ``"time constant"`` or ``"gate time scale"``.
-        meaning: a sentence that says what it is and is not.
+        meaning: a sentence that explains the quantity.
         unit: the recording's unit of time.
         neurons: H names, in the order of the state.
         series: names of the series.
         times: for each series (T,), in the recording's unit.
-        values: for each series (T, H) float64, in the recording's unit; infinite where a gate does not move at all. Of
-            an LTC those of its equation.
-        stepped: of an LTC the same for its steps as they are computed: the time in which a push fades to 37 % when the
-            steps over a sample's gap are repeated. A few large steps forget more slowly than the equation; infinite
-            where a push does not fade at all. None for a CfC, which takes no steps.
-        towards: for each series (T, H) int8, of a CfC's gates: 1 moves towards the second head with a longer gap, -1
-            towards the first; None where there is no such choice.
-        heads: what -1 and 1 mean, in words; None likewise.
-        bounds: (H, 2) float64, the least and the largest time constant possible whatever the inputs are; None for CfC.
-        inputs: for each series (T, C), what the network was given.
+        values: for each series (T, H) float64, in the recording's unit; for an LTC those of its equation. Infinite if a
+            gate does not move.
+        stepped: the same for the solver's steps of an LTC: the time in which a perturbation decays to 37 % if the steps
+            over a sample's gap are repeated. A few large steps forget more slowly than the equation. Infinite if a
+            perturbation does not decay; None for a CfC, which has no steps.
+        towards: for each series (T, H) int8, the direction of a CfC's gate with a longer gap: 1 towards the second
+            head, -1 towards the first; None if there is no such direction.
+        heads: what -1 and 1 mean, in words; or None.
+        bounds: (H, 2) float64, smallest and largest possible time constant for any inputs; None for a CfC.
+        inputs: for each series (T, C), inputs of the network.
         states: for each series (T, H), the neurons' states after each sample.
         weights_before, weights_after: SHA-256 of the weights before and after the run.
-        samples, of_samples: how many samples were used, of how many.
+        samples, of_samples: number of samples used, and in the recording.
     """
 
     name: str
@@ -103,27 +103,28 @@ class TimeConstants:
 
     @property
     def shown(self) -> tuple[np.ndarray, ...]:
-        """What the network does: the steps' time constants of an LTC, a CfC's gate time scales."""
+        """The time constants of an LTC's steps, or the gate time scales of a CfC."""
         return self.values if self.stepped is None else self.stepped
 
 
 @torch.no_grad()
 def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -> TimeConstants:
-    """The time constants of a model's neurons along a recording, the state carried as in use.
+    """Time constants of a model's neurons along a recording, with the state carried through each series.
 
-    An LTC's are cm / (gleak + sum of synaptic conductances) at the inputs of a sample and the potentials after it
-    (Hasani et al., arXiv 2006.04439). Where a neuron has a synapse onto itself, that synapse's conductance is held as
-    well. That is the equation's; the steps that the network takes between samples forget more slowly where they are
-    long against it, see ``stepped``. A CfC has no decay; what it has is its gate, see ``meaning``.
+    For an LTC they are cm / (gleak + sum of synaptic conductances) at the inputs of a sample and the potentials after
+    it (Hasani et al., arXiv 2006.04439); the conductance of a synapse from a neuron to itself is held constant. The
+    solver's steps forget more slowly if they are long compared with it, see ``stepped``. A CfC does not decay; for its
+    gates, see ``meaning``.
 
     Args:
-        model: an LTC or a CfC, wired or not.
-        recording: with all of the model's channels, in the unit of time that it was trained on.
-        samples: at most about so many are used: of 20 or more series whole ones, evenly over the recording, of fewer
-            the beginning of each.
+        model: an LTC or a CfC, with or without a wiring.
+        recording: with all channels of the model, in the time unit of its training.
+        samples: approximate maximum number of samples to use: whole series, spread evenly, if there are 20 or more,
+            else the beginning of each series.
 
     Raises:
-        InputError: another kind of model, a channel is missing, times in another unit, no samples.
+        InputError: the model is of another kind, a channel is missing, times are in another unit, or there are no
+            samples.
     """
     layers = liquid_layers(model)
     before = weights_hash(model)
@@ -221,7 +222,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _bounds(cell: RecurrentCell) -> np.ndarray:
-    """All synapses open, and all closed."""
+    """With all synapses open, and all closed."""
     assert isinstance(cell, LTCCell)
     gleak, _, cm = cell.leak()
     return _array(torch.stack([cm / (gleak + cell.open_conductance()), cm / gleak], 1))

@@ -1,4 +1,4 @@
-"""The circuit of a liquid model, from the inputs to the motor neurons, as a picture can show it."""
+"""The circuit of a liquid model, from the inputs to the motor neurons, with positions for drawing."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COLUMNS = ("sensory", "inter", "command", "motor")
 
 @dataclass(frozen=True)
 class Neuron:
-    """A node of the picture; an input counts as a sensory neuron.
+    """A node of the circuit; inputs are sensory neurons.
 
     Attributes:
         name: an input's or a neuron's name, as in all analyses.
-        kind: ``"sensory"``, ``"inter"``, ``"command"`` or ``"motor"``, or ``"neuron"`` where nothing tells them apart.
-        x, y: its place, each in [0, 1]; x grows from the inputs to the motor neurons.
-        state: its place in the state of the network; None for an input.
+        kind: ``"sensory"``, ``"inter"``, ``"command"`` or ``"motor"``, or ``"neuron"`` without a wiring.
+        x, y: position, each in [0, 1]; x increases from the inputs to the motor neurons.
+        state: index in the state of the network; None for an input.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Synapse:
     """A connection.
 
     Attributes:
-        source, target: places in the circuit's neurons.
+        source, target: indices of the circuit's neurons.
         polarity: 1 excitatory, -1 inhibitory.
         strength: at least 0; see the circuit's ``strength_means``.
     """
@@ -56,14 +56,14 @@ class Synapse:
 
 @dataclass(frozen=True, eq=False)
 class Circuit:
-    """Who drives whom.
+    """Neurons and their synapses.
 
     Attributes:
         neurons: the inputs, then the neurons in the order of the state.
-        synapses: the strongest first.
-        left_out: how many weaker synapses are not among them.
-        readout: (K, C + H) the weights by which the answers read the neurons.
-        strength_means: a sentence that says what strength and polarity are.
+        synapses: strongest first.
+        left_out: number of weaker synapses that are left out.
+        readout: (K, C + H) weights of the readout.
+        strength_means: a sentence that explains strength and polarity.
     """
 
     neurons: tuple[Neuron, ...]
@@ -96,16 +96,16 @@ WIRED_CFC_MEANS = (
 def wiring(model: Model, most: int = 200) -> Circuit:
     """The circuit of a model.
 
-    An LTC's synapses are its own. A wired CfC's are those of its wiring, and in each layer all to all; a CfC without a
-    wiring has no synapses, only ways from each input and neuron to each neuron through the backbone, as all others.
-    Strength and polarity of these are taken from the derivative of a step, see ``strength_means``.
+    The synapses of an LTC are its parameters. Those of a wired CfC are the synapses of its wiring, and within each
+    layer all to all. A CfC without a wiring and all other cells have no synapses; every input and neuron reaches every
+    neuron. For these, strength and polarity are the derivative of a step, see ``strength_means``.
 
     Args:
-        model: an LTC or a CfC, wired or not, or a relative; of any number of layers.
-        most: only so many of the strongest synapses are kept, so that a picture stays readable.
+        model: an LTC, a CfC with or without a wiring, or a relative, with any number of layers.
+        most: maximum number of synapses, the strongest ones, so that a picture stays readable.
 
     Raises:
-        InputError: another kind of model.
+        InputError: the model is of another kind.
     """
     layers = liquid_layers(model)
     n = model.preprocessing.n_inputs
