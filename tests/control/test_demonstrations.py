@@ -99,8 +99,9 @@ def test_a_set_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         control.demonstrations("cart/hand-v1", Toy())
 
 
-def test_vectors_become_a_recording(tmp_path: Path) -> None:
-    found = control.record(lambda: Toy("vector"), push, 2, tmp_path / "toy")
+def test_vectors_become_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = control.record(lambda: Toy("vector"), push, 2, "toy")
     recording = found.recording()
     one, series = found.episodes[1], recording.series[1]
     np.testing.assert_array_equal(series.values, one.observations)

@@ -145,7 +145,7 @@ def record(
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
     if episodes < 1:
         raise InputError(f"{episodes} episodes; give 1 or more")
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # Minari adds up sizes of relative paths wrongly
     base = made(env)
     expert = expert_of(base, expert)
     if expert is None:
