@@ -34,7 +34,7 @@ def run(cell: Recurrence, over: Sequences) -> States:
         return unrolled(step, over, remember, series)
     loop: Loop = _scripted if is_traced() else _as_operator
     sample = _Sample(cell, len(series), memory is not None, over.lengths is not None, over.reset is not None)
-    rows = [over.inputs, over.timespans, *series, over.memory_drive, _active(over), over.reset]
+    rows = [over.inputs, over.timespans, *series, over.memory_drive, active_of(over), over.reset]
     carried = [over.state] if over.memory_cell is None else [over.state, over.memory_cell]
     shared = [*weights, *(() if memory is None else (memory,))]
     results = loop(sample, carried, [row for row in rows if row is not None], shared)
@@ -49,19 +49,19 @@ def unrolled(step: Step, over: Sequences, remember: Remember | None = None, seri
         remember: ``remember(drive, h, c)`` gives the memory's new (h, c).
         series: (B, T, ...) each, of which a step gets its rows.
     """
-    state, cell, active = over.state, over.memory_cell, _active(over)
+    state, cell, active = over.state, over.memory_cell, active_of(over)
     states, cells = [], []
     for t in range(over.inputs.shape[1]):
         drive, on, anew = (None if x is None else x[:, t] for x in (over.memory_drive, active, over.reset))
         x, span, rows = over.inputs[:, t], over.timespans[:, t], [s[:, t] for s in series]
-        state, cell = _advance(step, remember, x, span, rows, state, cell, drive, on, anew)
+        state, cell = advance(step, remember, x, span, rows, state, cell, drive, on, anew)
         states.append(state)
         if cell is not None:
             cells.append(cell)
     return torch.stack(states, 1), torch.stack(cells, 1) if cells else _no_cells(over)
 
 
-def _advance(
+def advance(
     step: Step,
     remember: Remember | None,
     x: Tensor,
@@ -88,7 +88,7 @@ def _advance(
     return state, cell
 
 
-def _active(over: Sequences) -> Tensor | None:
+def active_of(over: Sequences) -> Tensor | None:
     if over.lengths is None:
         return None
     return torch.arange(over.inputs.shape[1], device=over.inputs.device) < over.lengths.unsqueeze(1)
@@ -100,7 +100,7 @@ def _no_cells(over: Sequences) -> Tensor:
 
 @dataclass(frozen=True)
 class _Sample:
-    """:func:`_advance` as a function of lists of tensors: (state[, cell]), what each sample has, weights."""
+    """:func:`advance` as a function of lists of tensors: (state[, cell]), what each sample has, weights."""
 
     cell: Recurrence
     n_series: int
@@ -122,7 +122,7 @@ class _Sample:
 
         step = lambda x, h, span, *rows: self.cell.step(x, h, span, rows, own)  # noqa: E731
         cell = carried[1] if self.with_memory else None
-        new = _advance(step, remember, x, span, rows, carried[0], cell, drive, active, anew)
+        new = advance(step, remember, x, span, rows, carried[0], cell, drive, active, anew)
         return [part for part in new if part is not None]
 
 

@@ -63,8 +63,8 @@ def _leaves(value: Any, dtype: torch.dtype, fixed: tuple[str, ...], name: str = 
 
 
 @st.composite
-def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
-    """Any shape, mode, wiring and option; parameters as the layers draw them."""
+def problems(draw: Any, kind: str, longest_span: float = 5.0, most: int = 500) -> Problem:
+    """Any shape, mode, wiring and option, no size above ``most``; parameters as the layers draw them."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     sizes = {
         "batch": draw(st.one_of(st.integers(1, 70), st.integers(1, 300))),
@@ -72,6 +72,7 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0) -> Problem:
         "inputs": draw(st.integers(1, 64)),
         "units": draw(st.one_of(st.integers(1, 40), st.integers(1, 200))),
     }
+    sizes = {name: min(size, most) for name, size in sizes.items()}
     flags = {name: draw(st.booleans()) for name in ("lengths", "memory", "equal_spans")}
     flags["memory"] &= kind in MIXED
     # A step that moves a state by less than its rounding is lost in single precision, in any code.

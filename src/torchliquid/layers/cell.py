@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from torchliquid import backends
+from torchliquid import backends, parallel
 from torchliquid.cells import Recurrence, Sequences, States
 from torchliquid.errors import InputError
 from torchliquid.layers.forms import check_input, check_tensor, checked_spans, spans_of, state_of, under_autocast
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.parts import dtype_of, is_called, odd_parts, refresh, says_all
+from torchliquid.parallel import Solved
 from torchliquid.scan import unrolled
 from torchliquid.solvers import LIMITS, Solver, instability
 from torchliquid.tracing import values_are_hidden
@@ -37,6 +38,9 @@ class RecurrentCell(nn.Module):
         by: what steps its ODE; None where that is the cell's own arithmetic.
         stable_solver: one that it can have whose steps hold at any span.
         plain_parts: classes of the modules in it whose weights the recurrence reads.
+        over_time: ``"sequential"``, one sample after the other, or ``"parallel"``, all at once, see
+            :mod:`torchliquid.parallel`; under ``torch.compile``, ``torch.export`` and ``torch.func`` always the first.
+        solved: how the last parallel call was.
     """
 
     input_size: int
@@ -46,6 +50,8 @@ class RecurrentCell(nn.Module):
     by: Solver | None = None
     stable_solver = "dopri5"
     plain_parts: tuple[type[nn.Module], ...] = (nn.Linear, nn.GRUCell, nn.ModuleList)
+    over_time = "sequential"
+    solved: Solved | None = None
     asked_span = 0.0
 
     def __init__(self) -> None:
@@ -88,6 +94,10 @@ class RecurrentCell(nn.Module):
             if isinstance(memory, MemoryCell):
                 drive, weight = memory.input_map(inputs), memory.recurrent_map.weight
             over = Sequences(self.map_inputs(inputs), timespans, state, lengths, drive, weight, cell, reset)
+            if self.over_time == "parallel" and not values_are_hidden(inputs):
+                states, self.solved = parallel.run(self.recurrence(inputs), over)
+                if states is not None:
+                    return states
             return backends.run(self.recurrence(inputs), over)
         over = Sequences(inputs, timespans, state, lengths, inputs, None, cell, reset)
         return unrolled(self.step, over, remember(memory))

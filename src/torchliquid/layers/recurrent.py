@@ -89,6 +89,26 @@ class RecurrentLayer(nn.Module):
         self.state_size = max([self.state_size, *(other.state_size for other in others)])
 
     @property
+    def over_time(self) -> str:
+        """``"sequential"`` or ``"parallel"``: how the samples of whole sequences are stepped.
+
+        In parallel all samples are solved at once by Newton's method, exactly or not at all: where it does not
+        converge, the samples are stepped one after the other. See :mod:`torchliquid.parallel`, and ``rnn_cell.solved``
+        for how the last call was.
+
+        Raises:
+            InputError: set to another word.
+        """
+        return self.rnn_cell.over_time
+
+    @over_time.setter
+    def over_time(self, way: str) -> None:
+        if way not in ("sequential", "parallel"):
+            raise InputError(f"over_time is 'sequential' or 'parallel', not {way!r}")
+        for layer in (self, *self.others):
+            layer.rnn_cell.over_time = way
+
+    @property
     def sensory_size(self) -> int:
         """Inputs, under the name that ncps has."""
         return self.input_size

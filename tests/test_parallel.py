@@ -1,0 +1,92 @@
+"""All samples at once give what one after the other gives, or are stepped one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.recurrences import KINDS, Problem, problems
+from torchliquid import LTC, CfC, InputError, backends, parallel
+from torchliquid.backends import reference
+from torchliquid.wirings import AutoNCP
+
+
+class AtOnce:
+    """A backend for the drawn problems; those that do not converge are not looked at."""
+
+    def run(self, cell: Any, over: Any) -> Any:
+        states, _ = parallel.run(cell, over)
+        return reference.run(cell, over) if states is None else states
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_and_gradients_are_those_of_one_after_the_other(kind: str) -> None:
+    @settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+    @given(problems(kind, most=10))
+    def check(problem: Problem) -> None:
+        outputs, gradients = problem.run(AtOnce(), torch.float64)
+        true_outputs, true_gradients = problem.run(reference, torch.float64)
+        for one, true in zip([*outputs, *gradients], [*true_outputs, *true_gradients], strict=True):
+            if true.numel():
+                assert (one - true).abs().max() <= 1e-7 * max(1.0, float(true.abs().max())), problem
+
+    check()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 33), st.integers(0, 2**16))
+def test_a_linear_recurrence_is_solved_by_halves(time: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    matrices, drive = torch.randn(2, time, 3, 3, dtype=torch.double), torch.randn(2, time, 3, dtype=torch.double)
+    y = [drive[:, 0]]
+    for t in range(1, time):
+        y.append((matrices[:, t] @ y[-1].unsqueeze(2)).squeeze(2) + drive[:, t])
+    found = parallel.solve_linear(matrices, drive)
+    assert torch.allclose(found, torch.stack(y, 1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("make", [lambda: LTC(4, AutoNCP(12, 2)), lambda: CfC(4, 8, mixed_memory=True)])
+def test_an_untrained_layer_needs_few_iterations_and_trains_alike(make: Any) -> None:
+    torch.manual_seed(0)
+    layer = make().double()
+    x, spans = torch.randn(3, 200, 4, dtype=torch.double), 2 * torch.rand(3, 200, dtype=torch.double)
+    lengths, reset = torch.tensor([200, 150, 1]), torch.rand(3, 200) < 0.02
+
+    def gradients() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        layer.zero_grad()
+        output, _ = layer(x, timespans=spans, lengths=lengths, reset=reset)
+        output.square().sum().backward()
+        return output.detach(), [p.grad.clone() for p in layer.parameters() if p.grad is not None]
+
+    with backends.use("reference"):
+        output, true = gradients()
+    layer.over_time = "parallel"
+    at_once, found = gradients()
+    solved = layer.rnn_cell.solved
+    assert solved is not None
+    assert solved.iterations <= 8
+    assert solved.converged
+    assert torch.allclose(at_once, output, atol=1e-9)
+    for one, other in zip(found, true, strict=True):
+        assert torch.allclose(one, other, atol=1e-8 * float(other.abs().max().clamp_min(1)))
+
+
+def test_what_does_not_converge_is_stepped_one_after_the_other() -> None:
+    torch.manual_seed(0)
+    layer = CfC(2, 6, mode="no_gate")
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter *= 12.0
+    x = torch.randn(2, 120, 2)
+    expected, _ = layer(x)
+    layer.over_time = "parallel"
+    found, _ = layer(x)
+    assert layer.rnn_cell.solved is not None
+    assert not layer.rnn_cell.solved.converged
+    assert torch.equal(found, expected)
+    with pytest.raises(InputError, match="'sequential' or 'parallel'"):
+        layer.over_time = "backwards"
