@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchliquid import control, explain, wirings
+    from torchliquid import backends, cells, control, explain, wirings
     from torchliquid.data import Recording
     from torchliquid.errors import InputError
     from torchliquid.layers import (
@@ -71,6 +71,8 @@ __all__ = [
     "TrainingConfig",
     "WiredCfCCell",
     "assess",
+    "backends",
+    "cells",
     "control",
     "explain",
     "fit",
@@ -83,7 +85,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Only what is used is imported: the command line answers before torch is loaded.
-    if name in ("control", "explain", "wirings"):
+    if name in ("backends", "cells", "control", "explain", "wirings"):
         return import_module(f"torchliquid.{name}")
     if name in _HOMES:
         return getattr(import_module(f"torchliquid.{_HOMES[name]}"), name)
