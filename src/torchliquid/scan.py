@@ -18,6 +18,7 @@ from torch import Tensor
 
 from torchliquid.cells.memory import lstm_step
 from torchliquid.cells.recurrence import Recurrence, Sequences, States
+from torchliquid.torch_private import graph_scan, tree_map
 from torchliquid.tracing import is_for_onnx, is_traced, is_written_down
 
 Step = Callable[..., Tensor]
@@ -139,7 +140,7 @@ def _scripted(sample: _Sample, carried: list[Tensor], series: list[Tensor], weig
     def make() -> Any:
         example = ([t.clone() for t in carried], [s[:, 0].clone() for s in series], weights)
         with torch.no_grad():
-            return torch.jit.trace(one, torch.utils._pytree.tree_map(torch.Tensor.detach, example), check_trace=False)
+            return torch.jit.trace(one, tree_map(torch.Tensor.detach, example), check_trace=False)
 
     with ThreadPoolExecutor(1) as aside:  # a trace can't be made within a trace, and each thread has its own
         traced = aside.submit(make).result()
@@ -178,8 +179,6 @@ def _as_operator(
     sample: _Sample, carried: list[Tensor], series: list[Tensor], weights: list[Tensor]
 ) -> Sequence[Tensor]:
     """A ``scan`` of a graph, which ``torch.onnx`` turns into ONNX's."""
-    from torch._higher_order_ops.scan import scan_op
-
     n, m = len(carried), len(series)
 
     def one(*flat: Tensor) -> list[Tensor]:
@@ -190,5 +189,5 @@ def _as_operator(
     if is_for_onnx():  # a way back for gradients is no part of an ONNX graph
         carried, first, weights = ([t.detach() for t in tensors] for tensors in (carried, first, weights))
     # Copies: where two of them are one tensor, as zeros may be, the graph would take the one for the other.
-    results = scan_op(one, [c.clone() for c in carried], first, tuple(w.clone() for w in weights))
+    results = graph_scan(one, [c.clone() for c in carried], first, tuple(w.clone() for w in weights))
     return [r.transpose(0, 1).contiguous() for r in results[n:]]

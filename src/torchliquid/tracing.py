@@ -8,7 +8,8 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+
+from torchliquid.torch_private import FakeTensor, is_transformed
 
 _graph_loops: ContextVar[bool] = ContextVar("graph_loops", default=False)
 
@@ -17,11 +18,6 @@ def is_traced() -> bool:
     """Whether ``torch.jit.trace`` looks on."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
     return tracing
-
-
-def is_transformed() -> bool:
-    """Whether a transform of ``torch.func`` is at work."""
-    return torch._C._are_functorch_transforms_active()
 
 
 def is_written_down() -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchliquid.backends import native, operators, reference
 from torchliquid.backends.table import BACKENDS, Backend, chosen, use
 from torchliquid.cells.recurrence import Recurrence, Sequences, States, tensors_of
-from torchliquid.tracing import is_transformed
+from torchliquid.torch_private import is_transformed
 
 __all__ = ["BACKENDS", "Backend", "chosen", "native", "operators", "reference", "run", "state_space", "use"]
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.utils import dlpack
 
@@ -22,7 +21,7 @@ from torchliquid import cells, scan
 from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
 from torchliquid.errors import InputError
 from torchliquid.solvers import FIXED
-from torchliquid.tracing import is_transformed
+from torchliquid.torch_private import is_batch_of_gradients, is_forward_mode, is_transformed
 
 _native: Any
 try:
@@ -58,7 +57,7 @@ def has(cell: Any) -> bool:
 
 def supports(*tensors: Tensor | None) -> bool:
     """Whether the kernels take these tensors: plain, floating ones in float32, on the CPU, outside transforms."""
-    if is_transformed() or forward_ad._current_level >= 0:
+    if is_transformed() or is_forward_mode():
         return False
     return all(
         type(t) in (Tensor, torch.nn.Parameter)
@@ -155,7 +154,7 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, states, cell_states = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
-        if any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads):
+        if any(map(is_batch_of_gradients, grads)):
             raise InputError(
                 "the compiled kernels take no batch of gradients (is_grads_batched, vectorize=True): take "
                 'torch.func.jacrev, or torchliquid.backends.use("reference") before the forward pass'

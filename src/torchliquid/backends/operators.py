@@ -7,21 +7,18 @@ their tensors. Their gradient runs that code again and goes back through it; the
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from torchliquid import cells, scan
 from torchliquid.backends import native
 from torchliquid.backends.table import chosen
 from torchliquid.cells.recurrence import Sequences, States, tensors_of
 from torchliquid.solvers import Solver
+from torchliquid.torch_private import decomposition, keep_whole, tree_flatten, tree_unflatten, with_autograd
 from torchliquid.tracing import graph_loops
 
 SEQUENCES = "Tensor inputs, Tensor timespans, Tensor state, Tensor? lengths, "
@@ -123,7 +120,7 @@ def _register(operator: Operator) -> None:
             return run(args)
 
     def forward_shapes(*args: Any) -> States:
-        _keep_whole(getattr(torch.ops.torchliquid, name).default)
+        keep_whole(getattr(torch.ops.torchliquid, name).default)
         inputs, _, state = args[:3]
         batch, time, _ = inputs.shape
         units = state.shape[1]
@@ -132,7 +129,7 @@ def _register(operator: Operator) -> None:
 
     def backward(grad_states: Tensor, grad_cells: Tensor, *args: Any) -> list[Tensor]:
         leaves, structure = tree_flatten(args)
-        with _autograd(), torch.autocast(grad_states.device.type, enabled=False):
+        with with_autograd(), torch.autocast(grad_states.device.type, enabled=False):
             leaves = [leaf.detach().requires_grad_() if _differentiable(leaf) else leaf for leaf in leaves]
             results = run(tree_unflatten(leaves, structure))
             pairs = [(r, g) for r, g in zip(results, (grad_states, grad_cells), strict=True) if r.requires_grad]
@@ -172,32 +169,12 @@ def _register(operator: Operator) -> None:
     backward_op = made(f"torchliquid::{name}_backward", backward, backward_shapes, given)
     op.register_autograd(gradients, setup_context=keep)
 
-    # What torch.onnx takes operators apart with. A FakeTensor looks there as well, to know a result's shape.
-    @torch._decomp.register_decomposition(getattr(torch.ops.torchliquid, name).default)
+    @decomposition(getattr(torch.ops.torchliquid, name).default)
     def decomposed(*args: Any) -> States:
         if not torch.onnx.is_in_onnx_export():
             return forward_shapes(*args)
         with graph_loops():
             return scan.run(*operator.taken(args))
-
-
-def _keep_whole(op: Any) -> None:
-    """Tell Inductor, where it compiles, that an operator is called as it is although torch.onnx can take it apart:
-    where the variable ``CI`` is set, it otherwise stops at an operator that has a decomposition."""
-    lowering = sys.modules.get("torch._inductor.lowering")
-    if os.environ.get("CI") and lowering is not None and op not in lowering.lowerings:
-        tag = torch._library.utils.get_layout_constraint_tag(op, with_default=True)
-        lowering.make_fallback(op, layout_constraint=lowering.tag_to_layout_constraint(tag), warn=False)
-
-
-@contextmanager
-def _autograd() -> Iterator[None]:
-    """An operator runs below autograd; within this, autograd is back, and nothing else that was switched off."""
-    included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
-    for key in ("AutogradFunctionality", "AutogradOther", "AutogradNestedTensor"):
-        excluded = excluded.remove(getattr(torch._C.DispatchKey, key))
-    with torch._C._ForceDispatchKeyGuard(included, excluded), torch.enable_grad():
-        yield
 
 
 def _differentiable(leaf: Any) -> bool:

@@ -17,7 +17,8 @@ from torchliquid.layers.cell import RecurrentCell, own_wiring
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 from torchliquid.solvers import ADAPTIVE, FIXED, Solver
-from torchliquid.tracing import is_traced, is_transformed, values_are_hidden
+from torchliquid.torch_private import is_transformed
+from torchliquid.tracing import is_traced, values_are_hidden
 from torchliquid.wirings import FullyConnected, Wiring
 
 SOLVERS = ("fused", *FIXED, *ADAPTIVE)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchliquid.errors import InputError
+from torchliquid.torch_private import is_transformed, is_vmapped
 
 ADAPTIVE = ("dopri5", "tsit5")
 """Adaptive solvers by name: Dormand and Prince 1980; Tsitouras 2011. Both of order 5."""
@@ -65,10 +66,10 @@ def adaptive(
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
     if tracing or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()):
         raise InputError(f"the steps of {method} depend on values and can't be traced or exported; take euler or rk4")
-    transformed = torch._C._are_functorch_transforms_active()
+    transformed = is_transformed()
     if adjoint and transformed:
         raise InputError(f"the adjoint of {method} knows no torch.func transform: take adjoint=False, and no vmap")
-    if transformed and _is_batched(state, span, *drives, *weights):
+    if transformed and is_vmapped(state, span, *drives, *weights):
         raise InputError(
             f"{method} can't run in torch.func.vmap, its steps depend on values: give the samples as a batch"
         )
@@ -80,15 +81,6 @@ def adaptive(
     else:
         after = _solve(lambda v: span * field(v, *drives, *weights), state, *options, state.shape[1])
     return torch.where(span > 0, after, state)
-
-
-def _is_batched(*tensors: Tensor) -> bool:
-    while tensors:
-        if any(map(torch._C._functorch.is_batchedtensor, tensors)):
-            return True
-        wrapped = filter(torch._C._functorch.is_functorch_wrapped_tensor, tensors)
-        tensors = tuple(torch._C._functorch.get_unwrapped(t) for t in wrapped)
-    return False
 
 
 def _solve(field: Callable[[Tensor], Tensor], state: Tensor, method: str, rtol: float, atol: float, n: int) -> Tensor:
