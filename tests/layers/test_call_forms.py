@@ -148,30 +148,33 @@ BAD_SPANS = torch.ones(4, 6).index_put((torch.tensor(2), torch.tensor(5)), torch
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda m: m(X[..., :2]), "(4, 6, 2); this layer takes (time, 3)"),
+        (lambda m: m(X[..., :2]), "(4, 6, 2); this layer needs (time, 3)"),
         (lambda m: m(X[0, 0]), "(3,)"),
-        (lambda m: m(X[:, :0]), "nothing in it"),
-        (lambda m: m(X.numpy()), "input: a tensor is needed, not ndarray"),
-        (lambda m: m(X, X[0].numpy()), "hx: a tensor is needed, not ndarray"),
-        (lambda m: m(X, lengths=[1, 1, 2, 3]), "lengths: a tensor is needed, not list"),
-        (lambda m: m.rnn_cell(X[:, 0].tolist()), "input: a tensor is needed, not list"),
+        (lambda m: m(X[:, :0]), "which is empty"),
+        (lambda m: m(X.numpy()), "input must be a tensor, not ndarray"),
+        (lambda m: m(X, X[0].numpy()), "hx must be a tensor, not ndarray"),
+        (lambda m: m(X, lengths=[1, 1, 2, 3]), "lengths must be a tensor, not list"),
+        (lambda m: m.rnn_cell(X[:, 0].tolist()), "input must be a tensor, not list"),
         (lambda m: m(X.double()), "input is float64 and the layer is float32"),
         (lambda m: m(X, torch.zeros(4, 5)), "hx has shape (4, 5); (4, 4) is needed"),
         (lambda m: m(X[0], torch.zeros(1, 4)), "hx has shape (1, 4); (4,) is needed"),
-        (lambda m: m(X, (torch.zeros(4, 4), torch.zeros(4, 4))), "hx is one tensor"),
+        (lambda m: m(X, (torch.zeros(4, 4), torch.zeros(4, 4))), "hx must be a tensor"),
         (lambda m: m(X, torch.zeros(4, 4).double()), "hx is float64"),
-        (lambda m: m(X, None, torch.ones(6, 4)), "timespans have shape (6, 4); a number, one a sequence (4,)"),
+        (lambda m: m(X, None, torch.ones(6, 4)), "timespans have shape (6, 4); a number, per sequence (4,)"),
         (lambda m: m(X, None, torch.ones(6)), "timespans have shape (6,)"),
         (lambda m: m(X, None, BAD_SPANS), "timespans[2, 5] (sequence 2, sample 5) is -0.5"),
         (lambda m: m(X[0], None, BAD_SPANS[2]), "timespans[5] is -0.5"),
         (lambda m: m(X, None, float("nan")), "is nan"),
         (lambda m: m(X, None, float("inf")), "is inf"),
-        (lambda m: m(X, lengths=torch.ones(4)), "lengths are whole numbers, not torch.float32"),
+        (lambda m: m(X, lengths=torch.ones(4)), "lengths must be whole numbers, not torch.float32"),
         (lambda m: m(X, lengths=torch.tensor([1, 2, 3])), "lengths have shape (3,)"),
-        (lambda m: m(X, lengths=torch.tensor([1, 2, 3, 7])), "from 1 to 7; 1 to 6 is possible"),
-        (lambda m: m(pack_padded_sequence(X, torch.full((4,), 6), True), lengths=torch.ones(4)), "lengths with it"),
+        (lambda m: m(X, lengths=torch.tensor([1, 2, 3, 7])), "1 to 7; they must be 1 to 6"),
+        (
+            lambda m: m(pack_padded_sequence(X, torch.full((4,), 6), True), lengths=torch.ones(4)),
+            "contains its lengths",
+        ),
         (lambda m: m.rnn_cell(X[:, 0], None, -1.0), "is -1"),
-        (lambda m: m.rnn_cell(X), "(3,), or with a batch"),
+        (lambda m: m.rnn_cell(X), "(3,), or one more dimension"),
     ],
 )
 @pytest.mark.parametrize("name", ["ltc", "cfc"])
@@ -190,7 +193,7 @@ def test_a_printed_layer_tells_its_sizes():
 
 
 def test_mixed_memory_asks_for_both_states():
-    with pytest.raises(InputError, match=r"hx is a tuple \(h, c\)"):
+    with pytest.raises(InputError, match=r"hx must be a tuple \(h, c\)"):
         some(CASES["cfc memory"])(X, torch.zeros(4, 4))
 
 
@@ -244,15 +247,15 @@ class Own(torch.Tensor):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda m: m(X[:, :4], None, torch.ones(4)), "may be one a sequence or one a sample"),
+        (lambda m: m(X[:, :4], None, torch.ones(4)), "may be per sequence or per sample"),
         (lambda m: m(X, None, BAD_SPANS.as_subclass(Own)), "timespans[2, 5]"),
-        (lambda m: m(X, lengths=torch.tensor([1, 2, 3, 7]).as_subclass(Own)), "1 to 6 is possible"),
+        (lambda m: m(X, lengths=torch.tensor([1, 2, 3, 7]).as_subclass(Own)), "they must be 1 to 6"),
         (
             lambda m: m(
                 pack_padded_sequence(X, torch.tensor([6, 5, 4, 3]), True),
                 timespans=pack_padded_sequence(X[..., 0], torch.tensor([6, 5, 4, 4]), True),
             ),
-            "packed with other lengths",
+            "packed with different lengths",
         ),
     ],
 )

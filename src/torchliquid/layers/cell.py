@@ -1,4 +1,4 @@
-"""The cell of a recurrent layer: its parameters, and what a wiring fixes."""
+"""The cell of a recurrent layer: its parameters and wiring."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class RecurrentCell(nn.Module):
     Attributes:
         input_size: C.
         state_size: H.
-        output_size: O, what :meth:`read` gives.
-        wiring: who connects to whom; None without one.
-        by: what steps its ODE; None where that is the cell's own arithmetic.
-        stable_solver: one that it can have whose steps hold at any span.
-        plain_parts: classes of the modules in it whose weights the recurrence reads.
-        over_time: ``"sequential"``, one sample after the other, or ``"parallel"``, all at once, see
-            :mod:`torchliquid.parallel`; under ``torch.compile``, ``torch.export`` and ``torch.func`` always the first.
-        solved: how the last parallel call was.
+        output_size: O, the size of the output of :meth:`read`.
+        wiring: the wiring; None without one.
+        stepper: the solver of its ODE; None if the cell solves it itself, or has none.
+        stable_solver: name of a solver for it that is stable at any span.
+        plain_parts: classes of its modules whose weights the recurrence reads.
+        over_time: ``"sequential"`` (one sample after the other) or ``"parallel"`` (all at once, see
+            :mod:`torchliquid.parallel`); under ``torch.compile``, ``torch.export`` and ``torch.func`` always sequential.
+        solved: diagnostics of the last parallel call.
     """
 
     input_size: int
     state_size: int
     output_size: int
     wiring: Wiring | None = None
-    by: Solver | None = None
+    stepper: Solver | None = None
     stable_solver = "dopri5"
     plain_parts: tuple[type[nn.Module], ...] = (nn.Linear, nn.GRUCell, nn.ModuleList)
     over_time = "sequential"
@@ -63,15 +63,15 @@ class RecurrentCell(nn.Module):
         return dtype_of(self)
 
     def recurrence(self, inputs: Float[Tensor, "B T C"] | None = None) -> Recurrence:
-        """The recurrence with this cell's weights, as they act.
+        """The recurrence with this cell's weights.
 
         Args:
-            inputs: what it will run on, where training draws something for each sample.
+            inputs: its inputs, if training draws random numbers for each sample.
         """
         raise NotImplementedError
 
     def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Tensor:
-        """What of the inputs the recurrence reads: they themselves, where a cell does not say otherwise."""
+        """Map the inputs for the recurrence; by default they are unchanged."""
         return inputs
 
     def recur(
@@ -84,10 +84,10 @@ class RecurrentCell(nn.Module):
         cell: Float[Tensor, "B H"] | None = None,
         reset: Bool[Tensor, "B T"] | None = None,
     ) -> States:
-        """States, and with a memory its cell states, after each sample of whole sequences.
+        """States after each sample of whole sequences, and with a memory its cell states.
 
-        By what runs the recurrence fastest; where a part is more than the weights that the recurrence reads (another
-        module, such as an adapter, or one with hooks), sample after sample by calling it.
+        The fastest backend runs the recurrence. If a part is more than the weights that the recurrence reads (another
+        module, such as an adapter, or one with hooks), it is called at every sample instead.
         """
         if says_all(self, *self.plain_parts) and (memory is None or is_plain_memory(memory)):
             drive = weight = None
@@ -103,38 +103,40 @@ class RecurrentCell(nn.Module):
         return unrolled(self.step, over, remember(memory))
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
-        """One sample, with the cell's parts called."""
+        """One sample, by calling the cell's parts."""
         over = Sequences(self.map_inputs(x.unsqueeze(1)), span.unsqueeze(1), h)
         return backends.run(self.recurrence(), over)[0][:, 0]
 
     def read_weights(self) -> None:
-        """Make sure that the weights say all, as whoever takes them somewhere else needs.
+        """Check that the cell is defined by its weights, so that they can be used elsewhere.
 
         Raises:
-            InputError: a part that is no plain module, by its name.
+            InputError: a part is not a plain module; the message names it.
         """
         refresh(self)
         for part in odd_parts(self, *self.plain_parts):
-            raise InputError(f"{type(self).__name__} has another part than its own, {part}: its weights do not say all")
+            raise InputError(
+                f"{type(self).__name__} has another part than its own, {part}: weights alone do not define it"
+            )
 
     @property
     def sensory_size(self) -> int:
-        """Inputs, under the name that ncps has."""
+        """Number of inputs, under the name that ncps uses."""
         return self.input_size
 
     @property
     def motor_size(self) -> int:
-        """Outputs, under the name that ncps has."""
+        """Number of outputs, under the name that ncps uses."""
         return self.output_size
 
     @property
     def synapse_count(self) -> int:
-        """Synapses between neurons."""
+        """Number of synapses between neurons."""
         return self._wired().synapse_count
 
     @property
     def sensory_synapse_count(self) -> int:
-        """Synapses from inputs to neurons."""
+        """Number of synapses from inputs to neurons."""
         return self._wired().sensory_synapse_count
 
     def _wired(self) -> Wiring:
@@ -143,36 +145,36 @@ class RecurrentCell(nn.Module):
         return self.wiring
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        """Outputs from states: the states, where a cell does not say otherwise."""
+        """Outputs from states; by default the states."""
         return states
 
     def extra_repr(self) -> str:
-        """Sizes, and the mode or solver where there is one, for ``print``."""
-        solver = None if self.by is None else self.by.name
-        said = {
+        """Sizes, and the mode or solver, for ``print``."""
+        solver = None if self.stepper is None else self.stepper.name
+        shown = {
             **{name: getattr(self, name) for name in ("input_size", "state_size", "output_size")},
             "mode": getattr(self, "mode", None),
             "solver": getattr(self, "solver", solver),
         }
-        return ", ".join(f"{name}={value}" for name, value in said.items() if value is not None)
+        return ", ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
 
     def fastest_rate(self) -> float | None:
-        """How fast the state can decay, 1 / time, which explicit steps must be short against; None without a leak."""
+        """The fastest possible decay of the state, 1 / time, which limits explicit steps; None without a leak."""
         return None
 
     def instability(self, span: float) -> str | None:
-        """One line on what to do where the solver's steps may be too long for a span; None where they hold."""
+        """One line about what to do if the solver's steps may be too long for a span; None if they are short enough."""
         self.asked_span = max(self.asked_span, span)
-        if self.by is None or (rate := self.fastest_rate()) is None:
+        if self.stepper is None or (rate := self.fastest_rate()) is None:
             return None
-        return instability(self.by.name, self.by.unfolds, rate, span, self.stable_solver)
+        return instability(self.stepper.name, self.stepper.unfolds, rate, span, self.stable_solver)
 
     def warn_of_long_steps(self, spans: Tensor) -> None:
-        """Log :meth:`instability` where a span is longer than any that was asked about before."""
-        if self.by is None or self.by.name not in LIMITS or values_are_hidden(spans) or not spans.numel():
+        """Log :meth:`instability` if a span is longer than all before."""
+        if self.stepper is None or self.stepper.name not in LIMITS or values_are_hidden(spans) or not spans.numel():
             return
         if self.asked_span and spans.device.type != "cpu":
-            return  # a look at a GPU's values makes the CPU wait
+            return  # reading values would make the CPU wait for the GPU
         longest = float(spans.detach().max())
         if longest > self.asked_span and (advice := self.instability(longest)):
             log.warning(advice)
@@ -187,6 +189,8 @@ class RecurrentCell(nn.Module):
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "by" in state:  # the name of ``stepper`` in modules that were saved whole before
+            state["stepper"] = state.pop("by")
         super().__setstate__(state)
         if "_fixed" not in self.__dict__:  # saved whole, with buffers
             self._fixed = self.fixed()

@@ -26,13 +26,13 @@ class CTRNNCell(RecurrentCell):
         solver: how the equation is stepped.
     """
 
-    by: Solver
+    stepper: Solver
 
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.by = solver
+        self.stepper = solver
         self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.raw_tau = nn.Parameter(torch.empty(hidden_size))
@@ -56,7 +56,7 @@ class CTRNNCell(RecurrentCell):
         return float(1 / self.tau.min())
 
     def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
-        return cells.CTRNN(self.weight, self.bias, 1 / self.tau, self.by)
+        return cells.CTRNN(self.weight, self.bias, 1 / self.tau, self.stepper)
 
 
 class CTRNN(RecurrentLayer):

@@ -1,4 +1,4 @@
-"""The forms in which people give sequences to a layer, brought to one: batch first, a span a sample, checked."""
+"""Check the arguments of a layer and convert them to one form: batch first, one span per sample."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ State = Tensor | tuple[Tensor, Tensor]
 
 
 def check_tensor(name: str, value: object) -> None:
-    """Refuse what is no tensor, such as a list or a NumPy array."""
+    """Raise an error if a value is not a tensor, such as a list or a NumPy array."""
     if not isinstance(value, Tensor):
-        raise InputError(f"{name}: a tensor is needed, not {type(value).__name__}; torch.as_tensor makes one")
+        raise InputError(f"{name} must be a tensor, not {type(value).__name__}; use torch.as_tensor")
 
 
 def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: torch.dtype) -> None:
-    """Refuse what is not an input of this many features, with ``dims`` dimensions (unbatched, batched)."""
+    """Check the number of features, of dimensions (``dims``: unbatched, batched) and the dtype of the input."""
     check_tensor("input", input)
     if input.dim() not in dims or input.shape[-1] != input_size:
         one = f"(time, {input_size})" if dims[0] == 2 else f"({input_size},)"
         raise InputError(
-            f"input has shape {tuple(input.shape)}; this layer takes {one}, or with a batch one more dimension"
+            f"input has shape {tuple(input.shape)}; this layer needs {one}, or one more dimension for a batch"
         )
     if 0 in input.shape[-2 if dims[0] == 2 else -1 :]:
-        raise InputError(f"input has shape {tuple(input.shape)}: nothing in it to run on")
+        raise InputError(f"input has shape {tuple(input.shape)}, which is empty")
     if input.dtype != dtype:
         layer = f" or layer.to(torch.{_name(input.dtype)})" if input.is_floating_point() else ""
         raise InputError(
@@ -39,13 +39,13 @@ def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: to
 
 
 def under_autocast(input: Tensor) -> bool:
-    """Whether automatic mixed precision is on where the input is."""
+    """Whether autocast is on for the device of the input."""
     kind = input.device.type
     return kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
 
 
 def in_dtype(hx: State | None, dtype: torch.dtype) -> State | None:
-    """The state in another precision."""
+    """Convert the state to another dtype."""
     if isinstance(hx, tuple):
         return tuple(part.to(dtype) for part in hx)  # type: ignore[return-value]
     return hx.to(dtype) if isinstance(hx, Tensor) else hx
@@ -54,19 +54,19 @@ def in_dtype(hx: State | None, dtype: torch.dtype) -> State | None:
 def spans_of(
     timespans: Tensor | float | None, x: Float[Tensor, "B T C"], batched: bool, batch_first: bool = True
 ) -> Float[Tensor, "B T"]:
-    """A span for each sample, see :meth:`RecurrentLayer.forward` for what ``timespans`` may be."""
+    """A span for each sample; for the forms of ``timespans`` see :meth:`RecurrentLayer.forward`."""
     batch, time = x.shape[:2]
     if timespans is None:
         return x.new_ones(batch, time)
     if isinstance(timespans, (int, float)) and not 0 <= timespans < math.inf:
-        raise InputError(f"timespans is {timespans:g}: spans are finite and not negative")
+        raise InputError(f"timespans is {timespans:g}; spans are finite and not negative")
     if not isinstance(timespans, Tensor):
         try:
             timespans = torch.as_tensor(timespans)
         except (TypeError, ValueError, RuntimeError):
-            raise InputError(f"timespans are a number or a tensor, not this {type(timespans).__name__}") from None
+            raise InputError(f"timespans must be a number or a tensor, not this {type(timespans).__name__}") from None
     if timespans.is_complex() or timespans.dtype == torch.bool:
-        raise InputError(f"timespans are elapsed times, not {_name(timespans.dtype)}")
+        raise InputError(f"timespans must be elapsed times, not {_name(timespans.dtype)}")
     spans = timespans.to(x)
     per_sample = ((batch, time) if batch_first else (time, batch)) if batched else (time,)
     for_all = (time, 1) if batched and not batch_first else (1, time)
@@ -77,14 +77,14 @@ def spans_of(
     elif batched and spans.shape == (batch,):
         if batch == time > 1:
             raise InputError(
-                f"timespans of shape ({batch},) may be one a sequence or one a sample, as there are as many of both: "
-                f"give {per_sample}, or {for_all} for the same samples in all sequences"
+                f"timespans of shape ({batch},) may be per sequence or per sample, since there are as many of both; "
+                f"give {per_sample}, or {for_all} for the same spans in all sequences"
             )
         spans = spans.unsqueeze(1)
     elif spans.dim() > 0:
-        one = f", one a sequence ({batch},), for all sequences {for_all}" if batched else ""
+        one = f", per sequence ({batch},), for all sequences {for_all}" if batched else ""
         raise InputError(
-            f"timespans have shape {tuple(spans.shape)}; a number{one} or one a sample {per_sample} is needed"
+            f"timespans have shape {tuple(spans.shape)}; a number{one} or per sample {per_sample} is needed"
         )
     return spans.expand(batch, time)
 
@@ -92,10 +92,10 @@ def spans_of(
 def checked_spans(
     spans: Float[Tensor, "B T"], batched: bool, lengths: Int[Tensor, " B"] | None = None
 ) -> Float[Tensor, "B T"]:
-    """Refuse spans that are no elapsed time, and lengths that are none.
+    """Check spans, and on a GPU lengths.
 
-    Looking at values makes the CPU wait for a GPU: there, what is wrong becomes NaN, and so does its sequence from
-    there on. Where values can't be looked at at all, good ones are a precondition.
+    Reading values would make the CPU wait for a GPU. There, invalid spans become NaN, and so does the sequence from
+    there on. If values cannot be read at all, they must be valid.
     """
     if values_are_hidden(spans):
         return spans
@@ -109,14 +109,14 @@ def checked_spans(
     if not bool(good.all()):
         sequence, sample = (~good).nonzero()[0].tolist()
         where = f"[{sequence}, {sample}] (sequence {sequence}, sample {sample})" if batched else f"[{sample}]"
-        raise InputError(f"timespans{where} is {float(spans[sequence, sample]):g}: spans are finite and not negative")
+        raise InputError(f"timespans{where} is {float(spans[sequence, sample]):g}; spans are finite and not negative")
     return spans
 
 
 def reset_of(
     reset: Tensor | None, x: Float[Tensor, "B T C"], batched: bool, batch_first: bool = True
 ) -> Bool[Tensor, "B T"] | None:
-    """Where the state starts anew, batch first."""
+    """Where the state is set to zeros, batch first."""
     if reset is None:
         return None
     check_tensor("reset", reset)
@@ -131,15 +131,16 @@ def reset_of(
 def state_of(
     hx: State | None, x: Float[Tensor, "B T C"], units: int, mixed: bool, batched: bool, layers: int | None = None
 ) -> tuple[Float[Tensor, "*L B H"], Float[Tensor, "*L B H"] | None]:
-    """h, and with mixed memory c, before the first sample, of several layers where they are; zeros where ``hx`` is
-    None."""
+    """The initial h, and with mixed memory c, of one or several layers; zeros if ``hx`` is None."""
     stacked = () if layers is None else (layers,)
     if hx is None:
         zeros = x.new_zeros(*stacked, x.shape[0], units)
         return zeros, zeros.clone() if mixed else None
     if isinstance(hx, tuple) != mixed:
         raise InputError(
-            "with mixed memory hx is a tuple (h, c), not one tensor" if mixed else "hx is one tensor, not a tuple"
+            "with mixed memory hx must be a tuple (h, c), not one tensor"
+            if mixed
+            else "hx must be one tensor, not a tuple"
         )
     parts = hx if isinstance(hx, tuple) else (hx,)
     for part in parts:
@@ -149,21 +150,21 @@ def state_of(
         shapes = " and ".join(str(tuple(part.shape)) for part in parts)
         raise InputError(f"hx has shape {shapes}; {'(h, c), each ' if mixed else ''}{want} is needed")
     if any(part.dtype != x.dtype for part in parts):
-        raise InputError(f"hx is {_name(parts[0].dtype)} and the input is {_name(x.dtype)}: give both in one dtype")
+        raise InputError(f"hx is {_name(parts[0].dtype)} and the input is {_name(x.dtype)}; give both the same dtype")
     h, *c = (part if batched else part.unsqueeze(-2) for part in parts)
     return h, c[0] if c else None
 
 
 def valid_of(lengths: Int[Tensor, " B"], x: Float[Tensor, "B T C"]) -> Bool[Tensor, "B T"]:
-    """True where a sample belongs to its sequence."""
+    """True for real samples, False in the padding."""
     batch, time = x.shape[:2]
     if lengths.shape != (batch,):
-        raise InputError(f"lengths have shape {tuple(lengths.shape)}; one a sequence, ({batch},), is needed")
+        raise InputError(f"lengths have shape {tuple(lengths.shape)}; one per sequence, ({batch},), is needed")
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise InputError(f"lengths are whole numbers, not {lengths.dtype}")
+        raise InputError(f"lengths must be whole numbers, not {lengths.dtype}")
     looked_at = batch and lengths.device.type == "cpu" and not values_are_hidden(lengths)
     if looked_at and not bool(((lengths >= 1) & (lengths <= time)).all()):
-        raise InputError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; 1 to {time} is possible")
+        raise InputError(f"lengths are {int(lengths.min())} to {int(lengths.max())}; they must be 1 to {time}")
     return torch.arange(time, device=x.device) < lengths.unsqueeze(1)
 
 

@@ -110,7 +110,7 @@ class LTCCell(RecurrentCell):
         self.epsilon = epsilon
         self.implicit_param_constraints = implicit_param_constraints
         self.solver = solver
-        self.by = None if solver == "fused" else Solver(solver, ode_unfolds, rtol, atol, adjoint)
+        self.stepper = None if solver == "fused" else Solver(solver, ode_unfolds, rtol, atol, adjoint)
 
         for name in ("gleak", "vleak", "cm"):
             self._allocate(name, self.state_size)
@@ -268,7 +268,7 @@ class LTCCell(RecurrentCell):
     def recurrence(self, inputs: Tensor | None = None) -> cells.LTC:
         weights, sensory = self.synapses(), self.sensory_synapses()
         index, sensory_index = (index.to(weights[0].device) for index in (self.synapse_index, self.sensory_index))
-        solver = (self.ode_unfolds, self.epsilon, self.by)
+        solver = (self.ode_unfolds, self.epsilon, self.stepper)
         return cells.LTC(self.leak(), weights, index, sensory, sensory_index, *solver)
 
     def clamp_parameters(self) -> None:

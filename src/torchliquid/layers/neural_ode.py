@@ -24,25 +24,25 @@ class ODERNNCell(RecurrentCell):
         solver: how the equation is stepped.
     """
 
-    by: Solver
+    stepper: Solver
 
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.by = solver
+        self.stepper = solver
         self.hidden = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
         self.update = nn.GRUCell(input_size, hidden_size)
 
     def recurrence(self, inputs: Tensor | None = None) -> cells.ODERNN:
         flow, gru = (self.hidden.weight, self.hidden.bias, self.out.weight, self.out.bias), self.update
-        return cells.ODERNN(flow, (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh), self.by)
+        return cells.ODERNN(flow, (gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh), self.stepper)
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
-        if self.by.adjoint:
+        if self.stepper.adjoint:
             raise InputError("the adjoint reads a field's weights, and a part of this one is called: leave adjoint out")
-        moved = self.by.step(lambda v: self.out(torch.tanh(self.hidden(v))), h, span.unsqueeze(1))
+        moved = self.stepper.step(lambda v: self.out(torch.tanh(self.hidden(v))), h, span.unsqueeze(1))
         after: Tensor = self.update(x, moved)
         return after
 
@@ -53,13 +53,13 @@ class DrivenODECell(RecurrentCell):
     Arguments as in :class:`ODERNNCell`.
     """
 
-    by: Solver
+    stepper: Solver
 
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.by = solver
+        self.stepper = solver
         self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()
@@ -70,7 +70,7 @@ class DrivenODECell(RecurrentCell):
         nn.init.zeros_(self.bias)
 
     def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
-        return cells.CTRNN(self.weight, self.bias, None, self.by)
+        return cells.CTRNN(self.weight, self.bias, None, self.stepper)
 
 
 class NeuralODE(RecurrentLayer):

@@ -17,13 +17,13 @@ from torchliquid.solvers import Solver
 class FlowCell(RecurrentCell):
     """dh/dt = -h + tanh(U h + b): what happens between samples, to whatever the memory wrote."""
 
-    by: Solver
+    stepper: Solver
 
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
         super().__init__()
         check_size(input_size=input_size, units=hidden_size)
         self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.by = solver
+        self.stepper = solver
         self.weight = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()
@@ -40,7 +40,7 @@ class FlowCell(RecurrentCell):
         return inputs[..., :0]
 
     def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
-        return cells.CTRNN(self.weight, self.bias, torch.ones_like(self.bias), self.by)
+        return cells.CTRNN(self.weight, self.bias, torch.ones_like(self.bias), self.stepper)
 
 
 class ODELSTM(RecurrentLayer):

@@ -1,4 +1,4 @@
-"""The layer that people call: a recurrence over whole sequences, alone or in a stack."""
+"""Recurrent layers over whole sequences, single or stacked."""
 
 from __future__ import annotations
 
@@ -38,18 +38,19 @@ class RecurrentLayer(nn.Module):
         input_size: C.
         state_size: H.
         output_size: O, the last dimension of the output.
-        wiring: the layer's own copy of who connects to whom; None without one.
-        num_layers, bidirectional: L, and whether there are D = 2 directions, or 1.
-        others: the layers of a stack but the first: that layer's other direction, then the second layer's, and so on.
+        wiring: the layer's own copy of the wiring; None without one.
+        num_layers, bidirectional: L, and whether there are D = 2 directions instead of 1.
+        others: the other layers of a stack: the first layer's other direction, then those of the second layer, and so
+            on.
 
     Args:
-        return_states: also give the states of all neurons after every sample, see :meth:`forward`.
-        num_layers: layers on each other, each reading the outputs of the one below.
-        dropout: of the outputs between two layers, in training.
-        bidirectional: run each layer both ways, each way with weights of its own, the outputs side by side.
+        return_states: whether to return the states of all neurons too, see :meth:`forward`.
+        num_layers: number of stacked layers.
+        dropout: probability of dropout on the outputs between two layers, in training.
+        bidirectional: whether each layer runs in both directions, with separate weights and concatenated outputs.
 
     Raises:
-        InputError: no layer, a dropout outside 0 to 1 or with no layer above it to act on.
+        InputError: there is no layer, or dropout is outside 0 to 1 or has no layer after it.
     """
 
     num_layers = 1
@@ -79,7 +80,7 @@ class RecurrentLayer(nn.Module):
             self.pile(stack)
 
     def pile(self, stack: Stack) -> None:
-        """Make the other layers of a stack."""
+        """Create the other layers of a stack."""
         self.num_layers, self.bidirectional, self.dropout = stack.num_layers, stack.bidirectional, stack.dropout
         directions = 2 if stack.bidirectional else 1
         for number in range(1, stack.num_layers * directions):
@@ -110,29 +111,29 @@ class RecurrentLayer(nn.Module):
 
     @property
     def sensory_size(self) -> int:
-        """Inputs, under the name that ncps has."""
+        """Number of inputs, under the name that ncps uses."""
         return self.input_size
 
     @property
     def motor_size(self) -> int:
-        """Outputs of the cell, under the name that ncps has."""
+        """Number of outputs of the cell, under the name that ncps uses."""
         return self.rnn_cell.output_size
 
     @property
     def synapse_count(self) -> int:
-        """Synapses between neurons."""
+        """Number of synapses between neurons."""
         return self.rnn_cell.synapse_count
 
     @property
     def sensory_synapse_count(self) -> int:
-        """Synapses from inputs to neurons."""
+        """Number of synapses from inputs to neurons."""
         return self.rnn_cell.sensory_synapse_count
 
     def read_weights(self) -> None:
-        """Make sure that the weights of one layer say all, as whoever takes them somewhere else needs.
+        """Check that a single layer is defined by its weights, so that they can be used elsewhere.
 
         Raises:
-            InputError: a stack; a part that is no plain module, or has hooks, by its name.
+            InputError: this is a stack, or a part is not a plain module or has hooks; the message names it.
         """
         if self.others:
             raise InputError(
@@ -140,13 +141,17 @@ class RecurrentLayer(nn.Module):
             )
         cell, memory = self.rnn_cell, self.lstm
         if not isinstance(cell, RecurrentCell) or is_called(cell):
-            raise InputError(f"rnn_cell is another module or has hooks ({type(cell).__name__}): weights do not say all")
+            raise InputError(
+                f"rnn_cell is another module or has hooks ({type(cell).__name__}): weights alone do not define it"
+            )
         if memory is not None and not is_plain_memory(memory):
-            raise InputError(f"lstm is another module or has hooks ({type(memory).__name__}): weights do not say all")
+            raise InputError(
+                f"lstm is another module or has hooks ({type(memory).__name__}): weights alone do not define it"
+            )
         self.rnn_cell.read_weights()
 
     def project(self, outputs: Float[Tensor, "*B N"]) -> Float[Tensor, "*B O"]:
-        """What is made of the cell's outputs: nothing, where a layer does not say otherwise."""
+        """Project the cell's outputs; by default they are unchanged."""
         return outputs
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
@@ -159,7 +164,7 @@ class RecurrentLayer(nn.Module):
             self.others = nn.ModuleList()
 
     def live_parameters(self) -> int:
-        """Parameters that can change the output; see the cell's method for what does not count."""
+        """Number of parameters that can change the output; see the cell's method."""
         mine = self.rnn_cell.live_parameters(self.lstm is not None)
         others: Any = self.others
         mine += sum(other.live_parameters() for other in others)
@@ -178,31 +183,32 @@ class RecurrentLayer(nn.Module):
         """Run over sequences.
 
         Args:
-            input: (B, T, C), (T, B, C) with ``batch_first=False``, or (T, C); or a ``PackedSequence``. NaN is a
-                number like any other and stays in its own sequence.
-            hx: the state before the first sample, (B, H) or (H,), of a stack (L D, B, H) or (L D, H) as in
-                ``nn.LSTM``; with mixed memory a tuple of two; None: zeros.
-            timespans: time between each sample and the one before, in units of the model's own time scale: a number,
-                one a sequence (B,), or one a sample, shaped as the input with or without a last dimension of 1, or
-                (1, T), with ``batch_first=False`` (T, 1), for all sequences alike; a ``PackedSequence`` where the
-                input is one. None: 1. Backwards, a sample's span is the one between it and the sample behind it, and
-                the last sample's is what the first one's is forwards.
-            lengths: (B,) samples of each sequence; what stands behind them changes nothing. None: all of them.
-            reset: bool, shaped as the input without its channels: true where the state starts anew, from zeros,
-                before the sample, as where an episode begins; a ``PackedSequence`` where the input is one.
-            return_states: whether to return the states as well; None: as the layer was made.
+            input: (B, T, C), (T, B, C) with ``batch_first=False``, (T, C), or a ``PackedSequence``. NaN is passed on
+                like any number, and does not affect other sequences.
+            hx: initial state, (B, H) or (H,), of a stack (L D, B, H) or (L D, H) as in ``nn.LSTM``; with mixed memory a
+                tuple of two. None: zeros.
+            timespans: time between each sample and the previous one, in units of the model's time scale. A number; (B,)
+                per sequence; per sample, shaped like the input with or without a last dimension of 1; (1, T), with
+                ``batch_first=False`` (T, 1), for all sequences; or a ``PackedSequence`` if the input is one. None: 1.
+                In the backward direction, the span of a sample is that to the next sample; the last sample has the span
+                of the first one.
+            lengths: (B,) number of samples of each sequence; values past a sequence's length are padding and are
+                ignored. None: T.
+            reset: bool, shaped like the input without channels: True where the state is set to zeros before a sample,
+                such as at the start of an episode; a ``PackedSequence`` if the input is one.
+            return_states: whether to return the states too; None: as given to the constructor.
 
         Returns:
-            Outputs, shaped as the input, zero behind a sequence's length; without ``return_sequences`` those of each
-            sequence's last sample, (B, O), backwards of its first. And the state after each sequence's last sample, to
-            go on with. With ``return_states`` also the states of all neurons after every sample, laid as the input is,
-            (B, T, H), of a stack (L D, B, T, H).
+            The outputs, shaped like the input, zero in the padding. Without ``return_sequences``, the output of the
+            last sample of each sequence, (B, O), in the backward direction of the first. Also the state after the last
+            sample of each sequence, and with ``return_states`` the states of all neurons after every sample, (B, T, H)
+            in the layout of the input, of a stack (L D, B, T, H).
 
         Raises:
-            InputError: what is no tensor; shapes or dtypes that do not fit; spans that are negative, NaN or infinite;
-                lengths outside 1 to T; one span a sequence where there are as many samples as sequences. Values are
-                looked at in eager mode only, and not on a GPU, where a sequence with such a span or length becomes NaN:
-                under ``torch.compile``, ``torch.export`` and ``torch.func`` good spans and lengths are a precondition.
+            InputError: an argument is not a tensor; shapes or dtypes do not match; a span is negative, NaN or infinite;
+                a length is outside 1 to T; (B,) spans are ambiguous because B = T. Values are checked in eager mode on
+                the CPU only. On a GPU, a sequence with an invalid span or length becomes NaN. Under ``torch.compile``,
+                ``torch.export`` and ``torch.func``, spans and lengths must be valid.
         """
         wants_states = self.return_states if return_states is None else return_states
         if isinstance(input, PackedSequence):
@@ -223,18 +229,18 @@ class RecurrentLayer(nn.Module):
         check_tensor("input", input)
         dtype = dtype_of(self.rnn_cell)
         if under_autocast(input):
-            with torch.autocast(input.device.type, enabled=False):  # half precision is not enough to carry a state
+            with torch.autocast(input.device.type, enabled=False):  # half precision is not enough for the state
                 return self._padded(input.to(dtype), in_dtype(hx, dtype), timespans, lengths, reset, wants_states)
         check_input(input, (2, 3), self.input_size, dtype)
         for name, series in (("timespans", timespans), ("reset", reset)):
             if isinstance(series, PackedSequence):
-                raise InputError(f"{name}: a PackedSequence, and the input is not: give both in one form")
+                raise InputError(f"{name} is a PackedSequence and the input is not; give both in the same form")
         batched = input.dim() == 3
         time_first = batched and not self.batch_first
         x = input if batched else input.unsqueeze(0)
         x = x.transpose(0, 1) if time_first else x
         spans = spans_of(timespans, x, batched, not time_first)  # type: ignore[arg-type]
-        anew = reset_of(reset, x, batched, not time_first)  # type: ignore[arg-type]
+        restart = reset_of(reset, x, batched, not time_first)  # type: ignore[arg-type]
         stacked = len(self.others) + 1 if self.others else None
         h, c = state_of(hx, x, self.state_size, self.lstm is not None, batched, stacked)
         valid = None
@@ -242,7 +248,7 @@ class RecurrentLayer(nn.Module):
             check_tensor("lengths", lengths)
             valid = valid_of(lengths, x)
             lengths = lengths.to(x.device, torch.int64)
-            # What is padding must not reach a gradient, not even as NaN times zero.
+            # Padding must not reach a gradient, not even as NaN times zero.
             x = x.masked_fill(~valid.unsqueeze(2), 0.0)
             spans = spans.masked_fill(~valid, 0.0)
         spans = checked_spans(spans, batched, lengths)
@@ -250,9 +256,9 @@ class RecurrentLayer(nn.Module):
             self.rnn_cell.warn_of_long_steps(spans)
 
         if stacked is None:
-            output, states, last = self._run(x, spans, h, lengths, c, anew, self.return_sequences)
+            output, states, last = self._run(x, spans, h, lengths, c, restart, self.return_sequences)
         else:
-            output, states, last = self._run_stack(x, spans, h, lengths, c, anew)
+            output, states, last = self._run_stack(x, spans, h, lengths, c, restart)
         if valid is not None:
             if self.return_sequences:
                 output = output.masked_fill(~valid.unsqueeze(2), 0.0)
@@ -275,24 +281,24 @@ class RecurrentLayer(nn.Module):
         reset: Bool[Tensor, "B T"] | None,
         whole: bool = True,
     ) -> tuple[Tensor, Float[Tensor, "B T H"], tuple[Tensor, ...]]:
-        """This layer alone: outputs (B, T, O), or of the last samples (B, O); states; the last h, and c."""
+        """Run this layer only: outputs (B, T, O), or of the last samples (B, O); states; the last h, and c."""
         if isinstance(self.rnn_cell, RecurrentCell) and not is_called(self.rnn_cell):
             states, cells = self.rnn_cell.recur(x, spans, h, lengths, self.lstm, c, reset)
             output = self.read(states if whole else states.select(1, -1))
         else:
-            said: list[Tensor] = []
+            outputs: list[Tensor] = []
 
             def step(x: Tensor, h: Tensor, span: Tensor) -> Tensor:
                 output, new = self.rnn_cell(x, h, span)
-                said.append(output)
+                outputs.append(output)
                 return new
 
             refresh(self.rnn_cell)
             states, cells = unrolled(step, Sequences(x, spans, h, lengths, x, None, c, reset), remember(self.lstm))
-            output = torch.stack(said, 1)
+            output = torch.stack(outputs, 1)
             output = self.project(output if whole else last_of(output, lengths))
-        # Of their own: a state set to zero in place leaves the outputs alone, one kept does not keep them all.
-        # By select: PyTorch 2.7's export takes a slice of the batch for a condition on its size.
+        # Copies: the caller may change a state in place, and keeping it does not keep all states.
+        # With select, since PyTorch 2.7's export turns a slice of the batch into a condition on its size.
         last = (states, *(() if c is None else (cells,)))
         return output, states, tuple(part.select(1, -1).clone() for part in last)
 
@@ -308,7 +314,7 @@ class RecurrentLayer(nn.Module):
         for i, other in enumerate(self.others):
             if not isinstance(other, RecurrentLayer) or is_called(other):
                 raise InputError(
-                    f"others.{i} is read and not called: put hooks and wrappers on its rnn_cell, or around the stack"
+                    f"others.{i} is read and not called; put hooks and wrappers on its rnn_cell, or around the stack"
                 )
         singles = [Single(layer.rnn_cell.state_size, layer._run) for layer in (self, *self.others)]
         directions = 2 if self.bidirectional else 1
@@ -329,7 +335,7 @@ class RecurrentLayer(nn.Module):
         wants_states: bool,
     ) -> tuple[Tensor | PackedSequence, State, Tensor | PackedSequence | None]:
         if lengths is not None:
-            raise InputError("a PackedSequence has its lengths with it: give no others")
+            raise InputError("a PackedSequence contains its lengths; leave lengths out")
         x, lengths = pad_packed_sequence(input, self.batch_first)
         timespans = _unpacked("timespans", timespans, lengths, self.batch_first)
         reset = _unpacked("reset", reset, lengths, self.batch_first)
@@ -347,15 +353,13 @@ def _unpacked(name: str, series: Any, lengths: Tensor, batch_first: bool) -> Any
         return series
     padded, own = pad_packed_sequence(series, batch_first)
     if not torch.equal(own, lengths):
-        raise InputError(
-            f"{name} are packed with other lengths than the input: {own.tolist()}, and the input {lengths.tolist()}"
-        )
+        raise InputError(f"{name} and input are packed with different lengths: {own.tolist()} and {lengths.tolist()}")
     return padded
 
 
 def _packed_like(input: PackedSequence, series: Tensor, lengths: Tensor, batch_first: bool) -> PackedSequence:
     order = input.sorted_indices
-    if order is not None:  # the input's own order: sorting anew may break ties differently
+    if order is not None:  # the input's order: sorting again may order ties differently
         series, lengths = series.index_select(0 if batch_first else 1, order), lengths[order.cpu()]
     data = pack_padded_sequence(series, lengths, batch_first).data
     return PackedSequence(data, input.batch_sizes, order, input.unsorted_indices)
