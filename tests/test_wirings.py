@@ -178,10 +178,10 @@ def _layered(layers, *synapses):
 @pytest.mark.parametrize(
     ("wiring", "says"),
     [
-        (lambda: _layered([[3], [2, 1], [0]], (3, 0)), "no synapse from layer 0 to layer 2"),
-        (lambda: _layered([[3], [2, 1], [0]], (0, 3)), "no synapse from layer 2 to layer 0"),
+        (lambda: _layered([[3], [2, 1], [0]], (3, 0)), "cannot have a synapse from layer 0 to layer 2"),
+        (lambda: _layered([[3], [2, 1], [0]], (0, 3)), "cannot have a synapse from layer 2 to layer 0"),
         (lambda: _layered([[3, 2], [0]]), "each of the 4 neurons in one layer"),
-        (lambda: _layered([[3, 2], [1, 0]]), "begin with the motor neurons"),
+        (lambda: _layered([[3, 2], [1, 0]]), "start with the motor neurons"),
     ],
 )
 def test_a_wired_cfc_refuses_at_once_what_it_would_read_wrongly(wiring, says):

@@ -210,7 +210,7 @@ def test_mixed_memory_asks_for_both_states():
         (lambda: CfC(0, 8), "input_size is at least 1"),
         (lambda: CfC(3, 8, 0), "proj_size is at least 1"),
         (lambda: LTC(3, 8, ode_unfolds=0), "ode_unfolds is at least 1"),
-        (lambda: LTC(3, 8, input_mapping="quadratic"), "input_mapping is 'affine', 'linear' or None"),
+        (lambda: LTC(3, 8, input_mapping="quadratic"), "input_mapping must be 'affine', 'linear' or None"),
         (lambda: LTC(3, 0), "units is at least 1"),
         (lambda: LTC(3, 4.0), "units is a whole number, not 4.0"),
         (lambda: CfC(3, AutoNCP), "wirings come from torchliquid.wirings"),

@@ -68,7 +68,7 @@ def test_a_pure_cfc_starts_where_its_time_constant_can_learn():
 
 
 def test_masks_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match=r"a sparsity_mask is \(7, 4\)"):
+    with pytest.raises(InputError, match=r"sparsity_mask must have shape \(7, 4\)"):
         CfCCell(3, 4, backbone_layers=0, sparsity_mask=torch.ones(4, 7).numpy())
-    with pytest.raises(InputError, match="without a backbone"):
+    with pytest.raises(InputError, match="needs backbone_layers=0"):
         CfCCell(3, 4, sparsity_mask=torch.ones(7, 4).numpy())

@@ -39,7 +39,7 @@ class RecurrentCell(nn.Module):
         stable_solver: name of a solver for it that is stable at any span.
         plain_parts: classes of its modules whose weights the recurrence reads.
         over_time: ``"sequential"`` (one sample after the other) or ``"parallel"`` (all at once, see
-            :mod:`torchliquid.parallel`); under ``torch.compile``, ``torch.export`` and ``torch.func`` always sequential.
+            :mod:`torchliquid.parallel`); under ``torch.compile``, ``torch.export`` and ``torch.func`` sequential.
         solved: diagnostics of the last parallel call.
     """
 

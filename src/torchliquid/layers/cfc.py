@@ -26,18 +26,18 @@ class CfCCell(RecurrentCell):
     """One step of a closed-form continuous-time network.
 
     Args:
-        input_size: inputs C.
-        hidden_size: units H.
+        input_size: number of inputs C.
+        hidden_size: number of units H.
         mode: ``"default"``, ``"no_gate"`` or ``"pure"``.
         backbone_activation: one of lecun_tanh, tanh, relu, silu, gelu.
-        backbone_units, backbone_layers, backbone_dropout: of the hidden layers that the heads share; dropout acts
+        backbone_units, backbone_layers, backbone_dropout: of the hidden layers before the heads; dropout is applied
             after each of them.
-        sparsity_mask: (C + H, H) array, source by target; 0 switches a weight of the heads f and g off. Time gates
-            are never masked, as published.
+        sparsity_mask: (C + H, H) array, source by target; 0 removes a weight of the heads f and g. Time gates are never
+            masked, as published.
 
     Raises:
-        InputError: an unknown mode or activation, a dropout outside [0, 1) or with no layer to act on, a mask together
-            with a backbone or of another shape.
+        InputError: the mode or activation is unknown, dropout is outside [0, 1) or has no layer, or the mask has the
+            wrong shape or is given with a backbone.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class CfCCell(RecurrentCell):
         if backbone_activation not in ACTIVATIONS:
             raise InputError(f"there is no activation {backbone_activation!r}; choose {', '.join(ACTIVATIONS)}")
         if not 0 <= backbone_dropout < 1:
-            raise InputError(f"backbone_dropout lies from 0 to below 1, not at {backbone_dropout}")
+            raise InputError(f"backbone_dropout must be at least 0 and less than 1, not {backbone_dropout}")
         if backbone_dropout and not backbone_layers:
-            raise InputError(f"backbone_dropout={backbone_dropout} has no backbone layer to act on: backbone_layers=0")
+            raise InputError(f"backbone_dropout={backbone_dropout} needs a backbone layer, and backbone_layers=0")
         if backbone_layers < 0:
-            raise InputError(f"backbone_layers is 0 or more, not {backbone_layers}")
+            raise InputError(f"backbone_layers must be 0 or more, not {backbone_layers}")
         check_size(
             input_size=input_size, hidden_size=hidden_size, backbone_units=backbone_units if backbone_layers else 1
         )
@@ -71,8 +71,8 @@ class CfCCell(RecurrentCell):
         width = input_size + hidden_size
         if sparsity_mask is not None and (backbone_layers or np.shape(sparsity_mask) != (width, hidden_size)):
             raise InputError(
-                f"a sparsity_mask is ({width}, {hidden_size}), from inputs and units to units, without a backbone; "
-                f"this one is {np.shape(sparsity_mask)} with {backbone_layers} backbone layers"
+                f"sparsity_mask must have shape ({width}, {hidden_size}), from inputs and units to units, and needs "
+                f"backbone_layers=0; it has {np.shape(sparsity_mask)}, with {backbone_layers} backbone layers"
             )
         self.backbone = nn.ModuleList()
         for _ in range(backbone_layers):
@@ -98,26 +98,26 @@ class CfCCell(RecurrentCell):
 
     @property
     def sparsity_mask(self) -> Float[Tensor, "H C+H"] | None:
-        """1 where a weight of the heads f and g is there, else 0; None: all are."""
+        """1 if a weight of the heads f and g exists, else 0; None: all exist."""
         return self._fixed.get("sparsity_mask")
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew, as after ``to_empty``."""
+        """Initialise the parameters, such as after ``to_empty``."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
                 nn.init.xavier_uniform_(module.weight)
         if self.mode == "pure":
-            # As ncps draws them. At w_tau = 0, the published start, |w_tau| has no gradient and would stay there.
+            # As in ncps. At w_tau = 0, the published initial value, |w_tau| has no gradient and would stay 0.
             nn.init.xavier_uniform_(self.w_tau.unsqueeze(0))
             nn.init.xavier_uniform_(self.A.unsqueeze(0))
 
     def backbone_tensors(self) -> list[Tensor]:
-        """Weight and bias of each hidden layer, as the recurrence takes them."""
+        """Weight and bias of each hidden layer, as the recurrence needs them."""
         return [tensor for layer in self.backbone for tensor in (layer.weight, layer.bias)]  # type: ignore[misc]
 
     def head_tensors(self) -> list[Tensor]:
-        """The heads, masked and stacked, as the recurrence takes them."""
+        """The heads, masked and stacked, as the recurrence needs them."""
         if self.mode == "pure":
             return [self._masked(self.ff1), self.ff1.bias, self.w_tau, self.A]
         weights = [self._masked(self.ff1), self._masked(self.ff2), self.time_a.weight, self.time_b.weight]
@@ -129,7 +129,7 @@ class CfCCell(RecurrentCell):
         return head.weight if mask is None else head.weight * mask.to(head.weight)
 
     def dropout_masks(self, like: Float[Tensor, "B T C"]) -> list[Float[Tensor, "B T U"]]:
-        """What dropout keeps after each hidden layer, scaled; none outside training."""
+        """Scaled dropout masks for each hidden layer; none outside training."""
         if not self.training or self.dropout == 0:
             return []
         keep = 1 - self.dropout
@@ -137,7 +137,7 @@ class CfCCell(RecurrentCell):
         return [torch.bernoulli(like.new_full(size, keep)) / keep for size in sizes]
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
-        """One sample, with the parts called: each of ``backbone``, and the activation behind it, then the heads."""
+        """One sample, by calling the parts: each of ``backbone`` followed by the activation, then the heads."""
         z = torch.cat([x, h], -1)
         for part in self.backbone:
             z = F.dropout(ACTIVATIONS[self.activation](part(z)), self.dropout, self.training)
@@ -157,12 +157,12 @@ class CfCCell(RecurrentCell):
     def gate_rates(
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
     ) -> Float[Tensor, "*B H"]:
-        """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
+        """Change of the gates per unit of the timespan, in a step from one state to the next; see
         :meth:`torchliquid.cells.CfC.rates`."""
         return self.recurrence().rates(inputs, before, after)
 
     def live_parameters(self, with_memory: bool = False) -> int:
-        """Parameters that can change the output: all but the masked weights."""
+        """Number of parameters that can change the output: all except masked weights."""
         total = sum(p.numel() for p in self.parameters())
         if self._mask is None:
             return total
@@ -170,19 +170,20 @@ class CfCCell(RecurrentCell):
 
 
 class WiredCfCCell(RecurrentCell):
-    """One step of a stack of CfC cells without backbone, one a layer of a wiring, each reading the one before.
+    """One step of a stack of CfC cells without backbone, one per layer of a wiring.
 
-    The wiring's synapses say which weights of the heads f and g exist; inside a layer all neurons reach each other.
-    Synapses lead from a layer to itself or to the next one, and inputs to the first: a wiring with others is refused.
+    The weights of the heads f and g are those of the wiring's synapses; within a layer all neurons are connected. The
+    wiring may only have synapses from the inputs to the first layer, and from each layer to itself and the next one.
 
     Args:
         input_size: inputs C; None if the wiring was built.
-        wiring: who connects to whom.
+        wiring: the wiring.
         mode: as in :class:`CfCCell`.
 
     Raises:
-        InputError: an unknown mode; a wiring that does not fit, or does not know its inputs or outputs; whose layers
-            do not hold each neuron once, do not end with the motor neurons first, or are skipped by synapses.
+        InputError: the mode is unknown; the number of inputs or outputs does not match or is unknown; or the layers of
+            the wiring do not contain each neuron once, the last does not start with the motor neurons, or a synapse
+            skips a layer.
     """
 
     plain_parts = (CfCCell, nn.Linear, nn.ModuleList)
@@ -207,7 +208,7 @@ class WiredCfCCell(RecurrentCell):
 
     @property
     def cells(self) -> list[CfCCell]:
-        """The layers' cells, from the inputs to the motor neurons."""
+        """The cells of the layers, from the inputs to the motor neurons."""
         return [getattr(self, f"layer_{i}") for i in range(len(self.layer_sizes))]
 
     def recurrence(self, inputs: Tensor | None = None) -> cfc.CfC:
@@ -223,7 +224,7 @@ class WiredCfCCell(RecurrentCell):
     def gate_rates(
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
     ) -> Float[Tensor, "*B H"]:
-        """How fast the gates move with the timespan, per unit of it, in a step from one state to the next; see
+        """Change of the gates per unit of the timespan, in a step from one state to the next; see
         :meth:`torchliquid.cells.CfC.rates`."""
         return self.recurrence().rates(inputs, before, after)
 
@@ -233,7 +234,7 @@ class WiredCfCCell(RecurrentCell):
         return states[..., first : first + self.output_size]
 
     def live_parameters(self, with_memory: bool = False) -> int:
-        """Parameters that can change the output: all but the masked weights."""
+        """Number of parameters that can change the output: all except masked weights."""
         return sum(cell.live_parameters() for cell in self.cells)
 
 
@@ -241,18 +242,18 @@ class CfC(RecurrentLayer):
     """A closed-form continuous-time network over sequences.
 
     Args:
-        input_size: inputs C.
-        units: units H of a cell with a backbone, or a wiring.
-        proj_size: size of a linear projection of the outputs; None: none.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
-        mixed_memory: an LSTM cell in front (arXiv 2006.04418).
+        input_size: number of inputs C.
+        units: number of units H of a cell with a backbone, or a wiring.
+        proj_size: size of a linear projection of the outputs; None: no projection.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
+        mixed_memory: whether to add an LSTM cell in front (arXiv 2006.04418).
         mode, activation: as in :class:`CfCCell`.
         backbone_units, backbone_layers, backbone_dropout: None means 128, 1 and 0.0.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: backbone options together with a wiring, whose cells have no backbone; a size below 1; and as
+        InputError: backbone options are given with a wiring, whose cells have no backbone; a size is below 1; or as for
             :class:`CfCCell`.
     """
 
@@ -317,22 +318,22 @@ class CfC(RecurrentLayer):
 
 
 def _layers(wiring: Wiring) -> list[list[int]]:
-    """The neurons of each layer, where a stack of cells can stand for the wiring."""
+    """The neurons of each layer, if a stack of cells can represent the wiring."""
     layers = [list(wiring.get_neurons_of_layer(i)) for i in range(wiring.num_layers)]
     if sorted(neuron for layer in layers for neuron in layer) != list(range(wiring.units)):
         raise InputError(f"a wired CfC needs each of the {wiring.units} neurons in one layer; the layers are {layers}")
     assert wiring.output_dim is not None
     motor = list(range(wiring.output_dim))
     if layers[-1][: wiring.output_dim] != motor:
-        raise InputError(f"a wired CfC reads its last layer, which has to begin with the motor neurons {motor}")
+        raise InputError(f"the last layer of a wired CfC must start with the motor neurons {motor}")
     between, sensory = wiring.adjacency_matrix, wiring.sensory_erev_initializer()
     for i, sources in enumerate(layers):
         for j, targets in enumerate(layers):
             if j not in (i, i + 1) and (found := np.argwhere(between[np.ix_(sources, targets)])).size:
                 src, dest = sources[found[0][0]], targets[found[0][1]]
                 raise InputError(
-                    f"a wired CfC has no synapse from layer {i} to layer {j}, as that of neuron {src} onto {dest}: "
-                    "only to the same layer and the next; an LTC has any"
+                    f"a wired CfC cannot have a synapse from layer {i} to layer {j}, such as that from neuron {src} to "
+                    f"{dest}, only to the same layer and the next; use an LTC"
                 )
         if i and (found := np.argwhere(sensory[:, sources])).size:
             raise InputError(

@@ -15,12 +15,12 @@ from torchliquid.layers.stack import Stack
 
 
 class CTGRUCell(RecurrentCell):
-    """One step of a CT-GRU: each unit keeps M traces that fade with time constants tau_i = 10^(i / 2), i = 0 to M - 1.
+    """One step of a CT-GRU. Each unit has M traces that decay with time constants tau_i = 10^(i / 2), i = 0 to M - 1.
 
     The equations are those of :class:`torchliquid.cells.CTGRU`.
 
     Args:
-        input_size: inputs C.
+        input_size: number of inputs C.
         hidden_size: units H; the state is the traces, (B, H M).
         scales: M.
     """
@@ -35,7 +35,7 @@ class CTGRUCell(RecurrentCell):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Initialise the weights."""
         for linear in (self.gates, self.signal):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -51,7 +51,7 @@ class CTGRUCell(RecurrentCell):
         return advance(h, faded_share(span, self.scales), gates, signal)
 
     def read(self, states: Float[Tensor, "*B HM"]) -> Float[Tensor, "*B H"]:
-        """The sums of each unit's traces."""
+        """The sum of the traces of each unit."""
         return states.unflatten(-1, (-1, self.scales)).sum(-1)
 
 
@@ -59,15 +59,15 @@ class CTGRU(RecurrentLayer):
     """A continuous-time GRU over sequences.
 
     Args:
-        input_size: inputs C.
-        units: H.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
-        scales: time constants a unit, from 1 up by factors of the root of 10, in units of the timespans.
+        input_size: number of inputs C.
+        units: number of units H.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
+        scales: number of time constants per unit: 1, 10^0.5, 10, ... in units of the timespans.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: a size below 1.
+        InputError: a size is below 1.
     """
 
     def __init__(

@@ -16,14 +16,15 @@ from torchliquid.solvers import Solver
 
 
 class CTRNNCell(RecurrentCell):
-    """One step of dh/dt = -h / tau + tanh(W x + U h + b), the input x held during the span before it.
+    """One step of dh/dt = -h / tau + tanh(W x + U h + b), with the input x constant during the span
+    before it.
 
-    The state stays within tau of zero, wherever the solver's steps are short enough.
+    The state is bounded by tau if the solver's steps are short enough.
 
     Args:
-        input_size: inputs C.
-        hidden_size: units H.
-        solver: how the equation is stepped.
+        input_size: number of inputs C.
+        hidden_size: number of units H.
+        solver: the solver of the ODE.
     """
 
     stepper: Solver
@@ -40,7 +41,7 @@ class CTRNNCell(RecurrentCell):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew; time constants of 1, as in the LTC paper's baseline (arXiv 2006.04439)."""
+        """Initialise the weights; time constants are 1, as in the LTC paper's baseline (arXiv 2006.04439)."""
         nn.init.xavier_uniform_(self.weight)
         self.bias.zero_()
         self.raw_tau.fill_(1.0).expm1_().log_()  # the inverse of softplus
@@ -52,7 +53,7 @@ class CTRNNCell(RecurrentCell):
 
     @torch.no_grad()
     def fastest_rate(self) -> float:
-        """Of the leaks, 1 / time; what neurons do to each other can add to it."""
+        """The fastest leak, 1 / time; neurons also act on each other."""
         return float(1 / self.tau.min())
 
     def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
@@ -63,15 +64,15 @@ class CTRNN(RecurrentLayer):
     """A continuous-time recurrent network over sequences.
 
     Args:
-        input_size: inputs C.
-        units: H.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
+        input_size: number of inputs C.
+        units: number of units H.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
         solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.solvers.Solver`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: a size below 1, an unknown solver.
+        InputError: a size is below 1, or the solver is unknown.
     """
 
     def __init__(

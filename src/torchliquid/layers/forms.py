@@ -138,9 +138,7 @@ def state_of(
         return zeros, zeros.clone() if mixed else None
     if isinstance(hx, tuple) != mixed:
         raise InputError(
-            "with mixed memory hx must be a tuple (h, c), not one tensor"
-            if mixed
-            else "hx must be one tensor, not a tuple"
+            "with mixed memory hx must be a tuple (h, c), not a tensor" if mixed else "hx must be a tensor, not a tuple"
         )
     parts = hx if isinstance(hx, tuple) else (hx,)
     for part in parts:

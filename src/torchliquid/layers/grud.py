@@ -19,13 +19,14 @@ from torchliquid.layers.stack import Stack
 
 
 class GRUDCell(RecurrentCell):
-    """One step of a GRU-D; an input of NaN is one that was not observed.
+    """One step of a GRU-D; NaN inputs are not observed.
 
     The equations are those of :class:`torchliquid.cells.GRUD`; inputs are standardised.
 
     Args:
         input_size: channels C.
-        hidden_size: units H. The state, (B, H + 2 C), is h, each channel's last value observed, and the time since.
+        hidden_size: number of units H. The state (B, H + 2 C) consists of h, the last observed value of each channel,
+            and the time since then.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -40,7 +41,7 @@ class GRUDCell(RecurrentCell):
         self.update = nn.GRUCell(2 * input_size, hidden_size)
 
     def reset_parameters(self) -> None:
-        """Draw the decays of the inputs anew."""
+        """Initialise the decays of the inputs."""
         nn.init.uniform_(self.input_decay)
         nn.init.zeros_(self.input_decay_bias)
 
@@ -61,13 +62,13 @@ class GRUD(RecurrentLayer):
 
     Args:
         input_size: channels C, standardised.
-        units: H.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
+        units: number of units H.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: a size below 1.
+        InputError: a size is below 1.
     """
 
     def __init__(
@@ -95,17 +96,17 @@ class GRUD(RecurrentLayer):
         reset: Tensor | PackedSequence | None = None,
         return_states: bool | None = None,
     ) -> Any:
-        """As :meth:`RecurrentLayer.forward`, but an input of NaN is one that was not observed.
+        """As :meth:`RecurrentLayer.forward`, but NaN inputs are not observed.
 
         Args:
-            mask: shaped as the input, true where it was observed; None: where it is not NaN.
+            mask: shaped like the input, True if observed; None: where the input is not NaN.
 
         Raises:
-            InputError: also a mask that is not boolean or of another shape, or beside a ``PackedSequence``.
+            InputError: also if the mask is not boolean, has another shape, or is given with a ``PackedSequence``.
         """
         if mask is not None:
             if isinstance(input, PackedSequence):
-                raise InputError("a PackedSequence takes no mask: put NaN where a value was not observed")
+                raise InputError("mask cannot be used with a PackedSequence; use NaN for values that are not observed")
             check_tensor("input", input)
             check_tensor("mask", mask)
             if mask.shape != input.shape or mask.dtype != torch.bool:

@@ -22,7 +22,7 @@ from torchliquid.tracing import is_traced, values_are_hidden
 from torchliquid.wirings import FullyConnected, Wiring
 
 SOLVERS = ("fused", *FIXED, *ADAPTIVE)
-"""Solvers of an LTC by name."""
+"""Names of the solvers of an LTC."""
 
 INIT = {
     "gleak": (0.001, 1.0),
@@ -32,35 +32,34 @@ INIT = {
     "sigma": (3.0, 8.0),
     "mu": (0.3, 0.8),
 }
-"""Ranges of the physical values at the start."""
+"""Ranges of the initial physical values."""
 
 LEAST = {"w": 0.0, "sensory_w": 0.0, "gleak": 0.0, "cm": 1e-6}
-"""What must be positive, and where clamping puts it; without capacitance there would be no state to hold."""
+"""Lower bounds of the parameters that must not be negative. The capacitance must be positive."""
 
 
 class LTCCell(RecurrentCell):
-    """One step of a liquid time-constant network; parameters are physical quantities of neurons and synapses.
+    """One step of a liquid time-constant network.
 
-    Only synapses that the wiring has are stored: ``w``, ``mu``, ``sigma``, ``erev`` are vectors (S,), ordered by
-    target; ``sensory_...`` likewise.
+    The parameters are physical quantities of neurons and synapses. Only the synapses of the wiring are stored: ``w``,
+    ``mu``, ``sigma`` and ``erev`` are vectors (S,), ordered by target, and so are ``sensory_w`` etc.
 
     Args:
-        wiring: who connects to whom.
-        in_features: inputs C; None if the wiring was built.
+        wiring: the wiring.
+        in_features: number of inputs C; None if the wiring is built.
         input_mapping, output_mapping: ``"affine"``, ``"linear"`` or None.
-        ode_unfolds: solver steps a sample.
-        epsilon: keeps the solver's denominator away from zero.
-        implicit_param_constraints: True keeps w, cm and gleak positive by a softplus; False by clamping them
-            wherever they are read: in every forward pass, also one within an optimiser's step, by their names and
-            in a ``state_dict``.
-        solver: ``"fused"``, the authors' semi-implicit steps, stable at any span, order 1, with compiled kernels;
-            ``"euler"`` (order 1) and ``"rk4"`` (order 4), explicit, stable only while the steps are short (see
-            :meth:`fastest_rate`); ``"dopri5"`` and ``"tsit5"``, adaptive, for which
-            ``ode_unfolds`` means nothing.
-        rtol, atol, adjoint: of the adaptive ones, see :func:`torchliquid.solvers.adaptive`.
+        ode_unfolds: solver steps per sample.
+        epsilon: added to the solver's denominator to avoid division by zero.
+        implicit_param_constraints: how w, cm and gleak are kept positive. True: by a softplus. False: they are clamped
+            whenever they are read: in every forward pass (also within an optimiser's step), as attributes, and in a
+            ``state_dict``.
+        solver: ``"fused"``: the authors' semi-implicit steps, of order 1, stable at any span, with compiled kernels.
+            ``"euler"`` (order 1) and ``"rk4"`` (order 4): explicit, stable only for short steps (see
+            :meth:`fastest_rate`). ``"dopri5"`` and ``"tsit5"``: adaptive, without ``ode_unfolds``.
+        rtol, atol, adjoint: of the adaptive solvers, see :func:`torchliquid.solvers.adaptive`.
 
     Raises:
-        InputError: an unknown mapping or solver, no solver step, a wiring that does not fit.
+        InputError: a mapping or the solver is unknown, ``ode_unfolds`` is below 1, or the wiring does not match.
     """
 
     gleak: nn.Parameter
@@ -96,12 +95,12 @@ class LTCCell(RecurrentCell):
     ) -> None:
         super().__init__()
         if solver not in SOLVERS:
-            raise InputError(f"solver is one of {', '.join(SOLVERS)}, not {solver!r}")
+            raise InputError(f"solver must be one of {', '.join(SOLVERS)}, not {solver!r}")
         if adjoint and solver == "fused":
-            raise InputError(f"the adjoint is for {' and '.join(ADAPTIVE)}; fused goes back through its steps")
+            raise InputError(f"adjoint=True is for {' and '.join(ADAPTIVE)}; fused backpropagates through its steps")
         for name, mapping in (("input_mapping", input_mapping), ("output_mapping", output_mapping)):
             if mapping not in ("affine", "linear", None):
-                raise InputError(f"{name} is 'affine', 'linear' or None, not {mapping!r}")
+                raise InputError(f"{name} must be 'affine', 'linear' or None, not {mapping!r}")
         check_size(ode_unfolds=ode_unfolds)
         self.wiring, self.output_size = own_wiring(wiring, in_features)
         assert self.wiring.input_dim is not None
@@ -147,17 +146,17 @@ class LTCCell(RecurrentCell):
 
     @property
     def sensory_index(self) -> Int[Tensor, "2 S"]:
-        """The same of each synapse from an input."""
+        """Source and target of each synapse from an input, ordered by target."""
         return self._fixed["sensory_index"]
 
     @property
     def synapse_mask(self) -> Float[Tensor, "H H"]:
-        """1 where a synapse is, source by target, as a ``state_dict`` tells it."""
+        """1 if there is a synapse, source by target, as in a ``state_dict``."""
         return torch.from_numpy(self.structure()["synapse_mask"]).to(self.erev)
 
     @property
     def sensory_mask(self) -> Float[Tensor, "C H"]:
-        """The same of synapses from inputs."""
+        """1 if there is a synapse from an input, source by target."""
         return torch.from_numpy(self.structure()["sensory_mask"]).to(self.erev)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -184,7 +183,7 @@ class LTCCell(RecurrentCell):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the parameters anew, as after ``to_empty``."""
+        """Initialise the parameters, such as after ``to_empty``."""
         assert self.wiring is not None
         for prefix, polarity in (
             ("", self.wiring.erev_initializer()),
@@ -203,7 +202,7 @@ class LTCCell(RecurrentCell):
                 parameter.zero_()
 
     def positive(self, name: str) -> Tensor:
-        """The physical value of w, sensory_w, cm or gleak."""
+        """The physical (positive) value of w, sensory_w, cm or gleak."""
         value: Tensor = getattr(self, name)
         if self.implicit_param_constraints:
             return F.softplus(value)
@@ -216,7 +215,7 @@ class LTCCell(RecurrentCell):
         return _affine(inputs, self.input_w, self.input_b)
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
-        """The motor neurons' potentials, mapped."""
+        """The potentials of the motor neurons, mapped to outputs."""
         return _affine(states[..., : self.output_size], self.output_w, self.output_b)
 
     def leak(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -228,36 +227,36 @@ class LTCCell(RecurrentCell):
         return self.positive("w"), self.mu, self.sigma, self.erev
 
     def sensory_synapses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same of each synapse from an input, see ``sensory_index``."""
+        """Physical (w, mu, sigma, erev) of each synapse from an input, see ``sensory_index``."""
         return self.positive("sensory_w"), self.sensory_mu, self.sensory_sigma, self.sensory_erev
 
     def time_constants(self, inputs: Float[Tensor, "*B C"], states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
-        """Effective time constants, in units of the timespans, at these inputs and potentials."""
+        """Effective time constants at these inputs and potentials, in units of the timespans."""
         return self.recurrence().time_constants(self.map_inputs(inputs), states)
 
     @torch.no_grad()
     def fastest_rate(self) -> float:
-        """The largest total conductance over capacitance of any neuron, all its synapses open: 1 / time.
+        """The largest ratio of total conductance, with all synapses open, to capacitance of any neuron: 1 / time.
 
-        The neuron's own decay is never faster (arXiv 2006.04439, theorem 1), and an explicit solver's steps must be
-        short against it, see :func:`torchliquid.solvers.instability`. An estimate for the network: what neurons do to
-        each other can add to it.
+        A neuron never decays faster (arXiv 2006.04439, theorem 1), so the steps of an explicit solver must be short
+        compared with it, see :func:`torchliquid.solvers.instability`. For a network it is an estimate, because neurons
+        also act on each other.
         """
         gleak, _, cm = self.leak()
         return float(((gleak + self.epsilon + self.open_conductance()) / cm).max())
 
     @torch.no_grad()
     def open_conductance(self) -> Float[Tensor, " H"]:
-        """Conductance of all the synapses onto each neuron, all of them open."""
+        """(H,) total conductance of all synapses onto each neuron, if they are open."""
         total = torch.zeros_like(self.gleak)
         total.index_add_(0, self.synapse_index[1], self.positive("w"))
         return total.index_add_(0, self.sensory_index[1], self.positive("sensory_w"))
 
     @torch.no_grad()
     def potential_bounds(self) -> tuple[Float[Tensor, " H"], Float[Tensor, " H"]]:
-        """Lowest and highest potential that fused steps bring each neuron to from 0, whatever the inputs and spans are.
+        """(H,) lowest and highest possible potential of each neuron with fused steps from 0, for any inputs and spans.
 
-        Each step mixes the old potential with the leak's and the reversal potentials of the synapses onto it.
+        Each step averages the old potential, the leak potential and the reversal potentials of the synapses.
         """
         low, high = self.vleak.clamp(max=0.0), self.vleak.clamp(min=0.0)
         for index, erev in ((self.synapse_index, self.erev), (self.sensory_index, self.sensory_erev)):
@@ -272,7 +271,7 @@ class LTCCell(RecurrentCell):
         return cells.LTC(self.leak(), weights, index, sensory, sensory_index, *solver)
 
     def clamp_parameters(self) -> None:
-        """Put what must be positive back into its range; reading it, as a forward pass does, does this by itself."""
+        """Clamp the parameters to their range. Reading them, as in a forward pass, does this automatically."""
         for name, parameter in self._parameters.items():
             if name in LEAST and parameter is not None:
                 _project(parameter, LEAST[name])
@@ -280,7 +279,7 @@ class LTCCell(RecurrentCell):
     apply_weight_constraints = clamp_parameters
 
     def live_parameters(self, with_memory: bool = False) -> int:
-        """Parameters that can change the output: not those of neurons, synapses and inputs with no way to a motor.
+        """Number of parameters that can change the output, through a path to a motor neuron.
 
         A memory (see :class:`~torchliquid.layers.MemoryCell`) reads every neuron.
         """
@@ -298,15 +297,15 @@ class LTCCell(RecurrentCell):
 
 
 def _project(parameter: nn.Parameter, least: float) -> None:
-    """In place, and without a trace for autograd, which an optimiser's step leaves none of either."""
+    """Clamp in place, not recorded by autograd, like a step of an optimiser."""
     if not (torch.compiler.is_compiling() or is_traced() or is_transformed()):
         parameter.data.clamp_(min=least)
 
 
 class _Within(torch.autograd.Function):
-    """A value within its range, with the projected gradient: at its edge, none that leads outwards.
+    """Clamp a value, with the projected gradient: at the bound, none that points outwards.
 
-    An optimiser that looks at several points in a step, as LBFGS does, then sees no slope where it can't go.
+    An optimiser that evaluates several points per step, such as LBFGS, then sees no slope in directions it cannot take.
     """
 
     generate_vmap_rule = True
@@ -330,17 +329,17 @@ class LTC(RecurrentLayer):
     """A liquid time-constant network over sequences.
 
     Args:
-        input_size: inputs C.
-        units: neurons H, connected all to all, or a wiring.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
-        mixed_memory: an LSTM cell in front keeps what fades in the neurons (arXiv 2006.04418).
+        input_size: number of inputs C.
+        units: number of neurons H, which are fully connected, or a wiring.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
+        mixed_memory: whether to add an LSTM cell in front, for long-term memory (arXiv 2006.04418).
         input_mapping, output_mapping, ode_unfolds, epsilon, implicit_param_constraints, solver, rtol, atol, adjoint: as
             in :class:`LTCCell`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: as :class:`LTCCell` and :class:`RecurrentLayer`.
+        InputError: as for :class:`LTCCell` and :class:`RecurrentLayer`.
     """
 
     def __init__(

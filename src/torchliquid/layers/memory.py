@@ -9,11 +9,11 @@ from torchliquid.cells.memory import lstm_gates
 
 
 class MemoryCell(nn.Module):
-    """An LSTM cell whose output is the state that the liquid cell starts from.
+    """An LSTM cell whose output is the initial state of the liquid cell's step.
 
     Args:
         input_size: C.
-        hidden_size: H, that of the liquid layer's state.
+        hidden_size: H, the size of the liquid layer's state.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -23,7 +23,7 @@ class MemoryCell(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Initialise the weights."""
         nn.init.xavier_uniform_(self.input_map.weight)
         nn.init.uniform_(self.input_map.bias, -0.1, 0.1)
         nn.init.orthogonal_(self.recurrent_map.weight)
@@ -31,6 +31,6 @@ class MemoryCell(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "B C"], states: tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-        """One step: the new (h, c)."""
+        """One step; returns the new (h, c)."""
         h, c = states
         return lstm_gates(self.input_map(inputs) + self.recurrent_map(h), c)

@@ -15,13 +15,13 @@ from torchliquid.solvers import Solver
 
 
 class ODERNNCell(RecurrentCell):
-    """One step of an ODE-RNN: the state follows dh/dt = V tanh(U h + b) + c during the span, then a GRU cell takes
-    the sample in (arXiv 1907.03907, algorithm 1).
+    """One step of an ODE-RNN: the state follows dh/dt = V tanh(U h + b) + c during the span, then a GRU cell reads
+    the sample (arXiv 1907.03907, algorithm 1).
 
     Args:
-        input_size: inputs C.
-        hidden_size: units H, of the state and of the field's hidden layer.
-        solver: how the equation is stepped.
+        input_size: number of inputs C.
+        hidden_size: number of units H, of the state and of the field's hidden layer.
+        solver: the solver of the ODE.
     """
 
     stepper: Solver
@@ -41,16 +41,16 @@ class ODERNNCell(RecurrentCell):
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
         if self.stepper.adjoint:
-            raise InputError("the adjoint reads a field's weights, and a part of this one is called: leave adjoint out")
+            raise InputError("the adjoint needs the field's weights, and a part of it is called; leave adjoint out")
         moved = self.stepper.step(lambda v: self.out(torch.tanh(self.hidden(v))), h, span.unsqueeze(1))
         after: Tensor = self.update(x, moved)
         return after
 
 
 class DrivenODECell(RecurrentCell):
-    """One step of dh/dt = tanh(W x + U h + b), the input x held during the span before it (arXiv 2006.04439).
+    """One step of dh/dt = tanh(W x + U h + b), with x constant during the span before it (arXiv 2006.04439).
 
-    Arguments as in :class:`ODERNNCell`.
+    The arguments are those of :class:`ODERNNCell`.
     """
 
     stepper: Solver
@@ -65,7 +65,7 @@ class DrivenODECell(RecurrentCell):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Initialise the weights."""
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
@@ -76,22 +76,22 @@ class DrivenODECell(RecurrentCell):
 class NeuralODE(RecurrentLayer):
     """A state that follows a learned vector field.
 
-    By default an ODE-RNN: the field knows no input, and a GRU cell takes each sample in when it comes
-    (arXiv 1907.03907). The "Neural ODE" of the LTC paper's tables (arXiv 2006.04439) is another network: its field
-    reads the input, held during the span, and nothing else happens at a sample; ``update=None`` is that one. It has
-    no leak, so that its state has no bound.
+    By default it is an ODE-RNN: the field does not depend on the input, and a GRU cell reads each sample
+    (arXiv 1907.03907). With ``update=None`` it is the "Neural ODE" of the LTC paper's tables (arXiv 2006.04439): the
+    field depends on the input, which is constant during a span, and samples change nothing else. It has no leak, so its
+    state is not bounded.
 
     Args:
-        input_size: inputs C.
-        units: H.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
-        update: ``"gru"``, or None: the input drives the field.
+        input_size: number of inputs C.
+        units: number of units H.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
+        update: ``"gru"``, or None if the field depends on the input.
         solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.solvers.Solver`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: a size below 1, an unknown solver or update.
+        InputError: a size is below 1, or the solver or update is unknown.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class NeuralODE(RecurrentLayer):
         bidirectional: bool = False,
     ) -> None:
         if update not in ("gru", None):
-            raise InputError(f"update is 'gru' or None, not {update!r}")
+            raise InputError(f"update must be 'gru' or None, not {update!r}")
         make = DrivenODECell if update is None else ODERNNCell
         cell = make(input_size, units, Solver(solver, ode_unfolds, rtol, atol, adjoint))
         again = lambda n: NeuralODE(n, units, True, True, update, solver, ode_unfolds, rtol, atol, adjoint)  # noqa: E731

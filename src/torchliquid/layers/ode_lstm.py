@@ -1,4 +1,4 @@
-"""ODE-LSTM (Lechner and Hasani, arXiv 2006.04418): an LSTM whose output lives on in an ODE."""
+"""ODE-LSTM (Lechner and Hasani, arXiv 2006.04418): an LSTM whose output follows an ODE between samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchliquid.solvers import Solver
 
 
 class FlowCell(RecurrentCell):
-    """dh/dt = -h + tanh(U h + b): what happens between samples, to whatever the memory wrote."""
+    """dh/dt = -h + tanh(U h + b), the ODE that the memory's output follows between samples."""
 
     stepper: Solver
 
@@ -33,7 +33,7 @@ class FlowCell(RecurrentCell):
         nn.init.zeros_(self.bias)
 
     def fastest_rate(self) -> float:
-        """Of the leak, 1 / time."""
+        """The rate of the leak, 1 / time."""
         return 1.0
 
     def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B 0"]:
@@ -46,20 +46,20 @@ class FlowCell(RecurrentCell):
 class ODELSTM(RecurrentLayer):
     """An ODE-LSTM over sequences: (h', c) = LSTM(x, (h, c)), then h is h' after a span of dh/dt = f(h).
 
-    f is that of a continuous-time RNN with no input, f(h) = -h + tanh(U h + b), so that h stays bounded however long
-    the span, wherever the solver's steps are short enough: rk4 holds up to spans of 2.785 ``ode_unfolds``. c sees no
-    time (arXiv 2006.04418, algorithm 1). The state is (h, c).
+    f is that of a continuous-time RNN without input, f(h) = -h + tanh(U h + b). So h is bounded for any span if the
+    solver's steps are short enough; rk4 is stable up to spans of 2.785 ``ode_unfolds``. c does not depend on time
+    (arXiv 2006.04418, algorithm 1). The state is (h, c).
 
     Args:
-        input_size: inputs C.
-        units: H.
-        return_sequences: outputs of every sample, or of each sequence's last.
-        batch_first: (B, T, C) or (T, B, C).
+        input_size: number of inputs C.
+        units: number of units H.
+        return_sequences: whether to return the outputs of all samples, or of the last one only.
+        batch_first: whether inputs are (B, T, C) instead of (T, B, C).
         solver, ode_unfolds, rtol, atol, adjoint: as in :class:`~torchliquid.solvers.Solver`.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: a size below 1, an unknown solver.
+        InputError: a size is below 1, or the solver is unknown.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class Stack:
     def __post_init__(self) -> None:
         check_size(num_layers=self.num_layers)
         if not 0 <= self.dropout <= 1:
-            raise InputError(f"dropout lies from 0 to 1, not at {self.dropout}")
+            raise InputError(f"dropout must be from 0 to 1, not {self.dropout}")
         if self.dropout and self.num_layers == 1:
             raise InputError(f"dropout={self.dropout} acts between layers, and num_layers is 1")
 

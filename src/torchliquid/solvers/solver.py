@@ -42,7 +42,7 @@ class Solver:
         if not (self.rtol > 0 and self.atol > 0):
             raise InputError(f"rtol and atol must be greater than 0, not {self.rtol} and {self.atol}")
         if self.adjoint and self.name in FIXED:
-            raise InputError(f"the adjoint is for {' and '.join(ADAPTIVE)}; {self.name} goes back through its steps")
+            raise InputError(f"adjoint=True is for {' and '.join(ADAPTIVE)}; {self.name} goes back through its steps")
 
     def step(
         self,
