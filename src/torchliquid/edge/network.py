@@ -73,7 +73,7 @@ class Network:
         for i, part in enumerate(parts):
             prefix = f"part{i + 1}_" if len(parts) > 1 else ""
             datas = [part.core] if part.memory is None else [part.memory, part.core]
-            cores = tuple(CORES[type(data)](data, part.inputs, self.name, prefix) for data in datas)
+            cores = tuple(CORES[type(data)](data, part.inputs, part.units, self.name, prefix) for data in datas)
             made.append(Stage(part, cores, prefix, hidden, cell, part.with_span and i > 0))
             hidden, cell = hidden + part.states, cell + part.cells
         return tuple(made)
@@ -157,9 +157,9 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
         InputError: arithmetic that no generator here knows, by its name; weights that are no finite numbers.
     """
     described = description.describe(model)
-    for part in described.parts:
+    for part, one in zip(described.parts, model.network.chain, strict=True):
         if type(part.core) not in CORES:
-            raise unknown(model.kind, type(part.core))
+            raise unknown(model.kind, type(getattr(one, "layer", one)))
     if any(part.projection is not None or part.output_map is not None for part in described.parts[:-1]):
         raise InputError("a layer that another one follows cannot be exported with a projection or an output mapping")
     found = Network(described, limits or plausible(model.preprocessing), name)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC
+from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
@@ -174,19 +175,16 @@ class Encoder:
 
     dense: Dense
 
-    @property
-    def units(self) -> int:
-        return len(self.dense.bias)
-
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """One layer of the chain.
 
     Attributes:
-        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`Lstm`, :class:`Gru` or :class:`Encoder`, or what
-            :data:`CELLS` has for others.
+        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`Lstm`, :class:`Gru` or :class:`Encoder`; of any other
+            cell its recurrence, with arrays for tensors.
         inputs: values that it is fed, with the span's logarithm where that is one.
+        units: neurons, or rows of a dense layer.
         memory: an LSTM whose output the core starts each step from; None without mixed memory.
         with_span: whether the logarithm of the span is the last input.
         first, outputs: which of the states are its outputs, before the maps.
@@ -195,6 +193,7 @@ class Part:
 
     core: Any
     inputs: int
+    units: int
     outputs: int
     first: int = 0
     memory: Lstm | None = None
@@ -205,7 +204,7 @@ class Part:
     @property
     def states(self) -> int:
         """Values that it remembers from sample to sample, besides the cells."""
-        return 0 if type(self.core) is Encoder else int(self.core.units)
+        return 0 if type(self.core) is Encoder else self.units
 
     @property
     def cells(self) -> int:
@@ -254,7 +253,10 @@ def of_layer(layer: nn.Module) -> Part:
         InputError: its weights do not say all, or a form of it is not known here.
         NotImplementedError: a class that is not; it is the error's argument.
     """
-    reader = LAYERS.get(type(layer))
+    kind = type(layer)
+    reader = LAYERS.get(kind)
+    if reader is None and RecurrentLayer in kind.__bases__ and not {"forward", "read", "project"} & vars(kind).keys():
+        reader = of_recurrent
     if reader is None:
         raise NotImplementedError(layer)
     return reader(layer)
@@ -292,18 +294,33 @@ def _affine(weight: Tensor | None, bias: Tensor | None, size: int) -> Affine | N
 
 
 def of_recurrent(layer: RecurrentLayer) -> Part:
-    """A layer whose cell is in :data:`CELLS`."""
+    """A layer of one cell."""
     layer.read_weights()
     cell = layer.rnn_cell
-    reader = CELLS.get(type(cell))
-    if reader is None:
-        raise NotImplementedError(cell)
-    part: Part = reader(cell)
+    try:
+        part: Part = CELLS.get(type(cell), _as_it_is)(cell)
+    except NotImplementedError:
+        raise NotImplementedError(cell if type(layer) in LAYERS else layer) from None
     if layer.lstm is not None:
         part = replace(part, memory=_memory(layer.lstm))
     if isinstance(getattr(layer, "fc", None), nn.Linear):
         part = replace(part, projection=_dense(layer.get_submodule("fc")))
     return part
+
+
+def _as_it_is(cell: RecurrentCell) -> Part:
+    """A cell that only PyTorch knows so far, whose states are its outputs."""
+    if {"read", "map_inputs"} & vars(type(cell)).keys() or RecurrentCell not in type(cell).__bases__:
+        raise NotImplementedError(cell)
+    recurrence: Any = cell.recurrence()
+    core = type(recurrence)(*map(_plain, recurrence))
+    return Part(core, cell.input_size, cell.state_size, cell.output_size)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _numbers(value)
+    return tuple(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _synapses(values: tuple[Tensor, ...], index: Tensor, units: int, input_map: Affine | None = None) -> Synapses:
@@ -336,19 +353,19 @@ def _ltc(cell: LTCCell) -> Part:
         input_map,
     )
     output_map = _affine(cell.output_w, cell.output_b, cell.output_size)
-    return Part(core, inputs, cell.output_size, output_map=output_map)
+    return Part(core, inputs, units, cell.output_size, output_map=output_map)
 
 
 def _cfc(cell: CfCCell) -> Part:
     backbone = tuple(_dense(linear) for linear in cell.backbone)
     core = _known(Cfc(cell.mode, cell.activation, backbone, (_cfc_layer(cell),)))
-    return Part(core, cell.input_size, cell.output_size)
+    return Part(core, cell.input_size, cell.state_size, cell.output_size)
 
 
 def _wired_cfc(cell: WiredCfCCell) -> Part:
     core = _known(Cfc(cell.mode, "lecun_tanh", (), tuple(_cfc_layer(c) for c in cell.cells)))
     first = cell.state_size - core.layers[-1].units
-    return Part(core, cell.input_size, cell.output_size, first)
+    return Part(core, cell.input_size, cell.state_size, cell.output_size, first)
 
 
 def _known(cfc: Cfc) -> Cfc:
@@ -391,7 +408,7 @@ def _lstm(rnn: nn.LSTM) -> Part:
         raise InputError("there is no C or ONNX for an LSTM with a projection")
     inputs, states, bias_in, bias_state = _gates(rnn)
     core = Lstm(rnn.hidden_size, Dense(np.concatenate([inputs, states], 1), bias_in + bias_state))
-    return Part(core, rnn.input_size, rnn.hidden_size)
+    return Part(core, rnn.input_size, rnn.hidden_size, rnn.hidden_size)
 
 
 def _gru(rnn: nn.GRU) -> Part:
@@ -403,7 +420,7 @@ def _gru(rnn: nn.GRU) -> Part:
         Dense(inputs[gates:], bias_in[gates:]),
         Dense(states[gates:], bias_state[gates:]),
     )
-    return Part(core, rnn.input_size, rnn.hidden_size)
+    return Part(core, rnn.input_size, rnn.hidden_size, rnn.hidden_size)
 
 
 CELLS: dict[type[nn.Module], Callable[[Any], Part]] = {LTCCell: _ltc, CfCCell: _cfc, WiredCfCCell: _wired_cfc}
@@ -416,7 +433,7 @@ LAYERS: dict[type[nn.Module], Callable[[Any], Part]] = {
 NETWORKS: dict[type[Network], Callable[[Any], list[Part]]] = {
     Liquid: lambda network: [of_layer(network.layer)],
     networks.Encoder: lambda network: [
-        Part(Encoder(_dense(network.linear)), network.linear.in_features, network.output_size)
+        Part(Encoder(_dense(network.linear)), network.linear.in_features, network.output_size, network.output_size)
     ],
     Gated: lambda network: [replace(of_layer(network.rnn), with_span=True)],
 }

@@ -67,6 +67,7 @@ class Core(Generic[Data]):
     Attributes:
         data: its arrays, of :mod:`torchliquid.models.description`.
         inputs: values that it is fed.
+        units: of its states, or rows of a dense layer.
         model: the name of the C's files, types and functions.
         prefix: of its own names in the C: empty in a network of one part.
         label: for people.
@@ -82,6 +83,7 @@ class Core(Generic[Data]):
 
     data: Data
     inputs: int
+    units: int
     model: str = "model"
     prefix: str = ""
 
@@ -91,10 +93,6 @@ class Core(Generic[Data]):
     int8: ClassVar[str] = ""
     call: ClassVar[str] = "liquid({x}, span, {h})"
     reads_span: ClassVar[bool] = True
-
-    @property
-    def units(self) -> int:
-        return int(self.data.units)  # type: ignore[attr-defined]
 
     @property
     def functions(self) -> set[str]:
