@@ -25,21 +25,22 @@ HEAD = """# Published tables, rerun
 
 Written by `torchliquid reproduce NAME --page docs/results.md`; not by hand.
 
-*Reached* holds our mean against the published one; a liquid contender that the paper does not have is held against the
-paper's best liquid one. In brackets stands the 95 % interval of how far ours lies ahead, over the seeds, on PhysioNet
-with the sampling error of its test patients:
+*Reached* compares our mean with the published one. A liquid contender that is not in the paper is compared with the
+paper's best liquid one. In brackets is the 95 % interval of our advantage over the seeds; on PhysioNet it includes the
+sampling error of the test patients.
 
-* *short of it*: the whole interval lies behind;
-* *reached*: it does not, and all of it lies above what would matter behind, as in a study's verdict a tenth of the
-  published errors, or a twentieth of the root of a squared error; *better* where it lies above zero;
-* *can't tell* with so many trainings: anything else.
+* *short of it*: the whole interval is below zero.
+* *reached*: the interval is not all below zero, and its lower end is a smaller disadvantage than what matters: a tenth
+  of the published errors, or a twentieth of the root of a squared error, as in a study's verdict. *Better* if the
+  whole interval is above zero.
+* *can't tell*: anything else.
 
-Networks train as the papers say, or as the notes say, and stop when validation no longer gets better, at the latest
-after the epochs that the longest trainings show; a training has one thread. *Linear* is ridge or logistic regression,
-*Boosting* gradient boosting of trees, both on the current sample or the last eight, as validation says; no seed changes
-them but by drawing the parts. Seconds are those of a training; `python -m benchmarks.table_hours` measures what all of
-them cost a quiet machine. `torchliquid reproduce NAME --contender NAME --tune N` tunes a row: N settings are tried on
-the validation part, and the row says so.
+Networks train as the papers or the notes say. They stop when the validation score no longer improves, at the latest
+after the epochs that the longest trainings show. A training uses one thread. *Linear* is ridge or logistic regression
+and *Boosting* is gradient boosting of trees, both on the current sample or the last eight, whichever is better on
+validation; a seed affects them only through the split. Seconds are per training; `python -m benchmarks.table_hours`
+measures the cost of all trainings on an idle machine. `torchliquid reproduce NAME --contender NAME --tune N` tunes a
+row with N settings on the validation part; the page marks such rows.
 """
 
 
