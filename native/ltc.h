@@ -14,6 +14,15 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
+// Adds what a synapse brings to its neuron, for sequences and for a live sample alike. (Their sub-steps stand apart: one
+// for both makes the live one 1 % slower.)
+template <class Value>
+TL_INLINE void conduct(V source, Value mu, Value slope, Value weight, Value drawn, V& pull, V& conductance) {
+  V g = sigmoid_of_power((source - mu) * slope);
+  pull += drawn * g;
+  conductance += weight * g;
+}
+
 // Synapses ordered by target, for summing up; `slope` is -sigma log2(e), `pull` is w erev.
 struct Arriving {
   float mu, slope, weight, pull;
@@ -65,11 +74,8 @@ struct SynapseTable {
     const Arriving *p = arriving + first_arriving[target], *end = arriving + first_arriving[target + 1];
     for (; p < end; ++p) {
       const float* row = source_rows + int64_t(p->source) * L;
-      for (int v = 0; v < NV; ++v) {
-        V g = sigmoid_of_power((load(row + v * kWidth) - p->mu) * p->slope);
-        pull[v] += p->pull * g;
-        conductance[v] += p->weight * g;
-      }
+      for (int v = 0; v < NV; ++v)
+        conduct(load(row + v * kWidth), p->mu, p->slope, p->weight, p->pull, pull[v], conductance[v]);
     }
   }
 

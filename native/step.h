@@ -8,6 +8,7 @@
 
 #include "dense.h"
 #include "kernels.h"
+#include "ltc.h"
 #include "math.h"
 #include "rows.h"
 
@@ -266,9 +267,8 @@ struct StepSynapses {
   TL_INLINE void arrive(int group, const float* from, V& pull, V& conductance) const {
     for (int k = first[group]; k < first[group + 1]; ++k) {
       const Slot& slot = slots[k];
-      V g = sigmoid_of_power((gather(from, slot.source) - load(slot.mu)) * load(slot.slope));
-      pull += load(slot.pull) * g;
-      conductance += load(slot.weight) * g;
+      conduct(gather(from, slot.source), load(slot.mu), load(slot.slope), load(slot.weight), load(slot.pull), pull,
+              conductance);
     }
   }
 };
