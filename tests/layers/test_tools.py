@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 import tempfile
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torchliquid import CTRNN, LTC, CfC, InputError, NeuralODE, backends, stream
+from torchliquid.solvers import Solver
 from torchliquid.wirings import AutoNCP, Random
 
 NEAR = {"rtol": 0.0, "atol": 2e-6}
@@ -73,6 +75,18 @@ def test_files_that_hold_synapses_by_their_places_load(seed):
     assert torch.equal(again(x)[0], layer(x)[0])
     with pytest.raises(RuntimeError, match="another wiring"):
         other.load_state_dict(old)
+
+
+def test_layers_saved_whole_under_earlier_names_load():
+    layer, (x, spans) = CTRNN(INPUTS, 4, solver="rk4"), sample(2, 4)
+    cell = layer.rnn_cell
+    cell.__dict__["by"] = cell.__dict__.pop("stepper")
+    saved = pickle.dumps(layer, protocol=0).replace(b"torchliquid.solvers.solver\n", b"torchliquid.layers.ode\n")
+    assert b"torchliquid.layers.ode" in saved
+    again = pickle.loads(saved)
+    assert again.rnn_cell.stepper == Solver("rk4")
+    cell.stepper = cell.__dict__.pop("by")
+    assert torch.equal(again(x, None, spans)[0], layer(x, None, spans)[0])
 
 
 # Parts that are more than their weights.
