@@ -1,8 +1,8 @@
 """The two worlds of ``torchliquid.control``: frames a second, how often the experts succeed, and what they look like.
 
-``--episodes`` says how many of each kind the experts try; ``--sheets FOLDER`` writes contact sheets and tries nothing.
-Frames a second are of whole steps, physics and expert included. MuJoCo's own renderer is timed beside them, on the
-trunks alone, with EGL or else OSMesa (``apt-get install libosmesa6``), where either is there.
+``speed``, ``experts`` and ``sheets`` choose; ``--episodes`` says how many of each kind the experts try. Frames a second
+are of whole steps, physics and expert included. MuJoCo's own renderer is timed beside them, on the trunks alone, with
+EGL and OSMesa (``apt-get install libosmesa6``), where they are there. Sheets go to ``docs/pictures`` or ``--folder``.
 """
 
 from __future__ import annotations
@@ -114,40 +114,53 @@ def sheet(name: str, settings: dict[str, Any]) -> np.ndarray:
     return np.hstack(row)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--sheets", type=Path)
-    options = parser.parse_args()
-    if options.sheets:
-        for name, (_, kinds) in KINDS.items():
-            picture = Image.fromarray(np.vstack([sheet(name, settings) for settings in kinds]))
-            picture.save(options.sheets / f"{name}.jpg", quality=80, optimize=True)
-        return
-    with ProcessPoolExecutor(options.jobs) as pool:
+def speeds(jobs: int) -> None:
+    with ProcessPoolExecutor(jobs) as pool:
         for name, (_, kinds) in KINDS.items():
             for settings in kinds[:4]:
-                found = np.array(list(pool.map(speed, [(name, settings, SEED + 50 * i) for i in range(options.jobs)])))
+                found = np.array(list(pool.map(speed, [(name, settings, SEED + 50 * i) for i in range(jobs)])))
                 clock, processor = found.sum(0)
                 print(
-                    f"{name}, {words(settings)}: {clock:.0f} frames a second by {options.jobs} processes, "
+                    f"{name}, {words(settings)}: {clock:.0f} frames a second by {jobs} processes, "
                     f"{processor:.0f} with a core for each",
                     flush=True,
                 )
     for backend in ("egl", "osmesa"):
         print(mujoco_by(backend), flush=True)
-    with ProcessPoolExecutor(options.jobs) as pool:
+
+
+def experts(episodes: int, jobs: int) -> None:
+    with ProcessPoolExecutor(jobs) as pool:
         for name, (_, kinds) in KINDS.items():
             for settings in kinds:
-                jobs = [(name, settings, SEED + i) for i in range(options.episodes)]
-                done = list(pool.map(succeeds, jobs))
+                done = list(pool.map(succeeds, [(name, settings, SEED + i) for i in range(episodes)]))
                 took = np.median([seconds for _, seconds in done])
                 print(
-                    f"{name}, {words(settings)}: the expert succeeds in {sum(ok for ok, _ in done)} of {len(done)}, "
+                    f"{name}, {words(settings)}: the expert succeeds in {sum(ok for ok, _ in done)} of {episodes}, "
                     f"{took:.1f} s in the middle",
                     flush=True,
                 )
+
+
+def sheets(folder: Path) -> None:
+    for name, (_, kinds) in KINDS.items():
+        picture = Image.fromarray(np.vstack([sheet(name, settings) for settings in kinds]))
+        picture.save(folder / f"{name}.jpg", quality=80, optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("speed", "experts", "sheets"), nargs="*", default=["speed", "experts"])
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parents[1] / "docs/pictures")
+    options = parser.parse_args()
+    if "speed" in options.what:
+        speeds(options.jobs)
+    if "experts" in options.what:
+        experts(options.episodes, options.jobs)
+    if "sheets" in options.what:
+        sheets(options.folder)
 
 
 if __name__ == "__main__":

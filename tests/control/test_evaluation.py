@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,34 @@ def test_a_simulator_that_fails_is_a_crash_and_the_rest_goes_on() -> None:
     assert found.episodes[0].why == "RuntimeError: the state is no number"
     assert found.episodes[0].steps == 4
     assert found.summary()["crashes"][0] == 2
+
+
+class Dying(Toy):
+    """Its simulator takes the process down in the episode of seed 1."""
+
+    def reset(self, **given: Any) -> Any:
+        self.seed = given.get("seed")
+        return super().reset(**given)
+
+    def step(self, action: Any) -> Any:
+        if self.seed == 1 and self.steps == 2:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().step(action)
+
+
+def test_a_simulator_that_takes_its_process_down_is_a_crash_too() -> None:
+    gain = 2.0
+    apart = control.evaluate(lambda o, e: np.array([gain, 0.0]), lambda: Dying(), 3, jobs=2)
+    assert [one.crashed for one in apart.episodes] == [False, True, False]
+    assert apart.episodes[1].why == "the simulator ended its process"
+    here = control.evaluate(lambda o, e: FULL, lambda: Toy(), 3)
+    for i in (0, 2):
+        assert apart.episodes[i].seconds == here.episodes[i].seconds
+        np.testing.assert_array_equal(apart.episodes[i].path, here.episodes[i].path)
+    with pytest.raises(InputError, match="give its name or a function, or jobs=1"):
+        control.evaluate(lambda o, e: FULL, Toy(), 1, jobs=2)
+    with pytest.raises(InputError, match="the policy fails on an observation of Toy"):
+        control.evaluate(lambda o, e: o["camera"], lambda: Toy(), 2, jobs=2)
 
 
 def test_answers_that_are_no_numbers_or_too_large() -> None:

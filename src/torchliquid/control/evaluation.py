@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import polars as pl
@@ -29,7 +31,7 @@ class Episode:
     """What came of one episode.
 
     Attributes:
-        shift, severity, unit: what had changed; ``"clean"`` and 0: nothing.
+        shift, unit, severity: what had changed; ``"clean"`` and 0: nothing.
         seed: of its reset.
         success: as ``info["is_success"]`` says at its end, else whether the reward reaches what the environment calls
             solved; None: neither is known.
@@ -43,8 +45,8 @@ class Episode:
     """
 
     shift: str
-    severity: float
     unit: str
+    severity: float
     seed: int
     success: bool | None
     crashed: bool
@@ -97,6 +99,7 @@ def evaluate(
     expert: Expert | None = None,
     seed: int = 0,
     max_steps: int = 10_000,
+    jobs: int = 1,
     progress: Callable[[Episode], None] | None = None,
 ) -> Evaluation:
     """Let a policy steer, first in the environment as it is, then under each shift; nothing is trained.
@@ -114,6 +117,8 @@ def evaluate(
             of ours, and none elsewhere.
         seed: of the first episode; others follow.
         max_steps: after which an episode is cut.
+        jobs: episodes at a time, each in a process of its own, so that a simulator that takes its process down is a
+            crash as well; 1: all in this process. More need ``env`` as a name or a function.
         progress: called after each episode.
 
     Raises:
@@ -128,14 +133,69 @@ def evaluate(
         name = name_of(world)
         if not isinstance(env, gym.Env):
             world.close()
-    done: list[Episode] = []
-    for shift, severity in tried:
-        for i in range(episodes):
-            one = _fly(policy, env, shift, severity, seed + i, expert, max_steps, first=not done)
-            done.append(one)
-            if progress is not None:
-                progress(one)
-    return Evaluation(name, tuple(done))
+    calls = [
+        (policy, env, shift, severity, seed + i, expert, max_steps)
+        for shift, severity in tried
+        for i in range(episodes)
+    ]
+    done: dict[int, Episode] = {}
+
+    def keep(place: int, one: Episode) -> None:
+        done[place] = one
+        if progress is not None:
+            progress(one)
+
+    if jobs == 1:
+        for place, call in enumerate(calls):
+            keep(place, _fly(*call, not done))
+    elif isinstance(env, gym.Env):
+        raise InputError("an environment cannot be sent to other processes: give its name or a function, or jobs=1")
+    else:
+        _fly_apart(calls, jobs, keep)
+    return Evaluation(name, tuple(done[place] for place in range(len(calls))))
+
+
+def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int, Episode], None]) -> None:
+    """Each episode in a process of its own: one whose process dies is a crash, and those that end with it fly again."""
+    from torchliquid.jobs.job import Job, JobError
+    from torchliquid.jobs.processes import run_jobs
+
+    left = set(range(len(calls)))
+
+    def finished(place: int, one: Episode) -> None:
+        left.discard(place)
+        keep(place, one)
+
+    while left:
+        todo = [
+            Job(str(place), _flown, (cloudpickle.dumps((*calls[place], place == 0)),), partial(finished, place))
+            for place in sorted(left)
+        ]
+        try:
+            run_jobs(todo, _Silent(), processes, 1)
+        except JobError as error:
+            place = int(error.job)
+            _, _, shift, severity, seed, _, _ = calls[place]
+            why = "the simulator ended its process"
+            finished(place, Episode(*_named(shift), severity, seed, False, True, why, 0, 0.0, 0.0, 0, None))
+
+
+def _flown(packed: bytes, progress: object) -> Iterator[Episode]:
+    yield _fly(*cloudpickle.loads(packed))
+
+
+class _Silent:
+    """Listens to jobs and says nothing."""
+
+    def waiting(self, reason: str) -> None: ...
+    def started(self, job: object) -> None: ...
+    def advanced(self, job: object, share: float, note: str) -> None: ...
+    def finished(self, job: object) -> None: ...
+
+
+def _named(shift: type[Shift] | None) -> tuple[str, str]:
+    """A shift's name and unit."""
+    return (shift.name, shift.unit) if shift is not None else (CLEAN, "")
 
 
 def _severities(
@@ -165,12 +225,6 @@ def _fly(
 ) -> Episode:
     world = _world(env, shift, severity)
     teacher = expert_of(world, expert)
-    told = {
-        "shift": shift.name if shift else CLEAN,
-        "severity": severity,
-        "unit": shift.unit if shift else "",
-        "seed": seed,
-    }
     run = _Run(world, max_steps)
     begin = getattr(policy, "reset", None)
     if callable(begin):
@@ -190,7 +244,9 @@ def _fly(
     if not isinstance(env, gym.Env):
         world.close()
     return Episode(
-        **told,  # type: ignore[arg-type]
+        *_named(shift),
+        severity,
+        seed,
         success=run.success,
         crashed=run.crashed,
         why=run.why,

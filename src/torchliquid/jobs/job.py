@@ -46,7 +46,11 @@ class Listener(Protocol):
 
 
 class JobError(RuntimeError):
-    """A job's process ended without finishing."""
+    """A job's process ended without finishing; ``job`` is its name."""
+
+    def __init__(self, message: str, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job
 
 
 @contextmanager

@@ -105,7 +105,8 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
                             'call it under if __name__ == "__main__":, or with jobs=1'
                             if code > 0
                             else "if memory ran out, give fewer --jobs"
-                        )
+                        ),
+                        job.name,
                     ) from None
                 if kind == "error":
                     raise told
