@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,7 @@ class Problem:
 def taken(kind: str, arguments: dict[str, Any]) -> tuple[Any, Sequences]:
     """The recurrence and the sequences of arguments, which stand in the order of its operator's."""
     (operator,) = (operator for operator in OPERATORS.values() if operator.name == kind)
-    return operator.taken([*arguments.values(), None])
+    return operator.taken([*arguments.values(), *([] if "reset" in arguments else [None])])
 
 
 def _leaves(value: Any, dtype: torch.dtype, fixed: tuple[str, ...], name: str = "") -> tuple[Any, list[Tensor]]:
@@ -63,8 +64,11 @@ def _leaves(value: Any, dtype: torch.dtype, fixed: tuple[str, ...], name: str = 
 
 
 @st.composite
-def problems(draw: Any, kind: str, longest_span: float = 5.0, most: int = 500) -> Problem:
-    """Any shape, mode, wiring and option, no size above ``most``; parameters as the layers draw them."""
+def problems(draw: Any, kind: str, longest_span: float = 5.0, most: int | Sequence[int] = 500) -> Problem:
+    """Any shape, mode, wiring and option; parameters as the layers draw them.
+
+    ``most``: the largest size, or those of batch, time, inputs and units.
+    """
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     sizes = {
         "batch": draw(st.one_of(st.integers(1, 70), st.integers(1, 300))),
@@ -72,7 +76,8 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0, most: int = 500) -
         "inputs": draw(st.integers(1, 64)),
         "units": draw(st.one_of(st.integers(1, 40), st.integers(1, 200))),
     }
-    sizes = {name: min(size, most) for name, size in sizes.items()}
+    limits = [most] * len(sizes) if isinstance(most, int) else most
+    sizes = {name: min(size, limit) for (name, size), limit in zip(sizes.items(), limits, strict=True)}
     flags = {name: draw(st.booleans()) for name in ("lengths", "memory", "equal_spans")}
     flags["memory"] &= kind in MIXED
     # A step that moves a state by less than its rounding is lost in single precision, in any code.

@@ -19,7 +19,7 @@ from tests.helpers.needed import NO_KERNELS
 from tests.helpers.recurrences import KINDS, Problem, problems, taken
 
 from torchliquid import InputError, backends, kernels
-from torchliquid.backends import native, reference
+from torchliquid.backends import autograd, native, reference
 from torchliquid.cells import GRUD
 from torchliquid.layers import LTC, CfC
 from torchliquid.wirings import AutoNCP
@@ -273,7 +273,7 @@ def test_works_in_a_fork_of_a_process_in_which_only_pytorch_had_threads() -> Non
 def test_second_derivatives_are_the_references(caplog: pytest.LogCaptureFixture) -> None:
     layer = CfC(2, 3, backbone_units=4, mixed_memory=True)
     other = copy.deepcopy(layer).double()
-    native._said = False
+    autograd._said = False
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             results = []
@@ -304,7 +304,7 @@ def test_only_plain_float32_on_the_cpu_goes_to_the_kernels() -> None:
             # What has no kernel runs all the same.
             assert backends.chosen(GRUD(x, x, x, x, []), [x]) is reference
         assert backends.chosen() is reference
-        with pytest.raises(InputError, match="'reference' or 'native', not 'cuda'"):
+        with pytest.raises(InputError, match="'reference' or 'native' or 'triton', not 'cuda'"):
             backends.use("cuda")
     assert backends.chosen(None, [x]) is native
     kernels.use("reference")  # as a function, from now on

@@ -1,7 +1,7 @@
 """What runs the recurrences of :mod:`torchliquid.cells`: the fastest code that can.
 
-Float32 on the CPU goes to the compiled kernels, where they have the cell; anything else, and everything where the
-package was built without them, to the PyTorch reference. :func:`use` or the environment variable
+On an NVIDIA GPU Triton's kernels run, where Triton can be imported; float32 on the CPU goes to the compiled kernels;
+anything else, and what has no kernel, to the PyTorch reference. :func:`use` or the environment variable
 ``TORCHLIQUID_KERNELS`` choose by hand. Under ``torch.compile`` and ``torch.export`` a recurrence is one operator, see
 :mod:`torchliquid.backends.operators`.
 """
@@ -13,12 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from torchliquid.backends import native, operators, reference
+from torchliquid.backends import native, operators, reference, triton
 from torchliquid.backends.table import BACKENDS, Backend, chosen, use
 from torchliquid.cells.recurrence import Recurrence, Sequences, States, tensors_of
 from torchliquid.torch_private import is_transformed
 
-__all__ = ["BACKENDS", "Backend", "chosen", "native", "operators", "reference", "run", "state_space", "use"]
+__all__ = ["BACKENDS", "Backend", "chosen", "native", "operators", "reference", "run", "state_space", "triton", "use"]
 
 
 def run(cell: Recurrence, over: Sequences) -> States:

@@ -6,10 +6,9 @@ A second derivative is taken through the reference.
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -17,11 +16,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils import dlpack
 
-from torchliquid import cells, scan
-from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
-from torchliquid.errors import InputError
+from torchliquid import cells
+from torchliquid.backends import autograd
+from torchliquid.cells.recurrence import Sequences, States, tensors_of
 from torchliquid.solvers import FIXED
-from torchliquid.torch_private import is_batch_of_gradients, is_forward_mode, is_transformed
+from torchliquid.torch_private import is_forward_mode, is_transformed
 
 _native: Any
 try:
@@ -29,9 +28,8 @@ try:
 except ModuleNotFoundError:  # built without a compiler
     _native = None
 
-log = logging.getLogger(__name__)
-
 takes = "float32 on the CPU, outside torch.func"
+missing = "the compiled kernels are not there: install a wheel, or build with a C++17 compiler"
 
 
 def available() -> bool:
@@ -70,11 +68,7 @@ def supports(*tensors: Tensor | None) -> bool:
 
 def run(cell: Any, over: Sequences) -> States:
     """As :func:`torchliquid.scan.run`."""
-    tensors = tensors_of(cell)
-    if not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*over, *tensors))):
-        return run_forward(cell, over)
-    states, cell_states = _Run.apply(cell, *over, *tensors)
-    return states, cell_states
+    return autograd.run(sys.modules[__name__], cell, over)
 
 
 def state_space(
@@ -136,41 +130,6 @@ KERNELS: dict[type, Kernel] = {
     ),
 }
 """By the class of the recurrence."""
-
-N = len(Sequences._fields)
-
-
-class _Run(torch.autograd.Function):
-    """One recurrence over a batch, for autograd. Arguments: it, the sequences' tensors, its own."""
-
-    @staticmethod
-    def forward(ctx: Any, cell: Any, *tensors: Any) -> States:
-        results = run_forward(cell, Sequences(*tensors[:N]))
-        ctx.hollow = with_tensors(cell, repeat(...))
-        ctx.save_for_backward(*tensors, *results)
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *tensors, states, cell_states = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
-        if any(map(is_batch_of_gradients, grads)):
-            raise InputError(
-                "the compiled kernels take no batch of gradients (is_grads_batched, vectorize=True): take "
-                'torch.func.jacrev, or torchliquid.backends.use("reference") before the forward pass'
-            )
-        if torch.is_grad_enabled():
-            _say_once()
-            # As views: one of these tensors may have been made from another, which must not count twice.
-            tensors = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
-            outputs = scan.run(with_tensors(ctx.hollow, tensors[N:]), Sequences(*tensors[:N]))
-            pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]
-            sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
-            outputs, given = zip(*pairs, strict=True)
-            found = iter(torch.autograd.grad(outputs, sources, given, create_graph=True, allow_unused=True))
-            return (None, *(next(found) if want else None for want in wanted))
-        cell, over = with_tensors(ctx.hollow, tensors[N:]), Sequences(*tensors[:N])
-        return (None, *run_backward(cell, over, states, cell_states, (grads[0], grads[1]), wanted))
 
 
 class _StateSpace(torch.autograd.Function):
@@ -247,13 +206,3 @@ def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
     # Not by .numpy(), after which a storage can never be resized again, as sharding and ``out=`` do.
     hand_over: Any = dlpack.to_dlpack  # type: ignore[attr-defined]
     return [None if t is None else hand_over(t.detach().contiguous()) for t in tensors]
-
-
-_said = False
-
-
-def _say_once() -> None:
-    global _said
-    if not _said:
-        _said = True
-        log.warning("second derivatives of liquid layers are taken through the PyTorch reference, which is slower")

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchliquid.cells.state_space import state_space
 from torchliquid.scan import run
 
-__all__ = ["available", "has", "run", "state_space", "supports", "takes"]
+__all__ = ["available", "has", "missing", "run", "state_space", "supports", "takes"]
 
-takes = "any tensors"
+takes, missing = "any tensors", ""
 
 
 def available() -> bool:

@@ -1,0 +1,87 @@
+"""What the Triton kernels take of a GPU's chip: compiled for it here, on a machine that needs none."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+POINTERS = {torch.float32: "*fp32", torch.int8: "*i8", torch.int32: "*i32"}
+
+
+class Resources(NamedTuple):
+    """Of one kernel: threads and registers of each, bytes that spill to memory, bytes of shared memory."""
+
+    kernel: str
+    threads: int
+    registers: int
+    spilled: int
+    shared: int
+
+
+def resources(run: Callable[[], Any], capability: int) -> list[Resources]:
+    """Those of the kernels that a function launches, compiled for a GPU (80: A100, 90: H100) instead of run."""
+    found: dict[str, Resources] = {}
+    with _recorded() as launches:
+        run()
+    for kernel, arguments, options in launches:
+        source = ASTSource(kernel, *_described(kernel, arguments))
+        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        name = kernel.__name__
+        one = _of(name, compiled, 32 * options["num_warps"])
+        found[name] = max(found.get(name, one), one, key=lambda r: (r.spilled, r.registers))
+    return list(found.values())
+
+
+@contextmanager
+def _recorded() -> Iterator[list[tuple[Any, dict[str, Any], dict[str, Any]]]]:
+    """Within it kernels do nothing; their arguments are kept."""
+    launches: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
+
+    def record(self: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> None:
+        names = [name for name in self.arg_names if name not in kwargs]
+        arguments = dict(zip(names, args, strict=True))
+        options = {name: kwargs[name] for name in kwargs if name not in self.arg_names}
+        arguments |= {name: kwargs[name] for name in kwargs if name in self.arg_names}
+        launches.append((self, {name: arguments[name] for name in self.arg_names}, options))
+
+    before, JITFunction.run = JITFunction.run, record
+    try:
+        yield launches
+    finally:
+        JITFunction.run = before
+
+
+def _described(kernel: Any, arguments: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any], dict[Any, Any]]:
+    """Types, constants and what is known of the addresses, as :class:`triton.compiler.ASTSource` takes them."""
+    constant = {p.name for p in kernel.params if p.is_constexpr}
+    types, constants, aligned = {}, {}, {}
+    for i, (name, value) in enumerate(arguments.items()):
+        if name in constant or value is None:
+            types[name], constants[name] = "constexpr", value
+        elif isinstance(value, Tensor):
+            types[name], aligned[(i,)] = POINTERS[value.dtype], [["tt.divisibility", 16]]
+        else:
+            types[name] = "fp32" if isinstance(value, float) else "i32"
+    return types, constants, aligned
+
+
+def _of(name: str, compiled: Any, threads: int) -> Resources:
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    of = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told.stdout)}
+    return Resources(name, threads, of["REG"], of["STACK"] + of["LOCAL"], compiled.metadata.shared)

@@ -1,0 +1,129 @@
+"""The recurrences of :mod:`torchliquid.cells` as Triton kernels: float32 and half precision, on an NVIDIA GPU.
+
+Each sequence is one program, whose state stays on the chip over all its samples. Sums are float32, never TF32, also of
+half precision. Forward keeps the states alone; backward recomputes the rest, all samples at once, for a stretch of time
+after the other. A second derivative is taken through the reference.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from torchliquid import cells, scan
+from torchliquid.backends import autograd
+from torchliquid.backends.reference import state_space
+from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
+from torchliquid.solvers import FIXED
+from torchliquid.torch_private import is_forward_mode, is_transformed
+
+if TYPE_CHECKING:
+    from torchliquid.backends.triton import launch
+
+__all__ = ["available", "has", "missing", "run", "state_space", "supports", "takes"]
+
+log = logging.getLogger(__name__)
+
+missing = "the Triton kernels need Triton: pip install 'torchliquid[gpu]'"
+takes = "float32, bfloat16 or float16 on an NVIDIA GPU, outside torch.func"
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@cache
+def available() -> bool:
+    """Whether Triton can be imported."""
+    return find_spec("triton") is not None
+
+
+def has(cell: Any) -> bool:
+    """Whether there is a kernel of this recurrence, with its solver."""
+    match cell:
+        case cells.LTC():
+            return cell.solver is None
+        case cells.CTRNN() | cells.ODERNN():
+            return cell.solver.name in FIXED
+    return type(cell) in (cells.CfC, cells.CTGRU)
+
+
+def supports(*tensors: Tensor | None) -> bool:
+    """Whether the kernels take these tensors: plain ones, on an NVIDIA GPU (under ``TRITON_INTERPRET=1`` also on the
+    CPU, slowly), outside transforms."""
+    if is_transformed() or is_forward_mode():
+        return False
+    return all(
+        type(t) in (Tensor, torch.nn.Parameter)
+        and (_interpreted() or (t.is_cuda and torch.version.hip is None))
+        and (t.dtype in DTYPES if t.is_floating_point() else t.dtype in (torch.int64, torch.int32, torch.bool))
+        for t in tensors
+        if t is not None
+    )
+
+
+def run(cell: Any, over: Sequences) -> States:
+    """As :func:`torchliquid.scan.run`; of half precision in float32, and back."""
+    dtype = over.inputs.dtype
+    if dtype is not torch.float32:
+        cell = with_tensors(cell, map(_single, tensors_of(cell)))
+        over = Sequences(*(None if x is None else _single(x) for x in over))  # type: ignore[arg-type]
+    if type(cell) is cells.CfC and len(cell.layer_sizes) > 1 and over.memory_drive is not None:
+        _say_once("wired CfCs with a memory")
+        states, cell_states = scan.run(cell, over)
+    else:
+        states, cell_states = autograd.run(sys.modules[__name__], cell, over)
+    return states.to(dtype), cell_states.to(dtype)
+
+
+def run_forward(cell: Any, over: Sequences) -> States:
+    """The states, and the memory's cell states; no autograd."""
+    from torchliquid.backends.triton import launch
+
+    return launch.forward(_kernel(cell), over)
+
+
+def run_backward(
+    cell: Any,
+    over: Sequences,
+    states: Tensor,
+    cell_states: Tensor,
+    grads: tuple[Tensor, Tensor],
+    wanted: Sequence[bool] = (),
+) -> list[Tensor | None]:
+    """Gradients of the sequences' tensors and of the cell's, wanted or not; no autograd."""
+    from torchliquid.backends.triton import launch
+
+    return launch.backward(_kernel(cell), over, states, cell_states, grads)
+
+
+def _kernel(cell: Any) -> launch.Kernel:
+    from torchliquid.backends.triton import cfc, ctgru, ltc, ode  # here, because importing Triton takes its time
+
+    of: dict[type, Callable[[Any], launch.Kernel]] = {
+        cells.LTC: ltc.LTC,
+        cells.CfC: cfc.kernel,
+        cells.CTRNN: ode.CTRNN,
+        cells.ODERNN: ode.ODERNN,
+        cells.CTGRU: ctgru.CTGRU,
+    }
+    return of[type(cell)](cell)
+
+
+def _single(x: Tensor) -> Tensor:
+    return x.float() if x.is_floating_point() else x
+
+
+@cache
+def _say_once(what: str) -> None:
+    log.warning(f"{what} have no Triton kernel: the PyTorch reference runs, which is slower")
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"

@@ -1,0 +1,87 @@
+"""Holds the Triton kernels against the float64 reference, by Triton's interpreter: ``interpret.py KIND EXAMPLES``.
+
+Whether kernels are interpreted is decided when Triton is imported: a process of its own, with ``TRITON_INTERPRET=1``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from tests.helpers.recurrences import Problem, problems, taken
+
+from torchliquid import backends
+from torchliquid.backends import reference, triton
+from torchliquid.backends.triton import launch
+
+FORWARD, BACKWARD = 1e-5, 1e-4
+SCRATCH = launch.SCRATCH
+
+
+def assert_as_reference(problem: Problem) -> None:
+    outputs, gradients = problem.run(triton)
+    true_outputs, true_gradients = problem.run(reference, torch.float64)
+    for one, true in zip(outputs, true_outputs, strict=True):
+        scale = max(1.0, float(true.abs().max())) if true.numel() else 1.0
+        assert (one - true).abs().max() <= FORWARD * scale, problem
+    least = 1e-2 * max(float(g.abs().max()) for g in true_gradients if g.numel())
+    for one, true in zip(gradients, true_gradients, strict=True):
+        if one.numel():
+            assert (one - true).abs().max() <= BACKWARD * max(float(true.abs().max()), least), problem
+
+
+def assert_is_an_operator(problem: Problem) -> None:
+    """What ``torch.compile`` and ``torch.export`` call gives the same, and goes to the same kernels."""
+    cell, over = taken(problem.kind, problem.arguments)
+    assert backends.chosen(cell, [over.inputs]) is triton
+    called, direct = backends.operators.call(cell, over), triton.run(cell, over)
+    assert all(torch.equal(*pair) for pair in zip(called, direct, strict=True))
+
+
+def assert_holds_a_half_precision_state_in_single(problem: Problem) -> None:
+    half = {name: _half(value) for name, value in problem.arguments.items()}
+    states, _ = triton.run(*taken(problem.kind, half))
+    single = {name: _single(value) for name, value in half.items()}
+    expected, _ = triton.run(*taken(problem.kind, single))
+    assert states.dtype is torch.bfloat16
+    assert torch.equal(states, expected.bfloat16())
+
+
+def _half(value: object) -> object:
+    if isinstance(value, list):
+        return [_half(v) for v in value]
+    return value.bfloat16() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _single(value: object) -> object:
+    if isinstance(value, list):
+        return [_single(v) for v in value]
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def main(kind: str, examples: int) -> None:
+    assert launch.INTERPRETED
+
+    options = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+    @settings(max_examples=examples, phases=[Phase.generate], **options)
+    @given(problems(kind, most=(3, 4, 9, 70)), st.booleans(), st.booleans(), st.integers(0, 99))
+    def check(problem: Problem, reset: bool, cut: bool, seed: int) -> None:
+        shape = problem.arguments["timespans"].shape
+        marks = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.3
+        problem.arguments["reset"] = marks if reset else None
+        launch.SCRATCH = 1 if cut else SCRATCH  # one sample of each sequence after the other
+        assert_as_reference(problem)
+        if seed % 4 == 0:
+            assert_is_an_operator(problem)
+            assert_holds_a_half_precision_state_in_single(problem)
+
+    with np.errstate(all="ignore"):
+        check()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
