@@ -35,9 +35,9 @@ PROTOCOL = Protocol(
     parts=parts,
     sparsity=0.5,
     notes=(
-        "Split by rollout: nothing leaks, and there is no second row.",
-        "Half of the weights of all networks are zero, as the paper has it; the authors' script sets none to zero "
-        "unless told to. A state space's rates and reads, and what is no network, are whole.",
+        "The split is by rollout, so nothing leaks, and there is no second row.",
+        "Half of the weights of all networks are zero, as in the paper; the authors' script sets none to zero by "
+        "default. The rates and readouts of a state space, and models other than networks, are not sparse.",
         ltc_paper.OTHERWISE,
     ),
 )

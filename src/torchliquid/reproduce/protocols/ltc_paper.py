@@ -15,15 +15,17 @@ SOURCE = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439"
 
 
 LEAKS = (
-    "The published split cuts overlapping windows at random into training and test: the neighbours of a test "
-    "window are trained on, and its figures compare with the paper's alone. Beside it the same data cut in time."
+    "The published split draws overlapping windows at random for training and test, so the network is trained on the "
+    "neighbours of every test window. Compare its figures only with the paper's. The second split cuts the same data "
+    "in time."
 )
 """Of a table whose windows overlap."""
 
 OTHERWISE = (
-    "Otherwise than in the authors' code, a CT-RNN's time constants are learnt, a CT-GRU is that of arXiv 1710.04110, "
-    "a neural ODE's state is not clipped, and an LTC starts from the ranges of the later ncps. Polarities of an LTC "
-    "and the graph of an NCP are one draw for all seeds: deviations are without their luck."
+    "Differences from the authors' code: the time constants of a CT-RNN are learnt, a CT-GRU is that of arXiv "
+    "1710.04110, the state of a neural ODE is not clipped, and an LTC is initialised with the ranges of the later "
+    "ncps. The polarities of an LTC and the graph of an NCP are drawn once for all seeds, so standard deviations do "
+    "not include them."
 )
 """What differs in every table of the paper."""
 

@@ -38,11 +38,11 @@ PROTOCOL = Protocol(
     splits=("published", "time"),
     notes=(
         ltc_paper.LEAKS,
-        "The first version of the authors' script exchanged two axes: its 32 sequences were every fourth hour of all "
-        "years, with other hours of the same days to train and to test on; a later one cuts windows. Which of them "
-        "gave the printed figures is not said.",
-        "*Holiday* is 1 on a holiday's first row here; a slip in the authors' script makes it always 0. Rows are taken "
-        "as one hour apart, as the authors do, also where hours are missing or stand twice.",
+        "The first version of the authors' script swapped two axes: its 32 sequences were every fourth hour of all "
+        "years, with other hours of the same days for training and test. A later version cuts windows. It is not "
+        "known which one gave the printed figures.",
+        "*Holiday* is 1 in the first row of a holiday; an error in the authors' script makes it always 0. Rows are "
+        "assumed to be one hour apart, as in the authors' code, even if hours are missing or repeated.",
         ltc_paper.OTHERWISE,
     ),
 )

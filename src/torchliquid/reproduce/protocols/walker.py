@@ -72,14 +72,15 @@ PROTOCOL = Protocol(
     },
     parts=parts,
     notes=(
-        "Split by rollout: nothing leaks, and there is no second row.",
+        "The split is by rollout, so nothing leaks, and there is no second row.",
         "The four CfC and the LTC have the settings that their authors found for this table, with 50 epochs; liquid "
-        "networks on an NCP borrow them. The others have one guess of ours and no search: 64 units, learning rate "
-        "0.005, four times the epochs (but for the neural CDE, whose 50 take as long).",
-        "Nearly every network was best on validation in one of its last epochs: more of them would make all errors "
-        "smaller, the LTC's too.",
-        "The printed figures are of the authors' TensorFlow code: its heads squash with LeCun's tanh, its CfC-mm reads "
-        "the LSTM's output as an input, its gradients are clipped by variable and a window's first span is always 1.",
-        "Boosting learns from every fourth window, which together hold each sample once.",
+        "networks on an NCP use the same. The others have one guess of ours without a search: 64 units, learning rate "
+        "0.005 and four times the epochs (except the neural CDE, whose 50 epochs take as long).",
+        "Nearly every network was best on validation in one of its last epochs; more epochs would reduce all errors, "
+        "including the LTC's.",
+        "The printed figures are from the authors' TensorFlow code. There the heads use LeCun's tanh, CfC-mm reads "
+        "the LSTM's output as an input, gradients are clipped per variable, and the first span of a window is always "
+        "1.",
+        "Boosting is trained on every fourth window; together they contain each sample once.",
     ),
 )
