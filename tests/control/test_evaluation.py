@@ -165,6 +165,10 @@ def test_a_policy_is_told_that_an_episode_begins() -> None:
         (lambda o, e: 0.5, "CartPole-v1", (), "an action of CartPole-v1 is a whole number from 0 to 1"),
         (lambda o, e: 7, "CartPole-v1", (), "the policy answers .*7"),
         (lambda o, e: FULL, lambda: Toy(), [control.shifts.Fog], "fog cannot be applied to Toy"),
+        ("fast", lambda: Toy(), (), "the policy is a str; give a function"),
+        (lambda o, e: FULL, lambda: Toy(), ["fog"], "'fog' is no shift; give classes"),
+        (lambda o, e: FULL, lambda: Toy(), [control.shifts.Delay(Toy(), 1.0)], "is no shift; give classes"),
+        (lambda o, e: FULL, gym.vector.SyncVectorEnv([Toy]), (), "the environment cannot be made"),
         (lambda o, e: FULL, lambda: Broken(), (), "Broken cannot be reset: .*set MUJOCO_GL=osmesa"),
     ],
 )

@@ -125,8 +125,12 @@ def evaluate(
         InputError: the environment cannot be made or reset, a shift does not suit it, or the policy cannot take its
             observations or answers what is no action of it.
     """
-    if episodes < 1:
-        raise InputError(f"{episodes} episodes; give 1 or more")
+    if episodes < 1 or jobs < 1:
+        raise InputError(f"{episodes} episodes, {jobs} at a time; give 1 or more of each")
+    if not callable(policy):
+        raise InputError(
+            f"the policy is a {type(policy).__name__}; give a function of an observation and the seconds elapsed"
+        )
     tried = [(None, 0.0), *_severities(shifts)]
     for shift, severity in tried:  # what does not suit is said before hours of flight
         world = _world(env, shift, severity)
@@ -202,10 +206,10 @@ def _severities(
     shifts: Iterable[type[Shift] | tuple[type[Shift], float]],
 ) -> Iterator[tuple[type[Shift] | None, float]]:
     for one in shifts:
-        if isinstance(one, tuple):
-            yield one
-        else:
-            yield from ((one, severity) for severity in one.severities)
+        kind, *severity = one if isinstance(one, tuple) else (one,)
+        if not (isinstance(kind, type) and issubclass(kind, Shift)) or len(severity) > 1:
+            raise InputError(f"{one!r} is no shift; give classes such as Fog, or pairs with a severity, (Fog, 0.4)")
+        yield from ((kind, s) for s in severity or kind.severities)
 
 
 def _world(env: str | Env | Callable[[], Env], shift: type[Shift] | None, severity: float) -> Env:
