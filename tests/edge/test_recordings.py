@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,11 @@ from torchliquid.explain.dynamics import largest_lyapunov_exponent
 from torchliquid.models import Model, build
 from torchliquid.training import TrainingConfig, train
 
-KINDS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru")
+CHAINS: dict[str, dict[str, Any]] = {
+    "cfc of two layers": {"layers": 2, "dropout": 0.1},
+    "cfc behind a dense layer": {"encoder": (16,)},
+}
+KINDS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru", *CHAINS)
 MACHINES = [t for t in TARGETS.values() if t.triple]
 CORTEX = [t for t in MACHINES if t.bare]
 
@@ -47,7 +52,8 @@ def trained(kind: str) -> tuple[Model, Recording]:
     found = load("occupancy")
     training = irregular(found.train)
     torch.manual_seed(0)
-    model = build(kind, found.task, Preprocessing.fit(training, with_mask=True), 1200)
+    scales = Preprocessing.fit(training, with_mask=True)
+    model = build(kind.split()[0], found.task, scales, 1200, **CHAINS.get(kind, {}))
     train(model, training, training, TrainingConfig(epochs=3, seed=0), Windows.choose(training, found.task))
     tests = [irregular(r, i) for i, r in enumerate(found.tests.values())]
     every = tuple(s for r in (training, *tests) for s in r.series)
@@ -64,7 +70,7 @@ def ready(target: Target) -> None:
     needs(*([target.emulator] if target.emulator else []))
 
 
-@pytest.mark.parametrize("kind", ["cfc", "ltc_ncp"])
+@pytest.mark.parametrize("kind", ["cfc", "ltc_ncp", *CHAINS])
 def test_a_thousand_steps_here(kind: str, data_dir: Path) -> None:
     made = prepared(kind, HOST, 1000)
     assert np.isnan(made.walked.inputs).any()
