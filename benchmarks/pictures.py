@@ -1,20 +1,23 @@
-"""The README's pictures: ``python -m benchmarks.pictures REPORT EXPLANATION`` takes both from finished pages.
+"""The README's and the site's pictures: ``python -m benchmarks.pictures REPORT EXPLANATION`` takes them from pages.
 
-The pages come from ``make demo``, and from ``torchliquid train occupancy --kind ltc_ncp --epochs 4`` and ``torchliquid
-explain model.safetensors occupancy``.
+The pages come from ``make demo``, and from ``torchliquid train occupancy --kind ltc_ncp --updates 300`` and
+``torchliquid explain model.safetensors occupancy``.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
 
 PICTURES = Path("docs/pictures")
+FRAMES = 20
 
 
 def main(report: Path, explanation: Path) -> None:
-    """Write ``report.png`` and ``circuit.jpg`` into docs/pictures."""
+    """Write ``report.png``, ``circuit.jpg`` and ``circuit.webp``, which moves, into docs/pictures."""
+    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -30,6 +33,17 @@ def main(report: Path, explanation: Path) -> None:
         page.locator("#circuit").evaluate("e => e.scrollIntoView()")
         page.wait_for_timeout(1000)
         page.screenshot(path=PICTURES / "circuit.jpg", type="jpeg", quality=70)
+        page.set_viewport_size({"width": 860, "height": 1400})
+        panel = page.locator("#picture")
+        frames = []
+        for i in range(FRAMES):
+            page.locator("#moment").evaluate(
+                "(e, share) => { e.value = e.max * share; e.dispatchEvent(new Event('input')); }", i / FRAMES
+            )
+            page.wait_for_timeout(200)
+            frames.append(Image.open(io.BytesIO(panel.screenshot())).convert("RGB"))
+        moving = {"save_all": True, "append_images": frames[1:], "duration": 300, "loop": 0}
+        frames[0].save(PICTURES / "circuit.webp", quality=40, method=3, **moving)
         browser.close()
 
 

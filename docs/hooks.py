@@ -19,6 +19,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         return markdown
     group = typer.main.get_command(app)
     written = get_docs_for_click(obj=group, ctx=click.Context(group), name="torchliquid")
+    for command in group.commands.values():  # type: ignore[attr-defined]
+        written = written.replace(command.epilog, f"```sh\n{command.epilog}\n```")
     return markdown.replace(COMMANDS, written[written.index("\n## ") :].replace("\n## `torchliquid ", "\n## `"))
 
 

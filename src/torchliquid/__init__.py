@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchliquid import backends, cells, control, explain, wirings
     from torchliquid.data import Recording
+    from torchliquid.data.reading import read
     from torchliquid.errors import InputError
     from torchliquid.layers import (
         CTGRU,
@@ -50,6 +51,7 @@ _HOMES = {
     "assess": "study.assess",
     "fit": "training",
     "from_ncps": "layers",
+    "read": "data.reading",
     "show_versions": "versions",
     "stream": "runtime",
 }
@@ -77,6 +79,7 @@ __all__ = [
     "explain",
     "fit",
     "from_ncps",
+    "read",
     "show_versions",
     "stream",
     "wirings",

@@ -57,8 +57,8 @@ def solvers(
         found = compare_solvers(loaded, read, samples, working)
     shown = table(found)
     console = Terminal()
-    heads = (printable(head).replace(" a sample", "\na sample").replace(" up to", "\nup to") for head in shown.head)
-    printed = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    heads = (printable(head).replace(" a sample", "") for head in shown.head)
+    printed = Table(*heads, title="A sample", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     printed.columns[0].no_wrap = True
     for row in shown.rows:
         printed.add_row(*map(cell, row))
