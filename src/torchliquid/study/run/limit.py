@@ -22,13 +22,13 @@ from torchliquid.study.contenders import HALVED, Contender, Hyper, halvings
 from torchliquid.study.plan import Plan
 from torchliquid.study.run.latency import SECONDS, STEPS, WARM_UP
 from torchliquid.study.run.trial import Spec, fit_plain, untrained
-from torchliquid.study.shifts import Shift, number_of_draws
+from torchliquid.study.shifts import Shift, number_of_draws, shifted
 from torchliquid.study.stats.verdict import FEW_SEEDS
 from torchliquid.training import TrainingConfig, TrainingError, train
 from torchliquid.training.loop import LOOKS
 
 KEPT = 0.1
-"""Of the limit, for the probes, the intervals and the report."""
+"""Of the limit, for the intervals, the report and what is estimated wrongly."""
 
 STAY = ("linear", "naive")
 """Contenders that take seconds and say what a network is worth at all."""
@@ -159,10 +159,11 @@ def time_contender(plan: Plan, spec: Spec, shifts: Sequence[Shift], progress: Pr
     model = untrained(plan, spec) if spec.contender in KINDS else fit_plain(plan, spec)
     if isinstance(model, Model):
         update = _seconds_an_update(plan, model)
-    fitting = time.perf_counter() - start
-    part = _beginning(plan.validation)
+    fitting = again = time.perf_counter() - start
+    part = plan.task.with_targets(_beginning(plan.validation))
     start = time.perf_counter()
-    model.outputs(part)
+    changed = shifted(part, shifts[0], shifts[0].severities[0], plan.usual) if shifts else part
+    plan.task.metrics(model.outputs(changed), changed)
     sample = (time.perf_counter() - start) / max(part.n_samples, 1)
     tests = sum(test.n_samples for test in plan.tests.values())
     passes = 2 + sum(len(s.severities) * number_of_draws(plan.tests, s, plan.usual) for s in shifts)
@@ -174,8 +175,8 @@ def time_contender(plan: Plan, spec: Spec, shifts: Sequence[Shift], progress: Pr
     if isinstance(model, Model):
         batches = -(-len(plan.windows.cut(plan.training)) // TrainingConfig.batch_size)
         updates = plan.updates or (plan.epochs or 1) * batches
-        fitting = updates * update + (plan.epochs or LOOKS) * plan.validation.n_samples * sample
-    yield spec.contender, Pace(fitting, passes * tests * sample, live)
+        again, fitting = 0.0, updates * update + (plan.epochs or LOOKS) * plan.validation.n_samples * sample
+    yield spec.contender, Pace(fitting, again + passes * tests * sample, live)
 
 
 class _Enough(Exception):

@@ -25,6 +25,7 @@ from torchliquid.study.plan import Plan
 from torchliquid.study.results import Calibrated, ContenderResult, Failed, TrialResult, from_plain
 from torchliquid.study.run.latency import live_step
 from torchliquid.study.run.limit import (
+    GUESSED,
     KEPT,
     Limit,
     Pace,
@@ -37,7 +38,7 @@ from torchliquid.study.run.limit import (
     work,
 )
 from torchliquid.study.run.mending import latencies, mend, mend_evaluation
-from torchliquid.study.run.probes import PROBES, evaluate_probe, probe_result
+from torchliquid.study.run.probes import MOST_SENSORS, PROBES, evaluate_probe, probe_result
 from torchliquid.study.run.store import Store
 from torchliquid.study.run.trial import (
     COST,
@@ -160,13 +161,19 @@ class Runner:
         self.run_jobs(jobs, self.listener)
 
     def _work(self, scope: Scope, settings: Settings) -> dict[str, list[float]]:
-        return work(
+        """What is left to do, the probes' linear models and boosting included."""
+        found = work(
             scope,
             self.paces,
             settings,
             lambda spec: self.store.trial(spec.id).exists(),
             lambda spec: self.store.evaluation(spec.id).exists(),
         )
+        linear, boosting = (self.paces.get(name, GUESSED[False]) for name in ("linear", "boosting"))
+        sensors = min(len(self.plan.training.channels), MOST_SENSORS)
+        fits = {"one_sensor": sensors * linear.train, "no_memory": linear.train + boosting.train}
+        left = [name for name in fits if not self.store.evaluation(f"probe-{name}").exists()]
+        return {**found, "probes": [fits[name] + linear.measure for name in left]}
 
     def _fits(self, scope: Scope, settings: Settings) -> bool:
         assert self.limit is not None
@@ -193,7 +200,7 @@ class Runner:
     def _announce(self, settings: Settings) -> None:
         """Tell the listener which phases are to come."""
         phases = {phase: sum(jobs) for phase, jobs in self._work(self.scope, settings).items()}
-        self.listener.planned({**phases, "probes": 0.5, ENDING: 0.5})
+        self.listener.planned({**phases, ENDING: 0.02 * sum(phases.values())})
 
     def _train_finals(self, chosen: Mapping[str, Hyper], wanted: Scope) -> dict[str, list[Spec]]:
         """Train what was chosen from every seed; within a limit, as many seeds as fit, each for all contenders."""
