@@ -147,6 +147,8 @@ def test_a_user_adds_one() -> None:
         (shifts.SensorNoise, ("vector",), float("nan"), "a severity of nan"),
         (shifts.DroppedFrames, ("vector",), 1.0, "at most 0.95"),
         (shifts.Fog, ("vector",), 0.2, "fog cannot be applied to Toy: its observations hold no picture"),
+        (shifts.SensorNoise, ("words",), 0.1, "its observations hold no numbers"),
+        (shifts.SilentSensor, ("words",), 1.0, "its observations hold no numbers"),
         (shifts.Hue, ("grey",), 15.0, "its pictures have no colours"),
         (shifts.ActuatorGain, ("vector", "discrete"), 0.1, "its actions are not continuous"),
         (shifts.Wind, ("vector",), 1.0, "wind cannot be applied to Toy: it has no setting 'wind'"),

@@ -12,6 +12,7 @@ SPACES: dict[str, spaces.Space[Any]] = {
     "vector": spaces.Box(np.array([-1, 0, -np.inf], np.float32), np.array([1, 5, np.inf], np.float32)),
     "image": spaces.Box(0, 255, (12, 16, 3), np.uint8),
     "grey": spaces.Box(0, 255, (9, 7, 1), np.uint8),
+    "words": spaces.Tuple((spaces.Discrete(3), spaces.MultiBinary(2))),
     "dict": spaces.Dict(
         {
             "camera": spaces.Box(0, 255, (10, 10, 3), np.uint8),

@@ -150,7 +150,14 @@ def scale(box: spaces.Box) -> Array:
 # -- what the sensors say, and when
 
 
-class SensorNoise(Shift):
+class _SensorShift(Shift):
+    def __init__(self, env: Env, severity: float) -> None:
+        super().__init__(env, severity)
+        if not boxes(env.observation_space):
+            raise self.refuse("its observations hold no numbers that are measured")
+
+
+class SensorNoise(_SensorShift):
     """Every reading and every pixel has noise."""
 
     name, unit, severities = "sensor noise", "standard deviation (share of half the range)", (0.1, 0.2, 0.4)
@@ -270,7 +277,7 @@ class FasterControl(_Interval):
         return self.step_for(action, self.usual / (1 + self.severity))
 
 
-class SilentSensor(Shift):
+class SilentSensor(_SensorShift):
     """Some sensors read 0 (or what is nearest to it) for the whole episode: numbers of a vector, or whole pictures."""
 
     name, unit, severities = "silent sensor", "silent (number)", (1.0, 2.0)
