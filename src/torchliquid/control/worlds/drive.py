@@ -38,7 +38,7 @@ class Weather:
 
     Attributes:
         grip: the tyres' friction.
-        land, road: what the ground is.
+        land: what the ground beside the road is.
         zenith, horizon, skyline, light: colours.
         half: metres in which half of a colour is lost in the air.
         lamps: how much the headlights add to the light.
