@@ -39,7 +39,7 @@ class Weather:
     Attributes:
         grip: the tyres' friction.
         land: what the ground beside the road is.
-        zenith, horizon, skyline, light: colours.
+        zenith, horizon, light: colours of the sky above and at its edge, and of the light.
         half: metres in which half of a colour is lost in the air.
         lamps: how much the headlights add to the light.
         hidden: the share of the markings that can't be seen.
