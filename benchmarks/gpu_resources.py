@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,10 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+
+from torchliquid.backends import triton as backend
+from torchliquid.cells import Sequences
+from torchliquid.layers import CTGRU, CTRNN, LTC, CfC, NeuralODE
 
 POINTERS = {torch.float32: "*fp32", torch.int8: "*i8", torch.int32: "*i32"}
 
@@ -85,3 +90,31 @@ def _of(name: str, compiled: Any, threads: int) -> Resources:
         told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
     of = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told.stdout)}
     return Resources(name, threads, of["REG"], of["STACK"] + of["LOCAL"], compiled.metadata.shared)
+
+
+def layers() -> dict[str, Callable[[], Any]]:
+    """A training step of each kind of layer of 64 units, with lengths and resets."""
+    kinds: dict[str, tuple[Any, bool]] = {
+        "LTC(8, 64)": (LTC(8, 64), False),
+        "LTC(8, 64), mixed memory": (LTC(8, 64), True),
+        "CfC(8, 64)": (CfC(8, 64), False),
+        "CfC(8, 64), mixed memory": (CfC(8, 64), True),
+        "CfC(8, 64), pure": (CfC(8, 64, mode="pure"), False),
+        "CTRNN(8, 64)": (CTRNN(8, 64), False),
+        "NeuralODE(8, 64)": (NeuralODE(8, 64), False),
+        "CTGRU(8, 64)": (CTGRU(8, 64), False),
+    }
+    return {name: partial(_step, layer, mixed) for name, (layer, mixed) in kinds.items()}
+
+
+@torch.no_grad()
+def _step(layer: Any, mixed: bool) -> None:
+    batch, samples, state = 2, 3, layer.state_size
+    x, reset = torch.ones(batch, samples, 8), torch.zeros(batch, samples, dtype=torch.bool)
+    memory = (torch.ones(batch, samples, 4 * state), torch.ones(4 * state, state), torch.ones(batch, state))
+    over = Sequences(
+        x, x[..., 0], torch.ones(batch, state), torch.ones(batch).long(), *(memory if mixed else (None,) * 3), reset
+    )
+    cell = layer.rnn_cell.recurrence(x)
+    results = backend.run_forward(cell, over)
+    backend.run_backward(cell, over, *results, (results[0], results[1]))

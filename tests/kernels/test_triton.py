@@ -31,14 +31,45 @@ def run(*command: str, interpreted: bool) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_agrees_with_the_reference_in_double_precision(kind: str) -> None:
     pytest.importorskip("triton")
-    run("tests/kernels/interpret.py", kind, "15", interpreted=True)
+    run("tests/kernels/interpret.py", kind, "8", interpreted=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_agrees_over_many_more_shapes(kind: str) -> None:
     pytest.importorskip("triton")
-    run("tests/kernels/interpret.py", kind, "300", interpreted=True)
+    run("tests/kernels/interpret.py", kind, "100", interpreted=True)
+
+
+SPILLS = """
+from benchmarks.gpu_resources import layers, resources
+for name in ({names}):
+    found = resources(layers()[name], {capability})
+    assert found and not any(one.spilled for one in found), (name, found)
+    print(name, len(found))
+"""
+
+
+def test_no_register_spills_on_an_h100() -> None:
+    pytest.importorskip("triton")
+    names = "'LTC(8, 64), mixed memory', 'CfC(8, 64)'"
+    said = run("-c", SPILLS.format(names=names, capability=90), interpreted=False)
+    assert said == "LTC(8, 64), mixed memory 5\nCfC(8, 64) 2\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_no_register_spills_in_any_kernel_of_64_units(capability: int) -> None:
+    pytest.importorskip("triton")
+    run("-c", SPILLS.format(names="*layers(),", capability=capability), interpreted=False)
+
+
+@pytest.mark.slow
+def test_the_benchmark_holds_every_layer_against_the_cpu_and_times_it() -> None:
+    pytest.importorskip("triton")
+    code = "import triton; from benchmarks import gpu; print(gpu.page('cpu', small=True))"
+    page = run("-c", code, interpreted=True)
+    assert all(name in page for name in ("LTC(8, 100)", "CTGRU(8, 32)", "nn.LSTM of", "ncps", "this, on the CPU"))
 
 
 def test_takes_what_is_on_an_nvidia_gpu_alone() -> None:

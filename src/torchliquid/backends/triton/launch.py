@@ -210,4 +210,4 @@ def _joined(parts: list[Tensor], none: Tensor) -> Tensor:
 
 @cache
 def _processors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

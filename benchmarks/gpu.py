@@ -1,0 +1,255 @@
+"""``python -m benchmarks.gpu``: the layers on this machine's GPU, right and fast, into ``docs/gpu.md``.
+
+Needs PyTorch, Triton and this checkout. First the answers and gradients are held against float64 on the CPU; then
+training steps and inference are timed against what is there of ``ncps``, ``nn.LSTM`` and this package's CPU kernels. On
+a machine without a GPU the page says so, and has what the kernels take of a GPU's chip, which needs none.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "gpu.md"
+FORWARD, BACKWARD = 1e-5, 1e-4
+
+
+def _checkout() -> None:
+    """Make the layers importable where only PyTorch is installed: of the rest, they need names in their signatures."""
+    if find_spec("torchliquid") is None:
+        sys.path.insert(0, str(ROOT / "src"))
+    if find_spec("jaxtyping") is None:
+        names = types.ModuleType("jaxtyping")
+        anything = type("Anything", (), {"__class_getitem__": classmethod(lambda cls, item: Any)})
+        for name in ("Bool", "Float", "Int"):
+            setattr(names, name, anything)
+        sys.modules["jaxtyping"] = names
+
+
+_checkout()
+
+from torchliquid.backends import triton  # noqa: E402
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE  # noqa: E402
+from torchliquid.wirings import AutoNCP  # noqa: E402
+
+INTRODUCTION = """# On a GPU
+
+Written by `python -m benchmarks.gpu`; every figure below comes from one run of it.
+
+On NVIDIA GPUs the layers run as Triton kernels. Each sequence is one program, which keeps its state on the chip over
+all samples, and its weights too where they fit. Sums are float32, never TF32. The forward pass stores the states alone;
+the backward pass recomputes the rest, for all samples at once.
+
+"""
+
+
+def models() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {
+        "LTC(8, 32)": LTC(8, 32),
+        "LTC(8, 100)": LTC(8, 100),
+        "LTC on AutoNCP(64, 4), mixed memory": LTC(8, AutoNCP(64, 4), mixed_memory=True),
+        "CfC(8, 64)": CfC(8, 64),
+        "CfC(8, 32), pure, mixed memory": CfC(8, 32, mode="pure", mixed_memory=True),
+        "CfC(8, 200), no gate": CfC(8, 200, mode="no_gate"),
+        "CfC on AutoNCP(64, 4)": CfC(8, AutoNCP(64, 4)),
+        "CTRNN(8, 32)": CTRNN(8, 32),
+        "NeuralODE(8, 32)": NeuralODE(8, 32),
+        "ODELSTM(8, 32)": ODELSTM(8, 32),
+        "CTGRU(8, 32)": CTGRU(8, 32),
+    }
+
+
+def errors(layer: nn.Module, device: str, batch: int, samples: int) -> tuple[float, float]:
+    """Largest error of the answers, and of the gradients as a share of each tensor's largest, against float64."""
+    x, spans = torch.randn(batch, samples, 8), torch.rand(batch, samples)
+    found = []
+    for one, place, dtype in ((layer, device, torch.float32), (copy.deepcopy(layer), "cpu", torch.float64)):
+        one = one.to(place, dtype)
+        inputs = x.to(place, dtype).requires_grad_()
+        output = one(inputs, timespans=spans.to(place, dtype))[0]
+        parameters = [p for p in one.parameters() if p.requires_grad]
+        grads = torch.autograd.grad(output.square().mean(), [inputs, *parameters], materialize_grads=True)
+        found.append([output.detach().double().cpu(), *(g.double().cpu() for g in grads)])
+    (one, *grads), (true, *true_grads) = found
+    least = 1e-2 * max(float(g.abs().max()) for g in true_grads if g.numel())
+    shares = [
+        float((a - b).abs().max()) / max(float(b.abs().max()), least)
+        for a, b in zip(grads, true_grads, strict=True)
+        if b.numel()
+    ]
+    return float((one - true).abs().max()), max(shares)
+
+
+def correctness(device: str, batch: int = 37, samples: int = 50) -> str:
+    """A table of the errors on the device.
+
+    Raises:
+        SystemExit: one is larger than allowed: no time is worth measuring.
+    """
+    rows, wrong = [], []
+    for name, layer in models().items():
+        forward, backward = errors(layer, device, batch, samples)
+        rows.append(f"| {name} | {forward:.0e} | {backward:.0e} |")
+        if not (forward <= FORWARD and backward <= BACKWARD):
+            wrong.append(rows[-1])
+    table = "\n".join(["| layer | answers | gradients |", "|---|---|---|", *rows])
+    if wrong:
+        raise SystemExit(f"wrong on this device (allowed {FORWARD:.0e}, {BACKWARD:.0e}):\n" + "\n".join(wrong))
+    return (
+        f"## Right\n\nLargest error against float64 on the CPU, batch {batch}, {samples} samples with spans of their "
+        "own; of gradients as a share of the tensor's largest. "
+        f"Allowed: {FORWARD:.0e} and {BACKWARD:.0e}.\n\n{table}\n\n"
+    )
+
+
+Run = Callable[[], object]
+
+
+def trainer(layer: nn.Module, x: torch.Tensor) -> Run:
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        layer(x)[0].square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def inference(layer: nn.Module, x: torch.Tensor) -> Run:
+    def run() -> None:
+        with torch.inference_mode():
+            layer(x)
+
+    return run
+
+
+def seconds(run: Run, device: str, rounds: int) -> tuple[float, float]:
+    """Median time of a call, and the most memory that one takes beyond what was there, in MB (0 on the CPU)."""
+    gpu = device == "cuda"
+    wait = torch.cuda.synchronize if gpu else lambda: None
+    run()
+    wait()
+    before = torch.cuda.memory_allocated() if gpu else 0
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        wait()
+        times.append(time.perf_counter() - start)
+    peak = (torch.cuda.max_memory_allocated() - before) / 2**20 if gpu else 0.0
+    return statistics.median(times), peak
+
+
+def lstm_of(parameters: int) -> nn.Module:
+    """``nn.LSTM`` with about as many parameters."""
+    sizes = range(4, 1000)
+    units = min(sizes, key=lambda h: abs(4 * h * (8 + h + 2) - parameters))
+    return nn.LSTM(8, units, batch_first=True)
+
+
+def peers(name: str, layer: nn.Module) -> dict[str, nn.Module]:
+    """The same work by others, for the GPU."""
+    found: dict[str, nn.Module] = {
+        f"nn.LSTM of {sum(p.numel() for p in layer.parameters())} parameters": lstm_of(
+            sum(p.numel() for p in layer.parameters())
+        )
+    }
+    if find_spec("ncps") is not None:
+        import ncps.torch
+        import ncps.wirings
+
+        units = ncps.wirings.AutoNCP(64, 4) if "AutoNCP" in name else 32 if "32" in name else 64
+        kind = ncps.torch.LTC if name.startswith("LTC") else ncps.torch.CfC
+        found["ncps"] = kind(8, units, batch_first=True)
+    return found
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
+    "LTC(8, 32)": (lambda: LTC(8, 32), 64, 128),
+    "LTC on AutoNCP(64, 4)": (lambda: LTC(8, AutoNCP(64, 4)), 64, 128),
+    "CfC(8, 64)": (lambda: CfC(8, 64), 128, 256),
+    "CfC on AutoNCP(64, 4)": (lambda: CfC(8, AutoNCP(64, 4)), 64, 128),
+}
+
+
+def times(device: str, rounds: int = 10, shrink: int = 1) -> str:
+    """A table of times on the device, and of the same layer on the CPU."""
+    rows = []
+    for name, (make, batch, samples) in CASES.items():
+        batch, samples = max(1, batch // shrink), max(1, samples // shrink)
+        ours = make()
+        x = torch.randn(batch, samples, 8)
+        for work, of in (("train step", trainer), ("inference", inference)):
+            taken, memory = seconds(of(copy.deepcopy(ours).to(device), x.to(device)), device, rounds)
+            rows.append(f"| {work}, {name}, B {batch}, T {samples} | this | {1e3 * taken:.3g} ms | | {memory:.0f} MB |")
+            on_cpu, _ = seconds(of(copy.deepcopy(ours), x), "cpu", 3)
+            rows.append(f"| | this, on the CPU | {1e3 * on_cpu:.3g} ms | {on_cpu / taken:.3g} × | |")
+            for peer, layer in peers(name, ours).items():
+                other, memory = seconds(of(layer.to(device), x.to(device)), device, max(2, rounds // 3))
+                rows.append(f"| | {peer} | {1e3 * other:.3g} ms | {other / taken:.3g} × | {memory:.0f} MB |")
+    table = "\n".join(["| work | by | time | of ours | memory |", "|---|---|---|---|---|", *rows])
+    return (
+        "## Fast\n\nMedian times. A training step is a forward pass, a loss, a backward pass and a step of Adam. "
+        f"*Of ours*: that time divided by ours. *Memory*: the most that a call takes more.\n\n{table}\n\n"
+    )
+
+
+def chip() -> str:
+    """A table of what the kernels take of an A100's and an H100's chip."""
+    from benchmarks.gpu_resources import layers, resources
+
+    rows = []
+    for name, run in layers().items():
+        for capability in (80, 90):
+            for one in resources(run, capability):
+                rows.append(
+                    f"| {name} | {one.kernel} | sm_{capability} | {one.threads} | {one.registers} | {one.spilled} B "
+                    f"| {one.shared} B |"
+                )
+    heads = "| layer | kernel | for | threads | registers | spilled | shared memory |"
+    table = "\n".join([heads, "|---|---|---|---|---|---|---|", *rows])
+    return (
+        "## On the chip\n\nThreads of a program, registers of a thread, bytes that do not fit and spill to memory, and "
+        "shared memory, as\nTriton compiles the kernels for an A100 (sm_80) and an H100 (sm_90). No GPU is needed for "
+        f"this table. Triton {sys.modules['triton'].__version__}.\n\n{table}\n"
+    )
+
+
+def page(device: str | None, small: bool = False) -> str:
+    """The page, measured on a device; None: only what needs none."""
+    if device is None:
+        measured = "**Not measured yet**: this page was written on a machine without a GPU.\n\n"
+        return INTRODUCTION + measured + chip()
+    named = torch.cuda.get_device_name() if device == "cuda" else "Triton's interpreter: times mean nothing"
+    head = f"* {named}\n* PyTorch {torch.__version__}, Triton {sys.modules['triton'].__version__}\n\n"
+    right = correctness(device, 2, 3) if small else correctness(device)
+    fast = times(device, 1, shrink=64) if small else times(device)
+    return INTRODUCTION + head + right + fast + ("" if small else chip())
+
+
+def main() -> None:
+    if not triton.available():
+        raise SystemExit("Triton is not installed: pip install triton")
+    import triton as compiler  # noqa: F401  (its version is told)
+
+    PAGE.write_text(page("cuda" if torch.cuda.is_available() else None))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
