@@ -187,7 +187,8 @@ def test_a_study_is_bit_for_bit_the_same_wherever_it_runs(two_nodes, tmp_path: P
         nodes.remove_node(second, allow_graceful=False)
 
     threading.Thread(target=kill, daemon=True).start()
-    for folder, where in zip(folders, (("--jobs", "1"), ("--jobs", "2"), ("--ray", nodes.address)), strict=True):
+    limited = ("--ray", nodes.address, "--time-limit", "3h")  # into which all fits
+    for folder, where in zip(folders, (("--jobs", "1"), ("--jobs", "2"), limited), strict=True):
         done = study(recording, folder, *where)
         assert done.returncode == 0, done.stderr
         assert "raylet" not in done.stdout + done.stderr
