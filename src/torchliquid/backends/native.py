@@ -28,6 +28,8 @@ try:
 except ModuleNotFoundError:  # built without a compiler
     _native = None
 
+KINDS, DTYPES = (Tensor, torch.nn.Parameter), (torch.float32, torch.int64, torch.bool)
+
 takes = "float32 on the CPU, outside torch.func"
 missing = "the compiled kernels are not there: install a wheel, or build with a C++17 compiler"
 
@@ -57,13 +59,7 @@ def supports(*tensors: Tensor | None) -> bool:
     """Whether the kernels take these tensors: plain, floating ones in float32, on the CPU, outside transforms."""
     if is_transformed() or is_forward_mode():
         return False
-    return all(
-        type(t) in (Tensor, torch.nn.Parameter)
-        and t.device.type == "cpu"
-        and (t.dtype is torch.float32 if t.is_floating_point() else t.dtype in (torch.int64, torch.bool))
-        for t in tensors
-        if t is not None
-    )
+    return all(type(t) in KINDS and t.is_cpu and t.dtype in DTYPES for t in tensors if t is not None)
 
 
 def run(cell: Any, over: Sequences) -> States:
