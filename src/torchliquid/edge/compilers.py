@@ -129,7 +129,7 @@ def compile_program(
             f"    ram (rwx) : ORIGIN = 0x20000000, LENGTH = {target.ram}K\n}}\n" + (DEVICE / "cortex_m.ld").read_text()
         )
         parts = [*parts, "cortex_m.c"]
-        link = ["-nostdlib", "-T", str(script), "-Wl,--entry=reset"]
+        link = ["-nostdlib", "-rtlib=compiler-rt", "-T", str(script), "-Wl,--entry=reset"]
     elif target is not None:
         link = ["-static", "-fno-PIE", *link]
     files = [DEVICE / part for part in parts]
