@@ -73,7 +73,7 @@ def from_arrays(
     recording = Recording(tuple(series), channels, None if targets is None else target, unit, dated="date" in kinds)
     times_of = [s.times for s in series]
     where = lambda i, j: f"sample {j} of series {all_names[i]!r}"  # noqa: E731
-    notes += order.told(times_of, times_of, local=False, dated=recording.dated, where=where)
+    notes += order.describe(times_of, times_of, local=False, dated=recording.dated, where=where)
     return tidy(recording, notes, for_model=for_model)
 
 

@@ -56,7 +56,7 @@ def stretches(times: np.ndarray, dated: bool) -> np.ndarray:
     return np.cumsum(cuts)
 
 
-def told(
+def describe(
     series: Sequence[np.ndarray],
     runs: Sequence[np.ndarray],
     *,

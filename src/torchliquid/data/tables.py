@@ -451,7 +451,7 @@ def _told_of_order(
         return np.split(ordered, np.flatnonzero(np.diff(of[ordered])) + 1)
 
     places = parts(runs)
-    return order.told(
+    return order.describe(
         [times[p] for p in parts(codes)],
         [times[p] for p in places],
         local=kind == "local",

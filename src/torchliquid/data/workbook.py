@@ -43,8 +43,8 @@ def rows_of(data: bytes, memory: int, seconds: float) -> tuple[bytes, str, int] 
     if done.returncode:
         raise WorkbookError(too_large)
     about, _, text = done.stdout.partition(b"\n")
-    said = json.loads(about)
-    return (text, said["name"], said["filled"]) if said["filled"] else None
+    meta = json.loads(about)
+    return (text, meta["name"], meta["filled"]) if meta["filled"] else None
 
 
 def _main() -> int:

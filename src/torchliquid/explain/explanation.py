@@ -45,8 +45,7 @@ class Moments:
         readings: (M, C) channels in their units, NaN if not observed.
         states, taus: (M, H) the neurons' states, and their time constants or gate time scales in the recording's unit.
         answers: (M, K) probabilities, or values; (0, K) for a task per series, which has none at a sample.
-        said, truth: (M,) the class number, or the first value, that was answered and that is true; NaN where there is
-            none.
+        predicted, truth: (M,) predicted and true class index, or first value; NaN if there is none.
     """
 
     series: str
@@ -57,7 +56,7 @@ class Moments:
     states: np.ndarray
     taus: np.ndarray
     answers: np.ndarray
-    said: np.ndarray
+    predicted: np.ndarray
     truth: np.ndarray
 
 
@@ -174,10 +173,10 @@ def _moments(model: Model, recording: Recording, taus: TimeConstants) -> Moments
     at = np.unique(np.linspace(0, n - 1, MOMENTS).astype(int))
     times = (taus.times[i] - taus.times[i][0])[at]
     unit, factor = time_unit(float(times[-1]) / 4, taus.unit)
-    answers, said, truth = np.empty((0, task.n_outputs)), np.full(len(at), np.nan), np.full(len(at), np.nan)
+    answers, predicted, truth = np.empty((0, task.n_outputs)), np.full(len(at), np.nan), np.full(len(at), np.nan)
     if task.per == "step":
         answers = model.outputs(replace(used, series=(series,)))[0][at]
-        said = task.decide(answers) if task.kind == "classification" else answers[:, 0]
+        predicted = task.decide(answers) if task.kind == "classification" else answers[:, 0]
         encoded, weights = task.encode(series)
         known = encoded if task.kind == "classification" else encoded.reshape(n, -1)[:, 0] * task.std[0] + task.mean[0]
         truth = np.where(weights > 0, known, np.nan)[at]
@@ -190,6 +189,6 @@ def _moments(model: Model, recording: Recording, taus: TimeConstants) -> Moments
         taus.states[i][at],
         taus.shown[i][at],
         answers,
-        said,
+        predicted,
         truth,
     )

@@ -71,8 +71,8 @@ def _clamped(recur: Callable[..., tuple[Tensor, Tensor]], neuron: int, value: fl
         for t in range(inputs.shape[1]):
             now = slice(t, t + 1)
             left = None if lengths is None else (lengths - t).clamp(0, 1)
-            anew = None if reset is None else reset[:, now]
-            after, remembered = recur(inputs[:, now], spans[:, now], state, left, memory, cell, anew)
+            restart = None if reset is None else reset[:, now]
+            after, remembered = recur(inputs[:, now], spans[:, now], state, left, memory, cell, restart)
             state = after[:, 0].clone()
             state[:, neuron] = value
             states.append(state)

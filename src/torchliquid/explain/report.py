@@ -316,7 +316,7 @@ def strip(explained: Explanation) -> list[dict[str, Any]]:
     ]
     if len(moments.answers):
         answer: dict[str, Any] = {"name": f"{task.target}: answer, truth in grey", "truth": moments.truth}
-        answer["values"] = moments.said
+        answer["values"] = moments.predicted
         if task.kind == "classification":
             answer["labels"] = task.labels
         lines.append(answer)

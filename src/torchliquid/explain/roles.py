@@ -158,10 +158,10 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     lag = np.abs(found).argmax(2)
     correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
     strength, turned_strength = np.abs(correlation), control.correlations(*ranks, lags)[1][0]
-    told = draws.telling(path.states), draws.telling(features)
-    new, by_chance = draws.correlations(*told, lags)
+    pair = draws.telling(path.states), draws.telling(features)
+    new, by_chance = draws.correlations(*pair, lags)
     p = chances(np.abs(new).max(2), by_chance)
-    turned_p = chances(control.correlations(*told, lags)[1][0], by_chance)
+    turned_p = chances(control.correlations(*pair, lags)[1][0], by_chance)
     level = false_rate / 2
     follows = [(p <= level) & (strength >= FAINT), (turned_p <= level) & (turned_strength >= FAINT)]
     clear = [each.any(1) for each in follows]
@@ -170,12 +170,12 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     nothing = np.full(len(held_at), np.nan)
     metric, intact, without, loss, loss_p = None, np.nan, nothing, nothing, nothing
     if any(np.isfinite(t).any() for t in truth):
-        said = [model.outputs(path.recording), *_without(model, path.recording, held_at)]
+        outputs = [model.outputs(path.recording), *_without(model, path.recording, held_at)]
         metric = model.task.primary
-        intact, *rest = (model.task.metrics(outputs, path.recording)[metric] for outputs in said)
+        intact, *rest = (model.task.metrics(one, path.recording)[metric] for one in outputs)
         without = np.array(rest)
         loss = (intact - without) * (1 if model.task.higher_is_better else -1)
-        parts = _contributions(said), _indicators(model.task, truth)
+        parts = _contributions(outputs), _indicators(model.task, truth)
         loss_p, turned_loss_p = needed(*parts, draws, control, lags if model.task.per == "step" else 0)
         large = loss >= SLIGHT * abs(intact)
         clear = [c | large & (each <= level) for c, each in zip(clear, (loss_p, turned_loss_p), strict=True)]
@@ -265,9 +265,9 @@ def _without(model: Model, recording: Recording, held_at: np.ndarray) -> Iterato
         yield hold(model, h, float(value)).outputs(recording)
 
 
-def _contributions(said: Sequence[Arrays]) -> list[np.ndarray]:
-    """For each series (T, H, K) by how much the answer changes with each neuron (``said[0]``: with all)."""
-    whole, *without = ([np.atleast_2d(part) for part in each] for each in said)
+def _contributions(outputs: Sequence[Arrays]) -> list[np.ndarray]:
+    """For each series (T, H, K) the change of the answer by each neuron; ``outputs[0]`` is with all neurons."""
+    whole, *without = ([np.atleast_2d(part) for part in each] for each in outputs)
     return [part[:, None] - np.stack(held, 1) for part, *held in zip(whole, *without, strict=True)]
 
 
@@ -295,12 +295,12 @@ def needed(
     """
     real, drawn, turned = [], [], []
     for k in range(truth[0].shape[1]):
-        told = draws.telling([part[:, :, k] for part in adds]), draws.telling([part[:, k : k + 1] for part in truth])
-        found, by_chance = draws.correlations(*told, lags)
+        pair = draws.telling([part[:, :, k] for part in adds]), draws.telling([part[:, k : k + 1] for part in truth])
+        found, by_chance = draws.correlations(*pair, lags)
         best = np.take_along_axis(found, np.abs(found).argmax(2)[..., None], 2)[:, :, 0]
         real.append(np.maximum(best, 0.0))  # Against the truth, a neuron is of no use.
         drawn.append(by_chance)
-        turned.append(control.correlations(*told, lags)[1][0])
+        turned.append(control.correlations(*pair, lags)[1][0])
     chance = np.concatenate(drawn, 2)
     p, control_p = (chances(np.concatenate(each, 1), chance).min(1) for each in (real, turned))
     return p, control_p

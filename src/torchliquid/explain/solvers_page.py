@@ -70,8 +70,8 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, title: str) -> 
     charts = [Chart("error", "How far the answers are from the tight solution", off, table(found))]
     if math.isfinite(found.tight):
         tight = [{**dotted, "y0": found.tight, "y1": found.tight}]
-        told = f"How well it answers, by {metric}; dotted the tight solution"
-        charts.insert(0, Chart("metric", told, _chart(shown, "metric", metric, tight, {}), None))
+        title = f"How well it answers, by {metric}; dotted the tight solution"
+        charts.insert(0, Chart("metric", title, _chart(shown, "metric", metric, tight, {}), None))
     return page.render(
         "torchliquid.explain",
         "solvers.html.j2",

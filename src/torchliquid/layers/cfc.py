@@ -148,8 +148,8 @@ class CfCCell(RecurrentCell):
 
     def _called(self, name: str, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B H"]:
         head, mask = getattr(self, name), self.sparsity_mask
-        said: Tensor = head(z) if mask is None else masked(head, mask.to(z), name, z)
-        return said
+        mapped: Tensor = head(z) if mask is None else masked(head, mask.to(z), name, z)
+        return mapped
 
     def recurrence(self, inputs: Tensor | None = None) -> cfc.CfC:
         return _recurrence([self], inputs)

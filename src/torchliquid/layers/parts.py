@@ -35,7 +35,7 @@ def is_called(module: nn.Module) -> bool:
 def says_all(module: nn.Module, *plain: type[nn.Module]) -> bool:
     """Whether a module's weights, which are set first where hooks make them, are all that there is to it."""
     if not module._forward_pre_hooks and _is_untouched(module, plain):
-        return True  # as nearly always, and quickly said
+        return True  # the usual case, and fast
     refresh(module)
     return not any(odd_parts(module, *plain))
 
