@@ -86,7 +86,8 @@ def run_forward(cell: Any, over: Sequences) -> States:
     """The states, and the memory's cell states; no autograd."""
     from torchliquid.backends.triton import launch
 
-    return launch.forward(_kernel(cell), over)
+    with torch.cuda.device_of(over.inputs):
+        return launch.forward(_kernel(cell), over)
 
 
 def run_backward(
@@ -100,7 +101,8 @@ def run_backward(
     """Gradients of the sequences' tensors and of the cell's, wanted or not; no autograd."""
     from torchliquid.backends.triton import launch
 
-    return launch.backward(_kernel(cell), over, states, cell_states, grads)
+    with torch.cuda.device_of(over.inputs):
+        return launch.backward(_kernel(cell), over, states, cell_states, grads)
 
 
 def _kernel(cell: Any) -> launch.Kernel:
