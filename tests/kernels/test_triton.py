@@ -76,6 +76,7 @@ def test_takes_what_is_on_an_nvidia_gpu_alone() -> None:
     x = torch.ones(2)
     assert not triton.supports(x)
     assert backends.chosen(None, [x]) is not triton
+    assert backends.chosen() is not triton
     if triton.available():
         with backends.use("triton"), pytest.raises(InputError, match="on an NVIDIA GPU"):
             backends.chosen(None, [x])

@@ -35,7 +35,10 @@ log = logging.getLogger(__name__)
 missing = "the Triton kernels need Triton: pip install 'torchliquid[gpu]'"
 takes = "float32, bfloat16 or float16 on an NVIDIA GPU, outside torch.func"
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+CELLS = (cells.CfC, cells.CTRNN, cells.CTGRU, cells.ODERNN)
+KINDS = (Tensor, torch.nn.Parameter)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @cache
@@ -46,26 +49,19 @@ def available() -> bool:
 
 def has(cell: Any) -> bool:
     """Whether there is a kernel of this recurrence, with its solver."""
-    match cell:
-        case cells.LTC():
-            return cell.solver is None
-        case cells.CTRNN() | cells.ODERNN():
-            return cell.solver.name in FIXED
-    return type(cell) in (cells.CfC, cells.CTGRU)
+    solver = getattr(cell, "solver", None)
+    if type(cell) is cells.LTC:
+        return solver is None
+    return type(cell) in CELLS and (solver is None or solver.name in FIXED)
 
 
 def supports(*tensors: Tensor | None) -> bool:
     """Whether the kernels take these tensors: plain ones, on an NVIDIA GPU (under ``TRITON_INTERPRET=1`` also on the
     CPU, slowly), outside transforms."""
-    if is_transformed() or is_forward_mode():
+    if not tensors or torch.version.hip is not None:
         return False
-    return all(
-        type(t) in (Tensor, torch.nn.Parameter)
-        and (_interpreted() or (t.is_cuda and torch.version.hip is None))
-        and (t.dtype in DTYPES if t.is_floating_point() else t.dtype in (torch.int64, torch.int32, torch.bool))
-        for t in tensors
-        if t is not None
-    )
+    here = all(type(t) in KINDS and (t.is_cuda or INTERPRETED) and t.dtype in DTYPES for t in tensors if t is not None)
+    return here and not (is_transformed() or is_forward_mode())
 
 
 def run(cell: Any, over: Sequences) -> States:
@@ -125,7 +121,3 @@ def _single(x: Tensor) -> Tensor:
 @cache
 def _say_once(what: str) -> None:
     log.warning(f"{what} have no Triton kernel: the PyTorch reference runs, which is slower")
-
-
-def _interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
