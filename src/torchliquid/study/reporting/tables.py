@@ -182,7 +182,7 @@ def trial_table(results: StudyResults) -> Table:
             numbers.duration(t.train_seconds),
             numbers.microseconds(t.latency_p99_us),
             f"{numbers.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
-            settings(t.hyper),
+            "none to tune" if c.family == "naive" else settings(t.hyper),
         )
         for c in results.contenders
         for t in c.trials
@@ -196,8 +196,8 @@ def trial_table(results: StudyResults) -> Table:
 
 
 def settings(hyper: Mapping[str, object]) -> str:
-    """A trial's settings, for people."""
-    return ", ".join(f"{key} {value}" for key, value in hyper.items()) or "none to tune"
+    """A trial's settings, for people; a trial with none of its own has the defaults."""
+    return ", ".join(f"{key} {_listed(value)}" for key, value in hyper.items()) or "the defaults"
 
 
 def settings_table(results: StudyResults) -> Table:
@@ -217,7 +217,9 @@ def _value(results: StudyResults, contender: ContenderResult) -> float:
 
 def _listed(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        return ", ".join(f"{key} {_listed(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_listed, value))
+    if value is None:
+        return "not given"
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
