@@ -37,6 +37,7 @@ def _facts() -> dict[str, str]:
         "threads": threads,
         "gpu": ", ".join(gpus) or "none",
         **{name: _version(name) for name in _packages()},
+        "torch": str(torch.__version__),  # which also names its build, as +cpu or +cu130
     }
 
 
