@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.small import small_recording
 
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.datasets import load
 from torchliquid.errors import InputError
-from torchliquid.models import Naive, Tabular
+from torchliquid.models import Naive, Tabular, tabular
 from torchliquid.models.features import features
 from torchliquid.tasks import Task
 from torchliquid.training.fit import hold_out
@@ -126,3 +126,18 @@ def test_unknown_settings_are_named():
         Tabular.fit("linear", task, Preprocessing.fit(training), training, training, strenght=1)
     with pytest.raises(InputError, match="no tabular model 'forest'"):
         Tabular.fit("forest", task, Preprocessing.fit(training), training, training)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 3000), st.integers(0, 2**16), st.sampled_from([1, 300, 10_000]))
+def test_with_class_weights_boosting_sees_levels_in_the_order_of_the_values(rows: int, seed: int, kinds: int) -> None:
+    rng = np.random.default_rng(seed)
+    column = rng.integers(0, kinds, rows) * rng.choice([1e-9, 1.0, 1e9])
+    (levels,) = tabular._levels(np.stack([column], 1)).T
+    order = np.argsort(column, kind="stable")
+    assert (np.diff(levels[order]) >= 0).all()
+    assert len(np.unique(levels)) <= tabular.BINS
+    assert column.min() <= levels.min()
+    assert levels.max() <= column.max()
+    if len(np.unique(column)) <= tabular.BINS:
+        assert (levels == column).all()
