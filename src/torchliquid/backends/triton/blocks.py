@@ -133,6 +133,32 @@ def remember(
 
 
 @triton.jit
+def begin(before, cell, drive, lengths, b, j, time, H: tl.constexpr, own):
+    """A sequence's state, its memory's cell (the state without a memory), and how many samples it has."""
+    h = tl.load(before + b * H + j, mask=own, other=0.0)
+    c = h
+    if drive is not None:
+        c = tl.load(cell + b * H + j, mask=own, other=0.0)
+    n = time
+    if lengths is not None:
+        n = tl.load(lengths + b)
+    return h, c, n
+
+
+@triton.jit
+def enter(
+    reset, drive, memory, gates, cells, row, h, c, H: tl.constexpr, HP: tl.constexpr, PIECE: tl.constexpr
+):  # gates: as of remember
+    """What a sample's step starts from: zeros where it resets the state, then the memory's step."""
+    if reset is not None:
+        kept = tl.load(reset + row) == 0
+        h, c = tl.where(kept, h, 0.0), tl.where(kept, c, 0.0)
+    if drive is not None:
+        h, c = remember(drive, memory, gates, cells, row, h, c, H, HP, PIECE)
+    return h, c
+
+
+@triton.jit
 def remember_back(
     gates, cell_before, weight, to_drive, row, dh, dc, H: tl.constexpr, HP: tl.constexpr, PIECE: tl.constexpr
 ):

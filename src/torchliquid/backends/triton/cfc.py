@@ -18,12 +18,13 @@ from torchliquid import cells as recurrences
 from torchliquid.backends.triton.blocks import (
     apply1,
     apply4,
+    begin,
+    enter,
     load4,
     read1,
     read4,
     read_transposed1,
     read_transposed4,
-    remember,
     remember_back,
     store4,
     tanh,
@@ -123,20 +124,10 @@ def cfc_forward(
         rate = tl.abs(tl.load(own_rate + j, mask=own, other=0.0))
         amplitude = tl.load(own_rate + H + j, mask=own, other=0.0)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
-        h = tl.load(before + b * H + j, mask=own, other=0.0)
-        c = h
-        if drive is not None:
-            c = tl.load(cell + b * H + j, mask=own, other=0.0)
-        n = time
-        if lengths is not None:
-            n = tl.load(lengths + b)
+        h, c, n = begin(before, cell, drive, lengths, b, j, time, H, own)
         for t in range(n):
             row = (b * time + t).to(tl.int64)
-            if reset is not None:
-                kept = tl.load(reset + row) == 0
-                h, c = tl.where(kept, h, 0.0), tl.where(kept, c, 0.0)
-            if drive is not None:
-                h, c = remember(drive, memory, gates, cells, row, h, c, H, HP, MEMORY_PIECE)
+            h, c = enter(reset, drive, memory, gates, cells, row, h, c, H, HP, MEMORY_PIECE)
             if entered is not None:
                 tl.store(entered + row * H + j, h, mask=own)
             z = h

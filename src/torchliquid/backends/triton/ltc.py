@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torchliquid import cells as recurrences
-from torchliquid.backends.triton.blocks import piece, remember, remember_back, tile
+from torchliquid.backends.triton.blocks import begin, enter, piece, remember_back, tile
 from torchliquid.backends.triton.launch import ON_CHIP, Chunk, padded, piece_of, programs, warps
 
 
@@ -94,20 +94,10 @@ def ltc_forward(
         sigma = tile(weights + 2 * H * H, 0, 0, HP, HP, H, H)
         erev = tile(weights + 3 * H * H, 0, 0, HP, HP, H, H)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
-        v = tl.load(before + b * H + j, mask=own, other=0.0)
-        c = v
-        if drive is not None:
-            c = tl.load(cell + b * H + j, mask=own, other=0.0)
-        n = time
-        if lengths is not None:
-            n = tl.load(lengths + b)
+        v, c, n = begin(before, cell, drive, lengths, b, j, time, H, own)
         for t in range(n):
             row = (b * time + t).to(tl.int64)
-            if reset is not None:
-                kept = tl.load(reset + row) == 0
-                v, c = tl.where(kept, v, 0.0), tl.where(kept, c, 0.0)
-            if drive is not None:
-                v, c = remember(drive, memory, gates, cells, row, v, c, H, HP, MEMORY_PIECE)
+            v, c = enter(reset, drive, memory, gates, cells, row, v, c, H, HP, MEMORY_PIECE)
             d = tl.load(span + row) / unfolds
             p_in = tl.load(pull_in + row * H + j, mask=own, other=0.0) + gleak * vleak
             g_in = tl.load(conductance_in + row * H + j, mask=own, other=0.0) + gleak + epsilon
