@@ -92,6 +92,12 @@ def overview_chart(results: StudyResults) -> Figure:
     }
     axis = {"range": list(span(results, ends))} if ends else {}
     y = {"type": "category", "categoryorder": "array", "categoryarray": names}
+    if ends:
+        low, high = axis["range"]
+        beyond = [f"{name}: {x:.3g}, off the axis" for name, x in zip(names, means["x"], strict=True)]
+        inside = [low <= x <= high for x in means["x"]]
+        labels = [name if there else far for name, there, far in zip(names, inside, beyond, strict=True)]
+        y |= {"tickmode": "array", "tickvals": names, "ticktext": labels}
     height = 90 + 30 * len(shown)
     return figure(
         [*whiskers, seeds, means], words.metric_axis(metric), "contender (kind)", height=height, xaxis=axis, yaxis=y
