@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from torchliquid import page
 from torchliquid.errors import InputError
 from torchliquid.explain import figures
 from torchliquid.explain.explanation import Explanation
+from torchliquid.explain.wiring import Circuit
 from torchliquid.files import to_plain, write_json
 from torchliquid.metrics import find
 from torchliquid.page import Chart, Table
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
 from torchliquid.page.numbers import capital, count, number, share, significant, time_unit
+from torchliquid.tasks import Task
 
 GLOSSARY = {
     **NETWORKS,
@@ -94,13 +96,13 @@ def render(explained: Explanation) -> str:
         GLOSSARY,
         data=picture(explained),
         style="circuit.css",
-        script="circuit.js",
+        scripts=("circuit.js",),
         e=explained,
         word=word,
         sentence=sentence,
         mark=mark,
         facts=facts(explained),
-        synapses=synapse_table(explained),
+        synapses=synapse_table(explained.circuit),
         clear=role_table(explained, True),
         unclear=role_table(explained, False),
         fixed=fixed_point_table(explained),
@@ -245,40 +247,13 @@ def _of_equation(explained: Explanation) -> str:
 
 
 def picture(explained: Explanation) -> dict[str, Any]:
-    """What the circuit's script needs: nodes that say which of its arrays they show, and which of its columns."""
+    """What the circuit's script needs."""
     moments, roles, taus, circuit = explained.moments, explained.roles, explained.time_constants, explained.circuit
     most_needed = max(roles.roles, key=lambda r: (r.clear, r.loss)).neuron if roles is not None else taus.neurons[0]
     sentences = {role.neuron: role.sentence for role in roles.roles} if roles is not None else {}
-    neurons = [
-        {
-            "name": n.name,
-            "kind": n.kind,
-            "x": n.x,
-            "y": n.y,
-            "of": "inputs" if n.state is None else "states",
-            "at": i if n.state is None else n.state,
-            "role": sentences.get(n.name, ""),
-        }
-        for i, n in enumerate(circuit.neurons)
-    ]
-    synapses = [(s.source, s.target, s.polarity, s.strength) for s in circuit.synapses]
-    if len(moments.answers):
-        columns = len({n["x"] for n in neurons})
-        for n in neurons:
-            n["x"] = float(n["x"]) * (columns - 1) / columns
-        names, first = answer_names(explained), len(neurons)
-        for k, name in enumerate(names):
-            neurons.append(
-                {"name": name, "kind": "answer", "x": 1.0, "y": (k + 0.5) / len(names), "of": "answers", "at": k}
-            )
-        most = max(strength for *_, strength in synapses) / float(np.abs(circuit.readout).max() or 1.0)
-        for k, source in zip(*np.nonzero(circuit.readout), strict=True):
-            weight = float(circuit.readout[k, source])
-            synapses.append((int(source), first + int(k), 1 if weight > 0 else -1, abs(weight) * most))
     return to_plain(
         {
-            "neurons": neurons,
-            "synapses": synapses,
+            **drawn(circuit, answer_names(explained.task) if len(moments.answers) else (), sentences),
             "start": next((i for i, n in enumerate(circuit.neurons) if n.name == most_needed), 0),
             "times": moments.times,
             "clock": moments.unit,
@@ -294,9 +269,46 @@ def picture(explained: Explanation) -> dict[str, Any]:
     )
 
 
-def answer_names(explained: Explanation) -> list[str]:
+def drawn(circuit: Circuit, answers: Sequence[str], sentences: Mapping[str, str]) -> dict[str, Any]:
+    """The nodes of the circuit's picture, which say which of its arrays they show, and which of its columns; and its
+    links as (source, target, polarity, strength).
+
+    Args:
+        circuit: of the model.
+        answers: names of the answers, drawn as the last column; none: without it.
+        sentences: on neurons, by name.
+    """
+    neurons: list[dict[str, Any]] = [
+        {
+            "name": n.name,
+            "kind": n.kind,
+            "x": n.x,
+            "y": n.y,
+            "of": "inputs" if n.state is None else "states",
+            "at": i if n.state is None else n.state,
+            "role": sentences.get(n.name, ""),
+        }
+        for i, n in enumerate(circuit.neurons)
+    ]
+    synapses = [(s.source, s.target, s.polarity, s.strength) for s in circuit.synapses]
+    if answers:
+        columns = len({n["x"] for n in neurons})
+        for n in neurons:
+            n["x"] = n["x"] * (columns - 1) / columns
+        first = len(neurons)
+        for k, name in enumerate(answers):
+            neurons.append(
+                {"name": name, "kind": "answer", "x": 1.0, "y": (k + 0.5) / len(answers), "of": "answers", "at": k}
+            )
+        most = max(strength for *_, strength in synapses) / float(np.abs(circuit.readout).max() or 1.0)
+        for k, source in zip(*np.nonzero(circuit.readout), strict=True):
+            weight = float(circuit.readout[k, source])
+            synapses.append((int(source), first + int(k), 1 if weight > 0 else -1, abs(weight) * most))
+    return {"neurons": neurons, "synapses": synapses}
+
+
+def answer_names(task: Task) -> list[str]:
     """One for each answer of the network."""
-    task = explained.task
     if task.kind == "classification":
         return [f"{task.target} = {label}" for label in task.labels]
     return [task.target] if task.n_outputs == 1 else [f"{task.target} {k + 1}" for k in range(task.n_outputs)]
@@ -323,14 +335,15 @@ def strip(explained: Explanation) -> list[dict[str, Any]]:
     return lines
 
 
-def synapse_table(explained: Explanation) -> Table:
-    neurons = explained.circuit.neurons
+def synapse_table(circuit: Circuit) -> Table:
+    """The circuit's picture as a table."""
+    neurons = circuit.neurons
     rows = tuple(
         (neurons[s.source].name, neurons[s.target].name, "excitatory" if s.polarity > 0 else "inhibitory",
          significant(s.strength, 2))
-        for s in explained.circuit.synapses
+        for s in circuit.synapses
     )  # fmt: skip
-    left = explained.circuit.left_out
+    left = circuit.left_out
     caption = f"The strongest; {count(left)} weaker ones are left out." if left else ""
     return Table(("From", "To", "Kind", "Strength"), rows, (), caption)
 

@@ -7,7 +7,7 @@ script tag is JSON in which no character can end the tag.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -50,7 +50,7 @@ def render(
     glossary: Mapping[str, str],
     data: Any = None,
     style: str | None = None,
-    script: str | None = None,
+    scripts: Sequence[str] = (),
     **content: Any,
 ) -> str:
     """A page as text.
@@ -60,8 +60,8 @@ def render(
         template: name of the template.
         charts: by the part of the page that they stand in.
         glossary: words and what they mean here.
-        data: plain data for ``script``, found there as ``pageData``.
-        style, script: names of files beside the template, for what only this page has.
+        data: plain data for ``scripts``, in the element ``data``.
+        style, scripts: names of files beside the template, for what only this page has.
         content: what the template shows.
     """
     loaders = [jinja2.PackageLoader(name, "templates") for name in (package, "torchliquid.page")]
@@ -77,15 +77,15 @@ def render(
     # What is marked here is the package's own or escaped for where it stands.
     specifications = {chart.id: chart.figure for group in charts.values() for chart in group}
     own_style = _text(package, style) if style else ""
-    own_script = _text(package, script) if script else ""
+    own_scripts = "".join(_text(package, name) for name in scripts)
     return environment.get_template(template).render(
         charts=charts,
         glossary=glossary,
         specifications=Markup(script_json(specifications)),
         page_data=None if data is None else Markup(script_json(data)),
-        plotly=Markup(get_plotlyjs()),
+        plotly=Markup(get_plotlyjs()) if specifications else "",
         style=Markup(_text("torchliquid.page", "page.css") + own_style),
-        script=Markup(_text("torchliquid.page", "page.js") + own_script),
+        script=Markup(_text("torchliquid.page", "page.js") + own_scripts),
         **content,
     )
 

@@ -31,9 +31,13 @@ function range(rows, at, logarithm) {
   return [Math.min(...scaled), Math.max(...scaled)];
 }
 
-const spans = circuit.neurons.map((n) => (n.of === "answers" && circuit.strip.at(-1).labels ? [0, 1] : range(circuit[n.of], n.at)));
-const tauSpan = circuit.neurons.filter((n) => n.of === "states").map((n) => range(circuit.taus, n.at, true))
-  .reduce((a, b) => [Math.min(a[0], b[0]), Math.max(a[1], b[1])], [Infinity, -Infinity]);
+// Of each node the range of what it shows, and that of all time constants.
+let spans = [], tauSpan = [0, 0];
+function measure() {
+  spans = circuit.neurons.map((n) => (n.of === "answers" && circuit.strip.at(-1).labels ? [0, 1] : range(circuit[n.of], n.at)));
+  tauSpan = circuit.neurons.filter((n) => n.of === "states").map((n) => range(circuit.taus, n.at, true))
+    .reduce((a, b) => [Math.min(a[0], b[0]), Math.max(a[1], b[1])], [Infinity, -Infinity]);
+}
 
 function part(value, [low, high]) {
   return high > low ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 0.5;
@@ -273,6 +277,14 @@ drawing.addEventListener("pointerleave", () => drawing.classList.remove("focused
 slider.addEventListener("input", show);
 select.addEventListener("change", () => choose(Number(select.value)));
 let laidAt = 0;
+function renew() {
+  if (!circuit.times.length) return;
+  slider.max = circuit.times.length - 1;
+  laidAt = drawing.clientWidth;
+  measure();
+  lay();
+  drawStrip();
+}
 new ResizeObserver(() => {
-  if (drawing.clientWidth !== laidAt) { laidAt = drawing.clientWidth; lay(); drawStrip(); }
+  if (drawing.clientWidth !== laidAt) renew();
 }).observe(drawing.parentElement);
