@@ -37,6 +37,10 @@ LAYERS = {
     "ltc of one": lambda: LTC(1, 1),
     "lstm": lambda: nn.LSTM(8, 33),
     "gru": lambda: nn.GRU(2, 17, batch_first=True, bias=False),
+    "ltc on ltc": lambda: LTC(3, AutoNCP(20, 3), num_layers=2),
+    "cfc on cfc on cfc, memory": lambda: CfC(3, 6, num_layers=3, mixed_memory=True, proj_size=2),
+    "lstm on lstm": lambda: nn.LSTM(3, 9, num_layers=2, batch_first=True),
+    "gru on gru": lambda: nn.GRU(3, 9, num_layers=2),
 }
 
 

@@ -104,12 +104,20 @@ def test_a_gap_may_be_any_number_and_stays_with_the_compiled_code():
         lambda: CfC(3, torchliquid.wirings.AutoNCP(12, 3), proj_size=2),
         lambda: torch.nn.LSTM(3, 6),
         lambda: torch.nn.GRU(3, 6, batch_first=True),
+        lambda: LTC(3, 6, num_layers=2, dropout=0.5),
+        lambda: CfC(3, 6, num_layers=3, mixed_memory=True, proj_size=2),
+        lambda: CfC(3, torchliquid.wirings.AutoNCP(12, 3), num_layers=2),
+        lambda: torchliquid.GRUD(3, 5, num_layers=2),
+        lambda: torchliquid.ODELSTM(3, 5, num_layers=2),
+        lambda: torch.nn.LSTM(3, 6, num_layers=3, dropout=0.5),
+        lambda: torch.nn.LSTM(3, 6, num_layers=2, proj_size=2),
+        lambda: torch.nn.GRU(3, 6, num_layers=2, batch_first=True, bias=False),
     ],
 )
 @pytest.mark.parametrize("n", [1, 4])
 def test_bare_layers(make, n):
     torch.manual_seed(0)
-    layer = make()
+    layer = make().eval()
     x, spans = torch.randn(n, 9, 3), torch.rand(n, 9) * 2
     with torch.no_grad():
         if isinstance(layer, torch.nn.RNNBase):
@@ -120,6 +128,17 @@ def test_bare_layers(make, n):
     rows = [live.step(x[:, i].numpy() if n > 1 else x[0, i].numpy(), spans[:, i].numpy()) for i in range(9)]
     found = np.stack(rows, 1) if n > 1 else np.stack(rows)[None]
     np.testing.assert_allclose(found, whole.numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize("options", [{"batch_first": False}, {"return_sequences": False}, {"return_states": True}])
+def test_a_layers_layout_does_not_matter(options):
+    torch.manual_seed(0)
+    layer, other = CfC(3, 6, num_layers=2), CfC(3, 6, num_layers=2, **options)
+    other.load_state_dict(layer.state_dict())
+    with torchliquid.backends.use("reference"):
+        ours, theirs = torchliquid.stream(layer, 4), torchliquid.stream(other, 4)
+    for x in np.random.default_rng(0).normal(size=(5, 4, 3)):
+        np.testing.assert_array_equal(ours.step(x, np.arange(4.0)), theirs.step(x, np.arange(4.0)))
 
 
 def test_a_nan_reaches_only_the_neurons_that_it_drives():
@@ -156,8 +175,9 @@ def test_samples_of_another_shape_and_states_that_do_not_fit_are_refused():
 def test_what_cannot_be_streamed():
     with pytest.raises(InputError, match="not a Linear"):
         torchliquid.stream(torch.nn.Linear(2, 2))
-    with pytest.raises(InputError, match="one layer"):
-        torchliquid.stream(torch.nn.LSTM(2, 2, num_layers=2))
+    for layer in (torch.nn.LSTM(2, 2, bidirectional=True), LTC(2, 3, bidirectional=True)):
+        with pytest.raises(InputError, match="one direction"):
+            torchliquid.stream(layer)
     with pytest.raises(InputError, match="1 or more"):
         torchliquid.stream(LTC(3, 6), 0)
     with pytest.raises(InputError, match=r"shape \(2,\); \(3,\) is needed"):

@@ -17,7 +17,8 @@ from torchliquid.edge.generate import Field
 from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model
-from torchliquid.models.model import Sample, aligned, evaluating, unlabelled_batches
+from torchliquid.models.model import Sample, evaluating, unlabelled_batches
+from torchliquid.models.predictor import aligned
 from torchliquid.models.sample import LENGTH, covering
 
 TOLD = 16

@@ -17,8 +17,9 @@ from torchliquid.explain.neurons import follow, liquid_layers, neuron_names
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
-from torchliquid.models.model import Model, aligned
+from torchliquid.models.model import Model
 from torchliquid.models.networks import Network
+from torchliquid.models.predictor import aligned
 
 MULTIPLES = np.logspace(-1, 3, 17)
 """Of the recording's gaps."""

@@ -16,8 +16,9 @@ from torchliquid.errors import InputError
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import WiredCfCCell
 from torchliquid.layers.recurrent import RecurrentLayer
-from torchliquid.models.model import Model, aligned, evaluating
+from torchliquid.models.model import Model, evaluating
 from torchliquid.models.networks import Encoder, Liquid
+from torchliquid.models.predictor import aligned
 
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
 

@@ -19,7 +19,8 @@ from torchliquid import metrics
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.models.build import KINDS, assemble
-from torchliquid.models.model import Model, aligned
+from torchliquid.models.model import Model
+from torchliquid.models.predictor import aligned
 from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import significant
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError

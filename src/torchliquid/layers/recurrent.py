@@ -130,15 +130,11 @@ class RecurrentLayer(nn.Module):
         return self.rnn_cell.sensory_synapse_count
 
     def read_weights(self) -> None:
-        """Check that a single layer is defined by its weights, so that they can be used elsewhere.
+        """Check that this layer, the first of a stack, is defined by its weights, so that they can be used elsewhere.
 
         Raises:
-            InputError: this is a stack, or a part is not a plain module or has hooks; the message names it.
+            InputError: a part is not a plain module or has hooks; the message names it.
         """
-        if self.others:
-            raise InputError(
-                f"a {type(self).__name__} of {len(self.others) + 1} layers or directions runs only as it is"
-            )
         cell, memory = self.rnn_cell, self.lstm
         if not isinstance(cell, RecurrentCell) or is_called(cell):
             raise InputError(

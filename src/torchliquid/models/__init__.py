@@ -3,6 +3,7 @@
 from torchliquid.models.build import KINDS, build
 from torchliquid.models.model import Model
 from torchliquid.models.naive import Naive
+from torchliquid.models.predictor import Predictor
 from torchliquid.models.tabular import Tabular
 
-__all__ = ["KINDS", "Model", "Naive", "Tabular", "build"]
+__all__ = ["KINDS", "Model", "Naive", "Predictor", "Tabular", "build"]

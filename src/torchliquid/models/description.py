@@ -246,20 +246,27 @@ def unknown(kind: str, missing: type) -> InputError:
     )
 
 
-def of_layer(layer: nn.Module) -> Part:
-    """A bare layer as arrays.
+def of_layers(layer: nn.Module) -> list[Part]:
+    """A bare layer, or each of a stack in one direction, as arrays.
 
     Raises:
         InputError: its weights do not say all, or a form of it is not known here.
         NotImplementedError: a class that is not; it is the error's argument.
     """
+    if getattr(layer, "bidirectional", False):
+        raise InputError(f"a {type(layer).__name__} of both directions runs only as it is")
+    if isinstance(layer, RecurrentLayer):
+        return [_reader(each)(each) for each in (layer, *layer.others)]
+    return [_reader(layer)(layer, k) for k in range(getattr(layer, "num_layers", 1))]
+
+
+def _reader(layer: nn.Module) -> Callable[..., Part]:
     kind = type(layer)
-    reader = LAYERS.get(kind)
-    if reader is None and RecurrentLayer in kind.__bases__ and not {"forward", "read", "project"} & vars(kind).keys():
-        reader = of_recurrent
-    if reader is None:
-        raise NotImplementedError(layer)
-    return reader(layer)
+    if kind in LAYERS:
+        return LAYERS[kind]
+    if RecurrentLayer in kind.__bases__ and not {"forward", "read", "project"} & vars(kind).keys():
+        return of_recurrent
+    raise NotImplementedError(layer)
 
 
 def arrays(*values: Any) -> Iterator[np.ndarray]:
@@ -395,24 +402,24 @@ def _memory(memory: MemoryCell) -> Lstm:
     return Lstm(units, Dense(weight[order], bias[order]))
 
 
-def _gates(rnn: nn.LSTM | nn.GRU) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weights of inputs and of states, and both biases."""
-    weights = [_numbers(rnn.get_parameter(name)) for name in ("weight_ih_l0", "weight_hh_l0")]
+def _gates(rnn: nn.LSTM | nn.GRU, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weights of inputs and of states, and both biases, of the k-th layer."""
+    weights = [_numbers(rnn.get_parameter(f"{name}_l{k}")) for name in ("weight_ih", "weight_hh")]
     zeros = np.zeros(len(weights[0]))
-    biases = [_numbers(rnn.get_parameter(name)) if rnn.bias else zeros for name in ("bias_ih_l0", "bias_hh_l0")]
+    biases = [_numbers(rnn.get_parameter(f"{name}_l{k}")) if rnn.bias else zeros for name in ("bias_ih", "bias_hh")]
     return weights[0], weights[1], biases[0], biases[1]
 
 
-def _lstm(rnn: nn.LSTM) -> Part:
+def _lstm(rnn: nn.LSTM, k: int) -> Part:
     if rnn.proj_size:
         raise InputError("there is no C or ONNX for an LSTM with a projection")
-    inputs, states, bias_in, bias_state = _gates(rnn)
+    inputs, states, bias_in, bias_state = _gates(rnn, k)
     core = Lstm(rnn.hidden_size, Dense(np.concatenate([inputs, states], 1), bias_in + bias_state))
-    return Part(core, rnn.input_size, rnn.hidden_size, rnn.hidden_size)
+    return Part(core, inputs.shape[1], rnn.hidden_size, rnn.hidden_size)
 
 
-def _gru(rnn: nn.GRU) -> Part:
-    inputs, states, bias_in, bias_state = _gates(rnn)
+def _gru(rnn: nn.GRU, k: int) -> Part:
+    inputs, states, bias_in, bias_state = _gates(rnn, k)
     gates = 2 * rnn.hidden_size
     core = Gru(
         rnn.hidden_size,
@@ -420,21 +427,21 @@ def _gru(rnn: nn.GRU) -> Part:
         Dense(inputs[gates:], bias_in[gates:]),
         Dense(states[gates:], bias_state[gates:]),
     )
-    return Part(core, rnn.input_size, rnn.hidden_size, rnn.hidden_size)
+    return Part(core, inputs.shape[1], rnn.hidden_size, rnn.hidden_size)
 
 
 CELLS: dict[type[nn.Module], Callable[[Any], Part]] = {LTCCell: _ltc, CfCCell: _cfc, WiredCfCCell: _wired_cfc}
-LAYERS: dict[type[nn.Module], Callable[[Any], Part]] = {
+LAYERS: dict[type[nn.Module], Callable[..., Part]] = {
     LTC: of_recurrent,
     CfC: of_recurrent,
     nn.LSTM: _lstm,
     nn.GRU: _gru,
 }
 NETWORKS: dict[type[Network], Callable[[Any], list[Part]]] = {
-    Liquid: lambda network: [of_layer(network.layer)],
+    Liquid: lambda network: of_layers(network.layer),
     networks.Encoder: lambda network: [
         Part(Encoder(_dense(network.linear)), network.linear.in_features, network.output_size, network.output_size)
     ],
-    Gated: lambda network: [replace(of_layer(network.rnn), with_span=True)],
+    Gated: lambda network: [replace(part, with_span=True) for part in of_layers(network.rnn)],
 }
 """By class, and by it alone: one that is derived from another may compute something else."""

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor, nn
 
 from torchliquid.data.batch import Batch, batches
-from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
-from torchliquid.data.roles import column_of
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration
 from torchliquid.models.networks import Network, State
+from torchliquid.models.predictor import Predictor, aligned
 from torchliquid.tasks import Task
-
-if TYPE_CHECKING:
-    from torchliquid.runtime.stream import ModelStream
 
 CHUNK = 256
 """Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
@@ -46,7 +41,7 @@ class Sample:
     outputs: Tensor | None = None
 
 
-class Model(nn.Module):
+class Model(nn.Module, Predictor):
     """What is trained, judged, saved and deployed as one.
 
     Attributes:
@@ -123,46 +118,6 @@ class Model(nn.Module):
         with evaluating(self):
             return self._carried(recording, progress) if windows is None else self._windowed(recording, windows)
 
-    def predict(self, recording: Recording | Any, progress: Callable[[int], object] | None = None) -> pl.DataFrame:
-        """Answers row by row, or one row a series.
-
-        Args:
-            recording: a recording; a Polars or pandas data frame with the columns the model was trained on; or an array
-                (T, C) of the model's channels in their order, the usual gap apart.
-            progress: told how many samples have their answer.
-
-        Returns:
-            Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
-            the recording had dates, in UTC where they had a zone), ``time_for`` of a forecast (the time that it is for;
-            of so many samples ahead that are still to come, by the series' usual gap), ``prediction``
-            (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
-            ``alarm``, whether one is on, where the task has alarms; null where the network's numbers are no longer
-            finite.
-
-        Raises:
-            InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
-        """
-        if isinstance(recording, np.ndarray):  # a masked one as well
-            values = Recording.from_arrays(recording, channels=self.preprocessing.channels, for_model=True)
-            spaced = tuple(replace(s, times=s.times * self.preprocessing.time_scale) for s in values.series)
-            recording = replace(values, series=spaced, time_unit=self.preprocessing.time_unit)
-        if not isinstance(recording, Recording):
-            columns = self.metadata.get("columns", {})
-            long = "parameter" in columns
-            channels = list(self.preprocessing.channels) if long else self._channels_in(recording)
-            recording = Recording.from_frame(recording, like=columns, channels=channels)
-        return as_frame(self.task, recording, self.outputs(recording, progress=progress))
-
-    def _channels_in(self, frame: Any) -> list[str]:
-        # What is no frame at all, from_frame refuses.
-        known = [str(c) for c in getattr(frame, "columns", self.preprocessing.channels)]
-        for channel in self.preprocessing.channels:
-            if column_of(channel, known) is None:
-                raise InputError(
-                    f"the model needs the column {channel!r}, which is not there; {nearest(channel, known)}"
-                )
-        return list(self.preprocessing.channels)
-
     def _carried(self, recording: Recording, progress: Callable[[int], object] | None) -> list[np.ndarray]:
         prepared = [self.preprocessing(s) for s in recording.series]
         longest_first = sorted(range(len(prepared)), key=lambda i: -len(prepared[i][0]))
@@ -223,11 +178,8 @@ class Model(nn.Module):
 
     # -- itself
 
-    def live(self, n: int = 1) -> ModelStream:
-        """Answers to live samples, one at a time; see :func:`torchliquid.stream`."""
-        from torchliquid.runtime.stream import ModelStream
-
-        return ModelStream(self, n)
+    def numbers(self) -> Iterator[np.ndarray]:
+        yield from (value.detach().cpu().numpy() for value in self.state_dict().values())
 
     def recalibrate(self, calibration: Calibration) -> None:
         """Put a calibration of the probabilities into the readout, so that a stream and an export have it too."""
@@ -315,59 +267,6 @@ def unlabelled_batches(model: Model, recording: Recording, windows: Windows) -> 
     return batches(blank, model.preprocessing, replace(model.task, horizon=None), windows, SIDE_BY_SIDE)
 
 
-def _shown(times: np.ndarray, recording: Recording) -> pl.Series:
-    """Times as their table says them: dates, in UTC where they had a zone, or numbers."""
-    if not recording.dated:
-        if not recording.origin:
-            return pl.Series(times)
-        whole = times.round().astype(np.int64) + recording.origin
-        return pl.Series(whole if (times == times.round()).all() else times + recording.origin)
-    per, unit = (10**9, "ns") if recording.origin else (10**6, "us")
-    whole = (times * per).round().astype(np.int64) + recording.origin * per
-    dates = pl.Series(whole).cast(pl.Datetime(unit))  # type: ignore[arg-type]
-    return dates.dt.replace_time_zone("UTC") if recording.zoned else dates
-
-
-def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> pl.DataFrame:
-    """Decoded answers for each series as the frame of :meth:`Model.predict`."""
-    per_step = task.per == "step"
-    frame: dict[str, Any] = {}
-    if recording.n_series > 1 or "series" in recording.columns:
-        names = [s.name for s in recording.series]
-        frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
-    if per_step:
-        times = np.concatenate([s.times for s in recording.series])
-        frame["time"] = _shown(times, recording)
-        if task.horizon is not None:
-            frame["time_for"] = _shown(np.concatenate([_ahead(task, s.times) for s in recording.series]), recording)
-    rows = np.concatenate(outputs) if per_step else np.stack(outputs)
-    if task.kind == "classification":
-        labels = np.array([*task.labels, None], dtype=object)
-        frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), task.decide(rows), -1)].tolist()
-        frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(task.labels)}
-        if per_step and task.alarm is not None and task.alarm.threshold is not None:
-            over = [task.decide(o) == task.positive for o in outputs]
-            on = [task.alarm.raised(o, s.times) for o, s in zip(over, recording.series, strict=True)]
-            frame["alarm"] = np.concatenate(on)
-    elif rows.shape[1] == 1:
-        frame["prediction"] = rows[:, 0]
-    else:
-        frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
-    return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time", "time_for").fill_nan(None))
-
-
-def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
-    """The times that forecasts made at these times are for; of samples that are still to come by the usual gap."""
-    assert task.horizon is not None
-    if task.horizon_unit != "samples":
-        return times + task.horizon
-    ahead, gaps = int(task.horizon), np.diff(times)
-    gaps = gaps[gaps > 0]
-    usual = float(np.median(gaps)) if len(gaps) else 1.0
-    to_come = times[-1] + usual * np.arange(1, ahead + 1) if len(times) else times
-    return np.concatenate([times, to_come])[ahead:]
-
-
 @contextmanager
 def evaluating(model: Model) -> Iterator[None]:
     """The model in evaluation mode and without gradients; what was comes back."""
@@ -378,28 +277,3 @@ def evaluating(model: Model) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-
-
-def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
-    """The recording with the channels that a model knows alone, in its order.
-
-    Raises:
-        InputError: a channel is missing, times in another unit.
-    """
-    wanted = preprocessing.channels
-    for channel in wanted:
-        if channel not in recording.channels:
-            raise InputError(
-                f"the model needs the channel {channel!r}, which the recording lacks; "
-                f"{nearest(channel, recording.channels)}"
-            )
-    if recording.time_unit != preprocessing.time_unit:
-        raise InputError(
-            f"the model was trained on times in {preprocessing.time_unit!r}, the recording's are in "
-            f"{recording.time_unit!r}; read it with the same time column and unit"
-        )
-    if recording.channels == wanted:
-        return recording
-    order = [recording.channels.index(c) for c in wanted]
-    series = tuple(replace(s, values=s.values[:, order]) for s in recording.series)
-    return replace(recording, series=series, channels=wanted)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
-from torchliquid.models.model import aligned
+from torchliquid.models.predictor import Predictor, Progress, aligned
 from torchliquid.tasks import Task
 
 
-class Naive:
+class Naive(Predictor):
     """How often each class occurs in the training part; or its mean; or, for a forecast, the channel's last value.
 
     Attributes:
@@ -24,6 +27,7 @@ class Naive:
         self.task = task
         self.preprocessing = preprocessing
         self.constant = constant
+        self.metadata = {}
 
     @classmethod
     def fit(cls, task: Task, preprocessing: Preprocessing, training: Recording) -> Naive:
@@ -39,20 +43,26 @@ class Naive:
         counts = task.count(training)
         return cls(task, preprocessing, counts / counts.sum())
 
-    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
-        """Decoded answers for each series, as :meth:`Model.outputs`; windows make no difference here."""
+    def outputs(
+        self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
+    ) -> list[np.ndarray]:
+        """Decoded answers for each series, as :meth:`Predictor.outputs`; ``windows`` has no effect."""
         recording = aligned(recording, self.preprocessing)
-        if self.task.per == "series":
-            return [self.constant.copy() for _ in recording.series]
-        answers = []
+        answers, done = [], 0
         for series in recording.series:
             inputs, _ = self.preprocessing(series)
-            answers.append(np.stack([self._answer(row) for row in inputs]))
+            per_step = self.task.per == "step"
+            answers.append(np.stack([self._answer(row) for row in inputs]) if per_step else self.constant.copy())
+            done += len(series)
+            if progress is not None:
+                progress(done)
         return answers
 
-    def live(self) -> LiveNaive:
-        """Answers one raw sample at a time."""
-        return LiveNaive(self)
+    def steps(self, n: int) -> NaiveSteps:
+        return NaiveSteps(self)
+
+    def numbers(self) -> Iterator[np.ndarray]:
+        yield self.constant
 
     def live_parameters(self) -> int:
         """Numbers in the answer."""
@@ -78,18 +88,16 @@ class Naive:
         return 0.9 * np.eye(len(self.constant))[nearest] + 0.1 * self.constant
 
 
-class LiveNaive:
-    """The naive answer to live samples."""
+class NaiveSteps:
+    """The naive answer to live samples; nothing is remembered."""
+
+    state: tuple[np.ndarray, ...] = ()
 
     def __init__(self, model: Naive) -> None:
         self.model = model
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget what was seen."""
-        self._hold = self.model.preprocessing.start()
+    def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        return np.stack([self.model._answer(row) for row in inputs])
 
-    def step(self, values: np.ndarray, elapsed: float | None = None) -> np.ndarray:
-        """(K,) the answer to one raw sample (C,)."""
-        inputs, _ = self.model.preprocessing.step(self._hold, values, elapsed)
-        return self.model._answer(inputs)
+    def reset(self, rows: Any) -> None:
+        pass

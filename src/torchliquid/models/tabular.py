@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.data.columns import nearest
@@ -17,7 +17,7 @@ from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
 from torchliquid.models.features import aligned_values, features
-from torchliquid.models.model import aligned, as_frame
+from torchliquid.models.predictor import Predictor, Progress, aligned
 from torchliquid.tasks import Task
 
 MAX_ROUNDS = 300
@@ -43,8 +43,8 @@ ROWS = 4096
 """Rows per call, which bounds memory and does not change results."""
 
 
-class Tabular:
-    """A scikit-learn model with the interface of :class:`torchliquid.models.Model`; it cannot be saved to disk.
+class Tabular(Predictor):
+    """A scikit-learn model; it cannot be saved to disk.
 
     Attributes:
         kind: ``"linear"`` or ``"boosting"``.
@@ -69,6 +69,7 @@ class Tabular:
         self.preprocessing = preprocessing
         self.estimators = estimators
         self.start = start
+        self.metadata = {}
         self.calibration = Calibration()
 
     @classmethod
@@ -128,13 +129,21 @@ class Tabular:
                 calibrate(fitted, validation)
             return fitted
 
-    def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]:
-        """Decoded answers for each series, as :meth:`Model.outputs`; ``windows`` has no effect."""
+    def outputs(
+        self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
+    ) -> list[np.ndarray]:
+        """Decoded answers for each series, as :meth:`Predictor.outputs`; ``windows`` has no effect."""
         recording = aligned(recording, self.preprocessing)
-        if self.task.per == "series":
-            rows = [self._features(*self.preprocessing(series), LAST) for series in recording.series]
-            return list(self.answer(np.concatenate(rows)))
-        return [self._answers(*self.preprocessing(series)) for series in recording.series]
+        found, done = [], 0
+        for series in recording.series:
+            prepared, done = self.preprocessing(series), done + len(series)
+            if self.task.per == "series":
+                found.append(self.answer(self._features(*prepared, LAST))[0])
+            else:
+                found.append(self._answers(*prepared))
+            if progress is not None:
+                progress(done)
+        return found
 
     def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         first = self.task.first_known(inputs)
@@ -192,14 +201,6 @@ class Tabular:
             target = target - self.task.with_last(np.zeros((len(table), 1)), table)[:, 0]
         return table, target
 
-    def predict(self, recording: Recording) -> pl.DataFrame:
-        """Answers for each row, or one per series, with the columns of :meth:`Model.predict`.
-
-        Raises:
-            InputError: as for :meth:`Model.outputs`.
-        """
-        return as_frame(self.task, recording, self.outputs(recording))
-
     def answer(self, table: np.ndarray) -> np.ndarray:
         """Decoded answers (N, K) for rows of features."""
         if self.task.kind == "classification":
@@ -215,9 +216,14 @@ class Tabular:
         """Use this calibration for all further answers."""
         self.calibration = calibration
 
-    def live(self) -> LiveTabular:
-        """A stream that answers one raw sample at a time."""
-        return LiveTabular(self)
+    def steps(self, n: int) -> TabularSteps:
+        return TabularSteps(self, n)
+
+    def numbers(self) -> Iterator[np.ndarray]:
+        for scaler, linear in self.linear_models:
+            yield from (np.asarray(each) for each in (scaler.mean_, scaler.scale_, linear.coef_, linear.intercept_))
+        for boosted in self.boosted:
+            yield from (tree.nodes for stage in boosted._predictors for tree in stage)
 
     def live_parameters(self) -> int:
         """Number of coefficients, and for trees of a feature and a threshold per split and a value per leaf."""
@@ -251,31 +257,50 @@ def tree_numbers(stages: Sequence[Sequence[Any]]) -> int:
     return sum(3 * n + 1 for n in splits)
 
 
-class LiveTabular:
-    """A tabular model on live samples; it stores the samples that its features look back on."""
+class TabularSteps:
+    """A tabular model on live samples; it remembers the samples that its features look back on.
 
-    def __init__(self, model: Tabular) -> None:
+    The state: inputs (n, T, n_inputs) and timespans (n, T) of the last samples, how many of these each stream has had
+    (n,), and whether a last value was known yet (n,). T is the lookback, or for a task per series the longest series.
+    """
+
+    def __init__(self, model: Tabular, n: int) -> None:
         self.model = model
-        self.reset()
+        self.back = max(model.config["lookback"], 1) if model.task.per == "step" else sys.maxsize
+        self.inputs = np.zeros((n, 0, model.preprocessing.n_inputs), dtype=np.float32)
+        self.spans = np.zeros((n, 0), dtype=np.float32)
+        self.had, self.begun = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
 
-    def reset(self) -> None:
-        """Restart without past samples."""
-        self._hold = self.model.preprocessing.start()
-        self._inputs: list[np.ndarray] = []
-        self._spans: list[float] = []
-        self._begun = False
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        return tuple(part.copy() for part in (self.inputs, self.spans, self.had, self.begun))
 
-    def step(self, values: np.ndarray, elapsed: float | None = None) -> np.ndarray:
-        """(K,) decoded answer for a raw sample (C,), ``elapsed`` after the previous one."""
-        inputs, span = self.model.preprocessing.step(self._hold, values, elapsed)
-        model = self.model
-        back = max(model.config["lookback"], 1) if model.task.per == "step" else len(self._inputs) + 1
-        self._inputs = [*self._inputs, inputs][-back:]
-        self._spans = [*self._spans, span][-back:]
-        if not self._begun and model.task.first_known(inputs[None]) == 0:
-            self._inputs, self._spans, self._begun = [inputs], [span], True
-        answer: np.ndarray = model.answer(model._features(np.stack(self._inputs), np.array(self._spans), LAST))[0]
-        return answer
+    @state.setter
+    def state(self, parts: tuple[np.ndarray, ...]) -> None:
+        given = [np.shape(part) for part in parts]
+        n, _, width = self.inputs.shape
+        time = given[1][1] if len(given) == 4 and len(given[1]) == 2 else 0
+        want = [(n, time, width), (n, time), (n,), (n,)]
+        if given != want:
+            raise InputError(f"the state has parts of shapes {given}; {want} are needed")
+        self.inputs, self.spans, self.had, self.begun = (
+            np.array(new, dtype=old.dtype) for new, old in zip(parts, self.state, strict=True)
+        )
+
+    def reset(self, rows: Any) -> None:
+        self.had[rows], self.begun[rows] = 0, False
+
+    def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        self.inputs = np.concatenate([self.inputs, inputs[:, None]], 1)[:, -self.back :]
+        self.spans = np.concatenate([self.spans, spans[:, None]], 1)[:, -self.back :]
+        self.had = np.minimum(self.had + 1, self.inputs.shape[1])
+        rows = []
+        for i, fed in enumerate(inputs):
+            if not self.begun[i] and self.model.task.first_known(fed[None]) == 0:
+                self.had[i], self.begun[i] = 1, True  # features that look back start here
+            seen = slice(self.inputs.shape[1] - self.had[i], None)
+            rows.append(self.model._features(self.inputs[i, seen], self.spans[i, seen], LAST))
+        return self.model.answer(np.concatenate(rows))
 
 
 def _seen(task: Task, preprocessing: Preprocessing, training: Recording, lookback: int) -> dict[str, Any]:

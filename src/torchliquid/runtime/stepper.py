@@ -25,7 +25,7 @@ from torchliquid.models.description import (
     Part,
     Synapses,
     describe,
-    of_layer,
+    of_layers,
 )
 from torchliquid.models.model import Model
 
@@ -36,7 +36,7 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
     """A stepper over copies of the module's weights that keeps its state in the given arrays; None where there is none.
 
     Args:
-        module: a :class:`Model`, or a bare layer.
+        module: a :class:`Model`, or a bare layer or stack.
         parts: (n, ...) each, as the module's own state: float32, and float64 the sums of a task per series.
         held, started: of a model's preprocessing, (n, C) float64 and (n,) bool.
     """
@@ -50,7 +50,7 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
             chain = description.parts
             options = _around(core, description, parts, held, started)
         else:
-            chain = (of_layer(module),)
+            chain = tuple(of_layers(module))
     except (InputError, NotImplementedError):
         return None  # PyTorch's own steps call what is there
     states = iter(parts)

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torchliquid.alarms import AlarmState
@@ -17,6 +18,7 @@ from torchliquid.data import given
 from torchliquid.errors import InputError, printable
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
+from torchliquid.models.predictor import Predictor, Steps
 from torchliquid.runtime.stepper import compiled
 
 log = logging.getLogger(__name__)
@@ -29,28 +31,29 @@ Recurrence = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 
 
 @overload
-def stream(model_or_layer: Model, n: int = 1) -> ModelStream: ...
+def stream(model_or_layer: Predictor, n: int = 1) -> ModelStream: ...
 @overload
 def stream(model_or_layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> LayerStream: ...
-def stream(model_or_layer: nn.Module, n: int = 1) -> ModelStream | LayerStream:
+def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | LayerStream:
     """Run a model, or a bare layer, on ``n`` live streams at once.
 
     Args:
-        model_or_layer: a :class:`Model`, fed raw readings, or a layer (``LTC``, ``CfC`` and their relatives,
-            ``nn.LSTM``, ``nn.GRU`` of one layer in one direction), fed as it is. It is put in evaluation mode, and
-            its weights must not change afterwards.
+        model_or_layer: any model (:class:`Model`, :class:`~torchliquid.models.Tabular`,
+            :class:`~torchliquid.models.Naive`), fed raw readings, or a layer (``LTC``, ``CfC`` and their relatives,
+            ``nn.LSTM``, ``nn.GRU``, stacked or not), fed as it is. It is put in evaluation mode, and its weights must
+            not change afterwards.
         n: streams that go on side by side, each with its own state.
 
     Raises:
-        InputError: something else was given, or less than one stream.
+        InputError: something else was given, a layer that also runs backwards, or less than one stream.
     """
     if n < 1:
         raise InputError(f"a stream needs n of 1 or more, not {n}")
-    if isinstance(model_or_layer, Model):
+    if isinstance(model_or_layer, Predictor):
         return ModelStream(model_or_layer, n)
     if isinstance(model_or_layer, RecurrentLayer | nn.LSTM | nn.GRU):
         return LayerStream(model_or_layer, n)
-    raise InputError(f"a Model or a layer can be streamed, not a {type(model_or_layer).__name__}")
+    raise InputError(f"a model or a layer can be streamed, not a {type(model_or_layer).__name__}")
 
 
 class LayerStream:
@@ -61,15 +64,16 @@ class LayerStream:
     """
 
     def __init__(self, layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> None:
-        if isinstance(layer, nn.LSTM | nn.GRU) and (layer.num_layers > 1 or layer.bidirectional):
-            raise InputError("a stream takes an LSTM or a GRU of one layer in one direction")
+        if layer.bidirectional:
+            raise InputError(
+                "a stream takes layers of one direction: the other would need the samples that are to come"
+            )
         self.n = n
         self.layer = layer
         self._prepare()
 
     def _prepare(self) -> None:
-        layer = self.layer
-        self._core = _Core(_gated(layer) if isinstance(layer, nn.LSTM | nn.GRU) else _liquid(layer), layer, self.n)
+        self._core = _Core(_by_layer(self.layer), self.layer, self.n)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"n": self.n, "layer": self.layer, "parts": self._core.state}
@@ -106,7 +110,7 @@ class LayerStream:
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """Copies of the state's parts, (n, ...) each; they can be set again."""
+        """Copies of the state's parts, (n, ...) each, of a stack layer by layer; they can be set again."""
         return self._core.state
 
     @state.setter
@@ -132,7 +136,9 @@ class ModelStream:
             ``"backward"`` times, ``"restarts"`` of a state that was no longer finite. The first of each is logged.
     """
 
-    def __init__(self, model: Model, n: int = 1) -> None:
+    _core: _Core | _Plain
+
+    def __init__(self, model: Predictor, n: int = 1) -> None:
         self.model = model
         self.n = n
         rule = model.task.alarm if model.task.per == "step" else None
@@ -147,7 +153,10 @@ class ModelStream:
 
     def _prepare(self) -> None:
         model = self.model
-        self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, self.n, self._held, self._started)
+        if isinstance(model, Model):
+            self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, self.n, self._held, self._started)
+        else:
+            self._core = _Plain(model.steps(self.n), self.n)
         self._print = np.full(self.n, _fingerprint(model), dtype=np.uint64)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -225,10 +234,7 @@ class ModelStream:
             self._follow(answer, elapsed)
         if last is not None:
             self._count("repeated", int(repeated.sum()), "a second sample of the same time: nothing is changed by it")
-            self.state = tuple(
-                np.where(repeated.reshape(-1, *[1] * (new.ndim - 1)), old, new)
-                for old, new in zip(before, self.state, strict=True)
-            )
+            self.state = _mixed_states(repeated, before, self.state)
             answer = _mixed(repeated, last, answer)
         self._answer = answer.copy()
         return answer
@@ -249,7 +255,7 @@ class ModelStream:
         inputs = np.concatenate([self._held, rule.mask(observed)], 1) if rule.with_mask else self._held
         scaled_spans = np.where(self._started, rule.spans(elapsed), np.float32(1.0))
         self._started[:] = True
-        answer = self.model.task.decode(self._core.step(inputs.astype(np.float32), scaled_spans))
+        answer = self._core.step(inputs.astype(np.float32), scaled_spans)
         return answer if self.n > 1 else answer[0]
 
     def _restarted(self, sample: np.ndarray, elapsed: Any, answer: np.ndarray) -> np.ndarray:
@@ -267,8 +273,7 @@ class ModelStream:
         self._started[broken] = False
         sample = _shaped(sample, self.n, self.model.preprocessing.n_channels)
         again = self._stepped(sample, _elapsed(np.nan if elapsed is None else elapsed, self.n))
-        for part, kept in zip(self._core.parts, after, strict=True):
-            part[~broken] = kept[~broken]
+        self._core.state = _mixed_states(broken, self._core.state, after)
         self._core.reset(self._core.broken())
         return _mixed(broken, again, answer)
 
@@ -349,11 +354,11 @@ class ModelStream:
             alarm.reset()
 
 
-def _fingerprint(model: Model) -> int:
-    """Of all that gives a state its meaning: how readings are scaled, and the weights."""
+def _fingerprint(model: Predictor) -> int:
+    """Of all that gives a state its meaning: how readings are scaled, and the model's numbers."""
     rule = model.preprocessing
     crc = zlib.crc32(repr((model.kind, rule.channels, rule.with_mask, rule.time_scale)).encode())
-    for array in (rule.mean, rule.unit, *(p.detach().cpu().numpy() for p in model.state_dict().values())):
+    for array in (rule.mean, rule.unit, *model.numbers()):
         crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), crc)
     return crc
 
@@ -364,6 +369,18 @@ def _mixed(which: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarr
     return np.where(chosen, first, second)
 
 
+def _mixed_states(
+    which: np.ndarray, first: Sequence[np.ndarray], second: Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """The first's state of some streams, the second's of the others; a part (n, T, ...) may have grown by the front."""
+    mixed = []
+    for one, other in zip(first, second, strict=True):
+        if one.ndim > 1 and one.shape[1] < other.shape[1]:
+            one = np.concatenate([np.zeros_like(other[:, one.shape[1] :]), one], 1)
+        mixed.append(np.where(which.reshape(-1, *[1] * (one.ndim - 1)), one, other))
+    return tuple(mixed)
+
+
 def _each(when: Any, samples: int, n: int) -> list[Any]:
     """A time, or one for each of several samples."""
     if when is None or np.ndim(when) == 0 or (n > 1 and np.shape(when) == (n,)):
@@ -371,6 +388,28 @@ def _each(when: Any, samples: int, n: int) -> list[Any]:
     if len(when) != samples:
         raise InputError(f"{len(when)} times were given for {samples} samples")
     return list(when)
+
+
+class _Plain:
+    """The steps of a model that is no network."""
+
+    def __init__(self, steps: Steps, n: int) -> None:
+        self.steps, self.n = steps, n
+        self.step, self.reset = steps.step, steps.reset
+
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        return self.steps.state
+
+    @state.setter
+    def state(self, parts: tuple[np.ndarray, ...]) -> None:
+        self.steps.state = parts
+
+    def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
+        return None
+
+    def broken(self) -> np.ndarray:
+        return np.zeros(self.n, dtype=bool)
 
 
 class _Core:
@@ -392,11 +431,11 @@ class _Core:
             raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
         with torch.inference_mode():
             outputs, after = recurrence(torch.zeros(n, 1, self.input_size), torch.ones(n, 1), None)
-        self.parts = tuple(np.zeros(part.shape, part.numpy().dtype) for part in _parts(after))
-        self._single = not isinstance(after, tuple)
+        self.parts = tuple(np.zeros(part.shape, part.numpy().dtype) for part in after)
         self._stepper = compiled(module, self.parts, held, started)
         self._out_shape = (n, outputs.shape[-1]) if n > 1 else outputs.shape[-1]
         self._out_type = np.float64 if isinstance(module, Model) else np.float32
+        self._decoded = module.task.decode if isinstance(module, Model) else None
 
     def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
         """The answer of the compiled stepper; None, with nothing done, where it does not take the sample as it is."""
@@ -412,14 +451,15 @@ class _Core:
         return out if self._stepper.step(plain, elapsed, out) else None
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        """Outputs (n, O), or a model's decoded answers, to inputs (n, C) and timespans (n,)."""
         with torch.inference_mode():
             x, t = torch.from_numpy(inputs), torch.tensor(spans)
             state = tuple(torch.from_numpy(part) for part in self.parts)
-            outputs, after = self.recurrence(x.unsqueeze(1), t.unsqueeze(1), state[0] if self._single else state)
-            for part, new in zip(self.parts, _parts(after), strict=True):
+            outputs, after = self.recurrence(x.unsqueeze(1), t.unsqueeze(1), state)
+            for part, new in zip(self.parts, after, strict=True):
                 part[...] = new.numpy()
             array: np.ndarray = (outputs[:, 0] if outputs.ndim == 3 else outputs).numpy()
-            return array
+        return array if self._decoded is None else self._decoded(array)
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
@@ -443,29 +483,36 @@ class _Core:
         return np.any([~(np.abs(part.reshape(len(part), -1)) < LARGEST).all(1) for part in self.parts], axis=0)
 
 
-def _liquid(layer: RecurrentLayer) -> Recurrence:
-    if not (layer.batch_first and layer.return_sequences):
-        raise InputError("a stream takes layers with batch_first=True and return_sequences=True")
-    if layer.others:
-        raise InputError(f"a stream takes a {type(layer).__name__} of one layer in one direction")
-    return lambda x, spans, hx: layer(x, hx, timespans=spans, return_states=False)
+def _by_layer(layer: RecurrentLayer | nn.LSTM | nn.GRU) -> Recurrence:
+    """One sample of each stream, whatever the layout of the layer's arguments. The state goes layer by layer: h, and c
+    where there is one."""
+    liquid = isinstance(layer, RecurrentLayer)
+    sizes: list[int | None] = [None] * layer.num_layers
+    if isinstance(layer, RecurrentLayer):
+        others: Any = layer.others
+        sizes = [one.rnn_cell.state_size for one in (layer, *others)]
+    stacked = not liquid or len(sizes) > 1
+    swapped = (lambda x: x) if layer.batch_first else (lambda x: x.transpose(0, 1))
 
-
-def _gated(layer: nn.LSTM | nn.GRU) -> Recurrence:
-    """Time plays no part; states lead with the layer's dimension, ours with the stream's."""
-
-    def recur(x: Tensor, spans: Tensor, hx: Any) -> tuple[Tensor, Any]:
-        if hx is not None:
-            hx = tuple(part.unsqueeze(0) for part in hx) if isinstance(hx, tuple) else hx.unsqueeze(0)
-        outputs, hx = layer(x if layer.batch_first else x.transpose(0, 1), hx)
-        after = tuple(part.squeeze(0) for part in hx) if isinstance(hx, tuple) else hx.squeeze(0)
-        return outputs if layer.batch_first else outputs.transpose(0, 1), after
+    def recur(x: Tensor, spans: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        hx: Any = None
+        if state is not None:
+            kinds = len(state) // len(sizes)
+            hx = tuple(_piled(state[k::kinds]) if stacked else state[k] for k in range(kinds))
+            hx = hx if kinds > 1 else hx[0]
+        options = {"timespans": swapped(spans), "return_states": False} if liquid else {}
+        outputs, hx = layer(swapped(x), hx, **options)
+        whole = [part if stacked else part.unsqueeze(0) for part in (hx if isinstance(hx, tuple) else (hx,))]
+        after = tuple(part[k, :, :size] for k, size in enumerate(sizes) for part in whole)
+        return outputs.reshape(len(x), -1), after
 
     return recur
 
 
-def _parts(state: Any) -> tuple[Tensor, ...]:
-    return state if isinstance(state, tuple) else (state,)
+def _piled(parts: Sequence[Tensor]) -> Tensor:
+    """(L, n, H) of one part of each layer's state (n, H_l), filled up with zeros."""
+    widest = max(part.shape[1] for part in parts)
+    return torch.stack([F.pad(part, (0, widest - part.shape[1])) for part in parts])
 
 
 def _rows(which: Sequence[int] | np.ndarray | None) -> Any:

@@ -12,7 +12,7 @@ from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.overlap import share_in
 from torchliquid.data.splits import ENOUGH, together
 from torchliquid.errors import InputError
-from torchliquid.models.model import aligned
+from torchliquid.models.predictor import aligned
 from torchliquid.page.glossary import metric_label
 from torchliquid.study.results import POOLED
 from torchliquid.study.shifts import Usual

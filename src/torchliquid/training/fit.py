@@ -19,7 +19,8 @@ from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError, printable
 from torchliquid.models.build import build
-from torchliquid.models.model import Model, aligned
+from torchliquid.models.model import Model
+from torchliquid.models.predictor import aligned
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.training.loop import Progress, TrainingConfig, train

@@ -19,8 +19,9 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import calibrate
-from torchliquid.models.model import Model, aligned
+from torchliquid.models.model import Model
 from torchliquid.models.naive import Naive
+from torchliquid.models.predictor import aligned
 from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.solvers import SolverError

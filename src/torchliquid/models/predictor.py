@@ -1,0 +1,246 @@
+"""What every model can do: liquid and other networks, linear models, trees and the naive answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from torchliquid.data.columns import nearest
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording
+from torchliquid.data.roles import column_of
+from torchliquid.data.windows import Windows
+from torchliquid.errors import InputError
+from torchliquid.tasks import Task
+
+if TYPE_CHECKING:
+    from torchliquid.runtime.stream import ModelStream
+
+Progress = Callable[[int], object]
+
+
+class Steps(Protocol):
+    """Answers to ``n`` streams side by side, one sample of each at a time.
+
+    Attributes:
+        state: what is remembered, (n, ...) each; it can be set again.
+    """
+
+    state: tuple[np.ndarray, ...]
+
+    def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        """Decoded answers (n, K) to inputs (n, n_inputs) and timespans (n,), float32, as preprocessing makes them."""
+
+    def reset(self, rows: Any) -> None:
+        """Restart the streams that an index of NumPy's chooses."""
+
+
+class Predictor:
+    """The methods of every model. A class that provides :meth:`outputs`, :meth:`steps` and :meth:`numbers` has the
+    others from here.
+
+    Attributes:
+        kind: the name of its kind, such as ``"cfc"``, ``"linear"`` or ``"naive"``.
+        task, preprocessing: fitted on the training part.
+        metadata: plain data about the training; ``"columns"`` is how the training's table was read.
+    """
+
+    kind: str
+    task: Task
+    preprocessing: Preprocessing
+    metadata: dict[str, Any]
+
+    # -- what a model provides
+
+    def outputs(
+        self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
+    ) -> list[np.ndarray]:
+        """Decoded answers for each series, (T, K) float64, or (K,) for a task per series.
+
+        Args:
+            recording: with all of the model's channels, in any order and among others; targets are not needed.
+            windows: None: the state is carried through each whole series. Else networks start each window with a fresh
+                state; models without a state ignore it.
+            progress: called with the number of samples that have an answer.
+
+        Raises:
+            InputError: a channel is missing, or times have another unit.
+        """
+        raise NotImplementedError
+
+    def steps(self, n: int) -> Steps:
+        """The model on live samples, for :func:`torchliquid.stream`. Networks have compiled steps there instead."""
+        raise NotImplementedError
+
+    def numbers(self) -> Iterator[np.ndarray]:
+        """The arrays that determine its answers, always in the same order."""
+        raise NotImplementedError
+
+    # -- what it can do with them
+
+    def predict(self, recording: Recording | Any, progress: Progress | None = None) -> pl.DataFrame:
+        """Answers row by row, or one row a series.
+
+        Args:
+            recording: a recording; a Polars or pandas data frame with the columns the model was trained on; or an array
+                (T, C) of the model's channels in their order, the usual gap apart.
+            progress: called with the number of samples that have an answer.
+
+        Returns:
+            Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
+            the recording had dates, in UTC where they had a zone), ``time_for`` of a forecast (the time that it is for;
+            of so many samples ahead that are still to come, by the series' usual gap), ``prediction``
+            (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
+            ``alarm``, whether one is on, where the task has alarms; null where the network's numbers are no longer
+            finite.
+
+        Raises:
+            InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
+        """
+        read = self._read(recording)
+        return as_frame(self.task, read, self.outputs(read, progress=progress))
+
+    def predict_proba(self, recording: Recording | Any, progress: Progress | None = None) -> np.ndarray:
+        """Probabilities of the classes.
+
+        Args:
+            recording, progress: as in :meth:`predict`.
+
+        Returns:
+            (N, K) float64, the rows of :meth:`predict`, the columns in the order of ``task.labels``; NaN where the
+            network's numbers are no longer finite.
+
+        Raises:
+            InputError: the task is a regression, or as :meth:`predict`.
+        """
+        if self.task.kind != "classification":
+            raise InputError(f"a regression of {self.task.target!r} has no probabilities: use predict")
+        outputs = self.outputs(self._read(recording), progress=progress)
+        return np.concatenate([output.reshape(-1, self.task.n_outputs) for output in outputs])
+
+    def score(self, recording: Recording | Any, metric: str | None = None) -> float:
+        """A metric on labelled data, over all samples (or series) with a label.
+
+        Args:
+            recording: as in :meth:`predict`, with the target's column; of a forecast with its channel.
+            metric: its name, see :func:`torchliquid.metrics.find`; None: the one that decided the training,
+                ``task.primary``. Whether higher is better is ``task.higher_is_better``.
+
+        Raises:
+            InputError: there are no labels, the metric is unknown or of another kind of task, or as :meth:`predict`.
+        """
+        task = self.task if metric is None else replace(self.task, primary=metric)
+        read = self._read(recording, labelled=True)
+        return task.metrics(self.outputs(read), read)[task.primary]
+
+    def live(self, n: int = 1) -> ModelStream:
+        """Answers to live samples, one at a time; see :func:`torchliquid.stream`."""
+        from torchliquid.runtime.stream import ModelStream
+
+        return ModelStream(self, n)
+
+    def _read(self, recording: Recording | Any, labelled: bool = False) -> Recording:
+        """What :meth:`predict` takes, as a recording."""
+        if isinstance(recording, np.ndarray):  # a masked one as well
+            values = Recording.from_arrays(recording, channels=self.preprocessing.channels, for_model=True)
+            spaced = tuple(replace(s, times=s.times * self.preprocessing.time_scale) for s in values.series)
+            return replace(values, series=spaced, time_unit=self.preprocessing.time_unit)
+        if isinstance(recording, Recording):
+            return recording
+        columns = self.metadata.get("columns", {})
+        long = "parameter" in columns
+        channels = list(self.preprocessing.channels) if long else self._channels_in(recording)
+        target = {"target": self.task.target} if labelled and self.task.horizon is None else {}
+        return Recording.from_frame(recording, like=columns, channels=channels, **target)
+
+    def _channels_in(self, frame: Any) -> list[str]:
+        # What is no frame at all, from_frame refuses.
+        known = [str(c) for c in getattr(frame, "columns", self.preprocessing.channels)]
+        for channel in self.preprocessing.channels:
+            if column_of(channel, known) is None:
+                raise InputError(
+                    f"the model needs the column {channel!r}, which is not there; {nearest(channel, known)}"
+                )
+        return list(self.preprocessing.channels)
+
+
+def _shown(times: np.ndarray, recording: Recording) -> pl.Series:
+    """Times as their table says them: dates, in UTC where they had a zone, or numbers."""
+    if not recording.dated:
+        if not recording.origin:
+            return pl.Series(times)
+        whole = times.round().astype(np.int64) + recording.origin
+        return pl.Series(whole if (times == times.round()).all() else times + recording.origin)
+    per, unit = (10**9, "ns") if recording.origin else (10**6, "us")
+    whole = (times * per).round().astype(np.int64) + recording.origin * per
+    dates = pl.Series(whole).cast(pl.Datetime(unit))  # type: ignore[arg-type]
+    return dates.dt.replace_time_zone("UTC") if recording.zoned else dates
+
+
+def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> pl.DataFrame:
+    """Decoded answers for each series as the frame of :meth:`Predictor.predict`."""
+    per_step = task.per == "step"
+    frame: dict[str, Any] = {}
+    if recording.n_series > 1 or "series" in recording.columns:
+        names = [s.name for s in recording.series]
+        frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
+    if per_step:
+        times = np.concatenate([s.times for s in recording.series])
+        frame["time"] = _shown(times, recording)
+        if task.horizon is not None:
+            frame["time_for"] = _shown(np.concatenate([_ahead(task, s.times) for s in recording.series]), recording)
+    rows = np.concatenate(outputs) if per_step else np.stack(outputs)
+    if task.kind == "classification":
+        labels = np.array([*task.labels, None], dtype=object)
+        frame["prediction"] = labels[np.where(np.isfinite(rows).all(1), task.decide(rows), -1)].tolist()
+        frame |= {f"probability_{label}": rows[:, k] for k, label in enumerate(task.labels)}
+        if per_step and task.alarm is not None and task.alarm.threshold is not None:
+            over = [task.decide(o) == task.positive for o in outputs]
+            on = [task.alarm.raised(o, s.times) for o, s in zip(over, recording.series, strict=True)]
+            frame["alarm"] = np.concatenate(on)
+    elif rows.shape[1] == 1:
+        frame["prediction"] = rows[:, 0]
+    else:
+        frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
+    return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time", "time_for").fill_nan(None))
+
+
+def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
+    """The times that forecasts made at these times are for; of samples that are still to come by the usual gap."""
+    assert task.horizon is not None
+    if task.horizon_unit != "samples":
+        return times + task.horizon
+    ahead, gaps = int(task.horizon), np.diff(times)
+    gaps = gaps[gaps > 0]
+    usual = float(np.median(gaps)) if len(gaps) else 1.0
+    to_come = times[-1] + usual * np.arange(1, ahead + 1) if len(times) else times
+    return np.concatenate([times, to_come])[ahead:]
+
+
+def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
+    """The recording with the channels that a model knows alone, in its order.
+
+    Raises:
+        InputError: a channel is missing, times in another unit.
+    """
+    wanted = preprocessing.channels
+    for channel in wanted:
+        if channel not in recording.channels:
+            raise InputError(
+                f"the model needs the channel {channel!r}, which the recording lacks; "
+                f"{nearest(channel, recording.channels)}"
+            )
+    if recording.time_unit != preprocessing.time_unit:
+        raise InputError(
+            f"the model was trained on times in {preprocessing.time_unit!r}, the recording's are in "
+            f"{recording.time_unit!r}; read it with the same time column and unit"
+        )
+    if recording.channels == wanted:
+        return recording
+    order = [recording.channels.index(c) for c in wanted]
+    series = tuple(replace(s, values=s.values[:, order]) for s in recording.series)
+    return replace(recording, series=series, channels=wanted)
