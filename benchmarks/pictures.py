@@ -1,7 +1,8 @@
 """The README's and the site's pictures: ``python -m benchmarks.pictures REPORT EXPLANATION`` takes them from pages.
 
 The pages come from ``make demo``, and from ``torchliquid train occupancy --kind ltc_ncp --updates 300`` and
-``torchliquid explain model.safetensors occupancy``.
+``torchliquid explain model.safetensors occupancy``. ``docs/pictures/play.html`` is what ``torchliquid export
+model.safetensors --target web --no-sample`` writes for a model of ``--parameters 600 --updates 600``.
 """
 
 from __future__ import annotations

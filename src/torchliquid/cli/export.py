@@ -1,4 +1,4 @@
-"""``torchliquid export``: a saved model as C or ONNX for a device, proven and measured."""
+"""``torchliquid export``: a saved model as C or ONNX for a device, proven and measured, or as a page that runs it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def export(
         typer.Option(
             metavar="NAME",
             rich_help_panel="Device",
-            help="c99, linux-x86_64, raspberry-pi, raspberry-pi-zero, cortex-m0, cortex-m4, cortex-m7, riscv32 or "
-            "onnx.",
+            help="c99, linux-x86_64, raspberry-pi, raspberry-pi-zero, cortex-m0, cortex-m4, cortex-m7, riscv32, "
+            "onnx or web.",
         ),
     ] = "c99",
     out: Annotated[Path, typer.Option(help="The folder to write; new, empty, or an earlier export.")] = Path(
@@ -82,7 +82,8 @@ def export(
     ] = None,
     sample: Annotated[bool, typer.Option(help="Put recorded samples into the self-test, not made-up ones.")] = True,
 ) -> None:
-    """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there.
+    """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there; or as a
+    page that runs it in a browser.
 
     A recording is read as the one the model was trained on; options say where it differs.
     """

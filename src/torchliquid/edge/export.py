@@ -17,7 +17,7 @@ import filelock
 import numpy as np
 
 from torchliquid.data.recording import Recording, Series
-from torchliquid.edge import bundle, emulator, footprint, onnx, parity
+from torchliquid.edge import bundle, emulator, footprint, onnx, parity, web
 from torchliquid.edge.artifact import ENOUGH, Artifact, check_parity, make, root_mean_square
 from torchliquid.edge.compilers import has_zig
 from torchliquid.edge.footprint import Footprint, Limits
@@ -45,7 +45,7 @@ LOCK = ".lock"
 
 def mine(name: str) -> set[str]:
     """The files of an export of this name, and what `make` makes of them."""
-    return {*PARTS, "selftest", f"{name}.h", f"{name}.c", f"{name}.py", f"lib{name}.so"}
+    return {*PARTS, "selftest", *(f"{name}.{kind}" for kind in ("h", "c", "py", "html")), f"lib{name}.so"}
 
 
 @dataclass
@@ -80,7 +80,7 @@ def export(
     command: str | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> Report:
-    """Write a model as C, or for the target ``onnx`` as ONNX, into a folder.
+    """Write a model into a folder: as C, for the target ``onnx`` as ONNX, for ``web`` as a page that runs it.
 
     Args:
         model: trained.
@@ -183,7 +183,18 @@ def export(
         "models": {n: cost.plain() for n, cost in report.costs.items()},
         "warnings": report.warnings,
     }
+    if target.name == "web":
+        tell("the page")
     with _filled(out) as folder:
+        if target.name == "web":
+            file = folder / f"{c_name}.html"
+            report.plain["wasm"] = web.write(artifact, file, sample)
+            report.measured.append(
+                f"{file.name} has {file.stat().st_size:,} bytes, of which the WebAssembly module "
+                f"{report.plain['wasm']:,}; it needs no network"
+            )
+            write_json(folder / "footprint.json", report.plain)
+            return report
         table = footprint.table(report.costs) if report.costs else ""
         bundle.write(artifact, target, folder, report.measured, table, report.warnings, sample)
         write_json(folder / "footprint.json", report.plain)
@@ -198,8 +209,11 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         )
     if limits and not target.triple:
         raise InputError(f"limits need a machine to measure on; --target {target.name} is none: name one")
-    if target.name == "onnx" and (int8 or math):
-        raise InputError("--quantize and --math are for C; an ONNX model is in single precision")
+    if target.name in ("onnx", "web") and (int8 or math):
+        what = "an ONNX model" if target.name == "onnx" else "a page's model"
+        raise InputError(f"--quantize and --math are for C; {what} is in single precision")
+    if target.name == "web" and not has_zig():
+        raise InputError("a page's model is compiled by ziglang: pip install 'torchliquid[edge]'")
     if others and not target.triple:
         raise InputError(f"--study compares costs on a machine; --target {target.name} is none: name one")
     lacking = emulator.missing(target)

@@ -94,6 +94,7 @@ TARGETS: dict[str, Target] = {
             cycles=1.5,
         ),
         Target("onnx", "ONNX Runtime and others", "libm", "columns"),
+        Target("web", "a page that runs it in a browser", "builtin", "columns"),
     )
 }
 

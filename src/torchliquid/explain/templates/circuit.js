@@ -238,7 +238,7 @@ function point(moment) {
     const value = line.values[moment];
     now[row].textContent = line.truth
       ? `${named(line, value)}, truth ${named(line, line.truth[moment])}`
-      : value === null ? "not observed" : figure(value);
+      : value === null ? "not observed" : named(line, value);
   });
 }
 

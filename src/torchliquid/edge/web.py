@@ -1,0 +1,135 @@
+"""A model as one page that runs it: its C compiled to WebAssembly, its circuit, and what a reader feeds it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from torchliquid import page
+from torchliquid.edge import parity
+from torchliquid.edge.artifact import Artifact
+from torchliquid.edge.compilers import DEVICE, LEAN, STRICT, name_for_programs, run, zig
+from torchliquid.edge.generate import title
+from torchliquid.explain.report import answer_names, drawn, synapse_table
+from torchliquid.explain.wiring import wiring
+from torchliquid.files import to_plain
+from torchliquid.page.glossary import NETWORKS
+from torchliquid.page.numbers import count
+
+SHOWN = 400
+"""Samples that the page begins with."""
+
+EXPORTS = ("inputs", "outputs", "hidden", "features", "init", "step", "left")
+
+MEMORY = "time constant"
+GLOSSARY = {
+    **NETWORKS,
+    MEMORY: "The time in which a small push to a neuron fades to 37 %, if steps like the one just taken repeat. It is "
+    "measured here, by pushing the neuron. It changes with the inputs: that is what is liquid.",
+    "excitatory": "A synapse that drives the neuron up.",
+    "inhibitory": "A synapse that drives the neuron down.",
+    "usual gap": "The median time between two samples of the recording that the network was trained on.",
+}
+
+
+def write(artifact: Artifact, file: Path, sample: bool = True) -> int:
+    """Write the page.
+
+    Args:
+        artifact: in single precision, with exp and tanh of our own.
+        file: the page.
+        sample: begin with the samples that the export was proven on; else with made-up ones.
+
+    Returns:
+        The size of the WebAssembly module in bytes.
+
+    Raises:
+        InputError: ziglang is not installed, or the kind of model has no circuit to draw.
+    """
+    program = _compiled(artifact)
+    page.write_page(_render(artifact, program, sample), file)
+    return len(program)
+
+
+def _compiled(artifact: Artifact) -> bytes:
+    name = artifact.network.name
+    with TemporaryDirectory() as where:
+        folder = Path(where)
+        artifact.write(folder)
+        name_for_programs(name, folder)
+        machine = ("-target", "wasm32-freestanding", "-mcpu=generic+bulk_memory+simd128", "-O3", *LEAN[:-1])
+        command = [*zig(), *machine, f"-I{folder}"]
+        run([*command, *STRICT, "-c", folder / f"{name}.c", "-o", folder / "model.o"])
+        link = ["-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", *(f"-Wl,--export=web_{each}" for each in EXPORTS)]
+        run([*command, folder / "model.o", DEVICE / "web.c", "-o", folder / "model.wasm", *link])
+        return (folder / "model.wasm").read_bytes()
+
+
+def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
+    model, network = artifact.model, artifact.network
+    rule, task = model.preprocessing, model.task
+    circuit = wiring(model)
+    answers = answer_names(task)
+    walked = artifact.walked
+    first = {
+        "readings": walked.inputs[:SHOWN],
+        "elapsed": walked.elapsed[:SHOWN],
+        "anew": walked.anew[:SHOWN].tolist(),
+        "expected": walked.outputs[:SHOWN],
+    }
+    if not sample:
+        inputs, elapsed, anew = parity.made_up(rule, SHOWN)
+        made = parity.walk(model, inputs, elapsed, anew, network.limits)
+        first = {"readings": inputs, "elapsed": elapsed, "anew": anew.tolist(), "expected": made.outputs}
+    spread = 2 * rule.std
+    low = rule.mean - spread if rule.low is None else np.where(np.isfinite(rule.low), rule.low, rule.mean - spread)
+    high = rule.mean + spread if rule.high is None else np.where(np.isfinite(rule.high), rule.high, rule.mean + spread)
+    alarm = task.alarm
+    data = {
+        **drawn(circuit, answers, {}),
+        "start": rule.n_inputs,
+        "times": [], "inputs": [], "states": [], "taus": [], "answers": [],
+        "clock": rule.time_unit,
+        "unit": rule.time_unit,
+        "tau": MEMORY,
+        "strip": [],
+        "program": base64.b64encode(program).decode(),
+        "channels": [
+            {"name": name, "mean": mean, "low": a, "high": b}
+            for name, mean, a, b in zip(rule.channels, rule.mean, low, high, strict=True)
+        ],
+        "features": rule.n_inputs,
+        "units": network.units,
+        "gap": rule.time_scale,
+        "time": model.metadata.get("columns", {}).get("time"),
+        "target": task.target,
+        "labels": list(task.labels),
+        "threshold": alarm.threshold if alarm is not None else None,
+        "positive": task.positive if alarm is not None else None,
+        "forecast": task.horizon is not None,
+        "perSeries": task.per == "series",
+        "began": {"name": "samples of its training" if sample else "made-up samples", **first},
+    }  # fmt: skip
+    return page.render(
+        "torchliquid.explain",
+        "play.html.j2",
+        {},
+        GLOSSARY,
+        data=to_plain(data, 9),
+        style="circuit.css",
+        scripts=("circuit.js", "play.js"),
+        title=title(network),
+        kind=model.kind,
+        target=task.target,
+        about=f"{count(network.units)} neurons, {rule.n_channels} inputs, {count(model.live_parameters())} parameters",
+        kilobytes=f"{len(program) / 1000:,.0f}",
+        channels=data["channels"],
+        clock=rule.time_unit,
+        gap=rule.time_scale,
+        circuit=circuit,
+        tau=MEMORY,
+        synapses=synapse_table(circuit),
+    )
