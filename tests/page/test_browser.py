@@ -80,6 +80,8 @@ def test_a_page_works_for_everyone(name, width, scheme, pages, browser):
         assert page.locator("[popover]:popover-open").count() == 0
     if name == "report":
         sort_a_table(page)
+        move_along_the_recording(page)
+        read_beside_a_chart(page)
     else:
         drive_the_circuit(page)
     assert page.get_by_text(EVIL).count() > 0
@@ -106,6 +108,55 @@ def sort_a_table(page) -> None:
         shown.append([float(c.split()[0]) * {"µs": 1, "ms": 1000}[c.split()[1]] for c in cells if c != "–"])
     assert shown[0] == sorted(shown[0])
     assert shown[1] == sorted(shown[1], reverse=True)
+
+
+def move_along_the_recording(page) -> None:
+    """Buttons and the keyboard move within the recording; where there is a mouse, so does drawing over a stretch."""
+    chart, moves = page.locator("[data-chart='stretch-0']"), page.locator("[data-zoom='stretch-0']")
+
+    def shown() -> list[float]:
+        return chart.evaluate("(e) => e.layout.xaxis.range.map(Number)")
+
+    def move(name: str) -> list[float]:
+        moves.locator(f"[data-move='{name}']").focus()
+        page.keyboard.press("Enter")
+        return shown()
+
+    low, high = first = shown()
+    assert move("in") == [low + (high - low) / 4, high - (high - low) / 4]
+    assert move("out") == first
+    assert move("whole") == [0, 899]
+    assert move("later") == [0, 899]
+    closer = move("in")
+    assert move("earlier")[0] < closer[0]
+    assert move("first") == first
+    assert chart.locator(".subplot").count() == 3  # the answers, and two channels
+    box = chart.locator(".nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 30, steps=5)
+    page.mouse.up()
+    page.wait_for_function(
+        "(all) => document.querySelector(\"[data-chart='stretch-0']\").layout.xaxis.range[0] > all", arg=low
+    )
+    assert shown()[1] - shown()[0] == pytest.approx(0.2 * (high - low), rel=0.05)
+    move("first")
+
+
+def read_beside_a_chart(page) -> None:
+    """What stands under the pointer is told outside of the chart, of all its lines."""
+    for name, lines in (("stretch-0", 5), ("shift-0", 8)):
+        chart, readout = page.locator(f"[data-chart='{name}']"), page.locator("#readout")
+        chart.scroll_into_view_if_needed()
+        area = chart.locator(".nsewdrag").first.bounding_box()
+        page.mouse.move(area["x"] + area["width"] / 2 + 3, area["y"] + area["height"] / 2)
+        readout.wait_for(state="visible")
+        told, covered = readout.bounding_box(), chart.bounding_box()
+        assert told["y"] >= covered["y"] + covered["height"] - 1 or told["y"] + told["height"] <= covered["y"] + 1
+        assert readout.locator("span").count() >= lines
+        assert chart.locator(".hoverlayer .hovertext").count() == 0
+        page.mouse.move(2, 2)
+        readout.wait_for(state="hidden")
 
 
 def drive_the_circuit(page) -> None:

@@ -15,7 +15,7 @@ from torchliquid.errors import InputError
 from torchliquid.page import numbers
 from torchliquid.page.charts import log_ticks
 from torchliquid.study import words
-from torchliquid.study.reporting.describe import STRETCH, describe_data, describe_gaps, stretches
+from torchliquid.study.reporting.describe import STRETCH, VALUES, describe_data, describe_gaps, stretches
 from torchliquid.study.reporting.figures import label_positions
 from torchliquid.study.reporting.page import render, write_report
 from torchliquid.study.results import Channel, Interval, StudyResults
@@ -173,9 +173,14 @@ def test_figures_are_rounded_to_what_their_spread_supports():
     assert words.gain("accuracy", -0.0001, 0.02, signed=True) == "0 points"
     assert words.gain_interval("accuracy", Interval(-0.03, -0.0682, -0.0021)) == "−6.8 to −0.2 points"
     assert words.gain_interval("accuracy", Interval(-0.03, -0.0682, 0.0021)) == "−7 to 0 points"
-    assert [numbers.duration(s) for s in (0.4, 35, 720, 11_000)] == ["0.40 s", "35 s", "12 min", "3.1 h"]
+    times = (0.4, 35, 720, 11_000, 207_000, 6.2e-4, 0.0033, float("nan"))
+    said = ["0.40 s", "35 s", "12 min", "3.1 h", "2.4 days", "620 µs", "3.3 ms", "–"]
+    assert [numbers.duration(s) for s in times] == said
     assert [numbers.size(b) for b in (950, 14_000, 2_100_000, 0)] == ["950 B", "14 kB", "2.1 MB", "–"]
-    assert [numbers.microseconds(m) for m in (42, 1300, float("nan"))] == ["42 µs", "1.3 ms", "–"]
+    assert [numbers.significant(v, 2) for v in (9.96, 99.6, 0.0996)] == ["10", "100", "0.10"]
+    assert [numbers.span(t, u) for t, u in ((207_360, "s"), (0.0033, "s"), (90, "min"), (5, "steps"))] == [
+        "2.4 days", "3.3 ms", "90 minutes", "5.0 steps",
+    ]  # fmt: skip
 
 
 def test_a_cost_chart_has_room_for_its_words_on_a_phone():
@@ -191,16 +196,26 @@ def test_a_cost_chart_has_room_for_its_words_on_a_phone():
 
 
 def test_stretches_show_where_the_truth_changes():
-    times = np.arange(3000.0)
-    truth = np.zeros(3000)
+    rng, times, truth = np.random.default_rng(0), np.arange(3000.0), np.zeros(3000)
     truth[2000:2100] = 1
-    recording = Recording.from_arrays(np.zeros((3000, 1)), times, truth, ["a"])
+    readings = np.column_stack([np.zeros(3000), truth + 20, np.where(times % 2, np.nan, times), *np.zeros((5, 3000))])
+    recording = Recording.from_arrays(readings, times, truth, list("abcdefgh"))
     task = Task.infer(recording)
     said = np.column_stack([1 - truth, truth]) * 0.8 + 0.1
     (stretch,) = stretches(task, {"later": recording}, {"cfc": [[said]]})
-    assert len(stretch.times) == STRETCH
-    assert {0.0, 1.0} == set(stretch.truth)
+    assert len(stretch.times) == stretch.of_samples == 3000
+    assert sum(stretch.view[0] <= t <= stretch.view[1] for t in stretch.times) == STRETCH
+    assert stretch.view[0] <= 2000 < 2100 <= stretch.view[1]
+    assert set(stretch.channels) == {"b", "c"}  # the others do not vary
+    assert stretch.of_channels == 8
+    np.testing.assert_array_equal(stretch.channels["c"], readings[:, 2])
     np.testing.assert_allclose(stretch.outputs["cfc"], np.array(stretch.truth) * 0.8 + 0.1)
+    long = Recording.from_arrays(rng.normal(size=(VALUES, 9)), targets=(np.arange(VALUES) > 70_000).astype(int))
+    task = Task.infer(long)
+    (stretch,) = stretches(task, {"t": long}, {"cfc": [[np.full((VALUES, 2), 0.5)]]})
+    assert len(stretch.channels) == 6
+    assert len(stretch.times) * 9 <= VALUES  # with the time, the truth and the answer
+    assert {0.0, 1.0} == set(stretch.truth)
     # One answer at the end of each series: the series side by side, in order of the truth.
     ends = [np.array([np.nan, np.nan, life]) for life in (30.0, 10.0, 20.0)]
     engines = Recording.from_arrays([np.zeros((3, 1))] * 3, targets=ends)
@@ -219,6 +234,14 @@ def test_every_gap_is_counted(gaps):
     assert sum(described.counts) == len(gaps)
     assert len(described.edges) == len(described.counts) + 1
     assert (np.diff(described.edges) > 0).all()
+
+
+def test_results_are_read_as_they_were_written_and_lists_of_numbers_are_one_line_each():
+    results = study(EVIL)
+    text = results.to_json()
+    assert StudyResults.from_json(text).to_json() == text
+    np.testing.assert_array_equal(StudyResults.from_json(text).stretches[0].truth, results.stretches[0].truth)
+    assert len(text.splitlines()) < 20_000
 
 
 def test_data_is_described_from_the_training_part():

@@ -54,7 +54,7 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
             "x": x,
             "y": middle,
             "line": {"color": "--truth", "width": 2},
-            "hovertemplate": "%{fullData.name}: %{y:.3~g}<extra></extra>",
+            "hoverinfo": "none",
         },
     ]
     for h, (color, dash) in zip(_liveliest(finite), SINGLED_OUT, strict=False):
@@ -66,7 +66,7 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
                 "x": x,
                 "y": to_plain(finite[:, h], DIGITS),
                 "line": {"color": color, "width": 2, "dash": dash},
-                "hovertemplate": "%{fullData.name}: %{y:.3~g}<extra></extra>",
+                "hoverinfo": "none",
             }
         )
     made = figure(
@@ -75,7 +75,7 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
         f"{taus.name} ({taus.unit}, log scale)",
         height=380,
         yaxis={"type": "log", "tickformat": "~g", **log_ticks(*_ends(trace["y"] for trace in traces))},
-        hovermode="x unified",
+        hovermode="x",
         shapes=[
             {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": x[i], "x1": x[j], "layer": "below",
              "fillcolor": "--shade", "line": {"width": 0}}

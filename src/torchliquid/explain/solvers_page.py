@@ -12,7 +12,7 @@ from torchliquid.files import to_plain
 from torchliquid.page.charts import Figure, figure, log_ticks
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.glossary import NETWORKS, metric_label
-from torchliquid.page.numbers import microseconds, significant
+from torchliquid.page.numbers import duration, significant
 
 COLOURS = {"fused": "--liquid", "euler": "--rival", "rk4": "--naive"}
 GLOSSARY = {
@@ -55,7 +55,7 @@ def table(found: Tradeoff) -> Table:
         error = f"{c.error:.1e}" if math.isfinite(c.error) else "not finite"
         evaluations = "varies" if c.evaluations is None else str(c.evaluations)
         holds = "any" if c.holds is None else f"{c.holds:.3g} {found.unit}"
-        rows.append((c.name, evaluations, error, significant(c.metric, 4), microseconds(c.microseconds), holds))
+        rows.append((c.name, evaluations, error, significant(c.metric, 4), duration(1e-6 * c.microseconds), holds))
     head = ("solver", "evaluations a sample", "error", metric_label(found.metric), "time a sample here", "gaps up to")
     return Table(head, tuple(rows))
 

@@ -6,10 +6,14 @@ Every text that may come from the user's data passes :func:`plotly_text`, for Pl
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 Figure = dict[str, Any]
 
@@ -17,6 +21,11 @@ Figure = dict[str, Any]
 def plotly_text(text: str) -> str:
     """Text that Plotly shows as it is."""
     return html.escape(text, quote=False)
+
+
+def packed(values: Sequence[float], kind: str = "<f4") -> Figure:
+    """Many numbers, as bytes that Plotly reads: a third of what they take in figures. NaN leaves a gap."""
+    return {"dtype": kind[1:], "bdata": base64.b64encode(np.asarray(values, kind).tobytes()).decode("ascii")}
 
 
 def title(text: str, width: int) -> str:

@@ -34,13 +34,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with the title that says what it shows, and the table behind it."""
+    """A chart with the title that says what it shows, and the table behind it; ``zoom``: along time."""
 
     id: str
     title: str
     figure: Figure
     table: Table | None = None
     note: str = ""
+    zoom: bool = False
 
 
 def render(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import median
 
 
 def decimals(reach: float, least: int = -12) -> int:
@@ -32,7 +34,18 @@ def significant(value: float, digits: int = 3) -> str:
     """With so many significant digits, in plain notation."""
     if not math.isfinite(value) or value == 0:
         return "–" if value != 0 else "0"
-    return number(value, digits - 1 - math.floor(math.log10(abs(value))))
+    return number(value, digits - 1 - _power(value, digits))
+
+
+def _power(value: float, digits: int) -> int:
+    """The power of ten that a value begins with, once rounded to so many digits: 1 for 9.96 of two."""
+    return int(f"{value:.{digits - 1}e}".partition("e")[2])
+
+
+def column_places(values: Sequence[float], digits: int = 4) -> int:
+    """Decimal places for all figures of a column, so that the usual one of them has so many digits."""
+    usual = [abs(v) for v in values if math.isfinite(v) and v != 0]
+    return digits - 1 - _power(median(usual), digits) if usual else 0
 
 
 def capital(text: str) -> str:
@@ -41,19 +54,20 @@ def capital(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``35 s``, ``12 min``, ``3.1 h``."""
+    """``42 µs``, ``1.3 ms``, ``0.40 s``, ``35 s``, ``12 min``, ``3.1 h``, ``2.4 days``."""
     if not math.isfinite(seconds):
         return "–"
-    if seconds < 60:
-        return f"{significant(seconds, 2)} s"
-    return f"{significant(seconds / 60, 2)} min" if seconds < 5400 else f"{significant(seconds / 3600, 2)} h"
-
-
-def microseconds(value: float) -> str:
-    """``42 µs``, ``1.3 ms``."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{significant(value, 2)} µs" if value < 1000 else f"{significant(value / 1000, 2)} ms"
+    for least, unit, length in (
+        (172_800, "days", 86_400),
+        (5400, "h", 3600),
+        (60, "min", 60),
+        (0.1, "s", 1),
+        (1e-3, "ms", 1e-3),
+        (0, "µs", 1e-6),
+    ):
+        if float(f"{seconds:.1e}") >= least:
+            return f"{significant(seconds / length, 2)} {unit}"
+    return "–"
 
 
 def size(n_bytes: float) -> str:
@@ -62,7 +76,7 @@ def size(n_bytes: float) -> str:
         return "–"
     if n_bytes < 1000:
         return f"{number(n_bytes, 0)} B"
-    return f"{significant(n_bytes / 1e3, 2)} kB" if n_bytes < 1e6 else f"{significant(n_bytes / 1e6, 2)} MB"
+    return f"{significant(n_bytes / 1e3, 2)} kB" if n_bytes < 995_000 else f"{significant(n_bytes / 1e6, 2)} MB"
 
 
 def count(n: float) -> str:
@@ -75,10 +89,36 @@ def share(part: float) -> str:
     return f"{significant(part * 100, 2)} %"
 
 
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""Units of time whose length is known."""
+
+
 def time_unit(typical: float, unit: str) -> tuple[str, float]:
-    """The unit in which a time of this length reads well, in how many of the given one: seconds may become hours."""
-    if unit == "s":
-        for name, factor in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-            if typical >= 2 * factor:
-                return name, factor
-    return unit, 1.0
+    """The unit in which a time of this length reads well, and its length in the given one: seconds may become hours or
+    milliseconds. A unit whose length is not known stays."""
+    if unit not in SECONDS or not typical > 0:
+        return unit, 1.0
+    for least, name, seconds in (
+        (172_800, "days", 86_400),
+        (7200, "hours", 3600),
+        (120, "minutes", 60),
+        (0.1, "s", 1),
+        (1e-4, "ms", 1e-3),
+    ):
+        if typical * SECONDS[unit] >= least:
+            return name, seconds / SECONDS[unit]
+    return "µs", 1e-6 / SECONDS[unit]
+
+
+def span(value: float, unit: str) -> str:
+    """A length of time in a unit that reads well, e.g. ``3.5 minutes``; nothing where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    name, factor = time_unit(value, unit)
+    return f"{significant(value / factor, 2)} {name}"
+
+
+def length(value: float, unit: str) -> str:
+    """A length of time that was asked for, not rounded."""
+    name, factor = time_unit(value, unit)
+    return f"{value / factor:.6g} {name}"

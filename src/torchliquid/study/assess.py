@@ -296,7 +296,7 @@ def _task_result(plan: Plan) -> TaskResult:
         task.primary,
         task.higher_is_better,
         task.labels,
-        horizon="" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit}",
+        horizon="" if task.horizon is None else numbers.length(task.horizon, task.horizon_unit),
         reason=task.reason,
         positive=task.positive,
         alarm=task.alarm,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -219,7 +220,7 @@ class ShiftResult:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A piece of a test recording with what was true and what models said, for a chart. Thinned to what shows."""
+    """A test recording, or a long piece of it, with what was read, what was true and what models said, for a chart."""
 
     test: str
     series: str
@@ -228,6 +229,11 @@ class Stretch:
     truth: tuple[float, ...]  # class index or value; NaN where unlabelled
     outputs: dict[str, tuple[float, ...]]  # contender -> probability of `shown_class`, class index, or value
     shown_class: str = ""  # two classes: the outputs are its probability; several: empty, outputs are class indices
+    channels: dict[str, tuple[float, ...]] = field(default_factory=dict)  # readings as they were, NaN: not observed
+    of_channels: int = 0  # that the recording has
+    of_samples: int = 0  # that the series has
+    view: tuple[float, ...] = ()  # from when to when is shown at first
+    begins: float = math.nan  # where times are dates: the first, in seconds since 1970-01-01
 
 
 @dataclass(frozen=True)
@@ -293,7 +299,8 @@ class StudyResults:
 
     def to_json(self) -> str:
         """JSON text; figures that are not finite become null."""
-        return json.dumps(to_plain(self), indent=1, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(to_plain(self), indent=1, allow_nan=False, ensure_ascii=False)
+        return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
     @classmethod
     def from_json(cls, text: str) -> StudyResults:
@@ -311,6 +318,10 @@ class StudyResults:
             return from_plain(cls, data)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"these results are damaged ({error}); run the study again") from None
+
+
+_NUMBERS = re.compile(r"\[\n(?:\s*(?:-?[\d.]+(?:e[-+]?\d+)?|null),?\n)+\s*\]")
+"""A list of numbers, each on a line of its own, in JSON's text; no text in it has a line's end."""
 
 
 def from_plain(kind: Any, value: Any) -> Any:

@@ -6,7 +6,7 @@ import math
 
 from torchliquid import metrics
 from torchliquid.page.glossary import metric_label
-from torchliquid.page.numbers import capital, decimals, number, significant, time_unit
+from torchliquid.page.numbers import SECONDS, capital, decimals, number, significant
 from torchliquid.study.results import POOLED, Interval, StudyResults
 
 UNITS = {
@@ -20,13 +20,14 @@ UNITS = {
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
-SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-"""Units of time whose length is known."""
-
-
 def is_share(metric: str) -> bool:
     """Whether the metric is shown in per cent."""
     return metrics.find(metric).share
+
+
+def bounded(metric: str) -> bool:
+    """Whether the metric lies between two values, so that a fixed number of places suits it."""
+    return all(map(math.isfinite, metrics.find(metric).bounds))
 
 
 def metric_axis(metric: str) -> str:
@@ -39,9 +40,14 @@ def score(metric: str, value: float, reach: float = math.inf) -> str:
     return _rounded(metric, value, reach) + _unit(metric)
 
 
-def score_interval(metric: str, value: float, reach: float) -> str:
-    """``97.3 ± 0.4 %``."""
-    return f"{_rounded(metric, value, reach)} ± {_rounded(metric, reach, reach)}{_unit(metric)}"
+def common_reach(difference: Interval, least: float) -> float:
+    """A half interval by which all figures of a statement are rounded alike: so that the difference, the ends of its
+    interval and the smallest difference that matters can all be read."""
+    reach = difference.reach if difference.known else math.inf
+    finest = [reach, least if least > 0 else math.inf]
+    if difference.known and difference.low * difference.high > 0:
+        finest.append(min(abs(difference.low), abs(difference.high)))
+    return max(min(finest), reach / 100 if difference.known else 0.0)
 
 
 def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
@@ -51,27 +57,29 @@ def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
     return f"{sign}{text}{_gain_unit(metric)}"
 
 
-def gain_interval(metric: str, interval: Interval) -> str:
+def gain_interval(metric: str, interval: Interval, least: float = math.inf) -> str:
     """``−0.4 to 1.2 points``; in words where there is none. An end that shuts zero out is not rounded to zero."""
     if not interval.known:
         return "unknown"
-    reach = interval.reach
-    if interval.low * interval.high > 0:
-        reach = min(reach, max(min(abs(interval.low), abs(interval.high)), reach / 100))
+    reach = common_reach(interval, least)
     low, high = (_rounded(metric, end, reach) for end in (interval.low, interval.high))
     return f"{low} to {high}{_gain_unit(metric)}"
 
 
-def score_with(metric: str, interval: Interval) -> str:
-    """``97.3 ± 0.4 %``; ``99.6 % (97.1 to 100 %)`` where one end is nearer, and in words where there is none."""
+def score_with(metric: str, interval: Interval, reach: float) -> str:
+    """``97.3 ± 0.4 %``; ``99.6 % (97.1 to 100.0 %)`` where one end is nearer, and in words where there is none; rounded
+    as a half interval of this reach supports. What is said stays within what the metric can be."""
     if not interval.known:
         why = {"few": " (too few to tell)", "wide": " (too few to tell)", "constant": " (nothing varies)"}
-        return score(metric, interval.value) + why.get(interval.reason, "")
+        return score(metric, interval.value, reach) + why.get(interval.reason, "")
     below, above = interval.value - interval.low, interval.high - interval.value
-    if max(below, above) <= 1.25 * min(below, above):
-        return score_interval(metric, interval.value, interval.reach)
-    low, high = (_rounded(metric, end, interval.reach) for end in (interval.low, interval.high))
-    return f"{score(metric, interval.value, interval.reach)} ({low} to {high}{_unit(metric)})"
+    least, most = metrics.find(metric).bounds
+    rounding = 0.5 * 10.0 ** -places(metric, reach) / _scale(metric)
+    inside = least <= interval.value - interval.reach - rounding and interval.value + interval.reach + rounding <= most
+    if inside and max(below, above) <= 1.25 * min(below, above):
+        return f"{_rounded(metric, interval.value, reach)} ± {_rounded(metric, interval.reach, reach)}{_unit(metric)}"
+    low, high = (_rounded(metric, min(max(end, least), most), reach) for end in (interval.low, interval.high))
+    return f"{score(metric, interval.value, reach)} ({low} to {high}{_unit(metric)})"
 
 
 def unknown(interval: Interval) -> str:
@@ -87,22 +95,29 @@ def unknown(interval: Interval) -> str:
     }[interval.reason]
 
 
-def least(metric: str, margin: float) -> str:
-    """The smallest difference that matters, e.g. ``0.25 points``."""
-    return significant(margin * _scale(metric), 2) + _gain_unit(metric)
+def nth(n: int) -> str:
+    """``3rd``, ``11th``."""
+    return f"{n}{'th' if n % 100 in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th')}"
+
+
+def least(metric: str, margin: float, reach: float) -> str:
+    """The smallest difference that matters, e.g. ``0.25 points``, as exact as the figures beside it."""
+    text = _rounded(metric, margin, reach)
+    return (text if text.strip("0.,") else significant(margin * _scale(metric), 1)) + _gain_unit(metric)
+
+
+def places(metric: str, reach: float) -> int:
+    """Decimal places of the metric as it is shown, with this half interval."""
+    return decimals(reach * _scale(metric), 0 if is_share(metric) else -12)
 
 
 def _rounded(metric: str, value: float, reach: float) -> str:
     scale = _scale(metric)
     if math.isfinite(reach) and reach > 0:
-        return number(value * scale, decimals(reach * scale, 0 if is_share(metric) else -12))
+        return number(value * scale, places(metric, reach))
     if is_share(metric):
         return number(value * scale, 1)
-    return (
-        number(value, 3)
-        if math.isfinite(metrics.find(metric).best - metrics.find(metric).worst)
-        else significant(value, 4)
-    )
+    return number(value, 3) if bounded(metric) else significant(value, 4)
 
 
 def _scale(metric: str) -> float:
@@ -115,14 +130,6 @@ def _unit(metric: str) -> str:
 
 def _gain_unit(metric: str) -> str:
     return " points" if is_share(metric) else ""
-
-
-def span(value: float, unit: str) -> str:
-    """A length of time in a unit that reads well, e.g. ``3.5 minutes``; nothing where there is none."""
-    if not math.isfinite(value):
-        return "–"
-    name, factor = time_unit(value, unit)
-    return f"{significant(value / factor, 2)} {name}"
 
 
 def alarm_unit(results: StudyResults) -> tuple[str, float]:

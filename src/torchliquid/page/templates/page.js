@@ -3,6 +3,7 @@
 const specifications = JSON.parse(document.getElementById("specifications").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const narrow = window.matchMedia("(max-width: 560px)");
+const mouse = window.matchMedia("(hover: hover) and (pointer: fine)");
 
 function variable(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -21,11 +22,16 @@ function draw(element) {
   const axis = {
     gridcolor: variable("--grid"), linecolor: variable("--line"), zerolinecolor: variable("--line"), fixedrange: true,
   };
+  for (const key of Object.keys(layout)) {
+    if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
+  }
+  const controls = document.querySelector(`[data-zoom="${element.dataset.chart}"]`);
+  const dragged = controls && mouse.matches; // a finger scrolls the page; it has the buttons
+  if (dragged) layout.xaxis.fixedrange = false;
   Object.assign(layout, {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false, autosize: true,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: dragged ? "zoom" : false, autosize: true,
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: variable("--muted") },
     hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { color: variable("--ink") } },
-    xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
   });
   if (narrow.matches) {
     // On a phone only the pair that is compared keeps its names in the chart; the others are in the table.
@@ -33,7 +39,64 @@ function draw(element) {
       if (trace.mode === "markers+text" && trace.textfont.size < 13) trace.mode = "markers";
     }
   }
-  Plotly.react(element, data, layout, { responsive: true, displayModeBar: false });
+  const fresh = !element.data;
+  Plotly.react(element, data, layout, { responsive: true, displayModeBar: false, doubleClick: "reset", showTips: false });
+  if (fresh && layout.hovermode === "x") tellBeside(element);
+  if (fresh && controls) steer(element, controls, layout.xaxis);
+}
+
+// What a moment shows stands below the chart, or above where there is no room, and covers no line of it.
+const readout = document.createElement("div");
+readout.id = "readout";
+readout.setAttribute("aria-hidden", "true"); // the table below has it
+readout.hidden = true;
+document.body.append(readout);
+
+function plain(text) {
+  const box = document.createElement("textarea"); // in which tags are text
+  box.innerHTML = text.replaceAll("<br>", " ");
+  return box.value;
+}
+
+function word(value, axis) {
+  const place = axis.tickvals ? [...axis.tickvals].indexOf(value) : -1;
+  if (place >= 0 && axis.ticktext) return plain(axis.ticktext[place]);
+  return typeof value === "number" ? Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 }) : value;
+}
+
+function tellBeside(element) {
+  element.on("plotly_hover", ({ points }) => {
+    const head = document.createElement("b"), { x, xaxis } = points[0];
+    head.textContent = xaxis.type === "date" ? String(x).slice(0, 19) : `${plain(xaxis.title.text)}: ${word(x, xaxis)}`;
+    readout.replaceChildren(head, ...points.map((point) => {
+      const one = document.createElement("span"), swatch = document.createElement("i");
+      swatch.style.background = point.data.line?.color ?? point.data.marker?.color;
+      one.append(swatch, `${plain(point.data.name)} ${word(point.y, point.yaxis)}`);
+      return one;
+    }));
+    const chart = element.getBoundingClientRect();
+    readout.style.left = `${chart.left}px`;
+    readout.style.width = `${chart.width}px`;
+    readout.hidden = false;
+    const below = chart.bottom + readout.offsetHeight <= window.innerHeight;
+    readout.style.top = `${below ? chart.bottom : Math.max(chart.top - readout.offsetHeight, 0)}px`;
+  });
+  element.on("plotly_unhover", () => { readout.hidden = true; });
+}
+
+// Buttons that move along a chart of time, for keyboards and fingers; a mouse can also draw over the stretch to see.
+function steer(element, controls, { range, minallowed: least, maxallowed: most }) {
+  const first = [...range], number = (end) => (typeof end === "string" ? Date.parse(`${end.replace(" ", "T")}Z`) : end);
+  controls.addEventListener("click", ({ target }) => {
+    const [low, high] = element.layout.xaxis.range.map(number), half = (high - low) / 2;
+    const wanted = {
+      earlier: [low - half, high - half], later: [low + half, high + half], whole: [least, most], first,
+      in: [low + half / 2, high - half / 2], out: [low - half, high + half],
+    }[target.dataset.move];
+    if (!wanted) return;
+    const over = Math.max(least - wanted[0], 0) || Math.min(most - wanted[1], 0);
+    Plotly.relayout(element, { "xaxis.range": [Math.max(wanted[0] + over, least), Math.min(wanted[1] + over, most)] });
+  });
 }
 
 // A click on a column's head sorts a table by it: by number where most cells begin with one.

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import numpy as np
 
 from torchliquid.data import Recording
 from torchliquid.data.preprocessing import deviations
+from torchliquid.data.summary import moment
 from torchliquid.study.results import Channel, DataResult, Gaps, PartResult, Stretch
 from torchliquid.tasks import Task
 
 STRETCH = 600
-"""Samples drawn of a test recording."""
+"""Samples of a test recording that are shown at first."""
+
+VALUES = 80_000
+"""Numbers drawn of all test recordings together: half a megabyte in the page."""
 
 MOST_STRETCHES = 4
+MOST_CHANNELS = 6
 GAP_BINS = 24
 
 
@@ -51,7 +57,7 @@ def describe_part(name: str, part: Recording, task: Task) -> PartResult:
     span = ""
     if part.dated and part.n_samples:
         ends = (min(s.times[0] for s in part.series if len(s)), max(s.times[-1] for s in part.series if len(s)))
-        span = " to ".join(datetime.fromtimestamp(float(t), UTC).strftime("%Y-%m-%d %H:%M") for t in ends)
+        span = " to ".join(moment(part, float(t))[:16] for t in ends)
     return PartResult(name, part.n_series, part.n_samples, labelled, span, dict(classes))
 
 
@@ -78,7 +84,8 @@ def describe_gaps(gaps: np.ndarray, unit: str) -> Gaps:
 def stretches(
     task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[Sequence[np.ndarray]]]
 ) -> tuple[Stretch, ...]:
-    """Pieces of the test recordings to draw: of each the stretch in which the truth changes the most.
+    """The test recordings to draw: of each the series in which the truth changes the most, whole where it is short
+    enough, and the inputs that go with the truth most.
 
     The models have no say in the choice. Where most series have one answer to be scored, as the remaining life at
     the end of each engine, the series stand side by side in order of their truth, each at its last labelled sample.
@@ -88,13 +95,14 @@ def stretches(
         tests: by name, with their targets.
         outputs: contender to what it said, decoded, for each test and series.
     """
+    drawn = list(tests.items())[:MOST_STRETCHES]
     return tuple(
-        _stretch_of(task, name, test, {contender: of_tests[i] for contender, of_tests in outputs.items()})
-        for i, (name, test) in enumerate(list(tests.items())[:MOST_STRETCHES])
+        _stretch_of(task, name, test, {c: of_tests[i] for c, of_tests in outputs.items()}, VALUES // len(drawn))
+        for i, (name, test) in enumerate(drawn)
     )
 
 
-def _stretch_of(task: Task, name: str, test: Recording, said: Mapping[str, Sequence[np.ndarray]]) -> Stretch:
+def _stretch_of(task: Task, name: str, test: Recording, said: Mapping[str, Sequence[np.ndarray]], most: int) -> Stretch:
     truths = [_truth(task, test, j) for j in range(test.n_series)]
     one_answer_each = np.median([np.isfinite(t).sum() for t in truths]) <= 1
     if task.per == "series" or (test.n_series > 1 and one_answer_each):
@@ -103,12 +111,22 @@ def _stretch_of(task: Task, name: str, test: Recording, said: Mapping[str, Seque
         truth = np.array([truths[j][k] for j, k in asked[:STRETCH]])
         rows = {c: np.array([_shown(task, out[j])[k] for j, k in asked[:STRETCH]]) for c, out in said.items()}
         return _stretch(task, name, "", np.arange(1.0, len(truth) + 1), "series", truth, rows)
-    best = max(range(test.n_series), key=lambda j: _liveliest(truths[j])[1])
-    start, _ = _liveliest(truths[best])
-    window = slice(start, start + STRETCH)
-    series = test.series[best]
+    best = max(range(test.n_series), key=lambda j: _liveliest(truths[j], STRETCH)[1])
+    series, columns = test.series[best], 2 + len(said) + min(len(test.channels), MOST_CHANNELS)
+    start, _ = _liveliest(truths[best], room := max(STRETCH, most // columns))
+    window = slice(start, start + room)
+    times, truth, values = series.times[window], truths[best][window], series.values[window]
     rows = {c: _shown(task, out[best])[window] for c, out in said.items()}
-    return _stretch(task, name, series.name, series.times[window], test.time_unit, truths[best][window], rows)
+    made = _stretch(task, name, series.name, times, test.time_unit, truth, rows)
+    first, _ = _liveliest(truth, STRETCH)
+    return replace(
+        made,
+        channels={test.channels[c]: tuple(_rounded(values[:, c])) for c in _telling(values, truth, bool(task.labels))},
+        of_channels=len(test.channels),
+        of_samples=len(series),
+        view=(made.times[first], made.times[min(first + STRETCH, len(truth)) - 1]),
+        begins=float(times[0]) + test.origin if test.dated else math.nan,
+    )
 
 
 def _stretch(
@@ -117,7 +135,30 @@ def _stretch(
     shown = task.labels[1] if len(task.labels) == 2 else ""
     outputs = {contender: tuple(_rounded(row)) for contender, row in rows.items()}
     times = times - times[0] if unit == "s" else times
-    return Stretch(test, series, tuple(_rounded(times)), unit, tuple(_rounded(truth)), outputs, shown)
+    return Stretch(test, series, tuple(_rounded(times, 10)), unit, tuple(_rounded(truth)), outputs, shown)
+
+
+def _telling(values: np.ndarray, truth: np.ndarray, classes: bool) -> list[int]:
+    """The channels to draw, in their order: of those that vary, the ones that go with the truth most."""
+    shares = [_explained(channel, truth, classes) for channel in values.T]
+    varying = [c for c, share in enumerate(shares) if share >= 0]
+    return sorted(sorted(varying, key=lambda c: -shares[c])[:MOST_CHANNELS])
+
+
+def _explained(channel: np.ndarray, truth: np.ndarray, classes: bool) -> float:
+    """The share of a channel's variance that the truth explains; -1 where it does not vary."""
+    seen = np.isfinite(channel)
+    if not seen.any() or channel[seen].min() == channel[seen].max():
+        return -1.0
+    seen &= np.isfinite(truth)
+    x, y = channel[seen], truth[seen]
+    if len(x) < 2 or x.std() == 0 or y.std() == 0:
+        return 0.0
+    if not classes:
+        return float(np.nan_to_num(np.corrcoef(x, y)[0, 1] ** 2))
+    groups = np.unique(y, return_inverse=True)[1]
+    means = np.bincount(groups, x) / np.bincount(groups)
+    return float(np.nan_to_num(means[groups].var() / x.var()))
 
 
 def _truth(task: Task, test: Recording, place: int) -> np.ndarray:
@@ -139,18 +180,19 @@ def _shown(task: Task, output: np.ndarray) -> np.ndarray:
     return np.asarray(rows[:, 1] if len(task.labels) == 2 else rows.argmax(1).astype(float))
 
 
-def _liveliest(truth: np.ndarray) -> tuple[int, float]:
-    """Where the stretch begins in which the truth changes the most, and by how much; labels count a little too."""
+def _liveliest(truth: np.ndarray, length: int) -> tuple[int, float]:
+    """Where the stretch of this length begins in which the truth changes the most, and by how much; labels count a
+    little too."""
     known = np.isfinite(truth)
     held = np.where(known, truth, 0.0)
     change = np.zeros(len(truth))
     change[1:] = np.where(known[1:] & known[:-1], np.abs(np.diff(held)), 0.0)
     sums = np.concatenate([[0.0], np.cumsum(change + 1e-9 * known)])
-    starts = np.arange(max(1, len(truth) - STRETCH + 1))
-    totals = sums[np.minimum(starts + STRETCH, len(truth))] - sums[starts]
+    starts = np.arange(max(1, len(truth) - length + 1))
+    totals = sums[np.minimum(starts + length, len(truth))] - sums[starts]
     return int(starts[totals.argmax()]), float(totals.max())
 
 
-def _rounded(values: np.ndarray) -> list[float]:
-    """Six significant digits: enough to draw, and a page half as large."""
-    return [float(f"{v:.6g}") for v in np.asarray(values, dtype=float)]
+def _rounded(values: np.ndarray, digits: int = 6) -> list[float]:
+    """Six significant digits: enough to draw, and results half as large."""
+    return [float(f"{v:.{digits}g}") for v in np.asarray(values, dtype=float)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import fmean
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
-from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
+from torchliquid.page.charts import Figure, figure, log_ticks, packed, plotly_text
 from torchliquid.study import words
 from torchliquid.study.results import (
     POOLED,
@@ -193,7 +194,7 @@ def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, fl
                     "dash": {"naive": "dot", "rival": "dash"}.get(part, "solid"),
                 },
                 "marker": {"symbol": "circle" if part == "liquid" else "square", "size": 8, "color": colour(part)},
-                "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
+                "hoverinfo": "none",
             }
         )
     ticks = ["none", *(f"{s:g}" for s in shift.severities)]
@@ -338,13 +339,8 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
     times, unit = _readable_times(stretch)
     single = stretch.time_unit == "series"
     many_classes = len(task.labels) > 2
-    truth: Figure = {
-        "type": "scatter",
-        "name": "truth",
-        "x": times,
-        "y": to_plain(stretch.truth, DIGITS),
-        "hovertemplate": "truth: %{y:.4~g}<extra></extra>",
-    }
+    line: Figure = {"type": "scatter", "x": times, "hoverinfo": "none"}
+    truth: Figure = {**line, "name": "truth", "y": packed(stretch.truth)}
     if single:
         truth |= {"mode": "markers", "marker": {"symbol": "circle-open", "size": 11, "color": colour("truth")}}
     else:
@@ -353,25 +349,19 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
             truth["line"] |= {"shape": "hv"}
             if stretch.shown_class:
                 truth |= {"fill": "tozeroy", "fillcolor": "--truth-fill"}
-        elif sum(math.isfinite(v) for v in stretch.truth) < len(stretch.truth) / 2:
+        elif _sparse(stretch.truth):
             truth |= {"mode": "markers", "marker": {"symbol": "circle-open", "size": 10, "color": colour("truth")}}
     traces = [truth]
     for name, said in stretch.outputs.items():
         contender = results.contender(name)
         part = role(results, contender)
-        trace: Figure = {
-            "type": "scatter",
-            "name": plotly_text(contender.label),
-            "x": times,
-            "y": to_plain(said, DIGITS),
-            "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
-        }
+        trace: Figure = {**line, "name": plotly_text(contender.label), "y": packed(said)}
         if single:
             mark = {"symbol": "circle" if part == "liquid" else "square", "size": 5, "color": colour(part)}
             trace |= {"mode": "markers", "marker": mark}
         else:
-            line: Figure = {"color": colour(part), "width": 2, "dash": "dash" if part == "rival" else "solid"}
-            trace |= {"mode": "lines", "line": line | ({"shape": "hv"} if many_classes else {})}
+            drawn: Figure = {"color": colour(part), "width": 2, "dash": "dash" if part == "rival" else "solid"}
+            trace |= {"mode": "lines", "line": drawn | ({"shape": "hv"} if many_classes else {})}
         traces.append(trace)
     axes: Figure = {}
     if many_classes:
@@ -386,11 +376,73 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
     else:
         y = f"{task.target} (in its own unit)"
     x = "test series (in order of the truth)" if single else f"time ({unit})"
-    made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x unified")
+    made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x")
     made["layout"]["showlegend"] = True
     made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     made["layout"]["margin"]["t"] = 40
+    if not single:
+        _add_readings(made, stretch, line)
     return made
+
+
+STRIP = 72
+"""Height of a channel under the answers, in pixels."""
+
+
+def _add_readings(made: Figure, stretch: Stretch, line: Figure) -> None:
+    """The channels under a chart of answers, each in a strip of its own, along the same times."""
+    layout, n = made["layout"], len(stretch.channels)
+    answers = layout["height"]
+    layout["height"] = whole = answers + STRIP * n
+    layout["yaxis"]["domain"] = [STRIP * n / whole, 1]
+    layout["xaxis"] |= {"anchor": f"y{n + 1}" if n else "y", "showspikes": True, "spikemode": "across",
+                        "spikethickness": 1, "spikedash": "solid", "spikecolor": "--muted"}  # fmt: skip
+    layout |= {"hoversubplots": "axis", "uirevision": "kept", "annotations": []}
+    if math.isfinite(stretch.begins):
+        layout["xaxis"]["type"] = "date"
+    if stretch.view:
+        layout["xaxis"]["range"] = _shown_times(stretch, stretch.view).tolist()
+        least, most = _shown_times(stretch, (stretch.times[0], stretch.times[-1])).tolist()
+        layout["xaxis"] |= {"minallowed": least, "maxallowed": most}
+    for place, (name, values) in enumerate(stretch.channels.items()):
+        low = STRIP * (n - 1 - place) / whole
+        axis, color = f"y{place + 2}", "--activity-colour"
+        mark: Figure = {"mode": "markers", "marker": {"size": 3, "color": color}}
+        drawn: Figure = {"mode": "lines", "line": {"color": color, "width": 1.3}, "connectgaps": False}
+        trace = {**line, "name": plotly_text(name), "y": packed(values), "yaxis": axis, "showlegend": False}
+        made["data"].append(trace | (mark if _sparse(values) else drawn))
+        layout[f"yaxis{place + 2}"] = {
+            "domain": [low, low + 0.66 * STRIP / whole], "anchor": "x", "nticks": 3, "automargin": True,
+        }  # fmt: skip
+        layout["annotations"].append(
+            {"text": plotly_text(name), "xref": "paper", "yref": "paper", "x": 0, "y": low + 0.66 * STRIP / whole,
+             "xanchor": "left", "yanchor": "bottom", "showarrow": False}
+        )  # fmt: skip
+
+
+def _sparse(values: Sequence[float]) -> bool:
+    """Whether most samples have no value, so that a line would have more gaps than pieces."""
+    return sum(map(math.isfinite, values)) < len(values) / 2
+
+
+def _shown_times(stretch: Stretch, times: Sequence[float]) -> np.ndarray:
+    """Times as the chart's axis has them: in a unit that reads well, or as milliseconds since 1970 where they are
+    dates."""
+    moments = np.asarray(times, dtype=float)
+    if math.isfinite(stretch.begins):
+        return 1000 * (stretch.begins + moments)
+    return moments / numbers.time_unit(_seen(stretch) / 4, stretch.time_unit)[1]
+
+
+def _seen(stretch: Stretch) -> float:
+    ends = stretch.view or stretch.times
+    return ends[-1] - ends[0] if ends else 0.0
+
+
+def _readable_times(stretch: Stretch) -> tuple[Figure, str]:
+    dated = math.isfinite(stretch.begins)
+    unit = "date" if dated else numbers.time_unit(_seen(stretch) / 4, stretch.time_unit)[0]
+    return packed(_shown_times(stretch, stretch.times).tolist(), "<f8"), unit
 
 
 def gap_chart(gaps: Gaps) -> Figure:
@@ -421,12 +473,6 @@ def gap_chart(gaps: Gaps) -> Figure:
         xaxis=x,
         yaxis={"type": "log", "tickformat": "~s", "dtick": 1, "range": [-0.3, math.log10(max(gaps.counts) or 1) + 0.2]},
     )
-
-
-def _readable_times(stretch: Stretch) -> tuple[list[float | None], str]:
-    span = stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
-    unit, factor = numbers.time_unit(span / 4, stretch.time_unit)
-    return to_plain([t / factor for t in stretch.times], DIGITS), unit
 
 
 def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figure:

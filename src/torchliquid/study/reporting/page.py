@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
@@ -13,7 +15,7 @@ from torchliquid.page import Chart, Table, numbers, write_page
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
 from torchliquid.study import words
 from torchliquid.study.reporting import figures, tables
-from torchliquid.study.results import Finding, StudyResults
+from torchliquid.study.results import Finding, Stretch, StudyResults
 
 GLOSSARY = {
     **NETWORKS,
@@ -114,7 +116,7 @@ def card(results: StudyResults, finding: Finding) -> Card:
         size = numbers.significant(max(ratio, 1 / ratio), 2)
         return Card(finding, f"{size} × {less if ratio < 1 else more}", what)
     difference, least = finding.difference, finding.margin or 0.0
-    headline = words.gain(metric, difference.value, difference.reach, signed=True)
+    headline = words.gain(metric, difference.value, words.common_reach(difference, least), signed=True)
     if not difference.known:
         return Card(finding, headline, words.unknown(difference))
     width = 1.15 * max(abs(difference.low), abs(difference.high), 2 * least, 1e-12)
@@ -125,7 +127,7 @@ def card(results: StudyResults, finding: Finding) -> Card:
     return Card(
         finding,
         headline,
-        f"95 % interval {words.gain_interval(metric, difference)}",
+        f"95 % interval {words.gain_interval(metric, difference, least)}",
         place(difference.low),
         place(difference.high),
         place(difference.value),
@@ -222,40 +224,68 @@ def alarm_rule(results: StudyResults) -> str:
     rule += "validation part, of each trained model its own."
     if task.per == "step":
         begins = (
-            f"once that has lasted {words.span(alarm.length, task.time_unit)}" if alarm.length else "with the first"
+            f"once that has lasted {numbers.length(alarm.length, task.time_unit)}" if alarm.length else "with the first"
         )
         ends = (
-            f"a pause of more than {words.span(alarm.merge, task.time_unit)}" if alarm.merge else "the first other one"
+            f"a pause of more than {numbers.length(alarm.merge, task.time_unit)}"
+            if alarm.merge
+            else "the first other one"
         )
         rule += f" An alarm begins {begins} such sample and ends with {ends}."
     return rule
 
 
+ROWS = 60
+"""Of the table behind a recording that is drawn."""
+
+
 def stretch_charts(results: StudyResults) -> list[Chart]:
     charts = []
     for i, stretch in enumerate(results.stretches):
+        single = stretch.time_unit == "series"
         where = f"{stretch.test}, series {stretch.series}" if stretch.series else stretch.test
         labels = [results.contender(name).label for name in stretch.outputs]
-        step = max(1, len(stretch.times) // 60)
-        rows = tuple(
-            tuple(numbers.significant(v, 4) for v in row)
-            for row in list(zip(stretch.times, stretch.truth, *stretch.outputs.values(), strict=True))[::step]
-        )
-        caption = f"Every {step}th sample." if step > 1 else ""
+        low, high = stretch.view or (-math.inf, math.inf)
+        lines = [stretch.times, stretch.truth, *stretch.outputs.values(), *stretch.channels.values()]
+        rows = [row for row in zip(*lines, strict=True) if low <= row[0] <= high]
+        step = max(1, len(rows) // ROWS)
         what = f"Probability of {stretch.shown_class}: " if stretch.shown_class else ""
+        dated = math.isfinite(stretch.begins)
+        when = "Series" if single else "Time" if dated else f"Time ({stretch.time_unit})"
         table = Table(
-            (
-                "Series" if stretch.time_unit == "series" else f"Time ({stretch.time_unit})",
-                "Truth",
-                *(f"{what}{label}" for label in labels),
+            (when, "Truth", *(f"{what}{label}" for label in labels), *stretch.channels),
+            tuple(
+                (_date(stretch.begins + row[0]) if dated else numbers.significant(row[0], 6),
+                 *(numbers.significant(v, 4) for v in row[1:]))
+                for row in rows[::step]
             ),
-            rows,
             (),
-            caption,
-        )
-        charts.append(Chart(f"stretch-{i}", f"What was true and what was said: {where}",
-                            figures.stretch_chart(results, stretch), table))  # fmt: skip
+            f"Every {words.nth(step)} sample of what is shown at first." if step > 1 else "",
+        )  # fmt: skip
+        title = "Truth and answers" if single else "Readings, truth and answers"
+        chart = figures.stretch_chart(results, stretch)
+        charts.append(Chart(f"stretch-{i}", f"{title}: {where}", chart, table, _drawn(results, stretch), not single))
     return charts
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _drawn(results: StudyResults, stretch: Stretch) -> str:
+    """How much of a test recording there is to see."""
+    if not stretch.of_samples:
+        return ""
+    drawn, of, channels = len(stretch.times), stretch.of_samples, len(stretch.channels)
+    said = [
+        f"All {numbers.count(of)} samples" if drawn == of else f"{numbers.count(drawn)} of {numbers.count(of)} samples"
+    ]
+    said[0] += " are there" if drawn == of else " are there, those among which the truth changes the most"
+    if 0 < channels < stretch.of_channels:
+        said.append(f"of {stretch.of_channels} inputs the {words.NUMBERS[channels]} that go with the truth most")
+    if results.task.horizon:
+        said.append(f"truth and answers stand at the sample from which they are {results.task.horizon} ahead")
+    return "; ".join(said) + "."
 
 
 def gap_chart(results: StudyResults) -> Chart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from torchliquid.alarms import summary
 from torchliquid.page import Table, numbers
@@ -26,12 +26,15 @@ def main_table(results: StudyResults) -> Table:
         return math.isnan(value), sign * value
 
     ordered = sorted(results.contenders, key=key)
+    reach, shifted = (
+        usual_reach(intervals) for intervals in zip(*((c.primary, c.shifted) for c in ordered), strict=True)
+    )
     rows = tuple(
         (
             numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
-            with_reach(results, c.primary, _value(results, c)),
-            with_reach(results, c.shifted, math.nan),
-            numbers.microseconds(c.mean("latency_us")),
+            with_reach(results, c.primary, _value(results, c), reach),
+            with_reach(results, c.shifted, math.nan, shifted),
+            "–" if c.family in UNTIMED else numbers.duration(1e-6 * c.mean("latency_us")),
             numbers.size(c.mean("bytes")),
             numbers.count(c.mean("parameters")) if c.mean("parameters") > 0 else "–",
             numbers.duration(c.mean("train_seconds")),
@@ -42,44 +45,49 @@ def main_table(results: StudyResults) -> Table:
     return Table(head, rows, kinds)
 
 
-def with_reach(results: StudyResults, interval: Interval | None, value: float) -> str:
-    """A figure with half its interval, as far as it is known."""
-    task = results.task
+UNTIMED = ("classical", "naive")
+"""Families whose live steps take the time of Python, which says nothing of a device."""
+
+
+def usual_reach(intervals: Sequence[Interval | None]) -> float:
+    """The half interval by which a column is rounded: the usual one of those known."""
+    known = [i.reach for i in intervals if i is not None and i.known and i.reach > 0]
+    return median(known) if known else math.inf
+
+
+def with_reach(results: StudyResults, interval: Interval | None, value: float, reach: float) -> str:
+    """A figure with half its interval, as far as it is known, rounded by the column's usual reach."""
     if interval is None:
-        return words.score(task.primary, value)
-    return words.score_with(task.primary, interval)
+        return words.score(results.task.primary, value, reach)
+    return words.score_with(results.task.primary, interval, reach)
 
 
 def metrics_table(results: StudyResults) -> Table:
     """All metrics on each test recording, mean over the seeds, the state carried and on windows."""
     names = list(dict.fromkeys(m for c in results.contenders for t in c.trials for m in t.tests.get(POOLED, {})))
     head = ("Contender", "Test recording", "Scored", *(numbers.capital(metric_label(m)) for m in names))
-    rows = []
+    rows: list[tuple[str, str, str, list[list[float]]]] = []
     for c in results.contenders:
         for way, scored in (("state carried", "tests"), ("windows", "windows")):
             tests = list(dict.fromkeys(t for trial in c.trials for t in getattr(trial, scored)))
             if len(tests) == 2 and POOLED in tests:
                 tests.remove(POOLED)
             for test in tests:
-                figures_ = [[getattr(t, scored)[test].get(m, math.nan) for t in c.trials] for m in names]
-                rows.append(
-                    (
-                        c.label,
-                        "all together" if test == POOLED else test,
-                        way,
-                        *(spread(results, m, v) for m, v in zip(names, figures_, strict=True)),
-                    )
-                )
-    return Table(head, tuple(rows))
+                figures = [[getattr(t, scored)[test].get(m, math.nan) for t in c.trials] for m in names]
+                rows.append((c.label, "all together" if test == POOLED else test, way, figures))
+    columns = [column(m, [row[-1][i] for row in rows]) for i, m in enumerate(names)]
+    cells = zip(*columns, strict=True) if names else [()] * len(rows)
+    return Table(head, tuple((*row[:-1], *figures) for row, figures in zip(rows, cells, strict=True)))
 
 
-def spread(results: StudyResults, metric: str, values: Sequence[float]) -> str:
-    """Mean over the seeds, rounded to what their spread supports."""
-    mean = fmean(values)
-    if len(values) < 2 or not math.isfinite(mean):
-        return words.score(metric, mean)
-    error = stdev(values, mean) / math.sqrt(len(values))
-    return words.score(metric, mean, 2 * error)
+def column(metric: str, rows: Sequence[Sequence[float]]) -> list[str]:
+    """Means over the seeds, all rounded to what the spread of the usual one of them supports."""
+    errors = [2 * stdev(row) / math.sqrt(len(row)) for row in rows if len(row) > 1 and all(map(math.isfinite, row))]
+    means = [fmean(row) for row in rows]
+    known = [error for error in errors if error > 0]
+    if known or words.bounded(metric):
+        return [words.score(metric, mean, median(known) if known else math.inf) for mean in means]
+    return [numbers.number(mean, numbers.column_places(means)) for mean in means]
 
 
 def alarm_table(results: StudyResults) -> Table | None:
@@ -103,8 +111,8 @@ def alarm_table(results: StudyResults) -> Table | None:
                     numbers.significant(fmean(thresholds), 2) if thresholds else "–",
                     f"{found.caught:.3g} of {found.events}",
                     numbers.significant(found.false_alarms * factor, 2),
-                    words.span(found.median, results.task.time_unit),
-                    words.span(found.late, results.task.time_unit),
+                    numbers.span(found.median, results.task.time_unit),
+                    numbers.span(found.late, results.task.time_unit),
                 )
             )
     return Table(head, tuple(rows), (), "Mean over the seeds; delays from an event's first sample, of those caught.")
@@ -113,23 +121,20 @@ def alarm_table(results: StudyResults) -> Table | None:
 def shift_table(results: StudyResults) -> Table:
     """The primary metric for every contender, shift and severity."""
     head = ("Shift", *(c.label for c in results.contenders))
-    rows = [
-        ("none", *(spread(results, results.task.primary, c.test(results.task.primary)) for c in results.contenders))
-    ]
+    metric, nothing = results.task.primary, math.nan
+    rows = [("none", [c.test(metric) for c in results.contenders])]
     for shift in results.shifts:
         if any(shift.name in t.unshifted for c in results.contenders for t in c.trials):
-            asked = [[t.unshifted.get(shift.name, math.nan) for t in c.trials] for c in results.contenders]
-            cells = [spread(results, results.task.primary, values) for values in asked]
-            rows.append((f"{shift.name}: none, on the samples that are asked", *cells))
+            asked = [[t.unshifted.get(shift.name, nothing) for t in c.trials] for c in results.contenders]
+            rows.append((f"{shift.name}: none, on the samples that are asked", asked))
         for i, description in enumerate(shift.descriptions):
-            cells = [
-                spread(results, results.task.primary, [t.shifts[shift.name][i] for t in c.trials])
-                if all(shift.name in t.shifts for t in c.trials)
-                else "–"
+            under = [
+                [t.shifts[shift.name][i] if shift.name in t.shifts else nothing for t in c.trials]
                 for c in results.contenders
             ]
-            rows.append((f"{shift.name}: {description}", *cells))
-    return Table(head, tuple(rows))
+            rows.append((f"{shift.name}: {description}", under))
+    cells = iter(column(metric, [values for _, row in rows for values in row]))
+    return Table(head, tuple((name, *(next(cells) for _ in row)) for name, row in rows))
 
 
 def channel_table(results: StudyResults) -> Table:
@@ -171,16 +176,18 @@ def trial_table(results: StudyResults) -> Table:
     label = metric_label(results.task.primary)
     head = ("Contender", "Seed", f"Validation {label}", f"Test {label}", "Updates", "Training", "99 % of steps within",
             "Peak memory", "Settings")  # fmt: skip
-    metric = results.task.primary
+    metric, trials = results.task.primary, [t for c in results.contenders for t in c.trials]
+    validation = iter(column(metric, [[t.validation] for t in trials]))
+    tests = iter(column(metric, [[t.tests.get(POOLED, {}).get(metric, math.nan)] for t in trials]))
     rows = tuple(
         (
             c.label,
             str(t.seed),
-            words.score(metric, t.validation),
-            words.score(metric, t.tests.get(POOLED, {}).get(metric, math.nan)),
+            next(validation),
+            next(tests),
             (numbers.count(t.updates) if t.updates else "–") + ENDED[t.doubt],
             numbers.duration(t.train_seconds),
-            numbers.microseconds(t.latency_p99_us),
+            "–" if c.family in UNTIMED else numbers.duration(1e-6 * t.latency_p99_us),
             f"{numbers.significant(t.memory_mb)} MB" if t.memory_mb > 0 else "–",
             "none to tune" if c.family == "naive" else settings(t.hyper),
         )

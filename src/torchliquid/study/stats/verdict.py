@@ -99,18 +99,18 @@ class _Jury:
         interval = contender.shifted if shifted else contender.primary
         return interval.value if interval is not None else math.nan
 
-    def figure(self, contender: ContenderResult, difference: Interval, shifted: bool = False) -> str:
-        """A contender's figure, as exact as its own interval or the difference's, the narrower one, supports."""
-        own = contender.shifted if shifted else contender.primary
-        reach = min(own.reach, difference.reach) if own is not None else difference.reach
+    def figure(self, contender: ContenderResult, reach: float, shifted: bool = False) -> str:
+        """A contender's figure, as exact as the others of its statement."""
         return words.score(self.results.task.primary, self.level(contender, shifted), reach)
 
-    def difference(self, interval: Interval) -> str:
-        metric = self.results.task.primary
+    def difference(self, interval: Interval, least: float = math.inf) -> str:
+        metric, reach = self.results.task.primary, words.common_reach(interval, least)
         interval_ = (
-            f"95 % interval {words.gain_interval(metric, interval)}" if interval.known else words.unknown(interval)
+            f"95 % interval {words.gain_interval(metric, interval, least)}"
+            if interval.known
+            else words.unknown(interval)
         )
-        return f"difference {words.gain(metric, interval.value, interval.reach, signed=True)}, {interval_}"
+        return f"difference {words.gain(metric, interval.value, reach, signed=True)}, {interval_}"
 
     def verdict(self) -> Verdict | None:
         liquid = self.results.best("liquid")
@@ -165,8 +165,8 @@ class _Jury:
         found, unit = summary(counts), self.results.task.time_unit
         each, factor = words.alarm_unit(self.results)
         first = (
-            f", the first alarm {words.span(found.median, unit)} after an event's beginning (90 % within "
-            f"{words.span(found.late, unit)})"
+            f", the first alarm {numbers.span(found.median, unit)} after an event's beginning (90 % within "
+            f"{numbers.span(found.late, unit)})"
             if found.caught
             else ""
         )
@@ -268,9 +268,10 @@ class _Jury:
                 continue
             least = margin(self.results.task, self.level(probe))
             over, liquid_over = self.compare.better(best, probe), self.compare.better(liquid, probe)
+            reach = words.common_reach(over, least)
             figures = (
-                f"{self.figure(probe, over)}, against {self.figure(best, over)} for "
-                f"{best.label}, the best model on validation ({self.difference(over)})"
+                f"{self.figure(probe, reach)}, against {self.figure(best, reach)} for "
+                f"{best.label}, the best model on validation ({self.difference(over, least)})"
             )
             better = self.shown_better(probe, least)
             one = probe.name == "one_sensor"
@@ -308,11 +309,12 @@ class _Jury:
         over = self.compare.better(liquid, rival, shifted)
         least = margin(task, self.level(rival, shifted))
         result = answer(over, least)
-        matters = words.least(task.primary, least)
+        reach = words.common_reach(over, least)
+        matters = words.least(task.primary, least, reach)
         figures = (
             f"{'mean ' if shifted else ''}{metric_label(task.primary)}{' under the shifts' if shifted else ''} "
-            f"{self.figure(liquid, over, shifted)} against "
-            f"{self.figure(rival, over, shifted)} ({self.difference(over)})"
+            f"{self.figure(liquid, reach, shifted)} against "
+            f"{self.figure(rival, reach, shifted)} ({self.difference(over, least)})"
         )
         equal = next((p for p in simpler if not self.beats(liquid, p, shifted)), None)
         if result == "worth it" and equal is not None:
@@ -373,14 +375,14 @@ class _Jury:
             told.append(f"it holds {sizes[0]} against {sizes[1]}")
         if "operations" in ratios:
             told.append(f"a sample takes {_about(liquid)} operations against {_about(rival)}")
-        for attribute, said, form in (
-            ("latency_us", "a live step here takes", numbers.microseconds),
-            ("train_seconds", "training took", numbers.duration),
+        for attribute, said, scale in (
+            ("latency_us", "a live step here takes", 1e-6),
+            ("train_seconds", "training took", 1.0),
         ):
-            own, other = liquid.mean(attribute), rival.mean(attribute)
+            own, other = scale * liquid.mean(attribute), scale * rival.mean(attribute)
             if math.isfinite(own) and math.isfinite(other):
                 aside = " (mostly the time of Python)" if attribute == "latency_us" and rival.family != "neural" else ""
-                told.append(f"{said} {form(own)} against {form(other)}{aside}")
+                told.append(f"{said} {numbers.duration(own)} against {numbers.duration(other)}{aside}")
         finite = {n: r for n, r in ratios.items() if math.isfinite(r)}
         return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(told))))}.", ratios=finite)
 
