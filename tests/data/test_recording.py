@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from torchliquid.data import Recording
+import torchliquid
+from torchliquid.data import Recording, reading, tables
 from torchliquid.errors import InputError
+
+
+def test_read_has_the_options_of_its_readers(monkeypatch):
+    """Names, types and defaults, and each reaches the reader."""
+    files, frames = inspect.signature(tables.read).parameters, inspect.signature(tables.from_table).parameters
+    readers = {**frames, **files}
+    options = inspect.signature(torchliquid.read).parameters
+    assert set(options) == set(readers) - {"read", "meaning"}
+    for name, option in options.items():
+        if name != "path":
+            assert option.kind is inspect.Parameter.KEYWORD_ONLY
+            assert (option.default, option.annotation.removesuffix(" | None")) == (
+                None,
+                readers[name].annotation.removesuffix(" | None"),
+            )
+    given = {name: object() for name in options if name != "path"}
+    monkeypatch.setattr(reading, "read_any", lambda path, **asked: (path, asked))
+    assert torchliquid.read("t.csv", **given) == ("t.csv", given)
+    assert torchliquid.read("t.csv") == ("t.csv", {})
 
 
 def test_aeon_collections_with_equal_and_different_lengths():
