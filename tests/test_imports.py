@@ -1,6 +1,7 @@
 """Who may import whom is what pyproject.toml states; a new circle or an import of a higher room fails `make lint`."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,3 +40,11 @@ def test_a_line_that_breaks_the_rules_is_found(planted, line, broken, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == (broken is not None), done.stdout + done.stderr
     assert broken is None or f"{broken} BROKEN" in " ".join(done.stdout.split())
+
+
+def test_the_files_that_the_architecture_points_to_exist():
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    table = text.split("## Where do I look?")[1].split("\n## ")[0]
+    named = re.findall(r"`([\w/]+(?:\.\w+|/))`", table)
+    assert len(named) > 40
+    assert [name for name in named if not ((ROOT / "src/torchliquid" / name).exists() or (ROOT / name).exists())] == []
