@@ -13,6 +13,7 @@
 #include "dispatch.h"
 #include "run.h"
 #include "stepper.h"
+#include "table.h"
 
 namespace nb = nanobind;
 using namespace torchliquid;
@@ -111,6 +112,7 @@ NB_MODULE(_native, m) {
       .def(nb::init<Floats, Floats, bool>(), nb::arg("weight"), nb::arg("bias"), nb::arg("lstm"));
   nb::class_<LinearArguments>(m, "Linear").def(nb::init<Floats, Floats>(), nb::arg("weight"), nb::arg("bias"));
   bind_stepper(m);
+  bind_table(m);
 
   m.def(
       "instruction_sets",

@@ -9,6 +9,7 @@
 
 #include "arguments.h"
 #include "dispatch.h"
+#include "live.h"
 #include "run.h"
 
 namespace torchliquid {
@@ -77,18 +78,6 @@ class ManySteps final : public Many {
 };
 
 using State = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Doubles = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
-using Flags = nb::ndarray<bool, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-// From readings to inputs; `held` and `started` are state.
-struct Front {
-  Doubles mean, std;  // (C,)
-  double time_scale, limit;
-  bool with_mask;
-  Doubles held;  // (n, C)
-  Flags started;
-  Maybe<Flags> untold;  // (C,) of which the mask says nothing; none: it tells of all
-};
 
 // From features to answers; `total` and `count` are the state of a task per series.
 struct Back {
@@ -266,7 +255,8 @@ class Stepper {
   std::unique_ptr<Live> readout;
   std::vector<float> spans, work;
   size_t work_size = 0;
-  std::vector<double> values, elapsed;
+  std::vector<double> values;
+  Elapsed elapsed;
 
  public:
   Stepper(const std::vector<LayerArguments>& chain, Maybe<Front> front, Maybe<Back> back, int threads)
@@ -316,79 +306,31 @@ class Stepper {
 
   // False where the arguments are not what they should be; Python then says what is wrong.
   bool step(nb::handle values_object, nb::handle elapsed_object, nb::handle out) {
-    double one = NAN;
-    const double* time = &one;
-    size_t time_stride = 0;
-    if (!read(values_object, values, n, readings)) return false;
-    if (PyFloat_Check(elapsed_object.ptr()) || PyLong_Check(elapsed_object.ptr())) {
-      one = PyFloat_AsDouble(elapsed_object.ptr());
-      if (PyErr_Occurred()) return PyErr_Clear(), false;
-    } else if (!elapsed_object.is_none()) {
-      if (!read(elapsed_object, elapsed, 1, n)) return false;
-      time = elapsed.data();
-      time_stride = 1;
-    }
+    if (!read_numbers(values_object, values, n, readings) || !elapsed.read(elapsed_object, n)) return false;
     if (!front)
       for (int i = 0; i < n; ++i) {
-        double span = elapsed_object.is_none() ? 1.0 : time[i * time_stride];
+        double span = elapsed_object.is_none() ? 1.0 : elapsed.of(i);
         if (!(span >= 0) || std::isinf(span)) return false;
         spans[i] = float(span);
         if (std::isinf(spans[i])) return false;
       }
     Buffer to;
-    if (!to.get(out, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) || to.items() != size_t(n) * answers ||
-        to.kind() != (back ? 'd' : 'f'))
-      return false;
+    if (!to.writable(out, size_t(n) * answers, back ? 'd' : 'f')) return false;
     if (n < kStreamsOfAThread) {
-      advance(time, time_stride, to.data());
+      advance(to.data());
     } else {
       nb::gil_scoped_release released;
-      advance(time, time_stride, to.data());
+      advance(to.data());
     }
     return true;
   }
 
  private:
-  // A view of an array's memory through the buffer protocol, several times cheaper than DLPack.
-  struct Buffer {
-    Py_buffer view{};
-    bool held = false;
-    ~Buffer() {
-      if (held) PyBuffer_Release(&view);
-    }
-    bool get(nb::handle object, int flags) {
-      held = PyObject_GetBuffer(object.ptr(), &view, flags) == 0;
-      if (!held) PyErr_Clear();
-      return held;
-    }
-    char kind() const { return view.format && !view.format[1] ? view.format[0] : '?'; }
-    size_t items() const { return size_t(view.len / view.itemsize); }
-    void* data() const { return view.buf; }
-  };
-
-  // Numbers of shape (rows, columns); of one row, (columns,) too.
-  static bool read(nb::handle object, std::vector<double>& to, int rows, int columns) {
-    Buffer from;
-    const size_t count = size_t(rows) * columns;
-    if (!from.get(object, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) || from.items() != count) return false;
-    const bool flat = from.view.ndim == 1 && rows == 1;
-    if (!flat && !(from.view.ndim == 2 && from.view.shape[0] == rows)) return false;
-    to.resize(count);
-    if (from.kind() == 'd') {
-      std::memcpy(to.data(), from.data(), sizeof(double) * count);
-    } else if (from.kind() == 'f') {
-      for (size_t i = 0; i < count; ++i) to[i] = static_cast<const float*>(from.data())[i];
-    } else {
-      return false;
-    }
-    return true;
-  }
-
-  void advance(const double* time, size_t time_stride, void* out) {
+  void advance(void* out) {
     parallel((n + chunk - 1) / chunk, workers, [&](int block, int worker) {
       const int start = block * chunk, stop = std::min(n, start + chunk);
       float* own = work.data() + worker * work_size;
-      for (int i = start; i < stop; ++i) prepare(i, time[i * time_stride]);
+      for (int i = start; i < stop; ++i) prepare(i, elapsed.of(i));
       for (size_t k = 0; k < layers.size(); ++k)
         layers[k]->run(start, stop, worker, own, k + 1 < layers.size() ? layers[k + 1].get() : nullptr);
       for (int i = start; i < stop; ++i) answer(i, worker, own, out);
@@ -399,18 +341,7 @@ class Stepper {
     float* to = &layers[0]->x[size_t(i) * layers[0]->inputs];
     const double* reading = &values[size_t(i) * readings];
     if (front) {
-      Front& f = *front;
-      double* held = f.held.data() + size_t(i) * readings;
-      for (int j = 0; j < readings; ++j) {
-        const double scaled = (reading[j] - f.mean.data()[j]) / f.std.data()[j];
-        const bool observed = std::fabs(scaled) <= f.limit;
-        if (observed) held[j] = scaled;
-        to[j] = float(held[j]);
-        if (f.with_mask) to[readings + j] = observed || (f.untold && f.untold->data()[j]);
-      }
-      const float span = float(time / f.time_scale);
-      spans[i] = f.started.data()[i] && span >= 0 && std::isfinite(span) ? span : 1.0f;
-      f.started.data()[i] = true;
+      spans[i] = front->take(i, reading, time, to);
     } else {
       for (int j = 0; j < readings; ++j) to[j] = float(reading[j]);
     }

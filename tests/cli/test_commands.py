@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,8 +12,6 @@ import pytest
 
 from torchliquid import Model, Recording
 from torchliquid.cli import main
-from torchliquid.cli.assess import reading
-from torchliquid.cli.options import Columns
 
 
 def run(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -71,16 +68,6 @@ def test_from_a_table_to_predictions(recording: Path, table: pl.DataFrame, tmp_p
     assert inspected.returncode == 0, inspected.stderr
     for words in ("LTC on NCP", "rising", "level", "self-test", "validation (accuracy "):
         assert words in inspected.stdout
-
-
-def test_the_report_reads_the_tables_as_the_command_did(recording: Path) -> None:
-    columns = Columns("state", "when", None, None, None, ["level"])
-    scope: dict[str, Any] = {}
-    exec(reading(str(recording), {"again.csv": str(recording)}, columns, None), scope)
-    for read in (scope["recording"], scope["tests"]["again.csv"]):
-        assert read.target == "state"
-        assert "level" not in read.channels
-        assert read.dated
 
 
 def test_train_a_forecast(recording: Path, tmp_path: Path) -> None:

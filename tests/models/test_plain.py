@@ -1,18 +1,45 @@
 """The models to beat: their features against plain definitions, and figures known from elsewhere."""
 
+import contextlib
+import copy
+import json
+import warnings
+from functools import cache
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pytest
+import safetensors.torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from tests.helpers.hostile import hostile_model, limited
 from tests.helpers.small import small_recording
+from typer.testing import CliRunner
 
+from torchliquid.cli import app
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.datasets import load
 from torchliquid.errors import InputError
-from torchliquid.models import Naive, Tabular, tabular
+from torchliquid.models import Model, Naive, Tabular, trees
 from torchliquid.models.features import features
 from torchliquid.tasks import Task
 from torchliquid.training.fit import hold_out
+
+
+@cache
+def fitted(kind: str, per: str = "step", task: str = "classification") -> Tabular | Naive:
+    recording = small_recording((40, 30, 23, 35, 11, 17), per)
+    fitted = Task(task, per, "target").fit(recording)
+    scales = Preprocessing.fit(recording)
+    if kind == "naive":
+        return Naive.fit(fitted, scales, recording)
+    return Tabular.fit(kind, fitted, scales, recording, recording)
+
+
+TASKS = ("classification", "regression")
+PLAIN = [(kind, *of) for kind in ("linear", "boosting", "naive") for of in product(("step", "series"), TASKS)]
 
 
 @given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 4), st.booleans(), st.integers(0, 1000))
@@ -133,11 +160,97 @@ def test_unknown_settings_are_named():
 def test_with_class_weights_boosting_sees_levels_in_the_order_of_the_values(rows: int, seed: int, kinds: int) -> None:
     rng = np.random.default_rng(seed)
     column = rng.integers(0, kinds, rows) * rng.choice([1e-9, 1.0, 1e9])
-    (levels,) = tabular._levels(np.stack([column], 1)).T
+    (levels,) = trees._levels(np.stack([column], 1)).T
     order = np.argsort(column, kind="stable")
     assert (np.diff(levels[order]) >= 0).all()
-    assert len(np.unique(levels)) <= tabular.BINS
+    assert len(np.unique(levels)) <= trees.BINS
     assert column.min() <= levels.min()
     assert levels.max() <= column.max()
-    if len(np.unique(column)) <= tabular.BINS:
+    if len(np.unique(column)) <= trees.BINS:
         assert (levels == column).all()
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_trees_as_arrays_answer_as_scikit_learn(classes):
+    rng = np.random.default_rng(0)
+    x = np.round(rng.normal(size=(500, 4)) * 8) / 8  # with values on the thresholds
+    if classes:
+        y = np.digitize(x[:, 0] * x[:, 1], np.linspace(-0.5, 0.5, classes - 1))
+        estimator = HistGradientBoostingClassifier(max_iter=20).fit(x, y)
+        found, expected = trees.Trees.of([estimator])(x), estimator.decision_function(x).reshape(500, -1)
+    else:
+        each = [HistGradientBoostingRegressor(max_iter=20).fit(x, np.sin(x[:, k])) for k in range(2)]
+        found, expected = trees.Trees.of(each)(x), np.stack([e.predict(x) for e in each], 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "per", "task"), PLAIN)
+def test_a_loaded_model_is_the_saved_one(kind, per, task, tmp_path):
+    model = copy.copy(fitted(kind, per, task))
+    model.metadata = {**model.metadata, "note": "über"}
+    model.save(tmp_path / "m.safetensors")
+    loaded = Model.load(tmp_path / "m.safetensors")
+    recording = small_recording((20, 7))
+    for ours, theirs in zip(model.outputs(recording), loaded.outputs(recording), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert loaded.predict(recording).equals(model.predict(recording))
+    assert (type(loaded), loaded.kind, loaded.task) == (type(model), kind, model.task)
+    assert (loaded.config, loaded.metadata) == (model.config, model.metadata)
+    assert (loaded.live_parameters(), loaded.n_bytes()) == (model.live_parameters(), model.n_bytes())
+    assert loaded.n_bytes() == (tmp_path / "m.safetensors").stat().st_size
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("good")
+    paths = [folder / f"{i}.safetensors" for i in range(len(PLAIN))]
+    for path, of in zip(paths, PLAIN, strict=True):
+        fitted(*of).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_file_from_a_stranger_is_refused_or_used(seed, good, tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(hostile_model(good[seed % len(good)], np.random.default_rng(seed)))
+    with limited(), warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            model = Model.load(path)
+        except InputError:
+            return
+        recording = small_recording((20, 7), labels=False)
+        with contextlib.suppress(InputError):  # of another unit or other channels
+            model.outputs(recording)
+            live = model.live()
+            for sample in recording.series[0].values:
+                live.step(sample, 2.0)
+        assert CliRunner().invoke(app, ["inspect", str(path)]).exit_code == 0
+
+
+WRONG = {
+    "a loop": ({"trees.left": lambda t: t.zero_()}, {}),
+    "a node that is not there": ({"trees.right": lambda t: t.fill_(10**6)}, {}),
+    "a feature that is not there": ({"trees.feature": lambda t: t.clamp_(max=0).add_(10**6)}, {}),
+    "a tree that is not there": ({"trees.roots": lambda t: t.neg_().sub_(1)}, {}),
+    "no scale": ({"linear.scale": lambda t: t.zero_()}, {}),
+    "a longer memory": ({}, {"lookback": 10**9}),
+    "another memory": ({}, {"lags": 7}),
+    "a command": ({}, {"command": "rm"}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_arrays_that_do_not_fit_are_refused(name, tmp_path):
+    arrays, config = WRONG[name]
+    path = tmp_path / "m.safetensors"
+    fitted("boosting", "step", "regression").save(path)
+    with safetensors.safe_open(path, "pt") as file:
+        header, tensors = dict(file.metadata()), {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+    for each, change in arrays.items():
+        change(tensors[each])
+    description = json.loads(header["model"])
+    description["config"] |= config
+    safetensors.torch.save_file(tensors, path, header | {"model": json.dumps(description)})
+    with limited(), pytest.raises(InputError, match="arrays do not fit a gradient boosting model"):
+        Model.load(path)

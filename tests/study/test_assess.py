@@ -74,9 +74,12 @@ def test_what_a_study_leaves(tmp_path: Path) -> None:
     assert len(page) < 6_000_000
     assert "<script>alert(1)" not in page
     assert StudyResults.from_json((out / "results.json").read_text()).to_json() == results.to_json()
-    for name in ("model", "best"):
-        model = Model.load(out / f"{name}.safetensors")
-        assert model.self_test() < 1e-5
+    assert Model.load(out / "model.safetensors").self_test() < 1e-5
+    best = results.best("liquid", "neural", "classical")
+    assert best is not None
+    assert Model.load(out / "best.safetensors").kind == best.name
+    kept = {path.parent.name.split("-")[0] for path in out.glob("trials/*/model.safetensors")}
+    assert kept == {contender.name for contender in results.competing}
     budget = [c for c in results.contenders if c.family in ("liquid", "neural")]
     assert all(abs(t.parameters - 400) <= 0.15 * 400 for c in budget for t in c.trials)
     for contender in results.competing:
@@ -110,12 +113,9 @@ def test_six_series_leave_one_to_test_on_and_a_whole_report(tmp_path: Path) -> N
     assert results.verdict is not None
     assert results.verdict.answer == "not shown"
     assert (tmp_path / "study" / "report.html").exists()
-    best = results.best("liquid", "neural", "classical")
-    assert best is not None
-    assert ("Tabular.fit" in results.refit) == (best.family == "classical")
 
 
-def test_the_report_tells_how_to_get_the_best_model_again(tmp_path: Path) -> None:
+def test_the_best_of_all_is_kept_whatever_its_kind(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(size=(500, 2))
     recording, test = (
@@ -124,13 +124,12 @@ def test_the_report_tells_how_to_get_the_best_model_again(tmp_path: Path) -> Non
     )
     chosen = {"contenders": ["linear", "naive"], "seeds": 1, "tuning": 3, "shifts": ()}
     results = assess(recording, tmp_path / "study", tests={"later": test}, **chosen)
-    scope = {"recording": recording, "tests": {"later": test}}
-    exec(results.refit, scope)
-    task, model = scope["plan"].task, scope["model"]
-    again = task.metrics(model.outputs(test), test)["rmse"]
+    model = Model.load(tmp_path / "study" / "best.safetensors")
+    assert model.kind == "linear"
+    again = model.task.metrics(model.outputs(test), test)["rmse"]
     assert again == pytest.approx(results.contender("linear").test("rmse")[0])
     assert model.predict(test)["prediction"].to_list() == pytest.approx(model.outputs(test)[0][:, 0].tolist())
-    assert "Tabular.fit(" in (tmp_path / "study" / "report.html").read_text()
+    assert model.metadata["training"]["samples"] < 400
 
 
 def test_a_test_on_what_was_learnt_is_refused() -> None:

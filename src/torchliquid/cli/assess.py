@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -105,22 +104,15 @@ def assess(
             with_sample=sample,
             title=question.name,
             command=shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])]),
-            reading=reading(
-                tuple(map(elsewhere, question.sources)),
-                dict(zip(question.tests, map(elsewhere, test or ()), strict=False)),
-                columns,
-                horizon,
-            ),
             listener=progress,
         )
     print_results(results, console)
     console.print(f"\nReport: {folder / 'report.html'}   figures: {folder / 'results.json'}")
-    for name, words in (("model", "the best liquid network"), ("best", "the best network of any kind")):
+    best = results.best("liquid", "neural", "classical")
+    every = "" if best is None else f"{best.label}, the best of all on validation"
+    for name, words in (("model", "the best liquid network"), ("best", every)):
         if (folder / f"{name}.safetensors").exists():
             console.print(f"Model:  {folder / name}.safetensors, {words}")
-    best = results.best("liquid", "neural", "classical")
-    if best is not None and best.family == "classical":
-        console.print(f"{best.label}, the best of all on validation, is in no file: the report says how to refit it.")
 
 
 def elsewhere(word: str) -> str:
@@ -152,26 +144,3 @@ def told_in(folder: Path) -> Iterator[None]:
             f"the study broke off ({type(error).__name__}: {reason}); the traceback is in {path}, what was finished is "
             "kept: the same command goes on from there"
         ) from None
-
-
-def reading(sources: str | Sequence[str], tests: dict[str, str], columns: options.Columns, horizon: str | None) -> str:
-    """Python that reads what the command read: ``recording``, and ``tests`` by name and file."""
-    source = sources if isinstance(sources, str) else sources[0] if len(sources) == 1 else list(sources)
-    if columns.target is None:  # a data set
-        return (
-            "from torchliquid.datasets import load\n\n"
-            f"dataset = load({source!r})\n"
-            "recording, tests, validation = dataset.train, dataset.tests, dataset.validation"
-        )
-    if horizon is not None:
-        columns = replace(columns, target=None)
-
-    def words(of: options.Columns) -> str:
-        return "".join(f", {name}={value!r}" for name, value in of.given().items())
-
-    lines = ["from torchliquid import Recording", "", f"recording = Recording.read({source!r}{words(columns)})"]
-    if tests:
-        more = f"{words(columns.of_a_test())}, channels=recording.channels, like=recording.columns"
-        read = (f"{name!r}: Recording.read({p!r}{more})" for name, p in tests.items())
-        lines.append(f"tests = {{{', '.join(read)}}}")
-    return "\n".join(lines)

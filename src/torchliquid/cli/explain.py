@@ -39,8 +39,8 @@ def explain(
         from torchliquid.explain.explanation import explanation
         from torchliquid.explain.neurons import liquid_layers
         from torchliquid.explain.report import write_explanation
-        from torchliquid.models import Model
-    loaded = Model.load(model)
+        from torchliquid.models.storage import load_network
+    loaded = load_network(model, "explained")
     liquid_layers(loaded)
     if published:
         dataset = load(recording)

@@ -95,10 +95,10 @@ def export(
         from torchliquid.edge.names import model_name
         from torchliquid.edge.plausible import limits_of
         from torchliquid.edge.targets import find
-        from torchliquid.models import Model
+        from torchliquid.models.storage import load_network
         from torchliquid.study.run.trained import trained
     machine = find(target)
-    loaded = Model.load(model)
+    loaded = load_network(model, "exported")
     limits = edge.Limits(
         None if flash_limit is None else bytes_of(flash_limit, "--flash-limit"),
         None if ram_limit is None else bytes_of(ram_limit, "--ram-limit"),

@@ -21,12 +21,15 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     check_model_file(model)
     with loading():
         from torchliquid.models import KINDS, Model
+        from torchliquid.models.plain import LABELS
         from torchliquid.page.glossary import metric_label
     loaded = Model.load(model)
     task, scales = loaded.task, loaded.preprocessing
+    network = loaded if isinstance(loaded, Model) else None
+    label = KINDS[loaded.kind].label if network else LABELS[loaded.kind]
     config = ", ".join(f"{name} {value}" for name, value in loaded.config.items())
     rows = {
-        "kind": f"{KINDS[loaded.kind].label} ({config})",
+        "kind": f"{label} ({config})" if config else label,
         "size": f"{loaded.live_parameters()} live parameters, {model.stat().st_size:,} bytes on disk",
         "task": f"{task.kind} of {task.target!r}, one answer a {task.per}",
     }
@@ -47,15 +50,17 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     )
     told = [name for name, untold in zip(scales.channels, scales.untold, strict=True) if not untold]
     of = "" if len(told) == scales.n_channels else f" of {', '.join(told[:SHOWN])}"
-    rows["missing values"] = "hold the last one seen" + (f"; the network is told{of}" if scales.with_mask else "")
+    rows["missing values"] = "hold the last one seen" + (f"; the model is told{of}" if scales.with_mask else "")
     for name, value in list(loaded.metadata.items())[:SHOWN]:
         rows[name] = plain(value)
     if len(loaded.metadata) > SHOWN:
         rows["and more"] = f"{len(loaded.metadata) - SHOWN:,} entries"
-    if loaded.sample is None:
+    if network is None:
+        rows["self-test"] = "none: only networks carry a sample"
+    elif network.sample is None:
         rows["self-test"] = "not possible: the model was saved without a sample"
     else:
-        rows["self-test"] = f"passed: outputs on its sample differ by {loaded.self_test():.1g} from when it was saved"
+        rows["self-test"] = f"passed: outputs on its sample differ by {network.self_test():.1g} from when it was saved"
     table = Table(show_header=False, box=None)
     for name, words in rows.items():
         table.add_row(cell(name, "bold"), cell(words))

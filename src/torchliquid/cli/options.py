@@ -22,7 +22,7 @@ from torchliquid.errors import InputError
 if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
     from torchliquid.cli.alarms import Deciding
     from torchliquid.data import Recording, Windows
-    from torchliquid.models import Model
+    from torchliquid.models import Predictor
     from torchliquid.tasks import Task
 
 FILES = "CSV and other text, Parquet, Arrow, JSON lines, a spreadsheet, ARFF or .ts; a folder; - for the standard input"
@@ -178,7 +178,7 @@ class Columns:
         tell(name_of(files), recording)
         return recording
 
-    def read_for(self, model: Model, source: str | Sequence[str], labelled: bool = True) -> Recording:
+    def read_for(self, model: Predictor, source: str | Sequence[str], labelled: bool = True) -> Recording:
         """A recording for a model, read as the table that it was trained on where the options say nothing else.
 
         Args:

@@ -48,9 +48,9 @@ def solvers(
     with loading():
         from torchliquid.explain.solvers import compare_solvers, solver_names, with_solver
         from torchliquid.explain.solvers_page import plain, render, table
-        from torchliquid.models import Model
+        from torchliquid.models.storage import load_network
         from torchliquid.page import write_page
-    loaded = Model.load(model)
+    loaded = load_network(model, "compared under other solvers")
     solver_names(loaded)
     read = columns.read_for(loaded, str(recording))
     with Working() as working:

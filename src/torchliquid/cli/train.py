@@ -148,6 +148,6 @@ def _further(start: Path, sources: list[str], columns: options.Columns) -> tuple
     """A saved model, and its question of this recording."""
     options.check_tables(str(start), *sources)
     with loading():
-        from torchliquid.models import Model
-    model = Model.load(start)
+        from torchliquid.models.storage import load_network
+    model = load_network(start, "trained further")
     return options.Question(start.name, columns.read_for(model, sources), {}, model.task), model

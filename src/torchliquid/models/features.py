@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+MOST_VALUES = 1024
+"""Maximum number of raw values as features; with more channels, they cover fewer samples."""
+
 
 def features(
     inputs: np.ndarray,
@@ -65,10 +68,15 @@ def features(
     return np.concatenate(parts, 1)
 
 
-def aligned_values(inputs: np.ndarray, n_channels: int, length: int, most: int) -> np.ndarray:
-    """(1, F) a series' own values at up to ``most`` of its places, evenly chosen of the first ``length``; one that is
-    shorter keeps its last value."""
-    places = np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(int))
+def aligned_places(length: int, n_channels: int) -> np.ndarray:
+    """Evenly chosen of the first ``length`` samples, as many as :data:`MOST_VALUES` allow."""
+    most = max(MOST_VALUES // n_channels, 1)
+    return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(int))
+
+
+def aligned_values(inputs: np.ndarray, n_channels: int, length: int) -> np.ndarray:
+    """(1, F) a series' own values at its aligned places; one that is shorter keeps its last value."""
+    places = aligned_places(length, n_channels)
     return inputs[np.minimum(places, len(inputs) - 1), :n_channels].astype(np.float64).reshape(1, -1)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,37 +196,6 @@ class Model(nn.Module, Predictor):
     def live_parameters(self) -> int:
         """Parameters that can change an output: those that a wiring's mask switches off do not count."""
         return self.network.live_parameters() + sum(p.numel() for p in self.readout.parameters())
-
-    def n_bytes(self) -> int:
-        """Size of the saved file without its sample."""
-        from torchliquid.models.storage import pack
-
-        return len(pack(self, with_sample=False))
-
-    def save(self, path: str | PathLike[str], with_sample: bool = True) -> None:
-        """Write the model to a ``.safetensors`` file, whole or not at all; see :mod:`torchliquid.models.storage`.
-
-        Args:
-            path: the file; one that is there is replaced.
-            with_sample: False leaves the training sample out, where data must not travel.
-
-        Raises:
-            InputError: it cannot be written there.
-        """
-        from torchliquid.models.storage import save
-
-        save(self, Path(path), with_sample)
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Model:
-        """Read what :meth:`save` wrote; no code from the file runs.
-
-        Raises:
-            InputError: the file is missing, truncated, not a model of ours, or from a newer version.
-        """
-        from torchliquid.models.storage import load
-
-        return load(Path(path))
 
     def self_test(self) -> float:
         """Largest difference between the outputs on the saved sample, now and when the model was saved.

@@ -27,6 +27,7 @@ class Naive(Predictor):
         self.task = task
         self.preprocessing = preprocessing
         self.constant = constant
+        self.config = {}
         self.metadata = {}
 
     @classmethod
@@ -67,10 +68,6 @@ class Naive(Predictor):
     def live_parameters(self) -> int:
         """Numbers in the answer."""
         return 0 if self._persists else len(self.constant)
-
-    def n_bytes(self) -> int:
-        """Of these numbers."""
-        return 8 * self.live_parameters()
 
     @property
     def _persists(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -46,12 +48,14 @@ class Predictor:
     Attributes:
         kind: the name of its kind, such as ``"cfc"``, ``"linear"`` or ``"naive"``.
         task, preprocessing: fitted on the training part.
+        config: its settings, plain data.
         metadata: plain data about the training; ``"columns"`` is how the training's table was read.
     """
 
     kind: str
     task: Task
     preprocessing: Preprocessing
+    config: dict[str, Any]
     metadata: dict[str, Any]
 
     # -- what a model provides
@@ -78,6 +82,10 @@ class Predictor:
 
     def numbers(self) -> Iterator[np.ndarray]:
         """The arrays that determine its answers, always in the same order."""
+        raise NotImplementedError
+
+    def live_parameters(self) -> int:
+        """How many numbers an answer depends on."""
         raise NotImplementedError
 
     # -- what it can do with them
@@ -142,6 +150,41 @@ class Predictor:
         from torchliquid.runtime.stream import ModelStream
 
         return ModelStream(self, n)
+
+    def n_bytes(self) -> int:
+        """Size of the saved file without its sample."""
+        from torchliquid.models.storage import pack
+
+        return len(pack(self, with_sample=False))
+
+    def save(self, path: str | PathLike[str], with_sample: bool = True) -> None:
+        """Write the model to a ``.safetensors`` file, whole or not at all; see :mod:`torchliquid.models.storage`.
+
+        Args:
+            path: the file; one that is there is replaced.
+            with_sample: False leaves the training sample of a network out, where data must not travel.
+
+        Raises:
+            InputError: it cannot be written there, or it is of a kind that has no file.
+        """
+        from torchliquid.models.storage import save
+
+        save(self, Path(path), with_sample)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Predictor:
+        """Read what :meth:`save` wrote; no code from the file runs.
+
+        Returns:
+            The model, of whatever kind the file holds: a :class:`Model`, or a :class:`Tabular` or :class:`Naive`, as
+            the ``best.safetensors`` of a study can.
+
+        Raises:
+            InputError: the file is missing, truncated, not a model of ours, or from a newer version.
+        """
+        from torchliquid.models.storage import load
+
+        return load(Path(path))
 
     def _read(self, recording: Recording | Any, labelled: bool = False) -> Recording:
         """What :meth:`predict` takes, as a recording."""

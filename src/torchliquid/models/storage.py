@@ -1,13 +1,15 @@
 """Models as files: weights by safetensors, all else as JSON in its header. Nothing that is read is ever run.
 
 The header's metadata hold ``format`` ("torchliquid-model"), ``version`` (of this layout) and ``model``, a JSON text
-with kind, config, task, preprocessing and metadata. The tensors are the state dict's under ``model.`` and, unless
-left out, the sample's under ``sample.``.
+with kind, config, task, preprocessing and metadata. The tensors of a network are the state dict's under ``model.`` and,
+unless left out, the sample's under ``sample.``; those of other models are their arrays, see
+:mod:`torchliquid.models.plain`.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +22,37 @@ from torch import Tensor
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.files import check_model_file, write_atomically
+from torchliquid.models import plain
 from torchliquid.models.build import CHAINED, assemble
 from torchliquid.models.checks import check_data, check_fitted, check_weights
 from torchliquid.models.model import Model, Sample
+from torchliquid.models.naive import Naive
+from torchliquid.models.predictor import Predictor
+from torchliquid.models.tabular import Tabular
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
-VERSION = 2
-"""2: some models are chains, of layers on each other or behind dense ones; all others are written as 1."""
+VERSION = 3
+"""2: some models are chains, of layers on each other or behind dense ones; 3: they are no networks; all others are
+written as 1."""
+
+Saved = Model | Tabular | Naive
+"""What a file can hold."""
 
 MAX_DESCRIPTION = 16_000_000
 """Characters of the JSON text; beyond it a file is not a model of ours."""
 
 
-def pack(model: Model, with_sample: bool) -> bytes:
+def pack(model: Predictor, with_sample: bool) -> bytes:
     """The file's bytes. A sample that the model has no finite answers to is left out.
 
     Raises:
-        InputError: what could not be loaded again: weights that are not finite, a description that is too long.
+        InputError: what could not be loaded again: weights that are not finite, a description that is too long, a kind
+            of the user's own that is no network.
     """
+    if not isinstance(model, Saved):
+        raise InputError(f"a {type(model).__name__} has no file; networks, linear models, trees and Naive have")
     description = {
         "kind": model.kind,
         "config": model.config,
@@ -47,6 +60,26 @@ def pack(model: Model, with_sample: bool) -> bytes:
         "preprocessing": model.preprocessing.to_dict(),
         "metadata": model.metadata,
     }
+    if isinstance(model, Model):
+        tensors, version = _tensors(model, with_sample), 1
+        if CHAINED.keys() & model.config and len(model.network.chain) > 1:
+            version = 2
+        check_weights(model.state_dict())
+    else:
+        if isinstance(model, Tabular) and model.task.kind == "classification":
+            description["metadata"] = {**model.metadata, "calibration": asdict(model.calibration)}
+        tensors, version = {name: torch.from_numpy(array) for name, array in plain.arrays(model).items()}, 3
+        check_weights(tensors)
+    check_data(description)
+    text = json.dumps(description, allow_nan=False, ensure_ascii=False)
+    if len(text) > MAX_DESCRIPTION:
+        raise InputError(
+            f"the model's description has {len(text):,} characters; up to {MAX_DESCRIPTION:,} can be saved"
+        )
+    return safetensors.torch.save(tensors, {"format": FORMAT, "version": str(version), "model": text})
+
+
+def _tensors(model: Model, with_sample: bool) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     sample = model.sample if with_sample else None
     outputs = None if sample is None else model.on_sample()
@@ -54,18 +87,10 @@ def pack(model: Model, with_sample: bool) -> bytes:
         tensors |= {"sample.inputs": sample.inputs, "sample.timespans": sample.timespans}
         tensors |= {"sample.lengths": sample.lengths, "sample.outputs": outputs}
         tensors = {name: value.contiguous() for name, value in tensors.items()}
-    check_data(description)
-    check_weights(model.state_dict())
-    text = json.dumps(description, allow_nan=False, ensure_ascii=False)
-    if len(text) > MAX_DESCRIPTION:
-        raise InputError(
-            f"the model's description has {len(text):,} characters; up to {MAX_DESCRIPTION:,} can be saved"
-        )
-    version = VERSION if CHAINED.keys() & model.config and len(model.network.chain) > 1 else 1
-    return safetensors.torch.save(tensors, {"format": FORMAT, "version": str(version), "model": text})
+    return tensors
 
 
-def save(model: Model, path: Path, with_sample: bool) -> None:
+def save(model: Predictor, path: Path, with_sample: bool) -> None:
     """See :meth:`Model.save`."""
     data = pack(model, with_sample)
     try:
@@ -74,7 +99,7 @@ def save(model: Model, path: Path, with_sample: bool) -> None:
         raise InputError(f"the model cannot be written to {path}: {error.strerror or error}") from None
 
 
-def load(path: Path) -> Model:
+def load(path: Path) -> Saved:
     """See :meth:`Model.load`."""
     check_model_file(path)
     try:
@@ -135,10 +160,27 @@ def _are_columns(columns: Any) -> bool:
     )
 
 
-def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+def load_network(path: Path, what: str) -> Model:
+    """A model that is a network.
+
+    Args:
+        what: what is to be done with it, in words, ``"explained"``.
+
+    Raises:
+        InputError: as :func:`load`, or the model is no network.
+    """
+    model = load(path)
+    if not isinstance(model, Model):
+        raise InputError(f"{path} holds a {plain.LABELS[model.kind].lower()} model: only a network can be {what}")
+    return model
+
+
+def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
     task = Task.from_dict(description["task"])
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
     check_fitted(task, preprocessing)
+    if description["kind"] in plain.LABELS:
+        return plain.restore(description, task, preprocessing, tensors)
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     check_weights(weights)
     size = sum(t.numel() for t in weights.values())

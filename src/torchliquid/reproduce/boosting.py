@@ -10,7 +10,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from torch import Tensor
 
-from torchliquid.models.tabular import tree_numbers
+from torchliquid.models.trees import tree_numbers
 from torchliquid.reproduce.features import tables
 from torchliquid.reproduce.metrics import score
 from torchliquid.reproduce.protocol import Parts, Protocol

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from torchliquid import backends
-from torchliquid.data.preprocessing import LIMIT
+from torchliquid.data.preprocessing import LIMIT, Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.models.description import (
     Affine,
@@ -67,11 +67,16 @@ def _around(
     total, count = (None, None) if task.per == "step" else parts[-2:]
     scale = [np.array(v, dtype=np.float64) if task.kind == "regression" else None for v in (task.mean, task.std)]
     last = [task.column, task.change] if task.change else []
-    front = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
     return {
-        "front": core.Front(*front, held, started, *([rule.untold] if rule.untold.any() else [])),
+        "front": front(core, rule, held, started),
         "back": core.Back(_linear(core, description.readout), total, count, *scale, *last),
     }
+
+
+def front(core: Any, rule: Preprocessing, held: np.ndarray | None, started: np.ndarray | None) -> Any:
+    """From readings to inputs, with what is held in these arrays."""
+    scales = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
+    return core.Front(*scales, held, started, *([rule.untold] if rule.untold.any() else []))
 
 
 def _layer(core: Any, part: Part, states: Iterator[np.ndarray]) -> Any:

@@ -18,7 +18,9 @@ from torchliquid.data import given
 from torchliquid.errors import InputError, printable
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
-from torchliquid.models.predictor import Predictor, Steps
+from torchliquid.models.predictor import Predictor
+from torchliquid.models.tabular import Tabular, TabularSteps
+from torchliquid.runtime import table
 from torchliquid.runtime.stepper import compiled
 
 log = logging.getLogger(__name__)
@@ -156,7 +158,7 @@ class ModelStream:
         if isinstance(model, Model):
             self._core = _Core(lambda x, spans, hx: model(x, spans, None, hx), model, self.n, self._held, self._started)
         else:
-            self._core = _Plain(model.steps(self.n), self.n)
+            self._core = _Plain(model, self.n, self._held, self._started)
         self._print = np.full(self.n, _fingerprint(model), dtype=np.uint64)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -363,6 +365,19 @@ def _fingerprint(model: Predictor) -> int:
     return crc
 
 
+def _compiled_step(
+    stepper: Any, values: Any, elapsed: Any, shape: Any, dtype: type[np.floating] = np.float64
+) -> np.ndarray | None:
+    out: np.ndarray = np.empty(shape, dtype)
+    if stepper.step(values, elapsed, out):
+        return out
+    # A list, a column of a table, another type, a number of NumPy's.
+    plain = np.ascontiguousarray(values, dtype=np.float64)
+    if elapsed is not None:
+        elapsed = float(elapsed) if np.ndim(elapsed) == 0 else np.ascontiguousarray(elapsed, dtype=np.float64)
+    return out if stepper.step(plain, elapsed, out) else None
+
+
 def _mixed(which: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The first's answers for some streams, the second's for the others."""
     chosen = which if first.ndim == 1 else which[:, None]
@@ -393,9 +408,13 @@ def _each(when: Any, samples: int, n: int) -> list[Any]:
 class _Plain:
     """The steps of a model that is no network."""
 
-    def __init__(self, steps: Steps, n: int) -> None:
-        self.steps, self.n = steps, n
-        self.step, self.reset = steps.step, steps.reset
+    def __init__(self, model: Predictor, n: int, held: np.ndarray, started: np.ndarray) -> None:
+        self.steps, self.n = model.steps(n), n
+        self.step, self.reset = self.steps.step, self.steps.reset
+        self._stepper = None
+        if isinstance(model, Tabular) and isinstance(self.steps, TabularSteps):
+            self._stepper = table.compiled(model, self.steps, held, started)
+        self._out_shape = (n, model.task.n_outputs) if n > 1 else model.task.n_outputs
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
@@ -406,7 +425,7 @@ class _Plain:
         self.steps.state = parts
 
     def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
-        return None
+        return None if self._stepper is None else _compiled_step(self._stepper, values, elapsed, self._out_shape)
 
     def broken(self) -> np.ndarray:
         return np.zeros(self.n, dtype=bool)
@@ -441,14 +460,7 @@ class _Core:
         """The answer of the compiled stepper; None, with nothing done, where it does not take the sample as it is."""
         if self._stepper is None:
             return None
-        out: np.ndarray = np.empty(self._out_shape, self._out_type)
-        if self._stepper.step(values, elapsed, out):
-            return out
-        # A list, a column of a table, another type, a number of NumPy's.
-        plain = np.ascontiguousarray(values, dtype=np.float64)
-        if elapsed is not None:
-            elapsed = float(elapsed) if np.ndim(elapsed) == 0 else np.ascontiguousarray(elapsed, dtype=np.float64)
-        return out if self._stepper.step(plain, elapsed, out) else None
+        return _compiled_step(self._stepper, values, elapsed, self._out_shape, self._out_type)
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         """Outputs (n, O), or a model's decoded answers, to inputs (n, C) and timespans (n,)."""

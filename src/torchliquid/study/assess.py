@@ -21,7 +21,7 @@ from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.jobs import Job, cores, workers
-from torchliquid.models import KINDS, Model
+from torchliquid.models import KINDS
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
@@ -78,13 +78,12 @@ def assess(
     with_sample: bool = True,
     title: str = "recording",
     command: str = "",
-    reading: str = "",
     listener: StudyListener | None = None,
 ) -> StudyResults:
     """Judge liquid networks against others on a recording, under the same conditions for all.
 
     Leaves in the folder ``report.html``, ``results.json``, ``model.safetensors`` (the liquid model best on
-    validation), ``best.safetensors`` (the best network of any kind) and all trials. Given again, it goes on where
+    validation), ``best.safetensors`` (the best of all, whatever its kind) and all trials. Given again, it goes on where
     it was stopped, at whatever moment that was.
 
     Args:
@@ -119,7 +118,6 @@ def assess(
             limit, or without one, goes on from there.
         with_sample: whether saved models carry a small scaled sample of the training inputs.
         title, command: for the report.
-        reading: Python that makes ``recording``, and ``tests`` and ``validation`` where they are given, for the report.
         listener: told how the study goes on.
 
     Raises:
@@ -209,8 +207,7 @@ def assess(
         with step("intervals and the verdict"):
             results = judge(results, store.folder)
         with step("what is drawn, and the best models"):
-            refit = _refit(results, plan, bool(tests), validation is not None, reading)
-            results = replace(results, refit=refit, stretches=_stretches(runner, results))
+            results = replace(results, stretches=_stretches(runner, results))
             _save_models(runner, results, with_sample)
             write_atomically(store.folder / "results.json", lambda part: part.write_text(results.to_json(), "utf-8"))
         with step("the report"):
@@ -370,37 +367,6 @@ def _class_weights(plan: Plan) -> str:
     return f"Class weights: {weighed[plan.class_weights]}. "
 
 
-def _refit(results: StudyResults, plan: Plan, tests: bool, validation: bool, reading: str) -> str:
-    """How to get the model that was best of all, where it is one that is in no file; else nothing."""
-    best = results.best("liquid", "neural", "classical")
-    if best is None or best.family != "classical":
-        return ""
-    plain = Task(plan.task.kind, plan.task.per, plan.task.target)
-    asked = {name: getattr(plan.task, name) for name in ("horizon", "horizon_unit", "primary", "alarm")}
-    asked = {name: value for name, value in asked.items() if value != getattr(plain, name)}
-    given = [name for name, there in (("tests", tests), ("validation", validation)) if there]
-    weights = {"class_weights": True} if plan.class_weights else {}
-    parts = "".join(f", {name}={name}" for name in given)
-    imports = "from torchliquid.alarms import Alarm\n" if "alarm" in asked else ""
-    return f"""\
-{imports}from torchliquid.models.tabular import Tabular
-from torchliquid.study.plan import Plan
-from torchliquid.tasks import Task
-
-{reading or f"# {' and '.join(['recording', *given])}: what the study was given"}
-task = Task({plain.kind!r}, {plain.per!r}, {plain.target!r}{_keywords(asked)})
-plan = Plan.make(recording, task{parts}{_keywords(weights)})
-model = Tabular.fit(
-    {best.name!r}, plan.task, plan.preprocessing, plan.training, plan.validation\
-{_keywords(weights | best.trials[0].hyper)}
-)
-print(model.predict(recording))  # or another recording with these channels"""
-
-
-def _keywords(given: Mapping[str, Any]) -> str:
-    return "".join(f", {name}={value!r}" for name, value in given.items())
-
-
 def _versions() -> dict[str, str]:
     names = ("torchliquid", "torch", "numpy", "scikit-learn", "polars")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
@@ -429,10 +395,9 @@ def _stretches(runner: Runner, results: StudyResults) -> Any:
 
 
 def _save_models(runner: Runner, results: StudyResults, with_sample: bool) -> None:
-    """The liquid model best on validation, and the network best on validation."""
-    liquid, network = results.best("liquid"), results.best("liquid", "neural")
-    for file, best in (("model.safetensors", liquid), ("best.safetensors", network)):
+    """The liquid model best on validation, and the best of all but the naive answer."""
+    liquid, every = results.best("liquid"), results.best("liquid", "neural", "classical")
+    for file, best in (("model.safetensors", liquid), ("best.safetensors", every)):
         if best is not None:
             model = runner.model(runner.best_spec(best))
-            assert isinstance(model, Model)
             model.save(runner.store.folder / file, with_sample)

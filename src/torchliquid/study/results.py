@@ -276,7 +276,6 @@ class StudyResults:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
-    refit: str = ""  # Python that makes the best of all again, where it is a model that is in no file
     created: str = ""
     machine: str = ""
     stretches: tuple[Stretch, ...] = ()

@@ -12,6 +12,14 @@ from torchliquid.data.recording import Recording
 from torchliquid.training.history import History
 
 
+def _descent(history: History) -> dict[str, Any]:
+    return {
+        "epochs": history.epochs[-1],
+        "best_epoch": history.epochs[history.best],
+        "updates": history.updates[history.best],
+    }
+
+
 def provenance(training: Recording, history: History, seed: int) -> dict[str, Any]:
     """Plain data for a model's metadata: which version made it and when, how the recording's columns were read (so that
     the next file is read alike), and how the training went."""
@@ -23,9 +31,7 @@ def provenance(training: Recording, history: History, seed: int) -> dict[str, An
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "columns": columns,
         "training": {
-            "epochs": history.epochs[-1],
-            "best_epoch": history.epochs[history.best],
-            "updates": history.updates[history.best],
+            **(_descent(history) if history.updates[-1] else {}),
             "validation": {k: v for k, v in history.validation[history.best].items() if np.isfinite(v)},
             "samples": training.n_samples,
             "series": training.n_series,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from torchliquid.layers.ltc import LTCCell
@@ -55,21 +54,18 @@ def cost(model: Model | Tabular | Naive) -> Cost:
 
 
 def _of_table(model: Tabular) -> Cost:
-    linear, boosted = model.linear_models, model.boosted
-    channels, config = model.preprocessing.n_channels, model.config
-    features = int((boosted[0] if boosted else linear[0]).n_features_in_)
+    channels, config, features = model.preprocessing.n_channels, model.config, model.n_features
     if model.task.per == "step":
         raw = config["lags"] * channels
         state = FLOAT * (config["lookback"] - 1) * model.preprocessing.n_inputs
     else:
         raw = config["aligned"] * channels
         state = FLOAT * features
-    weights = sum(np.size(m[-1].coef_) + np.size(m[-1].intercept_) for m in linear)
+    weights = 0 if model.linear is None else model.linear.numbers
     size, work = FLOAT * weights, FEATURE * max(features - raw, 0) + 2.0 * weights
-    for nodes in (tree.nodes for e in boosted for stage in e._predictors for tree in stage):
-        leaves = nodes[nodes["is_leaf"].astype(bool)]
-        size += SPLIT * (len(nodes) - len(leaves)) + LEAF * len(leaves)
-        work += 2 * float((leaves["depth"] * leaves["count"]).sum() / max(leaves["count"].sum(), 1)) + 1
+    if (trees := model.trees) is not None:
+        size += SPLIT * trees.splits + LEAF * trees.leaves
+        work += 2 * trees.comparisons() + trees.roots.size
     return Cost(int(size), int(state), float(work))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from torchliquid.errors import InputError, printable
 from torchliquid.files import read_json, write_json
-from torchliquid.models import KINDS, Model
+from torchliquid.models import Model
 from torchliquid.study.run.store import Store
 from torchliquid.study.run.trial import COST, MODEL, SCORES, Spec, Trained
 from torchliquid.study.stats.scores import DAMAGED
@@ -27,7 +27,7 @@ def mend(store: Store, specs: Sequence[Spec]) -> None:
     """Remove what these trials have left that is not whole, and all that was measured with it."""
     for spec in specs:
         trial, evaluation = store.trial(spec.id), store.evaluation(spec.id)
-        if wrong := _wrong_trial(trial, spec.contender in KINDS):
+        if wrong := _wrong_trial(trial):
             shutil.rmtree(trial)
             shutil.rmtree(evaluation, ignore_errors=True)
             _forget_latency(store, spec.id)
@@ -65,18 +65,17 @@ def latencies(store: Store) -> dict[str, list[float]]:
     return known
 
 
-def _wrong_trial(folder: Path, network: bool) -> str:
+def _wrong_trial(folder: Path) -> str:
     """What is wrong with a trained trial; empty where nothing is, or where there is none."""
     if not folder.exists():
         return ""
     try:
         trained = Trained.read(folder)
-        if network:
-            found = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
-            if not trained.sha256:  # of an earlier version
-                Model.load(folder / MODEL)
-            elif found != trained.sha256:
-                return "its model is another than the one that was measured"
+        found = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+        if not trained.sha256:  # of an earlier version
+            Model.load(folder / MODEL)
+        elif found != trained.sha256:
+            return "its model is another than the one that was measured"
     except (OSError, InputError) as error:
         return _reason(error, folder)
     return ""

@@ -18,7 +18,7 @@ from torchliquid.alarms import Counts
 from torchliquid.errors import InputError
 from torchliquid.files import read_json, write_folder, write_json
 from torchliquid.jobs import Job, Listener, Progress, Workers, run_jobs
-from torchliquid.models import KINDS, Model
+from torchliquid.models.storage import load
 from torchliquid.page import numbers
 from torchliquid.study.contenders import CLASS_WEIGHTS, HALVED, Contender, Hyper
 from torchliquid.study.plan import Plan
@@ -49,7 +49,6 @@ from torchliquid.study.run.trial import (
     Trainable,
     Trained,
     evaluate_trial,
-    fit_plain,
     fits,
     train_trial,
 )
@@ -132,11 +131,8 @@ class Runner:
         return Trained.read(self.store.trial(spec.id))
 
     def model(self, spec: Spec) -> Trainable:
-        """The trained model: a network from its file, anything else fitted again."""
-        return self._network(spec) or fit_plain(self.plan, spec)
-
-    def _network(self, spec: Spec) -> Model | None:
-        return Model.load(self.store.trial(spec.id) / MODEL) if spec.contender in KINDS else None
+        """The trained model, from its file."""
+        return load(self.store.trial(spec.id) / MODEL)
 
     def best_spec(self, result: ContenderResult) -> Spec:
         """The seed to use: the first of those as good as the best on validation."""
@@ -272,7 +268,7 @@ class Runner:
 
     def _measure(self, specs: list[Spec]) -> None:
         def args(spec: Spec) -> tuple[Any, ...]:
-            return (self.plan, spec, self._network(spec), self.shifts)
+            return (self.plan, self.model(spec), self.shifts)
 
         self._jobs("measuring", specs, self.store.evaluation, evaluate_trial, args)
 

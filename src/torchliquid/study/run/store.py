@@ -1,7 +1,7 @@
 """What a study keeps on disk, so that it can be killed at any moment and go on where it was.
 
     OUT/study.json                  what is being studied; another study never mixes with it
-    OUT/trials/ID/                  one trained contender: trial.json, model.safetensors where it has weights
+    OUT/trials/ID/                  one trained contender: trial.json, model.safetensors
     OUT/evaluations/ID/             its figures on the test part: evaluation.json, scores.npz
     OUT/latency.json                times of one live step
     OUT/.lock                       held by the run that is at work

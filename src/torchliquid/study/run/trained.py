@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import weights_hash
-from torchliquid.models import Model
+from torchliquid.models import KINDS, Model
+from torchliquid.models.storage import load_network
 from torchliquid.study.results import StudyResults
 from torchliquid.study.run.trial import MODEL, Spec
 
@@ -28,11 +29,11 @@ def trained(study: Path, but: Model) -> dict[str, Model]:
     for contender in results.contenders:
         for trial in contender.trials:
             path = study / "trials" / Spec(contender.name, trial.hyper, trial.seed).id / MODEL
-            if path.exists() and not math.isnan(trial.validation):
+            if contender.name in KINDS and path.exists() and not math.isnan(trial.validation):
                 found.append((sign * trial.validation, contender.name, path))
     best: dict[str, Model] = {}
     for _, name, path in sorted(found, key=lambda each: -each[0]):
         label = f"{name} of the study"
         if label not in best:
-            best[label] = Model.load(path)
+            best[label] = load_network(path, "compared")
     return {label: model for label, model in best.items() if weights_hash(model) != weights_hash(but)}

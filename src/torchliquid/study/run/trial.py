@@ -26,7 +26,7 @@ from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
 from torchliquid.models.naive import Naive
-from torchliquid.models.storage import pack
+from torchliquid.models.storage import Saved, pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.random import seeded
 from torchliquid.study.plan import Answering, Plan
@@ -38,13 +38,14 @@ from torchliquid.study.stats.scores import PROPER, Cells, pack_scores
 from torchliquid.tasks import Task
 from torchliquid.training import History, TrainingConfig, TrainingError, train
 from torchliquid.training.history import Doubt
+from torchliquid.training.provenance import provenance
 
 MODEL = "model.safetensors"
 SCORES = "scores.npz"
 COST = "cost.json"
 TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay", "class_weights")
 
-Trainable = Model | Tabular | Naive
+Trainable = Saved
 Files = dict[str, bytes]
 """What stands in a folder, by name."""
 
@@ -106,7 +107,7 @@ class Trained:
 
 
 def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
-    """Train one trial; yields ``trial.json``, and for a network its weights."""
+    """Train one trial; yields ``trial.json`` and the model."""
     broken_off, history = "", History(updates=[0], epochs=[0])
     start = time.perf_counter()
     with peak_memory() as peak:
@@ -127,9 +128,10 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
                 broken_off = str(error)
         else:
             model = fit_plain(plan, spec)
+            history.validation.append(plan.task.metrics(model.outputs(plan.validation), plan.validation))
+            model.metadata |= provenance(plan.training, history, spec.seed)
     seconds = time.perf_counter() - start
-    weights = {MODEL: pack(model, with_sample=True)} if isinstance(model, Model) else {}
-    described = getattr(model, "config", {})
+    packed = pack(model, with_sample=True)
     trained = Trained(
         math.nan if broken_off else plan.score(model, plan.validation),
         model.live_parameters(),
@@ -137,20 +139,20 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
         seconds,
         history.epochs[-1],
         peak.mb,
-        {name: value for name, value in described.items() if isinstance(value, int | float | str)},
+        {name: value for name, value in model.config.items() if isinstance(value, int | float | str)},
         broken_off,
         history.updates[-1],
         history.doubt,
-        hashlib.sha256(weights[MODEL]).hexdigest() if weights else "",
+        hashlib.sha256(packed).hexdigest(),
         tuple(
             (float(at), look[plan.task.primary]) for at, look in zip(history.updates, history.validation, strict=False)
         ),
     )
-    yield {**weights, "trial.json": to_json(to_plain(trained))}
+    yield {MODEL: packed, "trial.json": to_json(to_plain(trained))}
 
 
 def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
-    """Fit what is not a network, in seconds and always to the same: it has no file."""
+    """Fit what is not a network."""
     if spec.contender == "naive":
         return Naive.fit(plan.task, plan.preprocessing, plan.training)
     return Tabular.fit(
@@ -188,12 +190,8 @@ def untrained(plan: Plan, spec: Spec) -> Model:
         return build(spec.contender, plan.task, plan.preprocessing, plan.parameters, **architecture)
 
 
-def evaluate_trial(
-    plan: Plan, spec: Spec, network: Model | None, shifts: Sequence[Shift], progress: Progress
-) -> Iterator[Files]:
-    """Measure a trained trial on the test part, clean and under the shifts; None: what is no network, fitted here."""
-    progress(0.0, "loading")
-    model = network or fit_plain(plan, spec)
+def evaluate_trial(plan: Plan, model: Trainable, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
+    """Measure a trained model on the test part, clean and under the shifts."""
     yield {**measure(plan, model, shifts, progress), COST: to_json(asdict(cost(model)))}
 
 
