@@ -33,9 +33,9 @@ from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
-VERSION = 3
-"""2: some models are chains, of layers on each other or behind dense ones; 3: they are no networks; all others are
-written as 1."""
+VERSION = 2
+"""2: some models are chains, of layers on each other or behind dense ones, or no networks; all others are written as
+1."""
 
 Saved = Model | Tabular | Naive
 """What a file can hold."""
@@ -68,7 +68,7 @@ def pack(model: Predictor, with_sample: bool) -> bytes:
     else:
         if isinstance(model, Tabular) and model.task.kind == "classification":
             description["metadata"] = {**model.metadata, "calibration": asdict(model.calibration)}
-        tensors, version = {name: torch.from_numpy(array) for name, array in plain.arrays(model).items()}, 3
+        tensors, version = {name: torch.from_numpy(array) for name, array in plain.arrays(model).items()}, 2
         check_weights(tensors)
     check_data(description)
     text = json.dumps(description, allow_nan=False, ensure_ascii=False)
