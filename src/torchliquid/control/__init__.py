@@ -16,5 +16,6 @@ for _name, _home in (("FlyToTarget", "fly"), ("KeepLane", "drive")):
 from torchliquid.control import shifts  # noqa: E402
 from torchliquid.control.demonstrations import Demonstrations, demonstrations, record  # noqa: E402
 from torchliquid.control.evaluation import Evaluation, evaluate  # noqa: E402
+from torchliquid.control.imitation import imitate  # noqa: E402
 
-__all__ = ["Demonstrations", "Evaluation", "demonstrations", "evaluate", "record", "shifts"]
+__all__ = ["Demonstrations", "Evaluation", "demonstrations", "evaluate", "imitate", "record", "shifts"]

@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from torchliquid.control.environments import Env, Expert, Tree, at, checked_action, expert_of, made, reason
 from torchliquid.control.interval import can_be_set, elapsed, name_of
-from torchliquid.control.shifts import DroppedFrames, Jitter, boxes, is_image
+from torchliquid.control.shifts import DroppedFrames, Jitter, boxes, is_image, scale, within
 from torchliquid.data import Recording
 from torchliquid.data.recording import Series
 from torchliquid.errors import InputError
@@ -119,6 +119,7 @@ def record(
     *,
     dropped: float = 0.2,
     jitter: float = 0.25,
+    noise: float = 0.0,
     seed: int = 0,
     max_steps: int = 10_000,
     progress: Callable[[int], None] | None = None,
@@ -134,6 +135,9 @@ def record(
             version where ``MINARI_DATASETS_PATH`` is the folder above; a name without a version gets ``-v0`` inside.
         dropped: the share of observations that are lost; the action before holds, ``infos["elapsed"]`` tells the time.
         jitter: by what share control intervals are longer or shorter; environments with fixed ones have none.
+        noise: how far pushes lead away from what the expert does, a share of half the range of continuous actions;
+            about half of the time, for a quarter of a second or longer, so that the demonstrations show how to come
+            back (Laskey et al., arXiv 1703.09327). What is kept is the expert's action.
         seed: of the first episode; others follow.
         max_steps: after which an episode is cut.
         progress: called with the number of episodes that are done.
@@ -152,6 +156,8 @@ def record(
         raise InputError(
             f"{name_of(base)} has no expert of its own; give one: a function of the environment and observation"
         )
+    if noise and not isinstance(base.action_space, spaces.Box):
+        raise InputError(f"noise={noise:g} is of continuous actions; those of {name_of(base)} are {base.action_space}")
     world = DroppedFrames(Jitter(base, jitter if can_be_set(base) else 0.0), dropped)
     with _appearing(folder) as part:
         data = part / "data"
@@ -163,14 +169,39 @@ def record(
         name = re.sub(r"[^-\w]", "-", folder.name) + version
         store.update_metadata({"dataset_id": name, "minari_version": _minari("minari").__version__})
         for i in range(episodes):
-            store.update_episodes([buffer(id=i, seed=seed + i, **_episode(world, expert, seed + i, max_steps))])
+            act = _Pushed(base.action_space, noise, seed + i) if noise else None
+            store.update_episodes([buffer(id=i, seed=seed + i, **episode(world, expert, seed + i, max_steps, act))])
             if progress is not None:
                 progress(i + 1)
     return demonstrations(folder)
 
 
-def _episode(world: Env, expert: Expert, seed: int, max_steps: int) -> dict[str, Any]:
-    """What Minari keeps of an episode."""
+class _Pushed:
+    """Does what the expert says and something besides, which stays for some steps."""
+
+    def __init__(self, space: spaces.Space[Any], noise: float, seed: int) -> None:
+        assert isinstance(space, spaces.Box)
+        self.space, self.size = space, noise * scale(space)
+        self.rng = np.random.default_rng([seed, 77])
+        self.left, self.push = 0, 0.0 * self.size
+
+    def __call__(self, observation: Any, seconds: float, said: Any) -> Any:
+        if not self.left:
+            self.left = int(self.rng.integers(5, 15))
+            pushing = self.rng.random() < 0.5
+            self.push = pushing * self.size * self.rng.uniform(-1, 1, self.space.shape)
+        self.left -= 1
+        return within(self.space, said + self.push)
+
+
+def episode(
+    world: Env, expert: Expert, seed: int, max_steps: int, act: Callable[[Any, float, Any], Any] | None = None
+) -> dict[str, Any]:
+    """What Minari keeps of an episode, with the expert's actions.
+
+    Args:
+        act: what is done instead, of the observation, the seconds since the one before and the expert's action.
+    """
     observation, info = world.reset(seed=seed)
     seen: list[Any] = [observation]
     done: list[Any] = []
@@ -187,7 +218,8 @@ def _episode(world: Env, expert: Expert, seed: int, max_steps: int) -> dict[str,
             raise InputError(
                 f"the expert answers an action outside the bounds of {name_of(world)}; clip it in the expert"
             )
-        observation, reward, terminated, truncated, info = world.step(action)
+        doing = action if act is None else checked_action(act(observation, spans[-1], action), world, "the policy")[0]
+        observation, reward, terminated, truncated, info = world.step(doing)
         truncated = truncated or (len(done) + 1 >= max_steps and not terminated)
         seen.append(observation)
         done.append(action)

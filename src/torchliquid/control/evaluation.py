@@ -17,6 +17,8 @@ from torchliquid.control.environments import Env, Expert, checked_action, expert
 from torchliquid.control.interval import elapsed, name_of
 from torchliquid.control.shifts import Shift
 from torchliquid.errors import InputError
+from torchliquid.models.model import Model
+from torchliquid.runtime.policy import PolicyStream
 
 Array = np.ndarray
 Policy = Callable[[Any, float], Any]
@@ -91,7 +93,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: Policy,
+    policy: Policy | Model,
     env: str | Env | Callable[[], Env],
     episodes: int = 20,
     shifts: Iterable[type[Shift] | tuple[type[Shift], float]] = (),
@@ -109,7 +111,7 @@ def evaluate(
 
     Args:
         policy: called with an observation and the seconds since the one before; answers an action. Numbers beyond the
-            action's bounds are put to them, and counted.
+            action's bounds are put to them, and counted. A model that :func:`torchliquid.control.imitate` trained too.
         env: its name in Gymnasium, itself, or a function that makes it.
         episodes: for each shift and severity; their seeds are the same under each.
         shifts: classes, each tried at all its ``severities``, or pairs with a severity.
@@ -127,6 +129,8 @@ def evaluate(
     """
     if episodes < 1 or jobs < 1:
         raise InputError(f"{episodes} episodes, {jobs} at a time; give 1 or more of each")
+    if isinstance(policy, Model):
+        policy = policy_of(policy)
     if not callable(policy):
         raise InputError(
             f"the policy is a {type(policy).__name__}; give a function of an observation and the seconds elapsed"
@@ -157,6 +161,18 @@ def evaluate(
     else:
         _fly_apart(calls, jobs, keep)
     return Evaluation(name, tuple(done[place] for place in range(len(calls))))
+
+
+def policy_of(model: Model) -> Policy:
+    """What a model does with live observations.
+
+    Raises:
+        InputError: it was not trained to act.
+    """
+    stream = model.live()
+    if not isinstance(stream, PolicyStream):
+        raise InputError("the model is no policy: it was trained on a recording; train one with tl.control.imitate")
+    return stream
 
 
 def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int, Episode], None]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchliquid.data.asked import Asked
 from torchliquid.data.preprocessing import Preprocessing
-from torchliquid.data.recording import Recording
+from torchliquid.data.recording import Recording, Series
 from torchliquid.data.windows import Windows
 
 
@@ -54,7 +54,7 @@ def batches(
     """Cut a recording into windows and yield them in batches.
 
     Whole series are preprocessed and encoded before they are cut. So a window contains values held from before it, and
-    targets of forecasts beyond its end.
+    targets of forecasts beyond its end. Series of pictures, which would fill the memory, are scaled window by window.
 
     Args:
         recording: one part of the data.
@@ -68,7 +68,11 @@ def batches(
     per_step = task.per == "step"
     prepared = []
     for series in recording.series:
-        inputs, spans = preprocessing(series)
+        inputs: np.ndarray | Scaled
+        if series.values.dtype == np.uint8:
+            inputs, spans = Scaled(preprocessing, series), preprocessing.timespans(series)
+        else:
+            inputs, spans = preprocessing(series)
         targets, weights = (np.asarray(part) for part in task.encode(series))
         if unknown := task.first_known(inputs):
             weights[:unknown] = 0
@@ -116,6 +120,18 @@ def batches(
             torch.from_numpy(weights),
             tuple(chosen),
         )
+
+
+class Scaled:
+    """The inputs of a series of pictures, scaled where a piece is asked for."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, preprocessing: Preprocessing, series: Series) -> None:
+        self.preprocessing, self.series, self.shape = preprocessing, series, series.values.shape
+
+    def __getitem__(self, piece: slice) -> np.ndarray:
+        return self.preprocessing(self.series.cut(piece.start, piece.stop))[0]
 
 
 def _groups(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:

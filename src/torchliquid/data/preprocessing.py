@@ -121,9 +121,13 @@ class Preprocessing:
     def __call__(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (T, n_inputs) and timespans (T,), float32, of a series; the first span is 1."""
         inputs, _ = self._inputs(series.values, np.zeros(self.n_channels))
+        return inputs, self.timespans(series)
+
+    def timespans(self, series: Series) -> np.ndarray:
+        """Timespans (T,), float32, of a series; the first is 1."""
         spans = np.ones(len(series), dtype=np.float32)
         spans[1:] = self.spans(np.diff(series.times))
-        return inputs, spans
+        return spans
 
     def spans(self, elapsed: float | np.ndarray) -> np.ndarray:
         """Convert times since the previous sample to timespans, float32. Invalid times (NaN, negative, infinite or
@@ -163,6 +167,9 @@ class Preprocessing:
         return inputs[0], span
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if values.dtype == np.uint8 and not self.with_mask:  # pictures, of which nothing is missing
+            filled = (values - self.mean.astype(np.float32)) / self.unit.astype(np.float32)
+            return filled, filled[-1] if len(filled) else held
         scaled = self.scaled(values)
         observed = ~np.isnan(scaled)
         rows = np.concatenate([held[None], scaled])  # row 0: the values held before

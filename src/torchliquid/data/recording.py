@@ -20,7 +20,7 @@ class Series:
 
     Attributes:
         times: (T,) float64, not decreasing, in the recording's time unit. Equal times have a span of zero.
-        values: (T, C) float64, NaN if not observed.
+        values: (T, C) float64, NaN if not observed; uint8 where they are pictures alone.
         targets: (T,) or (T, K) per sample, or () for the whole series. Numbers are float64 with NaN for "no label",
             labels are text (dtype object) with None for "no label".
         name: name of the series, e.g. an engine's number.

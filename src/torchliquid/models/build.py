@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.checks import check_fitted
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Chain, Encoder, Gated, Liquid, Network, Transformer
+from torchliquid.models.networks import Chain, Encoder, Frames, Gated, Liquid, Network, PictureEncoder, Transformer
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
@@ -29,13 +30,17 @@ LAGS_A_WIDTH = 8
 
 MAX_SIZE = 4096
 """Units of the largest network that is built; a description that asks for more is not one of ours."""
-MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "unfolds": 1024}
+MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "unfolds": 1024}
 """Of what costs time without having weights, or more than its weights."""
 
 
 CHAINED: Config = {"layers": 1, "dropout": 0.0, "encoder": []}
 """What the config of any recurrent kind may hold besides: layers on each other, each of the config's sizes; what is
 dropped between them in training; widths of dense layers with tanh before the first."""
+
+PICTURES = "pictures"
+"""What the config of any kind may hold besides: of each picture among the inputs, in their order, where it begins, its
+height, width and channels."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,16 @@ class Kind:
 
     def network(self, inputs: int, config: Config) -> Network:
         """The network of a config."""
+        made: list[Network] = []
+        for start, *shape in _pictures(config):
+            made.append(PictureEncoder(inputs, start, tuple(shape)))
+            inputs = made[-1].output_size
+        config = {name: value for name, value in config.items() if name != PICTURES}
         if not self.chained or not CHAINED.keys() & config:
-            return self.make(inputs, **config)
+            network = self.make(inputs, **config)
+            return Chain([*made, network]) if made else network
         own = {name: value for name, value in config.items() if name not in CHAINED}
         layers, dropout, widths = ({**CHAINED, **config}[name] for name in CHAINED)
-        made: list[Network] = []
         for width in _widths(widths):
             made.append(Encoder(inputs, width))
             inputs = width
@@ -72,6 +82,22 @@ class Kind:
             made.append(self.make(inputs, **own))
             inputs = made[-1].output_size
         return made[0] if len(made) == 1 and not dropout else Chain(made, dropout)
+
+
+def _pictures(config: Config) -> list[tuple[int, int, int, int]]:
+    """Of each picture where it begins once those before it have gone, and its height, width and channels."""
+    pictures, gone, found = config.get(PICTURES, []), 0, []
+    if not isinstance(pictures, list) or len(pictures) > MOST["layers"]:
+        raise InputError(f"pictures are a list of [start, height, width, channels], not {pictures!r}")
+    for one in pictures:
+        if not isinstance(one, list) or len(one) != 4 or not all(type(number) is int for number in one):
+            raise InputError(f"a picture is [start, height, width, channels], not {one!r}")
+        start, *shape = one
+        for size in shape:
+            _at_least_one("a picture", size, MAX_SIZE)
+        found.append((start - gone, *shape))
+        gone += math.prod(shape)
+    return found
 
 
 def _widths(encoder: Any) -> tuple[int, ...]:
@@ -137,6 +163,10 @@ def _ctgru(inputs: int, units: int, scales: int) -> Network:
     return Liquid(CTGRU(inputs, units, scales=scales))
 
 
+def _feedforward(inputs: int, units: int, frames: int) -> Network:
+    return Encoder(inputs, units) if frames == 1 else Frames(inputs, units, _at_least_one("frames", frames))
+
+
 def _gated(kind: str) -> Callable[..., Network]:
     return lambda inputs, units: Gated(kind, inputs, units)
 
@@ -170,6 +200,7 @@ KINDS: dict[str, Kind] = {
     "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),
+    "feedforward": Kind("Feed-forward", _feedforward, {"frames": 1}, _units),
     "transformer": Kind(
         "Transformer",
         Transformer,
@@ -289,7 +320,7 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected:
             entries = {*known.defaults, *inspect.signature(known.make).parameters, *config}
-            entries |= CHAINED.keys() if known.chained else set()
+            entries |= {PICTURES} | (CHAINED.keys() if known.chained else set())
             others = sorted(entries - {"inputs", "options", unexpected[1]})
             raise InputError(f"a {kind} has no {unexpected[1]!r}; it has {', '.join(others)}") from None
         raise InputError(f"a {kind} cannot be made with {config}: {error}") from None
@@ -301,9 +332,11 @@ def _synapses(kind: str, config: Config, n_inputs: int) -> int:
         return 0
     layers, _, encoder = ({**CHAINED, **config}[name] for name in CHAINED)
     above = _at_least_one("layers", layers) - 1
+    for _, *shape in _pictures(config):
+        n_inputs += PictureEncoder.FEATURES - math.prod(shape)
     n_inputs = (n_inputs, *_widths(encoder))[-1]
     if above:
-        own = {name: value for name, value in config.items() if name not in CHAINED}
+        own = {name: value for name, value in config.items() if name not in {*CHAINED, PICTURES}}
         outputs = config["units" if kind == "ltc" else "motors"]
         return _synapses(kind, own, n_inputs) + above * _synapses(kind, own, outputs)
     if kind == "ltc":

@@ -146,6 +146,73 @@ class Encoder(Network):
         return torch.tanh(self.linear(inputs)), ()
 
 
+class Frames(Network):
+    """A dense layer with tanh over the last ``frames`` samples' inputs, zeros before the first."""
+
+    def __init__(self, input_size: int, output_size: int, frames: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(frames * input_size, output_size)
+        self.frames = frames
+        self.output_size = output_size
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        batch, time, width = inputs.shape
+        before = inputs.new_zeros(batch, self.frames - 1, width) if state is None else state[0]
+        whole = torch.cat([before, inputs], 1)
+        features = torch.tanh(self.linear(whole.unfold(1, self.frames, 1).flatten(2)))
+        end = torch.full((batch,), time, device=inputs.device) if lengths is None else lengths
+        last = end.unsqueeze(1) + torch.arange(self.frames - 1, device=inputs.device)
+        return features, (whole[torch.arange(batch, device=inputs.device).unsqueeze(1), last],)
+
+
+class PictureEncoder(Network):
+    """A picture among the inputs gives way to features, of each sample alone: convolutions with a stride of 2 and ReLU
+    until at most 12 places are left, then a dense layer with tanh; at most 10,000 parameters for up to 3 colours.
+
+    Args:
+        input_size: of the samples.
+        start: where the picture's numbers begin among the inputs, (height, width, channels) row by row.
+        shape: height, width and channels.
+
+    The other inputs, in their order, come before the features.
+    """
+
+    state_parts = 0
+    FEATURES = 32
+    FILTERS = (8, 12, 16, 8, 8, 8)  # of the first convolutions; 4 of all after them
+    PLACES = 12
+
+    def __init__(self, input_size: int, start: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        height, width, depth = shape
+        self.start, self.shape = start, shape
+        self.size = height * width * depth
+        if start < 0 or start + self.size > input_size:
+            raise InputError(f"a picture of {self.size} numbers from {start} is not among {input_size} inputs")
+        layers: list[nn.Conv2d] = []
+        while not layers or height * width > self.PLACES:
+            filters = self.FILTERS[len(layers)] if len(layers) < len(self.FILTERS) else 4
+            kernel = 3 if layers else 5
+            layers.append(nn.Conv2d(depth, filters, kernel, stride=2, padding=kernel // 2))
+            height, width, depth = -(-height // 2), -(-width // 2), filters
+        self.convolutions = nn.ModuleList(layers)
+        self.linear = nn.Linear(height * width * depth, self.FEATURES)
+        self.output_size = input_size - self.size + self.FEATURES
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        end = self.start + self.size
+        picture = inputs[..., self.start : end].flatten(0, 1).unflatten(1, self.shape).permute(0, 3, 1, 2)
+        for convolution in self.convolutions:
+            picture = torch.relu(convolution(picture))
+        # Row by row with the channels last, as the picture itself stands.
+        features = torch.tanh(self.linear(picture.permute(0, 2, 3, 1).flatten(1)))
+        return torch.cat([inputs[..., : self.start], inputs[..., end:], features.unflatten(0, inputs.shape[:2])], -1), ()
+
+
 class Chain(Network):
     """Networks one after the other, each fed with the features of the one before; in training some features between
     two are dropped."""

@@ -147,9 +147,10 @@ class Predictor:
 
     def live(self, n: int = 1) -> ModelStream:
         """Answers to live samples, one at a time; see :func:`torchliquid.stream`."""
+        from torchliquid.runtime.policy import POLICY, PolicyStream
         from torchliquid.runtime.stream import ModelStream
 
-        return ModelStream(self, n)
+        return PolicyStream(self, n) if POLICY in self.metadata else ModelStream(self, n)
 
     def n_bytes(self) -> int:
         """Size of the saved file without its sample."""

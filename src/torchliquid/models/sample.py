@@ -9,10 +9,11 @@ from torchliquid.data.batch import Batch
 from torchliquid.models.model import Sample
 
 LENGTH = 64
-"""Samples of a piece at most."""
+"""Samples of a piece at most; of pictures fewer."""
 
 PIECES, NUMBERS = 64, 2**17
-"""So many pieces, or fewer where they would hold more numbers than this; never fewer than 8."""
+"""So many pieces, or fewer where they would hold more numbers than this; never fewer than 8, of pictures of 8 samples
+each."""
 
 
 def covering(windows: list[Batch]) -> Sample:
@@ -24,11 +25,12 @@ def covering(windows: list[Batch]) -> Sample:
     """
     n_inputs = windows[0].inputs.shape[2]
     most = max(8, min(PIECES, NUMBERS // (LENGTH * n_inputs)))
-    chosen = _around_extremes(windows, most // 2)
+    length = max(8, min(LENGTH, 4 * NUMBERS // (8 * n_inputs)))
+    chosen = _around_extremes(windows, most // 2, length)
     rows = sorted((batch.where[row], b, row) for b, batch in enumerate(windows) for row in range(len(batch.lengths)))
     for at in np.unique(np.linspace(0, len(rows) - 1, most - len(chosen)).round().astype(int)):
         _, b, row = rows[at]
-        piece = _Piece(windows, b, row, 0, min(LENGTH, int(windows[b].lengths[row])))
+        piece = _Piece(windows, b, row, 0, min(length, int(windows[b].lengths[row])))
         if not any(piece.overlaps(other) for other in chosen):
             chosen.append(piece)
     longest = max(piece.stop - piece.start for piece in chosen)
@@ -52,8 +54,8 @@ class _Piece:
         return self.series == other.series and self.first < other.last and other.first < self.last
 
 
-def _around_extremes(windows: list[Batch], most: int) -> list[_Piece]:
-    """So many pieces around the extremes, the farthest from the mean first."""
+def _around_extremes(windows: list[Batch], most: int, longest: int) -> list[_Piece]:
+    """So many pieces, of so many samples at most, around the extremes, the farthest from the mean first."""
     peaks: dict[tuple[int, bool], tuple[float, int, int, int]] = {}
     for b, batch in enumerate(windows):
         ended = torch.arange(batch.timespans.shape[1]) >= batch.lengths.unsqueeze(1)
@@ -70,7 +72,7 @@ def _around_extremes(windows: list[Batch], most: int) -> list[_Piece]:
         if len(chosen) == most:
             break
         length = int(windows[b].lengths[row])
-        start = max(0, min(t - LENGTH // 2, length - LENGTH))
+        start = max(0, min(t - longest // 2, length - longest))
         if not any(_Piece(windows, b, row, t, t + 1).overlaps(piece) for piece in chosen):
-            chosen.append(_Piece(windows, b, row, start, min(start + LENGTH, length)))
+            chosen.append(_Piece(windows, b, row, start, min(start + longest, length)))
     return chosen

@@ -23,7 +23,7 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.files import check_model_file, write_atomically
 from torchliquid.models import plain
-from torchliquid.models.build import CHAINED, assemble
+from torchliquid.models.build import CHAINED, PICTURES, assemble
 from torchliquid.models.checks import check_data, check_fitted, check_weights
 from torchliquid.models.model import Model, Sample
 from torchliquid.models.naive import Naive
@@ -33,9 +33,9 @@ from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
-VERSION = 2
-"""2: some models are chains, of layers on each other or behind dense ones, or no networks; all others are written as
-1."""
+VERSION = 3
+"""3: models that see pictures, or are feed-forward; 2: other chains, of layers on each other or behind dense ones, and what
+is no network; all others are written as 1."""
 
 Saved = Model | Tabular | Naive
 """What a file can hold."""
@@ -64,6 +64,8 @@ def pack(model: Predictor, with_sample: bool) -> bytes:
         tensors, version = _tensors(model, with_sample), 1
         if CHAINED.keys() & model.config and len(model.network.chain) > 1:
             version = 2
+        if PICTURES in model.config or model.kind == "feedforward":
+            version = 3
         check_weights(model.state_dict())
     else:
         if isinstance(model, Tabular) and model.task.kind == "classification":

@@ -41,9 +41,10 @@ def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | L
 
     Args:
         model_or_layer: any model (:class:`Model`, :class:`~torchliquid.models.Tabular`,
-            :class:`~torchliquid.models.Naive`), fed raw readings, or a layer (``LTC``, ``CfC`` and their relatives,
-            ``nn.LSTM``, ``nn.GRU``, stacked or not), fed as it is. It is put in evaluation mode, and its weights must
-            not change afterwards.
+            :class:`~torchliquid.models.Naive`), fed raw readings, or observations where it is a policy, whose answers
+            are actions (:class:`torchliquid.runtime.policy.PolicyStream`); or a layer (``LTC``, ``CfC`` and their
+            relatives, ``nn.LSTM``, ``nn.GRU``, stacked or not), fed as it is. It is put in evaluation mode, and its
+            weights must not change afterwards.
         n: streams that go on side by side, each with its own state.
 
     Raises:
@@ -52,7 +53,7 @@ def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | L
     if n < 1:
         raise InputError(f"a stream needs n of 1 or more, not {n}")
     if isinstance(model_or_layer, Predictor):
-        return ModelStream(model_or_layer, n)
+        return model_or_layer.live(n)
     if isinstance(model_or_layer, RecurrentLayer | nn.LSTM | nn.GRU):
         return LayerStream(model_or_layer, n)
     raise InputError(f"a model or a layer can be streamed, not a {type(model_or_layer).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -148,30 +148,31 @@ def _train(
     def weights() -> AbstractContextManager[None]:
         return on_int8_grid(model) if config.int8 else nullcontext()
 
-    def epoch_batches() -> list[Batch]:
-        return list(batches(training, model.preprocessing, task, windows, config.batch_size, rng))
+    def epoch_batches() -> Iterator[Batch]:
+        return batches(training, model.preprocessing, task, windows, config.batch_size, rng)
 
-    def endless(todo: list[Batch]) -> Iterator[Batch]:
+    def endless(todo: Iterable[Batch]) -> Iterator[Batch]:
         while True:
             yield from todo
             todo = epoch_batches()
 
-    first = epoch_batches()
+    first = list(epoch_batches())
     if not first:
         raise InputError(
             f"no training window has a value of the target {task.target!r}; there is nothing to learn from"
         )
     model.sample = covering(first)
+    in_a_pass = len(first)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], config.lr
     )
     if config.epochs is not None:
-        steps, apart = config.epochs * len(first), len(first)
+        steps, apart = config.epochs * in_a_pass, in_a_pass
     else:
-        steps = config.updates or enough_updates(len(first))
-        apart = len(first) * -(-steps // (LOOKS * len(first)))  # whole epochs
+        steps = config.updates or enough_updates(in_a_pass)
+        apart = in_a_pass * -(-steps // (LOOKS * in_a_pass))  # whole epochs
     warm = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / warm, 0.525 + 0.475 * math.cos(math.pi * s / steps))
@@ -190,6 +191,7 @@ def _train(
         return _loss(task, naive.outputs(validation), validation, class_weights)
 
     todo, step, losses, left = endless(first), 0, [naive_loss()], 0
+    del first  # pictures would fill the memory
     best: tuple[float, float] | None = None
 
     def stretches() -> Iterator[Iterator[Batch]]:
@@ -210,7 +212,7 @@ def _train(
         nonlocal best
         history.loss.append(loss)
         history.updates.append(step)
-        history.epochs.append(-(-step // len(first)))
+        history.epochs.append(-(-step // in_a_pass))
         outputs = model.outputs(validation)
         if not all(np.isfinite(o).all() for o in outputs):
             raise NotFiniteError("the answers are no longer finite")
@@ -238,7 +240,7 @@ def _train(
         reason = str(error) if isinstance(error, SolverError) else _unstable(model, longest)
         reason = reason or f"try a learning rate below {config.lr:g}"
         broken = TrainingError(
-            f"training {model.kind} broke off in epoch {step // len(first) + 1}: its numbers are no longer finite; "
+            f"training {model.kind} broke off in epoch {step // in_a_pass + 1}: its numbers are no longer finite; "
             f"{reason}"
         )
         if history.validation:

@@ -1,0 +1,269 @@
+"""Behaviour cloning: a policy that does what an expert did, from demonstrations with their real times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from torchliquid.control.demonstrations import Demonstration, Demonstrations, demonstrations, episode
+from torchliquid.control.environments import Env, Expert, expert_of, made
+from torchliquid.control.interval import can_be_set, name_of
+from torchliquid.control.shifts import DroppedFrames, Jitter, is_image
+from torchliquid.data import Preprocessing, Recording, Windows
+from torchliquid.data.preprocessing import mean_and_std
+from torchliquid.data.recording import Series
+from torchliquid.errors import InputError
+from torchliquid.models.build import build
+from torchliquid.models.model import Model
+from torchliquid.models.networks import PictureEncoder
+from torchliquid.random import seeded
+from torchliquid.runtime.policy import POLICY, Does, Seen, described, flat
+from torchliquid.tasks import Task
+from torchliquid.training.loop import Progress, TrainingConfig, train
+
+WINDOWS = Windows(32, 28, 4)
+"""How episodes are cut: long enough to remember what is hidden for a second, short enough to train in minutes."""
+
+HELD_OUT = 0.2
+FIRST_SEED = 500_000
+"""Of the episodes of DAgger, so that none is one of the demonstrations or of an evaluation."""
+
+
+def imitate(
+    source: Demonstrations | str | os.PathLike[str] | Any,
+    kind: str = "cfc",
+    *,
+    parameters: int = 2500,
+    config: TrainingConfig | None = None,
+    dagger: int = 0,
+    dagger_episodes: int = 5,
+    env: str | Env | Callable[[], Env] | None = None,
+    expert: Expert | None = None,
+    max_steps: int = 10_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **hyper: Any,
+) -> Model:
+    """Train a policy to do what demonstrations show.
+
+    Observations are vectors, whole numbers, pictures (height, width, 1 or 3 channels of 8 bits), or a Dict of these;
+    actions vectors or discrete. Pictures pass strided convolutions, the first parts of the network
+    (:class:`torchliquid.models.networks.PictureEncoder`), which are trained with the rest. Vectors are scaled by the
+    training part; pixels all alike. A fifth of the episodes is held out and stops the training.
+
+    With ``dagger`` the policy steers after it was trained, the expert says what it would have done at each
+    observation, and the training goes on with these episodes added (Ross et al., arXiv 1011.0686).
+
+    Args:
+        source: demonstrations, or what :func:`torchliquid.control.demonstrations` reads.
+        kind: one of :data:`torchliquid.models.KINDS`.
+        parameters: budget of live parameters, the pictures' encoders apart.
+        config: of the training; None: defaults.
+        dagger: rounds of it; each has the updates of the training before.
+        dagger_episodes: in each round.
+        env, expert: of which DAgger is, as in :func:`torchliquid.control.record`; None: what the demonstrations name,
+            and the expert that a world of ours has.
+        max_steps: after which an episode of DAgger is cut.
+        seed: of weights, shuffling and DAgger's episodes.
+        progress: told how far it is.
+        hyper: more of the kind's config, e.g. ``units=19``.
+
+    Returns:
+        A model that :meth:`~torchliquid.Model.save` writes as one file, with its encoder and the actions' bounds.
+        :func:`torchliquid.stream` makes a policy of it, which takes an observation and the seconds since the one
+        before.
+
+    Raises:
+        InputError: observations or actions that cannot be learnt, too few demonstrations, or no expert for DAgger.
+        TrainingError: the loss is no longer finite.
+    """
+    shown = source if isinstance(source, Demonstrations) else demonstrations(source)
+    seen, does = seen_in(shown.observation_space), done_in(shown.action_space)
+    world, teacher = _world(env or shown.environment, expert) if dagger else (None, None)
+    parts = _parts(shown)
+    training, validation = (_recording(part, seen, does, shown.time_unit) for part in parts)
+    task = _task(training, does)
+    scales = _scales(training, seen)
+    config = replace(config or TrainingConfig(), seed=seed)
+    pictures, encoders = _pictures(seen)
+    more = {"pictures": pictures} if pictures else {}
+    with seeded(seed):
+        model = build(kind, task, scales, parameters + encoders, **more, **hyper)
+    about = described(seen, does, shown.environment)
+    told = _shared(progress, dagger + 1)
+    train(model, training, validation, config, WINDOWS, next(told))
+    for turn in range(dagger):
+        assert world is not None and teacher is not None
+        model.metadata[POLICY] = about
+        visited = [
+            _visited(model, world, teacher, FIRST_SEED + 1000 * seed + turn * dagger_episodes + i, max_steps)
+            for i in range(dagger_episodes)
+        ]
+        more_series = _recording(visited, seen, does, shown.time_unit, len(training.series)).series
+        training = replace(training, series=training.series + more_series)
+        train(model, training, validation, config, WINDOWS, next(told))
+    model.metadata[POLICY] = about
+    model.metadata["training"]["dagger"] = dagger
+    return model
+
+
+def _shared(progress: Progress | None, rounds: int) -> Any:
+    """For each round, who is told its share of the whole."""
+    for i in range(rounds):
+        yield None if progress is None else (lambda share, note, i=i: progress((i + share) / rounds, note))
+
+
+def _world(env: str | Env | Callable[[], Env], expert: Expert | None) -> tuple[Env, Expert]:
+    if not env:
+        raise InputError("the demonstrations do not name their environment; give env=, or dagger=0")
+    base = made(env)
+    teacher = expert_of(base, expert)
+    if teacher is None:
+        raise InputError(f"{name_of(base)} has no expert of its own, which DAgger asks; give expert=, or dagger=0")
+    return DroppedFrames(Jitter(base, 0.25 if can_be_set(base) else 0.0), 0.2), teacher
+
+
+def _visited(model: Model, world: Env, teacher: Expert, seed: int, max_steps: int) -> Demonstration:
+    """An episode that the policy steers and the expert comments."""
+    policy = model.live()
+    found = episode(world, teacher, seed, max_steps, lambda seen, seconds, said: policy(seen, seconds))  # type: ignore[operator]
+    spans = found["infos"]["elapsed"][:-1]
+    kept = {name: value for name, value in found.items() if name in ("actions", "rewards")}
+    observations = _without_last(found["observations"])
+    return Demonstration(np.cumsum(spans) - spans[:1], spans, observations, success=None, **kept)
+
+
+def _without_last(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _without_last(part) for name, part in tree.items()}
+    return tree[:-1]
+
+
+# -- spaces
+
+
+def seen_in(space: spaces.Space[Any]) -> tuple[Seen, ...]:
+    """The parts of an observation.
+
+    Raises:
+        InputError: a part that cannot be learnt from.
+    """
+    if isinstance(space, spaces.Dict):
+        return tuple(_seen(name, part) for name, part in space.spaces.items())
+    return (_seen(None, space),)
+
+
+def _seen(name: str | None, space: spaces.Space[Any]) -> Seen:
+    if is_image(space):
+        assert space.shape is not None
+        return Seen(name, "picture", space.shape)
+    if isinstance(space, spaces.Box | spaces.MultiBinary):
+        return Seen(name, "numbers", space.shape)
+    if isinstance(space, spaces.Discrete):
+        return Seen(name, "choice", (int(space.n),), int(space.start))
+    what = "observations are" if name is None else f"the observations' {name!r} is"
+    raise InputError(f"{what} {space}; a policy learns from vectors, pictures, whole numbers, or a Dict of these")
+
+
+def done_in(space: spaces.Space[Any]) -> Does:
+    """What an action is.
+
+    Raises:
+        InputError: neither numbers nor one of two or more.
+    """
+    if isinstance(space, spaces.Discrete) and space.n > 1:
+        return Does(n=int(space.n), first=int(space.start))
+    if isinstance(space, spaces.Box) and space.shape and np.isfinite([space.low, space.high]).all():
+        low, high = (tuple(bound.astype(float).ravel().tolist()) for bound in (space.low, space.high))
+        return Does(space.shape, low, high)
+    raise InputError(f"actions are {space}; a policy learns numbers within finite bounds, or one of two or more")
+
+
+# -- demonstrations as a recording
+
+
+def _parts(shown: Demonstrations) -> tuple[list[Demonstration], list[Demonstration]]:
+    """Episodes to learn from, the last fifth apart; of a single one its end."""
+    episodes = list(shown.episodes)
+    if len(episodes) > 1:
+        held = max(1, round(HELD_OUT * len(episodes)))
+        return episodes[:-held], episodes[-held:]
+    (only,) = episodes
+    cut = round((1 - HELD_OUT) * len(only))
+    if not 0 < cut < len(only):
+        raise InputError(f"one demonstration of {len(only)} steps is too little to learn from; give more")
+    return [_piece(only, slice(0, cut))], [_piece(only, slice(cut, None))]
+
+
+def _piece(one: Demonstration, place: slice) -> Demonstration:
+    def cut(tree: Any) -> Any:
+        return {name: cut(part) for name, part in tree.items()} if isinstance(tree, dict) else tree[place]
+
+    arrays = {name: getattr(one, name)[place] for name in ("times", "elapsed", "actions", "rewards")}
+    return replace(one, observations=cut(one.observations), **arrays)
+
+
+def _recording(
+    episodes: list[Demonstration], seen: tuple[Seen, ...], does: Does, time_unit: str, first: int = 0
+) -> Recording:
+    series = []
+    for i, one in enumerate(episodes, first):
+        values = flat(seen, one.observations)
+        actions = np.asarray(one.actions)
+        targets: np.ndarray
+        if does.n:
+            targets = np.array([str(a) for a in actions.ravel().tolist()], object)
+        else:
+            targets = actions.reshape(len(one), -1).astype(float)
+            targets = targets[:, 0] if targets.shape[1] == 1 else targets
+        values = values if values.dtype == np.uint8 else values.astype(np.float64)
+        series.append(Series(one.times, values, targets, name=str(i)))
+    channels = tuple(name for part in seen for name in part.channels)
+    return Recording(tuple(series), channels, target="action", time_unit=time_unit)
+
+
+def _task(training: Recording, does: Does) -> Task:
+    if does.n:
+        return Task("classification", "step", "action", labels=tuple(str(does.first + i) for i in range(does.n)))
+    return Task("regression", "step", "action").fit(training)
+
+
+def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
+    """Vectors by their own means and deviations, pixels to -2 to 2."""
+    means, deviations, place = [], [], 0
+    for part in seen:
+        if part.kind == "picture":
+            mean, std = np.full(part.size, 127.5), np.full(part.size, 63.75)
+        else:
+            mean, std = mean_and_std(np.concatenate([s.values[:, place : place + part.size] for s in training.series]))
+        means.append(mean)
+        deviations.append(np.where(std > 0, std, 1.0))
+        place += part.size
+    gap = training.median_gap()
+    return Preprocessing(
+        training.channels,
+        np.concatenate(means),
+        np.concatenate(deviations),
+        gap if gap > 0 else 1.0,
+        training.time_unit,
+        False,
+        longest_gap=float(training.gaps().max(initial=0.0)),
+    )
+
+
+def _pictures(seen: tuple[Seen, ...]) -> tuple[list[list[int]], int]:
+    """Where pictures begin, with their sizes, as the models' config has them; and how many parameters see them."""
+    found, place, parameters = [], 0, 0
+    for part in seen:
+        if part.kind == "picture":
+            height, width, depth = part.shape
+            found.append([place, height, width, depth])
+            with seeded():
+                parameters += PictureEncoder(part.size, 0, (height, width, depth)).live_parameters()
+        place += part.size
+    return found, parameters

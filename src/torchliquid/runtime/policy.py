@@ -1,0 +1,151 @@
+"""A policy on live observations: a model whose answers are actions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from torchliquid.errors import InputError
+from torchliquid.models.predictor import Predictor
+from torchliquid.runtime.stream import ModelStream
+
+POLICY = "policy"
+"""Of a model's metadata: the name under which a policy says what it sees and does."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One part of an observation.
+
+    Attributes:
+        name: under which it stands in the observation; None: it is all of it.
+        kind: ``"numbers"``, ``"picture"``, or ``"choice"``, one of ``shape[0]`` whole numbers from ``first``.
+        shape: of its array.
+    """
+
+    name: str | None
+    kind: Literal["numbers", "picture", "choice"]
+    shape: tuple[int, ...]
+    first: int = 0
+
+    @property
+    def size(self) -> int:
+        """Channels that it becomes."""
+        return math.prod(self.shape)
+
+    @property
+    def channels(self) -> list[str]:
+        name = self.name or "observation"
+        return [f"{name}[{','.join(map(str, at))}]" for at in np.ndindex(*self.shape)]
+
+    def flat(self, values: Any) -> np.ndarray:
+        """(..., size) of such parts, pictures as they are and all else float32.
+
+        Raises:
+            InputError: they have another shape.
+        """
+        array = np.asarray(values)
+        if self.kind == "choice":
+            chosen = array.astype(np.int64) - self.first
+            if array.dtype.kind not in "iu" or not ((chosen >= 0) & (chosen < self.shape[0])).all():
+                last = self.first + self.shape[0] - 1
+                raise InputError(f"{self._words} is {array}; the policy knows whole numbers from {self.first} to {last}")
+            return np.eye(self.shape[0], dtype=np.float32)[chosen]
+        if array.shape[array.ndim - len(self.shape) :] != self.shape or array.dtype.kind not in "biuf":
+            found = f"shape {array.shape}" if array.dtype.kind in "biuf" else f"type {array.dtype}"
+            raise InputError(f"{self._words} has {found}; the policy was trained on {self.shape}")
+        lead = array.shape[: array.ndim - len(self.shape)]
+        return array.reshape(*lead, self.size).astype(np.uint8 if self.kind == "picture" else np.float32, copy=False)
+
+    @property
+    def _words(self) -> str:
+        return "the observation" if self.name is None else f"the observation's {self.name!r}"
+
+
+@dataclass(frozen=True)
+class Does:
+    """An action: numbers of a shape within bounds, or one of ``n`` whole numbers from ``first``."""
+
+    shape: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    n: int = 0
+    first: int = 0
+
+    def of(self, answer: np.ndarray) -> Any:
+        """The action that a model's answer means."""
+        if self.n:
+            return int(answer.argmax()) + self.first
+        return np.clip(answer, self.low, self.high).astype(np.float32).reshape(self.shape)
+
+
+def flat(seen: tuple[Seen, ...], observation: Any) -> np.ndarray:
+    """(..., C) the channels of an observation, or of many at once; uint8 where they are pictures alone.
+
+    Raises:
+        InputError: it lacks a part, or one has another shape.
+    """
+    parts = []
+    for one in seen:
+        if one.name is None:
+            parts.append(one.flat(observation))
+        elif not isinstance(observation, dict) or one.name not in observation:
+            what = ", ".join(map(repr, observation)) if isinstance(observation, dict) else type(observation).__name__
+            raise InputError(f"the observation lacks {one.name!r}, which the policy was trained on; it has {what}")
+        else:
+            parts.append(one.flat(observation[one.name]))
+    return np.concatenate(parts, -1) if len(parts) > 1 else parts[0]
+
+
+def described(seen: tuple[Seen, ...], does: Does, environment: str) -> dict[str, Any]:
+    """Plain data for a model's metadata."""
+    return {"environment": environment, "seen": [asdict(one) for one in seen], "does": asdict(does)}
+
+
+class PolicyStream(ModelStream):
+    """A policy: observations in, actions within their bounds out. It is called like a function, as
+    :func:`torchliquid.control.evaluate` does.
+
+    Attributes:
+        seen: the parts of an observation.
+        does: what an action is.
+    """
+
+    def __init__(self, model: Predictor, n: int = 1) -> None:
+        if n != 1:
+            raise InputError(f"a policy steers one environment; make {n} streams")
+        try:
+            about = model.metadata[POLICY]
+            self.seen = tuple(Seen(**{**one, "shape": tuple(one["shape"])}) for one in about["seen"])
+            does = about["does"]
+            self.does = Does(**{k: tuple(v) if isinstance(v, list) else v for k, v in does.items()})
+            fits = sum(one.size for one in self.seen) == model.preprocessing.n_channels
+            fits &= model.task.n_outputs == (self.does.n or math.prod(self.does.shape))
+            fits &= bool(self.does.n) or len(self.does.low) == len(self.does.high) == model.task.n_outputs
+        except (KeyError, TypeError, ValueError, AttributeError):
+            fits = False
+        if not fits:
+            raise InputError("the policy's description is broken; save the model again")
+        super().__init__(model, n)
+
+    def step(self, values: Any, elapsed: Any = None, time: Any = None) -> Any:
+        """The action for an observation.
+
+        Args:
+            values: the observation, as the environment gives it.
+            elapsed: seconds since the one before; that of an episode's first is not used.
+            time: as of :class:`ModelStream`.
+
+        Raises:
+            InputError: an observation of another shape, or without a part that the policy was trained on.
+        """
+        sample = flat(self.seen, values)
+        if sample.ndim != 1:
+            raise InputError(f"an observation has shape {np.shape(values)}; give one at a time")
+        return self.does.of(super().step(sample.astype(np.float64), elapsed, time))
+
+    def __call__(self, observation: Any, elapsed: float | None = None) -> Any:
+        return self.step(observation, elapsed)
