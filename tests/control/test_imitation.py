@@ -9,9 +9,9 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from tests.control.toys import Toy
 
 import torchliquid as tl
-from tests.control.toys import Toy
 from torchliquid import Model, control
 from torchliquid.control.imitation import seen_in
 from torchliquid.errors import InputError
@@ -127,7 +127,7 @@ def test_noise_leads_astray_and_the_expert_leads_back(tmp_path: Path) -> None:
     spread = [np.std(np.concatenate([one.actions[:, 0] for one in each.episodes])) for each in (still, pushed)]
     assert spread[0] == 0
     assert spread[1] > 0.05
-    with pytest.raises(InputError, match="noise=0.5 is of continuous actions"):
+    with pytest.raises(InputError, match="noise is of continuous actions"):
         control.record(Toy(does="discrete"), toy_expert, 1, tmp_path / "none", noise=0.5)
 
 
@@ -152,7 +152,7 @@ def test_a_policy_refuses_what_it_was_not_trained_on(tmp_path: Path) -> None:
     model.metadata["policy"]["seen"][0]["shape"] = [3]
     with pytest.raises(InputError, match="description is broken"):
         tl.stream(model)
-    with pytest.raises(InputError, match="neither|a policy learns"):
+    with pytest.raises(InputError, match="a policy learns"):
         control.imitate(control.record(Toy("words"), toy_expert, 2, tmp_path / "words"), "gru")
 
 
@@ -190,7 +190,9 @@ def test_several_frames_are_the_last_ones_and_zeros_before() -> None:
 
 
 def test_frames_flatten_as_the_channels_are_named() -> None:
-    seen = seen_in(spaces.Dict({"camera": spaces.Box(0, 255, (2, 3, 3), np.uint8), "gear": spaces.Discrete(2, start=5)}))
+    seen = seen_in(
+        spaces.Dict({"camera": spaces.Box(0, 255, (2, 3, 3), np.uint8), "gear": spaces.Discrete(2, start=5)})
+    )
     camera = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
     values = flat(seen, {"camera": camera, "gear": np.int64(6)})
     names = [name for one in seen for name in one.channels]

@@ -12,6 +12,7 @@ import typer
 
 from torchliquid.cli import help
 from torchliquid.cli.assess import assess
+from torchliquid.cli.control import control
 from torchliquid.cli.explain import explain
 from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
@@ -69,6 +70,10 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "torchliquid export model.safetensors --target cortex-m4 --out device\n"
         "torchliquid export model.safetensors --quantize int8 --flash-limit 32k",
     ),
+    control: (
+        "Compare networks that steer, in worlds they were not trained for.",
+        "torchliquid control fly --out flights\ntorchliquid control CartPole-v1 --expert pilots:careful --episodes 20",
+    ),
     reproduce: (
         "Rerun a published table.",
         "torchliquid reproduce occupancy\ntorchliquid reproduce occupancy --contender ltc --seeds 1 --out quick",
@@ -125,7 +130,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near: a second Ctrl-C would only break it
             done = (
                 " What was finished is on disk: the same command goes on from there."
-                if command in (assess, reproduce)
+                if command in (assess, control, reproduce)
                 else ""
             )
             Terminal(stderr=True).print(f"Stopped.{done}")

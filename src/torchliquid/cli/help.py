@@ -85,7 +85,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
 """Of each group its options, with what they take."""
 
 
-ARGUMENTS = {"model": "MODEL", "recording": "FILE", "name": "TABLE"}
+ARGUMENTS = {"environment": "ENV", "model": "MODEL", "recording": "FILE", "name": "TABLE"}
 
 
 class _Examples:

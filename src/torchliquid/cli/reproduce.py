@@ -40,11 +40,11 @@ def reproduce(
 
     check_name(name)
     with loading():
+        from torchliquid.jobs.lines import read
         from torchliquid.reproduce.protocols import protocol
         from torchliquid.reproduce.run import reproduce as run
         from torchliquid.reproduce.run import write_tables
         from torchliquid.reproduce.summary import section
-        from torchliquid.reproduce.trials import read
     console = Terminal()
     processes = options.processes(jobs, ray, console)
     console.print(f"{name}: reading its data")

@@ -17,5 +17,16 @@ from torchliquid.control import shifts  # noqa: E402
 from torchliquid.control.demonstrations import Demonstrations, demonstrations, record  # noqa: E402
 from torchliquid.control.evaluation import Evaluation, evaluate  # noqa: E402
 from torchliquid.control.imitation import imitate  # noqa: E402
+from torchliquid.control.study import Setting, assess  # noqa: E402
 
-__all__ = ["Demonstrations", "Evaluation", "demonstrations", "evaluate", "imitate", "record", "shifts"]
+__all__ = [
+    "Demonstrations",
+    "Evaluation",
+    "Setting",
+    "assess",
+    "demonstrations",
+    "evaluate",
+    "imitate",
+    "record",
+    "shifts",
+]

@@ -157,7 +157,7 @@ def record(
             f"{name_of(base)} has no expert of its own; give one: a function of the environment and observation"
         )
     if noise and not isinstance(base.action_space, spaces.Box):
-        raise InputError(f"noise={noise:g} is of continuous actions; those of {name_of(base)} are {base.action_space}")
+        raise InputError(f"noise is of continuous actions; those of {name_of(base)} are {base.action_space}")
     world = DroppedFrames(Jitter(base, jitter if can_be_set(base) else 0.0), dropped)
     with _appearing(folder) as part:
         data = part / "data"

@@ -137,7 +137,7 @@ def evaluate(
         )
     tried = [(None, 0.0), *_severities(shifts)]
     for shift, severity in tried:  # what does not suit is said before hours of flight
-        world = _world(env, shift, severity)
+        world = shifted(env, shift, severity)
         name = name_of(world)
         if not isinstance(env, gym.Env):
             world.close()
@@ -155,7 +155,7 @@ def evaluate(
 
     if jobs == 1:
         for place, call in enumerate(calls):
-            keep(place, _fly(*call, not done))
+            keep(place, fly(*call, not done))
     elif isinstance(env, gym.Env):
         raise InputError("an environment cannot be sent to other processes: give its name or a function, or jobs=1")
     else:
@@ -196,12 +196,17 @@ def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int
         except JobError as error:
             place = int(error.job)
             _, _, shift, severity, seed, _, _ = calls[place]
-            why = "the simulator ended its process"
-            finished(place, Episode(*_named(shift), severity, seed, False, True, why, 0, 0.0, 0.0, 0, None))
+            finished(place, ended(shift, severity, seed))
+
+
+def ended(shift: type[Shift] | None, severity: float, seed: int) -> Episode:
+    """An episode that took its process down."""
+    why = "the simulator ended its process"
+    return Episode(*_named(shift), severity, seed, False, True, why, 0, 0.0, 0.0, 0, None)
 
 
 def _flown(packed: bytes, progress: object) -> Iterator[Episode]:
-    yield _fly(*cloudpickle.loads(packed))
+    yield fly(*cloudpickle.loads(packed))
 
 
 class _Silent:
@@ -228,12 +233,12 @@ def _severities(
         yield from ((kind, s) for s in severity or kind.severities)
 
 
-def _world(env: str | Env | Callable[[], Env], shift: type[Shift] | None, severity: float) -> Env:
+def shifted(env: str | Env | Callable[[], Env], shift: type[Shift] | None, severity: float) -> Env:
     world = made(env)
     return world if shift is None else shift(world, severity)
 
 
-def _fly(
+def fly(
     policy: Policy,
     env: str | Env | Callable[[], Env],
     shift: type[Shift] | None,
@@ -241,11 +246,12 @@ def _fly(
     seed: int,
     expert: Expert | None,
     max_steps: int,
-    first: bool,
+    first: bool = False,
 ) -> Episode:
-    world = _world(env, shift, severity)
+    """One episode, as of :func:`evaluate`; where the ``first`` cannot even be reset, it is no crash but an error."""
+    world = shifted(env, shift, severity)
     teacher = expert_of(world, expert)
-    run = _Run(world, max_steps)
+    run = Run(world, max_steps)
     begin = getattr(policy, "reset", None)
     if callable(begin):
         begin()
@@ -260,7 +266,7 @@ def _fly(
     path = np.array(run.path) if run.path else None
     gap = None
     if teacher is not None and path is not None:
-        gap = _path_error(path, _expert_path(world, teacher, seed, max_steps))
+        gap = _path_error(path, expert_path(world, teacher, seed, max_steps))
     if not isinstance(env, gym.Env):
         world.close()
     return Episode(
@@ -279,7 +285,7 @@ def _fly(
     )
 
 
-class _Run:
+class Run:
     """One episode as it goes, so that what was reached is known where it breaks off."""
 
     def __init__(self, world: Env, max_steps: int) -> None:
@@ -337,10 +343,10 @@ def _shapes(space: spaces.Space[Any]) -> str:
     return f"{space.shape} {space.dtype}"
 
 
-def _expert_path(world: Env, expert: Expert, seed: int, max_steps: int) -> Array | None:
+def expert_path(world: Env, expert: Expert, seed: int, max_steps: int) -> Array | None:
     """(N, D) where an expert goes in the same scene; None where the simulator fails under it as well."""
     base: Any = world.unwrapped
-    run = _Run(world, max_steps)
+    run = Run(world, max_steps)
     if expert is own_expert:
         base.blind = True
     try:

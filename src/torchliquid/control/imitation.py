@@ -98,7 +98,8 @@ def imitate(
     told = _shared(progress, dagger + 1)
     train(model, training, validation, config, WINDOWS, next(told))
     for turn in range(dagger):
-        assert world is not None and teacher is not None
+        assert world is not None
+        assert teacher is not None
         model.metadata[POLICY] = about
         visited = [
             _visited(model, world, teacher, FIRST_SEED + 1000 * seed + turn * dagger_episodes + i, max_steps)

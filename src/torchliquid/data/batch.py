@@ -74,7 +74,7 @@ def batches(
         else:
             inputs, spans = preprocessing(series)
         targets, weights = (np.asarray(part) for part in task.encode(series))
-        if unknown := task.first_known(inputs):
+        if isinstance(inputs, np.ndarray) and (unknown := task.first_known(inputs)):
             weights[:unknown] = 0
         prepared.append((inputs, spans, targets, weights))
 

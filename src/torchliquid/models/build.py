@@ -66,8 +66,8 @@ class Kind:
     def network(self, inputs: int, config: Config) -> Network:
         """The network of a config."""
         made: list[Network] = []
-        for start, *shape in _pictures(config):
-            made.append(PictureEncoder(inputs, start, tuple(shape)))
+        for start, height, width, depth in _pictures(config):
+            made.append(PictureEncoder(inputs, start, (height, width, depth)))
             inputs = made[-1].output_size
         config = {name: value for name, value in config.items() if name != PICTURES}
         if not self.chained or not CHAINED.keys() & config:

@@ -210,7 +210,9 @@ class PictureEncoder(Network):
             picture = torch.relu(convolution(picture))
         # Row by row with the channels last, as the picture itself stands.
         features = torch.tanh(self.linear(picture.permute(0, 2, 3, 1).flatten(1)))
-        return torch.cat([inputs[..., : self.start], inputs[..., end:], features.unflatten(0, inputs.shape[:2])], -1), ()
+        return torch.cat(
+            [inputs[..., : self.start], inputs[..., end:], features.unflatten(0, inputs.shape[:2])], -1
+        ), ()
 
 
 class Chain(Network):

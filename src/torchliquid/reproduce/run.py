@@ -11,6 +11,7 @@ from torchliquid.data.columns import nearest
 from torchliquid.errors import InputError
 from torchliquid.files import write_json
 from torchliquid.jobs import Job, Workers, workers
+from torchliquid.jobs.lines import append, read
 from torchliquid.page import write_page
 from torchliquid.reproduce import tuning
 from torchliquid.reproduce.picture import drawing
@@ -18,7 +19,6 @@ from torchliquid.reproduce.protocol import Parts, Protocol, Setting, Split
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
 from torchliquid.reproduce.trial import FITTED, run_trial
-from torchliquid.reproduce.trials import append, read
 from torchliquid.study.run.runner import THREADS, StudyListener
 
 HEAD = """# Published tables, rerun

@@ -52,7 +52,9 @@ class Seen:
             chosen = array.astype(np.int64) - self.first
             if array.dtype.kind not in "iu" or not ((chosen >= 0) & (chosen < self.shape[0])).all():
                 last = self.first + self.shape[0] - 1
-                raise InputError(f"{self._words} is {array}; the policy knows whole numbers from {self.first} to {last}")
+                raise InputError(
+                    f"{self._words} is {array}; the policy knows whole numbers from {self.first} to {last}"
+                )
             return np.eye(self.shape[0], dtype=np.float32)[chosen]
         if array.shape[array.ndim - len(self.shape) :] != self.shape or array.dtype.kind not in "biuf":
             found = f"shape {array.shape}" if array.dtype.kind in "biuf" else f"type {array.dtype}"
@@ -120,8 +122,8 @@ class PolicyStream(ModelStream):
         try:
             about = model.metadata[POLICY]
             self.seen = tuple(Seen(**{**one, "shape": tuple(one["shape"])}) for one in about["seen"])
-            does = about["does"]
-            self.does = Does(**{k: tuple(v) if isinstance(v, list) else v for k, v in does.items()})
+            does: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["does"].items()}
+            self.does = Does(**does)
             fits = sum(one.size for one in self.seen) == model.preprocessing.n_channels
             fits &= model.task.n_outputs == (self.does.n or math.prod(self.does.shape))
             fits &= bool(self.does.n) or len(self.does.low) == len(self.does.high) == model.task.n_outputs

@@ -1,0 +1,125 @@
+"""``torchliquid control``: policies compared in the loop."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torchliquid.cli import options
+from torchliquid.cli.assess import elsewhere, told_in
+from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import StudyProgress
+from torchliquid.cli.terminal import Terminal
+from torchliquid.errors import InputError
+
+OURS = {"fly": "torchliquid/FlyToTarget-v0", "drive": "torchliquid/KeepLane-v0"}
+
+
+def control(
+    environment: Annotated[
+        str,
+        typer.Argument(metavar="ENV", help="fly, drive, or an environment's name in Gymnasium, also module:Name-v0."),
+    ],
+    expert: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Gives the action for the environment and an observation."),
+    ] = None,
+    demonstrations: Annotated[
+        Path | None, typer.Option(help="A Minari data set of the environment, in the place of an expert's.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="All contenders, 5 seeds, all shifts: hours.")] = False,
+    contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each contender.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each training.")] = None,
+    shown: Annotated[int | None, typer.Option("--episodes", min=2, help="Demonstrations of the expert.")] = None,
+    test: Annotated[int | None, typer.Option(min=1, help="Test worlds, each clean and under each shift.")] = None,
+    dagger: Annotated[int | None, typer.Option(min=0, help="Rounds in which the expert corrects each policy.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="After which an episode is cut.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; without it, all cores.")] = None,
+    ray: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster that does the work.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The comparison's folder; without it, control-ENV.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Write all comparisons beside OUT to this Markdown file.")
+    ] = None,
+) -> None:
+    """Does a liquid policy hold where it was never trained?
+
+    An expert shows what to do; networks of several kinds learn it, all from the same demonstrations and with the same
+    number of parameters, and steer by themselves: in new worlds, and in worlds that have changed. Writes a report, the
+    figures and the policies. What was stopped goes on when the same command is given again.
+    """
+    name = OURS.get(environment, environment)
+    folder = out or Path(f"control-{environment.rpartition('/')[2]}")
+    options.check_folder(folder)
+    if page is not None:
+        options.check_writable(page, option="--page")
+    with loading():
+        from torchliquid.control.settings import setting_of
+        from torchliquid.control.study import assess
+        from torchliquid.control.summary import HEAD, cells, sentence
+    given: dict[str, Any] = {
+        "contenders": tuple(contender) if contender else None,
+        "seeds": seeds,
+        "updates": updates,
+        "demonstrations": shown,
+        "test": test,
+        "dagger": dagger,
+        "max_steps": max_steps,
+    }
+    setting = setting_of(environment, full, {key: value for key, value in given.items() if value is not None})
+    console = Terminal()
+    processes = options.processes(jobs, ray, console)
+    command = shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])])
+    with StudyProgress(console) as progress, told_in(folder):
+        results = assess(
+            name,
+            None if expert is None else _found(expert),
+            folder,
+            setting,
+            source=demonstrations,
+            jobs=processes,
+            ray=ray,
+            listener=progress,
+            title=environment
+            if environment not in OURS
+            else {"fly": "Fly to the target", "drive": "Keep the lane"}[environment],
+            command=command,
+        )
+    if page is not None:
+        from torchliquid.control.settings import write_document
+
+        write_document(folder.absolute().parent, page)
+    from rich.table import Table
+
+    table = Table(*HEAD[:6])
+    for one in results["contenders"]:
+        table.add_row(*cells(one)[:6])
+    console.print(table)
+    console.print(f"\n{results['verdict']['answer'].capitalize()}. {sentence(results)}")
+    console.print(f"\nReport: {folder / 'report.html'}   figures: {folder / 'results.json'}")
+
+
+def _found(expert: str) -> Any:
+    """A function by the name of its module and its own.
+
+    Raises:
+        InputError: there is none.
+    """
+    from importlib import import_module
+
+    module, colon, name = expert.partition(":")
+    if not colon or not name:
+        raise InputError(f"--expert {expert}: give a module and a function in it, like pilots:careful")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:
+        raise InputError(f"--expert {expert} cannot be loaded: {type(error).__name__}: {error}") from None
+    if not callable(found):
+        raise InputError(f"--expert {expert} is no function, but a {type(found).__name__}")
+    return found

@@ -1,0 +1,138 @@
+"""What a policy sees on a flight, what it looks at, and how fast it forgets meanwhile."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+
+from torchliquid.control.environments import Env
+from torchliquid.control.evaluation import Run, policy_of, shifted
+from torchliquid.control.shifts import Shift
+from torchliquid.data import Recording
+from torchliquid.data.recording import Series
+from torchliquid.errors import InputError
+from torchliquid.explain import time_constants
+from torchliquid.models.model import Model
+from torchliquid.runtime.policy import flat
+
+FRAMES = 6
+"""Of a film strip."""
+
+LARGER = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """One flight.
+
+    Attributes:
+        strip: JPEG as a data URI: frames above, below them what the policy looks at.
+        seconds: of the frames.
+        times: (T,) seconds of all steps.
+        constants: (T, H) of the neurons, seconds; None where the policy has none.
+        neurons: their names.
+        quantity: what the constants are.
+        success: how it ended.
+    """
+
+    strip: str
+    seconds: tuple[float, ...]
+    times: np.ndarray
+    constants: np.ndarray | None
+    neurons: tuple[str, ...]
+    quantity: str
+    success: bool
+
+
+class _Kept:
+    """A policy that keeps what it saw."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy, self.seen, self.spans = policy, list[np.ndarray](), list[float]()
+
+    def reset(self) -> None:
+        self.policy.reset()
+
+    def __call__(self, observation: Any, seconds: float) -> Any:
+        self.seen.append(flat(self.policy.seen, observation))
+        self.spans.append(seconds)
+        return self.policy(observation, seconds)
+
+
+def film(
+    model: Model, env: str | Callable[[], Env], shift: type[Shift] | None, severity: float, seed: int, max_steps: int
+) -> Film | None:
+    """Fly once more, and look; None where the policy sees no picture."""
+    policy: Any = policy_of(model)
+    camera = next((one for one in policy.seen if one.kind == "picture"), None)
+    if camera is None:
+        return None
+    kept = _Kept(policy)
+    run = Run(shifted(env, shift, severity), max_steps)
+    kept.reset()
+    run.go(kept, seed)
+    run.world.close()
+    values, times = np.stack(kept.seen), np.cumsum(kept.spans) - kept.spans[0]
+    recording = Recording(
+        (Series(times, values, name="flight"),), model.preprocessing.channels, time_unit=model.preprocessing.time_unit
+    )
+    start = sum(one.size for one in policy.seen[: policy.seen.index(camera)])
+    chosen = np.unique(np.linspace(0, len(times) - 1, FRAMES).round().astype(int))
+    maps = _saliency(model, recording, chosen)[:, start : start + camera.size]
+    pictures = values[chosen, start : start + camera.size].reshape(-1, *camera.shape).astype(np.uint8)
+    try:
+        found = time_constants(model, recording)
+        constants, neurons, quantity = found.values[0], found.neurons, found.name
+    except InputError:
+        constants, neurons, quantity = None, (), ""
+    return Film(
+        _strip(pictures, maps.reshape(-1, *camera.shape)),
+        tuple(times[chosen].tolist()),
+        times,
+        constants,
+        neurons,
+        quantity,
+        bool(run.success),
+    )
+
+
+def _saliency(model: Model, recording: Recording, chosen: np.ndarray) -> np.ndarray:
+    """(N, C) by how much each input moves the answer at the chosen samples, the state as it was (gradients, Simonyan
+    et al., arXiv 1312.6034)."""
+    inputs, spans = (torch.from_numpy(each).unsqueeze(0) for each in model.preprocessing(recording.series[0]))
+    model.eval()
+    state, found, done = None, [], 0
+    for at in chosen.tolist():
+        if at > done:
+            with torch.no_grad():
+                _, state = model(inputs[:, done:at], spans[:, done:at], None, state)
+        here = inputs[:, at : at + 1].clone().requires_grad_()
+        answer, after = model(here, spans[:, at : at + 1], None, state)
+        (gradient,) = torch.autograd.grad(answer.abs().sum(), here)
+        found.append(gradient[0, 0].numpy())
+        state, done = tuple(part.detach() for part in after), at + 1
+    return np.stack(found)
+
+
+def _strip(pictures: np.ndarray, maps: np.ndarray) -> str:
+    from PIL import Image
+
+    weight = np.abs(maps).sum(-1)
+    weight = weight / np.maximum(np.quantile(weight, 0.995, axis=(1, 2), keepdims=True), 1e-12)
+    weight = weight.clip(0, 1)[..., None] ** 0.5
+    grey = pictures.mean(-1, keepdims=True) * 0.55
+    looked = grey * (1 - weight) + np.array([255.0, 176.0, 0.0]) * weight
+    if pictures.shape[-1] == 1:
+        pictures = np.repeat(pictures, 3, -1)
+    rows = [np.concatenate(list(part), 1) for part in (pictures, looked)]
+    image = Image.fromarray(np.concatenate(rows).astype(np.uint8))
+    image = image.resize((LARGER * image.width, LARGER * image.height), Image.Resampling.BICUBIC)
+    data = BytesIO()
+    image.save(data, "JPEG", quality=78, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,263 @@
+"""A comparison of policies as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchliquid import page
+from torchliquid.control.environments import Env, Expert, expert_of
+from torchliquid.control.evaluation import CLEAN, expert_path, shifted
+from torchliquid.control.films import Film, film
+from torchliquid.control.shifts import ANYWHERE, WORLDS
+from torchliquid.control.summary import HEAD, cells, sentence, share
+from torchliquid.jobs.lines import read
+from torchliquid.models.model import Model
+from torchliquid.page.charts import Figure, figure, plotly_text
+from torchliquid.page.document import Chart, Table
+from torchliquid.page.glossary import NETWORKS
+
+GLOSSARY = {
+    **NETWORKS,
+    "success": "What the environment calls so: the target reached, or a lap in the lane.",
+    "shift": "A change between training and use, such as fog or lost frames. Nothing is trained again for it.",
+    "path error": "Metres from the policy's places to the path that the expert takes in the same world, on average.",
+    "95 % interval": "Where the true rate lies in 95 of 100 such comparisons; over seeds and worlds together.",
+    "pair": "The liquid contender and the other one that succeeded most on validation worlds. It was written down "
+    "before a test world was seen.",
+    "saliency": "How much the answer moves when a pixel changes a little, with the memory as it was.",
+    "time constant": "How fast a neuron forgets at that moment; of a CfC the time scale of its gate.",
+}
+WIDE = 150
+
+
+def write_report(folder: Path, results: Mapping[str, Any], env: str | Callable[[], Env], expert: Expert | None) -> None:
+    """Write ``report.html`` of a finished comparison."""
+    lines = [line for line in read(folder / "lines.jsonl") if line["what"] == "tested"]
+    films = _films(folder, results, lines, env)
+    charts = {
+        "worlds": [_worlds(results)],
+        "severity": _severities(results),
+        "paths": _paths(results, lines, env, expert),
+        "films": [_constants(i, one) for i, (_, one) in enumerate(films)],
+    }
+    text = page.render(
+        "torchliquid.control",
+        "control.html.j2",
+        charts=charts,
+        glossary=GLOSSARY,
+        results=results,
+        sentence=sentence(results),
+        main=Table(
+            HEAD,
+            tuple(cells(one) for one in results["contenders"]),
+            tuple("pair" if one["name"] in results["pair"].values() else "" for one in results["contenders"]),
+        ),
+        films=films,
+    )
+    page.write_page(text, folder / "report.html")
+
+
+def _colour(results: Mapping[str, Any], name: str) -> str:
+    pair = results["pair"]
+    return {pair["liquid"]: "--liquid", pair["other"]: "--rival"}.get(name, "--other")
+
+
+def _world(world: Mapping[str, Any]) -> str:
+    return CLEAN if world["shift"] == CLEAN else f"{world['shift']} {world['severity']:g}"
+
+
+def _worlds(results: Mapping[str, Any]) -> Chart:
+    """Success of each contender in each world."""
+    contenders = results["contenders"]
+    names = [_world(world) for world in contenders[0]["worlds"]]
+    values = [[one["worlds"][i]["success"] for one in contenders] for i in range(len(names))]
+    trace = {
+        "type": "heatmap",
+        "x": [plotly_text(one["label"]) for one in contenders],
+        "y": [plotly_text(name) for name in names],
+        "z": [[100 * value for value in row] for row in values],
+        "zmin": 0,
+        "zmax": 100,
+        "colorscale": [[0, "--heat-low"], [1, "--heat-middle"]],
+        "showscale": False,
+        "texttemplate": "%{z:.0f} %",
+        "textfont": {"color": "--ink"},
+        "hovertemplate": "%{y}, %{x}: %{z:.0f} %<extra></extra>",
+        "xgap": 2,
+        "ygap": 2,
+    }
+    made = figure([trace], "", "", height=90 + 30 * len(names), yaxis={"autorange": "reversed"}, xaxis={"side": "top"})
+    rows = tuple(
+        (f"{_world(one)}{', ' + one['unit'] if one['unit'] else ''}", *(share(c["worlds"][i]) for c in contenders))
+        for i, one in enumerate(contenders[0]["worlds"])
+    )
+    return Chart(
+        "worlds",
+        "Success by contender and world",
+        made,
+        Table(("world", *(one["label"] for one in contenders)), rows),
+    )
+
+
+def _severities(results: Mapping[str, Any]) -> list[Chart]:
+    """A chart for each shift: success against severity, from the clean worlds at 0."""
+    contenders, charts = results["contenders"], []
+    shifts = list(dict.fromkeys(w["shift"] for w in contenders[0]["worlds"] if w["shift"] != CLEAN))
+    for i, shift in enumerate(shifts):
+        traces, unit = [], ""
+        for one in contenders:
+            points = [w for w in one["worlds"] if w["shift"] in (CLEAN, shift)]
+            points.sort(key=lambda w: w["severity"])
+            unit = points[-1]["unit"]
+            paired = one["name"] in results["pair"].values()
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "name": plotly_text(one["label"]),
+                    "x": [w["severity"] for w in points],
+                    "y": [100 * w["success"] for w in points],
+                    "line": {"color": _colour(results, one["name"]), "width": 3 if paired else 1.5},
+                    "marker": {"color": _colour(results, one["name"]), "size": 8 if paired else 5},
+                }
+            )
+        made = figure(
+            traces,
+            unit,
+            "success, %",
+            height=300,
+            showlegend=True,
+            yaxis={"range": [-4, 104]},
+            legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        )
+        charts.append(Chart(f"severity{i}", f"{shift.capitalize()}", made))
+    return charts
+
+
+def _paths(
+    results: Mapping[str, Any], lines: list[dict[str, Any]], env: str | Callable[[], Env], expert: Expert | None
+) -> list[Chart]:
+    """From above: where all went in the first test world, clean and under the shift that tells most apart."""
+    first = [line for line in lines if line["seed"] == 0]
+    if not any(one["path"] for line in first for one in line["episodes"]):
+        return []
+    apart = {
+        (w["shift"], w["severity"]): np.std([one["worlds"][i]["success"] for one in results["contenders"]])
+        for i, w in enumerate(results["contenders"][0]["worlds"])
+        if w["shift"] != CLEAN
+    }
+    shown = [(CLEAN, 0.0), *sorted(apart, key=lambda key: -apart[key])[:1]]
+    label = {one["name"]: one["label"] for one in results["contenders"]}
+    charts = []
+    for i, key in enumerate(shown):
+        traces = []
+        seed = next(line["episodes"][0]["seed"] for line in first)
+        if (known := _of_the_expert(env, expert, key, seed, results["setting"]["max_steps"])) is not None:
+            traces.append(_line("the expert", known, "--truth", "dot", 2))
+        for line in first:
+            if (line["shift"], line["severity"]) == key and line["contender"] in label:
+                path = line["episodes"][0]["path"]
+                if path and len(path[0]) > 1:
+                    colour = _colour(results, line["contender"])
+                    traces.append(_line(label[line["contender"]], np.array(path), colour, "solid", 2.5))
+        if traces:
+            made = figure(
+                traces,
+                "metres east",
+                "metres north",
+                height=420,
+                showlegend=True,
+                yaxis={"scaleanchor": "x"},
+                legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+            )
+            where = "a clean world" if key[0] == CLEAN else f"the same world, {key[0]} {key[1]:g}"
+            charts.append(Chart(f"paths{i}", f"Paths from above: {where}", made))
+    return charts
+
+
+def _line(name: str, path: np.ndarray, colour: str, dash: str, width: float) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plotly_text(name),
+        "x": np.round(path[:, 0], 2).tolist(),
+        "y": np.round(path[:, 1], 2).tolist(),
+        "line": {"color": colour, "dash": dash, "width": width},
+    }
+
+
+def _of_the_expert(
+    env: str | Callable[[], Env], expert: Expert | None, key: tuple[str, float], seed: int, max_steps: int
+) -> np.ndarray | None:
+    world = shifted(env, _kind(key[0]), key[1])
+    teacher = expert_of(world, expert)
+    path = None if teacher is None else expert_path(world, teacher, seed, max_steps)
+    world.close()
+    return None if path is None or path.ndim < 2 or path.shape[1] < 2 else path[:: max(1, len(path) // 120)]
+
+
+def _kind(name: str) -> Any:
+    return next((kind for kind in (*ANYWHERE, *WORLDS) if kind.name == name), None)
+
+
+def _films(
+    folder: Path, results: Mapping[str, Any], lines: list[dict[str, Any]], env: str | Callable[[], Env]
+) -> list[tuple[str, Film]]:
+    """A flight of each of the pair that succeeds, and the first under a shift that does not."""
+    found = []
+    label = {one["name"]: one["label"] for one in results["contenders"]}
+    for side in ("liquid", "other"):
+        name = results["pair"][side]
+        own = [line for line in lines if line["contender"] == name and line["seed"] == 0]
+        for wanted in (True, False):
+            flights = [
+                (line, one)
+                for line in own
+                for one in line["episodes"]
+                if bool(one["success"]) is wanted and not one["why"] and (wanted or line["shift"] != CLEAN)
+            ]
+            if not flights:
+                continue
+            line, one = flights[0]
+            model = Model.load(folder / "policies" / f"{name}-{line['seed']}-{line['lr']:g}.safetensors")
+            made_film = film(
+                model,
+                env,
+                _kind(line["shift"]),
+                line["severity"],
+                one["seed"],
+                results["setting"]["max_steps"],
+            )
+            if made_film is not None:
+                world = _world(line)
+                ended = "succeeds" if made_film.success else "fails"
+                found.append((f"{label[name]}, {world}: {ended} after {one['seconds']:.1f} s", made_film))
+    return found
+
+
+def _constants(i: int, one: Film) -> Chart:
+    """How fast the neurons forget along a flight."""
+    traces = []
+    if one.constants is not None:
+        step = max(1, len(one.times) // WIDE)
+        shown = np.where(np.isfinite(one.constants), one.constants, np.nan)[::step]
+        lively = np.argsort(-np.nanstd(np.log(np.maximum(shown, 1e-6)), 0))[:8]
+        for k in lively.tolist():
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "name": plotly_text(one.neurons[k]),
+                    "x": np.round(one.times[::step], 2).tolist(),
+                    "y": [float(f"{v:.3g}") if np.isfinite(v) else None for v in shown[:, k]],
+                    "line": {"width": 1.5},
+                }
+            )
+    made = figure(
+        traces, "seconds of the flight", f"{one.quantity}, s", height=260, yaxis={"type": "log"}, showlegend=False
+    )
+    return Chart(f"constants{i}", f"{one.quantity.capitalize()}s meanwhile, of the eight liveliest neurons", made)

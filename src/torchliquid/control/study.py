@@ -1,0 +1,511 @@
+"""Policies of many kinds, trained on the same demonstrations, judged in the loop: clean and under shifts.
+
+    OUT/study.json            what is compared; another comparison never mixes with it
+    OUT/demonstrations/N/     Minari data sets, some episodes each
+    OUT/policies/ID.safetensors
+    OUT/lines.jsonl           what is finished, a line each; none is done again
+    OUT/results.json, OUT/report.html
+
+A line's ``what`` is ``"trained"``, ``"validated"``, ``"pair"`` or ``"tested"``. The pair that is compared is written
+before a test world is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from torchliquid.control import shifts as all_shifts
+from torchliquid.control.contenders import BY_NAME, FEW, Contender, named
+from torchliquid.control.demonstrations import Demonstrations, demonstrations, record
+from torchliquid.control.environments import Env, Expert, expert_of, made
+from torchliquid.control.evaluation import CLEAN, Episode, ended, fly, policy_of
+from torchliquid.control.imitation import done_in, imitate, seen_in
+from torchliquid.control.interval import name_of
+from torchliquid.control.shifts import Shift
+from torchliquid.errors import InputError
+from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_json
+from torchliquid.jobs import Job, Listener, workers
+from torchliquid.jobs.job import JobError
+from torchliquid.jobs.lines import append, read
+from torchliquid.models.model import Model
+from torchliquid.models.storage import pack
+from torchliquid.study.run.runner import THREADS, StudyListener
+from torchliquid.training.loop import TrainingConfig
+
+Array = np.ndarray
+LINES = "lines.jsonl"
+RATES = (0.01, 0.005, 0.02)
+"""Learning rates of the tuning trials, the same for all."""
+
+DEMONSTRATED, VALIDATED, TESTED = 100_000, 200_000, 300_000
+"""The first seeds of the worlds of each part, so that no world is in two of them."""
+
+CHUNK = 2
+"""Demonstrations in a data set: what a killed run does again at most."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How large a comparison is.
+
+    Attributes:
+        contenders: names.
+        seeds: trainings of each.
+        trials: learning rates tried for each with the first seed; the best on validation worlds trains all seeds.
+        demonstrations: episodes of the expert.
+        noise, dropped: as in :func:`torchliquid.control.record`.
+        updates: of the weights.
+        dagger: rounds of it.
+        parameters: budget of live ones, encoder apart.
+        validation, test: worlds; each test world is steered clean and under each shift.
+        shifts: names of classes with severities.
+        max_steps: of an episode.
+    """
+
+    contenders: tuple[str, ...] = FEW
+    seeds: int = 1
+    trials: int = 1
+    demonstrations: int = 30
+    noise: float = 0.2
+    dropped: float = 0.2
+    updates: int = 300
+    dagger: int = 0
+    parameters: int = 2500
+    validation: int = 6
+    test: int = 8
+    shifts: tuple[tuple[str, float], ...] = ()
+    max_steps: int = 10_000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One training: a contender with a seed and a learning rate."""
+
+    contender: Contender
+    seed: int
+    lr: float
+
+    @property
+    def id(self) -> str:
+        return f"{self.contender.name}-{self.seed}-{self.lr:g}"
+
+    @property
+    def words(self) -> str:
+        return f"{self.contender.label}, seed {self.seed}, rate {self.lr:g}"
+
+
+class Silent(Listener):
+    """Says nothing."""
+
+    def planned(self, work: Mapping[str, float]) -> None: ...
+    def phase(self, name: str, done: int, total: int) -> None: ...
+    def waiting(self, reason: str) -> None: ...
+    def started(self, job: Job) -> None: ...
+    def advanced(self, job: Job, share: float, note: str) -> None: ...
+    def finished(self, job: Job) -> None: ...
+
+
+def assess(
+    env: str | Callable[[], Env],
+    expert: Expert | None = None,
+    folder: str | os.PathLike[str] = "control",
+    setting: Setting | None = None,
+    *,
+    source: Demonstrations | str | os.PathLike[str] | None = None,
+    jobs: int = 1,
+    ray: str | None = None,
+    listener: StudyListener | None = None,
+    title: str = "",
+    command: str = "",
+) -> dict[str, Any]:
+    """Train policies of several kinds on what an expert does, and judge them in the loop.
+
+    All see the same demonstrations, have the same number of live parameters within 10 % behind the same encoder of
+    pictures, and the same tuning trials. The liquid contender and the other one that succeed most on validation worlds
+    are compared on test worlds, clean and under shifts that none was trained for.
+
+    Args:
+        env: its name in Gymnasium, or a function that makes it.
+        expert: as in :func:`torchliquid.control.record`; None: that of a world of ours.
+        folder: of the comparison. One that was stopped goes on when the same is asked for again.
+        setting: how large it is; None: small, with the shifts that suit the environment at a middle severity.
+        source: demonstrations from elsewhere, of the same environment; None: the expert gives them.
+        jobs: processes at a time; an environment that takes its process down is a crash with 2 or more alone.
+        ray: address of a Ray cluster that does the work instead.
+        listener: told how it goes on.
+        title, command: for the report.
+
+    Returns:
+        The figures, as in ``results.json``; ``report.html`` shows them.
+
+    Raises:
+        InputError: the environment cannot be made, a policy cannot learn or steer it, a shift does not suit it, or the
+            folder holds another comparison.
+    """
+    setting = setting or Setting()
+    contenders = named(setting.contenders)
+    world = made(env)
+    if not setting.shifts:
+        tried = [kind for kind in all_shifts.possible(world) if kind.severities]
+        chosen = tuple((kind.__name__, kind.severities[len(kind.severities) // 2]) for kind in tried)
+        setting = replace(setting, shifts=chosen)
+    kinds = shift_kinds(setting.shifts)
+    for kind, severity in kinds:
+        kind(world, severity)
+    seen_in(world.observation_space)
+    done_in(world.action_space)
+    if expert_of(world, expert) is None and source is None:
+        raise InputError(f"{name_of(world)} has no expert of its own; give one, or demonstrations")
+    name = name_of(world)
+    world.close()
+    for one in contenders:
+        if one.hyper.get("motors", 0) and len(done_in(world.action_space).low) > 1:
+            raise InputError(f"the contender {one.name} is for one action; {name} has more: leave it out")
+    place = Path(folder)
+    shown = source if source is None or isinstance(source, Demonstrations) else demonstrations(source, made(env))
+    study = _Study(
+        place,
+        cloudpickle.dumps((env, expert)),
+        setting,
+        contenders,
+        shown,
+        listener or Silent(),
+    )
+    about = json.loads(json.dumps({"environment": name, "setting": asdict(setting)}))
+    _claim(place, about)
+    with locked(place / ".lock", f"another run is at work in {place}; wait for its end, or choose another folder"):
+        remove_leftovers(place)
+        with workers(jobs, THREADS, ray) as run_jobs:
+            study.run(run_jobs)
+        from torchliquid.control.report import write_report
+        from torchliquid.control.summary import summary
+
+        results = summary(read(place / LINES), about, title or name, command)
+        write_json(place / "results.json", results)
+        write_report(place, results, env, expert)
+    return results
+
+
+def _claim(folder: Path, about: dict[str, Any]) -> None:
+    """Raises:
+    InputError: the folder cannot be written, or holds another comparison or other files.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {folder} can't be written ({error.strerror}); choose another (--out)") from None
+    path = folder / "study.json"
+    if path.exists():
+        found = read_json(path, dict)
+        wrong = [k for k in about["setting"] if found.get("setting", {}).get(k) != about["setting"][k]]
+        wrong = [k for k in wrong if k not in ("seeds", "contenders")]
+        if found.get("environment") != about["environment"] or wrong:
+            what = ", ".join(wrong) or "environment"
+            raise InputError(
+                f"the folder {folder} holds another comparison (it differs in {what}); give the same command to go on "
+                "with it, or choose another folder (--out)"
+            )
+    elif any(not one.name.startswith(".") for one in folder.iterdir()):
+        raise InputError(f"the folder {folder} holds files that no comparison wrote; choose an empty one (--out)")
+    write_json(path, about)
+
+
+def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], float]]:
+    """Classes by their names.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    known = {kind.__name__: kind for kind in (*all_shifts.ANYWHERE, *all_shifts.WORLDS)}
+    for name, _ in shifts:
+        if name not in known:
+            raise InputError(f"there is no shift {name!r}; there are {', '.join(known)}")
+    return [(known[name], severity) for name, severity in shifts]
+
+
+@dataclass
+class _Study:
+    """The work, phase by phase."""
+
+    folder: Path
+    packed: bytes
+    setting: Setting
+    contenders: tuple[Contender, ...]
+    source: Demonstrations | None
+    listener: StudyListener
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return read(self.folder / LINES)
+
+    def done(self, what: str) -> dict[str, dict[str, Any]]:
+        """Finished lines of a kind by their id."""
+        return {line["id"]: line for line in self.lines if line["what"] == what}
+
+    def keep(self, what: str, name: str, line: dict[str, Any]) -> None:
+        append(self.folder / LINES, {"what": what, "id": name, **line})
+
+    def run(self, run_jobs: Any) -> None:
+        setting = self.setting
+        tuned = len(self.contenders) * setting.trials
+        all_tests = len(self.contenders) * setting.seeds * (1 + len(setting.shifts)) * setting.test
+        self.listener.planned(
+            {
+                "demonstrations": setting.demonstrations,
+                "trials": tuned * (setting.updates / 15 + setting.validation),
+                "trainings": (len(self.contenders) * setting.seeds - len(self.contenders))
+                * (setting.updates / 15 + setting.validation)
+                + 1e-9,
+                "test worlds": all_tests,
+            }
+        )
+        if self.source is None:
+            self._demonstrate(run_jobs)
+        first = [Policy(c, 0, lr) for c in self.contenders for lr in RATES[: setting.trials]]
+        self._train("trials", first, run_jobs)
+        best = {c.name: self._best(c) for c in self.contenders}
+        rest = [Policy(c, seed, best[c.name]) for c in self.contenders for seed in range(setting.seeds)]
+        self._train("trainings", rest, run_jobs)
+        self._fix_pair(rest)
+        self._test(rest, run_jobs)
+
+    # -- demonstrations
+
+    def _demonstrate(self, run_jobs: Any) -> None:
+        (self.folder / "demonstrations").mkdir(exist_ok=True)
+        todo, setting = [], self.setting
+        starts = range(0, setting.demonstrations, CHUNK)
+        for i, start in enumerate(starts):
+            place = self.folder / "demonstrations" / str(i)
+            if not place.exists():
+                n = min(CHUNK, setting.demonstrations - start)
+                args = (self.packed, n, place, DEMONSTRATED + start, setting)
+                todo.append(Job(f"demonstrations {start + 1} to {start + n}", _demonstrated, args, lambda found: None))
+        self.listener.phase("demonstrations", len(starts) - len(todo), len(starts))
+        run_jobs(todo, self.listener)
+
+    def shown(self) -> Demonstrations:
+        """All demonstrations."""
+        return self.source or all_demonstrations(self.folder / "demonstrations")
+
+    # -- trainings
+
+    def _train(self, phase: str, policies: list[Policy], run_jobs: Any) -> None:
+        (self.folder / "policies").mkdir(exist_ok=True)
+        trained, validated = self.done("trained"), self.done("validated")
+        todo = [one for one in policies if one.id not in trained]
+        self.listener.phase(phase, len(policies) - len(todo), len(policies))
+        if todo:
+            shown = self.source or self.folder / "demonstrations"
+            args = (self.packed, shown, self.setting)
+            run_jobs(
+                [Job(one.words, _trained, (*args, one), partial(self._keep_trained, one)) for one in todo],
+                self.listener,
+            )
+        worlds = (None, 0.0, VALIDATED, self.setting.validation)
+        self._steer("validated", [(one.id, one, *worlds) for one in policies if one.id not in validated], run_jobs)
+
+    def _keep_trained(self, one: Policy, found: tuple[bytes, dict[str, Any]]) -> None:
+        data, about = found
+        write_atomically(self.folder / "policies" / f"{one.id}.safetensors", lambda part: part.write_bytes(data))
+        named = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
+        self.keep("trained", one.id, {**named, **about})
+
+    def _best(self, contender: Contender) -> float:
+        """The learning rate of the trial that succeeds most on validation worlds, of equals the first."""
+        validated = self.done("validated")
+        tried = [Policy(contender, 0, lr) for lr in RATES[: self.setting.trials]]
+        return max(tried, key=lambda one: _score(validated[one.id])).lr
+
+    def _fix_pair(self, policies: list[Policy]) -> None:
+        """The liquid contender and the other one that succeed most on validation worlds, before any test."""
+        validated = self.done("validated")
+        pair = {}
+        for family in ("liquid", "other"):
+            side = [c for c in self.contenders if c.family == family]
+            scores = {
+                c.name: np.mean([_score(validated[one.id]) for one in policies if one.contender is c], 0) for c in side
+            }
+            pair[family] = max(side, key=lambda c: tuple(scores[c.name])).name
+        name = json.dumps([pair, self.setting.seeds, [c.name for c in self.contenders]])
+        if name not in self.done("pair"):
+            self.keep("pair", name, pair)
+
+    # -- steering
+
+    def _test(self, policies: list[Policy], run_jobs: Any) -> None:
+        tested = self.done("tested")
+        groups = []
+        for one in policies:
+            for kind, severity in ((None, 0.0), *shift_kinds(self.setting.shifts)):
+                name = f"{one.id}/{CLEAN if kind is None else kind.__name__}/{severity:g}"
+                groups.append((name, one, kind, severity, TESTED, self.setting.test))
+        todo = [group for group in groups if group[0] not in tested]
+        self.listener.phase("test worlds", len(groups) - len(todo), len(groups))
+        self._steer("tested", todo, run_jobs)
+
+    def _steer(self, what: str, groups: list[tuple[Any, ...]], run_jobs: Any) -> None:
+        """Episodes of policies, a job a group; one whose simulator takes the process down has crashed in all its
+        worlds."""
+        left = {group[0]: group for group in groups}
+
+        def keep(group: tuple[Any, ...], episodes: list[dict[str, Any]]) -> None:
+            name, one, kind, severity, _, _ = group
+            about = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
+            shift = {"shift": CLEAN if kind is None else kind.name, "severity": severity}
+            self.keep(what, name, {**about, **shift, "unit": "" if kind is None else kind.unit, "episodes": episodes})
+            left.pop(name)
+
+        while left:
+            todo = [
+                Job(
+                    _words(group),
+                    _steered,
+                    (self.packed, self.folder / "policies" / f"{group[1].id}.safetensors", *group[2:], self.setting),
+                    partial(keep, group),
+                )
+                for group in left.values()
+            ]
+            names = dict(zip((job.name for job in todo), left, strict=True))
+            try:
+                run_jobs(todo, self.listener)
+            except JobError as error:
+                if error.job not in names:
+                    raise
+                group = left[names[error.job]]
+                _, _, kind, severity, first, worlds = group
+                keep(group, [_plain(ended(kind, severity, first + i)) for i in range(worlds)])
+
+
+def _words(group: tuple[Any, ...]) -> str:
+    _, one, kind, severity, _, worlds = group
+    return f"{one.words}, {CLEAN if kind is None else kind.name} {severity:g}, {worlds} worlds"
+
+
+def all_demonstrations(folder: Path) -> Demonstrations:
+    """Those of all data sets in a folder."""
+    parts = [demonstrations(place) for place in sorted(folder.iterdir(), key=lambda p: int(p.name)) if place.is_dir()]
+    return replace(parts[0], episodes=tuple(one for part in parts for one in part.episodes))
+
+
+def _score(line: dict[str, Any]) -> tuple[float, float]:
+    """Share of successes, and for ties how near the expert's path it keeps."""
+    episodes = line["episodes"]
+    errors = [one["path_error"] for one in episodes if one["path_error"] is not None]
+    reward = float(np.mean([one["reward"] for one in episodes]))
+    return float(np.mean([bool(one["success"]) for one in episodes])), -float(np.mean(errors)) if errors else reward
+
+
+# -- jobs
+
+
+def _demonstrated(
+    packed: bytes, episodes: int, place: Path, seed: int, setting: Setting, progress: Callable[[float, str], None]
+) -> Iterator[None]:
+    env, expert = cloudpickle.loads(packed)
+
+    def told(done: int) -> None:
+        progress(done / episodes, f"{done} of {episodes}")
+
+    more = {"dropped": setting.dropped, "noise": setting.noise, "max_steps": setting.max_steps}
+    record(env, expert, episodes, place, seed=seed, progress=told, **more)  # type: ignore[arg-type]
+    yield None
+
+
+def _trained(
+    packed: bytes,
+    source: Demonstrations | Path,
+    setting: Setting,
+    one: Policy,
+    progress: Callable[[float, str], None],
+) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    env, expert = cloudpickle.loads(packed)
+    shown = all_demonstrations(source) if isinstance(source, Path) else source
+    begun, used = time.perf_counter(), time.process_time()
+    model = imitate(
+        shown,
+        one.contender.kind,
+        parameters=setting.parameters,
+        config=TrainingConfig(lr=one.lr, updates=setting.updates),
+        dagger=setting.dagger,
+        env=env,
+        expert=expert,
+        max_steps=setting.max_steps,
+        seed=one.seed,
+        progress=progress,
+        **one.contender.hyper,
+    )
+    encoders = [part for part in model.network.chain if type(part).__name__ == "PictureEncoder"]
+    seeing = sum(part.live_parameters() for part in encoders)
+    yield (
+        pack(model, with_sample=True),
+        {
+            "parameters": model.live_parameters() - seeing,
+            "encoder": seeing,
+            "bytes": model.n_bytes(),
+            "seconds": time.perf_counter() - begun,
+            "cpu_seconds": time.process_time() - used,
+            "training": model.metadata["training"],
+        },
+    )
+
+
+def _steered(
+    packed: bytes,
+    policy: Path,
+    kind: type[Shift] | None,
+    severity: float,
+    first: int,
+    worlds: int,
+    setting: Setting,
+    progress: Callable[[float, str], None],
+) -> Iterator[list[dict[str, Any]]]:
+    env, expert = cloudpickle.loads(packed)
+    steering = _Timed(policy_of(Model.load(policy)))
+    found = []
+    for i in range(worlds):
+        one = fly(steering, env, kind, severity, first + i, expert, setting.max_steps, first=False)
+        found.append(_plain(one) | {"step_ms": steering.milliseconds()})
+        progress((i + 1) / worlds, f"{sum(bool(e['success']) for e in found)} of {i + 1} succeed")
+    yield found
+
+
+class _Timed:
+    """A policy whose steps are timed."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy, self.times = policy, list[float]()
+
+    def reset(self) -> None:
+        self.policy.reset()
+
+    def __call__(self, observation: Any, seconds: float) -> Any:
+        begun = time.process_time()
+        action = self.policy(observation, seconds)
+        self.times.append(time.process_time() - begun)
+        return action
+
+    def milliseconds(self) -> float:
+        return 1000 * float(np.median(self.times)) if self.times else 0.0
+
+
+def _plain(one: Episode) -> dict[str, Any]:
+    """For a line; the path as 60 places at most."""
+    kept = ("seed", "success", "crashed", "why", "steps", "seconds", "reward", "clipped", "path_error")
+    path = None
+    if one.path is not None:
+        path = np.round(one.path[:: max(1, len(one.path) // 60), :2], 2).tolist()
+    return {name: getattr(one, name) for name in kept} | {"path": path}
+
+
+__all__ = ["BY_NAME", "Setting", "assess"]

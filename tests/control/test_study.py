@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.control.test_imitation import Finds, knows
+from tests.control.toys import Toy
+from typer.testing import CliRunner
+
+from torchliquid import control
+from torchliquid.cli import app
+from torchliquid.control.contenders import CONTENDERS, PUBLISHED
+from torchliquid.control.settings import setting_of, write_document
+from torchliquid.control.study import DEMONSTRATED, TESTED, VALIDATED, Setting, shift_kinds
+from torchliquid.control.summary import answer, both, successes
+from torchliquid.errors import InputError
+from torchliquid.jobs.lines import read
+from torchliquid.study.results import Interval
+
+TINY = Setting(
+    contenders=("cfc", "feedforward"),
+    demonstrations=4,
+    noise=0.0,
+    dropped=0.0,
+    updates=20,
+    parameters=1500,
+    validation=2,
+    test=6,
+    shifts=(("DroppedFrames", 0.4), ("Hue", 30.0)),
+)
+
+
+class Breaks(Finds):
+    """Its simulator takes the process down in some test worlds."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None and seed >= TESTED + 2 and os.environ.get("BREAKS"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset(seed=seed, options=options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("study") / "finds"
+    return folder, control.assess(Finds, knows, folder, TINY, title="Finds", command="torchliquid control finds")
+
+
+def test_the_pair_is_fixed_before_a_test_world_is_seen(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = finished
+    lines = read(folder / "lines.jsonl")
+    order = [line["what"] for line in lines]
+    assert order.count("pair") == 1
+    assert order.index("pair") < order.index("tested")
+    assert max(i for i, what in enumerate(order) if what == "validated") < order.index("pair")
+    worlds = {
+        what: {e["seed"] for x in lines if x["what"] == what for e in x["episodes"]} for what in ("validated", "tested")
+    }
+    assert worlds["validated"] == set(range(VALIDATED, VALIDATED + 2))
+    assert worlds["tested"] == set(range(TESTED, TESTED + 6))
+    assert max(worlds["validated"] | {DEMONSTRATED}) < TESTED
+    for one in results["contenders"]:
+        assert abs(one["parameters"] - 1500) <= 150
+        assert one["encoder"] == results["contenders"][0]["encoder"] <= 10_000
+        assert one["clean"]["episodes"] == 6
+        assert one["shifted"]["episodes"] == 12
+    assert results["verdict"]["answer"] == "not shown"  # from one seed
+    assert "one seed can't tell" in results["verdict"]["clean"]["words"]
+
+
+def test_the_report_and_the_page_show_it(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, results = finished
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 6_000_000
+    for words in ("CfC", "Feed-forward", "dropped frames 0.4", "data:image/jpeg;base64,", "fixed before"):
+        assert words in page
+    write_document(folder.parent, tmp_path / "control.md")
+    text = (tmp_path / "control.md").read_text()
+    assert "## Finds" in text
+    assert "Not shown" in text
+    assert json.loads((folder / "results.json").read_text())["pair"] == results["pair"]
+
+
+def test_what_is_finished_is_not_done_again(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = finished
+    before = (folder / "lines.jsonl").read_bytes()
+    begun = time.monotonic()
+    again = control.assess(Finds, knows, folder, TINY, title="Finds", command="torchliquid control finds")
+    assert time.monotonic() - begun < 60
+    assert (folder / "lines.jsonl").read_bytes() == before
+    assert again == results
+    with pytest.raises(InputError, match=r"another comparison \(it differs in updates\)"):
+        control.assess(Finds, knows, folder, Setting(**{**vars(TINY), "updates": 21}))
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_where_it_was(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from tests.control.test_study import TINY, Finds, knows\n"
+        "from torchliquid import control\n"
+        "if __name__ == '__main__':\n"
+        f"    control.assess(Finds, knows, {str(tmp_path / 'killed')!r}, TINY, title='Finds', command='x')\n"
+    )
+    lines = tmp_path / "killed" / "lines.jsonl"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    seen = 0
+    for wanted in (1, 4, 7):
+        process = subprocess.Popen([sys.executable, str(script)], env=env)
+        while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < wanted):
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert lines.read_bytes().count(b"\n") >= seen
+        seen = lines.read_bytes().count(b"\n")
+    subprocess.run([sys.executable, str(script)], env=env, check=True)
+    names = [(line["what"], line["id"]) for line in read(lines)]
+    assert len(names) == len(set(names))
+    whole, own = finished[1], json.loads((tmp_path / "killed" / "results.json").read_text())
+    for one, other in zip(whole["contenders"], own["contenders"], strict=True):
+        assert one["clean"]["success"] == other["clean"]["success"]
+        assert one["shifted"]["path_error"] == other["shifted"]["path_error"]
+
+
+@pytest.mark.slow
+def test_a_simulator_that_dies_is_a_crash_and_the_comparison_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BREAKS", "1")
+    setting = Setting(**{**vars(TINY), "test": 3, "shifts": (("Hue", 30.0),)})
+    results = control.assess(Breaks, knows, tmp_path / "breaks", setting, jobs=2)
+    for one in results["contenders"]:
+        assert one["clean"]["crashes"] == 3
+        assert one["clean"]["success"] == 0
+    assert (
+        "the simulator or a policy failed" in (tmp_path / "breaks" / "report.html").read_text()
+        or results["crashed_simulators"]
+    )
+
+
+def test_success_of_one_world_under_several_shifts_is_one_block() -> None:
+    def line(seed: int, shift: str, won: list[int]) -> dict[str, Any]:
+        episodes = [{"seed": 10 + i, "success": bool(one)} for i, one in enumerate(won)]
+        return {"seed": seed, "shift": shift, "episodes": episodes}
+
+    sums = successes([line(0, "fog", [1, 0]), line(0, "hue", [1, 1]), line(3, "fog", [0, 0]), line(3, "hue", [0, 1])])
+    np.testing.assert_array_equal(sums[..., 0], [[2, 2], [2, 2]])
+    np.testing.assert_array_equal(sums[..., 1], [[2, 1], [0, 1]])
+
+
+def test_verdicts() -> None:
+    better, same, wide = Interval(0.3, 0.1, 0.5), Interval(0.0, -0.03, 0.03), Interval(0.1, -0.2, 0.4)
+    worse, unsure = Interval(-0.3, -0.5, -0.1), Interval(0.3, -np.inf, np.inf)
+    assert [answer(one) for one in (better, same, wide, worse, unsure)] == [
+        "worth it",
+        "not worth it",
+        "not shown",
+        "not worth it",
+        "not shown",
+    ]
+    assert both("worth it", "not shown", [better, wide]) == "worth it"
+    assert both("worth it", "not worth it", [better, worse]) == "not shown"
+    assert both("not worth it", "not worth it", [same, worse]) == "not worth it"
+
+
+def test_settings_of_our_worlds_suit_them() -> None:
+    for name, world in (("fly", "FlyToTarget"), ("drive", "KeepLane")):
+        full = setting_of(name, True, {})
+        env = control.environments.made(f"torchliquid/{world}-v0")
+        for kind, severity in shift_kinds(full.shifts):
+            kind(env, severity)
+        assert {one.name for one in CONTENDERS} <= set(full.contenders)
+    assert PUBLISHED.name in full.contenders
+    assert setting_of("drive", False, {"seeds": 3}).seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["Nowhere-v0", "--expert", "math:sin"], "the environment 'Nowhere-v0' cannot be made"),
+        (["CartPole-v1"], "CartPole-v1 has no expert of its own; give one, or demonstrations"),
+        (["CartPole-v1", "--expert", "sin"], "give a module and a function"),
+        (["CartPole-v1", "--expert", "math:nothing"], "cannot be loaded"),
+        (["CartPole-v1", "--expert", "math:pi"], "is no function, but a float"),
+        (["CartPole-v1", "--expert", "math:hypot", "--jobs", "1"], "the expert answers"),
+        (["CartPole-v1", "--expert", "math:sin", "--contender", "cfc"], "needs a liquid contender and another one"),
+        (["fly", "--contender", "cfk", "--contender", "lstm"], "there is no contender 'cfk'"),
+        (["fly", "--contender", "published", "--contender", "lstm"], "is for one action"),
+        (["CartPole-v1", "--demonstrations", "nothing"], "there is no Minari data set nothing"),
+    ],
+)
+def test_bad_input_is_one_line(typed: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["control", *typed, "--out", "out"])
+    assert found.exit_code == 2, found.output
+    said = [line for line in found.output.splitlines() if line.startswith("torchliquid: ")]
+    assert len(said) == 1
+    assert words in said[0]
+
+
+def test_a_data_set_of_another_environment_is_refused(tmp_path: Path) -> None:
+    control.record(Toy(), lambda env, observation: np.array([1.0, np.sin(env.place)], np.float32), 2, tmp_path / "toy")
+    with pytest.raises(InputError, match="is of another environment than Finds"):
+        control.assess(Finds, knows, tmp_path / "out", TINY, source=tmp_path / "toy")
