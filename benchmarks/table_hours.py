@@ -15,12 +15,12 @@ from statistics import mean
 
 import torch
 
+from torchliquid.jobs.lines import read
 from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.protocol import Parts, Protocol
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.summary import counting, outdated, seeds_of
 from torchliquid.reproduce.trial import FITTED, measure, train_epoch
-from torchliquid.jobs.lines import read
 
 TABLES = ("occupancy", "traffic", "cheetah", "walker", "physionet")
 BATCHES, MEASURED = 8, 256
