@@ -189,7 +189,7 @@ def test_settings_of_our_worlds_suit_them() -> None:
         (["CartPole-v1", "--expert", "sin"], "give a module and a function"),
         (["CartPole-v1", "--expert", "math:nothing"], "cannot be loaded"),
         (["CartPole-v1", "--expert", "math:pi"], "is no function, but a float"),
-        (["CartPole-v1", "--expert", "math:hypot", "--jobs", "1"], "the expert answers"),
+        (["CartPole-v1", "--expert", "math:hypot", "--jobs", "1"], "the expert fails on an observation of CartPole-v1"),
         (["CartPole-v1", "--expert", "math:sin", "--contender", "cfc"], "needs a liquid contender and another one"),
         (["fly", "--contender", "cfk", "--contender", "lstm"], "there is no contender 'cfk'"),
         (["fly", "--contender", "published", "--contender", "lstm"], "is for one action"),

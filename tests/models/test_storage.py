@@ -174,8 +174,8 @@ def test_files_that_are_not_ours(tmp_path):
     with pytest.raises(InputError, match="not a torchliquid model"):
         Model.load(path)
     small_model("cfc").save(path)
-    rewritten(path, lambda d: None, version="3")
-    with pytest.raises(InputError, match="format 3, this version knows 2: update"):
+    rewritten(path, lambda d: None, version="4")
+    with pytest.raises(InputError, match="format 4, this version knows 3: update"):
         Model.load(path)
     with_sample(small_model("cfc")).save(path)
     rewritten(path, lambda d: None, {"sample.lengths": torch.tensor([900, 1, 3])})

@@ -211,7 +211,7 @@ def episode(
     spans, succeeded = [elapsed(world, info)], [bool(info.get("is_success", False))]
     while True:
         try:
-            action, beyond = checked_action(expert(world.unwrapped, observation), world, "the expert")
+            action, beyond = checked_action(_asked(expert, world, observation), world, "the expert")
         except FloatingPointError as error:
             raise InputError(f"{error}, which is no action of {name_of(world)}") from None
         if beyond:
@@ -239,6 +239,18 @@ def episode(
         "truncations": cuts,
         "infos": infos,
     }
+
+
+def _asked(expert: Expert, world: Env, observation: Any) -> Any:
+    try:
+        return expert(world.unwrapped, observation)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the expert fails on an observation of {name_of(world)}: {reason(error)}; it is called with the "
+            "environment and the observation"
+        ) from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torchliquid.edge.network import Network
 from torchliquid.edge.plausible import Plausible, in_order
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
-from torchliquid.models.description import arrays
+from torchliquid.models.description import Picture, arrays
 
 Math = Literal["builtin", "libm"]
 
@@ -235,7 +235,8 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "constants": constants,
         "channels": [text.string(c) for c in scales.channels],
         "labels": [text.string(label) for label in task.labels],
-        "slots": _slots(scales.channels, "CHANNEL"),
+        "slots": _slots(scales.channels, "CHANNEL", _pixels(network)),
+        "scale_at": "0" if alike(network) else "i",
         "label_slots": _slots(task.labels, "CLASS"),
         "limited": limits.limited,
         "limits_set": bool(limits.set_by_hand.any()),
@@ -261,11 +262,24 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
     }
 
 
-def _slots(names: tuple[str, ...], instead: str) -> list[dict[str, str]]:
+def _slots(names: tuple[str, ...], instead: str, left_out: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
     return [
-        {"word": word, "remark": text.remark(name), "name": text.cell(name)}
-        for word, name in zip(enumerators(names, instead), names, strict=True)
+        {"at": i, "word": word, "remark": text.remark(name), "name": text.cell(name)}
+        for i, (word, name) in enumerate(zip(enumerators(names, instead), names, strict=True))
+        if i not in left_out
     ]
+
+
+def _pixels(network: Network) -> frozenset[int]:
+    """Places of readings that need no name: a picture's, but its first."""
+    found: list[int] = []
+    places = list(range(network.preprocessing.n_channels))
+    for part in network.described.parts:
+        if type(part.core) is Picture:
+            own = places[part.core.start : part.core.start + part.core.size]
+            found += own[1:]
+            places = [place for place in places if place not in set(own)]
+    return frozenset(found)
 
 
 def fingerprint(network: Network, fields: list[Field], units: object = "") -> str:
@@ -293,7 +307,8 @@ def title(network: Network) -> str:
     kind = stage.core.label + (" with mixed memory" if len(stage.cores) > 1 else "")
     layers = sum(part.states > 0 for part in network.described.parts)
     kind = kind if layers == 1 else f"{layers} layers of {kind}"
-    encoded = " behind dense layers" if layers < len(network.stages) else ""
+    seen = any(type(part.core) is Picture for part in network.described.parts)
+    encoded = " behind convolutions" if seen else " behind dense layers" if layers < len(network.stages) else ""
     return f"{kind} of {network.units} neurons{encoded}: {task.kind} of {text.remark(task.target)}{ahead}"
 
 
@@ -304,16 +319,24 @@ def mean_rest(network: Network) -> np.ndarray:
     return rest if (np.abs(rest) > 1e-7 * std).any() else np.zeros_like(rest)
 
 
+def alike(network: Network) -> bool:
+    """Whether all readings have one scale, as pixels do: that of the first stands for all."""
+    rule = network.preprocessing
+    pictures = any(type(part.core) is Picture for part in network.described.parts)
+    return pictures and bool((rule.mean == rule.mean[0]).all() and (rule.unit == rule.unit[0]).all())
+
+
 def scale_constants(network: Network) -> list[Constant]:
     """Means and deviations of readings, and of the target."""
     scales, task = network.preprocessing, network.task
     # Means with their signs changed: adding is the one software routine of the two that is needed anyway.
     remark = "Readings: the training part's means, below zero, and 1 / deviations."
-    made = [Constant(text.array("input_shift", -scales.mean), remark)]
+    one = slice(1 if alike(network) else None)
+    made = [Constant(text.array("input_shift", -scales.mean[one]), remark)]
     if mean_rest(network).any():
         remark = "What single precision leaves of the means."
         made.append(Constant(text.array("input_shift_rest", -mean_rest(network)), remark))
-    made.append(Constant(text.array("input_scale", 1 / scales.unit)))
+    made.append(Constant(text.array("input_scale", 1 / scales.unit[one])))
     if scales.with_mask and scales.untold.any():
         remark = "Of which the network is not told whether they were there: in training they were, all but always."
         made.append(Constant(text.array("untold", scales.untold, "uint8_t"), remark))

@@ -160,6 +160,8 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
     for part, one in zip(described.parts, model.network.chain, strict=True):
         if type(part.core) not in CORES:
             raise unknown(model.kind, type(getattr(one, "layer", one)))
+    if not any(part.states for part in described.parts):
+        raise InputError(f"a {model.kind} has no memory, and there is no C or ONNX for it; export a recurrent model")
     if any(part.projection is not None or part.output_map is not None for part in described.parts[:-1]):
         raise InputError("a layer that another one follows cannot be exported with a projection or an output mapping")
     found = Network(described, limits or plausible(model.preprocessing), name)

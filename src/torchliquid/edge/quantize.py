@@ -16,6 +16,7 @@ from torchliquid.edge.generate import (
     Field,
     Math,
     Passed,
+    alike,
     calls,
     code,
     fingerprint,
@@ -29,6 +30,7 @@ from torchliquid.edge.generate import (
 )
 from torchliquid.edge.network import Network, Stage
 from torchliquid.edge.text import Constant
+from torchliquid.models.description import Picture
 
 __all__ = ["Formats", "Widths", "fields_int8", "formats", "sources_int8", "weights"]
 
@@ -105,6 +107,9 @@ def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
             ends = np.abs((np.stack([network.limits.low, network.limits.high]) - rule.mean) / rule.unit).max(0)
         room = np.where(np.isfinite(ends), ends, 2 * largest[:n])
     largest[:n] = np.maximum(largest[:n], np.minimum(room, ROOM if bits == 16 else 2 * largest[:n]))
+    if type(network.described.parts[0].core) is Picture:  # all pixels in one unit, and none can lie beyond 0 and 255
+        reach = float(np.abs((np.array([[0.0], [255.0]]) - rule.mean) / rule.unit).max())
+        return (math.floor(math.log2((2 ** (bits - 1) - 1) / reach)),) * (n + network.with_span)
     if network.with_span:
         largest[-1] = max(largest[-1] if bits == 8 else 0.0, _longest_log(network, bits))
     reach = np.minimum(np.maximum(largest, 1e-3), LIMIT)
@@ -218,7 +223,8 @@ def _last(network: Network, chosen: Formats) -> dict[str, str]:
 def _scales(network: Network, chosen: Formats) -> list[Constant]:
     """Readings come in units of the inputs' shift at once."""
     n = network.preprocessing.n_channels
-    finer = Constant(text.array("input_scale", 2.0 ** np.array(chosen.inputs[:n]) / network.preprocessing.unit))
+    scale = 2.0 ** np.array(chosen.inputs[:n]) / network.preprocessing.unit
+    finer = Constant(text.array("input_scale", scale[:1] if alike(network) else scale))
     scales = scale_constants(network)
     made = [finer if c.text.startswith("static const float input_scale") else c for c in scales]
     if chosen.finer.any():

@@ -177,11 +177,58 @@ class Encoder:
 
 
 @dataclass(frozen=True, eq=False)
+class Convolution:
+    """With a stride of 2, zeros around the picture and ReLU: weight (filters, kernel, kernel, channels) and bias
+    (filters,)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    @property
+    def dense(self) -> Dense:
+        """Its sums as those of rows over a patch."""
+        return Dense(self.weight.reshape(len(self.weight), -1), self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Convolutions of a picture among the inputs, of each sample alone, then a dense layer with tanh. The inputs before
+    ``start`` and behind the picture come first, then its features.
+
+    Attributes:
+        shape: height, width and channels, in this order row by row.
+    """
+
+    start: int
+    shape: tuple[int, int, int]
+    convolutions: tuple[Convolution, ...]
+    dense: Dense
+
+    @property
+    def size(self) -> int:
+        height, width, depth = self.shape
+        return height * width * depth
+
+    @property
+    def maps(self) -> list[tuple[int, int, int]]:
+        """The shape behind each convolution."""
+        found, (height, width, _) = [], self.shape
+        for one in self.convolutions:
+            height, width = -(-height // 2), -(-width // 2)
+            found.append((height, width, len(one.bias)))
+        return found
+
+
+STATELESS = (Encoder, Picture)
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
     """One layer of the chain.
 
     Attributes:
-        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`Lstm`, :class:`Gru` or :class:`Encoder`; of any other
+        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`Lstm`, :class:`Gru`, :class:`Encoder`,
+            :class:`Picture`; of any other
             cell its recurrence, with arrays for tensors.
         inputs: values that it is fed, with the span's logarithm where that is one.
         units: neurons, or rows of a dense layer.
@@ -204,7 +251,7 @@ class Part:
     @property
     def states(self) -> int:
         """Values that it remembers from sample to sample, besides the cells."""
-        return 0 if type(self.core) is Encoder else self.units
+        return 0 if type(self.core) in STATELESS else self.units
 
     @property
     def cells(self) -> int:
@@ -237,6 +284,15 @@ def describe(model: Model) -> Description:
         except NotImplementedError as error:
             raise unknown(model.kind, type(error.args[0])) from None
     return Description(tuple(parts), _dense(model.readout), model.preprocessing, model.task)
+
+
+def _picture(network: networks.PictureEncoder) -> list[Part]:
+    convolutions = tuple(
+        Convolution(_numbers(one.weight.permute(0, 2, 3, 1)).copy(), _numbers(one.bias)) for one in network.convolutions
+    )
+    core = Picture(network.start, network.shape, convolutions, _dense(network.linear))
+    inputs = network.output_size - network.FEATURES + network.size
+    return [Part(core, inputs, network.output_size, network.output_size)]
 
 
 def unknown(kind: str, missing: type) -> InputError:
@@ -442,6 +498,7 @@ NETWORKS: dict[type[Network], Callable[[Any], list[Part]]] = {
     networks.Encoder: lambda network: [
         Part(Encoder(_dense(network.linear)), network.linear.in_features, network.output_size, network.output_size)
     ],
+    networks.PictureEncoder: _picture,
     Gated: lambda network: [replace(part, with_span=True) for part in of_layers(network.rnn)],
 }
 """By class, and by it alone: one that is derived from another may compute something else."""

@@ -53,6 +53,8 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
             chain = tuple(of_layers(module))
     except (InputError, NotImplementedError):
         return None  # PyTorch's own steps call what is there
+    if not chain[-1].states:  # a network without memory
+        return None
     states = iter(parts)
     layers = [_layer(core, part, states) for part in chain]
     if None in layers:

@@ -9,7 +9,15 @@ from torchliquid.edge.cores.core import Core
 from torchliquid.edge.cores.dense import EncoderCore
 from torchliquid.edge.cores.gated import GruCore, LstmCore
 from torchliquid.edge.cores.ltc import LtcCore
-from torchliquid.models.description import Cfc, Encoder, Gru, Lstm, Ltc
+from torchliquid.edge.cores.picture import PictureCore
+from torchliquid.models.description import Cfc, Encoder, Gru, Lstm, Ltc, Picture
 
-CORES: dict[type, type[Core[Any]]] = {Ltc: LtcCore, Cfc: CfcCore, Lstm: LstmCore, Gru: GruCore, Encoder: EncoderCore}
+CORES: dict[type, type[Core[Any]]] = {
+    Ltc: LtcCore,
+    Cfc: CfcCore,
+    Lstm: LstmCore,
+    Gru: GruCore,
+    Encoder: EncoderCore,
+    Picture: PictureCore,
+}
 """By what a description has; whoever adds a cell puts it here."""

@@ -1,0 +1,153 @@
+"""Strided convolutions of a picture, before the recurrence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, peak
+from torchliquid.edge.text import Constant
+from torchliquid.errors import InputError
+from torchliquid.models.description import Convolution, Dense, Picture
+
+if TYPE_CHECKING:
+    from torchliquid.edge.cores.graph import Graph
+    from torchliquid.edge.cores.integers import Integers, Widths
+
+
+class PictureCore(Core[Picture]):
+    label = "convolutions"
+    template = "picture"
+    call = "see({x}, {h})"
+    reads_span = False
+    functions = {"tanh"}  # noqa: RUF012
+    tables = {"tanh"}  # noqa: RUF012
+    longest_span = 3e38
+    has_hidden = True
+
+    @property
+    def rest(self) -> int:
+        """Inputs that are no pixels."""
+        return self.inputs - self.data.size
+
+    @property
+    def bound(self) -> float:
+        return 1e6 if self.rest else 1.0
+
+    def peaks(self, source: float) -> list[float]:
+        found = []
+        for one in self.data.convolutions:
+            source = max(peak(one.dense, source), 1e-30)
+            found.append(source)
+        return [*found, peak(self.data.dense, source)]
+
+    def dense(self) -> list[Dense]:
+        return [*(one.dense for one in self.data.convolutions), self.data.dense]
+
+    def constants(self, layout: Layout) -> list[Constant]:
+        made = []
+        for i, one in enumerate(self.data.convolutions):
+            made += self.named(f"convolution{i}", one.dense, "rows", "" if i else "Strided convolutions.")
+        return [*made, *self.named("seen", self.data.dense, layout, "And a dense layer with tanh.")]
+
+    def context(self) -> dict[str, Any]:
+        maps, (height, width, depth) = self.data.maps, self.data.shape
+        before = [(height, width, depth), *maps[:-1]]
+        steps = [
+            {"i": i, "from": a, "to": b, "kernel": one.weight.shape[1]}
+            for i, (a, b, one) in enumerate(zip(before, maps, self.data.convolutions, strict=True))
+        ]
+        sizes = [int(np.prod(shape)) for shape in maps]
+        return {
+            "steps": steps,
+            "picture": self.data,
+            "rest": self.rest,
+            "even": max(sizes[::2]),
+            "odd": max(sizes[1::2], default=1),
+            "last": sizes[-1],
+            "outputs_of": len(self.data.dense.bias),
+        }
+
+    def weights(self) -> dict[str, int]:
+        found = {f"convolution{i}": one.weight.size for i, one in enumerate(self.data.convolutions)}
+        return found | {"seen": self.data.dense.weight.size}
+
+    # -- as numbers
+
+    def _maps(self, x: np.ndarray) -> list[np.ndarray]:
+        """Behind each convolution (T, height, width, filters)."""
+        picture = x[:, self.data.start : self.data.start + self.data.size].reshape(-1, *self.data.shape)
+        found = []
+        for one in self.data.convolutions:
+            picture = convolved(picture, one)
+            found.append(picture)
+        return found
+
+    def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
+        # The first is what the part gives; the others are behind the convolutions.
+        seen.hidden += [1.0, *(float(one.max(initial=0.0)) for one in self._maps(x))]
+
+    def map(self, x: np.ndarray) -> np.ndarray:
+        end = self.data.start + self.data.size
+        flat = self._maps(x)[-1].reshape(len(x), -1)
+        features = np.tanh(flat @ self.data.dense.weight.T + self.data.dense.bias)
+        return np.concatenate([x[:, : self.data.start], x[:, end:], features], 1)
+
+    # -- in integers
+
+    def needs(self, seen: Ranges, widths: Widths) -> Needs:
+        if self.rest:
+            raise InputError("there are no integers for readings beside a picture: export it with --quantize none")
+        return Needs(hidden=((1.0, True), *((one, False) for one in seen.hidden[1:])))
+
+    def integers(self, made: Integers) -> None:
+        for i, one in enumerate(self.data.convolutions):
+            patch = one.dense
+            unit = 2.0 ** made.formats.hidden[i + 1]
+            # The columns of a patch are all of one kind: a picture's pixels have one unit.
+            source = {"only": f"hidden{i}"} if i else {"source": "input"}
+            remark = "" if i else "Strided convolutions."
+            made.dense(f"convolution{i}", patch, patch.weight.shape[1], unit, remark, **source)
+        made.context["convolved"], made.context["denses"] = made.context["denses"], []
+        (tanh,) = made.units("tanh")
+        last = f"hidden{len(self.data.convolutions)}"
+        dense = self.data.dense
+        made.dense("seen", dense, dense.weight.shape[1], tanh, "And a dense layer with tanh.", only=last)
+
+    # -- as ONNX
+
+    def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
+        data, end = self.data, self.data.start + self.data.size
+        parts = g.slices(x, [n for n in (data.start, data.size, self.inputs - end) if n])
+        picture = parts.pop(1 if data.start else 0)
+        height, width, depth = data.shape
+        maps = g.call("Reshape", picture, g.constant([-1, height, width, depth], np.int64))
+        maps = g.call("Transpose", maps, perm=[0, 3, 1, 2])
+        for one in data.convolutions:
+            kernel = one.weight.shape[1]
+            weight = g.constant(one.weight.transpose(0, 3, 1, 2))
+            maps = g.call(
+                "Conv",
+                maps,
+                weight,
+                g.constant(one.bias),
+                strides=[2, 2],
+                pads=[kernel // 2] * 4,
+                kernel_shape=[kernel, kernel],
+            )
+            maps = g.call("Relu", maps)
+        maps = g.call("Transpose", maps, perm=[0, 2, 3, 1])
+        flat = g.call("Reshape", maps, g.constant([-1, data.dense.weight.shape[1]], np.int64))
+        return g.concat(*parts, g.call("Tanh", g.dense(flat, data.dense))), c
+
+
+def convolved(picture: np.ndarray, one: Convolution) -> np.ndarray:
+    """(T, h / 2, w / 2, filters) of (T, h, w, channels)."""
+    kernel = one.weight.shape[1]
+    half = kernel // 2
+    padded = np.pad(picture, ((0, 0), (half, half), (half, half), (0, 0)))
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))[:, ::2, ::2]
+    sums = np.einsum("thwcyx,fyxc->thwf", patches, one.weight, optimize=True) + one.bias
+    made: np.ndarray = np.maximum(sums, 0.0)
+    return made
