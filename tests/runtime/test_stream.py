@@ -47,7 +47,7 @@ def test_a_stream_says_what_the_model_says_of_the_whole(which, samples, n):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "feedforward"])  # it has none
 def test_state_comes_and_goes(kind):
     live = torchliquid.stream(MODELS[kind, "step"], 3)
     values = np.stack([s.values[:7] for s in small_recording().series])
