@@ -17,7 +17,7 @@ from torchliquid.control.environments import Env, Expert, checked_action, expert
 from torchliquid.control.interval import elapsed, name_of
 from torchliquid.control.shifts import Shift
 from torchliquid.errors import InputError
-from torchliquid.models.model import Model
+from torchliquid.models.predictor import Predictor
 from torchliquid.runtime.policy import PolicyStream
 
 Array = np.ndarray
@@ -93,7 +93,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: Policy | Model,
+    policy: Policy | Predictor,
     env: str | Env | Callable[[], Env],
     episodes: int = 20,
     shifts: Iterable[type[Shift] | tuple[type[Shift], float]] = (),
@@ -129,7 +129,7 @@ def evaluate(
     """
     if episodes < 1 or jobs < 1:
         raise InputError(f"{episodes} episodes, {jobs} at a time; give 1 or more of each")
-    if isinstance(policy, Model):
+    if isinstance(policy, Predictor):
         policy = policy_of(policy)
     if not callable(policy):
         raise InputError(
@@ -163,7 +163,7 @@ def evaluate(
     return Evaluation(name, tuple(done[place] for place in range(len(calls))))
 
 
-def policy_of(model: Model) -> Policy:
+def policy_of(model: Predictor) -> Policy:
     """What a model does with live observations.
 
     Raises:

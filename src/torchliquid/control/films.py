@@ -19,6 +19,7 @@ from torchliquid.data.recording import Series
 from torchliquid.errors import InputError
 from torchliquid.explain import time_constants
 from torchliquid.models.model import Model
+from torchliquid.models.predictor import Predictor
 from torchliquid.runtime.policy import flat
 
 FRAMES = 6
@@ -66,10 +67,16 @@ class _Kept:
 
 
 def film(
-    model: Model, env: str | Callable[[], Env], shift: type[Shift] | None, severity: float, seed: int, max_steps: int
+    model: Predictor,
+    env: str | Callable[[], Env],
+    shift: type[Shift] | None,
+    severity: float,
+    seed: int,
+    max_steps: int,
 ) -> Film | None:
     """Fly once more, and look; None where the policy sees no picture."""
     policy: Any = policy_of(model)
+    assert isinstance(model, Model)
     camera = next((one for one in policy.seen if one.kind == "picture"), None)
     if camera is None:
         return None

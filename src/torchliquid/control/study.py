@@ -23,6 +23,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+from gymnasium import spaces
 
 from torchliquid.control import shifts as all_shifts
 from torchliquid.control.contenders import BY_NAME, FEW, Contender, named
@@ -159,6 +160,8 @@ def assess(
         tried = [kind for kind in all_shifts.possible(world) if kind.severities]
         chosen = tuple((kind.__name__, kind.severities[len(kind.severities) // 2]) for kind in tried)
         setting = replace(setting, shifts=chosen)
+    if not isinstance(world.action_space, spaces.Box):  # nothing that could be pushed
+        setting = replace(setting, noise=0.0)
     kinds = shift_kinds(setting.shifts)
     for kind, severity in kinds:
         kind(world, severity)

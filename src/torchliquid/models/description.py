@@ -286,10 +286,13 @@ def describe(model: Model) -> Description:
     return Description(tuple(parts), _dense(model.readout), model.preprocessing, model.task)
 
 
+def _convolution(one: nn.Conv2d) -> Convolution:
+    assert one.bias is not None
+    return Convolution(_numbers(one.weight.permute(0, 2, 3, 1)).copy(), _numbers(one.bias))
+
+
 def _picture(network: networks.PictureEncoder) -> list[Part]:
-    convolutions = tuple(
-        Convolution(_numbers(one.weight.permute(0, 2, 3, 1)).copy(), _numbers(one.bias)) for one in network.convolutions
-    )
+    convolutions = tuple(map(_convolution, network.layers))
     core = Picture(network.start, network.shape, convolutions, _dense(network.linear))
     inputs = network.output_size - network.FEATURES + network.size
     return [Part(core, inputs, network.output_size, network.output_size)]

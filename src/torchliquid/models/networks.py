@@ -201,6 +201,11 @@ class PictureEncoder(Network):
         self.linear = nn.Linear(height * width * depth, self.FEATURES)
         self.output_size = input_size - self.size + self.FEATURES
 
+    @property
+    def layers(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions."""
+        return tuple(self.convolutions)  # type: ignore[arg-type]
+
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:

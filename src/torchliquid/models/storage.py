@@ -34,8 +34,8 @@ from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
 VERSION = 3
-"""3: models that see pictures, or are feed-forward; 2: other chains, of layers on each other or behind dense ones, and what
-is no network; all others are written as 1."""
+"""3: models that see pictures, or are feed-forward; 2: other chains, of layers on each other or behind dense ones, and
+what is no network; all others are written as 1."""
 
 Saved = Model | Tabular | Naive
 """What a file can hold."""

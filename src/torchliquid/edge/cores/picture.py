@@ -147,7 +147,7 @@ def convolved(picture: np.ndarray, one: Convolution) -> np.ndarray:
     kernel = one.weight.shape[1]
     half = kernel // 2
     padded = np.pad(picture, ((0, 0), (half, half), (half, half), (0, 0)))
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))[:, ::2, ::2]
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))[:, ::2, ::2]  # type: ignore[call-overload]
     sums = np.einsum("thwcyx,fyxc->thwf", patches, one.weight, optimize=True) + one.bias
     made: np.ndarray = np.maximum(sums, 0.0)
     return made
