@@ -40,7 +40,7 @@ def _checkout() -> None:
 _checkout()
 
 from torchliquid.backends import triton  # noqa: E402
-from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE  # noqa: E402
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, NeuralODE  # noqa: E402
 from torchliquid.wirings import AutoNCP  # noqa: E402
 
 INTRODUCTION = """# On a GPU
@@ -68,6 +68,7 @@ def models() -> dict[str, nn.Module]:
         "NeuralODE(8, 32)": NeuralODE(8, 32),
         "ODELSTM(8, 32)": ODELSTM(8, 32),
         "CTGRU(8, 32)": CTGRU(8, 32),
+        "LrcSSM(8, 64)": LrcSSM(8, 64, elastance="symmetric", block=True),
     }
 
 

@@ -20,7 +20,7 @@ from triton.runtime.jit import JITFunction
 
 from torchliquid.backends import triton as backend
 from torchliquid.cells import Sequences
-from torchliquid.layers import CTGRU, CTRNN, LTC, CfC, NeuralODE
+from torchliquid.layers import CTGRU, CTRNN, LTC, CfC, LrcSSM, NeuralODE
 
 POINTERS = {torch.float32: "*fp32", torch.int8: "*i8", torch.int32: "*i32"}
 
@@ -103,6 +103,7 @@ def layers() -> dict[str, Callable[[], Any]]:
         "CTRNN(8, 64)": (CTRNN(8, 64), False),
         "NeuralODE(8, 64)": (NeuralODE(8, 64), False),
         "CTGRU(8, 64)": (CTGRU(8, 64), False),
+        "LrcSSM(8, 64)": (LrcSSM(8, 64, solver="exponential"), False),
     }
     return {name: partial(_step, layer, mixed) for name, (layer, mixed) in kinds.items()}
 
@@ -110,7 +111,8 @@ def layers() -> dict[str, Callable[[], Any]]:
 @torch.no_grad()
 def _step(layer: Any, mixed: bool) -> None:
     batch, samples, state = 2, 3, layer.state_size
-    x, reset = torch.ones(batch, samples, 8), torch.zeros(batch, samples, dtype=torch.bool)
+    x = layer.rnn_cell.map_inputs(torch.ones(batch, samples, 8))
+    reset = torch.zeros(batch, samples, dtype=torch.bool)
     memory = (torch.ones(batch, samples, 4 * state), torch.ones(4 * state, state), torch.ones(batch, state))
     over = Sequences(
         x, x[..., 0], torch.ones(batch, state), torch.ones(batch).long(), *(memory if mixed else (None,) * 3), reset

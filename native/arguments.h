@@ -273,6 +273,24 @@ inline OdeRnn ode_rnn(const OdeRnnArguments& a, Sequence s) {
   return p;
 }
 
+struct LrcSsmArguments {
+  SequenceArguments sequence;
+  std::vector<Floats> synapses;
+  Floats vleak;
+  std::vector<Floats> elastance;
+  bool exponential;
+};
+
+inline LrcSsm lrcssm(const LrcSsmArguments& a, Sequence s) {
+  if (s.drive) throw std::invalid_argument("an LrcSSM has no memory in front");
+  if (s.inputs != 2 * s.units) throw std::invalid_argument("input (B, T, 2 H) expected");
+  if (a.synapses.size() != 4 || a.elastance.size() < 2 || a.elastance.size() > 3)
+    throw std::invalid_argument("synapses (w, k, mu, sigma) and elastance (p, q) or (p, q, r) expected");
+  auto one = [&](const Floats& values) { return checked(values, {s.units}, "a neuron's parameter"); };
+  return {s, one(a.synapses[0]), one(a.synapses[1]), one(a.synapses[2]), one(a.synapses[3]), one(a.vleak),
+          one(a.elastance[0]), one(a.elastance[1]), a.elastance.size() == 3 ? one(a.elastance[2]) : nullptr, a.exponential};
+}
+
 struct StateSpaceArguments {
   Floats fading;
   Whole which;

@@ -94,4 +94,6 @@ int64_t parameter_count(const OdeRnn& p) {
   return 2 * units * (units + 1) + 3 * units * (p.sequence.inputs + units + 2);
 }
 
+int64_t parameter_count(const LrcSsm& p) { return int64_t(p.shift ? 8 : 7) * p.sequence.units; }
+
 }  // namespace torchliquid

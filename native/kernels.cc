@@ -2,6 +2,7 @@
 #include "cfc.h"
 #include "ctgru.h"
 #include "ctrnn.h"
+#include "lrcssm.h"
 #include "ltc.h"
 #include "ode_rnn.h"
 #include "scan.h"
@@ -34,6 +35,7 @@ extern const InstructionSet instruction_set = {
     {recurrence<1, CtrnnCell<1>, Ctrnn>(), recurrence<2, CtrnnCell<2>, Ctrnn>()},
     {recurrence<1, CtgruCell<1>, Ctgru>(), recurrence<2, CtgruCell<2>, Ctgru>()},
     {recurrence<1, OdeRnnCell<1>, OdeRnn>(), recurrence<2, OdeRnnCell<2>, OdeRnn>()},
+    {lrcssm(), lrcssm()},
     state_space_forward,
     state_space_backward,
     step<StepLtc, Ltc>(),

@@ -118,6 +118,15 @@ struct Ctgru {
   const float *signal, *signal_bias;  // (U, C + U), (U,)
 };
 
+// The inputs are what the input synapses bring to each neuron's resistance and to its drive: 2H.
+// Gradients of the parameters: w, k, mu, sigma, vleak, weight, bias, shift (H each).
+struct LrcSsm {
+  Sequence sequence;
+  const float *w, *k, *mu, *sigma, *vleak, *weight, *bias;  // (H,) each
+  const float* shift;                                       // (H,), null for a plain elastance
+  bool exponential;
+};
+
 // N complex states of each of W channels, real parts (N, W) before imaginary ones; `read` has minus the imaginary one.
 // P packed samples: the first of each sequence, the second of those that have one, `sizes` of them; the longest first.
 struct StateSpace {
@@ -161,6 +170,7 @@ struct InstructionSet {
   Recurrence<Ctrnn> ctrnn[2];
   Recurrence<Ctgru> ctgru[2];
   Recurrence<OdeRnn> ode_rnn[2];
+  Recurrence<LrcSsm> lrcssm[2];
   void (*state_space_forward)(const StateSpace&);
   void (*state_space_backward)(const StateSpace&);
   Step<Ltc> step_ltc;
@@ -174,5 +184,6 @@ int64_t parameter_count(const Cfc&);
 int64_t parameter_count(const Ctrnn&);
 int64_t parameter_count(const Ctgru&);
 int64_t parameter_count(const OdeRnn&);
+int64_t parameter_count(const LrcSsm&);
 
 }  // namespace torchliquid

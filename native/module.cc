@@ -80,6 +80,10 @@ NB_MODULE(_native, m) {
       .def(nb::init<SequenceArguments, std::vector<Floats>, std::vector<Floats>, std::string, int>(), nb::arg("sequence"),
            nb::arg("field"), nb::arg("update"), nb::arg("solver"), nb::arg("unfolds"));
 
+  recurrence(m, "LrcSsm", lrcssm, &InstructionSet::lrcssm)
+      .def(nb::init<SequenceArguments, std::vector<Floats>, Floats, std::vector<Floats>, bool>(), nb::arg("sequence"),
+           nb::arg("synapses"), nb::arg("vleak"), nb::arg("elastance"), nb::arg("exponential"));
+
   nb::class_<StateSpaceArguments>(m, "StateSpace")
       .def(nb::init<Floats, Whole, Floats, Floats, Floats, Floats, Whole>(), nb::arg("fading"), nb::arg("which"),
            nb::arg("gain"), nb::arg("input"), nb::arg("read"), nb::arg("state"), nb::arg("sizes"))

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from tests.helpers.exports import HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
+from tests.helpers.exports import FLOAT_ONLY, HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
 from tests.helpers.needed import needs
 from tests.helpers.small import small_model
 from torch import nn
@@ -90,7 +90,7 @@ def test_clang_compiles_it_without_a_word(name: str, tmp_path: Path) -> None:
     model = make_model(name)
     samples = samples_of(model, readings(20))
     single = artifact.make(model, HOST, "builtin", False, samples)
-    int8 = [] if name in ("ltc euler", "ltc ncp rk4") else [in_int8(model, single.walked, Widths(8, 8, 16))]
+    int8 = [] if name in FLOAT_ONLY else [in_int8(model, single.walked, Widths(8, 8, 16))]
     for made in (single, *int8):
         made.write(tmp_path)
         run(["clang", *STRICT, "-Wdouble-promotion", "-O1", "-c", "model.c", "-o", "model.o"], tmp_path)
@@ -100,8 +100,8 @@ def test_clang_compiles_it_without_a_word(name: str, tmp_path: Path) -> None:
 def test_int8_stays_near(name: str, tmp_path: Path) -> None:
     model = make_model(name)
     walked = parity.walk(model, *samples_of(model, readings()))
-    if name in ("ltc euler", "ltc ncp rk4"):
-        with pytest.raises(InputError, match="int8 steps an LTC by the solver fused"):
+    if name in FLOAT_ONLY:
+        with pytest.raises(InputError, match=r"int8 steps an LTC by the solver fused|no integers for a LrcSSM"):
             in_int8(model, walked, Widths(16, 16, 16))
         return
     for widths, error in ((Widths(16, 16, 16), 0.15), (Widths(8, 8, 16), 0.3)):

@@ -33,7 +33,7 @@ def test_a_step_s_time_constants_are_the_leak_s_where_there_is_nothing_else() ->
     assert found.bounds is None
 
 
-@pytest.mark.parametrize("kind", ["ctrnn", "ode_lstm", "neural_ode"])
+@pytest.mark.parametrize("kind", ["ctrnn", "ode_lstm", "neural_ode", "lrcssm"])
 def test_every_analysis_runs_and_a_neuron_can_be_held(kind: str) -> None:
     model = small_model(kind, "step", parameters=400, layers=2)
     recording = RECORDING

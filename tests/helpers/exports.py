@@ -14,13 +14,15 @@ from torchliquid.edge.calibrate import ranges
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import TARGETS
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers import LTC, CfC, LrcSSM
 from torchliquid.models import Model
 from torchliquid.models.networks import Gated, Liquid
 from torchliquid.tasks import Task
 
 EXPORTED = tuple(name for name, make in CASES.items() if isinstance(make(), LTC | CfC))
-NAMES = (*EXPORTED, "lstm", "gru")
+NAMES = (*EXPORTED, "lstm", "gru", *(name for name, make in CASES.items() if isinstance(make(), LrcSSM)))
+FLOAT_ONLY = ("ltc euler", "ltc ncp rk4", "lrcssm", "lrcssm block")
+"""Those that there are no integers for."""
 every_network = pytest.mark.parametrize("name", NAMES)
 
 HOST = TARGETS["c99"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from torchliquid import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
+from torchliquid import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.wirings import AutoNCP, FullyConnected, Random
 
@@ -36,6 +36,8 @@ CASES: dict[str, Make] = {
     "cfc wired in one layer": lambda **o: CfC(INPUTS, FullyConnected(4, 2), **o),
     "ltc euler": lambda **o: LTC(INPUTS, 4, ode_unfolds=40, solver="euler", **o),
     "ltc ncp rk4": lambda **o: LTC(INPUTS, AutoNCP(7, 2), ode_unfolds=20, solver="rk4", **o),
+    "lrcssm": lambda **o: LrcSSM(INPUTS, 4, **o),
+    "lrcssm block": lambda **o: LrcSSM(INPUTS, 4, elastance="symmetric", solver="exponential", block=True, **o),
 }
 
 every_layer = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())

@@ -84,6 +84,7 @@ def problems(draw: Any, kind: str, longest_span: float = 5.0, most: int | Sequen
     span = draw(st.just(0.0) | st.floats(1e-3, longest_span))
     options = {**flags, "span": span}
     own, cost, more = KINDS[kind](draw, random, sizes["inputs"], sizes["units"])
+    sizes["inputs"] = more.pop("driven", sizes["inputs"])
     sizes["time"] = max(1, min(sizes["time"], WORK // cost, more.pop("longest", WORK)))
     sizes["batch"] = max(1, min(sizes["batch"], WORK // (cost * sizes["time"])))
     B, T, C, H = sizes.values()
@@ -225,6 +226,24 @@ def _ode_rnn(
     return {"field": field, "update": update, **options}, cost, options
 
 
-KINDS = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn, "ctgru": _ctgru, "ode_rnn": _ode_rnn}
+def _lrcssm(
+    draw: Any, random: np.random.Generator, inputs: int, units: int
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    exponential, symmetric = draw(st.booleans()), draw(st.booleans())
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.from_numpy(random.uniform(low, high, units).astype(np.float32))
+
+    own = {
+        "synapses": [uniform(-1, 1), uniform(-1, 1), uniform(-1, 1), uniform(-2, 2)],
+        "vleak": uniform(-1, 1),
+        # An elastance that no Euler step in the longest span overshoots with.
+        "elastance": [uniform(-0.3, 0.3), uniform(-2, -1.5), *([uniform(0.05, 1)] if symmetric else [])],
+        "exponential": exponential,
+    }
+    return own, 60 * units, {"exponential": exponential, "symmetric": symmetric, "driven": 2 * units}
+
+
+KINDS = {"ltc": _ltc, "cfc": _cfc, "ctrnn": _ctrnn, "ctgru": _ctgru, "ode_rnn": _ode_rnn, "lrcssm": _lrcssm}
 MIXED = ("ltc", "cfc", "ctrnn")
 """The kinds that may have a memory in front."""

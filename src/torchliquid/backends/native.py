@@ -124,6 +124,11 @@ KERNELS: dict[type, Kernel] = {
             sequence, _arrays(c.flow), _arrays(c.update), c.solver.name, c.solver.unfolds
         )
     ),
+    cells.LrcSSM: Kernel(
+        lambda sequence, c: _native.LrcSsm(
+            sequence, _arrays(c.synapses), *_arrays([c.vleak]), _arrays(c.elastance), c.exponential
+        )
+    ),
 }
 """By the class of the recurrence."""
 

@@ -81,6 +81,12 @@ OPERATORS = {
         lambda flow, update, *solver: cells.ODERNN(flow, update, Solver(*solver)),
         mixed=False,
     ),
+    cells.LrcSSM: Operator(
+        "lrcssm",
+        "Tensor[] synapses, Tensor vleak, Tensor[] elastance, bool exponential",
+        cells.LrcSSM,
+        mixed=False,
+    ),
 }
 """By the class of the recurrence."""
 

@@ -8,8 +8,9 @@ from torchliquid.cells.cfc import CfC
 from torchliquid.cells.ctgru import CTGRU
 from torchliquid.cells.ctrnn import CTRNN
 from torchliquid.cells.grud import GRUD
+from torchliquid.cells.lrcssm import LrcSSM
 from torchliquid.cells.ltc import LTC
 from torchliquid.cells.ode_rnn import ODERNN
 from torchliquid.cells.recurrence import Recurrence, Sequences, States
 
-__all__ = ["CTGRU", "CTRNN", "GRUD", "LTC", "ODERNN", "CfC", "Recurrence", "Sequences", "States"]
+__all__ = ["CTGRU", "CTRNN", "GRUD", "LTC", "ODERNN", "CfC", "LrcSSM", "Recurrence", "Sequences", "States"]

@@ -35,7 +35,8 @@ def assess(
     alarm_length: alarms.AlarmLength = None,
     alarm_merge: alarms.AlarmMerge = None,
     contender: Annotated[
-        list[str] | None, typer.Option(help="Only this contender; may be given again. Without it, all nine.")
+        list[str] | None,
+        typer.Option(help="Only this contender (of the nine, or lrcssm); may be given again. Without it, all nine."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,
     tuning: Annotated[int, typer.Option(min=1, help="Settings tried for each contender.")] = 4,

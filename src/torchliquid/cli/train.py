@@ -31,7 +31,7 @@ def train(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm, gru or transformer.",
+            help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, lrcssm, ode_lstm, lstm, gru or transformer.",
             show_default="cfc",
         ),
     ] = None,

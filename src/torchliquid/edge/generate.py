@@ -84,7 +84,7 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         "uneven": False,
         "clips": False,
         "functions": set().union(*(core.functions for core in network.cores)),
-        "calls": calls(network, [Passed()] * len(network.stages)),
+        "calls": calls(network, [Passed()] * len(network.stages))[0],
         "readout": _readout_call(network),
     }
     context["functions"] |= {"log1p"} if any(part.with_span for part in network.described.parts) else set()
@@ -138,8 +138,8 @@ class Passed:
     counts: bool = False  # whether functions return how much they clipped
 
 
-def calls(network: Network, passed: Sequence[Passed]) -> list[str]:
-    """The lines that bring all states up to date."""
+def calls(network: Network, passed: Sequence[Passed]) -> tuple[list[str], str]:
+    """The lines that bring all states up to date, and what the readout reads then."""
     lines, x = [], "state->features"
     for stage, own in zip(network.stages, passed, strict=True):
         q, upper = stage.prefix, stage.prefix.upper()
@@ -154,11 +154,14 @@ def calls(network: Network, passed: Sequence[Passed]) -> list[str]:
         h = placed("state->hidden", stage.hidden) if stage.part.states else f"{q}out"
         if not stage.part.states:
             lines.append(f"{own.out} {h}[{upper}UNITS];")
+        if stage.core.answers:
+            lines.append(f"{own.out} {q}answer[{upper}UNITS];")
         for core in stage.cores:
-            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell))
+            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell), y=f"{q}answer")
             lines.append(f"{'clipped += ' if own.counts and core.clips else ''}{q}{call};")
         x = placed("state->hidden", stage.first) if stage.part.states else h
-    return lines
+        x = f"{q}answer" if stage.core.answers else x
+    return lines, x
 
 
 def placed(array: str, first: int) -> str:
@@ -362,7 +365,7 @@ def _limits(limits: Plausible) -> list[Constant]:
 
 
 def _readout_call(network: Network) -> str:
-    states = f"state->hidden + {network.first}" if network.first else "state->hidden"
+    read = calls(network, [Passed()] * len(network.stages))[1]
     columns = network.readout.weight.shape[1]
     rows = f"{network.name.upper()}_OUTPUTS"
-    return f"dense(readout_weight, readout_bias, {rows}, {states}, {columns}, state->features, 0, outputs);"
+    return f"dense(readout_weight, readout_bias, {rows}, {read}, {columns}, state->features, 0, outputs);"

@@ -85,10 +85,11 @@ def _parts(g: Graph, network: Network, x: str, span: str) -> str:
         h, c = next(hidden) if part.states else "", next(cells) if part.cells else ""
         for core in stage.cores:
             h, c = core.onnx(g, x, span, h, c)
+        y = stage.core.onnx_answer(g, x, h)
         after += [h] if part.states else []
         kept += [c] if part.cells else []
         ends = (part.first, part.first + part.outputs, 1)
-        x = h if part.outputs == stage.core.units else g.call("Slice", h, *(g.constant([v], np.int64) for v in ends))
+        x = y if part.outputs == stage.core.units else g.call("Slice", y, *(g.constant([v], np.int64) for v in ends))
     if kept:
         g.call("Identity", g.concat(*kept), out="cell_out")
     g.call("Identity", g.concat(*after), out="hidden_out")

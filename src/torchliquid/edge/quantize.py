@@ -175,7 +175,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         "logs": [(q, round(math.log(2) * 2.0 ** (one.inputs[-1] + 15))) for q, one in spans],
         "rescales": bool(spans) or any(one.context["denses"] or one.context["wired"] for one in made),
         "reads_span": any(core.reads_span for core in network.cores),
-        "calls": calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)]),
+        "calls": calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)])[0],
         "clips": any(core.clips for core in network.cores),
         "readout": f"answer({placed('state->hidden', network.first)}, {network.readout.weight.shape[1]}, outputs);",
     }

@@ -176,7 +176,7 @@ def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
                     new, memory = layer.rnn_cell.recur(features, gaps, zeros, None, layer.lstm, cell)
                     after.append(new[0])
                     remembered += [] if layer.lstm is None else [memory[0]]
-                    features = layer.read(new)
+                    features = layer.around(features, layer.read(new))
                 else:
                     features, _ = network(features, gaps)
             inputs.append(x)

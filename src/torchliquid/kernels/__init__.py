@@ -11,7 +11,7 @@ from typing import Any
 from torchliquid.backends import chosen, native, operators, reference, run, state_space, use
 from torchliquid.cells import States
 
-__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "ltc", "native", "ode_rnn", "reference", "state_space", "use"]
+__all__ = ["cfc", "chosen", "ctgru", "ctrnn", "lrcssm", "ltc", "native", "ode_rnn", "reference", "state_space", "use"]
 
 
 def _function(operator: operators.Operator) -> Callable[..., States]:
@@ -22,4 +22,4 @@ def _function(operator: operators.Operator) -> Callable[..., States]:
     return function
 
 
-ltc, cfc, ctrnn, ctgru, ode_rnn = map(_function, operators.OPERATORS.values())
+ltc, cfc, ctrnn, ctgru, ode_rnn, lrcssm = map(_function, operators.OPERATORS.values())

@@ -5,6 +5,7 @@ from torchliquid.layers.convert import from_ncps
 from torchliquid.layers.ctgru import CTGRU
 from torchliquid.layers.ctrnn import CTRNN
 from torchliquid.layers.grud import GRUD
+from torchliquid.layers.lrcssm import LrcSSM
 from torchliquid.layers.ltc import LTC, LTCCell
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.neural_ode import NeuralODE
@@ -19,6 +20,7 @@ __all__ = [
     "CfC",
     "CfCCell",
     "LTCCell",
+    "LrcSSM",
     "MemoryCell",
     "NeuralODE",
     "WiredCfCCell",

@@ -150,6 +150,10 @@ class RecurrentLayer(nn.Module):
         """Project the cell's outputs; by default they are unchanged."""
         return outputs
 
+    def around(self, inputs: Float[Tensor, "*B C"], outputs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B O"]:
+        """What leaves the layer, from its inputs and its outputs; by default the outputs."""
+        return outputs
+
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """Outputs from states."""
         return self.project(self.rnn_cell.read(states))
@@ -293,6 +297,7 @@ class RecurrentLayer(nn.Module):
             states, cells = unrolled(step, Sequences(x, spans, h, lengths, x, None, c, reset), remember(self.lstm))
             output = torch.stack(outputs, 1)
             output = self.project(output if whole else last_of(output, lengths))
+        output = self.around(x if whole else last_of(x, lengths), output)
         # Copies: the caller may change a state in place, and keeping it does not keep all states.
         # With select, since PyTorch 2.7's export turns a slice of the batch into a condition on its size.
         last = (states, *(() if c is None else (cells,)))

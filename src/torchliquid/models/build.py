@@ -14,7 +14,7 @@ import torch
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
-from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, NeuralODE
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.checks import check_fitted
 from torchliquid.models.model import Model
@@ -167,6 +167,10 @@ def _feedforward(inputs: int, units: int, frames: int) -> Network:
     return Encoder(inputs, units) if frames == 1 else Frames(inputs, units, _at_least_one("frames", frames))
 
 
+def _lrcssm(inputs: int, units: int, elastance: str, solver: str, block: bool) -> Network:
+    return Liquid(LrcSSM(inputs, units, elastance=elastance, solver=solver, block=block))
+
+
 def _gated(kind: str) -> Callable[..., Network]:
     return lambda inputs, units: Gated(kind, inputs, units)
 
@@ -197,6 +201,8 @@ KINDS: dict[str, Kind] = {
     "ctrnn": Kind("CT-RNN", _solved(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
     "neural_ode": Kind("Neural ODE", _solved(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
     "ctgru": Kind("CT-GRU", _ctgru, {"scales": 8}, _units),
+    # Recordings have gaps, which an Euler step overshoots.
+    "lrcssm": Kind("LrcSSM", _lrcssm, {"elastance": "plain", "solver": "exponential", "block": True}, _units),
     "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),

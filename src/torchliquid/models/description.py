@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers import LTC, CfC, LrcSSM
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.parts import is_called, odd_parts
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models import networks
 from torchliquid.models.model import Model
@@ -152,6 +153,35 @@ class Cfc:
 
 
 @dataclass(frozen=True, eq=False)
+class LrcSsm:
+    """Liquid-resistance liquid-capacitance neurons, see :class:`torchliquid.cells.LrcSSM`.
+
+    Attributes:
+        slope, offset: of the inputs' synapses, sigmoid(slope u + offset).
+        drive: what these bring to each neuron's resistance, then to its drive, (2 * units, inputs | units).
+        shift: of a symmetric elastance; None: plain.
+        enter: of a block, from the inputs to as many values as units; None where they are as many.
+        feed: the two maps at a block's end; None: no block, the states are the outputs.
+    """
+
+    units: int
+    slope: np.ndarray
+    offset: np.ndarray
+    drive: Dense
+    w: np.ndarray  # (units,), as all that follow
+    k: np.ndarray
+    mu: np.ndarray
+    sigma: np.ndarray
+    vleak: np.ndarray
+    open_weight: np.ndarray
+    open_bias: np.ndarray
+    shift: np.ndarray | None
+    exponential: bool
+    enter: Dense | None = None
+    feed: tuple[Dense, Dense] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Lstm:
     """Gates input, forget, candidate, output (4 * units, inputs + units)."""
 
@@ -227,9 +257,8 @@ class Part:
     """One layer of the chain.
 
     Attributes:
-        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`Lstm`, :class:`Gru`, :class:`Encoder`,
-            :class:`Picture`; of any other
-            cell its recurrence, with arrays for tensors.
+        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`LrcSsm`, :class:`Lstm`, :class:`Gru`, :class:`Encoder`,
+            :class:`Picture`; of any other cell its recurrence, with arrays for tensors.
         inputs: values that it is fed, with the span's logarithm where that is one.
         units: neurons, or rows of a dense layer.
         memory: an LSTM whose output the core starts each step from; None without mixed memory.
@@ -434,6 +463,36 @@ def _wired_cfc(cell: WiredCfCCell) -> Part:
     return Part(core, cell.input_size, cell.state_size, cell.output_size, first)
 
 
+def _lrcssm(layer: LrcSSM) -> Part:
+    layer.read_weights()
+    cell: Any = layer.rnn_cell
+    enter, feed = (getattr(module, name, None) for module, name in ((cell, "enter"), (layer, "feed")))
+    if feed is not None and (is_called(feed) or any(odd_parts(feed, nn.Linear, nn.ReLU))):
+        raise InputError("feed of an LrcSSM has other parts than its own: weights alone do not define it")
+    weight = torch.cat([cell.sensory_w, cell.sensory_k])
+    synapses, vleak, elastance, exponential = cell.recurrence()
+    w, k, mu, sigma, reversal, p, q, *shift = (_numbers(values) for values in (*synapses, vleak, *elastance))
+    slope = _numbers(cell.sensory_sigma)
+    core = LrcSsm(
+        cell.state_size,
+        slope,
+        -slope * _numbers(cell.sensory_mu),
+        Dense(_numbers(weight), np.tile(_numbers(cell.gleak), 2)),
+        w,
+        k,
+        mu,
+        sigma,
+        reversal,
+        p,
+        q,
+        shift[0] if shift else None,
+        exponential,
+        None if enter is None else _dense(enter),
+        None if feed is None else (_dense(feed[0]), _dense(feed[2])),
+    )
+    return Part(core, cell.input_size, cell.state_size, layer.output_size)
+
+
 def _known(cfc: Cfc) -> Cfc:
     if cfc.activation not in ACTIVATIONS or cfc.mode not in MODES:
         raise InputError(f"there is no C or ONNX for a CfC of mode {cfc.mode!r} with {cfc.activation!r}")
@@ -493,6 +552,7 @@ CELLS: dict[type[nn.Module], Callable[[Any], Part]] = {LTCCell: _ltc, CfCCell: _
 LAYERS: dict[type[nn.Module], Callable[..., Part]] = {
     LTC: of_recurrent,
     CfC: of_recurrent,
+    LrcSSM: _lrcssm,
     nn.LSTM: _lstm,
     nn.GRU: _gru,
 }

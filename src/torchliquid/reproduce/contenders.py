@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, NeuralODE
+from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
 from torchliquid.models.networks import Gated, Liquid, Network, State, at_last
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocol import Protocol, Sequences
@@ -89,6 +89,7 @@ MAKERS: dict[str, Callable[..., Network]] = {
     "CfC on NCP": _on_ncp(CfC),
     "CT-RNN": _layer(CTRNN),
     "CT-GRU": _layer(CTGRU),
+    "LrcSSM": _layer(partial(LrcSSM, block=True)),
     "Neural ODE": _layer(partial(NeuralODE, update=None)),
     "ODE-RNN": _layer(NeuralODE),
     "ODE-LSTM": _layer(ODELSTM),

@@ -96,7 +96,7 @@ def assess(
         tests: recordings to measure on, by name; None holds a part of the recording out.
         validation: None holds a part of the recording out.
         contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`, or contenders of your own; None: all
-            that have a name.
+            of ``CONTENDERS`` there.
         settings: what contenders are made with instead of what they are by default, by their names, as in
             ``{"cfc": {"layers": 2, "dropout": 0.1}}``; it is not tuned.
         seeds: trainings of each network, 2 or more for an interval.
@@ -252,7 +252,7 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
 
 def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
     """In the order of reports, those of the user's own last."""
-    given = list(BY_NAME) if given is None else given
+    given = [c.name for c in CONTENDERS] if given is None else given
     own = [c for c in given if isinstance(c, Contender)]
     for contender in own:
         if contender.name in BY_NAME or contender.name not in KINDS:
@@ -267,7 +267,7 @@ def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, 
             raise InputError(f"there is no contender {name!r}; choose from {', '.join(known)}")
         if name not in names and known[name] not in own:
             raise InputError(f"{name!r} has settings and takes no part; name it among the contenders")
-    chosen = [*(c for c in CONTENDERS if c.name in names), *own]
+    chosen = [*(c for c in BY_NAME.values() if c.name in names), *own]
     return [c.made_with(settings[c.name]) if c.name in settings else c for c in chosen]
 
 

@@ -127,4 +127,9 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("naive", "Naive", "naive", {}),
 )
 
-BY_NAME = {contender.name: contender for contender in CONTENDERS}
+ON_REQUEST: tuple[Contender, ...] = (
+    Contender("lrcssm", "LrcSSM", "liquid", {**TRAINING, "elastance": ("plain", "symmetric")}),
+)
+"""Those that take part only where they are named."""
+
+BY_NAME = {contender.name: contender for contender in (*CONTENDERS, *ON_REQUEST)}

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 missing = "the Triton kernels need Triton: pip install 'torchliquid[gpu]'"
 takes = "float32, bfloat16 or float16 on an NVIDIA GPU, outside torch.func"
 
-CELLS = (cells.CfC, cells.CTRNN, cells.CTGRU, cells.ODERNN)
+CELLS = (cells.CfC, cells.CTRNN, cells.CTGRU, cells.ODERNN, cells.LrcSSM)
 KINDS = (Tensor, torch.nn.Parameter)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -102,7 +102,13 @@ def run_backward(
 
 
 def _kernel(cell: Any) -> launch.Kernel:
-    from torchliquid.backends.triton import cfc, ctgru, ltc, ode  # here, because importing Triton takes its time
+    from torchliquid.backends.triton import (
+        cfc,
+        ctgru,
+        lrcssm,
+        ltc,
+        ode,
+    )  # here, because importing Triton takes its time
 
     of: dict[type, Callable[[Any], launch.Kernel]] = {
         cells.LTC: ltc.LTC,
@@ -110,6 +116,7 @@ def _kernel(cell: Any) -> launch.Kernel:
         cells.CTRNN: ode.CTRNN,
         cells.ODERNN: ode.ODERNN,
         cells.CTGRU: ctgru.CTGRU,
+        cells.LrcSSM: lrcssm.LrcSSM,
     }
     return of[type(cell)](cell)
 

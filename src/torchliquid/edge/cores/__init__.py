@@ -8,13 +8,15 @@ from torchliquid.edge.cores.cfc import CfcCore
 from torchliquid.edge.cores.core import Core
 from torchliquid.edge.cores.dense import EncoderCore
 from torchliquid.edge.cores.gated import GruCore, LstmCore
+from torchliquid.edge.cores.lrcssm import LrcSsmCore
 from torchliquid.edge.cores.ltc import LtcCore
 from torchliquid.edge.cores.picture import PictureCore
-from torchliquid.models.description import Cfc, Encoder, Gru, Lstm, Ltc, Picture
+from torchliquid.models.description import Cfc, Encoder, Gru, LrcSsm, Lstm, Ltc, Picture
 
 CORES: dict[type, type[Core[Any]]] = {
     Ltc: LtcCore,
     Cfc: CfcCore,
+    LrcSsm: LrcSsmCore,
     Lstm: LstmCore,
     Gru: GruCore,
     Encoder: EncoderCore,

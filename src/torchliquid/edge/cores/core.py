@@ -73,7 +73,7 @@ class Core(Generic[Data]):
         label: for people.
         template: of its C, the name of a file in ``templates/float32`` and in ``templates/int8``; ``float32`` and
             ``int8`` are that text itself where it is no file.
-        call: of the function that the template makes, from x, span, h and c.
+        call: of the function that the template makes, from x, span, h and c; and y, where it answers beside its states.
         functions: those that it calls, of tanh, sigmoid, gelu and sparse in single precision, of tanh, sigmoid, exp and
             normal in integers.
         longest_span: spans beyond it change nothing any more, and would only overflow.
@@ -151,6 +151,11 @@ class Core(Generic[Data]):
         """What its templates need besides sizes."""
         return {}
 
+    @property
+    def answers(self) -> bool:
+        """Whether its outputs are other values than its states, as many."""
+        return False
+
     # -- in integers
 
     def weights(self) -> dict[str, int]:
@@ -176,6 +181,10 @@ class Core(Generic[Data]):
     def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
         """The nodes of one step, and the names of the new h and c."""
         raise NotImplementedError
+
+    def onnx_answer(self, g: Graph, x: str, h: str) -> str:
+        """The nodes from inputs and new states to its outputs, and their name."""
+        return h
 
     # -- for those that are made here
 

@@ -1,0 +1,102 @@
+"""The liquid-resistance liquid-capacitance state space (Farsang et al., arXiv 2505.21717)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from torchliquid.tracing import is_written_down
+
+LEAST = -30.0
+"""Of the sum in a resistance: below it, a rate of 1e-13, nothing fades any more."""
+
+
+class LrcSSM(NamedTuple):
+    """Recurrence of neurons that act on the next layer alone, never on each other.
+
+    With F and G what the inputs' synapses bring (:func:`drive`), each neuron's state h follows
+
+        dh/dt = e (a h + b),   y = sigmoid(sigma (h - mu)),
+        a = -sigmoid(F + w y),   b = vleak tanh(G + k y),
+
+    with the elastance e = sigmoid(p h + q), or symmetric e = sigmoid(p h + q + r) - sigmoid(p h + q - r). A sample is
+    one Euler step over its span, as published (where the span is always 1); or the step that is exact while a, b and e
+    stay as they are, h <- h + (1 - exp(e a span)) / -a (a h + b), which is stable at any span.
+
+    A state depends on the state before of its own neuron alone: the Jacobian is diagonal.
+
+    Attributes:
+        synapses: ``(w, k, mu, sigma)``, one value a neuron.
+        vleak: one value a neuron.
+        elastance: ``(p, q)`` or ``(p, q, r)``, one value a neuron.
+        exponential: whether the second step is taken.
+    """
+
+    synapses: Sequence[Float[Tensor, " H"]]
+    vleak: Float[Tensor, " H"]
+    elastance: Sequence[Float[Tensor, " H"]]
+    exponential: bool = False
+
+    @property
+    def diagonal(self) -> bool:
+        """That no neuron acts on another."""
+        return True
+
+    def prepare(
+        self, inputs: Float[Tensor, "B T 2*H"], timespans: Float[Tensor, "B T"]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """F and G; the weights."""
+        return inputs.chunk(2, 2), (*self.synapses, self.vleak, *self.elastance)
+
+    def step(
+        self,
+        x: Float[Tensor, "B 2*H"],
+        h: Float[Tensor, "B H"],
+        span: Float[Tensor, " B"],
+        series: Sequence[Float[Tensor, "B H"]],
+        weights: Sequence[Tensor],
+    ) -> Float[Tensor, "B H"]:
+        rate, rest, elastance = _liquid(h, series, weights)
+        d = elastance * span.unsqueeze(1)
+        if self.exponential:
+            d = _lost(d * rate) / rate
+        return h + d * (rest - rate * h)
+
+    def time_constants(self, inputs: Float[Tensor, "*B 2*H"], h: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
+        """1 / (e |a|), at these states and inputs."""
+        rate, _, elastance = _liquid(h, inputs.chunk(2, -1), (*self.synapses, self.vleak, *self.elastance))
+        return 1 / (elastance * rate)
+
+
+def _lost(u: Tensor) -> Tensor:
+    """1 - exp(-u), exact near 0."""
+    if is_written_down():  # for ONNX, which has no expm1
+        t = torch.tanh(u / 2)
+        return 2 * t / (1 + t)
+    return -torch.expm1(-u)
+
+
+def _liquid(h: Tensor, series: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """-a, b and e."""
+    (resistance, driven), (w, k, mu, sigma, vleak, p, q, *shift) = series, weights
+    y = torch.sigmoid(sigma * (h - mu))
+    rate = torch.sigmoid((resistance + w * y).clamp_min(LEAST))
+    open_ = p * h + q
+    elastance = torch.sigmoid(open_ + shift[0]) - torch.sigmoid(open_ - shift[0]) if shift else torch.sigmoid(open_)
+    return rate, vleak * torch.tanh(driven + k * y), elastance
+
+
+def drive(
+    inputs: Float[Tensor, "*B C"],
+    mu: Float[Tensor, " C"],
+    sigma: Float[Tensor, " C"],
+    weight: Float[Tensor, "2*H C"],
+    gleak: Float[Tensor, " H"],
+) -> Float[Tensor, "*B 2*H"]:
+    """What the inputs bring: F and G = gleak + W sigmoid(sigma (u - mu)), with the W of each one below the other."""
+    return F.linear(torch.sigmoid(sigma * (inputs - mu)), weight, torch.cat([gleak, gleak]))
