@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.recurrences import KINDS, Problem, problems
-from torchliquid import LTC, CfC, InputError, backends, parallel
+from torchliquid import LTC, CfC, InputError, LrcSSM, backends, parallel
 from torchliquid.backends import reference
 from torchliquid.wirings import AutoNCP
 
@@ -88,5 +88,71 @@ def test_what_does_not_converge_is_stepped_one_after_the_other() -> None:
     assert layer.rnn_cell.solved is not None
     assert not layer.rnn_cell.solved.converged
     assert torch.equal(found, expected)
-    with pytest.raises(InputError, match="'sequential' or 'parallel'"):
+    with pytest.raises(InputError, match="'sequential', 'parallel' or 'auto'"):
         layer.over_time = "backwards"
+
+
+def test_a_diagonal_cell_and_one_of_many_units_need_no_whole_jacobian() -> None:
+    torch.manual_seed(0)
+    x, spans = torch.randn(2, 300, 3).double(), 2 * torch.rand(2, 300).double()
+    for layer, most in ((LrcSSM(3, 80, elastance="symmetric"), 12), (LTC(3, AutoNCP(80, 4)), 60)):
+        layer = layer.double()
+        true, _ = layer(x, timespans=spans)
+        true.square().sum().backward()
+        wanted = [p.grad.clone() for p in layer.parameters() if p.grad is not None]
+        layer.zero_grad()
+        layer.over_time = "parallel"
+        found, _ = layer(x, timespans=spans)
+        found.square().sum().backward()
+        solved = layer.rnn_cell.solved
+        assert solved is not None
+        assert solved.converged
+        assert solved.iterations <= most
+        assert solved.residual < 1e-8
+        assert torch.allclose(found, true, atol=1e-8)
+        for one, other in zip([p.grad for p in layer.parameters() if p.grad is not None], wanted, strict=True):
+            assert torch.allclose(one, other, atol=1e-7 * float(other.abs().max().clamp_min(1)))
+
+
+@pytest.mark.parametrize("make", [lambda: LTC(2, 6), lambda: CfC(2, 6, mixed_memory=True), lambda: LrcSSM(2, 6)])
+def test_a_long_sequence_is_solved_a_stretch_after_the_other(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer, x = make().double(), torch.randn(2, 200, 2).double()
+    lengths, reset = torch.tensor([200, 90]), torch.rand(2, 200) < 0.02
+    monkeypatch.setattr(parallel, "STRETCH", 1)
+    results = []
+    for way in ("sequential", "parallel"):
+        layer.over_time = way
+        layer.zero_grad()
+        output, _ = layer(x, lengths=lengths, reset=reset)
+        output.sin().sum().backward()
+        results.append([output.detach(), *(p.grad for p in layer.parameters() if p.grad is not None)])
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, atol=1e-8 * float(other.abs().max().clamp_min(1)))
+
+
+def test_the_last_states_are_a_better_start_than_zeros() -> None:
+    torch.manual_seed(0)
+    layer, x = LTC(4, AutoNCP(12, 2)), torch.randn(3, 200, 4)
+    layer.over_time, layer.rnn_cell.from_last = "parallel", True
+    layer(x)
+    first = layer.rnn_cell.solved
+    layer(x + 1e-4)
+    second = layer.rnn_cell.solved
+    assert first is not None
+    assert second is not None
+    assert second.iterations < first.iterations
+
+
+def test_auto_is_parallel_where_no_kernel_runs_a_long_sequence() -> None:
+    torch.manual_seed(0)
+    layer = LrcSSM(4, 6)
+    layer.over_time = "auto"
+    with backends.use("reference"):
+        layer(torch.randn(1, 20, 4))
+        assert layer.rnn_cell.solved is None
+        layer(torch.randn(1, 400, 4))
+        assert layer.rnn_cell.solved is not None
+    layer.rnn_cell.solved = None
+    layer(torch.randn(1, 400, 4))
+    assert (layer.rnn_cell.solved is None) == backends.native.available()

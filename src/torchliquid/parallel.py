@@ -4,12 +4,17 @@ The states are the solution of T equations, h(t) = step(x(t), h(t - 1)). Newton'
 guess of all states; what is left is a linear recurrence, which an associative scan solves in O(log T) steps that each
 work on many samples (DEER, Lim et al., arXiv 2309.12252). Where a network forgets, a few iterations reach the states
 that one sample after the other gives, to rounding.
+
+Of a cell whose neurons do not act on each other the Jacobian is diagonal, and all is O(T H). Of other cells with many
+units its diagonal alone is used, which needs more iterations and gives the same states (quasi-DEER, Gonzalez et al.,
+arXiv 2407.19115). Where an iteration leads away, the next one takes a part of the Jacobian, which has the same
+solution.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,47 +26,120 @@ from torchliquid import scan
 from torchliquid.cells.memory import lstm_step
 from torchliquid.cells.recurrence import Recurrence, Sequences, States
 
-ITERATIONS = 30
+ITERATIONS, DIAGONAL_ITERATIONS = 30, 100
 """Of Newton's method, at most; a network that needs more is not solved faster than it is stepped."""
 
 NEARLY = 1e-6
 """What the last iteration may still move a state by, in single precision; 1e-10 in double."""
+
+FULL = 64
+"""Most units, with those of a memory, whose whole Jacobian is used."""
+
+STRETCH = 2**20
+"""Most numbers of a Jacobian at once: longer sequences are solved a stretch after the other."""
+
+LONG = 256
+"""Samples from which on it pays."""
+
+STIFFEST, FARTHEST = 12, 1e3
+"""How often jacobians may be halved before the samples are stepped instead, and how many times as wrong as the best
+states those of an iteration may be before they are."""
 
 
 class Solved(NamedTuple):
     """How a call was solved.
 
     Attributes:
-        iterations: of Newton's method.
+        iterations: of Newton's method; of several stretches the most.
         moved: the largest change of any state in the last one: the error before it.
         converged: whether to the states of one sample after the other; if not, these are stepped instead.
+        residual: the largest amount by which a state differs from the step from the state before it.
+        damped: how many iterations were taken back and damped.
     """
 
     iterations: int
     moved: float
     converged: bool
+    residual: float = math.nan
+    damped: int = 0
 
 
-def run(cell: Recurrence, over: Sequences) -> tuple[States | None, Solved]:
+def run(cell: Recurrence, over: Sequences, guess: Tensor | None = None) -> tuple[States | None, Solved]:
     """The states after each sample and the memory's cell states, as one sample after the other gives them, and how they
     were found; no states where Newton's method does not converge. Gradients are exact, and can be taken once: one
-    linear recurrence backwards through the converged states."""
+    linear recurrence backwards through the converged states.
+
+    Args:
+        guess: states (B, T, H), and with a memory its cells behind them, to begin from; None: zeros.
+    """
+    state, memory_cell = over.state, over.memory_cell
+    units = state.shape[1]
+    found: list[Tensor] = []
+    all_solved: list[Solved] = []
+    for part, own in _stretches(cell, over, guess):
+        states, solved = _solve(cell, part._replace(state=state, memory_cell=memory_cell), own)
+        all_solved.append(solved)
+        if states is None:
+            return None, _joined(all_solved)
+        found.append(states)
+        state = states[:, -1, :units]
+        memory_cell = None if memory_cell is None else states[:, -1, units:]
+    states = found[0] if len(found) == 1 else torch.cat(found, 1)
+    return (states[..., :units], states[..., units:]), _joined(all_solved)
+
+
+def pays(cell: Recurrence, over: Sequences) -> bool:
+    """Whether all samples at once are faster than a loop over them in Python, by ``python -m benchmarks.over_time``:
+    where the Jacobian is diagonal. Compiled kernels are faster than both on a CPU."""
+    return over.timespans.shape[1] >= LONG and _is_diagonal(cell, over)
+
+
+def _joined(parts: list[Solved]) -> Solved:
+    iterations, moved, converged, residual, damped = zip(*parts, strict=True)
+    return Solved(max(iterations), max(moved), all(converged), max(residual), sum(damped))
+
+
+def _stretches(cell: Recurrence, over: Sequences, guess: Tensor | None) -> Iterator[tuple[Sequences, Tensor | None]]:
+    batch, time = over.timespans.shape
+    size = over.state.shape[1] * (1 if over.memory_cell is None else 2)
+    step = max(64, STRETCH // max(1, batch * size * (1 if _is_diagonal(cell, over) or size > FULL else size)))
+    for start in range(0, time, step):
+        now = slice(start, start + step)
+        cut = {name: value[:, now] for name, value in over._asdict().items() if name in SERIES and value is not None}
+        left = None if over.lengths is None else (over.lengths - start).clamp(0, step)
+        yield over._replace(lengths=left, **cut), None if guess is None else guess[:, now]
+
+
+SERIES = ("inputs", "timespans", "memory_drive", "reset")
+
+
+def _is_diagonal(cell: Recurrence, over: Sequences) -> bool:
+    return over.memory_cell is None and getattr(cell, "diagonal", False)
+
+
+Advance = Callable[[Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
+Linearise = Callable[[Advance, Tensor], tuple[Tensor, Tensor]]
+
+
+def _solve(cell: Recurrence, over: Sequences, guess: Tensor | None) -> tuple[Tensor | None, Solved]:
     first = over.state if over.memory_cell is None else torch.cat([over.state, over.memory_cell], 1)
-    units = over.state.shape[1]
     advance = _all_at_once(cell, over)
+    diagonal, exact = _is_diagonal(cell, over), True
+    linearise: Linearise = _along_units if diagonal else _linearised
+    if not diagonal and first.shape[1] > FULL:
+        linearise, exact = _own_slopes, False
     with torch.no_grad():
-        states, jacobians, found = _newton(advance, first, over.inputs.shape[1])
+        states, jacobians, found = _newton(advance, linearise, first, over.inputs.shape[1], guess, exact)
     if states is None or jacobians is None:
         return None, found
     # One more step of the method, which gradients go through; the jacobians and the guess are constants in it.
     before = torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
-    drive = advance(before)
-    drive = torch.cat([drive[:, :1], drive[:, 1:] - _times(jacobians[:, 1:], states[:, :-1])], 1)
-    solved = _Linear.apply(jacobians, drive)
-    return (solved[..., :units], solved[..., units:]), found
-
-
-Advance = Callable[[Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
+    after = advance(before)
+    found = found._replace(residual=float((after.detach() - states).abs().max()))
+    if not exact:
+        return _Implicit.apply(after, jacobians, advance, before.detach()), found
+    drive = torch.cat([after[:, :1], after[:, 1:] - _times(jacobians[:, 1:], states[:, :-1])], 1)
+    return _Linear.apply(jacobians, drive), found
 
 
 def _all_at_once(cell: Recurrence, over: Sequences) -> Advance:
@@ -90,24 +168,38 @@ def _all_at_once(cell: Recurrence, over: Sequences) -> Advance:
     return advance
 
 
-def _newton(advance: Advance, first: Tensor, time: int) -> tuple[Tensor | None, Tensor | None, Solved]:
+def _newton(
+    advance: Advance, linearise: Linearise, first: Tensor, time: int, guess: Tensor | None, exact: bool
+) -> tuple[Tensor | None, Tensor | None, Solved]:
     """States and jacobians that solve all equations; None where that does not converge."""
-    nearly = NEARLY if first.dtype is torch.float32 else 1e-10
-    states, moved = first.new_zeros(first.shape[0], time, first.shape[1]), math.inf
-    for iteration in range(1, ITERATIONS + 1):
+    # Where the jacobians are not whole, the last iteration's move is but a part of what is left.
+    nearly = (NEARLY if first.dtype is torch.float32 else 1e-10) / (1 if exact else 4)
+    shape = (first.shape[0], time, first.shape[1])
+    states = first.new_zeros(shape) if guess is None or guess.shape != shape else guess.detach().to(first)
+    moved, best, kept, damping, damped = math.inf, math.inf, states, 1.0, 0
+    for iteration in range(1, (ITERATIONS if exact else DIAGONAL_ITERATIONS) + 1):
         before = torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
-        after, jacobians = _linearised(advance, before)
+        after, jacobians = linearise(advance, before)
+        wrong = float((after - states).abs().max())
+        if not wrong <= FARTHEST * max(best, 1.0):  # led away: back to the best, and half as much of the jacobians
+            damping, damped, states = damping / 2, damped + 1, kept
+            if damped > STIFFEST:
+                break
+            continue
+        if wrong < best:
+            best, kept, damping = wrong, states, min(1.0, 2 * damping)
         jacobians[:, 0] = 0.0  # what is before the first sample is known
+        if not exact:
+            jacobians = jacobians.clamp(-1, 1)
+        slopes = jacobians if damping == 1 else damping * jacobians
         drive = after.clone()
-        drive[:, 1:] -= _times(jacobians[:, 1:], before[:, 1:])
-        new = solve_linear(jacobians, drive)
+        drive[:, 1:] -= _times(slopes[:, 1:], before[:, 1:])
+        new = solve_linear(slopes, drive)
         moved = float((new - states).abs().max())
         states = new
-        if not math.isfinite(moved):
-            break
         if moved <= nearly * max(1.0, float(states.abs().max())):
-            return states, jacobians, Solved(iteration, moved, converged=True)
-    return None, None, Solved(iteration, moved, converged=False)
+            return states, jacobians, Solved(iteration, moved, converged=True, damped=damped)
+    return None, None, Solved(iteration, moved, converged=False, damped=damped)
 
 
 def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,6 +211,23 @@ def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
         return column
 
     return advance(before), torch.func.vmap(along, out_dims=-1)(units)
+
+
+def _own_slopes(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`_linearised`, the diagonal alone, (B, T, D)."""
+    units = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
+
+    def along(unit: Tensor) -> Tensor:
+        column: Tensor = torch.func.jvp(advance, (before,), (unit.expand_as(before),))[1]
+        return (column * unit).sum(-1)
+
+    return advance(before), torch.func.vmap(along, out_dims=-1, chunk_size=8)(units)
+
+
+def _along_units(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`_own_slopes`, of a cell whose neurons do not act on each other."""
+    found = torch.func.jvp(advance, (before,), (torch.ones_like(before),))
+    return found[0], found[1]
 
 
 class _Linear(torch.autograd.Function):
@@ -133,20 +242,55 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         (matrices,) = ctx.saved_tensors
-        ahead = torch.cat([matrices[:, 1:], torch.zeros_like(matrices[:, :1])], 1)
-        return None, solve_linear(ahead.mT.flip(1), grad.flip(1)).flip(1)
+        return None, _backwards(matrices, grad)
 
 
-def solve_linear(matrices: Float[Tensor, "B T D D"], drive: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+class _Implicit(torch.autograd.Function):
+    """The states, by their gradient that of the whole recurrence, of which the diagonal alone is known: the rest is
+    iterated, and where that does not converge, the whole Jacobian is taken."""
+
+    @staticmethod
+    def forward(ctx: Any, after: Tensor, diagonal: Tensor, advance: Advance, before: Tensor) -> Tensor:
+        ctx.save_for_backward(diagonal, before)
+        ctx.advance = advance
+        return after.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        diagonal, before = ctx.saved_tensors
+        pull: Any = torch.func.vjp(ctx.advance, before)[1]
+        nearly = 1e-6 if grad.dtype is torch.float32 else 1e-11
+        found = _backwards(diagonal, grad)
+        for _ in range(DIAGONAL_ITERATIONS):
+            rest = pull(found)[0] - diagonal * found
+            new = _backwards(diagonal, torch.cat([grad[:, :-1] + rest[:, 1:], grad[:, -1:]], 1))
+            moved = float((new - found).abs().max())
+            found = new
+            if moved <= nearly * float(found.abs().max()):
+                return found, None, None, None
+        return _backwards(_linearised(ctx.advance, before)[1], grad), None, None, None
+
+
+def _backwards(matrices: Tensor, grad: Tensor) -> Tensor:
+    """y(t) = A(t + 1)' y(t + 1) + b(t), from the last sample to the first."""
+    ahead = torch.cat([matrices[:, 1:], torch.zeros_like(matrices[:, :1])], 1)
+    return solve_linear((ahead.mT if ahead.dim() > grad.dim() else ahead).flip(1), grad.flip(1)).flip(1)
+
+
+def solve_linear(
+    matrices: Float[Tensor, "B T D D"] | Float[Tensor, "B T D"], drive: Float[Tensor, "B T D"]
+) -> Float[Tensor, "B T D"]:
     """y(t) = A(t) y(t - 1) + b(t) for all t at once, y(0) = b(0): every second sample from pairs, then those between.
 
-    O(T) work in O(log T) steps (Blelloch, 1990).
+    A is a matrix, or of one that is diagonal its diagonal. O(T) work in O(log T) steps (Blelloch, 1990).
     """
     time = drive.shape[1]
     if time == 1:
         return drive
     even, odd = slice(0, time - 1, 2), slice(1, time, 2)
-    pairs = matrices[:, odd] @ matrices[:, even]
+    one, other = matrices[:, odd], matrices[:, even]
+    pairs = one @ other if matrices.dim() > drive.dim() else one * other
     ends = solve_linear(pairs, _times(matrices[:, odd], drive[:, even]) + drive[:, odd])
     solved = torch.empty_like(drive)
     solved[:, odd] = ends
@@ -157,4 +301,6 @@ def solve_linear(matrices: Float[Tensor, "B T D D"], drive: Float[Tensor, "B T D
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    if matrices.dim() == vectors.dim():
+        return matrices * vectors
     return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)

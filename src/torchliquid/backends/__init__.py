@@ -30,7 +30,12 @@ def run(cell: Recurrence, over: Sequences) -> States:
     # An operator knows no torch.func transform: inside one, even a compiled one, the reference is traced.
     if torch.compiler.is_compiling() and not is_transformed() and operators.has(cell):
         return operators.call(cell, over)
-    return chosen(cell, [*tensors_of(over), *tensors_of(cast(Any, cell))]).run(cell, over)
+    return chosen(cell, tensors_of_both(cell, over)).run(cell, over)
+
+
+def tensors_of_both(cell: Recurrence, over: Sequences) -> list[Tensor]:
+    """Those that a backend is chosen by."""
+    return [*tensors_of(over), *tensors_of(cast(Any, cell))]
 
 
 def state_space(*tensors: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from torchliquid.explain.attribution import Attribution, attribution
 from torchliquid.explain.dynamics import Dynamics, dynamics
+from torchliquid.explain.over_time import OverTime, over_time
 from torchliquid.explain.roles import Role, Roles, roles
 from torchliquid.explain.time_constants import TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
@@ -10,11 +11,13 @@ __all__ = [
     "Attribution",
     "Circuit",
     "Dynamics",
+    "OverTime",
     "Role",
     "Roles",
     "TimeConstants",
     "attribution",
     "dynamics",
+    "over_time",
     "roles",
     "time_constants",
     "wiring",

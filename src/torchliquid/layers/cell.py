@@ -26,6 +26,9 @@ from torchliquid.wirings import Wiring
 
 log = logging.getLogger(__name__)
 
+FAILURES = 3
+"""After so many calls that did not converge, ``over_time="auto"`` tries no more."""
+
 
 class RecurrentCell(nn.Module):
     """The parameters of a recurrence.
@@ -38,9 +41,12 @@ class RecurrentCell(nn.Module):
         stepper: the solver of its ODE; None if the cell solves it itself, or has none.
         stable_solver: name of a solver for it that is stable at any span.
         plain_parts: classes of its modules whose weights the recurrence reads.
-        over_time: ``"sequential"`` (one sample after the other) or ``"parallel"`` (all at once, see
-            :mod:`torchliquid.parallel`); under ``torch.compile``, ``torch.export`` and ``torch.func`` sequential.
+        over_time: ``"sequential"`` (one sample after the other), ``"parallel"`` (all at once, see
+            :mod:`torchliquid.parallel`) or ``"auto"``; under ``torch.compile``, ``torch.export`` and ``torch.func``
+            sequential.
+        from_last: whether a parallel call begins from the states of the last one of the same shape instead of zeros.
         solved: diagnostics of the last parallel call.
+        fallbacks: how many calls were to be parallel and did not converge.
     """
 
     input_size: int
@@ -51,7 +57,10 @@ class RecurrentCell(nn.Module):
     stable_solver = "dopri5"
     plain_parts: tuple[type[nn.Module], ...] = (nn.Linear, nn.GRUCell, nn.ModuleList)
     over_time = "sequential"
+    from_last = False
     solved: Solved | None = None
+    fallbacks = 0
+    _guess: Tensor | None = None
     asked_span = 0.0
 
     def __init__(self) -> None:
@@ -94,13 +103,29 @@ class RecurrentCell(nn.Module):
             if isinstance(memory, MemoryCell):
                 drive, weight = memory.input_map(inputs), memory.recurrent_map.weight
             over = Sequences(self.map_inputs(inputs), timespans, state, lengths, drive, weight, cell, reset)
-            if self.over_time == "parallel" and not values_are_hidden(inputs):
-                states, self.solved = parallel.run(self.recurrence(inputs), over)
+            recurrence = self.recurrence(inputs)
+            if self._is_parallel(recurrence, over):
+                states, self.solved = parallel.run(recurrence, over, self._guess)
+                self._guess = torch.cat(states, 2).detach() if states is not None and self.from_last else None
                 if states is not None:
                     return states
-            return backends.run(self.recurrence(inputs), over)
+                self.fallbacks += 1
+            return backends.run(recurrence, over)
         over = Sequences(inputs, timespans, state, lengths, inputs, None, cell, reset)
         return unrolled(self.step, over, remember(memory))
+
+    def _is_parallel(self, recurrence: Recurrence, over: Sequences) -> bool:
+        if self.over_time == "sequential" or values_are_hidden(over.inputs):
+            return False
+        if self.over_time == "parallel":
+            return True
+        if (
+            backends.chosen(recurrence, backends.tensors_of_both(recurrence, over))
+            is not backends.BACKENDS["reference"]
+        ):
+            return False
+        lately_failed = self.solved is not None and not self.solved.converged and self.fallbacks > FAILURES
+        return parallel.pays(recurrence, over) and not lately_failed
 
     def step(self, x: Float[Tensor, "B C"], h: Float[Tensor, "B H"], span: Float[Tensor, " B"]) -> Float[Tensor, "B H"]:
         """One sample, by calling the cell's parts."""

@@ -30,6 +30,8 @@ from torchliquid.layers.parts import dtype_of, is_called, refresh
 from torchliquid.layers.stack import Single, Stack, last_of, run_stack
 from torchliquid.scan import unrolled
 
+OVER_TIME = ("sequential", "parallel", "auto")
+
 
 class RecurrentLayer(nn.Module):
     """A recurrence over whole sequences, called as ``output, hx = layer(input, hx, timespans, lengths)``.
@@ -91,11 +93,12 @@ class RecurrentLayer(nn.Module):
 
     @property
     def over_time(self) -> str:
-        """``"sequential"`` or ``"parallel"``: how the samples of whole sequences are stepped.
+        """``"sequential"``, ``"parallel"`` or ``"auto"``: how the samples of whole sequences are stepped.
 
         In parallel all samples are solved at once by Newton's method, exactly or not at all: where it does not
-        converge, the samples are stepped one after the other. See :mod:`torchliquid.parallel`, and ``rnn_cell.solved``
-        for how the last call was.
+        converge, the samples are stepped one after the other. ``auto`` does so only where it is faster: on long
+        sequences of cells with a diagonal Jacobian that no kernel runs. See :mod:`torchliquid.parallel`;
+        ``rnn_cell.solved`` says how the last call was, ``rnn_cell.fallbacks`` how many did not converge.
 
         Raises:
             InputError: set to another word.
@@ -104,8 +107,8 @@ class RecurrentLayer(nn.Module):
 
     @over_time.setter
     def over_time(self, way: str) -> None:
-        if way not in ("sequential", "parallel"):
-            raise InputError(f"over_time is 'sequential' or 'parallel', not {way!r}")
+        if way not in OVER_TIME:
+            raise InputError(f"over_time is {', '.join(map(repr, OVER_TIME[:-1]))} or {OVER_TIME[-1]!r}, not {way!r}")
         for layer in (self, *self.others):
             layer.rnn_cell.over_time = way
 

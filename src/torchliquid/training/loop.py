@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torchliquid.data.batch import Batch, batches
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
+from torchliquid.layers.recurrent import OVER_TIME, RecurrentLayer
 from torchliquid.models.calibration import calibrate
 from torchliquid.models.model import Model
 from torchliquid.models.naive import Naive
@@ -75,6 +76,8 @@ class TrainingConfig:
         weight_decay: of matrices, not of biases or gains.
         clip: largest norm of the gradient.
         class_weights: whether rare classes weigh more.
+        over_time: how layers step samples in training, see
+            :attr:`torchliquid.layers.recurrent.RecurrentLayer.over_time`.
         int8: train weights that an export to int8 keeps exactly, see :mod:`torchliquid.training.grid`.
         seed: of the shuffling and of dropout; the weights are the model's already.
     """
@@ -89,12 +92,15 @@ class TrainingConfig:
     class_weights: bool = False
     int8: bool = False
     seed: int = 0
+    over_time: str = "sequential"
 
     def __post_init__(self) -> None:
         for name in ("lr", "updates", "epochs", "batch_size", "patience", "clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name} must be greater than 0, not {value}")
+        if self.over_time not in OVER_TIME:
+            raise InputError(f"over_time is one of {', '.join(OVER_TIME)}, not {self.over_time!r}")
 
 
 def train(
@@ -125,8 +131,21 @@ def train(
         InputError: nothing to learn from.
     """
     config = config or TrainingConfig()
-    with seeded(config.seed):
+    with seeded(config.seed), _stepping(model, config.over_time):
         return _train(model, training, validation, config, windows, progress, on_epoch)
+
+
+@contextmanager
+def _stepping(model: Model, over_time: str) -> Iterator[None]:
+    layers = [module for module in model.modules() if isinstance(module, RecurrentLayer)]
+    before = [layer.rnn_cell.over_time for layer in layers]
+    try:
+        for layer in layers:
+            layer.rnn_cell.over_time = over_time
+        yield
+    finally:
+        for layer, way in zip(layers, before, strict=True):
+            layer.rnn_cell.over_time = way
 
 
 def _train(
