@@ -53,6 +53,7 @@ def assess(
         bool | None,
         typer.Option(help="Whether rare classes weigh more, for all contenders; without it, each is tuned with both."),
     ] = None,
+    interval: options.Interval = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
     time_limit: Annotated[
@@ -73,7 +74,7 @@ def assess(
     such as noise and lost samples. Writes a report, the figures, and the best models. A study that was stopped goes
     on when the same command is given again.
     """
-    cut = options.windows(window)
+    cut, share = options.windows(window), options.interval(interval)
     seconds = None if time_limit is None else times.seconds("--time-limit", time_limit)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
@@ -98,6 +99,7 @@ def assess(
             updates=updates,
             epochs=epochs,
             class_weights=class_weights,
+            interval=share,
             windows=cut,
             jobs=processes,
             ray=ray,

@@ -59,6 +59,7 @@ def train(
     start: Annotated[Path | None, typer.Option(help="A saved model to train further, instead of a new one.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Train weights that an export to int8 keeps exactly.")] = False,
     class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more.")] = False,
+    interval: options.Interval = None,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
@@ -66,7 +67,7 @@ def train(
     options.check_writable(out, *map(Path, recording))
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
-    cut = options.windows(window)
+    cut, share = options.windows(window), options.interval(interval)
     widths = None if encoder is None else _widths(encoder)
     if start is None:
         deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
@@ -109,6 +110,7 @@ def train(
                 **({"start": begun} if begun else settings),
                 validation=question.validation,
                 windows=cut,
+                interval=share,
                 config=TrainingConfig(lr, updates, epochs, class_weights=class_weights, int8=int8, seed=seed),
                 progress=lambda share, note: working(f"training {kind}", share, 1, note),
             )

@@ -91,6 +91,7 @@ def render(results: StudyResults) -> str:
         main=tables.main_table(results),
         metrics=tables.metrics_table(results),
         alarms=tables.alarm_table(results),
+        coverage=tables.coverage_table(results),
         rule=alarm_rule(results),
         shift_table=tables.shift_table(results),
         channels=tables.channel_table(results),

@@ -381,7 +381,7 @@ class _Jury:
         ):
             own, other = scale * liquid.mean(attribute), scale * rival.mean(attribute)
             if math.isfinite(own) and math.isfinite(other):
-                aside = " (mostly the time of Python)" if attribute == "latency_us" and rival.family != "neural" else ""
+                aside = " (mostly the time of Python)" if attribute == "latency_us" and rival.family == "naive" else ""
                 told.append(f"{said} {numbers.duration(own)} against {numbers.duration(other)}{aside}")
         finite = {n: r for n, r in ratios.items() if math.isfinite(r)}
         return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(told))))}.", ratios=finite)
