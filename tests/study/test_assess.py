@@ -136,7 +136,7 @@ def test_the_best_of_all_is_kept_whatever_its_kind(tmp_path: Path) -> None:
     share, width = results.contender("linear").trials[0].coverage[POOLED]
     assert inside == pytest.approx(share)
     assert width == pytest.approx((said["upper"] - said["lower"]).mean())
-    assert f"{share:.1%}" in (tmp_path / "study" / "report.html").read_text()
+    assert f"{100 * share:.1f} %" in (tmp_path / "study" / "report.html").read_text()
 
 
 def test_a_test_on_what_was_learnt_is_refused() -> None:
