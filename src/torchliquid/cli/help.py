@@ -73,6 +73,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "calibrate": "FILE",
         "strict": None,
         "math_": "builtin|libm",
+        "until_fits": "NAME",
         "flash_limit": "SIZE",
         "ram_limit": "SIZE",
         "step_limit": "TIME",
@@ -85,7 +86,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
 """Of each group its options, with what they take."""
 
 
-ARGUMENTS = {"environment": "ENV", "model": "MODEL", "recording": "FILE", "name": "TABLE"}
+ARGUMENTS = {"environment": "ENV", "model": "MODEL", "teacher": "MODEL", "recording": "FILE", "name": "TABLE"}
 
 
 class _Examples:
