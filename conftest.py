@@ -35,6 +35,7 @@ SLOW = ("edge.md",)  # exports for other processors are compiled and emulated
 SMALL = {
     "assess": "--seeds 2 --tuning 1 --epochs 2 --jobs 1 --contender ltc_ncp --contender linear",
     "train": "--epochs 2",
+    "distil": "--updates 20",
 }
 NOT_RUN = ("apt-get", "python", "ray", "torchrun")
 python = PythonEvaluator()

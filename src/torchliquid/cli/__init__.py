@@ -69,7 +69,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
     distil: (
         "Train a small network to answer as a saved model does.",
         "torchliquid distil study-plant/model.safetensors plant.csv --parameters 300\n"
-        "torchliquid distil model.safetensors plant.csv --until-fits cortex-m0 --flash-limit 16k",
+        "torchliquid distil model.safetensors plant.csv --kind ltc_ncp",
     ),
     export: (
         "Write a saved model as C or ONNX for a device.",

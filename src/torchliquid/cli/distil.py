@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,7 +17,7 @@ from torchliquid.files import check_model_file
 if TYPE_CHECKING:
     from torchliquid.data import Recording
     from torchliquid.distillation import Distilled, Under
-    from torchliquid.models import Model
+    from torchliquid.models import Model, Naive, Predictor, Tabular
 
 
 @options.of_a_table("target", "group", "ignore", "keep")
@@ -143,20 +143,21 @@ def _scores(found: Distilled, of: Distilled | Under) -> str:
     return f"; {metric_label(metric)} {words.score(metric, of.pupil)} against {words.score(metric, of.teacher)}"
 
 
-def _costs(teacher: Model, pupil: Model, recording: Recording) -> object:
+def _costs(teacher: Predictor, pupil: Model, recording: Recording) -> object:
     """What is saved, side by side."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from torchliquid.page.numbers import count, microseconds, size
+    from torchliquid.page.numbers import count, duration, size
     from torchliquid.study.run.cost import cost
     from torchliquid.study.run.latency import live_step
 
     table = Table("", "Teacher", "Pupil", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    costs = [cost(model) for model in (teacher, pupil)]
-    steps = [live_step(model, recording.series[0])[0] for model in (teacher, pupil)]
+    pair: list[Model | Tabular | Naive] = [cast("Model | Tabular | Naive", teacher), pupil]
+    costs = [cost(model) for model in pair]
+    steps = [live_step(model, recording.series[0])[0] for model in pair]
     table.add_row("Stored (float32)", *(size(one.bytes) for one in costs))
     table.add_row("State", *(size(one.state_bytes) for one in costs))
     table.add_row("Operations a sample", *(count(one.operations) for one in costs))
-    table.add_row("Live step here", *map(microseconds, steps))
+    table.add_row("Live step here", *(duration(step / 1e6) for step in steps))
     return table

@@ -13,14 +13,16 @@ from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.models.build import build
-from torchliquid.models.model import Model
+from torchliquid.models.predictor import Predictor
 from torchliquid.random import seeded
 
 FEWEST, MOST = 50, 20_000
 """Live parameters between which it is sought."""
 
 
-def largest_that_fits(teacher: Model, kind: str, target: Target, limits: Limits, **hyper: Any) -> tuple[int, Footprint]:
+def largest_that_fits(
+    teacher: Predictor, kind: str, target: Target, limits: Limits, **hyper: Any
+) -> tuple[int, Footprint]:
     """The most live parameters, to a twentieth, with which a network of a kind keeps a device's limits in single
     precision: what it costs is of its size, and measured before it is trained.
 
@@ -38,7 +40,7 @@ def largest_that_fits(teacher: Model, kind: str, target: Target, limits: Limits,
             artifact = make(model, target, target.math, False, parity.made_up(model.preprocessing, footprint.STEPS))
         return model.live_parameters(), footprint.measure(artifact, target)
 
-    low, high = FEWEST, MOST
+    low, high = _least(kind, teacher, hyper), MOST
     best = cost(low)
     if over := limits.exceeded(best[1]):
         raise InputError(f"the smallest {kind} does not fit {target.name}: {'; '.join(over)}")
@@ -54,3 +56,16 @@ def largest_that_fits(teacher: Model, kind: str, target: Target, limits: Limits,
         else:
             high = middle
     return best
+
+
+def _least(kind: str, teacher: Predictor, hyper: dict[str, Any]) -> int:
+    """A budget that the smallest network of a kind keeps, or nearly."""
+    budget = FEWEST
+    while True:
+        try:
+            with seeded(0):
+                return build(kind, teacher.task, teacher.preprocessing, budget, **hyper).live_parameters()
+        except InputError:
+            budget *= 2
+            if budget > MOST:
+                raise

@@ -224,7 +224,9 @@ def _parted(recording: Recording, task: Task) -> tuple[Recording, Recording]:
         return hold_out(recording, task)
     # By time or by whole series, as of values that are forecast: what is not known cannot be stratified.
     blank = replace(recording, series=tuple(replace(s, targets=np.zeros(len(s))) for s in recording.series))
-    parts = hold_out(blank, replace(task, kind="regression", per="step", labels=(), horizon=None))
+    parts = hold_out(
+        blank, replace(task, kind="regression", per="step", labels=(), horizon=None, primary="", alarm=None)
+    )
     training, validation = (
         replace(part, series=tuple(replace(s, targets=None) for s in part.series)) for part in parts
     )
