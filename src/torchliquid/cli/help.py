@@ -37,6 +37,14 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "alarm_merge": "TIME",
         "class_weights": None,
     },
+    "World": {
+        "expert": "MODULE:FUNCTION",
+        "demonstrations": "NAME",
+        "shown": "N",
+        "max_steps": "N",
+        "dagger": "N",
+        "full": None,
+    },
     "Network": {
         "kind": "NAME",
         "solver": "NAME",
