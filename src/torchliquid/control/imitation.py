@@ -248,6 +248,7 @@ def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
         means.append(mean)
         deviations.append(np.where(std > 0, std, 1.0))
         place += part.size
+    low, high = np.concatenate(ends, 1)
     gap = training.median_gap()
     return Preprocessing(
         training.channels,
@@ -256,7 +257,8 @@ def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
         gap if gap > 0 else 1.0,
         training.time_unit,
         False,
-        *np.concatenate(ends, 1),
+        low=low,
+        high=high,
         longest_gap=float(training.gaps().max(initial=0.0)),
     )
 
