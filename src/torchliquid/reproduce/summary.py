@@ -227,7 +227,7 @@ def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     found, trials = [], counting(trials)
     for split in protocol.splits:
         done = Counter(x["contender"] for x in trials if x["split"] == split and not outdated(protocol, x))
-        left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.settings}
+        left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.awaited}
         if any(left.values()):
             found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))
     return "; ".join(found)
