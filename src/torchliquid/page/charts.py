@@ -51,7 +51,7 @@ def figure(data: list[Figure], x: str, y: str, height: int = 360, columns: int =
         "margin": {"l": 8, "r": 14, "t": 12, "b": 8},
         "showlegend": False,
         "xaxis": {"title": {"text": title(x, columns), "standoff": 8}, "automargin": True},
-        "yaxis": {"title": {"text": title(y, height // 8), "standoff": 8}, "automargin": True},
+        "yaxis": {"title": {"text": title(y, height // 11), "standoff": 8}, "automargin": True},
     }
     for key, value in layout.items():
         base[key] = {**base[key], **value} if isinstance(base.get(key), dict) else value

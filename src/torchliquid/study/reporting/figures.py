@@ -250,7 +250,7 @@ def shift_span(results: StudyResults) -> tuple[float, float]:
 def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     """Primary metric with its interval against what a contender costs."""
     scale, traces = percent(results.task), []
-    shown = [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None]
+    shown = costed(results, attribute)
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
     firm = [role(results, c) in ("liquid", "rival") for c in shown]
     whiskers = {c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary}
@@ -297,6 +297,11 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
         xaxis={"type": "log", "range": [left, right], "tickformat": "~g", **log_ticks(10**left, 10**right)},
         yaxis={"range": list(span(results, whiskers))},
     )
+
+
+def costed(results: StudyResults, attribute: str) -> list[ContenderResult]:
+    """The contenders whose cost and figure are drawn: the naive answer costs nothing, and says so in the table."""
+    return [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None and c.family != "naive"]
 
 
 def label_positions(points: list[tuple[float, float]], labels: list[str], firm: list[bool]) -> list[str]:
