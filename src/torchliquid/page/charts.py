@@ -30,7 +30,7 @@ def packed(values: Sequence[float], kind: str = "<f4") -> Figure:
 
 def title(text: str, width: int) -> str:
     """An axis title in lines of about so many characters."""
-    return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 24)))
+    return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 20)))
 
 
 def log_ticks(low: float, high: float) -> Figure:
