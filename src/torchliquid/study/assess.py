@@ -328,8 +328,7 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
         f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
         "not scored.",
         f"{_class_weights(plan)}One thread a trial, {where}; live "
-        "steps were timed with nothing else of the study running. Those of linear models and trees would be "
-        "mostly the time of Python, and decide nothing.",
+        "steps were timed with nothing else of the study running.",
         "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
     )
 
