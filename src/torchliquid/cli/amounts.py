@@ -24,6 +24,15 @@ def microseconds_of(words: str, option: str) -> float:
     return float(match[1]) * {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}[match[2]]
 
 
+def device_limits(flash: str | None, ram: str | None, step: str | None) -> tuple[int | None, int | None, float | None]:
+    """What ``--flash-limit``, ``--ram-limit`` and ``--step-limit`` say: bytes, bytes and microseconds."""
+    return (
+        None if flash is None else bytes_of(flash, "--flash-limit"),
+        None if ram is None else bytes_of(ram, "--ram-limit"),
+        None if step is None else microseconds_of(step, "--step-limit"),
+    )
+
+
 def share_of(words: str, option: str) -> float:
     """``1%`` or ``0.01`` as a share."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", words)

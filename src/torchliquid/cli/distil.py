@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from torchliquid.cli import options
+from torchliquid.cli import names, options
+from torchliquid.cli.amounts import device_limits
+from torchliquid.cli.inspect import size
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
@@ -53,6 +55,9 @@ def distil(
 
     No labels are needed; where the recording has them, both models are scored.
     """
+    names.check("--kind", kind, names.KINDS)
+    names.check("--until-fits", until_fits, names.TARGETS)
+    limits = device_limits(flash_limit, ram_limit, step_limit)
     check_model_file(teacher)
     options.check_tables(*recording, *([] if test is None else [str(test)]))
     options.check_writable(out, teacher, *map(Path, recording))
@@ -64,7 +69,6 @@ def distil(
     with loading():
         from torchliquid import edge
         from torchliquid.distillation import distil, largest_that_fits
-        from torchliquid.edge.footprint import bytes_of, microseconds_of
         from torchliquid.edge.targets import find
         from torchliquid.models import Model
         from torchliquid.training import TrainingConfig, TrainingError
@@ -75,13 +79,8 @@ def distil(
     with Working() as working:
         if until_fits is not None:
             target = find(until_fits)
-            limits = edge.Limits(
-                None if flash_limit is None else bytes_of(flash_limit, "--flash-limit"),
-                None if ram_limit is None else bytes_of(ram_limit, "--ram-limit"),
-                None if step_limit is None else microseconds_of(step_limit, "--step-limit"),
-            )
             working(f"what fits {target.name}")
-            parameters, cost = largest_that_fits(loaded, kind, target, limits)
+            parameters, cost = largest_that_fits(loaded, kind, target, edge.Limits(*limits))
             console.print(
                 f"The largest {kind} that fits {target.name}: {parameters:,} parameters, {cost.flash:,} bytes of "
                 f"flash, {cost.ram:,} of RAM, about {cost.microseconds:,.1f} µs a step if {target.assumption} hold."
@@ -100,7 +99,7 @@ def distil(
         except TrainingError as error:
             raise InputError(str(error)) from None
     found.model.save(out, sample)
-    console.print(f"{out}: {found.model.live_parameters():,} parameters, {found.model.n_bytes():,} bytes")
+    console.print(f"{out}: {size(found.model, out)}")
     for sentence in _sentences(found):
         console.print(sentence)
     console.print(_costs(loaded, found.model, read))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchliquid.cli import names, options
-from torchliquid.cli.amounts import bytes_of, limits_of, microseconds_of, share_of
+from torchliquid.cli.amounts import device_limits, limits_of, share_of
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal, table_of
@@ -88,11 +88,7 @@ def export(
     A recording is read as the one the model was trained on; options say where it differs.
     """
     names.check("--target", target, names.TARGETS)
-    flash, ram = (
-        None if text is None else bytes_of(text, option)
-        for option, text in (("--flash-limit", flash_limit), ("--ram-limit", ram_limit))
-    )
-    step = None if step_limit is None else microseconds_of(step_limit, "--step-limit")
+    most = device_limits(flash_limit, ram_limit, step_limit)
     allowed, within = share_of(error, "--error"), limits_of(plausible or [])
     check_model_file(model)
     options.check_folder(out)
@@ -122,7 +118,7 @@ def export(
             {} if study is None else trained(study, loaded),
             quantize is not Quantization.none,
             None if math_ is None else math_.value,
-            edge.Limits(flash, ram, step),
+            edge.Limits(*most),
             loaded.kind,
             auto=quantize is Quantization.auto,
             calibrate=scaled_by,
