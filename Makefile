@@ -1,6 +1,6 @@
 # make demo      the main job on a real recording, in three minutes
 # make test      the tests                    make test-slow  the long ones
-# make test-pure   the layers without their kernels
+# make test-pure   the layers without their kernels       make test-shapes  the layers, their annotations checked at each call
 # make test-lowest   the tests with the lowest versions that pyproject.toml names, make test-newest   with the newest
 # make lint      ruff, mypy, import-linter    make format     mends what can be mended
 # make bench     speed against the peers       make studies    studies of published recordings
@@ -20,7 +20,7 @@ TESTS  := $(BIN)/python $(PYTEST)
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-pure test-lowest test-newest lint format bench studies best-possible results sanitize docs wheel clean
+.PHONY: demo test test-slow test-shapes test-pure test-lowest test-newest lint format bench studies best-possible results sanitize docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/torchliquid assess japanese_vowels --seeds 3 --tuning 2 --out demo
@@ -30,6 +30,10 @@ test: $(VENV)/.developer
 
 test-slow: $(VENV)/.developer
 	$(TESTS) -m slow
+
+# Dynamo cannot read what the checks close over where torch.func is compiled.
+test-shapes: $(VENV)/.developer
+	CHECK_SHAPES=1 $(TESTS) tests/layers tests/runtime tests/test_parallel.py --deselect tests/layers/test_transforms.py::test_compiled_torch_func
 
 # In an environment of its own: the package built without kernels, and the developer's environment for all else.
 test-pure: $(VENV)/.developer

@@ -16,6 +16,11 @@ from tests.helpers.needed import NO_DATA
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
+if os.environ.get("CHECK_SHAPES"):  # `make test-shapes`
+    from tests.helpers.shapes import check_annotations
+
+    check_annotations()
+
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 

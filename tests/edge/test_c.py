@@ -154,7 +154,7 @@ def test_the_state_is_wider_where_the_error_asks_for_it() -> None:
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "lstm"])
 def test_faults_do_what_python_does(name: str) -> None:
     model = make_model(name, with_mask=name == "cfc")
-    inputs, elapsed, anew = samples_of(model, readings(holes=0.0))
+    inputs, elapsed, reset = samples_of(model, readings(holes=0.0))
     rng = np.random.default_rng(0)
     bad = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38], dtype=np.float32)
     where = rng.random(inputs.shape) < 0.2
@@ -162,22 +162,22 @@ def test_faults_do_what_python_does(name: str) -> None:
     times = np.array([0, -1, np.nan, np.inf, -np.inf, 604800.0, 1e9], dtype=np.float32)
     odd = rng.random(len(elapsed)) < 0.3
     elapsed[odd] = rng.choice(times, odd.sum())
-    made = artifact.make(model, HOST, "builtin", False, (inputs, elapsed, anew))
+    made = artifact.make(model, HOST, "builtin", False, (inputs, elapsed, reset))
     found = made.run(None, same_state=True).records
     # The same through the live stream: the rule is Python's, not the walk's.
     stream = model.live()
     for i in range(200):
-        if anew[i]:
+        if reset[i]:
             stream.reset()
         expected = stream.step(inputs[i], float(elapsed[i]))
         assert np.abs(expected - made.walked.outputs[i]).max() <= 1e-5
     assert parity.largest_difference(made.walked, made.run(None, same_state=True)) <= 1e-5
     held = (where & ~np.isnan(inputs)).sum(1)  # NaN was not sampled, which is no fault
-    impossible = ~((elapsed >= 0) & np.isfinite(elapsed)) & ~anew
-    long = np.isfinite(elapsed) & (elapsed > 10 * model.preprocessing.longest_gap) & ~anew
+    impossible = ~((elapsed >= 0) & np.isfinite(elapsed)) & ~reset
+    long = np.isfinite(elapsed) & (elapsed > 10 * model.preprocessing.longest_gap) & ~reset
     expected = np.where(held > 0, HELD, 0) | np.where(impossible, SPAN, 0) | np.where(long, GAP, 0)
     np.testing.assert_array_equal(found["status"], expected)
-    first = np.flatnonzero(anew)[1]
+    first = np.flatnonzero(reset)[1]
     assert found["faults"][first - 1] == (held + impossible + long)[:first].sum()
 
 
@@ -244,11 +244,11 @@ print(json.dumps(said))
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp pure memory"])
 def test_a_time_of_minus_zero_is_zero(name: str, int8: bool) -> None:
     model = make_model(name)
-    inputs, elapsed, anew = samples_of(model, readings(60))
+    inputs, elapsed, reset = samples_of(model, readings(60))
     answers = []
     for zero in (0.0, -0.0):
         elapsed[1::2] = zero
-        made = artifact.make(model, HOST, "builtin", False, (inputs, elapsed, anew))
+        made = artifact.make(model, HOST, "builtin", False, (inputs, elapsed, reset))
         if int8:
             made = in_int8(model, made.walked, Widths(8, 8, 16))
         answers.append(made.run(None, same_state=False).records)
@@ -289,12 +289,12 @@ def _replay(made: artifact.Artifact, records: np.ndarray, found: np.dtype) -> np
         return emulator.replay(None, made.compile(None, Path(folder)), records, found).records
 
 
-def _run(model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
+def _run(model: Model, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
     """What the C of a model does with samples that PyTorch was not asked about."""
     network = describe(model)
     fields = state_fields(network, "float", "float")
     walked = parity.Walk(
-        inputs, elapsed, anew, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 4, np.zeros(0)
+        inputs, elapsed, reset, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 4, np.zeros(0)
     )
     made = artifact.Artifact(model, network, "builtin", sources(network, "builtin", "rows"), fields, walked)
     given, found = emulator.record_types(inputs.shape[1], model.task.n_outputs, fields)
@@ -308,9 +308,9 @@ def test_a_step_that_would_overflow_keeps_the_state() -> None:
     with torch.no_grad():
         for cell in model.network.layer.rnn_cell.cells:
             cell.A.fill_(1e14)
-    inputs, elapsed, anew = samples_of(model, readings(40))
+    inputs, elapsed, reset = samples_of(model, readings(40))
     elapsed[:] = 0.0  # then nothing decays, and each step multiplies
-    ran = _run(model, inputs, elapsed, anew)
+    ran = _run(model, inputs, elapsed, reset)
     assert (ran["status"] & KEPT).any()
     assert np.isfinite(ran["state"]["hidden"]).all()
     assert np.isfinite(ran["state"]["cell"]).all()
@@ -323,11 +323,11 @@ def test_an_explicit_solver_comes_back_from_gaps_that_were_too_long_for_it(name:
     inputs, _, _ = samples_of(model, readings(40))
     inputs = np.resize(inputs, (1000, inputs.shape[1]))
     elapsed = np.full(1000, usual, dtype=np.float32)
-    anew = np.arange(1000) == 0
-    undisturbed = _run(model, inputs, elapsed, anew)
+    reset = np.arange(1000) == 0
+    undisturbed = _run(model, inputs, elapsed, reset)
     assert not (undisturbed["status"] & KEPT).any()
     elapsed[20:320] = gap * usual
-    ran = _run(model, inputs, elapsed, anew)
+    ran = _run(model, inputs, elapsed, reset)
     assert (ran["status"] & KEPT).any()
     assert np.isfinite(ran["outputs"]).all()
     assert not (ran["status"][-100:] & KEPT).any()
@@ -411,9 +411,9 @@ def test_two_models_are_in_one_program(language: str, int8: bool, tmp_path: Path
         if int8:
             made = in_int8(model, made.walked, Widths(8, 8, 16), made.network)
         made.write(tmp_path)
-        anew = np.ones(1, dtype=bool)
+        reset = np.ones(1, dtype=bool)
         inputs = np.zeros((1, model.preprocessing.n_channels), dtype=np.float32)
-        one = replace(made, walked=parity.walk(model, inputs, np.ones(1, dtype=np.float32), anew))
+        one = replace(made, walked=parity.walk(model, inputs, np.ones(1, dtype=np.float32), reset))
         alone.append(float(one.run(None, same_state=False).records["outputs"][0, 0]))
         includes += f'#include "{name}.h"\n'
         every.append(USE.format(name=name, upper=name.upper()))

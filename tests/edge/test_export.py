@@ -33,11 +33,10 @@ from typer.testing import CliRunner
 
 from torchliquid.alarms import Alarm
 from torchliquid.cli import app
-from torchliquid.cli.amounts import bytes_of, microseconds_of
 from torchliquid.data import Preprocessing
 from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx, parity
 from torchliquid.edge.export import Report, _precision
-from torchliquid.edge.footprint import Footprint
+from torchliquid.edge.footprint import Footprint, bytes_of, microseconds_of
 from torchliquid.edge.network import describe
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
@@ -93,15 +92,15 @@ def test_onnx_answers_with_a_label(labels: tuple[str, ...], threshold: float | N
     rule = Preprocessing(("a", "b"), np.zeros(2), np.ones(2), 1.0, readings(60).time_unit, False)
     torch.manual_seed(0)
     model = build("gru", Task("classification", "step", "state", labels=labels), rule, 300)
-    inputs, elapsed, anew = samples_of(model, readings(60))
+    inputs, elapsed, reset = samples_of(model, readings(60))
     torch.nn.init.normal_(model.readout.weight, std=9.0)
-    middle = torch.from_numpy(parity.walk(model, inputs, elapsed, anew).hidden.mean(0))
+    middle = torch.from_numpy(parity.walk(model, inputs, elapsed, reset).hidden.mean(0))
     model.readout.bias.data = -model.readout.weight.data @ middle  # so that no class is always the likeliest
-    outputs = parity.walk(model, inputs, elapsed, anew).outputs
+    outputs = parity.walk(model, inputs, elapsed, reset).outputs
     if threshold is not None:
         threshold = float(np.median(outputs[:, model.task.positive]))
         model.task = replace(model.task, alarm=Alarm(threshold=threshold))
-    onnx.write(model, tmp_path, (inputs, elapsed, anew))
+    onnx.write(model, tmp_path, (inputs, elapsed, reset))
     session = runtime.InferenceSession(str(tmp_path / "sequence.onnx"))
     found, said = session.run(["outputs", "label"], {"values": inputs[None], "elapsed": elapsed[None]})
     np.testing.assert_array_equal(said[0], model.task.decide(found[0]))

@@ -63,18 +63,18 @@ def test_glitches_in_one_channel_and_long_silences_cost_the_others_nothing(kind:
     ran = made.run(None, same_state=False).records
     assert artifact.root_mean_square(walked, made.run(None, same_state=False)) <= 0.05
     far = walked.elapsed > 3000
-    error = np.abs(ran["outputs"] - walked.outputs)[far & ~walked.anew] / walked.spread
+    error = np.abs(ran["outputs"] - walked.outputs)[far & ~walked.reset] / walked.spread
     assert error.max() <= 0.3
 
 
 def test_what_is_clipped_is_told_of_and_counted(tmp_path: Path) -> None:
     model = trained(plant(1500, 0), "gru")
-    inputs, elapsed, anew = samples_of(model, plant(200, 1), 100)
-    calm = artifact.make(model, HOST, "builtin", True, (inputs, elapsed, anew))
+    inputs, elapsed, reset = samples_of(model, plant(200, 1), 100)
+    calm = artifact.make(model, HOST, "builtin", True, (inputs, elapsed, reset))
     assert not (calm.run(None, same_state=False).records["status"] & CLIPPED).any()
     inputs = inputs.copy()
     inputs[50, 0] += 1e4  # plausible to nobody, and beyond int16
-    wild = replace(calm, walked=parity.walk(model, inputs, elapsed, anew))
+    wild = replace(calm, walked=parity.walk(model, inputs, elapsed, reset))
     status = wild.run(None, same_state=False).records["status"]
     np.testing.assert_array_equal(np.flatnonzero(status & CLIPPED), [50])
 
@@ -113,8 +113,8 @@ def test_widths_are_chosen_on_one_half_and_measured_on_the_other(tmp_path: Path)
     model = trained(plant(3000, 0), "ltc_ncp")
     for series in (1, 2, 7):
         inputs, elapsed, _ = samples_of(model, plant(700, 1), 700)
-        anew = np.arange(700) % (700 // series) == 0
-        chosen_on, measured = parity.halves((inputs, elapsed, anew))
+        reset = np.arange(700) % (700 // series) == 0
+        chosen_on, measured = parity.halves((inputs, elapsed, reset))
         rows = [set(map(bytes, part[0])) for part in (chosen_on, measured)]
         assert not rows[0] & rows[1]
         assert rows[0] | rows[1] == set(map(bytes, inputs))
@@ -172,10 +172,10 @@ def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: st
 def test_integers_step_by_the_true_time_between_samples(name: str) -> None:
     """Not by a fixed step that was folded into the weights: answers follow PyTorch with the same gaps."""
     model = make_model(name)
-    inputs, elapsed, anew = samples_of(model, readings(300))
-    assert np.ptp(elapsed[~anew]) > 5 * model.preprocessing.time_scale
-    walked = parity.walk(model, inputs, elapsed, anew)
-    fixed = parity.walk(model, inputs, np.full_like(elapsed, model.preprocessing.time_scale), anew)
+    inputs, elapsed, reset = samples_of(model, readings(300))
+    assert np.ptp(elapsed[~reset]) > 5 * model.preprocessing.time_scale
+    walked = parity.walk(model, inputs, elapsed, reset)
+    fixed = parity.walk(model, inputs, np.full_like(elapsed, model.preprocessing.time_scale), reset)
     made = in_int8(model, walked, Widths(16, 16, 16, frozenset(weights(describe(model)))))
     found = made.run(None, same_state=False)
     matters = np.sqrt(np.square(fixed.outputs - walked.outputs).mean(0) / walked.outputs.var(0)).max()

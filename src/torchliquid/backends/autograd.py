@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 N = len(Sequences._fields)
 
 
+@runtime_checkable
 class Passes(Protocol):
     """What a backend runs without autograd."""
 

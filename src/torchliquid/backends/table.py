@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from torchliquid.tracing import is_traced
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Backend(Protocol):
     """A module with the functions of one way to run recurrences."""
 

@@ -37,9 +37,9 @@ class CTGRU(NamedTuple):
         scales: M.
     """
 
-    gates: Float[Tensor, "2*H C+H"]
-    gates_bias: Float[Tensor, " 2*H"]
-    signal: Float[Tensor, "H C+H"]
+    gates: Float[Tensor, "H2 CH"]
+    gates_bias: Float[Tensor, " H2"]
+    signal: Float[Tensor, "H CH"]
     signal_bias: Float[Tensor, " H"]
     scales: int
 
@@ -90,7 +90,7 @@ def faded_share(timespans: Float[Tensor, "*B"], scales: int) -> Float[Tensor, "*
     return -torch.expm1(-share)
 
 
-def _weights(log_taus: Float[Tensor, "B 2*H"], scales: int) -> tuple[Tensor, Tensor]:
+def _weights(log_taus: Float[Tensor, "B H2"], scales: int) -> tuple[Tensor, Tensor]:
     """r and s, (B, H, M) each, from ln tau_R and ln tau_S."""
     log_tau, beyond = _log_tau(log_taus, scales), 64.0  # where all weights but the nearest's are 0
     near = log_taus.clamp(-beyond, (scales - 1) * math.log(10) / 2 + beyond).unsqueeze(2) - log_tau

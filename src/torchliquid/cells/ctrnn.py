@@ -26,7 +26,7 @@ class CTRNN(NamedTuple):
         solver: steps the equation.
     """
 
-    weight: Float[Tensor, "H C+H"]
+    weight: Float[Tensor, "H CH"]
     bias: Float[Tensor, " H"]
     rate: Float[Tensor, " H"] | None
     solver: Solver

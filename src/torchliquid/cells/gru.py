@@ -13,10 +13,10 @@ from torchliquid.tracing import is_written_down
 def gru_step(
     x: Float[Tensor, "B C"],
     h: Float[Tensor, "B H"],
-    input_weight: Float[Tensor, "3*H C"],
-    state_weight: Float[Tensor, "3*H H"],
-    input_bias: Float[Tensor, " 3*H"],
-    state_bias: Float[Tensor, " 3*H"],
+    input_weight: Float[Tensor, "H3 C"],
+    state_weight: Float[Tensor, "H3 H"],
+    input_bias: Float[Tensor, " H3"],
+    state_bias: Float[Tensor, " H3"],
 ) -> Float[Tensor, "B H"]:
     """The new state, with weights as ``nn.GRUCell`` has them."""
     if not is_written_down():

@@ -48,14 +48,14 @@ class LrcSSM(NamedTuple):
         return True
 
     def prepare(
-        self, inputs: Float[Tensor, "B T 2*H"], timespans: Float[Tensor, "B T"]
+        self, inputs: Float[Tensor, "B T H2"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """F and G; the weights."""
         return inputs.chunk(2, 2), (*self.synapses, self.vleak, *self.elastance)
 
     def step(
         self,
-        x: Float[Tensor, "B 2*H"],
+        x: Float[Tensor, "B H2"],
         h: Float[Tensor, "B H"],
         span: Float[Tensor, " B"],
         series: Sequence[Float[Tensor, "B H"]],
@@ -67,7 +67,7 @@ class LrcSSM(NamedTuple):
             d = _lost(d * rate) / rate
         return h + d * (rest - rate * h)
 
-    def time_constants(self, inputs: Float[Tensor, "*B 2*H"], h: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
+    def time_constants(self, inputs: Float[Tensor, "*B H2"], h: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
         """1 / (e |a|), at these states and inputs."""
         rate, _, elastance = _liquid(h, inputs.chunk(2, -1), (*self.synapses, self.vleak, *self.elastance))
         return 1 / (elastance * rate)
@@ -95,8 +95,8 @@ def drive(
     inputs: Float[Tensor, "*B C"],
     mu: Float[Tensor, " C"],
     sigma: Float[Tensor, " C"],
-    weight: Float[Tensor, "2*H C"],
+    weight: Float[Tensor, "H2 C"],
     gleak: Float[Tensor, " H"],
-) -> Float[Tensor, "*B 2*H"]:
+) -> Float[Tensor, "*B H2"]:
     """What the inputs bring: F and G = gleak + W sigmoid(sigma (u - mu)), with the W of each one below the other."""
     return F.linear(torch.sigmoid(sigma * (inputs - mu)), weight, torch.cat([gleak, gleak]))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def lstm_step(
-    drive: Float[Tensor, "B 4*H"],
-    weight: Float[Tensor, "4*H H"],
+    drive: Float[Tensor, "B H4"],
+    weight: Float[Tensor, "H4 H"],
     h: Float[Tensor, "B H"],
     c: Float[Tensor, "B H"],
 ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
@@ -25,7 +25,7 @@ def lstm_step(
     return lstm_gates(drive + F.linear(h, weight), c)
 
 
-def lstm_gates(gates: Float[Tensor, "B 4*H"], c: Float[Tensor, "B H"]) -> tuple[Tensor, Tensor]:
+def lstm_gates(gates: Float[Tensor, "B H4"], c: Float[Tensor, "B H"]) -> tuple[Tensor, Tensor]:
     """The new (h, c) of :func:`lstm_step` from the sum of input's and state's shares."""
     i, gate, forget, out = gates.chunk(4, 1)
     c = torch.sigmoid(forget + 1) * c + torch.sigmoid(gate) * torch.tanh(i)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class Recurrence(Protocol):
     """A cell with its weights: a ``NamedTuple`` of tensors, tuples of tensors, and settings.
 
@@ -66,14 +67,14 @@ class Sequences(NamedTuple):
     timespans: Float[Tensor, "B T"]
     state: Float[Tensor, "B H"]
     lengths: Int[Tensor, " B"] | None = None
-    memory_drive: Float[Tensor, "B T 4*H"] | None = None
-    memory_weight: Float[Tensor, "4*H H"] | None = None
+    memory_drive: Float[Tensor, "B T H4"] | None = None
+    memory_weight: Float[Tensor, "H4 H"] | None = None
     memory_cell: Float[Tensor, "B H"] | None = None
     reset: Bool[Tensor, "B T"] | None = None
 
 
-States = tuple[Float[Tensor, "B T H"], Float[Tensor, "B T H"]]
-"""The states after each sample, and the memory's cell states, which are (B, 0, H) without one."""
+States = tuple[Float[Tensor, "B T H"], Float[Tensor, "B N H"]]
+"""The states after each sample, and the memory's cell states: N = T, or 0 without a memory."""
 
 
 def tensors_of(values: Iterable[Any]) -> list[Tensor]:

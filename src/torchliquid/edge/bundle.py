@@ -72,7 +72,7 @@ def with_faults(walked: Walk, network: Network) -> tuple[np.ndarray, np.ndarray,
     channel = int(np.isfinite(limits.high).argmax())
     beyond = np.float32(limits.high[channel] + abs(limits.high[channel] - limits.low[channel]))
     n = min(len(walked), STEPS)
-    inputs, elapsed, anew = (part[:n].copy() for part in (walked.inputs, walked.elapsed, walked.anew))
+    inputs, elapsed, reset = (part[:n].copy() for part in (walked.inputs, walked.elapsed, walked.reset))
     week = np.float32(7 * 24 * 3600)
     faults = [
         (np.nan, elapsed[-1]),
@@ -96,7 +96,7 @@ def with_faults(walked: Walk, network: Network) -> tuple[np.ndarray, np.ndarray,
     return (
         np.concatenate([inputs, more]),
         np.concatenate([elapsed, times]),
-        np.concatenate([anew, np.zeros(len(faults), dtype=bool)]),
+        np.concatenate([reset, np.zeros(len(faults), dtype=bool)]),
     )
 
 
@@ -119,7 +119,7 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
         "tolerance_words": words,
         "readings": [_row(row) for row in walked.inputs],
         "elapsed": text.wrapped(_number(v) for v in walked.elapsed),
-        "anew": text.wrapped(str(int(v)) for v in walked.anew),
+        "reset": text.wrapped(str(int(v)) for v in walked.reset),
         "status": text.wrapped(str(v) for v in status),
         "expected": [_row(row) for row in expected],
         "spread": text.wrapped(_number(v) for v in spread),

@@ -37,7 +37,7 @@ def ranges(model: Model, network: Network, walked: Walk) -> tuple[Ranges, ...]:
 
 
 def _before(states: np.ndarray, walked: Walk) -> np.ndarray:
-    return np.where(walked.anew[:, None], 0, np.roll(states, 1, 0))
+    return np.where(walked.reset[:, None], 0, np.roll(states, 1, 0))
 
 
 def _remembered(memory: Lstm, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -50,12 +50,12 @@ def _remembered(memory: Lstm, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np
 
 
 def _features(model: Model, network: Network, walked: Walk) -> tuple[np.ndarray, Tensor]:
-    rule = model.preprocessing
-    hold, rows, spans = rule.start(), [], []
+    scales = model.preprocessing
+    hold, rows, spans = scales.start(), [], []
     inputs, times = network.limits.cleaned(walked.inputs, walked.elapsed)
-    for values, elapsed, anew in zip(inputs, times, walked.anew, strict=True):
-        hold = rule.start() if anew else hold
-        x, span = rule.step(hold, values.astype(np.float64), float(elapsed))
+    for values, elapsed, reset in zip(inputs, times, walked.reset, strict=True):
+        hold = scales.start() if reset else hold
+        x, span = scales.step(hold, values.astype(np.float64), float(elapsed))
         rows.append(x)
         spans.append(span)
     return np.stack(rows), torch.tensor(spans)

@@ -19,7 +19,7 @@ from torchliquid.edge.generate import Field
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 
-ANEW, SET_STATE, MEASURE_STACK = 1, 2, 4
+RESET, SET_STATE, MEASURE_STACK = 1, 2, 4
 
 QEMU = "apt-get install qemu-user qemu-system-arm"
 

@@ -252,38 +252,38 @@ class _Parts:
 
 
 def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report) -> _Parts:
-    rule = model.preprocessing
+    scales = model.preprocessing
     if not int8:
         if data is not None:
             return _Parts(parity.samples_of(model, data))
         if model.sample is not None:
             return _Parts(parity.samples_of_model(model))
         report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
-        return _Parts(parity.made_up(rule, 256))
+        return _Parts(parity.made_up(scales, 256))
     others = None if data is None else parity.samples_of(model, data)
     if calibrate is not None:
         scaled_by = parity.samples_covering(model, calibrate)
         if others is None and model.sample is not None:
             others = parity.samples_of_model(model)
     else:
-        if rule.low is None:
+        if scales.low is None:
             report.warnings.append(
                 "an earlier version saved this model, with the beginning of its training data alone: "
                 "give --calibrate a recording that covers it"
             )
         if others is not None:
-            scaled_by = parity.samples_of_pieces(rule, parity.carried(model))
+            scaled_by = parity.samples_of_pieces(scales, parity.carried(model))
         else:
             pieces, rest = parity.split(model)
-            scaled_by = parity.samples_of_pieces(rule, pieces)
-            others = None if rest is None else parity.samples_of_pieces(rule, rest)
+            scaled_by = parity.samples_of_pieces(scales, pieces)
+            others = None if rest is None else parity.samples_of_pieces(scales, rest)
     if others is None:
         report.warnings.append(
             "the error is that of the samples which the integers were scaled and chosen by: "
             "give --data for one of others"
         )
         return _Parts(scaled_by)
-    share = parity.repeated(rule, scaled_by, others)
+    share = parity.repeated(scales, scaled_by, others)
     report.plain["repeated"] = share
     if share:
         report.warnings.append(
@@ -358,10 +358,10 @@ def _within(report: Report, limit: float, auto: bool, strict: bool) -> None:
     report.warnings.append(words)
 
 
-def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
+def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
     """Outputs of the C on this machine for these samples."""
     nothing = np.zeros((len(elapsed), artifact.model.task.n_outputs))
-    unknown = parity.Walk(inputs, elapsed, anew, nothing, nothing, nothing, nothing, nothing, elapsed)
+    unknown = parity.Walk(inputs, elapsed, reset, nothing, nothing, nothing, nothing, nothing, elapsed)
     outputs: np.ndarray = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"]
     return outputs
 
@@ -370,8 +370,8 @@ def _metric(
     model: Model, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report, kind: str = ""
 ) -> None:
     """The task's metric of PyTorch and of the export over a whole recording."""
-    inputs, elapsed, anew = parity.samples_of(model, data, data.n_samples)
-    parts = np.split(run(inputs, elapsed, anew).astype(np.float64), np.flatnonzero(anew)[1:])
+    inputs, elapsed, reset = parity.samples_of(model, data, data.n_samples)
+    parts = np.split(run(inputs, elapsed, reset).astype(np.float64), np.flatnonzero(reset)[1:])
     try:
         before = model.task.metrics(model.outputs(data), data)
         after = model.task.metrics([p[-1] for p in parts] if model.task.per == "series" else parts, data)
@@ -404,12 +404,12 @@ def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> Non
 
 def _recorded(artifact: Artifact) -> Recording:
     """The samples that the export is checked on, as a recording."""
-    walked, rule = artifact.walked, artifact.network.preprocessing
-    starts = np.flatnonzero(walked.anew)[1:]
+    walked, scales = artifact.walked, artifact.network.preprocessing
+    starts = np.flatnonzero(walked.reset)[1:]
     times = [np.cumsum(np.maximum(part, 0.0), dtype=np.float64) for part in np.split(walked.elapsed, starts)]
     values = [part.astype(np.float64) for part in np.split(walked.inputs, starts)]
     series = tuple(Series(t, v, None, "") for t, v in zip(times, values, strict=True))
-    return Recording(series, rule.channels, None, rule.time_unit)
+    return Recording(series, scales.channels, None, scales.time_unit)
 
 
 def _flash(artifact: Artifact, target: Target, limits: Limits, report: Report) -> None:

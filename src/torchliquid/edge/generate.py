@@ -289,13 +289,13 @@ def fingerprint(network: Network, fields: list[Field], units: object = "") -> st
     """Of all that gives a saved state its meaning, so that no other model takes it: weights and scales, the state's
     form, how it is stepped, and the ``units`` of integers. Names and remarks are not among it.
     """
-    rule = network.preprocessing
+    scales = network.preprocessing
     form = [(field.kind, field.length) for field in fields]
     parts = [each for s in network.stages for each in (type(s.core.data).__name__, s.core.steps, s.part.first)]
-    said = repr((*parts, rule.with_mask, form, units))
-    crc = zlib.crc32(said.encode())
+    facts = repr((*parts, scales.with_mask, form, units))
+    crc = zlib.crc32(facts.encode())
     datas = [core.data for stage in network.stages for core in stage.cores[::-1]]
-    for array in arrays(*datas, network.readout, rule.mean, rule.unit, np.array(rule.time_scale)):
+    for array in arrays(*datas, network.readout, scales.mean, scales.unit, np.array(scales.time_scale)):
         numbers = array.astype("<f4") if array.dtype == np.float64 else array.astype("<i8")
         crc = zlib.crc32(numbers.tobytes(), zlib.crc32(repr(array.shape).encode(), crc))
     return f"0x{crc:08x}u"
@@ -324,9 +324,9 @@ def mean_rest(network: Network) -> np.ndarray:
 
 def alike(network: Network) -> bool:
     """Whether all readings have one scale, as pixels do: that of the first stands for all."""
-    rule = network.preprocessing
+    scales = network.preprocessing
     pictures = any(type(part.core) is Picture for part in network.described.parts)
-    return pictures and bool((rule.mean == rule.mean[0]).all() and (rule.unit == rule.unit[0]).all())
+    return pictures and bool((scales.mean == scales.mean[0]).all() and (scales.unit == scales.unit[0]).all())
 
 
 def scale_constants(network: Network) -> list[Constant]:

@@ -37,8 +37,8 @@ def step(network: Network) -> Graph:
     scaled = g.mul(centred, g.constant(1 / scales.unit))
     observed = g.call("LessOrEqual", g.call("Abs", scaled), float(LIMIT))
     held = g.call("Where", observed, scaled, "held", out="held_out")
-    told = g.call("Or", observed, g.constant(scales.untold, bool)) if scales.untold.any() else observed
-    features = g.concat(held, g.call("Cast", told, to=1)) if scales.with_mask else held
+    mask = g.call("Or", observed, g.constant(scales.untold, bool)) if scales.untold.any() else observed
+    features = g.concat(held, g.call("Cast", mask, to=1)) if scales.with_mask else held
     gap = g.call("Unsqueeze", g.mul("elapsed", float(1 / scales.time_scale)), g.constant([1], np.int64))
     finite = g.call("LessOrEqual", gap, float(np.finfo(np.float32).max))
     known = g.call("And", g.call("And", g.call("GreaterOrEqual", gap, 0.0), finite), g.call("Greater", "started", 0.5))
@@ -219,8 +219,8 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
     spread = walked.spread
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    ends = np.append(np.flatnonzero(walked.anew[1:]) + 1, len(walked))
-    starts = np.flatnonzero(walked.anew)
+    ends = np.append(np.flatnonzero(walked.reset[1:]) + 1, len(walked))
+    starts = np.flatnonzero(walked.reset)
     largest = 0.0
     stepper = onnxruntime.InferenceSession(str(folder / "step.onnx"), options)
     runner = onnxruntime.InferenceSession(str(folder / "sequence.onnx"), options)
@@ -236,12 +236,12 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
     return largest
 
 
-def run(folder: Path, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray) -> np.ndarray:
-    """Outputs of ``sequence.onnx`` in ONNX Runtime for these samples; ``anew`` where a series starts."""
+def run(folder: Path, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
+    """Outputs of ``sequence.onnx`` in ONNX Runtime for these samples; ``reset`` where a series starts."""
     import onnxruntime
 
     runner = onnxruntime.InferenceSession(str(folder / "sequence.onnx"))
-    starts = np.flatnonzero(anew)[1:]
+    starts = np.flatnonzero(reset)[1:]
     pieces = zip(np.split(inputs, starts), np.split(elapsed, starts), strict=True)
     return np.concatenate([runner.run(["outputs"], {"values": x[None], "elapsed": t[None]})[0][0] for x, t in pieces])
 

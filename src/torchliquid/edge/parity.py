@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
-from torchliquid.edge.emulator import ANEW, SET_STATE, Replayed, record_types
+from torchliquid.edge.emulator import RESET, SET_STATE, Replayed, record_types
 from torchliquid.edge.generate import Field
 from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
@@ -34,7 +34,7 @@ class Walk:
 
     Attributes:
         inputs (T, C), elapsed (T,): raw, float32.
-        anew (T,): where the state begins anew.
+        reset (T,): where the state begins again.
         outputs (T, K): answers, as :meth:`Task.decode` gives them.
         hidden (T, H), cell (T, H or 0), mean, rest (T, K or 0): the state after each sample.
         samples (T,): how many came since the state began.
@@ -43,7 +43,7 @@ class Walk:
 
     inputs: np.ndarray
     elapsed: np.ndarray
-    anew: np.ndarray
+    reset: np.ndarray
     outputs: np.ndarray
     hidden: np.ndarray
     cell: np.ndarray
@@ -69,33 +69,33 @@ class Walk:
 
 def samples_of(model: Model, recording: Recording, most: int = 10_000) -> Samples:
     """Raw inputs (T, C), elapsed times (T,) and where a series begins (T,), of up to so many samples."""
-    inputs, elapsed, anew = [], [], []
+    inputs, elapsed, reset = [], [], []
     left = most
     for series in aligned(recording, model.preprocessing).series:
         n = min(len(series), left)
         inputs.append(series.values[:n])
         elapsed.append(np.diff(series.times[:n], prepend=series.times[:1] - model.preprocessing.time_scale))
-        anew.append(np.arange(n) == 0)
+        reset.append(np.arange(n) == 0)
         left -= n
     with np.errstate(over="ignore"):
         return (
             np.concatenate(inputs).astype(np.float32),
             np.concatenate(elapsed).astype(np.float32),
-            np.concatenate(anew),
+            np.concatenate(reset),
         )
 
 
-def samples_of_pieces(rule: Preprocessing, sample: Sample) -> Samples:
+def samples_of_pieces(scales: Preprocessing, sample: Sample) -> Samples:
     """The same of scaled pieces, such as the training sample that a model file carries, brought back to raw units."""
     valid = torch.arange(sample.timespans.shape[1]) < sample.lengths.unsqueeze(1)
     scaled = sample.inputs[valid].double().numpy()
-    values = scaled[:, : rule.n_channels] * rule.std + rule.mean
-    if rule.with_mask:
-        values[scaled[:, rule.n_channels :] < 0.5] = np.nan
-    anew = np.zeros(valid.shape, dtype=bool)
-    anew[:, 0] = True
-    elapsed = sample.timespans[valid].double().numpy() * rule.time_scale
-    return values.astype(np.float32), elapsed.astype(np.float32), anew[valid.numpy()]
+    values = scaled[:, : scales.n_channels] * scales.std + scales.mean
+    if scales.with_mask:
+        values[scaled[:, scales.n_channels :] < 0.5] = np.nan
+    reset = np.zeros(valid.shape, dtype=bool)
+    reset[:, 0] = True
+    elapsed = sample.timespans[valid].double().numpy() * scales.time_scale
+    return values.astype(np.float32), elapsed.astype(np.float32), reset[valid.numpy()]
 
 
 def samples_of_model(model: Model, most: int = 1024) -> Samples:
@@ -119,24 +119,24 @@ def samples_covering(model: Model, recording: Recording) -> Samples:
 
 def halves(samples: Samples) -> tuple[Samples, Samples]:
     """Every second series of some samples, and the others; the rows before the middle and those from it on, which then
-    begin anew, where the series are too uneven for that, or one alone.
+    begin again, where the series are too uneven for that, or one alone.
 
     Raises:
         InputError: there are too few for two parts.
     """
-    inputs, elapsed, anew = samples
+    inputs, elapsed, reset = samples
     n = len(elapsed)
     if n < 2:
         raise InputError("one sample can't both choose an export's integers and measure their error: give more")
-    second = np.cumsum(anew) % 2 == 0
+    second = np.cumsum(reset) % 2 == 0
     if not n / 4 <= second.sum() <= n * 3 / 4:
         second = np.arange(n) >= n // 2
-        anew = anew | (np.arange(n) == n // 2)
+        reset = reset | (np.arange(n) == n // 2)
     first = ~second
-    return (inputs[first], elapsed[first], anew[first]), (inputs[second], elapsed[second], anew[second])
+    return (inputs[first], elapsed[first], reset[first]), (inputs[second], elapsed[second], reset[second])
 
 
-def repeated(rule: Preprocessing, scaled_by: Samples, others: Samples) -> float:
+def repeated(scales: Preprocessing, scaled_by: Samples, others: Samples) -> float:
     """The share of the pieces that integers are scaled by whose last rows stand among the others as well, as those of
     the training part do in the file that a model was trained on. Rows that stand still tell nothing."""
 
@@ -144,16 +144,16 @@ def repeated(rule: Preprocessing, scaled_by: Samples, others: Samples) -> float:
         inputs = samples[0].astype(np.float64)
         last = np.maximum.accumulate(np.where(np.isnan(inputs), 0, np.arange(len(inputs))[:, None]), 0)
         held = np.take_along_axis(inputs, last, 0)
-        scaled = np.clip(np.nan_to_num((held - rule.mean) / rule.unit), -1e6, 1e6)
+        scaled = np.clip(np.nan_to_num((held - scales.mean) / scales.unit), -1e6, 1e6)
         window = min(TOLD, len(inputs))
         found: np.ndarray = sliding_window_view(np.rint(scaled * 100).astype(np.int32), window, 0)
         return found
 
     ends = np.append(np.flatnonzero(scaled_by[2])[1:], len(scaled_by[1]))
     pieces = rows(scaled_by)[[end - TOLD for end in ends if end >= TOLD]]
-    told = {piece.tobytes() for piece in pieces if np.ptp(piece, axis=1).any()}
+    seen = {piece.tobytes() for piece in pieces if np.ptp(piece, axis=1).any()}
     there = {row.tobytes() for row in rows(others)}
-    return len(told & there) / len(told) if told else 0.0
+    return len(seen & there) / len(seen) if seen else 0.0
 
 
 def split(model: Model) -> tuple[Sample, Sample | None]:
@@ -193,26 +193,28 @@ def pieces(sample: Sample, places: np.ndarray) -> Sample:
     return Sample(sample.inputs[places], sample.timespans[places], sample.lengths[places])
 
 
-def made_up(rule: Preprocessing, count: int) -> Samples:
+def made_up(scales: Preprocessing, count: int) -> Samples:
     """The same of so many readings that nobody recorded: a random walk around the training means."""
-    values = rule.mean + rule.std * np.cumsum(np.random.default_rng(0).normal(size=(count, rule.n_channels)) * 0.3, 0)
-    return values.astype(np.float32), np.full(count, rule.time_scale, dtype=np.float32), np.arange(count) == 0
+    values = scales.mean + scales.std * np.cumsum(
+        np.random.default_rng(0).normal(size=(count, scales.n_channels)) * 0.3, 0
+    )
+    return values.astype(np.float32), np.full(count, scales.time_scale, dtype=np.float32), np.arange(count) == 0
 
 
 def walk(
-    model: Model, inputs: np.ndarray, elapsed: np.ndarray, anew: np.ndarray, limits: Plausible | None = None
+    model: Model, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray, limits: Plausible | None = None
 ) -> Walk:
     """PyTorch, one sample after the other; beyond ``limits`` that somebody set it is told of nothing."""
-    told, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
-    rule, per_series = model.preprocessing, model.task.per == "series"
+    readings, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
+    scales, per_series = model.preprocessing, model.task.per == "series"
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean", "rest")}
     samples = np.zeros(len(elapsed), dtype=np.uint32)
-    hold, state = rule.start(), None
+    hold, state = scales.start(), None
     with evaluating(model):
         for i in range(len(elapsed)):
-            if anew[i]:
-                hold, state = rule.start(), None
-            x, span = rule.step(hold, told[i].astype(np.float64), float(times[i]))
+            if reset[i]:
+                hold, state = scales.start(), None
+            x, span = scales.step(hold, readings[i].astype(np.float64), float(times[i]))
             raw, state = model(
                 torch.from_numpy(x)[None, None], torch.tensor([[span]], dtype=torch.float32), None, state
             )
@@ -223,11 +225,11 @@ def walk(
             rows["cell"].append(_side_by_side([each[1] for each in states if len(each) > 1]))
             rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
             rows["rest"].append(np.zeros_like(rows["mean"][-1]))
-            samples[i] = 1 if anew[i] or not i else samples[i - 1] + 1
+            samples[i] = 1 if reset[i] or not i else samples[i - 1] + 1
     stacked = {name: np.stack(values) for name, values in rows.items()}
     stacked["outputs"] = model.task.decode(stacked["outputs"])
     probabilities = model.task.kind == "classification"
-    return Walk(inputs, elapsed, anew, samples=samples, probabilities=probabilities, **stacked)
+    return Walk(inputs, elapsed, reset, samples=samples, probabilities=probabilities, **stacked)
 
 
 def _side_by_side(states: list[torch.Tensor]) -> np.ndarray:
@@ -243,9 +245,9 @@ def records(walked: Walk, fields: Sequence[Field], same_state: bool) -> tuple[np
     given, found = record_types(walked.inputs.shape[1], walked.outputs.shape[1], list(fields))
     made = np.zeros(len(walked), dtype=given)
     made["inputs"], made["elapsed"] = walked.inputs, walked.elapsed
-    made["flags"] = np.where(walked.anew, ANEW, 0)
+    made["flags"] = np.where(walked.reset, RESET, 0)
     if same_state:
-        follows = np.flatnonzero(~walked.anew[1:]) + 1
+        follows = np.flatnonzero(~walked.reset[1:]) + 1
         made["flags"][follows] |= SET_STATE
         for name in given["state"].names or ():
             made["state"][name][follows] = getattr(walked, name)[follows - 1]

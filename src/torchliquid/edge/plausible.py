@@ -7,7 +7,7 @@ taken, as for an infinite one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +58,14 @@ class Plausible:
         inputs = np.where(self.beyond(inputs) & self.set_by_hand, np.float32(np.nan), inputs)
         return inputs, np.where(self.too_long(elapsed) & self.gap_set_by_hand, np.float32(np.nan), elapsed)
 
-    def statuses(self, rule: Preprocessing, inputs: np.ndarray, elapsed: np.ndarray, first: np.ndarray) -> np.ndarray:
+    def statuses(self, scales: Preprocessing, inputs: np.ndarray, elapsed: np.ndarray, first: np.ndarray) -> np.ndarray:
         """What model_step returns for readings (T, C) and times (T,), but for what happens inside the network.
 
         Args:
             first: (T,) where a sample is its state's first, whose time is not looked at.
         """
         beyond = self.beyond(inputs)
-        broken = ~rule.observed(inputs.astype(np.float64)) & ~np.isnan(inputs)
+        broken = ~scales.observed(inputs.astype(np.float64)) & ~np.isnan(inputs)
         held = broken | (beyond & self.set_by_hand)
         impossible = ~((elapsed >= 0) & np.isfinite(elapsed))
         long = self.too_long(elapsed)
@@ -77,7 +77,7 @@ class Plausible:
 
 
 def plausible(
-    rule: Preprocessing,
+    scales: Preprocessing,
     limits: Mapping[str, tuple[float, float]] | None = None,
     longest_gap: float | None = None,
 ) -> Plausible:
@@ -90,29 +90,48 @@ def plausible(
     Raises:
         InputError: no such channel, or limits that leave nothing.
     """
-    n = rule.n_channels
+    n = scales.n_channels
     low, high = np.full(n, -np.inf), np.full(n, np.inf)
-    if rule.low is not None and rule.high is not None:
-        reach = rule.high - rule.low
-        known = (reach > 0) & np.isfinite(rule.unit)  # a channel that stood still says nothing of its range
-        low[known], high[known] = (rule.low - reach)[known], (rule.high + reach)[known]
+    if scales.low is not None and scales.high is not None:
+        reach = scales.high - scales.low
+        known = (reach > 0) & np.isfinite(scales.unit)  # a channel that stood still says nothing of its range
+        low[known], high[known] = (scales.low - reach)[known], (scales.high + reach)[known]
     by_hand = np.zeros(n, dtype=bool)
     for channel, (least, most) in (limits or {}).items():
-        if channel not in rule.channels:
-            raise InputError(f"--plausible {channel!r}: no such channel; {nearest(channel, rule.channels)}")
+        if channel not in scales.channels:
+            raise InputError(f"--plausible {channel!r}: no such channel; {nearest(channel, scales.channels)}")
         if not least < most:
             raise InputError(f"--plausible {channel!r}: {least:g} must be less than {most:g}")
-        i = rule.channels.index(channel)
+        i = scales.channels.index(channel)
         low[i], high[i], by_hand[i] = least, most, True
     if longest_gap is not None and not longest_gap > 0:
-        raise InputError(f"--longest-gap {longest_gap:g}: give a time above 0, in {rule.time_unit}")
+        raise InputError(f"--longest-gap {longest_gap:g}: give a time above 0, in {scales.time_unit}")
     gap = longest_gap
     if gap is None:
-        gap = GAPS * rule.longest_gap if rule.longest_gap and rule.longest_gap > 0 else np.inf
+        gap = GAPS * scales.longest_gap if scales.longest_gap and scales.longest_gap > 0 else np.inf
     with np.errstate(over="ignore"):
         return Plausible(
             low.astype(np.float32), high.astype(np.float32), by_hand, np.float32(gap), longest_gap is not None
         )
+
+
+def limits_of(words: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """``temperature=-20:60`` as limits of a channel.
+
+    Raises:
+        InputError: it is none.
+    """
+    found = {}
+    for one in words:
+        channel, equals, both = one.rpartition("=")
+        try:
+            low, high = (float(part) for part in both.split(":"))
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(f"--plausible {one!r}: give a channel and its limits, like temperature=-20:60")
+        found[channel] = (low, high)
+    return found
 
 
 def in_order(values: np.ndarray) -> np.ndarray:

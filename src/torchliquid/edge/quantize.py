@@ -97,18 +97,18 @@ def _longest_log(network: Network, bits: int) -> float:
 
 def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
     """One for each reading, for whether it was observed, and for the logarithm of the gap."""
-    rule, n = network.preprocessing, network.preprocessing.n_channels
+    scales, n = network.preprocessing, network.preprocessing.n_channels
     largest = seen.features.astype(np.float64).copy()
     room = 2 * largest[:n]
-    if rule.low is not None and rule.high is not None:
-        seen_all = np.abs((np.stack([rule.low, rule.high]) - rule.mean) / rule.unit).max(0)
+    if scales.low is not None and scales.high is not None:
+        seen_all = np.abs((np.stack([scales.low, scales.high]) - scales.mean) / scales.unit).max(0)
         largest[:n] = np.fmax(largest[:n], seen_all)
         with np.errstate(invalid="ignore"):
-            ends = np.abs((np.stack([network.limits.low, network.limits.high]) - rule.mean) / rule.unit).max(0)
+            ends = np.abs((np.stack([network.limits.low, network.limits.high]) - scales.mean) / scales.unit).max(0)
         room = np.where(np.isfinite(ends), ends, 2 * largest[:n])
     largest[:n] = np.maximum(largest[:n], np.minimum(room, ROOM if bits == 16 else 2 * largest[:n]))
     if type(network.described.parts[0].core) is Picture:  # all pixels in one unit, and none can lie beyond 0 and 255
-        reach = float(np.abs((np.array([[0.0], [255.0]]) - rule.mean) / rule.unit).max())
+        reach = float(np.abs((np.array([[0.0], [255.0]]) - scales.mean) / scales.unit).max())
         return (math.floor(math.log2((2 ** (bits - 1) - 1) / reach)),) * (n + network.with_span)
     if network.with_span:
         largest[-1] = max(largest[-1] if bits == 8 else 0.0, _longest_log(network, bits))
@@ -119,7 +119,7 @@ def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
         shifts = np.minimum(shifts, max(coarsest, FINE))
         if coarsest >= ENOUGH:
             shifts[:] = coarsest
-    if rule.with_mask:
+    if scales.with_mask:
         shifts[n : 2 * n] = coarsest  # 0 and 1 are exact in every unit
     return tuple(int(shift) for shift in shifts)
 

@@ -77,7 +77,7 @@ def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
     first = {
         "readings": walked.inputs[:SHOWN],
         "elapsed": walked.elapsed[:SHOWN],
-        "anew": walked.anew[:SHOWN].tolist(),
+        "anew": walked.reset[:SHOWN].tolist(),
         "expected": walked.outputs[:SHOWN],
     }
     if not sample:

@@ -97,7 +97,7 @@ class CfCCell(RecurrentCell):
         return {} if self._mask is None else {"sparsity_mask": torch.from_numpy(self._mask.astype(np.float32))}
 
     @property
-    def sparsity_mask(self) -> Float[Tensor, "H C+H"] | None:
+    def sparsity_mask(self) -> Float[Tensor, "H CH"] | None:
         """1 if a weight of the heads f and g exists, else 0; None: all exist."""
         return self._fixed.get("sparsity_mask")
 

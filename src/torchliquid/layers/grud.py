@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -92,7 +92,7 @@ class GRUD(RecurrentLayer):
         hx: State | None = None,
         timespans: Tensor | PackedSequence | float | None = None,
         lengths: Tensor | None = None,
-        mask: Bool[Tensor, "B T C"] | None = None,
+        mask: Tensor | None = None,
         reset: Tensor | PackedSequence | None = None,
         return_states: bool | None = None,
     ) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import scipy  # whose parts are loaded when they are used
@@ -169,6 +169,7 @@ class Reliability:
         )
 
 
+@runtime_checkable
 class Calibrated(Protocol):
     """A classifier that can be calibrated."""
 

@@ -73,7 +73,7 @@ class Synapses:
     scale: np.ndarray
     shift: np.ndarray
 
-    told = ("weight", "slope", "offset", "reversal", "source", "count")
+    exported = ("weight", "slope", "offset", "reversal", "source", "count")
 
     @property
     def slope(self) -> np.ndarray:
@@ -107,7 +107,7 @@ class Ltc:
     solver: str = "fused"
     input_map: Affine | None = None
 
-    told = ("sensory", "synapses", "pull", "conductance", "capacitance")
+    exported = ("sensory", "synapses", "pull", "conductance", "capacitance")
 
     @property
     def pull(self) -> np.ndarray:
@@ -358,14 +358,15 @@ def _reader(layer: nn.Module) -> Callable[..., Part]:
 
 
 def arrays(*values: Any) -> Iterator[np.ndarray]:
-    """All arrays in nested dataclasses and tuples, always in the same order; of a dataclass that has ``told`` those."""
+    """All arrays in nested dataclasses and tuples, always in the same order; a dataclass may list its own in
+    ``exported``."""
     for value in values:
         if isinstance(value, np.ndarray):
             yield value
         elif isinstance(value, tuple):
             yield from arrays(*value)
         elif is_dataclass(value) and not isinstance(value, type):
-            names = getattr(value, "told", None) or [f.name for f in fields(value)]
+            names = getattr(value, "exported", None) or [f.name for f in fields(value)]
             yield from arrays(*(getattr(value, name) for name in names))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int], object]
 
 
+@runtime_checkable
 class Steps(Protocol):
     """Answers to ``n`` streams side by side, one sample of each at a time.
 
@@ -103,20 +104,14 @@ class Predictor:
             the recording had dates, in UTC where they had a zone), ``time_for`` of a forecast (the time that it is for;
             of so many samples ahead that are still to come, by the series' usual gap), ``prediction``
             (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
-            ``alarm``, whether one is on, where the task has alarms; of values with an interval its ends, ``lower`` and
-            ``upper``; null where the network's numbers are no longer finite.
+            ``alarm``, whether one is on, where the task has alarms; null where the network's numbers are no longer
+            finite.
 
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
         """
-        from torchliquid.models import conformal
-
         read = self._read(recording)
-        outputs = self.outputs(read, progress=progress)
-        frame = as_frame(self.task, read, outputs)
-        if conformal.Interval.of(self) is None:
-            return frame
-        return frame.with_columns(**conformal.columns(conformal.bounds(self, read, outputs)))
+        return as_frame(self.task, read, self.outputs(read, progress=progress))
 
     def predict_proba(self, recording: Recording | Any, progress: Progress | None = None) -> np.ndarray:
         """Probabilities of the classes.

@@ -17,7 +17,6 @@ from torchliquid.alarms import AlarmState
 from torchliquid.data import given
 from torchliquid.errors import InputError, printable
 from torchliquid.layers.recurrent import RecurrentLayer
-from torchliquid.models.conformal import Band, Interval
 from torchliquid.models.model import Model
 from torchliquid.models.predictor import Predictor
 from torchliquid.models.tabular import Tabular, TabularSteps
@@ -122,7 +121,7 @@ class LayerStream:
         self._core.state = tuple(parts)
 
     def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
-        """Begin anew: all streams, or those named."""
+        """Restart all streams, or those named."""
         self._core.reset(_rows(which))
 
 
@@ -136,8 +135,6 @@ class ModelStream:
         n: streams side by side; with one, arrays have no dimension for it.
         alarm: whether an alarm is on after the last sample, a bool, or (n,) of several streams; None where the model's
             task has no alarms.
-        interval: the ends (K, 2) around the last answer, or (n, K, 2) of several streams; None where the model has no
-            interval, or before the first sample. Of a forecast it follows the readings that come.
         faults: how often what happened, of all streams: ``"unreadable"`` texts among the readings, ``"repeated"`` and
             ``"backward"`` times, ``"restarts"`` of a state that was no longer finite. The first of each is logged.
     """
@@ -147,11 +144,9 @@ class ModelStream:
     def __init__(self, model: Predictor, n: int = 1) -> None:
         self.model = model
         self.n = n
-        rule = model.task.alarm if model.task.per == "step" else None
-        self._alarms = [AlarmState(rule) for _ in range(n)] if rule and rule.threshold is not None else []
+        alarm = model.task.alarm if model.task.per == "step" else None
+        self._alarms = [AlarmState(alarm) for _ in range(n)] if alarm and alarm.threshold is not None else []
         self.faults: Counter[str] = Counter()
-        interval = Interval.of(model)
-        self._bands = [] if interval is None else [Band(model.task, interval) for _ in range(n)]
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
         self._last = np.full(n, -np.inf)
@@ -209,41 +204,37 @@ class ModelStream:
                 answer = self._restarted(values, elapsed, answer)
             if self._alarms:
                 self._follow(answer, elapsed)
-            if self._bands:
-                self._band(values, elapsed, answer)
             return answer
-        rule = self.model.preprocessing
+        scales = self.model.preprocessing
         table = self.model.metadata.get("columns", {})
-        if isinstance(values, Mapping) and table.get("time") not in rule.channels:
+        if isinstance(values, Mapping) and table.get("time") not in scales.channels:
             values, stamp = given.taken_time(values, table)
             time = stamp if time is None and elapsed is None else time
-        sample, unreadable, names = given.readings(values, rule.channels, table)
+        sample, unreadable, names = given.readings(values, scales.channels, table)
         self._tell_names(*names)
         if unreadable:
             self._count("unreadable", unreadable, f"{unreadable} texts among the readings are no numbers: not observed")
-        if sample.ndim == (1 if self.n == 1 else 2) + 1 and sample.shape != (self.n, rule.n_channels):
+        if sample.ndim == (1 if self.n == 1 else 2) + 1 and sample.shape != (self.n, scales.n_channels):
             whens = [_each(when, len(sample), self.n) for when in (elapsed, time)]
             return np.stack([self._one(*each) for each in zip(sample, *whens, strict=True)])
         return self._one(sample, elapsed, time)
 
     def _one(self, sample: np.ndarray, elapsed: Any, time: Any) -> np.ndarray:
         """One sample of each stream, as numbers."""
-        rule = self.model.preprocessing
-        sample = _shaped(sample, self.n, rule.n_channels)
+        scales = self.model.preprocessing
+        sample = _shaped(sample, self.n, scales.n_channels)
         repeated = np.zeros(self.n, dtype=bool)
         if time is not None:
-            now = np.broadcast_to(given.stamp(time, rule.time_unit, self.model.metadata.get("columns", {})), self.n)
+            now = np.broadcast_to(given.stamp(time, scales.time_unit, self.model.metadata.get("columns", {})), self.n)
             elapsed, repeated = now - self._last, now == self._last
             self._last = np.where(np.isnan(now), self._last, now)
-        elapsed = _elapsed(np.nan if elapsed is None else given.span(elapsed, rule.time_unit), self.n)
+        elapsed = _elapsed(np.nan if elapsed is None else given.span(elapsed, scales.time_unit), self.n)
         if (backward := int((elapsed < 0).sum())) > 0:
             self._count("backward", backward, "a clock went back: the usual gap is taken")
         before, last = (self.state, self._answer) if repeated.any() else ((), None)
         answer = self._advanced(sample, elapsed)
         if self._alarms:
             self._follow(answer, elapsed)
-        if self._bands:
-            self._band(sample, elapsed, answer, repeated)
         if last is not None:
             self._count("repeated", int(repeated.sum()), "a second sample of the same time: nothing is changed by it")
             self.state = _mixed_states(repeated, before, self.state)
@@ -260,18 +251,18 @@ class ModelStream:
         spans = float(elapsed) if elapsed.ndim == 0 else np.broadcast_to(elapsed, self.n).astype(np.float64)
         if (fast := self._core.fast(sample if self.n > 1 else sample[0], spans)) is not None:
             return fast
-        rule = self.model.preprocessing
-        scaled = rule.scaled(sample)
+        scales = self.model.preprocessing
+        scaled = scales.scaled(sample)
         observed = ~np.isnan(scaled)
         np.copyto(self._held, scaled, where=observed)
-        inputs = np.concatenate([self._held, rule.mask(observed)], 1) if rule.with_mask else self._held
-        scaled_spans = np.where(self._started, rule.spans(elapsed), np.float32(1.0))
+        inputs = np.concatenate([self._held, scales.mask(observed)], 1) if scales.with_mask else self._held
+        scaled_spans = np.where(self._started, scales.spans(elapsed), np.float32(1.0))
         self._started[:] = True
         answer = self._core.step(inputs.astype(np.float32), scaled_spans)
         return answer if self.n > 1 else answer[0]
 
     def _restarted(self, sample: np.ndarray, elapsed: Any, answer: np.ndarray) -> np.ndarray:
-        """The answer where streams whose state is no longer finite begin anew with this sample."""
+        """The answer where streams whose state is no longer finite restart with this sample."""
         broken = self._core.broken()
         if not broken.any():
             return answer
@@ -316,30 +307,17 @@ class ModelStream:
         return self._alarms[0].on if self.n == 1 else np.array([alarm.on for alarm in self._alarms])
 
     def _follow(self, answer: np.ndarray, elapsed: float | np.ndarray | None) -> None:
-        task, rule = self.model.task, self.model.preprocessing
+        task, scales = self.model.task, self.model.preprocessing
         over = np.atleast_1d(task.decide(answer) == task.positive)
-        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)) * rule.time_scale
+        spans = scales.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)) * scales.time_scale
         for alarm, one, span in zip(self._alarms, over, np.broadcast_to(spans, self.n), strict=True):
             alarm.step(bool(one), float(span))
-
-    @property
-    def interval(self) -> np.ndarray | None:
-        ends = [band.ends for band in self._bands if band.ends is not None]
-        return None if len(ends) < max(len(self._bands), 1) else ends[0] if self.n == 1 else np.stack(ends)
-
-    def _band(self, values: np.ndarray, elapsed: Any, answer: np.ndarray, repeated: np.ndarray | None = None) -> None:
-        rule, column = self.model.preprocessing, self.model.task.column or 0
-        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)).astype(float) * rule.time_scale
-        rows, answers = np.reshape(values, (self.n, -1)), np.reshape(answer, (self.n, -1))
-        for i, (band, span) in enumerate(zip(self._bands, np.broadcast_to(spans, self.n), strict=True)):
-            if repeated is None or not repeated[i]:
-                band.step(float(rows[i, column]), float(span), answers[i])
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
         """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, which model it is of, the
         last sample's time where times were given, the network's parts, and of a task with alarms whether each is on,
-        and since when. Where an interval of a forecast has come to is not among it; a copied or pickled stream has it.
+        and since when.
 
         Setting it raises InputError where it is another model's, or does not fit.
         """
@@ -369,22 +347,21 @@ class ModelStream:
             alarm.state = tuple(state)
 
     def reset(self, which: Sequence[int] | np.ndarray | None = None) -> None:
-        """Begin anew: all streams, or those named."""
+        """Restart all streams, or those named."""
         rows = _rows(which)
         self._held[rows] = 0.0
         self._started[rows] = False
         self._last[rows] = -np.inf
         self._core.reset(rows)
-        for each in (self._alarms, self._bands):
-            for one in np.array(each, dtype=object)[rows] if each else ():
-                one.reset()
+        for alarm in np.array(self._alarms, dtype=object)[rows] if self._alarms else ():
+            alarm.reset()
 
 
 def _fingerprint(model: Predictor) -> int:
     """Of all that gives a state its meaning: how readings are scaled, and the model's numbers."""
-    rule = model.preprocessing
-    crc = zlib.crc32(repr((model.kind, rule.channels, rule.with_mask, rule.time_scale)).encode())
-    for array in (rule.mean, rule.unit, *model.numbers()):
+    scales = model.preprocessing
+    crc = zlib.crc32(repr((model.kind, scales.channels, scales.with_mask, scales.time_scale)).encode())
+    for array in (scales.mean, scales.unit, *model.numbers()):
         crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), crc)
     return crc
 

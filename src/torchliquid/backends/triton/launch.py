@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import triton
@@ -69,6 +69,7 @@ class Chunk(NamedTuple):
         )
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """A recurrence with its weights laid out for its kernels."""
 

@@ -86,13 +86,11 @@ class LtcCore(Core[Ltc]):
 
     def constants(self, layout: Layout) -> list[Constant]:
         ltc, q = self.data, self.prefix
-        from_inputs = "Synapses from the inputs, by the neuron they end at."
-        between = "Synapses between neurons, by the neuron they end at."
         return [
             Constant(f"typedef struct {{\n    float weight, slope, offset, reversal;\n}} {self.model}_{q}synapse;"),
             self._sensed(),
-            *self._table("sensory", ltc.sensory, self.sensed, from_inputs),
-            *self._table("synapse", ltc.synapses, slice(None), between),
+            *self._table("sensory", ltc.sensory, self.sensed, "from the inputs"),
+            *self._table("synapse", ltc.synapses, slice(None), "between neurons"),
             Constant(text.array(f"{q}leak_pull", ltc.pull), "Leak and capacitance of each neuron."),
             Constant(text.array(f"{q}leak_conductance", ltc.conductance)),
             Constant(text.array(f"{q}capacitance", ltc.capacitance)),

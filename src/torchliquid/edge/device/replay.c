@@ -7,7 +7,7 @@
 #include "io.h"
 #include "under_test.h"
 
-enum { ANEW = 1, SET_STATE = 2, MEASURE_STACK = 4 };
+enum { RESET = 1, SET_STATE = 2, MEASURE_STACK = 4 };
 enum { FIRST = offsetof(model_state, hidden), STATE_BYTES = offsetof(model_state, faults) - FIRST };
 
 #ifndef STACK_RANGE
@@ -87,7 +87,7 @@ int main(void)
     io_write(&size, sizeof size);
     model_init(&state);
     while (io_read(&given, sizeof given)) {
-        if (given.flags & ANEW)
+        if (given.flags & RESET)
             model_init(&state);
         if (given.flags & SET_STATE)
             move(given.state, (unsigned char *)&state + FIRST);

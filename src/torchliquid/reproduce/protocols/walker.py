@@ -66,7 +66,6 @@ PROTOCOL = Protocol(
         "CT-GRU": _PLAIN,
         "ODE-LSTM": _PLAIN,
         "State space": _PLAIN,
-        "LrcSSM": replace(_PLAIN, layer={"solver": "exponential"}),  # spans differ
         "Neural CDE": replace(_PLAIN, decay=0.95, epochs=50),
         "Boosting": Setting(),
         "Linear": Setting(),
