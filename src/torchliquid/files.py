@@ -122,6 +122,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=".", suffix=".part"))
     try:
         for name, data in files.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
             with (part / name).open("wb") as file:
                 file.write(data)
                 file.flush()

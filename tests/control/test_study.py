@@ -130,6 +130,17 @@ def test_a_killed_comparison_goes_on_where_it_was(finished: tuple[Path, dict[str
 
 
 @pytest.mark.slow
+def test_a_cluster_finds_the_same(
+    finished: tuple[Path, dict[str, Any]], two_nodes: tuple[Any, object], tmp_path: Path
+) -> None:
+    cluster, _ = two_nodes
+    found = control.assess(Finds, knows, tmp_path / "ray", TINY, ray=cluster.address, title="Finds")
+    for one, other in zip(finished[1]["contenders"], found["contenders"], strict=True):
+        assert one["clean"]["path_error"] == other["clean"]["path_error"]
+        assert one["shifted"]["success"] == other["shifted"]["success"]
+
+
+@pytest.mark.slow
 def test_a_simulator_that_dies_is_a_crash_and_the_comparison_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cloudpickle
@@ -34,7 +35,7 @@ from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import name_of
 from torchliquid.control.shifts import Shift
 from torchliquid.errors import InputError
-from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_json
+from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
 from torchliquid.jobs import Job, Listener, workers
 from torchliquid.jobs.job import JobError
 from torchliquid.jobs.lines import append, read
@@ -183,6 +184,7 @@ def assess(
         contenders,
         shown,
         listener or Silent(),
+        ray is not None,
     )
     about = json.loads(json.dumps({"environment": name, "setting": asdict(setting)}))
     _claim(place, about)
@@ -246,6 +248,7 @@ class _Study:
     contenders: tuple[Contender, ...]
     source: Demonstrations | None
     listener: StudyListener
+    on_cluster: bool
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -292,8 +295,9 @@ class _Study:
             place = self.folder / "demonstrations" / str(i)
             if not place.exists():
                 n = min(CHUNK, setting.demonstrations - start)
-                args = (self.packed, n, place, DEMONSTRATED + start, setting)
-                todo.append(Job(f"demonstrations {start + 1} to {start + n}", _demonstrated, args, lambda found: None))
+                args = (self.packed, n, DEMONSTRATED + start, setting)
+                words = f"demonstrations {start + 1} to {start + n}"
+                todo.append(Job(words, _demonstrated, args, partial(write_folder, place)))
         self.listener.phase("demonstrations", len(starts) - len(todo), len(starts))
         run_jobs(todo, self.listener)
 
@@ -309,7 +313,9 @@ class _Study:
         todo = [one for one in policies if one.id not in trained]
         self.listener.phase(phase, len(policies) - len(todo), len(policies))
         if todo:
+            # Processes of this machine read for themselves; a cluster's may share no disk.
             shown = self.source or self.folder / "demonstrations"
+            shown = all_demonstrations(shown) if self.on_cluster and isinstance(shown, Path) else shown
             args = (self.packed, shown, self.setting)
             run_jobs(
                 [Job(one.words, _trained, (*args, one), partial(self._keep_trained, one)) for one in todo],
@@ -320,9 +326,12 @@ class _Study:
 
     def _keep_trained(self, one: Policy, found: tuple[bytes, dict[str, Any]]) -> None:
         data, about = found
-        write_atomically(self.folder / "policies" / f"{one.id}.safetensors", lambda part: part.write_bytes(data))
+        write_atomically(self._policy(one), lambda part: part.write_bytes(data))
         named = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
         self.keep("trained", one.id, {**named, **about})
+
+    def _policy(self, one: Policy) -> Path:
+        return self.folder / "policies" / f"{one.id}.safetensors"
 
     def _best(self, contender: Contender) -> float:
         """The learning rate of the trial that succeeds most on validation worlds, of equals the first."""
@@ -374,7 +383,7 @@ class _Study:
                 Job(
                     _words(group),
                     _steered,
-                    (self.packed, self.folder / "policies" / f"{group[1].id}.safetensors", *group[2:], self.setting),
+                    (self.packed, self._policy(group[1]).read_bytes(), *group[2:], self.setting),
                     partial(keep, group),
                 )
                 for group in left.values()
@@ -413,16 +422,19 @@ def _score(line: dict[str, Any]) -> tuple[float, float]:
 
 
 def _demonstrated(
-    packed: bytes, episodes: int, place: Path, seed: int, setting: Setting, progress: Callable[[float, str], None]
-) -> Iterator[None]:
+    packed: bytes, episodes: int, seed: int, setting: Setting, progress: Callable[[float, str], None]
+) -> Iterator[dict[str, bytes]]:
+    """The files of a data set."""
     env, expert = cloudpickle.loads(packed)
 
     def told(done: int) -> None:
         progress(done / episodes, f"{done} of {episodes}")
 
     more = {"dropped": setting.dropped, "noise": setting.noise, "max_steps": setting.max_steps}
-    record(env, expert, episodes, place, seed=seed, progress=told, **more)  # type: ignore[arg-type]
-    yield None
+    with TemporaryDirectory() as name:
+        place = Path(name) / "demonstrations"
+        record(env, expert, episodes, place, seed=seed, progress=told, **more)  # type: ignore[arg-type]
+        yield {one.relative_to(place).as_posix(): one.read_bytes() for one in place.rglob("*") if one.is_file()}
 
 
 def _trained(
@@ -465,7 +477,7 @@ def _trained(
 
 def _steered(
     packed: bytes,
-    policy: Path,
+    policy: bytes,
     kind: type[Shift] | None,
     severity: float,
     first: int,
@@ -474,7 +486,10 @@ def _steered(
     progress: Callable[[float, str], None],
 ) -> Iterator[list[dict[str, Any]]]:
     env, expert = cloudpickle.loads(packed)
-    steering = _Timed(policy_of(Model.load(policy)))
+    with TemporaryDirectory() as name:
+        place = Path(name) / "policy.safetensors"
+        place.write_bytes(policy)
+        steering = _Timed(policy_of(Model.load(place)))
     found = []
     for i in range(worlds):
         one = fly(steering, env, kind, severity, first + i, expert, setting.max_steps, first=False)
