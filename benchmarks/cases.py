@@ -34,25 +34,36 @@ class Case:
     inner: tuple[int, int] = (1, 1)
 
 
-def trainer(layer: nn.Module, batch: int, time: int) -> Run:
+def spans_of(uneven: int, batch: int, time: int) -> dict[str, torch.Tensor]:
+    """Spans of 0 to 2 as many times as units (``uneven``), the one form in which ncps takes a span of each sample of a
+    batch; none for 0, where all are 1."""
+    return {"timespans": (2 * torch.rand(batch, time, 1)).expand(batch, time, uneven)} if uneven else {}
+
+
+def trainer(layer: nn.Module, batch: int, time: int, uneven: int = 0) -> Run:
     """Forward, a loss, backward and a step of Adam."""
-    x = torch.randn(batch, time, 8)
+    x, spans = torch.randn(batch, time, 8), taken(layer, spans_of(uneven, batch, time))
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-4)
 
     def step() -> None:
         optimizer.zero_grad()
-        layer(x)[0].square().mean().backward()
+        layer(x, **spans)[0].square().mean().backward()
         optimizer.step()
 
     return step
 
 
-def inference(layer: nn.Module, batch: int, time: int) -> Run:
-    x = torch.randn(batch, time, 8)
+def taken(layer: nn.Module, spans: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """In the form that a layer takes: ours one span a sample."""
+    return {name: each[..., 0] if isinstance(layer, LTC | CfC) else each for name, each in spans.items()}
+
+
+def inference(layer: nn.Module, batch: int, time: int, uneven: int = 0) -> Run:
+    x, spans = torch.randn(batch, time, 8), taken(layer, spans_of(uneven, batch, time))
 
     def run() -> None:
         with torch.inference_mode():
-            layer(x)
+            layer(x, **spans)
 
     return run
 
@@ -108,11 +119,15 @@ def whole_sequences() -> list[Case]:
             assert isinstance(ours, CfC)
             forward = cfc_multiply_adds(ours) * steps
             both = 3 * forward
-        size = f"B {batch}, T {time}"
-        make = (trainer(ours, batch, time), trainer(theirs, batch, time))
-        cases.append(Case(f"train step, {name}, {size}", "ncps", *make, *train, both))
-        make = (inference(ours, batch, time), inference(theirs, batch, time))
-        cases.append(Case(f"inference, {name}, {size}", "ncps", *make, *infer, forward))
+        for uneven in (0, 64) if "64" in name and "on" not in name else (0,):
+            size = f"B {batch}, T {time}" + (", uneven spans" if uneven else "")
+            if uneven and isinstance(ours, CfC):
+                forward = cfc_multiply_adds(ours, equal_spans=False) * steps
+                both = 3 * forward
+            make = (trainer(ours, batch, time, uneven), trainer(theirs, batch, time, uneven))
+            cases.append(Case(f"train step, {name}, {size}", "ncps", *make, *train, both))
+            make = (inference(ours, batch, time, uneven), inference(theirs, batch, time, uneven))
+            cases.append(Case(f"inference, {name}, {size}", "ncps", *make, *infer, forward))
     lstm = nn.LSTM(8, 64, batch_first=True)
     like = CfC(8, 64, backbone_units=57)  # 18,945 weights and biases beside the LSTM's 18,944
     cost = 3 * cfc_multiply_adds(like) * 64 * 128

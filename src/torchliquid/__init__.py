@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torchliquid import backends, cells, control, explain, wirings
     from torchliquid.data import Recording
     from torchliquid.data.reading import read
+    from torchliquid.distillation import distil
     from torchliquid.errors import InputError
     from torchliquid.layers import (
         CTGRU,
@@ -51,6 +52,7 @@ _HOMES = {
     "TrainingConfig": "training",
     "WiredCfCCell": "layers",
     "assess": "study.assess",
+    "distil": "distillation",
     "fit": "training",
     "from_ncps": "layers",
     "read": "data.reading",
@@ -79,6 +81,7 @@ __all__ = [
     "backends",
     "cells",
     "control",
+    "distil",
     "explain",
     "fit",
     "from_ncps",

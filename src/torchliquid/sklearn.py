@@ -12,7 +12,8 @@ series, or one for all; without them samples are one apart. ``GridSearchCV`` and
 no ``predict``: put irregular times into a frame there.
 
 The estimators of whole series pass scikit-learn's ``check_estimator``, in which a row of the table is a series of one
-channel.
+channel. ``check_regressors_train`` alone is left out: it wants a table fitted whose columns are in no order of time.
+``LiquidForecaster`` does not take the test, since its ``predict`` needs the target's readings so far, as ``y``.
 """
 
 from __future__ import annotations

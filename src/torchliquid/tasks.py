@@ -318,7 +318,7 @@ class Task:
         """The truth of a series, not scaled, (T,), (T, K) or (); None if it is unknown."""
         targets = series.targets
         if targets is None:
-            return None if self.horizon is None else self._forecast(series)
+            return None if self.horizon is None else self.forecast(series)
         if self.per == "series":
             return _single(targets, series.name)
         if not targets.ndim:
@@ -564,7 +564,8 @@ class Task:
         if not 0 <= self.positive < max(len(self.labels), 2):
             raise InputError(f"the task's description is broken: class {self.positive} of {len(self.labels)}")
 
-    def _forecast(self, series: Series) -> np.ndarray:
+    def forecast(self, series: Series) -> np.ndarray:
+        """(T,) what is to be forecast at each sample, from the readings of the series; NaN where they don't tell."""
         assert self.column is not None
         assert self.horizon is not None
         values, times, n = series.values[:, self.column], series.times, len(series)

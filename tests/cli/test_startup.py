@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from torchliquid.cli import names
+from torchliquid.edge.targets import TARGETS
+from torchliquid.models import KINDS
+from torchliquid.reproduce.protocols import NAMES, protocol
+from torchliquid.solvers import ADAPTIVE, FIXED
+from torchliquid.study.contenders import BY_NAME
+
 SAY_IF_LOADED = """
 import sys
 from torchliquid.cli import main
@@ -42,6 +49,16 @@ finally:
         ("assess table.csv --target y --test none.csv", 2, "none.csv: no such file"),
         ("assess table.csv --target y --metric none", 2, "none"),
         ("assess table.csv --target y --nothing", 2, "--nothing"),
+        ("assess table.csv --target y --contender ltc_npc", 2, "did you mean 'ltc_ncp'"),
+        ("train table.csv --target y --kind none", 2, "--kind none"),
+        ("train table.csv --target y --solver none", 2, "--solver none"),
+        ("export model.safetensors --target cortex-m5", 2, "'cortex-m4'"),
+        ("export model.safetensors --flash-limit much", 2, "--flash-limit much"),
+        ("export model.safetensors --error much", 2, "--error much"),
+        ("export model.safetensors --plausible t", 2, "--plausible"),
+        ("export model.safetensors --out table.csv", 2, "is a file"),
+        ("reproduce occupancy --contender none", 2, "--contender none"),
+        ("reproduce occupancy --split none", 2, "--split none"),
     ],
 )
 def test_refused_or_answered_before_torch_is_loaded(words: str, code: int, said: str, tmp_path: Path) -> None:
@@ -53,3 +70,13 @@ def test_refused_or_answered_before_torch_is_loaded(words: str, code: int, said:
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
     assert done.stderr.splitlines()[-1] == "False"
+
+
+def test_names_that_are_known_beforehand_are_those_of_the_library() -> None:
+    tables = [protocol(name) for name in NAMES]
+    assert set(names.KINDS) == set(KINDS)
+    assert set(names.CONTENDERS) == set(BY_NAME)
+    assert set(names.TARGETS) == set(TARGETS)
+    assert set(names.SOLVERS) == {"fused", *FIXED, *ADAPTIVE}
+    assert set(names.ROWS) == {row for table in tables for row in table.settings}
+    assert set(names.SPLITS) == {split for table in tables for split in table.splits}

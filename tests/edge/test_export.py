@@ -33,10 +33,11 @@ from typer.testing import CliRunner
 
 from torchliquid.alarms import Alarm
 from torchliquid.cli import app
+from torchliquid.cli.amounts import bytes_of, microseconds_of
 from torchliquid.data import Preprocessing
 from torchliquid.edge import TARGETS, Limits, artifact, export, footprint, onnx, parity
 from torchliquid.edge.export import Report, _precision
-from torchliquid.edge.footprint import Footprint, bytes_of, microseconds_of
+from torchliquid.edge.footprint import Footprint
 from torchliquid.edge.network import describe
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 from tests.control.test_imitation import Finds, knows
-from tests.helpers.exports import HOST
+from tests.helpers.exports import HOST, needs_zig
+from tests.helpers.needed import needs
 
 from torchliquid import control
+from torchliquid.control.evaluation import Run, policy_of
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.batch import batches
 from torchliquid.edge import artifact, export, parity
 from torchliquid.edge.network import describe
 from torchliquid.edge.onnx import write
+from torchliquid.edge.pipe import Piped
+from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
 from torchliquid.models import Model, build
 from torchliquid.models.description import describe as described
@@ -81,6 +85,37 @@ def test_integers_are_near(tmp_path: Path) -> None:
     assert report.plain["error"] < 0.02
     with pytest.raises(InputError, match="no integers for readings beside a picture"):
         export(seeing("gru", rest=3), HOST, tmp_path / "beside", int8=True)
+
+
+@pytest.mark.parametrize("name", ["", "raspberry-pi"])
+def test_a_policy_as_c_steers_over_a_pipe(name: str, tmp_path: Path) -> None:
+    """It ends an episode as PyTorch does, and each step is the same to 1e-4."""
+    if name:
+        needs_zig()
+        needs(TARGETS[name].emulator)
+    shown = control.record(Finds, knows, 4, tmp_path / "shown")
+    model = control.imitate(shown, "ltc_ncp", parameters=900, config=TrainingConfig(epochs=1))
+    ours: Any = policy_of(model)
+    with Piped(model, TARGETS[name] if name else None) as device:
+        for seed in (1, 2):
+            ours.reset()
+            device.reset()
+            steered, followed = Run(Finds(), 100), []
+
+            def both(observation: Any, elapsed: float, device: Piped = device, followed: list[float] = followed) -> Any:
+                done = device(observation, elapsed)
+                followed.append(float(np.abs(done - ours(observation, elapsed)).max()))
+                return done
+
+            steered.go(both, seed)
+            ours.reset()
+            alone = Run(Finds(), 100)
+            alone.go(ours, seed)
+            assert len(followed) == 30
+            assert max(followed) < 1e-4
+            assert (steered.steps, steered.success) == (alone.steps, alone.success)
+    with pytest.raises(InputError, match="cortex-m7 runs no programs with pipes"):
+        Piped(model, TARGETS["cortex-m7"])
 
 
 @pytest.mark.parametrize("rest", [0, 5])

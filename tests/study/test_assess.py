@@ -122,7 +122,7 @@ def test_the_best_of_all_is_kept_whatever_its_kind(tmp_path: Path) -> None:
         Recording.from_arrays(x[part], targets=x[part, 0] + 0.1 * rng.normal(size=len(x[part])))
         for part in (slice(400), slice(400, None))
     )
-    chosen = {"contenders": ["linear", "naive"], "seeds": 1, "tuning": 3, "shifts": ()}
+    chosen = {"contenders": ["linear", "naive"], "seeds": 1, "tuning": 3, "shifts": (), "interval": 0.9}
     results = assess(recording, tmp_path / "study", tests={"later": test}, **chosen)
     model = Model.load(tmp_path / "study" / "best.safetensors")
     assert model.kind == "linear"
@@ -130,6 +130,13 @@ def test_the_best_of_all_is_kept_whatever_its_kind(tmp_path: Path) -> None:
     assert again == pytest.approx(results.contender("linear").test("rmse")[0])
     assert model.predict(test)["prediction"].to_list() == pytest.approx(model.outputs(test)[0][:, 0].tolist())
     assert model.metadata["training"]["samples"] < 400
+    said = model.predict(test)
+    truth = test.series[0].targets
+    inside = np.mean((said["lower"].to_numpy() <= truth) & (truth <= said["upper"].to_numpy()))
+    share, width = results.contender("linear").trials[0].coverage[POOLED]
+    assert inside == pytest.approx(share)
+    assert width == pytest.approx((said["upper"] - said["lower"]).mean())
+    assert f"{100 * share:.1f} %" in (tmp_path / "study" / "report.html").read_text()
 
 
 def test_a_test_on_what_was_learnt_is_refused() -> None:

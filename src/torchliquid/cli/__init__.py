@@ -13,6 +13,7 @@ import typer
 from torchliquid.cli import help
 from torchliquid.cli.assess import assess
 from torchliquid.cli.control import control
+from torchliquid.cli.distil import distil
 from torchliquid.cli.explain import explain
 from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
@@ -64,6 +65,11 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "Tell which ODE solver a saved model needs.",
         "torchliquid solvers model.safetensors plant.csv --out solvers\n"
         "torchliquid solvers model.safetensors plant.csv --write deployed.safetensors",
+    ),
+    distil: (
+        "Train a small network to answer as a saved model does.",
+        "torchliquid distil study-plant/model.safetensors plant.csv --parameters 300\n"
+        "torchliquid distil model.safetensors plant.csv --kind ltc_ncp",
     ),
     export: (
         "Write a saved model as C or ONNX for a device.",

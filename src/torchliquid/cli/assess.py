@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from torchliquid.cli import alarms, options, times
+from torchliquid.cli import alarms, names, options, times
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
@@ -53,6 +53,7 @@ def assess(
         bool | None,
         typer.Option(help="Whether rare classes weigh more, for all contenders; without it, each is tuned with both."),
     ] = None,
+    interval: options.Interval = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
     time_limit: Annotated[
@@ -73,7 +74,10 @@ def assess(
     such as noise and lost samples. Writes a report, the figures, and the best models. A study that was stopped goes
     on when the same command is given again.
     """
-    cut = options.windows(window)
+    names.check("--contender", contender, names.CONTENDERS)
+    if jobs is not None and ray is not None:
+        raise InputError("--jobs is for this machine, --ray for a cluster; give one of them")
+    cut, share = options.windows(window), options.interval(interval)
     seconds = None if time_limit is None else times.seconds("--time-limit", time_limit)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
     question = options.question(recording, test, columns, task, horizon, deciding)
@@ -98,6 +102,7 @@ def assess(
             updates=updates,
             epochs=epochs,
             class_weights=class_weights,
+            interval=share,
             windows=cut,
             jobs=processes,
             ray=ray,

@@ -37,7 +37,10 @@ def control(
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each contender.")] = None,
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of each training.")] = None,
     shown: Annotated[int | None, typer.Option("--episodes", min=2, help="Demonstrations of the expert.")] = None,
-    test: Annotated[int | None, typer.Option(min=1, help="Test worlds, each clean and under each shift.")] = None,
+    test: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel="World", min=1, help="Test worlds, each clean and under each shift."),
+    ] = None,
     dagger: Annotated[int | None, typer.Option(min=0, help="Rounds in which the expert corrects each policy.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="After which an episode is cut.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; without it, all cores.")] = None,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchliquid.cli import options
+from torchliquid.cli import names, options
+from torchliquid.cli.amounts import device_limits, limits_of, share_of
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
-from torchliquid.cli.terminal import Terminal
+from torchliquid.cli.terminal import Terminal, table_of
 from torchliquid.files import check_model_file
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def export(
         typer.Option(
             metavar="NAME",
             rich_help_panel="Device",
-            help="c99, linux-x86_64, raspberry-pi, raspberry-pi-zero, cortex-m0, cortex-m4, cortex-m7, riscv32, "
-            "onnx or web.",
+            help=f"{names.listed(names.TARGETS)}.",
         ),
     ] = "c99",
     out: Annotated[Path, typer.Option(help="The folder to write; new, empty, or an earlier export.")] = Path(
@@ -87,23 +87,21 @@ def export(
 
     A recording is read as the one the model was trained on; options say where it differs.
     """
+    names.check("--target", target, names.TARGETS)
+    most = device_limits(flash_limit, ram_limit, step_limit)
+    allowed, within = share_of(error, "--error"), limits_of(plausible or [])
     check_model_file(model)
+    options.check_folder(out)
     options.check_tables(*(path for path in (data, calibrate) if path is not None))
     with loading():
         from torchliquid import edge
-        from torchliquid.edge.footprint import bytes_of, microseconds_of, share_of, table
+        from torchliquid.edge import footprint
         from torchliquid.edge.names import model_name
-        from torchliquid.edge.plausible import limits_of
         from torchliquid.edge.targets import find
         from torchliquid.models.storage import load_network
         from torchliquid.study.run.trained import trained
     machine = find(target)
     loaded = load_network(model, "exported")
-    limits = edge.Limits(
-        None if flash_limit is None else bytes_of(flash_limit, "--flash-limit"),
-        None if ram_limit is None else bytes_of(ram_limit, "--ram-limit"),
-        None if step_limit is None else microseconds_of(step_limit, "--step-limit"),
-    )
 
     def read(path: Path | None) -> Recording | None:
         if path is None:
@@ -120,14 +118,14 @@ def export(
             {} if study is None else trained(study, loaded),
             quantize is not Quantization.none,
             None if math_ is None else math_.value,
-            limits,
+            edge.Limits(*most),
             loaded.kind,
             auto=quantize is Quantization.auto,
             calibrate=scaled_by,
-            error=share_of(error, "--error"),
+            error=allowed,
             strict=strict,
             c_name=model_name(model.stem) if name is None else name,
-            plausible=limits_of(plausible or []),
+            plausible=within,
             longest_gap=longest_gap,
             sample=sample,
             command=shlex.join(["torchliquid", *sys.argv[1:]]),
@@ -137,9 +135,7 @@ def export(
     for line in report.measured:
         console.print(f"  {line}")
     if report.costs:
-        from rich.markdown import Markdown
-
-        console.print(Markdown(table(report.costs)))
+        console.print(table_of("Models side by side", footprint.HEAD, footprint.rows(report.costs)))
     for warning in report.warnings:
         Terminal(stderr=True).print(f"warning: {warning}", style="yellow")
     Terminal(stderr=True).print(f"{machine.name} in {out}")

@@ -37,6 +37,14 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "alarm_merge": "TIME",
         "class_weights": None,
     },
+    "World": {
+        "expert": "MODULE:FUNCTION",
+        "demonstrations": "NAME",
+        "shown": "N",
+        "max_steps": "N",
+        "dagger": "N",
+        "full": None,
+    },
     "Network": {
         "kind": "NAME",
         "solver": "NAME",
@@ -73,6 +81,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "calibrate": "FILE",
         "strict": None,
         "math_": "builtin|libm",
+        "until_fits": "NAME",
         "flash_limit": "SIZE",
         "ram_limit": "SIZE",
         "step_limit": "TIME",
@@ -85,7 +94,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
 """Of each group its options, with what they take."""
 
 
-ARGUMENTS = {"environment": "ENV", "model": "MODEL", "recording": "FILE", "name": "TABLE"}
+ARGUMENTS = {"environment": "ENV", "model": "MODEL", "teacher": "MODEL", "recording": "FILE", "name": "TABLE"}
 
 
 class _Examples:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from torchliquid.cli.loading import loading
-from torchliquid.cli.terminal import Terminal, cell
+from torchliquid.cli.terminal import Terminal, cell, table_of
 from torchliquid.files import check_model_file
+
+if TYPE_CHECKING:
+    from torchliquid.models import Predictor
 
 SHOWN = 1000
 """Channels, labels and entries that are printed."""
@@ -30,7 +33,7 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     config = ", ".join(f"{name} {value}" for name, value in loaded.config.items())
     rows = {
         "kind": f"{label} ({config})" if config else label,
-        "size": f"{loaded.live_parameters()} live parameters, {model.stat().st_size:,} bytes on disk",
+        "size": size(loaded, model),
         "task": f"{task.kind} of {task.target!r}, one answer a {task.per}",
     }
     if task.horizon is not None:
@@ -64,15 +67,25 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     table = Table(show_header=False, box=None)
     for name, words in rows.items():
         table.add_row(cell(name, "bold"), cell(words))
-    channels = Table("channel", "training mean", "deviation", title="Inputs, in this order", title_justify="left")
-    for channel, mean, std in list(zip(scales.channels, scales.mean, scales.std, strict=True))[:SHOWN]:
-        still = channel in scales.left_out
-        channels.add_row(cell(channel), f"{mean:.4g}", "constant: ignored" if still else f"{std:.4g}")
+    channels = (
+        (channel, f"{mean:.4g}", "constant: ignored" if channel in scales.left_out else f"{std:.4g}")
+        for channel, mean, std in list(zip(scales.channels, scales.mean, scales.std, strict=True))[:SHOWN]
+    )
     console = Terminal()
     console.print(table)
-    console.print(channels)
+    console.print(table_of("Inputs, in this order", ("channel", "training mean", "deviation"), channels))
     if scales.n_channels > SHOWN:
         console.print(f"and {scales.n_channels - SHOWN:,} more")
+
+
+def size(model: Predictor, file: Path) -> str:
+    """How large a saved model is, and how much of that is a network's sample."""
+    from torchliquid.models import Model
+
+    on_disk = file.stat().st_size
+    sampled = isinstance(model, Model) and model.sample is not None
+    sample = f", {on_disk - model.n_bytes():,} of them its sample" if sampled else ""
+    return f"{model.live_parameters():,} live parameters, {on_disk:,} bytes on disk{sample}"
 
 
 def plain(value: object, inside: bool = False) -> str:

@@ -45,6 +45,12 @@ Horizon = Annotated[
     str | None,
     typer.Option(help="Forecast the target so far ahead: a number of samples (6), or a time with its unit (30min)."),
 ]
+Interval = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE", help="Of values: give each an interval that covers the truth so often, like 0.9 or 90%."
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Trainings at a time, no more than there are cores; without it, one a core."),
@@ -339,6 +345,20 @@ def windows(text: str | None) -> Windows | None:
         )
     length, *rest = (int(p) for p in parts)
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
+
+
+def interval(text: str | None) -> float | None:
+    """What --interval says."""
+    if text is None:
+        return None
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise InputError(f"--interval {text}: give a share between 0 and 1, like 0.9 or 90%")
+    return share
 
 
 def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:

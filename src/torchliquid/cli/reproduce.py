@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from torchliquid.cli import options
+from torchliquid.cli import names, options
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import StudyProgress
-from torchliquid.cli.terminal import Terminal
+from torchliquid.cli.terminal import Terminal, print_table
 
 
 def reproduce(
@@ -39,12 +39,14 @@ def reproduce(
     from torchliquid.reproduce.protocols import check_name
 
     check_name(name)
+    names.check("--contender", contender, names.ROWS)
+    names.check("--split", split, names.SPLITS)
     with loading():
         from torchliquid.jobs.lines import read
         from torchliquid.reproduce.protocols import protocol
         from torchliquid.reproduce.run import reproduce as run
         from torchliquid.reproduce.run import write_tables
-        from torchliquid.reproduce.summary import section
+        from torchliquid.reproduce.summary import missing, table
     console = Terminal()
     processes = options.processes(jobs, ray, console)
     console.print(f"{name}: reading its data")
@@ -52,4 +54,14 @@ def reproduce(
         run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray)
     if page is not None:
         write_tables(out, page)
-    console.print(section(protocol(name), read(out / f"{name}.trials.jsonl")))
+    published, trials = protocol(name), read(out / f"{name}.trials.jsonl")
+    heads, rows = table(published, trials)
+    better = "higher" if published.higher_is_better else "lower"
+    narrow = print_table(console, f"{name.capitalize()}: {published.metric}, {better} is better", heads, rows)
+    if absent := missing(published, trials):
+        console.print(f"Not yet complete: {absent}.")
+    for x in trials:
+        if "failed" in x:
+            console.print(f"{x['contender']}, {x['split']} split, seed {x['seed']}: {x['failed']}.")
+    more = f" ({', '.join(narrow)} too)" if narrow else ""
+    console.print(f"Figures{more}: {out / f'{name}.json'}")

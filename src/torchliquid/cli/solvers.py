@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from torchliquid.cli import options
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
-from torchliquid.cli.terminal import Terminal, cell
-from torchliquid.errors import InputError, printable
+from torchliquid.cli.terminal import Terminal, table_of
+from torchliquid.errors import InputError
 from torchliquid.files import check_model_file, write_json
 
 
@@ -57,12 +55,8 @@ def solvers(
         found = compare_solvers(loaded, read, samples, working)
     shown = table(found)
     console = Terminal()
-    heads = (printable(head).replace(" a sample", "") for head in shown.head)
-    printed = Table(*heads, title="A sample", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    printed.columns[0].no_wrap = True
-    for row in shown.rows:
-        printed.add_row(*map(cell, row))
-    console.print(printed)
+    heads = [head.replace(" a sample", "") for head in shown.head]
+    console.print(table_of("A sample", heads, shown.rows))
     chosen = found.recommended() if error is None else found.cheapest(error)
     said = [
         found.advice()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from torchliquid.errors import printable
@@ -35,6 +39,34 @@ class Terminal(Console):
 def cell(text: object, style: str = "") -> Text:
     """Text for a table or a paragraph of rich's."""
     return Text(printable(text), style)
+
+
+def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of text, names on the left and figures on the right. What is too wide is wrapped between words."""
+    table = Table(
+        title=cell(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    cells = [[cell(text) for text in row] for row in rows]
+    for i, head in enumerate(heads):
+        words = (word for text in (head, *(row[i].plain for row in cells)) for word in text.split())
+        width = min(max(map(cell_len, words), default=1), 30)
+        table.add_column(
+            Text(printable(head, keep="\n")), justify="right" if i else "left", overflow="fold", min_width=width
+        )
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def print_table(console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Print as many of the first columns as the terminal has room for; the names of the others."""
+    endless = console.options.update(max_width=10_000)
+    for columns in range(len(heads), 0, -1):
+        table = table_of(title, heads[:columns], [row[:columns] for row in rows])
+        if columns == 1 or console.measure(table, options=endless).minimum <= console.width:
+            break
+    console.print(table)
+    return list(heads[columns:])
 
 
 def any_encoding() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchliquid.cli import alarms, options
+from torchliquid.cli import alarms, names, options
+from torchliquid.cli.inspect import size
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
@@ -31,7 +32,7 @@ def train(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, lrcssm, ode_lstm, lstm, gru or transformer.",
+            help=f"{names.listed(names.KINDS)}.",
             show_default="cfc",
         ),
     ] = None,
@@ -59,14 +60,17 @@ def train(
     start: Annotated[Path | None, typer.Option(help="A saved model to train further, instead of a new one.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Train weights that an export to int8 keeps exactly.")] = False,
     class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more.")] = False,
+    interval: options.Interval = None,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
     """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
+    names.check("--kind", kind, names.KINDS)
+    names.check("--solver", solver, names.SOLVERS)
     options.check_writable(out, *map(Path, recording))
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
-    cut = options.windows(window)
+    cut, share = options.windows(window), options.interval(interval)
     widths = None if encoder is None else _widths(encoder)
     if start is None:
         deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
@@ -89,6 +93,7 @@ def train(
     options.say_back(question, console)
     with loading():
         from torchliquid.models import KINDS
+        from torchliquid.page.glossary import metric_label
         from torchliquid.solvers import ADAPTIVE
         from torchliquid.training import TrainingConfig, TrainingError, fit
     kind = begun.kind if begun else kind or "cfc"
@@ -109,6 +114,7 @@ def train(
                 **({"start": begun} if begun else settings),
                 validation=question.validation,
                 windows=cut,
+                interval=share,
                 config=TrainingConfig(lr, updates, epochs, class_weights=class_weights, int8=int8, seed=seed),
                 progress=lambda share, note: working(f"training {kind}", share, 1, note),
             )
@@ -120,12 +126,12 @@ def train(
             raise InputError(f"{error}; {out} holds the best weights before, those of epoch {best}") from None
     model.save(out, sample)
     scores = model.metadata["training"]["validation"]
-    console.print(f"{out}: {model.live_parameters()} parameters, {model.n_bytes():,} bytes")
+    console.print(f"{out}: {size(model, out)}")
     if model.task.learnt:
         console.print(f"It learns {model.task.learnt}: on the part held out a better start than the mean.")
     naive = model.metadata["training"]["naive"]
     for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
-        console.print(f"{words}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        console.print(f"{words}: " + ", ".join(f"{metric_label(name)} {value:.4g}" for name, value in figures.items()))
     console.print(_so(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from torchliquid.cli.terminal import Terminal, cell
+from torchliquid.cli.terminal import Terminal, cell, table_of
 from torchliquid.page import Table as Content
 from torchliquid.study.reporting import tables
 from torchliquid.study.results import StudyResults
@@ -16,14 +15,14 @@ MARKS = {"worth it": ("✓", "green"), "not worth it": ("✕", "red"), "not show
 ROWS = {"liquid": "bold cyan", "rival": "bold yellow", "naive": "dim", "probe": "italic"}
 
 
-LEAST = 3
-"""Columns that are shown in the narrowest terminal: the contender, its figure, and that under the shifts."""
+LEAST = 2
+"""Columns that are shown in the narrowest terminal: the contender and its figure."""
 
 
 def print_results(results: StudyResults, console: Terminal) -> None:
     """Print the table of contenders, then the verdict with its evidence; names from the data are not markup."""
     content = tables.main_table(results)
-    title = cell(f"{results.title}, on the test part")
+    title = f"{results.title}, on the test part"
     columns = len(content.head)
     endless = console.options.update(max_width=10_000)
     while columns > LEAST and console.measure(_table(content, title, columns), options=endless).maximum > console.width:
@@ -58,13 +57,12 @@ def print_results(results: StudyResults, console: Terminal) -> None:
         console.print(Padding(cell(sentence), (0, 0, 0, 2), expand=False))
 
 
-def _table(content: Content, title: Text, columns: int) -> Table:
-    """The first columns of a table; names are never cut."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, head in enumerate(content.head[:columns]):
-        table.add_column(
-            "\n".join(head.rsplit(" ", 1)), justify="right" if i else "left", no_wrap=i == 0 or columns > LEAST
-        )
-    for row, kind in zip(content.rows, content.kinds, strict=True):
-        table.add_row(*map(cell, row[:columns]), style=ROWS.get(kind))
+def _table(content: Content, title: str, columns: int) -> Table:
+    """The first columns of a table, each row a line where there is room for more than the least."""
+    heads = ["\n".join(head.rsplit(" ", 1)) for head in content.head[:columns]]
+    table = table_of(title, heads, [row[:columns] for row in content.rows])
+    for column in table.columns:
+        column.no_wrap = columns > LEAST
+    for row, kind in zip(table.rows, content.kinds, strict=True):
+        row.style = ROWS.get(kind)
     return table

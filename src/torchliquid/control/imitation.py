@@ -15,7 +15,7 @@ from torchliquid.control.environments import Env, Expert, expert_of, made
 from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import DroppedFrames, Jitter, is_image
 from torchliquid.data import Preprocessing, Recording, Windows
-from torchliquid.data.preprocessing import mean_and_std
+from torchliquid.data.preprocessing import extremes, mean_and_std
 from torchliquid.data.recording import Series
 from torchliquid.errors import InputError
 from torchliquid.models.build import build
@@ -236,15 +236,19 @@ def _task(training: Recording, does: Does) -> Task:
 
 def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
     """Vectors by their own means and deviations, pixels to -2 to 2."""
-    means, deviations, place = [], [], 0
+    means, deviations, ends, place = [], [], [], 0
     for part in seen:
         if part.kind == "picture":
             mean, std = np.full(part.size, 127.5), np.full(part.size, 63.75)
+            ends.append(np.full((2, part.size), np.nan))  # no pixel can be beyond what it may be
         else:
-            mean, std = mean_and_std(np.concatenate([s.values[:, place : place + part.size] for s in training.series]))
+            values = np.concatenate([s.values[:, place : place + part.size] for s in training.series])
+            mean, std = mean_and_std(values)
+            ends.append(np.stack(extremes(values)))
         means.append(mean)
         deviations.append(np.where(std > 0, std, 1.0))
         place += part.size
+    low, high = np.concatenate(ends, 1)
     gap = training.median_gap()
     return Preprocessing(
         training.channels,
@@ -253,6 +257,8 @@ def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
         gap if gap > 0 else 1.0,
         training.time_unit,
         False,
+        low=low,
+        high=high,
         longest_gap=float(training.gaps().max(initial=0.0)),
     )
 

@@ -51,14 +51,19 @@ def write_report(folder: Path, results: Mapping[str, Any], env: str | Callable[[
         glossary=GLOSSARY,
         results=results,
         sentence=sentence(results),
-        main=Table(
-            HEAD,
-            tuple(cells(one) for one in results["contenders"]),
-            tuple("pair" if one["name"] in results["pair"].values() else "" for one in results["contenders"]),
-        ),
+        main=_table(results, 1, 6),
+        cost=_table(results, 6, len(HEAD)),
         films=films,
     )
     page.write_page(text, folder / "report.html")
+
+
+def _table(results: Mapping[str, Any], first: int, last: int) -> Table:
+    """Some of the columns of all contenders."""
+    contenders = results["contenders"]
+    rows = [cells(one) for one in contenders]
+    kinds = tuple("pair" if one["name"] in results["pair"].values() else "" for one in contenders)
+    return Table((HEAD[0], *HEAD[first:last]), tuple((row[0], *row[first:last]) for row in rows), kinds)
 
 
 def _colour(results: Mapping[str, Any], name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,42 +120,21 @@ def beyond(name: str, value: int, limit: int | None) -> list[str]:
     return [f"{name} is {value:,} bytes, {value - limit:,} over the limit of {limit:,}"]
 
 
-def bytes_of(words: str, option: str) -> int:
-    """``32k`` in bytes."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(k|K|m|M)?(?:i?[bB])?\s*", words)
-    if match is None:
-        raise InputError(f"{option} {words}: give a number of bytes, like 4096 or 32k")
-    return int(float(match[1]) * {"k": 1024, "m": 1024**2, "": 1}[(match[2] or "").lower()])
+HEAD = ("model", "flash, bytes", "RAM, bytes (state + stack)", "instructions a step", "about µs a step")
 
 
-def microseconds_of(words: str, option: str) -> float:
-    """``2ms`` in microseconds."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s)\s*", words)
-    if match is None:
-        raise InputError(f"{option} {words}: give a time with its unit, like 2ms or 500us")
-    return float(match[1]) * {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}[match[2]]
-
-
-def share_of(words: str, option: str) -> float:
-    """``1%`` or ``0.01`` as a share."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", words)
-    if match is None:
-        raise InputError(f"{option} {words}: give a share like 1% or 0.01")
-    return float(match[1]) * (0.01 if match[2] else 1.0)
+def rows(costs: dict[str, Footprint]) -> list[tuple[str, ...]]:
+    """Models side by side, as text under :data:`HEAD`."""
+    found: list[tuple[str, ...]] = []
+    for name, cost in costs.items():
+        fewest = "" if cost.fewest == cost.instructions else f"{cost.fewest:,} to "
+        ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
+        spread = f"{fewest}{cost.instructions:,}"
+        found.append((prose(name), f"{cost.flash:,}", ram, spread, f"{cost.microseconds:,.1f}"))
+    return found
 
 
 def table(costs: dict[str, Footprint]) -> str:
-    """Models side by side, as Markdown."""
-    rows = [
-        "| model | flash, bytes | RAM, bytes (state + stack) | instructions a step | about µs a step |",
-        "|---|---|---|---|---|",
-    ]
-    for name, cost in costs.items():
-        spread = (
-            f"{cost.instructions:,}"
-            if cost.fewest == cost.instructions
-            else f"{cost.fewest:,} to {cost.instructions:,}"
-        )
-        ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
-        rows.append(f"| {prose(name)} | {cost.flash:,} | {ram} | {spread} | {cost.microseconds:,.1f} |")
-    return "\n".join(rows)
+    """The same as Markdown."""
+    head, *others = (f"| {' | '.join(line)} |" for line in (HEAD, *rows(costs)))
+    return "\n".join([head, "|---" * len(HEAD) + "|", *others])

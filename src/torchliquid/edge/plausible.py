@@ -7,7 +7,7 @@ taken, as for an infinite one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,25 +113,6 @@ def plausible(
         return Plausible(
             low.astype(np.float32), high.astype(np.float32), by_hand, np.float32(gap), longest_gap is not None
         )
-
-
-def limits_of(words: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """``temperature=-20:60`` as limits of a channel.
-
-    Raises:
-        InputError: it is none.
-    """
-    found = {}
-    for one in words:
-        channel, equals, both = one.rpartition("=")
-        try:
-            low, high = (float(part) for part in both.split(":"))
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise InputError(f"--plausible {one!r}: give a channel and its limits, like temperature=-20:60")
-        found[channel] = (low, high)
-    return found
 
 
 def in_order(values: np.ndarray) -> np.ndarray:

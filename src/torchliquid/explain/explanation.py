@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ MOMENTS = 240
 
 STEPS = ("time constants", "the circuit", "roles", "attribution", "dynamics")
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, float, int], None]
 """Called with what comes next, how many of the steps are done, of how many."""
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
         recording: with all of the model's channels, and the target where roles are to be judged by what they are
             worth.
         source: name of the recording.
-        progress: called before each step.
+        progress: called before each step, and within the longest.
 
     Raises:
         InputError: the model is of another kind, a channel is missing, times are in another unit, or there are no
@@ -133,7 +134,12 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
     step(1)
     circuit = wiring(model)
     moments = _moments(model, recording, taus)
-    found = tried(2, roles), tried(3, attribution), tried(4, dynamics)
+
+    def inside(share: float) -> None:
+        if progress is not None:
+            progress(STEPS[2], 2 + share, len(STEPS))
+
+    found = tried(2, partial(roles, progress=inside)), tried(3, attribution), tried(4, dynamics)
     step(len(STEPS))
     return Explanation(
         KINDS[model.kind].label,

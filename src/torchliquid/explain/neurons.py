@@ -17,7 +17,7 @@ from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import WiredCfCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, evaluating
-from torchliquid.models.networks import Encoder, Liquid
+from torchliquid.models.networks import Encoder, Liquid, PictureEncoder
 from torchliquid.models.predictor import aligned
 
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
@@ -55,9 +55,9 @@ def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
     """
     if not isinstance(model, Model):
         raise InputError(f"a trained torchliquid Model can be explained, not {type(model).__name__}")
-    found = [network for network in model.network.chain if not isinstance(network, Encoder)]
+    found = [network for network in model.network.chain if not isinstance(network, Encoder | PictureEncoder)]
     layers = [network.layer for network in found if isinstance(network, Liquid)]
-    if len(layers) < len(found) or not all(isinstance(layer.rnn_cell, RecurrentCell) for layer in layers):
+    if not layers or len(layers) < len(found) or not all(isinstance(layer.rnn_cell, RecurrentCell) for layer in layers):
         raise InputError(
             f"a model of kind {model.kind!r} has no liquid neurons to explain; train {', '.join(LIQUID_KINDS)} "
             "or one of their relatives"

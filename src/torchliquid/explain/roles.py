@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,7 +116,14 @@ class Roles:
     of_samples: int
 
 
-def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate: float = 0.05, seed: int = 0) -> Roles:
+def roles(
+    model: Model,
+    recording: Recording,
+    samples: int = 10_000,
+    false_rate: float = 0.05,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Roles:
     """What each neuron follows, what the model loses without it, and when it is active.
 
     * A neuron follows the input, target or class with the strongest rank correlation to its state. Lags are up to a
@@ -136,6 +143,7 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
             else the beginning of each series.
         false_rate: probability that any neuron gets a role by chance.
         seed: of the draws.
+        progress: called with the share that is done.
 
     Raises:
         InputError: the model is of another kind or an LTC with a solver other than ``fused``, a channel is missing,
@@ -155,11 +163,14 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     names, features = _features(model, path, truth)
     ranks = ranked(path.states), ranked(features)
     found, by_chance = draws.correlations(*ranks, lags)
+    progress(0.2)
     lag = np.abs(found).argmax(2)
     correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
     strength, turned_strength = np.abs(correlation), control.correlations(*ranks, lags)[1][0]
     pair = draws.telling(path.states), draws.telling(features)
+    progress(0.25)
     new, by_chance = draws.correlations(*pair, lags)
+    progress(0.45)
     p = chances(np.abs(new).max(2), by_chance)
     turned_p = chances(control.correlations(*pair, lags)[1][0], by_chance)
     level = false_rate / 2
@@ -170,7 +181,11 @@ def roles(model: Model, recording: Recording, samples: int = 10_000, false_rate:
     nothing = np.full(len(held_at), np.nan)
     metric, intact, without, loss, loss_p = None, np.nan, nothing, nothing, nothing
     if any(np.isfinite(t).any() for t in truth):
-        outputs = [model.outputs(path.recording), *_without(model, path.recording, held_at)]
+        outputs = [model.outputs(path.recording)]
+        for h, value in enumerate(held_at):
+            progress(0.5 + 0.3 * h / len(held_at))
+            outputs.append(hold(model, h, float(value)).outputs(path.recording))
+        progress(0.8)
         metric = model.task.primary
         intact, *rest = (model.task.metrics(one, path.recording)[metric] for one in outputs)
         without = np.array(rest)
@@ -258,11 +273,6 @@ def _features(model: Model, path: Trajectory, truth: list[np.ndarray]) -> tuple[
         y = np.broadcast_to(y, (len(x), y.shape[1]))
         features.append(np.concatenate([x, dt[:, None], y] if uneven else [x, y], 1))
     return tuple(names), features
-
-
-def _without(model: Model, recording: Recording, held_at: np.ndarray) -> Iterator[list[np.ndarray]]:
-    for h, value in enumerate(held_at):
-        yield hold(model, h, float(value)).outputs(recording)
 
 
 def _contributions(outputs: Sequence[Arrays]) -> list[np.ndarray]:

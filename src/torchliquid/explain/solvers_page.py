@@ -52,7 +52,7 @@ def table(found: Tradeoff) -> Table:
     """All that were tried, side by side."""
     rows = []
     for c in found.choices:
-        error = f"{c.error:.1e}" if math.isfinite(c.error) else "not finite"
+        error = "not finite" if not math.isfinite(c.error) else f"{c.error:.{'2g' if c.error > 1e-3 else '0e'}}"
         evaluations = "varies" if c.evaluations is None else str(c.evaluations)
         holds = "any" if c.holds is None else f"{c.holds:.3g} {found.unit}"
         rows.append((c.name, evaluations, error, significant(c.metric, 4), duration(1e-6 * c.microseconds), holds))

@@ -117,6 +117,8 @@ class RecurrentCell(nn.Module):
     def _is_parallel(self, recurrence: Recurrence, over: Sequences) -> bool:
         if self.over_time == "sequential" or values_are_hidden(over.inputs):
             return False
+        if over.inputs.is_cuda and torch.cuda.is_current_stream_capturing():
+            return False  # Newton's method looks at what is left, which a CUDA graph cannot
         if self.over_time == "parallel":
             return True
         if (

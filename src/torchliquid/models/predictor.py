@@ -104,14 +104,20 @@ class Predictor:
             the recording had dates, in UTC where they had a zone), ``time_for`` of a forecast (the time that it is for;
             of so many samples ahead that are still to come, by the series' usual gap), ``prediction``
             (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
-            ``alarm``, whether one is on, where the task has alarms; null where the network's numbers are no longer
-            finite.
+            ``alarm``, whether one is on, where the task has alarms; of values with an interval its ends, ``lower`` and
+            ``upper``; null where the network's numbers are no longer finite.
 
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
         """
+        from torchliquid.models import conformal
+
         read = self._read(recording)
-        return as_frame(self.task, read, self.outputs(read, progress=progress))
+        outputs = self.outputs(read, progress=progress)
+        frame = as_frame(self.task, read, outputs)
+        if conformal.Interval.of(self) is None:
+            return frame
+        return frame.with_columns(**conformal.columns(conformal.bounds(self, read, outputs)))
 
     def predict_proba(self, recording: Recording | Any, progress: Progress | None = None) -> np.ndarray:
         """Probabilities of the classes.

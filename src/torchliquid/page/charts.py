@@ -30,7 +30,7 @@ def packed(values: Sequence[float], kind: str = "<f4") -> Figure:
 
 def title(text: str, width: int) -> str:
     """An axis title in lines of about so many characters."""
-    return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 24)))
+    return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 20)))
 
 
 def log_ticks(low: float, high: float) -> Figure:
@@ -51,7 +51,7 @@ def figure(data: list[Figure], x: str, y: str, height: int = 360, columns: int =
         "margin": {"l": 8, "r": 14, "t": 12, "b": 8},
         "showlegend": False,
         "xaxis": {"title": {"text": title(x, columns), "standoff": 8}, "automargin": True},
-        "yaxis": {"title": {"text": title(y, height // 8), "standoff": 8}, "automargin": True},
+        "yaxis": {"title": {"text": title(y, height // 11), "standoff": 8}, "automargin": True},
     }
     for key, value in layout.items():
         base[key] = {**base[key], **value} if isinstance(base.get(key), dict) else value

@@ -96,6 +96,10 @@ class Setting:
         return {1: self.class_weight} if self.class_weight != 1 else None
 
 
+ON_REQUEST = ("LrcSSM",)
+"""Contenders that run only where they are named: no table waits for them."""
+
+
 @dataclass(frozen=True)
 class Protocol:
     """One table.
@@ -134,6 +138,11 @@ class Protocol:
     def sign(self) -> int:
         """1 where higher is better, else -1."""
         return 1 if self.higher_is_better else -1
+
+    @property
+    def awaited(self) -> list[str]:
+        """The contenders of the whole table."""
+        return [name for name in self.settings if name not in ON_REQUEST]
 
     def mark(self, contender: str) -> str:
         """A mark of a contender's setting."""

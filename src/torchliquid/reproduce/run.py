@@ -85,7 +85,7 @@ def reproduce(
         tuning.space(Setting())
     with workers(jobs, THREADS, ray) as run_jobs:
         folder.mkdir(parents=True, exist_ok=True)
-        return _run(table, parts, folder, listener, contenders or list(table.settings), seeds, tune, run_jobs)
+        return _run(table, parts, folder, listener, contenders or table.awaited, seeds, tune, run_jobs)
 
 
 def _run(

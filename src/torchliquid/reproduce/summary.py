@@ -155,8 +155,8 @@ def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, st
     return found
 
 
-def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
-    """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
+def table(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows as text, without columns that tell nothing."""
     digits, apart = _digits(protocol), behind(protocol, trials)
     trials = counting(trials)
     of: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -187,6 +187,13 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
             }
         )
     told = [name for name in (rows[0] if rows else ()) if {row[name] for row in rows} - {"", "published"}]
+    return told, [[row[name].replace(" ± ", UNBROKEN) for name in told] for row in rows]
+
+
+def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
+    """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
+    told, rows = table(protocol, trials)
+    trials = counting(trials)
     lines = [
         f"## {protocol.name.capitalize()}",
         "",
@@ -195,7 +202,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
         "",
         *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
         *([f"| {' | '.join(told)} |", "|---" * len(told) + "|"] if told else ["No training has ended yet."]),
-        *(f"| {' | '.join(row[name].replace(' ± ', UNBROKEN) for name in told)} |" for row in rows),
+        *(f"| {' | '.join(row)} |" for row in rows),
     ]
     hours = sum(x["seconds"] for x in trials) / 3600
     cost = f"{len(trials)} trainings, {hours:.1f} hours of one thread, many with other work beside them."
@@ -227,7 +234,7 @@ def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
     found, trials = [], counting(trials)
     for split in protocol.splits:
         done = Counter(x["contender"] for x in trials if x["split"] == split and not outdated(protocol, x))
-        left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.settings}
+        left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.awaited}
         if any(left.values()):
             found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))
     return "; ".join(found)

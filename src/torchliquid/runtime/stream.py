@@ -17,6 +17,7 @@ from torchliquid.alarms import AlarmState
 from torchliquid.data import given
 from torchliquid.errors import InputError, printable
 from torchliquid.layers.recurrent import RecurrentLayer
+from torchliquid.models.conformal import Band, Interval
 from torchliquid.models.model import Model
 from torchliquid.models.predictor import Predictor
 from torchliquid.models.tabular import Tabular, TabularSteps
@@ -135,6 +136,8 @@ class ModelStream:
         n: streams side by side; with one, arrays have no dimension for it.
         alarm: whether an alarm is on after the last sample, a bool, or (n,) of several streams; None where the model's
             task has no alarms.
+        interval: the ends (K, 2) around the last answer, or (n, K, 2) of several streams; None where the model has no
+            interval, or before the first sample. Of a forecast it follows the readings that come.
         faults: how often what happened, of all streams: ``"unreadable"`` texts among the readings, ``"repeated"`` and
             ``"backward"`` times, ``"restarts"`` of a state that was no longer finite. The first of each is logged.
     """
@@ -147,6 +150,8 @@ class ModelStream:
         alarm = model.task.alarm if model.task.per == "step" else None
         self._alarms = [AlarmState(alarm) for _ in range(n)] if alarm and alarm.threshold is not None else []
         self.faults: Counter[str] = Counter()
+        interval = Interval.of(model)
+        self._bands = [] if interval is None else [Band(model.task, interval) for _ in range(n)]
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
         self._last = np.full(n, -np.inf)
@@ -204,6 +209,8 @@ class ModelStream:
                 answer = self._restarted(values, elapsed, answer)
             if self._alarms:
                 self._follow(answer, elapsed)
+            if self._bands:
+                self._band(values, elapsed, answer)
             return answer
         scales = self.model.preprocessing
         table = self.model.metadata.get("columns", {})
@@ -235,6 +242,8 @@ class ModelStream:
         answer = self._advanced(sample, elapsed)
         if self._alarms:
             self._follow(answer, elapsed)
+        if self._bands:
+            self._band(sample, elapsed, answer, repeated)
         if last is not None:
             self._count("repeated", int(repeated.sum()), "a second sample of the same time: nothing is changed by it")
             self.state = _mixed_states(repeated, before, self.state)
@@ -314,10 +323,23 @@ class ModelStream:
             alarm.step(bool(one), float(span))
 
     @property
+    def interval(self) -> np.ndarray | None:
+        ends = [band.ends for band in self._bands if band.ends is not None]
+        return None if len(ends) < max(len(self._bands), 1) else ends[0] if self.n == 1 else np.stack(ends)
+
+    def _band(self, values: np.ndarray, elapsed: Any, answer: np.ndarray, repeated: np.ndarray | None = None) -> None:
+        rule, column = self.model.preprocessing, self.model.task.column or 0
+        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)).astype(float) * rule.time_scale
+        rows, answers = np.reshape(values, (self.n, -1)), np.reshape(answer, (self.n, -1))
+        for i, (band, span) in enumerate(zip(self._bands, np.broadcast_to(spans, self.n), strict=True)):
+            if repeated is None or not repeated[i]:
+                band.step(float(rows[i, column]), float(span), answers[i])
+
+    @property
     def state(self) -> tuple[np.ndarray, ...]:
         """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, which model it is of, the
         last sample's time where times were given, the network's parts, and of a task with alarms whether each is on,
-        and since when.
+        and since when. Where an interval of a forecast has come to is not among it; a copied or pickled stream has it.
 
         Setting it raises InputError where it is another model's, or does not fit.
         """
@@ -353,8 +375,9 @@ class ModelStream:
         self._started[rows] = False
         self._last[rows] = -np.inf
         self._core.reset(rows)
-        for alarm in np.array(self._alarms, dtype=object)[rows] if self._alarms else ():
-            alarm.reset()
+        for each in (self._alarms, self._bands):
+            for one in np.array(each, dtype=object)[rows] if each else ():
+                one.reset()
 
 
 def _fingerprint(model: Predictor) -> int:

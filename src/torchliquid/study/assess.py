@@ -70,6 +70,7 @@ def assess(
     epochs: int | None = None,
     patience: int = 10,
     class_weights: bool | None = None,
+    interval: float | None = None,
     windows: Windows | None = None,
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
@@ -107,6 +108,8 @@ def assess(
         epochs: at most so many passes over the training part instead.
         patience: looks at the validation part without a better score after which a training stops.
         class_weights: whether rare classes weigh more, for all or for none; None: each contender is tuned with both.
+        interval: of values, the share of the truth that an interval around each answer is to cover, such as 0.9; its
+            coverage and width are measured, and the saved models give it (:mod:`torchliquid.models.conformal`).
         windows: how training is cut; None: chosen from the data.
         shifts: under which the trained models are measured again.
         jobs: processes at a time, one thread each, and no more than there are cores. With more than one, call this
@@ -148,6 +151,7 @@ def assess(
         epochs,
         patience,
         class_weights,
+        interval,
     )
     for contender in chosen:
         if contender.name in KINDS:  # a budget too small is said before anything is written
@@ -167,6 +171,8 @@ def assess(
         "with sample": with_sample,
     }
     severities = [[shift.name, *shift.severities] for shift in shifts]
+    if interval is not None:
+        asked["interval"] = interval
     if settings:
         asked["fixed"] = {c.name: dict(c.fixed) for c in chosen if c.fixed}
     study = asked | {
@@ -322,8 +328,7 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
         f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
         "not scored.",
         f"{_class_weights(plan)}One thread a trial, {where}; live "
-        "steps were timed with nothing else of the study running. Those of linear models and trees are scikit-learn's, "
-        "mostly the time of Python, and decide nothing.",
+        "steps were timed with nothing else of the study running.",
         "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
     )
 

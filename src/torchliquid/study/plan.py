@@ -12,6 +12,7 @@ from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.overlap import share_in
 from torchliquid.data.splits import ENOUGH, together
 from torchliquid.errors import InputError
+from torchliquid.models.conformal import check_interval
 from torchliquid.models.predictor import aligned
 from torchliquid.page.glossary import metric_label
 from torchliquid.study.results import POOLED
@@ -51,6 +52,7 @@ class Plan:
         updates, epochs, patience: the stopping rule of the networks, as in
             :class:`~torchliquid.training.TrainingConfig`; one of the first two is None.
         class_weights: whether rare classes weigh more, for all or for none; None: it is tuned.
+        interval: of values, the share that an interval around each answer is to cover; None: there is none.
         split: how the parts were made, in sentences.
     """
 
@@ -67,6 +69,7 @@ class Plan:
     patience: int
     class_weights: bool | None
     split: tuple[str, ...]
+    interval: float | None = None
 
     @classmethod
     def make(
@@ -81,6 +84,7 @@ class Plan:
         epochs: int | None = None,
         patience: int = 10,
         class_weights: bool | None = None,
+        interval: float | None = None,
     ) -> Plan:
         """Split what is given and fit on the training part what is to be fitted.
 
@@ -103,6 +107,8 @@ class Plan:
                 raise InputError(f"a test recording cannot be named {name!r}: the report has a part of that name")
         if class_weights and task.kind == "regression":
             raise InputError(f"class weights are for classes; {task.target!r} is regressed: leave them out")
+        if interval is not None:
+            check_interval(task, interval)
         split: list[str] = []
         learnt: set[int] = set()
         if tests:
@@ -174,6 +180,7 @@ class Plan:
             patience,
             class_weights,
             tuple(split),
+            interval,
         )
 
     def deciding(self, model: Answering) -> Task:

@@ -76,6 +76,7 @@ class TrialResult:
     calibration: Calibrated | None = None  # of classifiers
     curve: tuple[tuple[float, ...], ...] = ()  # (updates made, primary metric on the validation part), look by look
     confusion: tuple[tuple[int, ...], ...] = ()  # of classifiers: how often each class (row) was answered by each
+    coverage: dict[str, tuple[float, float]] = field(default_factory=dict)  # of intervals: share inside, mean width
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError, printable
 from torchliquid.models.build import build
+from torchliquid.models.conformal import add_interval, check_interval
 from torchliquid.models.model import Model
 from torchliquid.models.predictor import aligned
 from torchliquid.random import seeded
@@ -49,6 +50,7 @@ def fit(
     start: Model | None = None,
     config: TrainingConfig | None = None,
     seed: int | None = None,
+    interval: float | None = None,
     progress: Progress | None = None,
     **hyper: Any,
 ) -> Model:
@@ -72,6 +74,8 @@ def fit(
             ``config=TrainingConfig(epochs=3, lr=0.002, int8=True)`` it is made ready for int8.
         config: of the training; None: defaults.
         seed: of the weights, the shuffling and dropout, in the place of ``config``'s; None: that of ``config``.
+        interval: of values, the share that an interval around each answer is to cover, see
+            :mod:`torchliquid.models.conformal`; None: there is none.
         progress: told how far it is.
         hyper: more of the kind's config, e.g. ``mode="pure"``.
 
@@ -99,6 +103,8 @@ def fit(
         task = task.fit(training)
         preprocessing = Preprocessing.fit(training)
         task = task.from_last(training, aligned(validation, preprocessing), preprocessing)
+    if interval is not None:
+        check_interval(task, interval)
     task.check(validation, "the part held out for validation")
     for note in (*training.notes, *preprocessing.notes, *task.notes(recording)):
         if note not in recording.notes:
@@ -110,6 +116,8 @@ def fit(
     with seeded(config.seed):
         model = copy.deepcopy(start) if start else build(kind, task, preprocessing, parameters, **hyper)
     train(model, training, validation, config, windows, progress)
+    if interval is not None:
+        add_interval(model, validation, interval)
     own, naive = (model.metadata["training"][name].get(task.primary, np.nan) for name in ("validation", "naive"))
     if (naive >= own) if task.higher_is_better else (naive <= own):
         log.warning(

@@ -182,20 +182,12 @@ def _train(
         )
     model.sample = covering(first)
     in_a_pass = len(first)
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], config.lr
-    )
     if config.epochs is not None:
         steps, apart = config.epochs * in_a_pass, in_a_pass
     else:
         steps = config.updates or enough_updates(in_a_pass)
         apart = in_a_pass * -(-steps // (LOOKS * in_a_pass))  # whole epochs
-    warm = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warm, 0.525 + 0.475 * math.cos(math.pi * s / steps))
-    )
+    optimizer, schedule = optimizer_of(model, config, steps)
     longest = max(float(batch.timespans.max()) for batch in first)
     if advice := _unstable(model, longest):
         log.warning(advice)
@@ -273,6 +265,21 @@ def _train(
     model.metadata |= provenance(training, history, config.seed)
     model.metadata["training"]["naive"] = {name: v for name, v in naive_scores.items() if np.isfinite(v)}
     return history
+
+
+def optimizer_of(
+    model: torch.nn.Module, config: TrainingConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """What updates the weights, and its learning rate over so many steps."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], config.lr
+    )
+    warm = max(1, steps // 20)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / warm, 0.525 + 0.475 * math.cos(math.pi * s / steps))
+    )
 
 
 def enough_updates(batches: int) -> int:

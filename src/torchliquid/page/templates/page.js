@@ -35,6 +35,10 @@ function draw(element) {
   });
   if (narrow.matches) {
     // On a phone only the pair that is compared keeps its names in the chart; the others are in the table.
+    if (layout.yaxis.type === "category" && layout.yaxis.ticktext) { // names say what they are, and leave little room
+      layout.yaxis.title.text = "";
+      layout.xaxis.nticks = 4;
+    }
     for (const trace of data) {
       if (trace.mode === "markers+text" && trace.textfont.size < 13) trace.mode = "markers";
     }

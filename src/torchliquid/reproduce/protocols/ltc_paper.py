@@ -57,6 +57,7 @@ def settings(ltc_lr: float, motors: int = 8, **same: Any) -> dict[str, Setting]:
         "CT-GRU": plain,
         "ODE-LSTM": plain,
         "State space": plain,
+        "LrcSSM": plain,
         "Boosting": plain,
         "Linear": plain,
     }

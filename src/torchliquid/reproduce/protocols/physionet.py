@@ -129,6 +129,7 @@ PROTOCOL = Protocol(
         "ODE-LSTM": _RK4,
         "GRU-D": _PLAIN,
         "State space": _PLAIN,
+        "LrcSSM": replace(_PLAIN, layer={"solver": "exponential"}),  # spans differ
         "Neural CDE": replace(_PLAIN, units=32, layer={"masked": True}),
         "MiniRocket": Setting(),
         "Boosting": Setting(),

@@ -66,6 +66,7 @@ PROTOCOL = Protocol(
         "CT-GRU": _PLAIN,
         "ODE-LSTM": _PLAIN,
         "State space": _PLAIN,
+        "LrcSSM": replace(_PLAIN, layer={"solver": "exponential"}),  # spans differ
         "Neural CDE": replace(_PLAIN, decay=0.95, epochs=50),
         "Boosting": Setting(),
         "Linear": Setting(),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
-from torchliquid.page.charts import Figure, figure, log_ticks, packed, plotly_text
+from torchliquid.page.charts import Figure, figure, log_ticks, packed, plotly_text, title
 from torchliquid.study import words
 from torchliquid.study.results import (
     POOLED,
@@ -91,17 +91,25 @@ def overview_chart(results: StudyResults) -> Figure:
     ends = {
         c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary and c.primary.known
     }
-    axis = {"range": list(span(results, ends))} if ends else {}
+    axis = {"range": list(span(results, ends)), "nticks": 6, "tickangle": 0} if ends else {}
     y = {"type": "category", "categoryorder": "array", "categoryarray": names}
     if ends:
-        low, high = axis["range"]
-        beyond = [f"{name}: {x:.3g}, off the axis" for name, x in zip(names, means["x"], strict=True)]
-        inside = [low <= x <= high for x in means["x"]]
-        labels = [name if there else far for name, there, far in zip(names, inside, beyond, strict=True)]
-        y |= {"tickmode": "array", "tickvals": names, "ticktext": labels}
-    height = 90 + 30 * len(shown)
+        low, high = span(results, ends)
+        usual = median((high - low) / 2 for low, high in ends.values()) / scale
+        labels = []
+        for c, x in zip(shown, means["x"], strict=True):
+            beyond = "" if low <= x <= high else f": {words.score(metric, x / scale, usual)}, off the axis"
+            labels.append(c.label + (f" ({c.detail})" if c.detail else "") + beyond)
+        y |= {"tickmode": "array", "tickvals": names, "ticktext": [title(numbers.capital(one), 20) for one in labels]}
+    height = 90 + 34 * len(shown)
     return figure(
-        [*whiskers, seeds, means], words.metric_axis(metric), "contender (kind)", height=height, xaxis=axis, yaxis=y
+        [*whiskers, seeds, means],
+        words.metric_axis(metric),
+        "contender (kind)",
+        height=height,
+        columns=24,
+        xaxis=axis,
+        yaxis=y,
     )
 
 
@@ -250,7 +258,7 @@ def shift_span(results: StudyResults) -> tuple[float, float]:
 def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     """Primary metric with its interval against what a contender costs."""
     scale, traces = percent(results.task), []
-    shown = [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None]
+    shown = costed(results, attribute)
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
     firm = [role(results, c) in ("liquid", "rival") for c in shown]
     whiskers = {c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary}
@@ -297,6 +305,11 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
         xaxis={"type": "log", "range": [left, right], "tickformat": "~g", **log_ticks(10**left, 10**right)},
         yaxis={"range": list(span(results, whiskers))},
     )
+
+
+def costed(results: StudyResults, attribute: str) -> list[ContenderResult]:
+    """The contenders whose cost and figure are drawn: the naive answer costs nothing, and says so in the table."""
+    return [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None and c.family != "naive"]
 
 
 def label_positions(points: list[tuple[float, float]], labels: list[str], firm: list[bool]) -> list[str]:

@@ -91,6 +91,7 @@ def render(results: StudyResults) -> str:
         main=tables.main_table(results),
         metrics=tables.metrics_table(results),
         alarms=tables.alarm_table(results),
+        coverage=tables.coverage_table(results),
         rule=alarm_rule(results),
         shift_table=tables.shift_table(results),
         channels=tables.channel_table(results),
@@ -147,7 +148,14 @@ def shift_charts(results: StudyResults) -> list[Chart]:
     ]
 
 
+LIKE = 1.5
+"""Sizes that differ by less than this factor decide nothing, and are not drawn."""
+
+
 def cost_charts(results: StudyResults) -> list[Chart]:
+    sizes = [c.mean("bytes") for c in figures.costed(results, "bytes")]
+    if not sizes or max(sizes) < LIKE * min(sizes):
+        return []
     label = metric_label(results.task.primary)
     chart = figures.cost_chart(results, "bytes", "stored on a device (bytes, log scale)")
     return [Chart("cost", f"Test {label} against what a device stores", chart)]

@@ -45,7 +45,7 @@ def main_table(results: StudyResults) -> Table:
     return Table(head, rows, kinds)
 
 
-UNTIMED = ("classical", "naive")
+UNTIMED = ("naive",)
 """Families whose live steps take the time of Python, which says nothing of a device."""
 
 
@@ -60,6 +60,19 @@ def with_reach(results: StudyResults, interval: Interval | None, value: float, r
     if interval is None:
         return words.score(results.task.primary, value, reach)
     return words.score_with(results.task.primary, interval, reach)
+
+
+def coverage_table(results: StudyResults) -> Table | None:
+    """How often the intervals hold the truth on each test recording, and how wide they are; None without intervals."""
+    rows = []
+    for c in results.competing:
+        covered = [t.coverage for t in c.trials if t.coverage]
+        for name in covered[0] if covered else ():
+            if name == POOLED and len(covered[0]) == 2:
+                continue  # of one recording
+            share, width = (fmean(each[name][i] for each in covered) for i in (0, 1))
+            rows.append((c.label, name, f"{100 * share:.1f} %", numbers.significant(width)))
+    return Table(("Contender", "Test recording", "Truth inside", "Mean width"), tuple(rows)) if rows else None
 
 
 def metrics_table(results: StudyResults) -> Table:

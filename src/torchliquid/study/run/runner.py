@@ -349,6 +349,7 @@ class Runner:
             calibration=from_plain(Calibrated | None, measured.get("calibration")),
             curve=trained.curve,
             confusion=tuple(map(tuple, measured.get("confusion", ()))),
+            coverage={name: (pair[0], pair[1]) for name, pair in measured.get("coverage", {}).items()},
         )
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:

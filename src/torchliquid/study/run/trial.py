@@ -25,7 +25,9 @@ from torchliquid.files import read_json, to_json, to_plain
 from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
+from torchliquid.models.conformal import Interval, add_interval, coverage
 from torchliquid.models.naive import Naive
+from torchliquid.models.predictor import Predictor
 from torchliquid.models.storage import Saved, pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.random import seeded
@@ -131,6 +133,8 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
             history.validation.append(plan.task.metrics(model.outputs(plan.validation), plan.validation))
             model.metadata |= provenance(plan.training, history, spec.seed)
     seconds = time.perf_counter() - start
+    if plan.interval is not None and not broken_off:
+        add_interval(model, plan.validation, plan.interval)
     packed = pack(model, with_sample=True)
     trained = Trained(
         math.nan if broken_off else plan.score(model, plan.validation),
@@ -235,6 +239,7 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
         "alarms": to_plain(_alarms(task, tests, clean)),
         "calibration": to_plain(_calibration(task, model, tests, clean)),
         "confusion": _confusion(task, tests, clean),
+        "coverage": _coverage(model, tests, clean),
     }
     return {SCORES: pack_scores(cells, whole, under, proper), "evaluation.json": to_json(measured)}
 
@@ -273,6 +278,17 @@ def _confusion(
         np.add.at(counts, (truth, task.decide(given)), 1)
     found: list[list[int]] = counts.tolist()
     return found
+
+
+def _coverage(
+    model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, list[np.ndarray]]
+) -> dict[str, tuple[float, float]]:
+    """Of the intervals on each test recording and on all together: the share that lies inside, and the mean width."""
+    if not isinstance(model, Predictor) or Interval.of(model) is None:
+        return {}
+    found = {name: coverage(model, test, outputs[name]) for name, test in tests.items()}
+    pooled = Recording.concat(list(tests.values()))
+    return {**found, POOLED: coverage(model, pooled, [each for name in tests for each in outputs[name]])}
 
 
 def _calibration(

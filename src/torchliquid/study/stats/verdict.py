@@ -375,14 +375,12 @@ class _Jury:
             told.append(f"it holds {sizes[0]} against {sizes[1]}")
         if "operations" in ratios:
             told.append(f"a sample takes {_about(liquid)} operations against {_about(rival)}")
-        for attribute, said, scale in (
-            ("latency_us", "a live step here takes", 1e-6),
-            ("train_seconds", "training took", 1.0),
-        ):
+        # The naive answer's is the time of Python.
+        live = [("latency_us", "a live step here takes", 1e-6)] if rival.family != "naive" else []
+        for attribute, said, scale in (*live, ("train_seconds", "training took", 1.0)):
             own, other = scale * liquid.mean(attribute), scale * rival.mean(attribute)
             if math.isfinite(own) and math.isfinite(other):
-                aside = " (mostly the time of Python)" if attribute == "latency_us" and rival.family != "neural" else ""
-                told.append(f"{said} {numbers.duration(own)} against {numbers.duration(other)}{aside}")
+                told.append(f"{said} {numbers.duration(own)} against {numbers.duration(other)}")
         finite = {n: r for n, r in ratios.items() if math.isfinite(r)}
         return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(told))))}.", ratios=finite)
 

@@ -1,0 +1,162 @@
+"""``torchliquid distil``: a small network that answers as a saved model does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from torchliquid.cli import names, options
+from torchliquid.cli.amounts import device_limits
+from torchliquid.cli.inspect import size
+from torchliquid.cli.loading import loading
+from torchliquid.cli.progress import Working
+from torchliquid.cli.terminal import Terminal
+from torchliquid.errors import InputError
+from torchliquid.files import check_model_file
+
+if TYPE_CHECKING:
+    from torchliquid.data import Recording
+    from torchliquid.distillation import Distilled, Under
+    from torchliquid.models import Model, Naive, Predictor, Tabular
+
+
+@options.of_a_table("target", "group", "ignore", "keep")
+def distil(
+    teacher: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
+    recording: options.New,
+    columns: options.Columns,
+    test: Annotated[
+        Path | None,
+        typer.Option(help="A table to compare the two on, best one that the teacher never saw; without it, a fifth."),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm or gru.")
+    ] = "cfc",
+    parameters: Annotated[
+        int | None, typer.Option(min=50, help="Live parameters of the pupil.", show_default="500")
+    ] = None,
+    until_fits: Annotated[
+        str | None, typer.Option(help="Instead of --parameters: the most that this device's limits allow.")
+    ] = None,
+    flash_limit: Annotated[str | None, typer.Option(help="With --until-fits: so much flash, e.g. 16k.")] = None,
+    ram_limit: Annotated[str | None, typer.Option(help="With --until-fits: so much RAM, e.g. 4k.")] = None,
+    step_limit: Annotated[str | None, typer.Option(help="With --until-fits: so long a step, e.g. 2ms.")] = None,
+    updates: Annotated[
+        int | None, typer.Option(min=1, help="At most so many updates of the weights; without it, 2000 or ten passes.")
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
+    sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
+    out: Annotated[Path, typer.Option(help="Where to save the pupil.")] = Path("pupil.safetensors"),
+) -> None:
+    """Train a small network to answer as a saved model does, on a recording and on shifted copies of it.
+
+    No labels are needed; where the recording has them, both models are scored.
+    """
+    names.check("--kind", kind, names.KINDS)
+    names.check("--until-fits", until_fits, names.TARGETS)
+    limits = device_limits(flash_limit, ram_limit, step_limit)
+    check_model_file(teacher)
+    options.check_tables(*recording, *([] if test is None else [str(test)]))
+    options.check_writable(out, teacher, *map(Path, recording))
+    limited = [limit for limit in (flash_limit, ram_limit, step_limit) if limit is not None]
+    if until_fits is None and limited:
+        raise InputError("a limit is of a device: name it with --until-fits, like cortex-m4")
+    if until_fits is not None and (parameters is not None or not limited):
+        raise InputError("--until-fits needs --flash-limit, --ram-limit or --step-limit, and finds --parameters itself")
+    with loading():
+        from torchliquid import edge
+        from torchliquid.distillation import distil, largest_that_fits
+        from torchliquid.edge.targets import find
+        from torchliquid.models import Model
+        from torchliquid.training import TrainingConfig, TrainingError
+    loaded = Model.load(teacher)
+    read = columns.read_for(loaded, recording)
+    tested = None if test is None else columns.read_for(loaded, str(test))
+    console = Terminal()
+    with Working() as working:
+        if until_fits is not None:
+            target = find(until_fits)
+            working(f"what fits {target.name}")
+            parameters, cost = largest_that_fits(loaded, kind, target, edge.Limits(*limits))
+            console.print(
+                f"The largest {kind} that fits {target.name}: {parameters:,} parameters, {cost.flash:,} bytes of "
+                f"flash, {cost.ram:,} of RAM, about {cost.microseconds:,.1f} µs a step if {target.assumption} hold."
+            )
+        working(f"distilling into {kind}")
+        try:
+            found = distil(
+                loaded,
+                read,
+                kind,
+                parameters=parameters or 500,
+                test=tested,
+                config=TrainingConfig(lr, updates, seed=seed),
+                progress=lambda share, note: working(f"distilling into {kind}", share, 1, note),
+            )
+        except TrainingError as error:
+            raise InputError(str(error)) from None
+    found.model.save(out, sample)
+    console.print(f"{out}: {size(found.model, out)}")
+    for sentence in _sentences(found):
+        console.print(sentence)
+    console.print(_costs(loaded, found.model, read))
+
+
+def _sentences(found: Distilled) -> list[str]:
+    """How near the pupil comes, clean and under the shift that draws it farthest away."""
+    from torchliquid.study import words
+
+    metric, gain, worst = found.model.task.primary, found.gain, found.worst
+    apart = f"On {found.samples:,} samples that it was not trained on {_apart(found, found.distance)}"
+    lines = [apart + _scores(found, found) + "."]
+    if gain is not None:
+        if gain.known:
+            lines.append(f"The pupil's gain over its teacher: {words.gain_interval(metric, gain)} (95 % interval).")
+        else:
+            lines.append(f"How much it gains or loses by that is not known: {words.unknown(gain)}.")
+    lines.append(
+        f"Farthest apart under {worst.shift} ({worst.described}): {_apart(found, worst.distance)}"
+        f"{_scores(found, worst)}."
+    )
+    return lines
+
+
+def _apart(found: Distilled, distance: float) -> str:
+    from torchliquid.page.numbers import share, significant
+
+    if found.model.task.kind == "classification":
+        return f"{share(distance)} of its answers differ from its teacher's"
+    return f"its answers are {significant(distance, 2)} deviations of the target from its teacher's (RMS)"
+
+
+def _scores(found: Distilled, of: Distilled | Under) -> str:
+    from torchliquid.page.glossary import metric_label
+    from torchliquid.study import words
+
+    if of.pupil is None or of.teacher is None:
+        return ""
+    metric = found.model.task.primary
+    return f"; {metric_label(metric)} {words.score(metric, of.pupil)} against {words.score(metric, of.teacher)}"
+
+
+def _costs(teacher: Predictor, pupil: Model, recording: Recording) -> object:
+    """What is saved, side by side."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from torchliquid.page.numbers import count, duration, size
+    from torchliquid.study.run.cost import cost
+    from torchliquid.study.run.latency import live_step
+
+    table = Table("", "Teacher", "Pupil", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    pair: list[Model | Tabular | Naive] = [cast("Model | Tabular | Naive", teacher), pupil]
+    costs = [cost(model) for model in pair]
+    steps = [live_step(model, recording.series[0])[0] for model in pair]
+    table.add_row("Stored (float32)", *(size(one.bytes) for one in costs))
+    table.add_row("State", *(size(one.state_bytes) for one in costs))
+    table.add_row("Operations a sample", *(count(one.operations) for one in costs))
+    table.add_row("Live step here", *(duration(step / 1e6) for step in steps))
+    return table

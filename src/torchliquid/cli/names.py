@@ -1,0 +1,42 @@
+"""Names that options take, for their help and so that a wrong one is refused before PyTorch is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torchliquid.errors import InputError
+
+KINDS = (
+    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "ode_lstm", "lstm", "gru",
+    "feedforward", "transformer",
+)  # fmt: skip
+SOLVERS = ("fused", "euler", "rk4", "dopri5", "tsit5")
+CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lrcssm", "lstm", "gru", "transformer", "linear", "boosting", "naive")
+TARGETS = (
+    "c99", "linux-x86_64", "raspberry-pi", "raspberry-pi-zero", "cortex-m0", "cortex-m4", "cortex-m7", "riscv32",
+    "onnx", "web",
+)  # fmt: skip
+ROWS = (
+    "LTC", "LTC on NCP", "CfC", "CfC pure", "CfC no gate", "CfC-mm", "CfC on NCP", "LSTM", "GRU", "GRU-D", "CT-RNN",
+    "CT-GRU", "Neural ODE", "Neural CDE", "ODE-RNN", "ODE-LSTM", "State space", "MiniRocket", "Boosting", "Linear",
+    "One threshold",
+)  # fmt: skip
+SPLITS = ("published", "time")
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """``a, b or c``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def check(option: str, given: Iterable[str] | str | None, known: tuple[str, ...]) -> None:
+    """See that names are known.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in [given] if isinstance(given, str) else given or ():
+        if name not in known:
+            from torchliquid.data.columns import nearest
+
+            raise InputError(f"{option} {name}: there is none of that name; {nearest(name, known)}")

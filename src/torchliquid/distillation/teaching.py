@@ -1,0 +1,346 @@
+"""A small network is trained to answer as its teacher does, on a recording and on shifted copies of it.
+
+The teacher's answers, whole probabilities and not labels, are the targets (Hinton et al., Distilling the knowledge in a
+neural network, arXiv 1503.02531). So no labels are needed, and the shifted copies may show the pupil what the recording
+lacks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torchliquid.data.batch import Batch, batches
+from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.recording import Recording, Series
+from torchliquid.data.windows import Windows
+from torchliquid.errors import InputError
+from torchliquid.models.build import build
+from torchliquid.models.model import Model
+from torchliquid.models.predictor import Predictor, aligned
+from torchliquid.models.sample import covering
+from torchliquid.random import seeded
+from torchliquid.study.results import Interval
+from torchliquid.study.shifts import DEFAULT_SHIFTS, Usual, possible, shifted
+from torchliquid.study.stats.intervals import Term, compare
+from torchliquid.study.stats.scores import Cells
+from torchliquid.tasks import Task
+from torchliquid.training.descent import NotFiniteError, descend
+from torchliquid.training.fit import hold_out
+from torchliquid.training.history import History
+from torchliquid.training.loop import LOOKS, Progress, TrainingConfig, TrainingError, enough_updates, optimizer_of
+from torchliquid.training.provenance import provenance
+
+Teacher = Callable[[Recording], Sequence[np.ndarray]]
+"""Decoded answers for each series, (T, K), or (K,) for a task per series; as :meth:`Predictor.outputs`."""
+
+
+@dataclass(frozen=True)
+class Under:
+    """How pupil and teacher answer under one shift at one severity.
+
+    Attributes:
+        shift, described: its name, and its severity in words.
+        distance: as :attr:`Distilled.distance`.
+        teacher, pupil: the task's metric; None without labels.
+    """
+
+    shift: str
+    described: str
+    distance: float
+    teacher: float | None
+    pupil: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """A pupil, and how near it comes to its teacher on a part of the recording that it was not trained on.
+
+    Attributes:
+        model: the pupil.
+        distance: of classes the share of answers that differ; of values the root mean square difference, in standard
+            deviations of the target.
+        teacher, pupil: the task's metric; None without labels.
+        gain: by how much the pupil is better than the teacher, negative where it is worse, with its 95 % interval;
+            None without labels.
+        shifts: the same under each shift of a study, none of which it was trained on with these draws.
+        samples: of the part.
+    """
+
+    model: Model
+    distance: float
+    teacher: float | None
+    pupil: float | None
+    gain: Interval | None
+    shifts: tuple[Under, ...]
+    samples: int
+
+    @property
+    def worst(self) -> Under:
+        """The shift under which the pupil is farthest from its teacher."""
+        return max(self.shifts, key=lambda under: under.distance)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """A recording and the teacher's answers to it, which windows are cut from as targets are from a labelled one."""
+
+    task: Task
+    recording: Recording
+    answers: list[np.ndarray]
+    kind: str = "regression"
+    horizon: None = None
+    horizon_unit: str = "samples"
+
+    @classmethod
+    def of(cls, task: Task, recording: Recording, teacher: Teacher) -> _Lesson:
+        """Raises InputError where the answers have not the task's shape."""
+        answers = [np.asarray(output, dtype=np.float64) for output in teacher(recording)]
+        for output, series in zip(answers, recording.series, strict=True):
+            wanted = (len(series), task.n_outputs) if task.per == "step" else (task.n_outputs,)
+            if output.shape != wanted:
+                raise InputError(f"the teacher's answers to series {series.name!r} are {output.shape}, not {wanted}")
+        return cls(task, recording, answers)
+
+    @property
+    def per(self) -> str:
+        return self.task.per
+
+    @property
+    def target(self) -> str:
+        return self.task.target
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
+        place = next(i for i, one in enumerate(self.recording.series) if one is series)
+        answers = self.answers[place].astype(np.float32)
+        known = np.asarray(np.isfinite(answers).all(-1))
+        answers[~known] = 0
+        return answers, known.astype(np.float32)
+
+    def first_known(self, inputs: np.ndarray) -> int:
+        return self.task.first_known(inputs)
+
+
+def distil(
+    teacher: Predictor | Teacher,
+    recording: Recording,
+    kind: str = "cfc",
+    *,
+    parameters: int = 500,
+    test: Recording | None = None,
+    task: Task | None = None,
+    copies: int = len(DEFAULT_SHIFTS),
+    windows: Windows | None = None,
+    config: TrainingConfig | None = None,
+    progress: Progress | None = None,
+    **hyper: Any,
+) -> Distilled:
+    """Train a small network to answer as a teacher does.
+
+    Args:
+        teacher: any model of ours, or a function from a recording to decoded answers.
+        recording: inputs that the teacher knows. With targets the pupil is also scored by them; they are not learnt.
+        kind: of the pupil, one of :data:`torchliquid.models.KINDS`.
+        parameters: its budget of live parameters.
+        test: what pupil and teacher are compared on; None: a fifth of the recording, which the teacher may have learnt
+            from.
+        task: of a teacher that is a function; None: found from the recording's target.
+        copies: how many shifted copies of the recording are learnt from beside it, the shifts of a study in turn.
+        windows, config, progress: as of :func:`torchliquid.fit`.
+        hyper: more of the kind's config, e.g. ``layers=2``.
+
+    Raises:
+        InputError: the recording lacks a channel, is too short, or the teacher's answers do not fit the task.
+        TrainingError: the loss is no longer finite.
+    """
+    if copies < 0:
+        raise InputError(f"copies must be 0 or more, not {copies}")
+    config = config or TrainingConfig()
+    answers: Teacher
+    if isinstance(teacher, Predictor):
+        answers, task, rule = teacher.outputs, teacher.task, teacher.preprocessing
+        recording = aligned(recording, rule)
+        rest, test = (recording, aligned(test, rule)) if test is not None else _parted(recording, task)
+        training, validation = _parted(rest, task)
+    else:
+        answers, task = teacher, task or Task.infer(recording)
+        rest, test = (recording, test) if test is not None else _parted(recording, task)
+        training, validation = _parted(rest, task)
+        task, rule = task.fit(training), Preprocessing.fit(training)
+    usual = Usual.of(training)
+    shifts = possible(DEFAULT_SHIFTS, training)
+    rng = np.random.default_rng(config.seed)
+
+    def changed(part: Recording, seed: int) -> Recording:
+        shift = shifts[seed % len(shifts)]
+        return shifted(part, shift, float(rng.choice(shift.severities)), usual, seed)
+
+    parts = (training, *(changed(training, 1 + i) for i in range(copies)))
+    lessons = [_Lesson.of(task, part, answers) for part in parts]
+    exams = [_Lesson.of(task, part, answers) for part in (validation, changed(validation, 1 + copies))]
+    with seeded(config.seed):
+        model = build(kind, task, rule, parameters, **hyper)
+        _learn(model, lessons, exams, config, windows or Windows.choose(training, task), progress)
+    model.metadata["training"]["teacher"] = getattr(teacher, "kind", "a function")
+
+    labelled = _labelled(test, task)
+    compared = []
+    for shift in (None, *shifts):
+        for severity in shift.severities if shift else (0.0,):
+            part = test if shift is None else shifted(test, shift, severity, usual, 0)
+            own, others = model.outputs(part), [np.asarray(o, dtype=np.float64) for o in answers(part)]
+            scores = [task.metrics(o, part)[task.primary] if labelled else None for o in (others, own)]
+            name, words = (shift.name, shift.describe(severity)) if shift else ("", "")
+            compared.append(Under(name, words, distance(task, own, others), *scores))
+            if shift is None:
+                gain = _gain(task, part, own, others) if labelled else None
+    clean, under = compared[0], tuple(compared[1:])
+    return Distilled(model, clean.distance, clean.teacher, clean.pupil, gain, under, test.n_samples)
+
+
+def distance(task: Task, one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+    """Between two models' decoded answers, as :attr:`Distilled.distance` says."""
+    rows = [np.concatenate([np.atleast_2d(part) for part in parts]) for parts in (one, other)]
+    known = np.isfinite(rows[0]).all(1) & np.isfinite(rows[1]).all(1)
+    if task.kind == "classification":
+        return float((task.decide(rows[0]) != task.decide(rows[1]))[known].mean())
+    return float(np.sqrt((((rows[0] - rows[1]) / task.std)[known] ** 2).mean()))
+
+
+def _parted(recording: Recording, task: Task) -> tuple[Recording, Recording]:
+    """A fifth held out, whether there are labels or not."""
+    if _labelled(recording, task):
+        return hold_out(recording, task)
+    # By time or by whole series, as of values that are forecast: what is not known cannot be stratified.
+    blank = replace(recording, series=tuple(replace(s, targets=np.zeros(len(s))) for s in recording.series))
+    parts = hold_out(
+        blank, replace(task, kind="regression", per="step", labels=(), horizon=None, primary="", alarm=None)
+    )
+    training, validation = (
+        replace(part, series=tuple(replace(s, targets=None) for s in part.series)) for part in parts
+    )
+    return training, validation
+
+
+def _labelled(recording: Recording, task: Task) -> bool:
+    """Whether something in it can be scored."""
+    if task.horizon is None and all(series.targets is None for series in recording.series):
+        return False
+    return any(np.any(task.encode(series)[1]) for series in task.with_targets(recording).series)
+
+
+def _learn(
+    model: Model,
+    lessons: Sequence[_Lesson],
+    exams: Sequence[_Lesson],
+    config: TrainingConfig,
+    windows: Windows,
+    progress: Progress | None,
+) -> None:
+    """Train until the exams get no better; the model ends with its best weights."""
+    task, history, rng = model.task, History(), np.random.default_rng(config.seed)
+    device = model.readout.weight.device
+    mean, std = (torch.tensor(scale, dtype=torch.float32, device=device) for scale in (task.mean, task.std))
+
+    def a_pass() -> list[Batch]:
+        cut = [
+            batch
+            for each in lessons
+            for batch in batches(each.recording, model.preprocessing, each, windows, config.batch_size, rng)
+        ]
+        return [cut[i] for i in rng.permutation(len(cut))]
+
+    first = a_pass()
+    if not first:
+        raise InputError("the teacher has no finite answer to learn from")
+    model.sample = covering(first)
+    if config.epochs is not None:
+        steps, apart = config.epochs * len(first), len(first)
+    else:
+        steps = config.updates or enough_updates(len(first))
+        apart = max(1, steps // LOOKS)
+    optimizer, schedule = optimizer_of(model, config, steps)
+    step, best = 0, -np.inf
+
+    def endless() -> Iterator[Batch]:
+        yield from first
+        while True:
+            yield from a_pass()
+
+    todo = endless()
+
+    def stretches() -> Iterator[Iterator[Batch]]:
+        while step < steps:
+            yield itertools.islice(todo, min(apart, steps - step))
+
+    def loss_of(batch: Batch) -> Tensor:
+        batch = batch.to(device)
+        raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
+        raw = torch.where((batch.weights > 0).unsqueeze(-1), raw, torch.zeros_like(raw))
+        if task.kind == "classification":
+            each = -(batch.targets * F.log_softmax(raw, -1)).sum(-1)
+        else:
+            each = (raw - (batch.targets - mean) / std).square().mean(-1)
+        return (each * batch.weights).sum() / batch.weights.sum().clamp_min(1e-12)
+
+    def updated() -> None:
+        nonlocal step
+        schedule.step()
+        step += 1
+
+    def look(loss: float) -> float:
+        nonlocal best
+        error = float(np.mean([_error(task, model.outputs(exam.recording), exam.answers) for exam in exams]))
+        if not np.isfinite(error):
+            raise NotFiniteError("the answers are no longer finite")
+        history.loss.append(loss)
+        history.updates.append(step)
+        history.epochs.append(-(-step // len(first)))
+        history.validation.append({"distance": error})
+        if -error > best:
+            best, history.best = -error, len(history.loss) - 1
+        return -error
+
+    def enough() -> bool:
+        if progress:
+            progress(step / steps, f"{step:,} updates, {history.validation[-1]['distance']:.4g} from the teacher")
+        return len(history.loss) - 1 - history.best >= config.patience
+
+    try:
+        descend(model, optimizer, stretches(), loss_of, look, enough, config.clip, updated)
+    except NotFiniteError as error:
+        raise TrainingError(f"distilling broke off: {error}; try a learning rate below {config.lr:g}") from None
+    model.metadata |= provenance(lessons[0].recording, history, config.seed)
+
+
+def _error(task: Task, own: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
+    """What training lowers: the cross entropy less the least possible, or the mean squared difference in deviations."""
+    rows = [np.concatenate([np.atleast_2d(part) for part in parts]) for parts in (own, others)]
+    known = np.isfinite(rows[1]).all(1)
+    one, other = (part[known] for part in rows)
+    if task.kind == "classification":
+        one, other = (np.clip(part, 1e-12, None) for part in (one, other))
+        return float((other * (np.log(other) - np.log(one))).sum(1).mean())
+    return float((((one - other) / task.std) ** 2).mean())
+
+
+def _gain(task: Task, test: Recording, own: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Interval:
+    """How much better the pupil is by the task's metric, over blocks of the test part."""
+    test = task.with_targets(test)
+    cells = Cells.cut([test], task)
+    pupil, teacher = (Term(cells.sums(task, [test], [said])[None], deterministic=True) for said in (own, others))
+    metric = task.metric
+    units = cells.independent if cells.units is None else cells.units
+    found = compare(pupil, teacher, metric.value, metric.higher_is_better, units, metric.bounds)
+    return replace(found, unit=cells.unit)
