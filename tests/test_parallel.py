@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.recurrences import KINDS, Problem, problems
-from torchliquid import LTC, CfC, InputError, LrcSSM, backends, parallel
+from tests.helpers.small import small_recording
+from torchliquid import LTC, CfC, InputError, LrcSSM, TrainingConfig, backends, fit, parallel
 from torchliquid.backends import reference
 from torchliquid.wirings import AutoNCP
 
@@ -156,3 +157,17 @@ def test_auto_is_parallel_where_no_kernel_runs_a_long_sequence() -> None:
     layer.rnn_cell.solved = None
     layer(torch.randn(1, 400, 4))
     assert (layer.rnn_cell.solved is None) == backends.native.available()
+
+
+def test_a_model_is_trained_in_parallel_over_time_alike() -> None:
+    recording = small_recording()
+    trained = []
+    for way in ("sequential", "parallel"):
+        config = TrainingConfig(updates=6, over_time=way)
+        model = fit(recording, kind="ltc_ncp", parameters=500, config=config)
+        assert model.network.layer.over_time == "sequential"
+        trained.append((model, model.outputs(recording)[0]))
+    assert trained[1][0].network.layer.rnn_cell.solved is not None
+    assert abs(trained[0][1] - trained[1][1]).max() < 1e-3
+    with pytest.raises(InputError, match="over_time is one of sequential, parallel, auto"):
+        TrainingConfig(over_time="backwards")

@@ -174,7 +174,7 @@ class Core(Generic[Data]):
 
     def integers(self, made: Integers) -> None:
         """Its constants."""
-        raise InputError(f"there are no integers for a {self.label}: export it with --quantize none")
+        raise InputError(f"there are no integers for {self.label}: export it with --quantize none")
 
     # -- as ONNX
 
