@@ -218,3 +218,11 @@ def test_a_setting_that_breaks_off_while_tuning_is_told_with_its_reason(tmp_path
     assert "broke off" in page
     assert "is too much" in page
     assert StudyResults.from_json((tmp_path / "study" / "results.json").read_text()).contender("gru") == gru
+
+
+def test_a_dense_ltc_takes_part_where_it_is_named(tmp_path: Path) -> None:
+    x = np.random.default_rng(7).normal(size=(400, 2))
+    named = {"contenders": ["naive", "ltc", "linear"], "seeds": 1, "tuning": 1, "parameters": 300, "updates": 20}
+    results = assess(Recording.from_arrays(x, targets=x[:, 0]), tmp_path / "study", shifts=(), **named)
+    assert [c.name for c in results.competing] == ["linear", "naive", "ltc"]
+    assert Model.load(tmp_path / "study" / "model.safetensors").kind == "ltc"

@@ -36,7 +36,9 @@ def assess(
     alarm_merge: alarms.AlarmMerge = None,
     contender: Annotated[
         list[str] | None,
-        typer.Option(help="Only this contender (of the nine, or lrcssm); may be given again. Without it, all nine."),
+        typer.Option(
+            help="Only this contender (of the nine, lrcssm or ltc); may be given again. Without it, all nine."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,
     tuning: Annotated[int, typer.Option(min=1, help="Settings tried for each contender.")] = 4,

@@ -128,6 +128,7 @@ CONTENDERS: tuple[Contender, ...] = (
 )
 
 ON_REQUEST: tuple[Contender, ...] = (
+    Contender("ltc", "LTC", "liquid", {**TRAINING, "unfolds": (6, 1, 3), "mixed_memory": (False, True)}),
     Contender("lrcssm", "LrcSSM", "liquid", {**TRAINING, "elastance": ("plain", "symmetric")}),
 )
 """Those that take part only where they are named."""
