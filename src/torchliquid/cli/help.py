@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "task": "classification|regression",
         "horizon": "TIME",
         "metric": "NAME",
+        "interval": "SHARE",
         "false_alarms": "RATE",
         "alarm_length": "TIME",
         "alarm_merge": "TIME",

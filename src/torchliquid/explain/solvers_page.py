@@ -60,7 +60,7 @@ def table(found: Tradeoff) -> Table:
     return Table(head, tuple(rows))
 
 
-def render(found: Tradeoff, chosen: Choice, error: float | None, title: str) -> str:
+def render(found: Tradeoff, chosen: Choice, error: float | None, model: str) -> str:
     """The page as text."""
     shown = [c for c in found.choices if c.evaluations is not None and c.error < 1e3]
     metric = metric_label(found.metric)
@@ -70,8 +70,8 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, title: str) -> 
     charts = [Chart("error", "How far the answers are from the tight solution", off, table(found))]
     if math.isfinite(found.tight):
         tight = [{**dotted, "y0": found.tight, "y1": found.tight}]
-        title = f"How well it answers, by {metric}; dotted the tight solution"
-        charts.insert(0, Chart("metric", title, _chart(shown, "metric", metric, tight, {}), None))
+        well = f"How well it answers, by {metric}; dotted the tight solution"
+        charts.insert(0, Chart("metric", well, _chart(shown, "metric", metric, tight, {})))
     return page.render(
         "torchliquid.explain",
         "solvers.html.j2",
@@ -80,7 +80,7 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, title: str) -> 
         found=found,
         chosen=chosen,
         asked=error,
-        title=title,
+        title=model,
         tight=significant(found.tight, 4),
         metric=metric_label(found.metric),
     )
@@ -99,6 +99,7 @@ def _chart(choices: list[Choice], what: str, y: str, lines: list[Figure], yaxis:
             "y": [getattr(c, what) for c in points],
             "text": [c.name for c in points],
             "line": {"color": colour, "width": 2},
+            "hovertemplate": "%{text}: %{y:.3~g}<extra></extra>",
         }
         traces += [trace] if points else []
     costs = [c.evaluations or 1 for c in choices]

@@ -85,6 +85,7 @@ def render(results: StudyResults) -> str:
             "confusion": confusion_charts(results),
         },
         glossary=GLOSSARY,
+        usual_gap=numbers.length(results.data.gaps.longest, results.data.gaps.unit),
         results=results,
         verdict=results.verdict,
         cards=[card(results, f) for f in results.verdict.findings] if results.verdict else [],
@@ -305,7 +306,7 @@ def gap_chart(results: StudyResults) -> Chart:
     )
     table = Table((f"Time between samples ({gaps.unit})", "Times"), rows)
     note = (
-        f"Half of the samples came within {numbers.significant(gaps.median)} {gaps.unit} of the one before; the "
-        f"longest gap is {numbers.significant(gaps.longest)} {gaps.unit}."
+        f"Half of the samples came within {numbers.span(gaps.median, gaps.unit)} of the one before; the longest gap is "
+        f"{numbers.span(gaps.longest, gaps.unit)}."
     )
     return Chart("gaps", "How long it was between one sample and the next", figures.gap_chart(gaps), table, note)
