@@ -81,6 +81,12 @@ def ode_rnn(native: Any, sequence: Any, inputs: int, units: int, solver: str, un
     return native.OdeRnn(sequence, field, update, solver, unfolds), sum(p.size for p in field + update)
 
 
+def lrcssm(native: Any, sequence: Any, units: int, symmetric: bool, exponential: bool) -> tuple[Any, int]:
+    synapses, elastance = [normal(units) for _ in range(4)], [normal(units) for _ in range(3 if symmetric else 2)]
+    made = native.LrcSsm(sequence, synapses, normal(units), elastance, exponential)
+    return made, units * (5 + len(elastance))
+
+
 def run(native: Any, problem: Any, sequence: dict[str, Any], parameters: int, threads: int) -> list[np.ndarray]:
     (batch, time, _), units = sequence["input"].shape, sequence["state"].shape[1]
     mixed = sequence["drive"] is not None
@@ -124,6 +130,10 @@ def problems(native: Any) -> Iterator[tuple[Any, dict[str, Any], int]]:
                 traces = sequence | {"state": normal(batch, units * scales)}
                 problem, parameters = ctgru(native, native.Sequence(**traces), inputs, units, scales)
                 yield problem, traces, parameters
+            driven = sequence | {"input": normal(batch, time, 2 * units)}
+            for symmetric, exponential in itertools.product((False, True), (False, True)):
+                problem, parameters = lrcssm(native, native.Sequence(**driven), units, symmetric, exponential)
+                yield problem, driven, parameters
             for solver, unfolds in itertools.product(("euler", "rk4"), (1, 3)):
                 problem, parameters = ode_rnn(native, shared, inputs, units, solver, unfolds)
                 yield problem, sequence, parameters
