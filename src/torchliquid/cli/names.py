@@ -11,7 +11,9 @@ KINDS = (
     "feedforward", "transformer",
 )  # fmt: skip
 SOLVERS = ("fused", "euler", "rk4", "dopri5", "tsit5")
-CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lrcssm", "lstm", "gru", "transformer", "linear", "boosting", "naive")
+CONTENDERS = (
+    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "lstm", "gru", "transformer", "linear", "boosting", "naive",
+)  # fmt: skip
 TARGETS = (
     "c99", "linux-x86_64", "raspberry-pi", "raspberry-pi-zero", "cortex-m0", "cortex-m4", "cortex-m7", "riscv32",
     "onnx", "web",
@@ -19,7 +21,7 @@ TARGETS = (
 ROWS = (
     "LTC", "LTC on NCP", "CfC", "CfC pure", "CfC no gate", "CfC-mm", "CfC on NCP", "LSTM", "GRU", "GRU-D", "CT-RNN",
     "CT-GRU", "Neural ODE", "Neural CDE", "ODE-RNN", "ODE-LSTM", "State space", "MiniRocket", "Boosting", "Linear",
-    "One threshold",
+    "One threshold", "LrcSSM",
 )  # fmt: skip
 SPLITS = ("published", "time")
 
