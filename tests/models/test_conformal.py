@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from benchmarks.intervals import PROCESSES, one
 from tests.helpers.small import small_recording
+from typer.testing import CliRunner
 
 from torchliquid import Model, Recording, fit
-from torchliquid.cli import options
+from torchliquid.cli import app, options
 from torchliquid.data import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.models import Tabular, conformal
@@ -53,6 +54,8 @@ def test_a_stream_and_a_saved_model_say_what_the_frame_says(unit, tmp_path):
     model = Tabular.fit("linear", task.fit(training), Preprocessing.fit(training), training, validation, lookback=4)
     conformal.add_interval(model, validation, 0.8)
     model.save(tmp_path / "m.safetensors")
+    said = " ".join(CliRunner().invoke(app, ["inspect", str(tmp_path / "m.safetensors")]).output.split())
+    assert f"of 80 %: ±{conformal.Interval.of(model).half[0]:.4g}, following the errors along time" in said
     model = Model.load(tmp_path / "m.safetensors")
     frame = model.predict(recording)
     live, ends = model.live(), []

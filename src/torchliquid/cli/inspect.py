@@ -24,6 +24,7 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     check_model_file(model)
     with loading():
         from torchliquid.models import KINDS, Model
+        from torchliquid.models.conformal import Interval
         from torchliquid.models.plain import LABELS
         from torchliquid.page.glossary import metric_label
     loaded = Model.load(model)
@@ -54,7 +55,12 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     told = [name for name, untold in zip(scales.channels, scales.untold, strict=True) if not untold]
     of = "" if len(told) == scales.n_channels else f" of {', '.join(told[:SHOWN])}"
     rows["missing values"] = "hold the last one seen" + (f"; the model is told{of}" if scales.with_mask else "")
-    for name, value in list(loaded.metadata.items())[:SHOWN]:
+    if (interval := Interval.of(loaded)) is not None:
+        along = ", following the errors along time" if interval.adaptive else ""
+        halves = " ".join(f"±{half:.4g}" for half in interval.half[:SHOWN])
+        rows["interval"] = f"of {100 * interval.level:g} %: {halves}{along}"
+    shown = {name: value for name, value in loaded.metadata.items() if name != "interval"}
+    for name, value in list(shown.items())[:SHOWN]:
         rows[name] = plain(value)
     if len(loaded.metadata) > SHOWN:
         rows["and more"] = f"{len(loaded.metadata) - SHOWN:,} entries"
