@@ -46,6 +46,8 @@ def table() -> str:
             "`predict`, no such model": ["-m", "torchliquid", "predict", "none.safetensors", str(csv)],
             "`predict`, no such table": ["-m", "torchliquid", "predict", str(model), "none.csv"],
             "`train`, no such column": ["-m", "torchliquid", "train", str(csv), "--target", "none"],
+            "`train`, no such kind": [*train, "--kind", "none"],
+            "`export`, no such target": ["-m", "torchliquid", "export", str(model), "--target", "none"],
             "`predict`": ["-m", "torchliquid", "predict", str(model), str(csv)],
             "`train`": [*train, "--epochs", "1", "--out", str(model)],
             "`inspect`": ["-m", "torchliquid", "inspect", str(model)],
