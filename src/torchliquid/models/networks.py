@@ -358,11 +358,13 @@ class TransformerLayer(nn.Module):
         passed (B, T, P)."""
         key, value = self.key_value(self.norm(whole)).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         query = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
-        scores = torch.einsum("bqhd,bkhd->bqkh", query, key) / math.sqrt(query.shape[-1]) - distance @ self.rates
+        scores = -(distance @ self.rates)
         if self.bias is not None:
             scores = scores + interpolated(self.bias, elapsed)
-        weights = scores.masked_fill(~visible.unsqueeze(-1), -math.inf).softmax(2)
-        x = x + self.out(torch.einsum("bqkh,bkhd->bqhd", weights, value).flatten(-2))
+        scores = scores.masked_fill(~visible.unsqueeze(-1), -math.inf).movedim(-1, 1)
+        query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+        found = F.scaled_dot_product_attention(query, key, value, scores)
+        x = x + self.out(found.transpose(1, 2).flatten(-2))
         return x + self.feed(x)
 
 
