@@ -41,10 +41,12 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
-@cache
+THERE = find_spec("triton") is not None  # looked for once: a compiled call of PyTorch 2.11 can't
+
+
 def available() -> bool:
     """Whether Triton can be imported."""
-    return find_spec("triton") is not None
+    return THERE
 
 
 def has(cell: Any) -> bool:
