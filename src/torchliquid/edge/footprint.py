@@ -130,11 +130,11 @@ def rows(costs: dict[str, Footprint]) -> list[tuple[str, ...]]:
         fewest = "" if cost.fewest == cost.instructions else f"{cost.fewest:,} to "
         ram = f"{cost.ram:,} ({cost.state:,} + {cost.stack:,})"
         spread = f"{fewest}{cost.instructions:,}"
-        found.append((prose(name), f"{cost.flash:,}", ram, spread, f"{cost.microseconds:,.1f}"))
+        found.append((name, f"{cost.flash:,}", ram, spread, f"{cost.microseconds:,.1f}"))
     return found
 
 
 def table(costs: dict[str, Footprint]) -> str:
     """The same as Markdown."""
-    head, *others = (f"| {' | '.join(line)} |" for line in (HEAD, *rows(costs)))
+    head, *others = (f"| {' | '.join((prose(name), *figures))} |" for name, *figures in (HEAD, *rows(costs)))
     return "\n".join([head, "|---" * len(HEAD) + "|", *others])
