@@ -20,7 +20,7 @@ from torchliquid.cli import app
 from torchliquid.control.contenders import CONTENDERS, PUBLISHED
 from torchliquid.control.settings import setting_of, write_document
 from torchliquid.control.study import DEMONSTRATED, TESTED, VALIDATED, Setting, shift_kinds
-from torchliquid.control.summary import answer, both, successes
+from torchliquid.control.summary import answer, both, near, pair_of, successes
 from torchliquid.errors import InputError
 from torchliquid.jobs.lines import read
 from torchliquid.study.results import Interval
@@ -164,6 +164,28 @@ def test_success_of_one_world_under_several_shifts_is_one_block() -> None:
     sums = successes([line(0, "fog", [1, 0]), line(0, "hue", [1, 1]), line(3, "fog", [0, 0]), line(3, "hue", [0, 1])])
     np.testing.assert_array_equal(sums[..., 0], [[2, 2], [2, 2]])
     np.testing.assert_array_equal(sums[..., 1], [[2, 1], [0, 1]])
+
+
+def test_each_comparison_in_a_folder_has_its_own_pair() -> None:
+    def line(other: str, seeds: int, contenders: list[str]) -> dict[str, Any]:
+        pair = {"liquid": "cfc", "other": other}
+        return {"what": "pair", "id": json.dumps([pair, seeds, contenders]), **pair}
+
+    few, more = ["cfc", "lstm"], ["cfc", "lstm", "gru"]
+    lines = [line("lstm", 1, few), line("gru", 1, more), line("lstm", 2, more)]
+    assert [pair_of(lines, *of)["other"] for of in ((few, 1), (more, 1), (more, 2))] == ["lstm", "gru", "lstm"]
+
+
+def test_who_might_have_been_chosen_as_well_counts() -> None:
+    def line(name: str, seed: int, won: float, lr: float = 0.01) -> dict[str, Any]:
+        return {"contender": name, "seed": seed, "lr": lr, "episodes": [{"success": i < 10 * won} for i in range(10)]}
+
+    rates = {"lstm": (0.8, 0.9), "gru": (0.7, 0.8), "feedforward": (0.0, 0.1), "cfc": (0.8, 0.9)}
+    lines = [line(name, seed, won) for name, both in rates.items() for seed, won in enumerate(both)]
+    lines += [line("lstm", 0, 0.1, lr=0.02), line("feedforward", 5, 1.0)]  # a trial that was not kept, a later seed
+    assert near("lstm", lines, list(rates), 2) == 2
+    assert near("cfc", lines, list(rates), 2) == 1
+    assert near("lstm", lines, ["cfc", "lstm"], 2) == 1
 
 
 def test_verdicts() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torchliquid.control.evaluation import CLEAN
 from torchliquid.files import to_plain
 from torchliquid.page.numbers import duration, number, significant, size
 from torchliquid.study.results import Answer, Interval
+from torchliquid.study.stats.comparison import CLOSE
 from torchliquid.study.stats.intervals import Term, compare, estimate
 from torchliquid.study.words import unknown
 
@@ -71,8 +73,7 @@ def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command
     tested = [line for line in lines if line["what"] == "tested" and line["contender"] in names]
     tested = [line for line in tested if line["seed"] < setting["seeds"]]
     validated = {line["id"]: line for line in lines if line["what"] == "validated"}
-    pairs = [line for line in lines if line["what"] == "pair"]
-    pair = {side: pairs[-1][side] for side in ("liquid", "other")}
+    pair = pair_of(lines, names, setting["seeds"])
     contenders = []
     for name in names:
         own = [line for line in tested if line["contender"] == name]
@@ -101,11 +102,15 @@ def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command
                 ],
             }
         )
+    rivals = {side: near(pair[side], validated.values(), names, setting["seeds"]) for side in pair}
     verdicts: dict[str, dict[str, Any]] = {}
     differences, answers = [], []
     for part in ("clean", "shifted"):
         first, second = (
-            Term(successes([line for line in tested if line["contender"] == pair[side] and _is(line, part)]))
+            Term(
+                successes([line for line in tested if line["contender"] == pair[side] and _is(line, part)]),
+                chosen_from=rivals[side],
+            )
             for side in ("liquid", "other")
         )
         found = compare(first, second, rate, True, True, BOUNDS)
@@ -125,6 +130,28 @@ def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command
             "crashed_simulators": sum(bool(one["why"]) for line in tested for one in line["episodes"]),
         }
     )
+
+
+def pair_of(lines: Sequence[Line], contenders: list[str], seeds: int) -> dict[str, str]:
+    """Who was fixed with these contenders and seeds: a folder that was asked for others too holds several pairs."""
+    pairs = [line for line in lines if line["what"] == "pair" and json.loads(line["id"])[1:] == [seeds, contenders]]
+    return {side: pairs[-1][side] for side in ("liquid", "other")}
+
+
+def near(chosen: str, validated: Iterable[Line], contenders: Sequence[str], seeds: int) -> int:
+    """How many of a side, the chosen one among them, might as well have been best on validation: the best of several
+    owes part of its place to lucky seeds, which show in test worlds too."""
+    rates: dict[str, dict[int, float]] = {}
+    for line in validated:
+        if line["contender"] in contenders and BY_NAME[line["contender"]].family == BY_NAME[chosen].family:
+            of, won = rates.setdefault(line["contender"], {}), _mean(line["episodes"], "success") or 0.0
+            of[line["seed"]] = max(won, of.get(line["seed"], 0.0))  # the best of the tuning trials
+    means, errors = {}, {}
+    for name, of in rates.items():
+        own = [won for seed, won in of.items() if seed < seeds]
+        means[name] = np.mean(own)
+        errors[name] = np.std(own, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else 0.0
+    return sum(abs(means[n] - means[chosen]) <= CLOSE * np.hypot(errors[n], errors[chosen]) for n in means)
 
 
 def _is(line: Line, part: str) -> bool:
