@@ -47,6 +47,16 @@ class Breaks(Finds):
         return super().reset(seed=seed, options=options)
 
 
+class NeverTells(Finds):
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        return *rest, {"position": info["position"]}  # type: ignore[return-value]
+
+
+def knows_too(env: Any, observation: Any) -> Any:
+    return knows(env, observation)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("study") / "finds"
@@ -98,6 +108,18 @@ def test_what_is_finished_is_not_done_again(finished: tuple[Path, dict[str, Any]
     assert again == results
     with pytest.raises(InputError, match=r"another comparison \(it differs in updates\)"):
         control.assess(Finds, knows, folder, Setting(**{**vars(TINY), "updates": 21}))
+    with pytest.raises(InputError, match=r"another comparison \(it differs in expert\)"):
+        control.assess(Finds, knows_too, folder, TINY)
+    others = control.demonstrations(folder / "demonstrations" / "0")
+    with pytest.raises(InputError, match=r"another comparison \(it differs in demonstrations\)"):
+        control.assess(Finds, knows, folder, TINY, source=others)
+
+
+def test_what_never_tells_of_success_cannot_be_compared(tmp_path: Path) -> None:
+    setting = Setting(**{**vars(TINY), "demonstrations": 2, "updates": 2, "validation": 1})
+    with pytest.raises(InputError, match="never says whether an episode succeeded"):
+        control.assess(NeverTells, knows, tmp_path / "never", setting)
+    assert not any(line["what"] == "tested" for line in read(tmp_path / "never" / "lines.jsonl"))
 
 
 @pytest.mark.slow
@@ -226,6 +248,7 @@ def test_settings_of_our_worlds_suit_them() -> None:
         (["CartPole-v1", "--expert", "math:sin", "--contender", "cfc"], "needs a liquid contender and another one"),
         (["fly", "--contender", "cfk", "--contender", "lstm"], "there is no contender 'cfk'"),
         (["fly", "--contender", "published", "--contender", "lstm"], "is for one action"),
+        (["CartPole-v1", "--demonstrations", "x", "--episodes", "3"], "--demonstrations gives them: give one"),
         (["CartPole-v1", "--demonstrations", "nothing"], "there is no Minari data set nothing"),
     ],
 )

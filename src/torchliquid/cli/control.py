@@ -59,6 +59,8 @@ def control(
     name = OURS.get(environment, environment)
     folder = out or Path(f"control-{environment.rpartition('/')[2]}")
     options.check_folder(folder)
+    if demonstrations is not None and shown is not None:
+        raise InputError("--episodes is of an expert's demonstrations, and --demonstrations gives them: give one")
     if page is not None:
         options.check_writable(page, option="--page")
     with loading():

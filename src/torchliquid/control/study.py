@@ -12,6 +12,7 @@ before a test world is seen.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -156,6 +157,7 @@ def assess(
     """
     setting = setting or Setting()
     contenders = named(setting.contenders)
+    setting = replace(setting, contenders=tuple(one.name for one in contenders))
     world = made(env)
     if not setting.shifts:
         tried = [kind for kind in all_shifts.possible(world) if kind.severities]
@@ -177,6 +179,8 @@ def assess(
             raise InputError(f"the contender {one.name} is for one action; {name} has more: leave it out")
     place = Path(folder)
     shown = source if source is None or isinstance(source, Demonstrations) else demonstrations(source, made(env))
+    if shown is not None:
+        setting = replace(setting, demonstrations=len(shown))
     study = _Study(
         place,
         cloudpickle.dumps((env, expert)),
@@ -186,10 +190,12 @@ def assess(
         listener or Silent(),
         ray is not None,
     )
-    about = json.loads(json.dumps({"environment": name, "setting": asdict(setting)}))
+    of = {"expert": _name(expert), "demonstrations": _digest(shown)}
+    about = json.loads(json.dumps({"environment": name, **of, "setting": asdict(setting)}))
     _claim(place, about)
     with locked(place / ".lock", f"another run is at work in {place}; wait for its end, or choose another folder"):
         remove_leftovers(place)
+        write_json(place / "study.json", about)
         with workers(jobs, THREADS, ray) as run_jobs:
             study.run(run_jobs)
         from torchliquid.control.report import write_report
@@ -214,15 +220,32 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
         found = read_json(path, dict)
         wrong = [k for k in about["setting"] if found.get("setting", {}).get(k) != about["setting"][k]]
         wrong = [k for k in wrong if k not in ("seeds", "contenders")]
-        if found.get("environment") != about["environment"] or wrong:
-            what = ", ".join(wrong) or "environment"
+        wrong += [k for k in ("environment", "expert", "demonstrations") if found.get(k, about[k]) != about[k]]
+        if wrong:
+            what = ", ".join(dict.fromkeys(wrong))
             raise InputError(
                 f"the folder {folder} holds another comparison (it differs in {what}); give the same command to go on "
                 "with it, or choose another folder (--out)"
             )
     elif any(not one.name.startswith(".") for one in folder.iterdir()):
         raise InputError(f"the folder {folder} holds files that no comparison wrote; choose an empty one (--out)")
-    write_json(path, about)
+
+
+def _name(expert: Expert | None) -> str:
+    """Of a function by its module and name, of another object by its class's."""
+    if expert is None:
+        return ""
+    named = expert if hasattr(expert, "__qualname__") else type(expert)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _digest(shown: Demonstrations | None) -> str:
+    """Of what was done when; empty where the expert is still to do it."""
+    if shown is None:
+        return ""
+    return hashlib.sha256(
+        b"".join(np.ascontiguousarray(part).tobytes() for one in shown.episodes for part in (one.times, one.actions))
+    ).hexdigest()
 
 
 def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], float]]:
@@ -323,6 +346,13 @@ class _Study:
             )
         worlds = (None, 0.0, VALIDATED, self.setting.validation)
         self._steer("validated", [(one.id, one, *worlds) for one in policies if one.id not in validated], run_jobs)
+        episodes = [one for line in self.done("validated").values() for one in line["episodes"]]
+        whole = [one for one in episodes if not one["why"]]
+        if whole and all(one["success"] is None for one in whole):
+            raise InputError(
+                "the environment never says whether an episode succeeded, so that nothing can be compared: give "
+                'info["is_success"] at its end, or a reward_threshold where it is registered'
+            )
 
     def _keep_trained(self, one: Policy, found: tuple[bytes, dict[str, Any]]) -> None:
         data, about = found
