@@ -65,6 +65,19 @@ def emulated() -> None:
     needs("qemu-system-arm")
 
 
+def test_without_pyelftools_nothing_is_measured_and_the_files_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "elftools", None)
+    model = make_model("cfc")
+    report = export(model, M4, tmp_path / "out")
+    assert (tmp_path / "out" / "model.c").is_file()
+    assert "not run here" in report.warnings[-1]
+    assert "pip install 'torchliquid[edge]'" in report.warnings[-1]
+    with pytest.raises(InputError, match=r"limits are measured .*pip install 'torchliquid\[edge\]'"):
+        export(model, M4, tmp_path / "limited", limits=Limits(flash=1000))
+
+
 def in_words(**options: str) -> list[str]:
     return [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
 

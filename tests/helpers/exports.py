@@ -33,6 +33,7 @@ QEMU = {name: t.emulator for name, t in TARGETS.items() if t.emulator}
 
 def needs_zig() -> None:
     pytest.importorskip("ziglang", reason="ziglang is not installed: nothing can be compiled for other machines")
+    pytest.importorskip("elftools", reason="pyelftools is not installed: programs cannot be measured")
 
 
 def readings(samples: int = 400, seed: int = 0, holes: float = 0.1) -> Recording:

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from torchliquid.errors import InputError
 
 STORED = (".text", ".rodata", ".data", ".srodata", ".sdata")
 
 
+def can_read() -> bool:
+    """Whether pyelftools is installed."""
+    return find_spec("elftools") is not None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An ELF file to read.
+
+    Raises:
+        InputError: pyelftools is not installed.
+    """
+    try:
+        from elftools.elf.elffile import ELFFile
+    except ModuleNotFoundError:
+        raise InputError("programs are measured with pyelftools: pip install 'torchliquid[edge]'") from None
+    with path.open("rb") as file:
+        yield ELFFile(file)
+
+
 def flash(path: Path) -> int:
     """Bytes of code and constants, and of variables' first values, that a program needs in flash."""
-    from elftools.elf.constants import SH_FLAGS
-    from elftools.elf.elffile import ELFFile
+    with opened(path) as program:
+        from elftools.elf.constants import SH_FLAGS
 
-    with path.open("rb") as file:
         return sum(
             section.data_size
-            for section in ELFFile(file).iter_sections()
+            for section in program.iter_sections()
             if section["sh_flags"] & SH_FLAGS.SHF_ALLOC
             and section["sh_type"] != "SHT_NOBITS"
             and section.name.startswith(STORED)
@@ -24,9 +49,8 @@ def flash(path: Path) -> int:
 
 def symbols(path: Path) -> dict[str, int]:
     """Addresses by name."""
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
+    with opened(path) as program:
+        from elftools.elf.sections import SymbolTableSection
 
-    with path.open("rb") as file:
-        tables = [s for s in ELFFile(file).iter_sections("SHT_SYMTAB") if isinstance(s, SymbolTableSection)]
+        tables = [s for s in program.iter_sections("SHT_SYMTAB") if isinstance(s, SymbolTableSection)]
         return {symbol.name: symbol["st_value"] for table in tables for symbol in table.iter_symbols()}

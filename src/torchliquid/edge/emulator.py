@@ -72,10 +72,15 @@ def _layout(dtype: np.dtype) -> dict[str, object]:
     }
 
 
+def can_measure() -> bool:
+    """Whether programs for other machines can be compiled here and read."""
+    return has_zig() and elf.can_read()
+
+
 def missing(target: Target) -> str:
     """The command that installs what compiles for this target and runs it here; empty where all of it is there."""
     commands = []
-    if target.triple and not has_zig():
+    if target.triple and not can_measure():
         commands.append("pip install 'torchliquid[edge]'")
     if target.emulator and shutil.which(target.emulator) is None:
         commands.append(QEMU)

@@ -219,7 +219,7 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
     lacking = emulator.missing(target)
     if lacking and (limits.ram is not None or limits.step is not None):
         raise InputError(f"RAM and steps are measured in {target.emulator}: {lacking}; or leave their limits out")
-    if limits and not has_zig():
+    if limits and not emulator.can_measure():
         raise InputError(f"limits are measured on what zig compiles: {lacking}; or leave them out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose a new or empty folder with --out")
@@ -414,7 +414,7 @@ def _recorded(artifact: Artifact) -> Recording:
 
 def _flash(artifact: Artifact, target: Target, limits: Limits, report: Report) -> None:
     """The one cost that needs no emulator."""
-    if not has_zig():
+    if not emulator.can_measure():
         return
     flash = report.plain["flash"] = footprint.flash(artifact, target)
     if over := footprint.beyond("flash", flash, limits.flash):
