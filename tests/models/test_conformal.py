@@ -105,7 +105,11 @@ def test_how_the_command_says_a_share():
 
 
 @pytest.mark.parametrize(
-    "change", [{"level": 2}, {"half": []}, {"half": [-1.0]}, {"recent": [1.0] * 101}, {"half": "x"}]
+    "change",
+    [
+        *({"level": 2}, {"level": 10**400}, {"half": []}, {"half": [-1.0]}, {"half": "x"}),
+        *({"recent": [1.0] * 101}, {"recent": [1.0]}),
+    ],
 )
 def test_a_broken_interval_is_refused(change):
     recording = small_recording((60,), seed=1)

@@ -62,11 +62,13 @@ class Interval:
             return None
         try:
             made = cls(float(found["level"]), tuple(map(float, found["half"])), tuple(map(float, found["recent"])))
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, OverflowError):
             made = cls(0.0, ())
         numbers = (*made.half, *made.recent)
         fits = 0 < made.level < 1 and len(made.half) == model.task.n_outputs and len(made.recent) <= RECENT
-        if not fits or not all(np.isfinite(v) and v >= 0 for v in numbers) or (made.recent and len(made.half) > 1):
+        if made.recent:
+            fits = fits and len(made.half) == 1 and model.task.horizon is not None
+        if not fits or not all(np.isfinite(v) and v >= 0 for v in numbers):
             raise InputError("the model's interval is broken; save the model again")
         return made
 
