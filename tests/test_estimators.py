@@ -137,3 +137,25 @@ def test_another_number_of_channels_is_refused():
     x, y = waves()
     with pytest.raises(InputError, match="1 channels; 2 were learnt from"):
         LiquidClassifier(**SMALL).fit(x, y).predict(x[:, :1])
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    forecaster = LiquidForecaster(parameters=200, updates=5, random_state=0).fit(x[:, :2], x[:, 0])
+    for wrong in (x, x[:, :1]):
+        with pytest.raises(InputError, match="channels; 2 were learnt from"):
+            forecaster.predict(wrong, x[:, 0])
+
+
+@pytest.mark.parametrize("share", [-0.2, 1.0, np.nan])
+def test_no_share_to_validate_on_is_refused(share):
+    with pytest.raises(InputError, match="validation is a share"):
+        LiquidClassifier(validation=share, **SMALL).fit(*waves(8))
+
+
+def test_dates_with_a_zone_and_periods_are_times():
+    x, y = waves(8)
+    days = pd.date_range("2024-03-30", periods=20, freq="D")
+    found = []
+    for index in (days, days.tz_localize("UTC"), days.to_period("D")):
+        frame = pd.concat({k: pd.DataFrame(one.T, index) for k, one in enumerate(x)})
+        found.append(LiquidClassifier(parameters=200, updates=5, random_state=0).fit(frame, y).predict_proba(frame))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

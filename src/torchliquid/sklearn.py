@@ -113,6 +113,8 @@ class _OfSeries(LiquidNetwork):
     """One answer a series."""
 
     def _fit(self, X: Any, y: np.ndarray, task: Task, times: Any, held_out: Callable[[int], np.ndarray]) -> None:
+        if not 0 <= self.validation < 1:
+            raise InputError(f"validation is a share from 0 to below 1, not {self.validation!r}")
         values, when = _series(self, X, times, reset=True)
         check_consistent_length(values, y)
         self.n_channels_ = values[0].shape[1]
@@ -260,12 +262,20 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
 
     def predict(self, X: Any, y: Any, times: Any = None) -> np.ndarray:
         """(samples,) of each sample, what the target will be ``horizon`` samples later."""
-        check_is_fitted(self)
-        return np.asarray(self.model_.outputs(self._recording(X, y, times)[0])[0][:, 0])
+        return np.asarray(self.model_.outputs(self._known(X, y, times))[0][:, 0])
 
     def score(self, X: Any, y: Any, times: Any = None) -> float:
         """R² of the forecasts whose sample has come."""
-        return self.model_.score(self._recording(X, y, times)[0], "r2")
+        return self.model_.score(self._known(X, y, times), "r2")
+
+    def _known(self, X: Any, y: Any, times: Any) -> Recording:
+        """Raises InputError where X has not the channels that were learnt from."""
+        check_is_fitted(self)
+        given, _ = self._recording(X, y, times)
+        wanted = self.model_.preprocessing.n_channels
+        if len(given.channels) != wanted:
+            raise InputError(f"X has {len(given.channels) - 1} channels; {wanted - 1} were learnt from")
+        return given
 
     def _recording(self, X: Any, y: Any, times: Any) -> tuple[Recording, str]:
         X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
@@ -340,7 +350,9 @@ def _series(estimator: LiquidNetwork, X: Any, times: Any, reset: bool) -> tuple[
 
 def _clock(index: Any) -> np.ndarray:
     """Times of an index: numbers, or dates in seconds."""
-    array = np.asarray(index)
+    if hasattr(index, "to_timestamp"):  # periods
+        index = index.to_timestamp()
+    array = np.asarray(index, dtype="datetime64[ns]" if getattr(index, "tz", None) else None)
     if array.dtype.kind in "Mm":
         return (array - array[0]) / np.timedelta64(1, "s")
     return array.astype(np.float64)
