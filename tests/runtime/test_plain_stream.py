@@ -86,8 +86,9 @@ def test_readings_by_name_times_faults_and_state(way):
         np.testing.assert_allclose(said, expected[i], atol=1e-9)
         if i == 10:
             again.state = live.state
+            again.step(row * 2, time=time)
             np.testing.assert_array_equal(live.step(row * 2, time=time), said)  # a time again changes nothing
-    assert live.faults["repeated"] == 1
+    assert live.faults["repeated"] == again.faults["repeated"] == 1
     for time, row in zip(rows.times[11:], rows.values[11:], strict=True):
         said = again.step(row, time=time)
     np.testing.assert_allclose(said, expected[-1], atol=1e-9)
@@ -97,3 +98,15 @@ def test_readings_by_name_times_faults_and_state(way):
         torchliquid.stream(
             drawn(np.random.default_rng(1), "step", "classification", 9, 8, True, 0.0)
         ).state = live.state
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("count", [-5.0, 0.5, np.nan, np.inf, 1e300])
+def test_a_state_without_a_whole_number_of_samples_is_refused(way, count):
+    model = drawn(np.random.default_rng(0), "step", "classification", 9, 8, True, 0.0)
+    with backends.use(way):
+        live = torchliquid.stream(model)
+    *kept, memory = live.state
+    memory[:, 0] = count
+    with pytest.raises(torchliquid.InputError, match="state is broken"):
+        live.state = (*kept, memory)

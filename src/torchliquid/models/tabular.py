@@ -40,6 +40,9 @@ LAST = slice(-1, None)
 SUMS = 6
 """Of each channel of a live series: mean, squares about it, smallest, largest, product with time, first."""
 
+MOST_SAMPLES = 2.0**53
+"""Of a live series: what float64 counts one by one."""
+
 ROWS = 4096
 """Rows per call, which bounds memory and does not change results."""
 
@@ -301,6 +304,9 @@ class TabularSteps:
         given = [np.shape(part) for part in parts]
         if given != [self.memory.shape]:
             raise InputError(f"the state has parts of shapes {given}; {[self.memory.shape]} are needed")
+        so_far = np.asarray(parts[0])[:, 0]  # says where the next sample is put
+        if not ((so_far >= 0) & (so_far < MOST_SAMPLES) & (so_far == np.floor(so_far))).all():
+            raise InputError("the state is broken: it says of no whole number of samples that they came")
         self.memory[...] = parts[0]
 
     def reset(self, rows: Any) -> None:

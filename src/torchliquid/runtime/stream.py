@@ -244,10 +244,10 @@ class ModelStream:
             self._follow(answer, elapsed)
         if self._bands:
             self._band(sample, elapsed, answer, repeated)
-        if last is not None:
+        if repeated.any():
             self._count("repeated", int(repeated.sum()), "a second sample of the same time: nothing is changed by it")
             self.state = _mixed_states(repeated, before, self.state)
-            answer = _mixed(repeated, last, answer)
+            answer = answer if last is None else _mixed(repeated, last, answer)
         self._answer = answer.copy()
         return answer
 
@@ -365,6 +365,7 @@ class ModelStream:
         self._held[...] = held
         self._started[...] = started
         self._last[...] = last
+        self._answer = None
         for alarm, state in zip(self._alarms, alarms, strict=True):
             alarm.state = tuple(state)
 
