@@ -22,7 +22,7 @@ from torchliquid.cli import app
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.datasets import load
 from torchliquid.errors import InputError
-from torchliquid.models import Model, Naive, Tabular, trees
+from torchliquid.models import Model, Naive, Tabular, tabular, trees
 from torchliquid.models.features import features
 from torchliquid.tasks import Task
 from torchliquid.training.fit import hold_out
@@ -133,6 +133,19 @@ def test_boosting_finds_what_logistic_regression_finds_on_few_series():
     assert task.metrics(model.outputs(test), test)["accuracy"] > 0.95
 
 
+@pytest.mark.parametrize("kind", ["linear", "boosting"])
+def test_of_too_many_samples_no_class_is_left_out(kind, monkeypatch):
+    rng = np.random.default_rng(0)
+    targets = rng.choice(np.array(["a", "b"], dtype=object), 400)
+    targets[[101, 203, 333]] = "rare"
+    recording = Recording.from_arrays(rng.normal(size=(400, 2)), targets=targets)
+    task, preprocessing = Task("classification", "step", "target").fit(recording), Preprocessing.fit(recording)
+    monkeypatch.setattr(tabular, "MOST_NUMBERS", 2000)
+    model = Tabular.fit(kind, task, preprocessing, recording, recording, lookback=2)
+    assert len(model.linear.bias if kind == "linear" else model.trees.baseline) == 3
+    assert model.live().step([0.0, 0.0]).shape == (3,)
+
+
 def test_the_naive_answers():
     rng = np.random.default_rng(0)
     recording = Recording.from_arrays(rng.normal(5, 2, (50, 2)), channels=["x", "y"])
@@ -236,6 +249,7 @@ WRONG = {
     "no scale": ({"linear.scale": lambda t: t.zero_()}, {}),
     "a longer memory": ({}, {"lookback": 10**9}),
     "another memory": ({}, {"lags": 7}),
+    "a memory shorter than the lags": ({}, {"lookback": 16}),
     "a command": ({}, {"command": "rm"}),
 }
 

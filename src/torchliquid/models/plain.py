@@ -97,7 +97,7 @@ def _check_config(config: dict[str, Any], task: Task, preprocessing: Preprocessi
     _expect(all(value is None or type(value) in (int, float) for name, value in config.items() if name in SETTINGS))
     for name in names:
         _expect(type(config[name]) is int and 0 <= config[name] <= LONGEST)
-    _expect(config["lookback"] >= 1 and type(config["uneven"]) is bool)
+    _expect(config["lookback"] >= 1 and config.get("lags", 0) < config["lookback"] and type(config["uneven"]) is bool)
     _expect(sum(config[name] for name in names) * preprocessing.n_inputs <= MOST)
 
 

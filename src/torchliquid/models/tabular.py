@@ -226,6 +226,10 @@ class Tabular(Predictor):
                     targets.append(encoded[None])
                 continue
             chosen = known[::every]
+            if every > 1 and self.task.kind == "classification":  # none of the classes is left out
+                of, places = np.unique(encoded[known], return_index=True)
+                new = ~np.isin(of, np.concatenate([*targets, encoded[chosen]]))
+                chosen = np.union1d(chosen, known[places[new]])
             for start in range(0, len(spans), ROWS):
                 block = chosen[(chosen >= start) & (chosen < start + ROWS)]
                 if len(block):
