@@ -261,6 +261,18 @@ def test_bad_input_is_one_line(typed: list[str], words: str, tmp_path: Path, mon
     assert words in said[0]
 
 
+def test_an_environment_comes_from_a_module_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "polesof.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium.envs.classic_control.cartpole import CartPoleEnv\n"
+        'gymnasium.register("OurPole-v0", entry_point=CartPoleEnv)\n'
+    )
+    found = CliRunner().invoke(app, ["control", "polesof:OurPole-v0", "--out", "out"])
+    assert "OurPole-v0 has no expert of its own" in found.output
+
+
 def test_a_data_set_of_another_environment_is_refused(tmp_path: Path) -> None:
     control.record(Toy(), lambda env, observation: np.array([1.0, np.sin(env.place)], np.float32), 2, tmp_path / "toy")
     with pytest.raises(InputError, match="is of another environment than Finds"):

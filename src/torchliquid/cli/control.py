@@ -78,6 +78,7 @@ def control(
     }
     setting = setting_of(environment, full, {key: value for key, value in given.items() if value is not None})
     console = Terminal()
+    sys.path.insert(0, os.getcwd())  # where modules of ENV and --expert are
     processes = options.processes(jobs, ray, console)
     command = shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])])
     with StudyProgress(console) as progress, told_in(folder):
@@ -120,7 +121,6 @@ def _found(expert: str) -> Any:
     module, colon, name = expert.partition(":")
     if not colon or not name:
         raise InputError(f"--expert {expert}: give a module and a function in it, like pilots:careful")
-    sys.path.insert(0, os.getcwd())
     try:
         found = getattr(import_module(module), name)
     except Exception as error:
