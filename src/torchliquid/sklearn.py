@@ -210,8 +210,12 @@ class LiquidRegressor(RegressorMixin, _OfSeries):
         return self._outputs(X, times)[:, 0]
 
 
+_SHARE = "        validation: the share of the series that is held out to stop the training; of one recording its end is.\n"
+
+
 class LiquidForecaster(RegressorMixin, LiquidNetwork):
-    __doc__ = f"""What the target will be some samples later, at every sample of a recording. {LiquidNetwork.__doc__}
+    __doc__ = f"""What the target will be some samples later, at every sample of a recording.
+    {(LiquidNetwork.__doc__ or "").replace(_SHARE, "")}
         horizon: how many samples later.
 
     ``X`` is a table (samples, channels), one row a sample, in order; ``y`` (samples,) the target's readings at the same

@@ -146,7 +146,7 @@ def test_an_expert_that_fails_leaves_nothing_half_written(tmp_path: Path) -> Non
             raise RuntimeError("the expert is tired")
         return np.zeros(2, np.float32)
 
-    with pytest.raises(RuntimeError, match="tired"):
+    with pytest.raises(InputError, match="tired"):
         control.record(lambda: Toy(), fails, 2, tmp_path / "toy")
     assert list(tmp_path.iterdir()) == []
 

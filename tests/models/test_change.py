@@ -176,6 +176,6 @@ def test_the_command_says_so(tmp_path) -> None:
     said = CliRunner().invoke(app, [*asked, "--parameters", "200", "--out", out]).output
     words = " ".join(said.split())
     assert "It learns the change from the last value of level" in words
-    assert "The naive answer there: rmse" in words
+    assert "The naive answer there: RMSE" in words
     shown = " ".join(CliRunner().invoke(app, ["inspect", out]).output.split())
     assert "3 samples ahead, as the change from the last value of level" in shown

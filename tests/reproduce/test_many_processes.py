@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tests.reproduce import small_table
 
-from torchliquid.reproduce import run, trials
+from torchliquid.jobs import lines as trials
+from torchliquid.reproduce import run
 from torchliquid.study.assess import Quiet
 
 

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from torchliquid.cli import app
 from torchliquid.errors import InputError
-from torchliquid.reproduce import summary, trials
+from torchliquid.jobs import lines as trials
+from torchliquid.reproduce import summary
 from torchliquid.reproduce.contenders import Missing, TableModel
 from torchliquid.reproduce.picture import LIQUID_COLOUR, OTHER_COLOUR, drawing
 from torchliquid.reproduce.protocol import Protocol, Sequences, Setting

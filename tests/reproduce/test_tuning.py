@@ -10,7 +10,8 @@ from rich.console import Console
 
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.errors import InputError
-from torchliquid.reproduce import run, summary, trials, tuning
+from torchliquid.jobs import lines as trials
+from torchliquid.reproduce import run, summary, tuning
 from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, part
 
 pytest.importorskip("optuna")
