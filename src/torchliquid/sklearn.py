@@ -210,7 +210,9 @@ class LiquidRegressor(RegressorMixin, _OfSeries):
         return self._outputs(X, times)[:, 0]
 
 
-_SHARE = "        validation: the share of the series that is held out to stop the training; of one recording its end is.\n"
+_SHARE = (
+    "        validation: the share of the series that is held out to stop the training; of one recording its end is.\n"
+)
 
 
 class LiquidForecaster(RegressorMixin, LiquidNetwork):
