@@ -105,13 +105,14 @@ def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
         "units": network.units,
         "gap": rule.time_scale,
         "time": model.metadata.get("columns", {}).get("time"),
+        "missing": model.metadata.get("columns", {}).get("missing") or [],
         "target": task.target,
         "labels": list(task.labels),
         "threshold": alarm.threshold if alarm is not None else None,
         "positive": task.positive if alarm is not None else None,
         "forecast": task.horizon is not None,
         "perSeries": task.per == "series",
-        "began": {"name": "samples of its training" if sample else "made-up samples", **first},
+        "began": {"name": "samples that the export was proven on" if sample else "made-up samples", **first},
     }  # fmt: skip
     return page.render(
         "torchliquid.explain",

@@ -145,6 +145,10 @@
   }
 
   const MISSING = new Set(["", "na", "n/a", "nan", "null", "none", "-", "?"]);
+  const MARKS = circuit.missing.filter((mark) => mark !== ""); // of the training's table
+  MARKS.forEach((mark) => MISSING.add(String(mark).toLowerCase()));
+  const MISSING_NUMBERS = new Set(MARKS.map(Number));
+  const WITHOUT_ZONE = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(:\d\d(\.\d+)?)?)$/;
 
   function number(text, comma) {
     const plain = comma && /^[-+]?\d*,\d+$/.test(text) ? text.replace(",", ".") : text;
@@ -163,7 +167,7 @@
       if (MISSING.has(text.toLowerCase())) return NaN;
       const value = number(text, comma);
       if (value === null) throw new Trouble(`row ${i + 2}, ${circuit.channels[k].name}: ${text.slice(0, 40)} is not a number`);
-      return value;
+      return MISSING_NUMBERS.has(value) ? NaN : value;
     }));
     const taken = timeColumn(head, body, places, comma);
     const at = column(circuit.target);
@@ -174,7 +178,7 @@
     return { rows, truth: truth?.some((value) => value !== null) ? truth : null, ...taken };
   }
 
-  // The one that training had, or of a usual name; else the first other one that holds numbers or dates and never falls.
+  // The one that training had, or of a usual name; else the first other one that holds numbers or dates, rises and never falls.
   function timeColumn(head, body, places, comma) {
     const none = { times: body.map((_, i) => i), elapsed: body.map(() => 1), from: "one sample a row", anew: [] };
     if (circuit.unit === "samples") return none;
@@ -183,14 +187,14 @@
     for (const at of [...named, ...others]) {
       let times = body.map((row) => number(row[at] ?? "", comma)), dates = false;
       if (times.includes(null)) {
-        times = body.map((row) => Date.parse(row[at]) / 1000);
+        times = body.map((row) => Date.parse((row[at] ?? "").replace(WITHOUT_ZONE, "$1T$2Z")) / 1000);
         if (times.some(Number.isNaN)) continue;
         if (!(circuit.unit in TIMES)) throw new Trouble(`${head[at]} has dates, and the model counts time in ${circuit.unit}`);
         dates = true;
         times = times.map((time) => time / TIMES[circuit.unit]);
       }
       const back = times.findIndex((time, i) => i > 0 && time < times[i - 1]);
-      if (back >= 0 && !named.includes(at)) continue;
+      if (!named.includes(at) && (back >= 0 || (times.length > 1 && times.at(-1) === times[0]))) continue;
       if (back >= 0) throw new Trouble(`row ${back + 2}: the time in ${head[at]} goes back; give one series, in order`);
       const elapsed = times.map((time, i) => (i ? time - times[i - 1] : circuit.gap));
       const from = `time from ${head[at]}${dates ? " (dates)" : ` in ${circuit.unit}`}`;
