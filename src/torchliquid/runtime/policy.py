@@ -49,16 +49,17 @@ class Seen:
         """
         array = np.asarray(values)
         if self.kind == "choice":
-            chosen = array.astype(np.int64) - self.first
-            if array.dtype.kind not in "iu" or not ((chosen >= 0) & (chosen < self.shape[0])).all():
-                last = self.first + self.shape[0] - 1
+            last = self.first + self.shape[0] - 1
+            if array.dtype.kind not in "iu" or not ((array >= self.first) & (array <= last)).all():
                 raise InputError(
                     f"{self._words} is {array}; the policy knows whole numbers from {self.first} to {last}"
                 )
-            return np.eye(self.shape[0], dtype=np.float32)[chosen]
+            return np.eye(self.shape[0], dtype=np.float32)[array.astype(np.int64) - self.first]
         if array.shape[array.ndim - len(self.shape) :] != self.shape or array.dtype.kind not in "biuf":
             found = f"shape {array.shape}" if array.dtype.kind in "biuf" else f"type {array.dtype}"
             raise InputError(f"{self._words} has {found}; the policy was trained on {self.shape}")
+        if self.kind == "picture" and array.dtype != np.uint8 and not np.isin(array, np.arange(256)).all():
+            raise InputError(f"{self._words} is a picture: it holds whole numbers from 0 to 255")
         lead = array.shape[: array.ndim - len(self.shape)]
         return array.reshape(*lead, self.size).astype(np.uint8 if self.kind == "picture" else np.float32, copy=False)
 
