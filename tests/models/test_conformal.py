@@ -47,7 +47,9 @@ def test_a_stream_and_a_saved_model_say_what_the_frame_says(unit, tmp_path):
     (series,) = recording.series
     holes = series.values.copy()
     holes[1000::7] = np.nan
-    times = np.cumsum(np.random.default_rng(1).uniform(0.9, 1.1, len(series)))
+    gaps = np.random.default_rng(1).uniform(0.9, 1.1, len(series))
+    gaps[[600, 1300]] = 1000.0
+    times = np.cumsum(gaps)
     recording = Recording.from_arrays(holes, times, channels=["x"])
     task = Task.infer(recording, "x", horizon=3, horizon_unit=unit)
     training, validation = hold_out(recording, task)

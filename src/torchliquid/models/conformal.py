@@ -20,7 +20,7 @@ import numpy as np
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.models.predictor import Predictor, aligned
-from torchliquid.tasks import Task
+from torchliquid.tasks import ACROSS, Task
 
 RECENT = 100
 """Errors whose largest sets the size of a step."""
@@ -202,8 +202,9 @@ class Band:
         ends: (K, 2) around the last answer; None before the first.
     """
 
-    def __init__(self, task: Task, interval: Interval) -> None:
-        self.task, self.interval = task, interval
+    def __init__(self, task: Task, interval: Interval, usual: float) -> None:
+        """``usual``: the usual gap between samples, in the recording's unit."""
+        self.task, self.interval, self.usual = task, interval, usual
         self.reset()
 
     def reset(self) -> None:
@@ -211,6 +212,7 @@ class Band:
         self._tracker = Tracker(self.interval) if self.interval.adaptive else None
         self._waiting: deque[tuple[float, float, float, float]] = deque()  # when due, when made, the answer, its half
         self._now, self._last, self._at = 0.0, np.nan, -np.inf
+        self._gaps: deque[float] = deque(maxlen=int(self.task.horizon or 1))  # before each of the samples ahead
 
     def step(self, reading: float, span: float, answer: np.ndarray) -> None:
         """One sample.
@@ -224,6 +226,7 @@ class Band:
         if self._tracker is not None and self.task.horizon is not None:
             samples = self.task.horizon_unit == "samples"
             self._now += 1.0 if samples else span
+            self._gaps.append(span)
             self._resolve(reading, 0.0 if samples else 1e-6 * self.task.horizon)
             half = np.array([self._tracker.half])
             self._waiting.append((self._now + self.task.horizon, self._now, float(answer[0]), self._tracker.half))
@@ -235,6 +238,8 @@ class Band:
         while self._waiting and self._waiting[0][0] <= self._now + slack:
             due, made, said, half = self._waiting.popleft()
             truth = reading if self._now <= due + slack else np.nan
+            if self.task.horizon_unit == "samples" and sum(self._gaps) > ACROSS * self.task.horizon * self.usual:
+                truth = np.nan  # across a gap, as in Task.forecast
             if np.isnan(truth) and self.task.horizon_unit != "samples" and self._at > made + self.task.horizon / 2:
                 truth = self._last
             self._tracker.learn(abs(said - truth), half)

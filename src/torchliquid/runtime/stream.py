@@ -151,7 +151,9 @@ class ModelStream:
         self._alarms = [AlarmState(alarm) for _ in range(n)] if alarm and alarm.threshold is not None else []
         self.faults: Counter[str] = Counter()
         interval = Interval.of(model)
-        self._bands = [] if interval is None else [Band(model.task, interval) for _ in range(n)]
+        self._bands = (
+            [] if interval is None else [Band(model.task, interval, model.preprocessing.time_scale) for _ in range(n)]
+        )
         self._held = np.zeros((n, model.preprocessing.n_channels))
         self._started = np.zeros(n, dtype=bool)
         self._last = np.full(n, -np.inf)
