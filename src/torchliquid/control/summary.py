@@ -280,6 +280,6 @@ def section(results: Mapping[str, Any]) -> str:
     if results["crashed_simulators"]:
         lines += [
             "",
-            f"In {results['crashed_simulators']} episodes the simulator or a policy failed: counted as crashes.",
+            f"Episodes in which the simulator or a policy failed, counted as crashes: {results['crashed_simulators']}.",
         ]
     return "\n".join(lines) + "\n"
