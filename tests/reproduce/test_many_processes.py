@@ -15,7 +15,7 @@ from tests.reproduce import small_table
 
 from torchliquid.jobs import lines as trials
 from torchliquid.reproduce import run
-from torchliquid.study.assess import Quiet
+from torchliquid.study.run.runner import Quiet
 
 
 def lines(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:

@@ -25,7 +25,7 @@ from torchliquid.reproduce.protocol import Protocol, Sequences, Setting
 from torchliquid.reproduce.protocols import protocol
 from torchliquid.reproduce.run import reproduce, write_tables
 from torchliquid.reproduce.trial import train
-from torchliquid.study.assess import Quiet
+from torchliquid.study.run.runner import Quiet
 
 needs_data = pytest.mark.skipif("TORCHLIQUID_DATA" not in os.environ, reason=NO_DATA)
 SIZES = {

@@ -177,7 +177,7 @@ def policy_of(model: Predictor) -> Policy:
 
 def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int, Episode], None]) -> None:
     """Each episode in a process of its own: one whose process dies is a crash, and those that end with it fly again."""
-    from torchliquid.jobs.job import Job, JobError
+    from torchliquid.jobs.job import Job, JobError, Silent
     from torchliquid.jobs.processes import run_jobs
 
     left = set(range(len(calls)))
@@ -192,7 +192,7 @@ def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int
             for place in sorted(left)
         ]
         try:
-            run_jobs(todo, _Silent(), processes, 1)
+            run_jobs(todo, Silent(), processes, 1)
         except JobError as error:
             place = int(error.job)
             _, _, shift, severity, seed, _, _ = calls[place]
@@ -207,15 +207,6 @@ def ended(shift: type[Shift] | None, severity: float, seed: int) -> Episode:
 
 def _flown(packed: bytes, progress: object) -> Iterator[Episode]:
     yield fly(*cloudpickle.loads(packed))
-
-
-class _Silent:
-    """Listens to jobs and says nothing."""
-
-    def waiting(self, reason: str) -> None: ...
-    def started(self, job: object) -> None: ...
-    def advanced(self, job: object, share: float, note: str) -> None: ...
-    def finished(self, job: object) -> None: ...
 
 
 def _named(shift: type[Shift] | None) -> tuple[str, str]:

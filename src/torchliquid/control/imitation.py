@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from torchliquid.control.demonstrations import Demonstration, Demonstrations, demonstrations, episode
-from torchliquid.control.environments import Env, Expert, expert_of, made
+from torchliquid.control.environments import Env, Expert, at, expert_of, made
 from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import DroppedFrames, Jitter, is_image
 from torchliquid.data import Preprocessing, Recording, Windows
@@ -135,14 +135,8 @@ def _visited(model: Model, world: Env, teacher: Expert, seed: int, max_steps: in
     found = episode(world, teacher, seed, max_steps, lambda seen, seconds, said: policy(seen, seconds))  # type: ignore[operator]
     spans = found["infos"]["elapsed"][:-1]
     kept = {name: value for name, value in found.items() if name in ("actions", "rewards")}
-    observations = _without_last(found["observations"])
+    observations = at(found["observations"], slice(-1))
     return Demonstration(np.cumsum(spans) - spans[:1], spans, observations, success=None, **kept)
-
-
-def _without_last(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _without_last(part) for name, part in tree.items()}
-    return tree[:-1]
 
 
 # -- spaces
@@ -202,11 +196,8 @@ def _parts(shown: Demonstrations) -> tuple[list[Demonstration], list[Demonstrati
 
 
 def _piece(one: Demonstration, place: slice) -> Demonstration:
-    def cut(tree: Any) -> Any:
-        return {name: cut(part) for name, part in tree.items()} if isinstance(tree, dict) else tree[place]
-
     arrays = {name: getattr(one, name)[place] for name in ("times", "elapsed", "actions", "rewards")}
-    return replace(one, observations=cut(one.observations), **arrays)
+    return replace(one, observations=at(one.observations, place), **arrays)
 
 
 def _recording(

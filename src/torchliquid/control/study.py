@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,12 +37,13 @@ from torchliquid.control.interval import name_of
 from torchliquid.control.shifts import Shift
 from torchliquid.errors import InputError
 from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
-from torchliquid.jobs import Job, Listener, workers
+from torchliquid.jobs import Job, workers
 from torchliquid.jobs.job import JobError
 from torchliquid.jobs.lines import append, read
 from torchliquid.models.model import Model
+from torchliquid.models.networks import PictureEncoder
 from torchliquid.models.storage import pack
-from torchliquid.study.run.runner import THREADS, StudyListener
+from torchliquid.study.run.runner import THREADS, Quiet, StudyListener
 from torchliquid.training.loop import TrainingConfig
 
 Array = np.ndarray
@@ -105,17 +106,6 @@ class Policy:
     @property
     def words(self) -> str:
         return f"{self.contender.label}, seed {self.seed}, rate {self.lr:g}"
-
-
-class Silent(Listener):
-    """Says nothing."""
-
-    def planned(self, work: Mapping[str, float]) -> None: ...
-    def phase(self, name: str, done: int, total: int) -> None: ...
-    def waiting(self, reason: str) -> None: ...
-    def started(self, job: Job) -> None: ...
-    def advanced(self, job: Job, share: float, note: str) -> None: ...
-    def finished(self, job: Job) -> None: ...
 
 
 def assess(
@@ -187,7 +177,7 @@ def assess(
         setting,
         contenders,
         shown,
-        listener or Silent(),
+        listener or Quiet(),
         ray is not None,
     )
     of = {"expert": _name(expert), "demonstrations": _digest(shown)}
@@ -273,13 +263,9 @@ class _Study:
     listener: StudyListener
     on_cluster: bool
 
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return read(self.folder / LINES)
-
     def done(self, what: str) -> dict[str, dict[str, Any]]:
         """Finished lines of a kind by their id."""
-        return {line["id"]: line for line in self.lines if line["what"] == what}
+        return {line["id"]: line for line in read(self.folder / LINES) if line["what"] == what}
 
     def keep(self, what: str, name: str, line: dict[str, Any]) -> None:
         append(self.folder / LINES, {"what": what, "id": name, **line})
@@ -302,7 +288,7 @@ class _Study:
             self._demonstrate(run_jobs)
         first = [Policy(c, 0, lr) for c in self.contenders for lr in RATES[: setting.trials]]
         self._train("trials", first, run_jobs)
-        best = {c.name: self._best(c) for c in self.contenders}
+        best = self._best()
         rest = [Policy(c, seed, best[c.name]) for c in self.contenders for seed in range(setting.seeds)]
         self._train("trainings", rest, run_jobs)
         self._fix_pair(rest)
@@ -363,11 +349,16 @@ class _Study:
     def _policy(self, one: Policy) -> Path:
         return self.folder / "policies" / f"{one.id}.safetensors"
 
-    def _best(self, contender: Contender) -> float:
-        """The learning rate of the trial that succeeds most on validation worlds, of equals the first."""
+    def _best(self) -> dict[str, float]:
+        """Of each contender the learning rate of the trial that succeeds most on validation worlds, of equals the
+        first."""
         validated = self.done("validated")
-        tried = [Policy(contender, 0, lr) for lr in RATES[: self.setting.trials]]
-        return max(tried, key=lambda one: _score(validated[one.id])).lr
+
+        def best(contender: Contender) -> Policy:
+            tried = [Policy(contender, 0, lr) for lr in RATES[: self.setting.trials]]
+            return max(tried, key=lambda one: _score(validated[one.id]))
+
+        return {contender.name: best(contender).lr for contender in self.contenders}
 
     def _fix_pair(self, policies: list[Policy]) -> None:
         """The liquid contender and the other one that succeed most on validation worlds, before any test."""
@@ -490,7 +481,7 @@ def _trained(
         progress=progress,
         **one.contender.hyper,
     )
-    encoders = [part for part in model.network.chain if type(part).__name__ == "PictureEncoder"]
+    encoders = [part for part in model.network.chain if isinstance(part, PictureEncoder)]
     seeing = sum(part.live_parameters() for part in encoders)
     yield (
         pack(model, with_sample=True),

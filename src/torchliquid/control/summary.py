@@ -32,21 +32,13 @@ def rate(sums: np.ndarray) -> np.ndarray:
 def successes(lines: Sequence[Line]) -> np.ndarray:
     """(seeds, worlds, 2) episodes and successes of a contender's lines, those of one world under several shifts
     together: they share the world, and so their luck."""
-    seeds, worlds = ({one for line in lines for one in which(line)} for which in (_seeds, _worlds))
-    places = {seed: i for i, seed in enumerate(sorted(seeds))}, {world: i for i, world in enumerate(sorted(worlds))}
+    seeds = sorted({line["seed"] for line in lines})
+    worlds = sorted({one["seed"] for line in lines for one in line["episodes"]})
     sums = np.zeros((len(seeds), len(worlds), 2))
     for line in lines:
         for one in line["episodes"]:
-            sums[places[0][line["seed"]], places[1][one["seed"]]] += [1, bool(one["success"])]
+            sums[seeds.index(line["seed"]), worlds.index(one["seed"])] += [1, bool(one["success"])]
     return sums
-
-
-def _seeds(line: Line) -> list[int]:
-    return [line["seed"]]
-
-
-def _worlds(line: Line) -> list[int]:
-    return [one["seed"] for one in line["episodes"]]
 
 
 def answer(difference: Interval) -> Answer:

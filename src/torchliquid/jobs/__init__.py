@@ -1,7 +1,7 @@
 """Independent jobs, in processes of this machine or on a Ray cluster, with the same results."""
 
-from torchliquid.jobs.job import Job, JobError, Listener, Progress
+from torchliquid.jobs.job import Job, JobError, Listener, Progress, Silent
 from torchliquid.jobs.processes import cores, run_jobs
 from torchliquid.jobs.workers import Workers, workers
 
-__all__ = ["Job", "JobError", "Listener", "Progress", "Workers", "cores", "run_jobs", "workers"]
+__all__ = ["Job", "JobError", "Listener", "Progress", "Silent", "Workers", "cores", "run_jobs", "workers"]

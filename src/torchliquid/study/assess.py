@@ -32,24 +32,13 @@ from torchliquid.study.reporting.page import write_report
 from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
 from torchliquid.study.run.limit import Limit, Scope
 from torchliquid.study.run.mending import made_anew
-from torchliquid.study.run.runner import ENDING, THREADS, Runner, StudyListener
+from torchliquid.study.run.runner import ENDING, THREADS, Quiet, Runner, StudyListener
 from torchliquid.study.run.store import Store
 from torchliquid.study.run.trial import Spec, untrained
 from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, describe, possible
 from torchliquid.study.stats.verdict import judge
 from torchliquid.tasks import Task
 from torchliquid.training.loop import LOOKS
-
-
-class Quiet:
-    """A listener that says nothing."""
-
-    def planned(self, work: Mapping[str, float]) -> None: ...
-    def phase(self, name: str, done: int, total: int) -> None: ...
-    def waiting(self, reason: str) -> None: ...
-    def started(self, job: Job) -> None: ...
-    def advanced(self, job: Job, share: float, note: str) -> None: ...
-    def finished(self, job: Job) -> None: ...
 
 
 def assess(

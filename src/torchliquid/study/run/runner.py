@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from torchliquid.alarms import Counts
 from torchliquid.errors import InputError
 from torchliquid.files import read_json, write_folder, write_json
-from torchliquid.jobs import Job, Listener, Progress, Workers, run_jobs
+from torchliquid.jobs import Job, Listener, Progress, Silent, Workers, run_jobs
 from torchliquid.models.storage import load
 from torchliquid.page import numbers
 from torchliquid.study.contenders import CLASS_WEIGHTS, HALVED, Contender, Hyper
@@ -67,6 +67,13 @@ THREADS = 1
 
 class StudyListener(Listener, Protocol):
     """Is also told which phases a study has, each with the work that is left in it, and which it is in."""
+
+    def planned(self, work: Mapping[str, float]) -> None: ...
+    def phase(self, name: str, done: int, total: int) -> None: ...
+
+
+class Quiet(Silent):
+    """A study's listener that says nothing."""
 
     def planned(self, work: Mapping[str, float]) -> None: ...
     def phase(self, name: str, done: int, total: int) -> None: ...
