@@ -12,11 +12,13 @@ from torchliquid.cli.amounts import device_limits
 from torchliquid.cli.inspect import size
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
-from torchliquid.cli.terminal import Terminal
+from torchliquid.cli.terminal import Terminal, table_of
 from torchliquid.errors import InputError
 from torchliquid.files import check_model_file
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from torchliquid.data import Recording
     from torchliquid.distillation import Distilled, Under
     from torchliquid.models import Model, Naive, Predictor, Tabular
@@ -61,7 +63,7 @@ def distil(
     check_model_file(teacher)
     options.check_tables(*recording, *([] if test is None else [str(test)]))
     options.check_writable(out, teacher, *map(Path, recording))
-    limited = [limit for limit in (flash_limit, ram_limit, step_limit) if limit is not None]
+    limited = any(limit is not None for limit in limits)
     if until_fits is None and limited:
         raise InputError("a limit is of a device: name it with --until-fits, like cortex-m4")
     if until_fits is not None and (parameters is not None or not limited):
@@ -142,21 +144,18 @@ def _scores(found: Distilled, of: Distilled | Under) -> str:
     return f"; {metric_label(metric)} {words.score(metric, of.pupil)} against {words.score(metric, of.teacher)}"
 
 
-def _costs(teacher: Predictor, pupil: Model, recording: Recording) -> object:
+def _costs(teacher: Predictor, pupil: Model, recording: Recording) -> Table:
     """What is saved, side by side."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from torchliquid.page.numbers import count, duration, size
     from torchliquid.study.run.cost import cost
     from torchliquid.study.run.latency import live_step
 
-    table = Table("", "Teacher", "Pupil", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     pair: list[Model | Tabular | Naive] = [cast("Model | Tabular | Naive", teacher), pupil]
     costs = [cost(model) for model in pair]
-    steps = [live_step(model, recording.series[0])[0] for model in pair]
-    table.add_row("Stored (float32)", *(size(one.bytes) for one in costs))
-    table.add_row("State", *(size(one.state_bytes) for one in costs))
-    table.add_row("Operations a sample", *(count(one.operations) for one in costs))
-    table.add_row("Live step here", *(duration(step / 1e6) for step in steps))
-    return table
+    rows = (
+        ("Stored (float32)", *(size(one.bytes) for one in costs)),
+        ("State", *(size(one.state_bytes) for one in costs)),
+        ("Operations a sample", *(count(one.operations) for one in costs)),
+        ("Live step here", *(duration(live_step(model, recording.series[0])[0] / 1e6) for model in pair)),
+    )
+    return table_of("What is saved", ("", "Teacher", "Pupil"), rows)

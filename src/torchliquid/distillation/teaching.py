@@ -7,7 +7,6 @@ lacks.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,11 +27,11 @@ from torchliquid.models.predictor import Predictor, aligned
 from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.study.results import Interval
-from torchliquid.study.shifts import DEFAULT_SHIFTS, Usual, possible, shifted
+from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, Usual, possible, shifted
 from torchliquid.study.stats.intervals import Term, compare
 from torchliquid.study.stats.scores import Cells
 from torchliquid.tasks import Task
-from torchliquid.training.descent import NotFiniteError, descend
+from torchliquid.training.descent import NotFiniteError, descend, stretches
 from torchliquid.training.fit import hold_out
 from torchliquid.training.history import History
 from torchliquid.training.loop import LOOKS, Progress, TrainingConfig, TrainingError, enough_updates, optimizer_of
@@ -90,11 +89,12 @@ class Distilled:
 
 @dataclass(frozen=True, eq=False)
 class _Lesson:
-    """A recording and the teacher's answers to it, which windows are cut from as targets are from a labelled one."""
+    """A recording and the teacher's answers to each series, which windows are cut from as targets are from a labelled
+    one."""
 
     task: Task
     recording: Recording
-    answers: list[np.ndarray]
+    answers: dict[Series, np.ndarray]
     kind: str = "regression"
     horizon: None = None
     horizon_unit: str = "samples"
@@ -102,11 +102,12 @@ class _Lesson:
     @classmethod
     def of(cls, task: Task, recording: Recording, teacher: Teacher) -> _Lesson:
         """Raises InputError where the answers have not the task's shape."""
-        answers = [np.asarray(output, dtype=np.float64) for output in teacher(recording)]
-        for output, series in zip(answers, recording.series, strict=True):
+        answers = {}
+        for output, series in zip(_answers(teacher, recording), recording.series, strict=True):
             wanted = (len(series), task.n_outputs) if task.per == "step" else (task.n_outputs,)
             if output.shape != wanted:
                 raise InputError(f"the teacher's answers to series {series.name!r} are {output.shape}, not {wanted}")
+            answers[series] = output
         return cls(task, recording, answers)
 
     @property
@@ -122,8 +123,7 @@ class _Lesson:
         return ()
 
     def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
-        place = next(i for i, one in enumerate(self.recording.series) if one is series)
-        answers = self.answers[place].astype(np.float32)
+        answers = self.answers[series].astype(np.float32)
         known = np.asarray(np.isfinite(answers).all(-1))
         answers[~known] = 0
         return answers, known.astype(np.float32)
@@ -167,17 +167,15 @@ def distil(
     if copies < 0:
         raise InputError(f"copies must be 0 or more, not {copies}")
     config = config or TrainingConfig()
-    answers: Teacher
-    if isinstance(teacher, Predictor):
-        answers, task, rule = teacher.outputs, teacher.task, teacher.preprocessing
-        recording = aligned(recording, rule)
-        rest, test = (recording, aligned(test, rule)) if test is not None else _parted(recording, task)
-        training, validation = _parted(rest, task)
-    else:
-        answers, task = teacher, task or Task.infer(recording)
-        rest, test = (recording, test) if test is not None else _parted(recording, task)
-        training, validation = _parted(rest, task)
-        task, rule = task.fit(training), Preprocessing.fit(training)
+    known = teacher if isinstance(teacher, Predictor) else None
+    answers: Teacher = teacher.outputs if isinstance(teacher, Predictor) else teacher
+    if known is not None:
+        task, recording = known.task, aligned(recording, known.preprocessing)
+        test = None if test is None else aligned(test, known.preprocessing)
+    task = task or Task.infer(recording)
+    rest, test = _parted(recording, task) if test is None else (recording, test)
+    training, validation = _parted(rest, task)
+    task, rule = (known.task, known.preprocessing) if known else (task.fit(training), Preprocessing.fit(training))
     usual = Usual.of(training)
     shifts = possible(DEFAULT_SHIFTS, training)
     rng = np.random.default_rng(config.seed)
@@ -195,18 +193,28 @@ def distil(
     model.metadata["training"]["teacher"] = getattr(teacher, "kind", "a function")
 
     labelled = _labelled(test, task)
-    compared = []
-    for shift in (None, *shifts):
-        for severity in shift.severities if shift else (0.0,):
-            part = test if shift is None else shifted(test, shift, severity, usual, 0)
-            own, others = model.outputs(part), [np.asarray(o, dtype=np.float64) for o in answers(part)]
-            scores = [task.metrics(o, part)[task.primary] if labelled else None for o in (others, own)]
-            name, words = (shift.name, shift.describe(severity)) if shift else ("", "")
-            compared.append(Under(name, words, distance(task, own, others), *scores))
-            if shift is None:
-                gain = _gain(task, part, own, others) if labelled else None
-    clean, under = compared[0], tuple(compared[1:])
-    return Distilled(model, clean.distance, clean.teacher, clean.pupil, gain, under, test.n_samples)
+
+    def both(part: Recording) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        return model.outputs(part), _answers(answers, part)
+
+    def figures(part: Recording, own: list[np.ndarray], others: list[np.ndarray]) -> tuple[Any, ...]:
+        """The distance, and how good the teacher is, and the pupil."""
+        scores = (task.metrics(said, part)[task.primary] if labelled else None for said in (others, own))
+        return distance(task, own, others), *scores
+
+    def under(shift: Shift, severity: float) -> Under:
+        part = shifted(test, shift, severity, usual, 0)
+        return Under(shift.name, shift.describe(severity), *figures(part, *both(part)))
+
+    clean = both(test)
+    gain = _gain(task, test, *clean) if labelled else None
+    changes = tuple(under(shift, severity) for shift in shifts for severity in shift.severities)
+    apart, theirs, its = figures(test, *clean)
+    return Distilled(model, apart, theirs, its, gain, changes, test.n_samples)
+
+
+def _answers(teacher: Teacher, recording: Recording) -> list[np.ndarray]:
+    return [np.asarray(output, dtype=np.float64) for output in teacher(recording)]
 
 
 def distance(task: Task, one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
@@ -280,10 +288,6 @@ def _learn(
 
     todo = endless()
 
-    def stretches() -> Iterator[Iterator[Batch]]:
-        while step < steps:
-            yield itertools.islice(todo, min(apart, steps - step))
-
     def loss_of(batch: Batch) -> Tensor:
         batch = batch.to(device)
         raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
@@ -301,7 +305,9 @@ def _learn(
 
     def look(loss: float) -> float:
         nonlocal best
-        error = float(np.mean([_error(task, model.outputs(exam.recording), exam.answers) for exam in exams]))
+        error = float(
+            np.mean([_error(task, model.outputs(exam.recording), list(exam.answers.values())) for exam in exams])
+        )
         if not np.isfinite(error):
             raise NotFiniteError("the answers are no longer finite")
         history.loss.append(loss)
@@ -318,7 +324,7 @@ def _learn(
         return len(history.loss) - 1 - history.best >= config.patience
 
     try:
-        descend(model, optimizer, stretches(), loss_of, look, enough, config.clip, updated)
+        descend(model, optimizer, stretches(todo, steps, apart), loss_of, look, enough, config.clip, updated)
     except NotFiniteError as error:
         raise TrainingError(f"distilling broke off: {error}; try a learning rate below {config.lr:g}") from None
     model.metadata |= provenance(lessons[0].recording, history, config.seed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -55,6 +56,12 @@ def descend(
     finally:
         model.load_state_dict(weights)
         model.eval()
+
+
+def stretches(batches: Iterator[T], updates: int, apart: int) -> Iterator[Iterator[T]]:
+    """So many batches in all, in stretches after each of which the validation part is looked at."""
+    for begun in range(0, updates, apart):
+        yield itertools.islice(batches, min(apart, updates - begun))
 
 
 def advance(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.solvers import SolverError
 from torchliquid.tasks import Task
-from torchliquid.training.descent import NotFiniteError, descend
+from torchliquid.training.descent import NotFiniteError, descend, stretches
 from torchliquid.training.grid import on_int8_grid
 from torchliquid.training.history import Doubt, History
 from torchliquid.training.provenance import provenance
@@ -205,10 +204,6 @@ def _train(
     del first  # pictures would fill the memory
     best: tuple[float, float] | None = None
 
-    def stretches() -> Iterator[Iterator[Batch]]:
-        while step < steps:
-            yield itertools.islice(todo, min(apart, steps - step))
-
     def loss_of(batch: Batch) -> Tensor:
         batch = batch.to(device)
         raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
@@ -246,7 +241,7 @@ def _train(
         return history.doubt != "plateau" and len(history.loss) - 1 - max(history.best, left) >= config.patience
 
     try:
-        descend(model, optimizer, stretches(), loss_of, look, enough, config.clip, updated, weights)
+        descend(model, optimizer, stretches(todo, steps, apart), loss_of, look, enough, config.clip, updated, weights)
     except (NotFiniteError, SolverError) as error:
         reason = str(error) if isinstance(error, SolverError) else _unstable(model, longest)
         reason = reason or f"try a learning rate below {config.lr:g}"
