@@ -48,7 +48,7 @@ class LiquidNetwork(BaseEstimator):
         updates: of the weights, at most; None: 2,000, or ten passes over the data where these take more.
         epochs: at most so many passes over the data instead.
         lr, batch_size, weight_decay, patience: see :class:`~torchliquid.training.TrainingConfig`.
-        validation: the share of the series that is held out to stop the training; of one recording its end is.
+        validation: the share of the series that is held out to stop the training.
         settings: more of the kind, as ``{"mode": "pure", "layers": 2}``.
         device: where it is trained, as PyTorch names it; it predicts on the CPU.
         random_state: seed of the weights, the shuffling and the part held out; None: another in every fit.
@@ -210,15 +210,14 @@ class LiquidRegressor(RegressorMixin, _OfSeries):
         return self._outputs(X, times)[:, 0]
 
 
-_SHARE = (
-    "        validation: the share of the series that is held out to stop the training; of one recording its end is.\n"
-)
-
-
 class LiquidForecaster(RegressorMixin, LiquidNetwork):
-    __doc__ = f"""What the target will be some samples later, at every sample of a recording.
-    {(LiquidNetwork.__doc__ or "").replace(_SHARE, "")}
+    """What the target will be some samples later, at every sample of a recording. A fifth of it, its end, is held out
+    to stop the training.
+
+    Args:
         horizon: how many samples later.
+        kind, parameters, updates, epochs, lr, batch_size, weight_decay, patience, settings, device, random_state: as
+            of :class:`LiquidClassifier`.
 
     ``X`` is a table (samples, channels), one row a sample, in order; ``y`` (samples,) the target's readings at the same
     samples. Both are fed to the network: a forecast at a sample sees all readings up to it, and none after it.

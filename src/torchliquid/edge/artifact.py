@@ -55,6 +55,10 @@ class Artifact:
     def state_bytes(self) -> int:
         return sum(f.size for f in self.fields)
 
+    def made_up(self, steps: int) -> Walk:
+        """What PyTorch answers to readings that nobody recorded."""
+        return parity.walk(self.model, *parity.made_up(self.network.preprocessing, steps), self.network.limits)
+
     def write(self, folder: Path) -> None:
         for name, content in self.files.items():
             (folder / name).write_text(content, encoding="utf-8")

@@ -35,7 +35,7 @@ def write(
     network = artifact.network
     context: dict[str, Any] = {
         **frame(network, [], artifact.fields, artifact.math),
-        **_selftest(artifact if sample else replace(artifact, walked=_made_up(artifact))),
+        **_selftest(artifact if sample else replace(artifact, walked=artifact.made_up(STEPS))),
         "target": target,
         "arithmetic": artifact.arithmetic,
         "bounded": network.bounded() or artifact.widths is not None,
@@ -59,11 +59,6 @@ def write(
         written = f"{network.name}.py" if name == "model.py" else name
         content = templates().get_template(f"{name}.j2").render(context)
         (folder / written).write_text(content, encoding="utf-8")
-
-
-def _made_up(artifact: Artifact) -> Walk:
-    samples = parity.made_up(artifact.network.preprocessing, STEPS)
-    return parity.walk(artifact.model, *samples, artifact.network.limits)
 
 
 def with_faults(walked: Walk, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
