@@ -91,16 +91,33 @@ def overview_chart(results: StudyResults) -> Figure:
     ends = {
         c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary and c.primary.known
     }
-    axis = {"range": list(span(results, ends)), "nticks": 6, "tickangle": 0} if ends else {}
-    y = {"type": "category", "categoryorder": "array", "categoryarray": names}
+    axis: Figure = {}
+    beyond: list[Figure] = []
     if ends:
         low, high = span(results, ends)
+        axis = {"range": [low, high], "nticks": 6, "tickangle": 0}
         usual = median((high - low) / 2 for low, high in ends.values()) / scale
-        labels = []
-        for c, x in zip(shown, means["x"], strict=True):
-            beyond = "" if low <= x <= high else f": {words.score(metric, x / scale, usual)}, off the axis"
-            labels.append(c.label + (f" ({c.detail})" if c.detail else "") + beyond)
-        y |= {"tickmode": "array", "tickvals": names, "ticktext": [title(numbers.capital(one), 20) for one in labels]}
+        for name, x in zip(names, means["x"], strict=True):
+            if not low <= x <= high:
+                there, left = words.score(metric, x / scale, usual), x < low
+                beyond.append(
+                    {
+                        "x": low if left else high,
+                        "y": name,
+                        "text": f"◂ {there}" if left else f"{there} ▸",
+                        "xanchor": "left" if left else "right",
+                        "showarrow": False,
+                    }
+                )
+    texts = [title(numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""), 20) for c in shown]
+    y = {
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": names,
+        "tickmode": "array",
+        "tickvals": names,
+        "ticktext": texts,
+    }
     height = 90 + 34 * len(shown)
     return figure(
         [*whiskers, seeds, means],
@@ -110,6 +127,7 @@ def overview_chart(results: StudyResults) -> Figure:
         columns=24,
         xaxis=axis,
         yaxis=y,
+        annotations=beyond,
     )
 
 
