@@ -89,8 +89,8 @@ A training step is a forward pass, a loss, a backward pass and a step of Adam. T
 * *to reach*, *aim*: set before anything was measured. A ratio below *to reach* is marked with †.
 * *at best*: the time of the arithmetic alone, at the plain loop's rate on those threads. For a CfC, each weight
   counts once in the forward pass and twice in the backward pass; the two maps of the time gate count as one where all
-  spans are equal. For an LTC, it is 12 multiply-adds per synapse and sub-step in the forward pass and 22 in the backward
-  pass, counted from the formula (argument, exponential, reciprocal, sums).
+  spans are equal. For an LTC, it is 12 multiply-adds per synapse and sub-step in the forward pass and 22 in the
+  backward pass, counted from the formula (argument, exponential, reciprocal, sums).
 * *of the limit*: *at best* divided by our time. The kernels also recompute the forward pass in the backward pass
   instead of storing it, evaluate elementary functions and move data.
 
