@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from torchliquid import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
+from torchliquid import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, LrcSSM, MixtureOfLiquid, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.wirings import AutoNCP, FullyConnected, Random
 
@@ -38,9 +38,20 @@ CASES: dict[str, Make] = {
     "ltc ncp rk4": lambda **o: LTC(INPUTS, AutoNCP(7, 2), ode_unfolds=20, solver="rk4", **o),
     "lrcssm": lambda **o: LrcSSM(INPUTS, 4, **o),
     "lrcssm block": lambda **o: LrcSSM(INPUTS, 4, elastance="symmetric", solver="exponential", block=True, **o),
+    "mixture": lambda **o: MixtureOfLiquid([CfC(INPUTS, 4, backbone_units=5) for _ in range(3)], CfC(INPUTS, 3), **o),
+    "mixture of others": lambda **o: MixtureOfLiquid(
+        [LTC(INPUTS, AutoNCP(7, 2)), LrcSSM(INPUTS, 2, solver="exponential", block=True), CfC(INPUTS, 4, 2)],
+        LrcSSM(INPUTS, 3),
+        2,
+        **o,
+    ),
 }
 
+MIXTURES = ("mixture", "mixture of others")
+"""Made of layers that are given, and so of one layer in one direction."""
+
 every_layer = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
+every_stack = pytest.mark.parametrize("name", [name for name in CASES if name not in MIXTURES])
 
 
 def some(make: Make, seed: int = 0, **options: bool) -> RecurrentLayer:

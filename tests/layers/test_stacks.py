@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.layers import INPUTS, every_layer, parts, some
+from tests.helpers.layers import CASES, INPUTS, every_layer, every_stack, parts, some
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from torchliquid import LTC, CfC, InputError, backends
@@ -37,10 +37,10 @@ def by_hand(layer, x, spans):
     return x
 
 
-@every_layer
-def test_a_stack_both_ways_is_its_layers_one_after_the_other(make):
+@every_stack
+def test_a_stack_both_ways_is_its_layers_one_after_the_other(name):
     torch.manual_seed(0)
-    layer = make(num_layers=2, bidirectional=True, dropout=0.5).eval()
+    layer = CASES[name](num_layers=2, bidirectional=True, dropout=0.5).eval()
     x, spans = torch.randn(3, 5, INPUTS), torch.rand(3, 5)
     output, hx, states = layer(x, None, spans, LENGTHS, return_states=True)
     assert output.shape == (3, 5, layer.output_size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.helpers.layers import CASES, INPUTS, every_layer, parts, some
+from tests.helpers.layers import CASES, INPUTS, MIXTURES, every_layer, parts, some
 from torch import nn
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -528,7 +528,7 @@ def session(model: bytes):
     return lambda *tensors: made.run(None, dict(zip(names, (t.numpy() for t in tensors), strict=True)))
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ("ltc euler", "ltc ncp rk4")])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("ltc euler", "ltc ncp rk4", *MIXTURES)])
 @pytest.mark.filterwarnings("ignore")
 def test_the_older_onnx_exporter_makes_a_loop(name):
     module, file = Mine(some(CASES[name])).eval(), io.BytesIO()

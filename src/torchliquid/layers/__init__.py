@@ -8,6 +8,7 @@ from torchliquid.layers.grud import GRUD
 from torchliquid.layers.lrcssm import LrcSSM
 from torchliquid.layers.ltc import LTC, LTCCell
 from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.mixture import MixtureOfLiquid
 from torchliquid.layers.neural_ode import NeuralODE
 from torchliquid.layers.ode_lstm import ODELSTM
 
@@ -22,6 +23,7 @@ __all__ = [
     "LTCCell",
     "LrcSSM",
     "MemoryCell",
+    "MixtureOfLiquid",
     "NeuralODE",
     "WiredCfCCell",
     "from_ncps",
