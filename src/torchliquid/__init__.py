@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchliquid import backends, cells, control, explain, wirings
+    from torchliquid import backends, cells, control, explain, rl, wirings
     from torchliquid.data import Recording
     from torchliquid.data.reading import read
     from torchliquid.distillation import distil
@@ -89,6 +89,7 @@ __all__ = [
     "fit",
     "from_ncps",
     "read",
+    "rl",
     "show_versions",
     "stream",
     "wirings",
@@ -97,7 +98,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Only what is used is imported: the command line answers before torch is loaded.
-    if name in ("backends", "cells", "control", "explain", "wirings"):
+    if name in ("backends", "cells", "control", "explain", "rl", "wirings"):
         return import_module(f"torchliquid.{name}")
     if name in _HOMES:
         return getattr(import_module(f"torchliquid.{_HOMES[name]}"), name)

@@ -92,10 +92,15 @@ class Liquid(Network):
         return 1 if self.layer.lstm is None else 2
 
     def forward(
-        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+        self,
+        inputs: Tensor,
+        timespans: Tensor,
+        lengths: Tensor | None = None,
+        state: State | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         hx = None if state is None else state[0] if len(state) == 1 else state
-        features, hx = self.layer(inputs, hx, timespans=timespans, lengths=lengths)
+        features, hx = self.layer(inputs, hx, timespans=timespans, lengths=lengths, reset=reset)
         return features, hx if isinstance(hx, tuple) else (hx,)
 
     def live_parameters(self) -> int:

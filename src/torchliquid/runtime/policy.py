@@ -24,22 +24,25 @@ class Seen:
         name: under which it stands in the observation; None: it is all of it.
         kind: ``"numbers"``, ``"picture"``, or ``"choice"``, one of ``shape[0]`` whole numbers from ``first``.
         shape: of its array.
+        first: of a choice.
+        elapsed: the index of a vector at which it tells the elapsed time, which becomes no channel; None: nowhere.
     """
 
     name: str | None
     kind: Literal["numbers", "picture", "choice"]
     shape: tuple[int, ...]
     first: int = 0
+    elapsed: int | None = None
 
     @property
     def size(self) -> int:
         """Channels that it becomes."""
-        return math.prod(self.shape)
+        return len(self.channels) if self.elapsed is not None else math.prod(self.shape)
 
     @property
     def channels(self) -> list[str]:
         name = self.name or "observation"
-        return [f"{name}[{','.join(map(str, at))}]" for at in np.ndindex(*self.shape)]
+        return [f"{name}[{','.join(map(str, at))}]" for at in np.ndindex(*self.shape) if at != (self.elapsed,)]
 
     def flat(self, values: Any) -> np.ndarray:
         """(..., size) of such parts, pictures as they are and all else float32.
@@ -61,6 +64,8 @@ class Seen:
         if self.kind == "picture" and array.dtype != np.uint8 and not np.isin(array, np.arange(256)).all():
             raise InputError(f"{self._words} is a picture: it holds whole numbers from 0 to 255")
         lead = array.shape[: array.ndim - len(self.shape)]
+        if self.elapsed is not None:
+            array = np.delete(array, self.elapsed, -1)
         return array.reshape(*lead, self.size).astype(np.uint8 if self.kind == "picture" else np.float32, copy=False)
 
     @property
@@ -105,7 +110,9 @@ def flat(seen: tuple[Seen, ...], observation: Any) -> np.ndarray:
 
 def described(seen: tuple[Seen, ...], does: Does, environment: str) -> dict[str, Any]:
     """Plain data for a model's metadata."""
-    return {"environment": environment, "seen": [asdict(one) for one in seen], "does": asdict(does)}
+    kept = [asdict(one) for one in seen]
+    parts = [{name: part[name] for name in part if name != "elapsed" or part[name] is not None} for part in kept]
+    return {"environment": environment, "seen": parts, "does": asdict(does)}
 
 
 class PolicyStream(ModelStream):
