@@ -21,6 +21,7 @@ from triton.runtime.jit import JITFunction
 from torchliquid.backends import triton as backend
 from torchliquid.cells import Sequences
 from torchliquid.layers import CTGRU, CTRNN, LTC, CfC, LrcSSM, NeuralODE
+from torchliquid.wirings import AutoNCP
 
 POINTERS = {torch.float32: "*fp32", torch.int8: "*i8", torch.int32: "*i32"}
 
@@ -99,6 +100,8 @@ def layers() -> dict[str, Callable[[], Any]]:
         "LTC(8, 64), mixed memory": (LTC(8, 64), True),
         "CfC(8, 64)": (CfC(8, 64), False),
         "CfC(8, 64), mixed memory": (CfC(8, 64), True),
+        "CfC on AutoNCP(64, 4)": (CfC(8, AutoNCP(64, 4, seed=0)), False),
+        "CfC on AutoNCP(64, 4), mixed memory": (CfC(8, AutoNCP(64, 4, seed=0)), True),
         "CfC(8, 64), pure": (CfC(8, 64, mode="pure"), False),
         "CTRNN(8, 64)": (CTRNN(8, 64), False),
         "NeuralODE(8, 64)": (NeuralODE(8, 64), False),

@@ -7,18 +7,16 @@ after the other. A second derivative is taken through the reference.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from torchliquid import cells, scan
+from torchliquid import cells
 from torchliquid.backends import autograd
 from torchliquid.backends.reference import state_space
 from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from torchliquid.backends.triton import launch
 
 __all__ = ["available", "has", "missing", "run", "state_space", "supports", "takes"]
-
-log = logging.getLogger(__name__)
 
 missing = "the Triton kernels need Triton: pip install 'torchliquid[gpu]'"
 takes = "float32, bfloat16 or float16 on an NVIDIA GPU, outside torch.func"
@@ -72,11 +68,7 @@ def run(cell: Any, over: Sequences) -> States:
     if dtype is not torch.float32:
         cell = with_tensors(cell, map(_single, tensors_of(cell)))
         over = Sequences(*(None if x is None else _single(x) for x in over))  # type: ignore[arg-type]
-    if type(cell) is cells.CfC and len(cell.layer_sizes) > 1 and over.memory_drive is not None:
-        _say_once("wired CfCs with a memory")
-        states, cell_states = scan.run(cell, over)
-    else:
-        states, cell_states = autograd.run(sys.modules[__name__], cell, over)
+    states, cell_states = autograd.run(sys.modules[__name__], cell, over)
     return states.to(dtype), cell_states.to(dtype)
 
 
@@ -85,7 +77,7 @@ def run_forward(cell: Any, over: Sequences) -> States:
     from torchliquid.backends.triton import launch
 
     with torch.cuda.device_of(over.inputs):
-        return launch.forward(_kernel(cell), over)
+        return launch.forward(_kernel(cell, over), over)
 
 
 def run_backward(
@@ -100,10 +92,10 @@ def run_backward(
     from torchliquid.backends.triton import launch
 
     with torch.cuda.device_of(over.inputs):
-        return launch.backward(_kernel(cell), over, states, cell_states, grads)
+        return launch.backward(_kernel(cell, over), over, states, cell_states, grads)
 
 
-def _kernel(cell: Any) -> launch.Kernel:
+def _kernel(cell: Any, over: Sequences) -> launch.Kernel:
     from torchliquid.backends.triton import (
         cfc,
         ctgru,
@@ -114,7 +106,7 @@ def _kernel(cell: Any) -> launch.Kernel:
 
     of: dict[type, Callable[[Any], launch.Kernel]] = {
         cells.LTC: ltc.LTC,
-        cells.CfC: cfc.kernel,
+        cells.CfC: lambda cell: cfc.kernel(cell, over.memory_drive is not None),
         cells.CTRNN: ode.CTRNN,
         cells.ODERNN: ode.ODERNN,
         cells.CTGRU: ctgru.CTGRU,
@@ -125,8 +117,3 @@ def _kernel(cell: Any) -> launch.Kernel:
 
 def _single(x: Tensor) -> Tensor:
     return x.float() if x.is_floating_point() else x
-
-
-@cache
-def _say_once(what: str) -> None:
-    log.warning(f"{what} have no Triton kernel: the PyTorch reference runs, which is slower")

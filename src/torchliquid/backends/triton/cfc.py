@@ -1,11 +1,13 @@
 """The closed-form recurrence: :class:`torchliquid.cells.CfC`, in all modes, with any backbone, alone or wired.
 
 The inputs' share of the first map is a product for all samples at once, and so are the gradients of all weights. Wired
-layers run one after the other, each over all the time: nothing leads from one back to the one in front of it.
+layers run one after the other, each over all the time: nothing leads from one back to the one in front of it. A memory
+does lead back, from every layer to every layer. With one, wired layers are units of one layer that move in turns.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -82,6 +84,7 @@ def cfc_forward(
     heads,
     heads_bias,
     own_rate,
+    turns,
     masks,
     drive,
     memory,
@@ -95,6 +98,7 @@ def cfc_forward(
     batch,
     time,
     LAYERS: tl.constexpr,
+    TURNS: tl.constexpr,
     PURE: tl.constexpr,
     GATED: tl.constexpr,
     ACTIVATION: tl.constexpr,
@@ -123,6 +127,9 @@ def cfc_forward(
     if PURE:
         rate = tl.abs(tl.load(own_rate + j, mask=own, other=0.0))
         amplitude = tl.load(own_rate + H + j, mask=own, other=0.0)
+    moving = own
+    if TURNS > 1:
+        turn_of = tl.load(turns + j, mask=own, other=-1)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
         h, c, n = begin(before, cell, drive, lengths, b, j, time, H, own)
         for t in range(n):
@@ -144,29 +151,34 @@ def cfc_forward(
                     if masks is not None:
                         z *= tl.load(masks + (row * LAYERS + layer) * U + u, mask=inside, other=0.0)
             d = tl.load(span + row)
-            if PURE:
-                f = apply1(wf, z) if HEADS_ON_CHIP else read1(heads, z, H, K, HP, KP, HEADS_PIECE)
-                if LAYERS > 0:
-                    f += tl.load(heads_bias + j, mask=own, other=0.0)
+            for turn in tl.static_range(TURNS):
+                if TURNS > 1:
+                    moving = turn_of == turn
+                if PURE:
+                    f = apply1(wf, z) if HEADS_ON_CHIP else read1(heads, z, H, K, HP, KP, HEADS_PIECE)
+                    if LAYERS > 0:
+                        f += tl.load(heads_bias + j, mask=own, other=0.0)
+                    else:
+                        f += tl.load(first + row * H + j, mask=own, other=0.0)
+                    if maps is not None:
+                        tl.store(maps + row * H + j, f, mask=moving)
+                    new = amplitude - amplitude * tl.exp(-d * (rate + tl.abs(f))) * f
                 else:
-                    f += tl.load(first + row * H + j, mask=own, other=0.0)
-                if maps is not None:
-                    tl.store(maps + row * H + j, f, mask=own)
-                h = amplitude - amplitude * tl.exp(-d * (rate + tl.abs(f))) * f
-            else:
-                if HEADS_ON_CHIP:
-                    f, g, at, bt = apply4(wf, wg, wa, wb, z)
-                else:
-                    f, g, at, bt = read4(heads, z, H, K, HP, KP, HEADS_PIECE)
-                if LAYERS > 0:
-                    f1, g1, a1, b1 = load4(heads_bias, j, H, own)
-                else:
-                    f1, g1, a1, b1 = load4(first + row * 4 * H, j, H, own)
-                f, g, at, bt = f + f1, g + g1, at + a1, bt + b1
-                if maps is not None:
-                    store4(maps + row * 4 * H, f, g, at, bt, j, H, own)
-                s = tl.sigmoid(at * d + bt)
-                h = (1 - s) * tanh(f) + s * tanh(g) if GATED else tanh(f) + s * tanh(g)
+                    if HEADS_ON_CHIP:
+                        f, g, at, bt = apply4(wf, wg, wa, wb, z)
+                    else:
+                        f, g, at, bt = read4(heads, z, H, K, HP, KP, HEADS_PIECE)
+                    if LAYERS > 0:
+                        f1, g1, a1, b1 = load4(heads_bias, j, H, own)
+                    else:
+                        f1, g1, a1, b1 = load4(first + row * 4 * H, j, H, own)
+                    f, g, at, bt = f + f1, g + g1, at + a1, bt + b1
+                    if maps is not None:
+                        store4(maps + row * 4 * H, f, g, at, bt, j, H, moving)
+                    s = tl.sigmoid(at * d + bt)
+                    new = (1 - s) * tanh(f) + s * tanh(g) if GATED else tanh(f) + s * tanh(g)
+                h = tl.where(moving, new, h) if TURNS > 1 else new
+                z = h
             tl.store(states + row * H + j, h, mask=own)
         if lengths is not None:
             for t in range(n, time):
@@ -185,6 +197,7 @@ def cfc_backward(
     deeper,
     heads,
     own_rate,
+    turns,
     masks,
     memory,
     gates,
@@ -203,6 +216,7 @@ def cfc_backward(
     batch,
     time,
     LAYERS: tl.constexpr,
+    TURNS: tl.constexpr,
     PURE: tl.constexpr,
     GATED: tl.constexpr,
     ACTIVATION: tl.constexpr,
@@ -235,6 +249,9 @@ def cfc_backward(
         amplitude = tl.load(own_rate + H + j, mask=own, other=0.0)
         drate = tl.zeros([HP], tl.float32)
         damplitude = drate
+    moving = own
+    if TURNS > 1:
+        turn_of = tl.load(turns + j, mask=own, other=-1)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
         dh = tl.load(to_state + b * H + j, mask=own, other=0.0)
         dc = dh
@@ -251,36 +268,45 @@ def cfc_backward(
                 dc += tl.load(grad_cells + row * H + j, mask=own, other=0.0)
             if t < n:
                 d = tl.load(span + row)
-                if PURE:
-                    f = tl.load(maps + row * H + j, mask=own, other=0.0)
-                    fade = tl.exp(-d * (rate + tl.abs(f)))
-                    damplitude += dh * (1 - fade * f)
-                    along = dh * amplitude * fade * f  # the gradient of the exponent, without the span
-                    drate += along * d * sign
-                    dd = along * (rate + tl.abs(f))
-                    df = -dh * amplitude * fade + along * d * tl.where(f > 0, 1.0, tl.where(f < 0, -1.0, 0.0))
-                    tl.store(to_maps + row * H + j, df, mask=own)
-                    if HEADS_ON_CHIP:
-                        dz = transposed1(wf, df)
+                dspan = 0.0
+                for last in tl.static_range(TURNS):
+                    dn = dh
+                    if TURNS > 1:
+                        moving = turn_of == TURNS - 1 - last
+                        dn = tl.where(moving, dh, 0.0)
+                    if PURE:
+                        f = tl.load(maps + row * H + j, mask=own, other=0.0)
+                        fade = tl.exp(-d * (rate + tl.abs(f)))
+                        damplitude += dn * (1 - fade * f)
+                        along = dn * amplitude * fade * f  # the gradient of the exponent, without the span
+                        drate += along * d * sign
+                        dd = along * (rate + tl.abs(f))
+                        df = -dn * amplitude * fade + along * d * tl.where(f > 0, 1.0, tl.where(f < 0, -1.0, 0.0))
+                        tl.store(to_maps + row * H + j, df, mask=moving)
+                        if HEADS_ON_CHIP:
+                            dz = transposed1(wf, df)
+                        else:
+                            dz = read_transposed1(heads, df, H, K, HP, KP, HEADS_PIECE)
                     else:
-                        dz = read_transposed1(heads, df, H, K, HP, KP, HEADS_PIECE)
-                else:
-                    f, g, at, bt = load4(maps + row * 4 * H, j, H, own)
-                    f, g, s = tanh(f), tanh(g), tl.sigmoid(at * d + bt)
-                    dg = dh * s * (1 - g * g)
-                    if GATED:
-                        df = dh * (1 - s) * (1 - f * f)
-                        db = dh * (g - f) * s * (1 - s)
-                    else:
-                        df = dh * (1 - f * f)
-                        db = dh * g * s * (1 - s)
-                    da, dd = db * d, db * at
-                    store4(to_maps + row * 4 * H, df, dg, da, db, j, H, own)
-                    if HEADS_ON_CHIP:
-                        dz = transposed4(wf, wg, wa, wb, df, dg, da, db)
-                    else:
-                        dz = read_transposed4(heads, df, dg, da, db, H, K, HP, KP, HEADS_PIECE)
-                tl.store(to_span + row, tl.sum(dd, 0))
+                        f, g, at, bt = load4(maps + row * 4 * H, j, H, own)
+                        f, g, s = tanh(f), tanh(g), tl.sigmoid(at * d + bt)
+                        dg = dn * s * (1 - g * g)
+                        if GATED:
+                            df = dn * (1 - s) * (1 - f * f)
+                            db = dn * (g - f) * s * (1 - s)
+                        else:
+                            df = dn * (1 - f * f)
+                            db = dn * g * s * (1 - s)
+                        da, dd = db * d, db * at
+                        store4(to_maps + row * 4 * H, df, dg, da, db, j, H, moving)
+                        if HEADS_ON_CHIP:
+                            dz = transposed4(wf, wg, wa, wb, df, dg, da, db)
+                        else:
+                            dz = read_transposed4(heads, df, dg, da, db, H, K, HP, KP, HEADS_PIECE)
+                    dspan += tl.sum(dd, 0)
+                    if TURNS > 1:
+                        dh = tl.where(moving, 0.0, dh) + dz
+                tl.store(to_span + row, dspan)
                 if LAYERS > 0:
                     for up in tl.static_range(LAYERS):
                         layer: tl.constexpr = LAYERS - 1 - up
@@ -295,7 +321,7 @@ def cfc_backward(
                         dh = transposed1(w, dz)
                     else:
                         dh = read_transposed1(weight, dz, U, H, UP, HP, WEIGHT_PIECE)
-                else:
+                elif TURNS == 1:
                     dh = dz
                 if gates is not None:
                     dh, dc = remember_back(gates, cell_before, memory, to_drive, row, dh, dc, H, HP, MEMORY_PIECE)
@@ -312,12 +338,13 @@ def cfc_backward(
 
 class Kept(NamedTuple):
     """What the backward pass reads of each sample: the state that enters the cell, the backbone's sums, those of the
-    heads, and of the memory's gates."""
+    heads, those of the memory's gates, and the new state."""
 
     entered: Tensor
     hidden: Tensor | None
     maps: Tensor
     gates: Tensor | None
+    left: Tensor
 
 
 class Layer:
@@ -359,6 +386,7 @@ class Layer:
         self.num_warps = warps(sum(self.numbers))
         self.options = {
             "LAYERS": self.layers,
+            "TURNS": 1,
             "PURE": self.pure,
             "GATED": cell.mode == "default",
             "ACTIVATION": cell.activation,
@@ -373,6 +401,7 @@ class Layer:
             "HEADS_PIECE": piece_of(hp, kp, 1 if self.pure else 4),
             "MEMORY_PIECE": piece_of(hp, hp, 4),
         }
+        self.turns: Tensor | None = None
         self.totals: list[Tensor] = []
 
     def forward(self, chunk: Chunk, keep: bool = False) -> tuple[Tensor, Tensor | None, Kept | None]:
@@ -387,7 +416,7 @@ class Layer:
             hidden = new(n, self.layers, self.width) if self.layers else None
             gates = None if chunk.drive is None else new(n, 4 * self.units)
             # Zeros: where a sequence has ended, nothing is written, and all is read.
-            kept = Kept(new(n, self.units), hidden, new(n, self.maps), gates)
+            kept = Kept(new(n, self.units), hidden, new(n, self.maps), gates, states)
         cfc_forward[(programs(batch, states),)](
             first,
             chunk.timespans,
@@ -400,13 +429,14 @@ class Layer:
             self.heads,
             self.cell.heads[1],
             self.rate,
+            self.turns,
             self.masks_of(chunk),
             chunk.drive,
             chunk.memory,
             chunk.cell,
             states,
             cells,
-            *(kept or (None,) * 4),
+            *(kept[:-1] if kept else (None,) * 4),
             batch,
             time,
             **self.options,
@@ -451,6 +481,7 @@ class Layer:
             self.deeper,
             self.heads,
             self.rate,
+            self.turns,
             masks,
             chunk.memory,
             kept.gates,
@@ -481,7 +512,7 @@ class Layer:
                 source = read if layer == 0 else z[:, layer - 1, : weight.shape[1]]
                 found += [(to_layer.T @ source)[:width], to_layer.sum(0)[:width]]
             read = z[:, -1, : self.cell.heads[0].shape[1]]
-        found += [to_maps.T @ read, to_maps.sum(0)]
+        found += [self.to_heads(to_maps, read, kept), to_maps.sum(0)]
         if to_rate is not None:
             found += to_rate.sum(0).unbind()
         self.totals = [a + b for a, b in zip(self.totals, found, strict=True)] if self.totals else found
@@ -489,8 +520,54 @@ class Layer:
         to_inputs = (to_first @ self.from_inputs(sources)[0]).view_as(chunk.inputs)
         return to_inputs, to_spans, to_drive
 
+    def to_heads(self, to_maps: Tensor, read: Tensor, kept: Kept) -> Tensor:
+        return to_maps.T @ read
+
     def gradients(self) -> list[Tensor | None]:
         return [*self.totals, *(None for _ in self.cell.dropout_masks)]
+
+
+class Turns(Layer):
+    """Wired layers with a memory: one layer, whose units read the new state of the layer in front of theirs."""
+
+    def __init__(self, cell: recurrences.CfC) -> None:
+        sizes = list(cell.layer_sizes)
+        heads, each = list(cell.heads), len(cell.heads) // len(sizes)
+        self.sources = heads[0].shape[1] - sizes[0]
+        self.of_each = 1 if cell.mode == "pure" else 4
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        self.places = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        weight = heads[0].new_zeros(self.of_each, ends[-1], self.sources + ends[-1])
+        for i, place in enumerate(self.places):
+            weight[:, place, self.columns(i)] = heads[i * each].view(self.of_each, sizes[i], -1)
+        bias = torch.cat([b.view(self.of_each, -1) for b in heads[1::each]], 1).flatten()
+        own = [torch.cat(heads[k::each]) for k in range(2, each)]
+        super().__init__(cell._replace(heads=[weight.flatten(0, 1), bias, *own], layer_sizes=[ends[-1]]))
+        self.turns = torch.repeat_interleave(torch.tensor(sizes)).int().to(weight.device)
+        self.options["TURNS"] = len(sizes)
+
+    def columns(self, layer: int) -> slice:
+        """What a layer reads of the inputs and the state, side by side: what is in front of it, and itself."""
+        start = self.sources + self.places[layer - 1].start if layer else 0
+        return slice(start, self.sources + self.places[layer].stop)
+
+    def to_heads(self, to_maps: Tensor, read: Tensor, kept: Kept) -> Tensor:
+        found = super().to_heads(to_maps, read, kept)
+        by_unit, maps = found.view(self.of_each, self.units, -1), to_maps.view(-1, self.of_each, self.units)
+        for front, place in pairwise(self.places):
+            new = kept.left.view(-1, self.units)[:, front]
+            columns = slice(self.sources + front.start, self.sources + front.stop)
+            by_unit[:, place, columns] = torch.einsum("nku,nv->kuv", maps[:, :, place], new)
+        return found
+
+    def gradients(self) -> list[Tensor | None]:
+        weight, bias, *own = self.totals
+        weight, bias = weight.view(self.of_each, self.units, -1), bias.view(self.of_each, -1)
+        found: list[Tensor | None] = []
+        for i, place in enumerate(self.places):
+            found += [weight[:, place, self.columns(i)].flatten(0, 1), bias[:, place].flatten()]
+            found += [x[place] for x in own]
+        return found
 
 
 class Stack:
@@ -538,5 +615,7 @@ class Stack:
         return [x for layer in self.layers for x in layer.gradients()]
 
 
-def kernel(cell: recurrences.CfC) -> Layer | Stack:
-    return Layer(cell) if len(cell.layer_sizes) == 1 else Stack(cell)
+def kernel(cell: recurrences.CfC, memory: bool) -> Layer | Stack:
+    if len(cell.layer_sizes) == 1:
+        return Layer(cell)
+    return Turns(cell) if memory else Stack(cell)
