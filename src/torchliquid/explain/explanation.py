@@ -15,6 +15,7 @@ from torchliquid.errors import InputError
 from torchliquid.explain.attribution import Attribution, attribution
 from torchliquid.explain.dynamics import Dynamics, dynamics
 from torchliquid.explain.neurons import input_names, used_part
+from torchliquid.explain.over_time import OverTime, over_time
 from torchliquid.explain.roles import Roles, roles
 from torchliquid.explain.time_constants import SAMPLES, TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
@@ -25,8 +26,10 @@ from torchliquid.page.numbers import time_unit
 from torchliquid.tasks import Task
 
 MOMENTS = 240
+AT_ONCE = 500
+"""Samples that are solved in parallel, to see whether it pays."""
 
-STEPS = ("time constants", "the circuit", "roles", "attribution", "dynamics")
+STEPS = ("time constants", "the circuit", "roles", "attribution", "dynamics", "parallel over time")
 
 Progress = Callable[[str, float, int], None]
 """Called with what comes next, how many of the steps are done, of how many."""
@@ -95,6 +98,7 @@ class Explanation:
     roles: Roles | None
     attribution: Attribution | None
     dynamics: Dynamics | None
+    over_time: OverTime | None
     left_out: dict[str, str]
 
 
@@ -139,7 +143,8 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
         if progress is not None:
             progress(STEPS[2], 2 + share, len(STEPS))
 
-    found = tried(2, partial(roles, progress=inside)), tried(3, attribution), tried(4, dynamics)
+    in_parallel = partial(over_time, samples=AT_ONCE)
+    found = tried(2, partial(roles, progress=inside)), tried(3, attribution), tried(4, dynamics), tried(5, in_parallel)
     step(len(STEPS))
     return Explanation(
         KINDS[model.kind].label,
