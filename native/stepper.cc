@@ -19,6 +19,7 @@ namespace {
 class Live {
  public:
   virtual ~Live() = default;
+  // c: the memory's state, or where a block writes its outputs, which are not its state.
   virtual void run(int worker, const float* x, float span, float* h, float* c) const = 0;
 };
 
@@ -44,6 +45,86 @@ class LiveStep final : public Live {
   }
   void run(int worker, const float* x, float span, float* h, float* c) const override {
     step.run(memory->data() + worker * (object_size + scratch_size), x, span, h, c);
+  }
+};
+
+// An LrcSSM: the inputs' synapses, its neurons by the kernel of sequences, and what its block adds.
+struct LrcSsmLayerArguments {
+  LrcSsmArguments neurons;
+  Floats slope, offset;
+  LinearArguments drive;
+  Maybe<LinearArguments> enter;
+  std::vector<LinearArguments> feed;  // of a block: two
+};
+
+class LiveLrcSsm final : public Live {
+  using Map = LiveStep<Linear>;
+  LrcSsm neurons;
+  const Recurrence<LrcSsm>& recurrence;
+  const float *slope, *offset;
+  bool block;
+  std::unique_ptr<Map> enter, drive, open, close;
+  mutable AlignedFloats memory;
+  size_t size;
+
+  static void normalise(float* x, int n) {
+    double mean = 0, square = 0;
+    for (int i = 0; i < n; ++i) mean += x[i];
+    mean /= n;
+    for (int i = 0; i < n; ++i) square += (x[i] - mean) * (x[i] - mean);
+    const double scale = 1 / std::sqrt(square / n + 1e-5);
+    for (int i = 0; i < n; ++i) x[i] = float((x[i] - mean) * scale);
+  }
+
+ public:
+  int inputs, read, units;
+
+  LiveLrcSsm(const LrcSsmLayerArguments& a, const InstructionSet& set, int workers)
+      : neurons(lrcssm(a.neurons, sizes(a.neurons.sequence))),
+        recurrence(set.lrcssm[0]),
+        block(a.feed.size() == 2),
+        memory(size_t(workers) * (2 * a.slope.size() + 4 * a.neurons.vleak.size() + 48)) {
+    auto map = [&](const LinearArguments& of, int from, int to) {
+      const Linear l = linear(of);
+      if (l.inputs != from || l.outputs != to) throw std::invalid_argument("a map of an LrcSSM: sizes do not fit");
+      return std::make_unique<Map>(l, set.step_linear, workers);
+    };
+    read = int(a.slope.size()), units = neurons.sequence.units;
+    size = size_t(2 * read + 4 * units + 48);
+    slope = checked(a.slope, {read}, "slope"), offset = checked(a.offset, {read}, "offset");
+    inputs = a.enter ? linear(*a.enter).inputs : read;
+    if (a.enter) enter = map(*a.enter, inputs, read);
+    drive = map(a.drive, read, 2 * units);
+    if (!block) return;
+    if (read != units) throw std::invalid_argument("a block of an LrcSSM has as many values as units");
+    open = map(a.feed[0], units, units), close = map(a.feed[1], units, units);
+  }
+  static Sequence sizes(const SequenceArguments& a) {
+    Sequence s{};
+    s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1)), s.batch = s.time = 1;
+    return s;
+  }
+  void run(int worker, const float* x, float span, float* h, float* c) const override {
+    float *entered = memory.data() + worker * size, *open_to = entered + read, *driven = open_to + read;
+    float* after = driven + 2 * units;
+    if (enter)
+      enter->run(worker, x, 0, entered, nullptr);
+    else
+      std::memcpy(entered, x, sizeof(float) * read);
+    if (block) normalise(entered, read);
+    for (int i = 0; i < read; ++i) open_to[i] = 1 / (1 + std::exp(-(slope[i] * entered[i] + offset[i])));
+    drive->run(worker, open_to, 0, driven, nullptr);
+    LrcSsm one = neurons;
+    one.sequence.input = driven, one.sequence.timespan = &span, one.sequence.state = h, one.sequence.states = after;
+    recurrence.forward(one, nullptr, nullptr, 0);
+    std::memcpy(h, after, sizeof(float) * units);
+    if (!block) return;
+    for (int i = 0; i < units; ++i) after[i] += entered[i];
+    normalise(after, units);
+    open->run(worker, after, 0, driven, nullptr);
+    for (int i = 0; i < units; ++i) driven[i] = driven[i] > 0 ? driven[i] : 0;
+    close->run(worker, driven, 0, c, nullptr);
+    for (int i = 0; i < units; ++i) c[i] += after[i];
   }
 };
 
@@ -90,7 +171,8 @@ struct Back {
 
 // One layer of a chain, fed by the one before.
 struct LayerArguments {
-  std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments> recurrence;  // linear: with tanh, stateless
+  // linear: with tanh, stateless
+  std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments, LrcSsmLayerArguments> recurrence;
   Maybe<State> h;  // (n, H)
   Maybe<State> c;  // (n, H)
   int first_feature, features;
@@ -109,7 +191,7 @@ class Layer {
   const float* spans;
   std::unique_ptr<Live> memory, single, projection;
   std::unique_ptr<Many> many;
-  std::vector<float> after;
+  std::vector<float> after, shown;  // shown: a block's outputs
 
  public:
   int inputs = 0, outputs;
@@ -166,7 +248,7 @@ class Layer {
 
   // The outputs of stream i, in the state or in `own`.
   const float* read(int i, int worker, float* own) {
-    const float* features = state(i) + s.first_feature;
+    const float* features = (shown.empty() ? state(i) : &shown[size_t(i) * H]) + s.first_feature;
     if (s.output_map) {
       map(s.output_map, features, own, s.features);
       features = own;
@@ -217,6 +299,13 @@ class Layer {
     if (g.lstm && !s.c) throw std::invalid_argument("c: an LSTM needs it");
     single = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
   }
+  void make(const LrcSsmLayerArguments& a, const InstructionSet& set) {
+    auto made = std::make_unique<LiveLrcSsm>(a, set, workers);
+    inputs = made->inputs;
+    if (!s.h || made->units != H) throw std::invalid_argument("h: (n, H) expected");
+    if (!a.feed.empty()) shown.resize(size_t(n) * H);
+    single = std::move(made);
+  }
   void make(const LinearArguments& a, const InstructionSet& set) {
     const Linear l = linear(a);
     inputs = l.inputs;
@@ -230,7 +319,7 @@ class Layer {
 
   void run_one(int i, int worker, float* own) {
     const float* in = &x[size_t(i) * inputs];
-    float *h = state(i), *c = s.c ? s.c->data() + size_t(i) * H : nullptr;
+    float *h = state(i), *c = s.c ? s.c->data() + size_t(i) * H : shown.empty() ? nullptr : &shown[size_t(i) * H];
     if (memory) memory->run(worker, in, spans[i], h, c);
     if (s.input_map) {
       map(s.input_map, in, own, inputs);
@@ -390,6 +479,9 @@ void bind_stepper(nb::module_& m) {
       .def(nb::init<LinearArguments, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, Maybe<Doubles>, int, double>(),
            nb::arg("readout"), nb::arg("total").none(), nb::arg("count").none(), nb::arg("mean").none(),
            nb::arg("std").none(), nb::arg("column") = 0, nb::arg("change") = 0.0);
+  nb::class_<LrcSsmLayerArguments>(m, "LrcSsmLayer")
+      .def(nb::init<LrcSsmArguments, Floats, Floats, LinearArguments, Maybe<LinearArguments>, std::vector<LinearArguments>>(),
+           nb::arg("neurons"), nb::arg("slope"), nb::arg("offset"), nb::arg("drive"), nb::arg("enter").none(), nb::arg("feed"));
   nb::class_<LayerArguments>(m, "Layer")
       .def(
           "__init__",
@@ -404,6 +496,8 @@ void bind_stepper(nb::module_& m) {
               s.recurrence = nb::cast<CfcArguments>(recurrence);
             else if (nb::isinstance<LinearArguments>(recurrence))
               s.recurrence = nb::cast<LinearArguments>(recurrence);
+            else if (nb::isinstance<LrcSsmLayerArguments>(recurrence))
+              s.recurrence = nb::cast<LrcSsmLayerArguments>(recurrence);
             else
               s.recurrence = nb::cast<GatedArguments>(recurrence);
             new (self) LayerArguments(std::move(s));

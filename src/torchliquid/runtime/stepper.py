@@ -20,6 +20,7 @@ from torchliquid.models.description import (
     Description,
     Encoder,
     Gru,
+    LrcSsm,
     Lstm,
     Ltc,
     Part,
@@ -107,7 +108,7 @@ def _ltc(core: Any, part: Part) -> Any:
         return None
     leak = [_single(each) for each in (cell.gleak, cell.vleak, cell.capacitance)]
     tables = [each for synapses in (cell.synapses, cell.sensory) for each in _synapses(synapses)]
-    return core.Ltc(_sequence(core, part), leak, *tables, cell.unfolds, cell.epsilon)
+    return core.Ltc(_sequence(core, part.inputs, part.states), leak, *tables, cell.unfolds, cell.epsilon)
 
 
 def _synapses(s: Synapses) -> tuple[list[np.ndarray], np.ndarray]:
@@ -124,7 +125,7 @@ def _cfc(core: Any, part: Part) -> Any:
         if each is not None
     ]
     sizes = [layer.units for layer in cfc.layers]
-    return core.Cfc(_sequence(core, part), backbone, heads, sizes, cfc.mode, cfc.activation, [])
+    return core.Cfc(_sequence(core, part.inputs, part.states), backbone, heads, sizes, cfc.mode, cfc.activation, [])
 
 
 def _lstm(core: Any, part: Part) -> Any:
@@ -145,6 +146,18 @@ def _gru(core: Any, part: Part) -> Any:
     return core.Gated(_single(np.concatenate(weight)), _single(np.concatenate(bias)), False)
 
 
+def _lrcssm(core: Any, part: Part) -> Any:
+    lrc: LrcSsm = part.core
+    elastance = [_single(each) for each in (lrc.open_weight, lrc.open_bias, lrc.shift) if each is not None]
+    synapses = [_single(each) for each in (lrc.w, lrc.k, lrc.mu, lrc.sigma)]
+    neurons = core.LrcSsm(
+        _sequence(core, 2 * lrc.units, lrc.units), synapses, _single(lrc.vleak), elastance, lrc.exponential
+    )
+    enter = None if lrc.enter is None else _linear(core, lrc.enter)
+    feed = [_linear(core, dense) for dense in lrc.feed or ()]
+    return core.LrcSsmLayer(neurons, _single(lrc.slope), _single(lrc.offset), _linear(core, lrc.drive), enter, feed)
+
+
 def _encoder(core: Any, part: Part) -> Any:
     return _linear(core, part.core.dense)
 
@@ -154,13 +167,14 @@ KERNELS: dict[type, Callable[[Any, Part], Any]] = {
     Cfc: _cfc,
     Lstm: _lstm,
     Gru: _gru,
+    LrcSsm: _lrcssm,
     Encoder: _encoder,
 }
 """By what is compiled; all else takes PyTorch's own steps."""
 
 
-def _sequence(core: Any, part: Part) -> Any:
-    empty = [np.zeros(shape, np.float32) for shape in ((0, 0, part.inputs), (0, 0), (0, part.states))]
+def _sequence(core: Any, inputs: int, states: int) -> Any:
+    empty = [np.zeros(shape, np.float32) for shape in ((0, 0, inputs), (0, 0), (0, states))]
     return core.Sequence(*empty, None, None, None, None)
 
 
