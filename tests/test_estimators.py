@@ -121,9 +121,9 @@ def test_forecasts_see_the_past_alone():
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
-        (np.zeros((4, 1, 5)), ["a"] * 4, "two or more can be told apart"),
+        (np.zeros((4, 1, 5)), ["a"] * 4, "only one class, 'a': two or more are needed"),
         (np.zeros((4, 1, 5)), ["a", "b", "a"], "inconsistent numbers of samples"),
-        ([np.zeros((1, 5)), np.zeros((2, 5))], ["a", "b"], "different numbers of channels"),
+        ([np.zeros((1, 5)), np.zeros((2, 5))], ["a", "b"], "the same number of channels"),
         (np.zeros((4, 1, 1)), ["a", "b"] * 2, "1 sample"),
         (np.zeros((2, 1, 5), complex), ["a", "b"], "Complex data not supported"),
     ],
@@ -135,18 +135,18 @@ def test_what_is_wrong_is_said(x, y, words):
 
 def test_another_number_of_channels_is_refused():
     x, y = waves()
-    with pytest.raises(InputError, match="1 channels; 2 were learnt from"):
+    with pytest.raises(InputError, match="1 channels, but the training data had 2"):
         LiquidClassifier(**SMALL).fit(x, y).predict(x[:, :1])
     x = np.random.default_rng(0).normal(size=(60, 3))
     forecaster = LiquidForecaster(parameters=200, updates=5, random_state=0).fit(x[:, :2], x[:, 0])
     for wrong in (x, x[:, :1]):
-        with pytest.raises(InputError, match="channels; 2 were learnt from"):
+        with pytest.raises(InputError, match="channels, but the training data had 2"):
             forecaster.predict(wrong, x[:, 0])
 
 
 @pytest.mark.parametrize("share", [-0.2, 1.0, np.nan])
 def test_no_share_to_validate_on_is_refused(share):
-    with pytest.raises(InputError, match="validation is a share"):
+    with pytest.raises(InputError, match="validation must be a share"):
         LiquidClassifier(validation=share, **SMALL).fit(*waves(8))
 
 

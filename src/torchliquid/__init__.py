@@ -97,7 +97,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Only what is used is imported: the command line answers before torch is loaded.
+    # Modules are imported on first use, so that the command line responds before torch is imported.
     if name in ("backends", "cells", "control", "explain", "rl", "wirings"):
         return import_module(f"torchliquid.{name}")
     if name in _HOMES:
@@ -110,14 +110,15 @@ def __dir__() -> list[str]:
 
 
 def _say_that_there_are_no_kernels() -> None:
-    """Once: the processes of a study leave it to the one that started them."""
+    """Warn once. The worker processes of a study do not repeat the warning."""
     from multiprocessing import parent_process
 
     if parent_process() is None and not os.environ.get("TORCHLIQUID_PURE_PYTHON"):
         logging.getLogger(__name__).warning(
-            "torchliquid was built without its kernels: the slower PyTorch reference runs. To build them install a C++ "
+            "torchliquid was built without its kernels, so the slower PyTorch reference is used. To build them, "
+            "install a C++ "
             "compiler (GCC 12 or later, or Clang) and Python's headers (apt-get install g++ python3-dev), then: "
-            "pip install --force-reinstall --no-deps --no-cache-dir torchliquid, or the folder of its source"
+            "pip install --force-reinstall --no-deps --no-cache-dir torchliquid, or the folder of its source code"
         )
 
 

@@ -1,6 +1,6 @@
 """Liquid networks as estimators of aeon, for its pipelines and benchmarks (``pip install 'torchliquid[aeon]'``).
 
-The settings are those of :mod:`torchliquid.sklearn`, and so is what is trained.
+Settings and training are those of :mod:`torchliquid.sklearn`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TAGS: dict[str, Any] = {
 
 
 class LiquidClassifier(sklearn.LiquidNetwork, BaseClassifier):
-    __doc__ = f"""One class a series, as a classifier of aeon. {sklearn.LiquidNetwork.__doc__}"""
+    __doc__ = f"""One class per series, as a classifier of aeon. {sklearn.LiquidNetwork.__doc__}"""
     _tags: ClassVar[dict[str, Any]] = TAGS
 
     def _fit(self, X: Any, y: np.ndarray) -> LiquidClassifier:
@@ -49,7 +49,7 @@ class LiquidClassifier(sklearn.LiquidNetwork, BaseClassifier):
 
 
 class LiquidRegressor(sklearn.LiquidNetwork, BaseRegressor):
-    __doc__ = f"""One value a series, as a regressor of aeon. {sklearn.LiquidNetwork.__doc__}"""
+    __doc__ = f"""One value per series, as a regressor of aeon. {sklearn.LiquidNetwork.__doc__}"""
     _tags: ClassVar[dict[str, Any]] = TAGS
 
     def _fit(self, X: Any, y: np.ndarray) -> LiquidRegressor:

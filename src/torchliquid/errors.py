@@ -48,11 +48,11 @@ class InputError(ValueError):
 
 
 def check_size(**sizes: int) -> None:
-    """Refuse what is no whole number of at least one, by name."""
+    """Check that a size is an integer of at least 1; errors start with ``name``."""
     for name, size in sizes.items():
         if not isinstance(size, Integral) or isinstance(size, bool):
             own = f"{type(size).__module__}.{type(size).__name__}; wirings come from torchliquid.wirings"
             given = repr(size) if isinstance(size, int | float | str | None) else own
-            raise InputError(f"{name} is a whole number, not {given}")
+            raise InputError(f"{name} must be an integer, not {given}")
         if size < 1:
-            raise InputError(f"{name} is at least 1, not {size}")
+            raise InputError(f"{name} must be at least 1, not {size}")

@@ -1,13 +1,13 @@
-"""A recurrence solved for all its samples at once, exactly: Newton's method over time.
+"""Computes all states of a recurrence at once, exactly, by Newton's method over time.
 
-The states are the solution of T equations, h(t) = step(x(t), h(t - 1)). Newton's method linearises all of them around a
-guess of all states; what is left is a linear recurrence, which an associative scan solves in O(log T) steps that each
-work on many samples (DEER, Lim et al., arXiv 2309.12252). Where a network forgets, a few iterations reach the states
-that one sample after the other gives, to rounding.
+The states solve T equations, h(t) = step(x(t), h(t - 1)). Newton's method linearises all of them around a guess of the
+states. The result is a linear recurrence, which an associative scan solves in O(log T) steps, each of which processes
+many samples (DEER, Lim et al., arXiv 2309.12252). If a network forgets, a few iterations reach, up to rounding, the
+states of processing one sample after the other.
 
-Of a cell whose neurons do not act on each other the Jacobian is diagonal, and all is O(T H). Of other cells with many
-units its diagonal alone is used, which needs more iterations and gives the same states (quasi-DEER, Gonzalez et al.,
-arXiv 2407.19115). Where an iteration leads away, the next one takes a part of the Jacobian, which has the same
+If the neurons of a cell do not act on each other, the Jacobian is diagonal and everything is O(T H). For other cells
+with many units only its diagonal is used, which needs more iterations and gives the same states (quasi-DEER, Gonzalez
+et al., arXiv 2407.19115). If an iteration diverges, the next one uses a part of the Jacobian, which has the same
 solution.
 """
 
@@ -27,34 +27,34 @@ from torchliquid.cells.memory import lstm_step
 from torchliquid.cells.recurrence import Recurrence, Sequences, States
 
 ITERATIONS, DIAGONAL_ITERATIONS = 30, 100
-"""Of Newton's method, at most; a network that needs more is not solved faster than it is stepped."""
+"""Maximum number of iterations. A network that needs more is not solved faster than it is stepped."""
 
 NEARLY = 1e-6
-"""What the last iteration may still move a state by, in single precision; 1e-10 in double."""
+"""Largest change of a state in the last iteration, in single precision; 1e-10 in double."""
 
 FULL = 64
-"""Most units, with those of a memory, whose whole Jacobian is used."""
+"""Maximum number of units, with those of a memory, for which the full Jacobian is used."""
 
 STRETCH = 2**20
-"""Most numbers of a Jacobian at once: longer sequences are solved a stretch after the other."""
+"""Maximum number of elements of the Jacobians at once. Longer sequences are solved in consecutive stretches."""
 
 LONG = 256
-"""Samples from which on it pays."""
+"""Minimum number of samples for which it is faster."""
 
 STIFFEST, FARTHEST = 12, 1e3
-"""How often jacobians may be halved before the samples are stepped instead, and how many times as wrong as the best
-states those of an iteration may be before they are."""
+"""``STIFFEST``: how often Jacobians may be halved before the samples are stepped instead. ``FARTHEST``: by how much the
+error of an iteration may exceed that of the best one before they are halved."""
 
 
 class Solved(NamedTuple):
     """How a call was solved.
 
     Attributes:
-        iterations: of Newton's method; of several stretches the most.
-        moved: the largest change of any state in the last one: the error before it.
-        converged: whether to the states of one sample after the other; if not, these are stepped instead.
-        residual: the largest amount by which a state differs from the step from the state before it.
-        damped: how many iterations were taken back and damped.
+        iterations: number of Newton iterations; with several stretches, their maximum.
+        moved: the largest change of any state in the last iteration, that is, the error before it.
+        converged: whether the states of stepping were reached; if not, the samples were stepped instead.
+        residual: the largest difference between a state and the step from the previous state.
+        damped: number of iterations that were repeated with damping.
     """
 
     iterations: int
@@ -65,12 +65,12 @@ class Solved(NamedTuple):
 
 
 def run(cell: Recurrence, over: Sequences, guess: Tensor | None = None) -> tuple[States | None, Solved]:
-    """The states after each sample and the memory's cell states, as one sample after the other gives them, and how they
-    were found; no states where Newton's method does not converge. Gradients are exact, and can be taken once: one
-    linear recurrence backwards through the converged states.
+    """The states after each sample and the memory's cell states, equal to those of stepping, and how they were found.
+    The states are None if Newton's method does not converge. Gradients are exact, but only of first order: they follow
+    from one linear recurrence backwards in time.
 
     Args:
-        guess: states (B, T, H), and with a memory its cells behind them, to begin from; None: zeros.
+        guess: initial states (B, T, H), followed by the cell states with a memory; None: zeros.
     """
     state, memory_cell = over.state, over.memory_cell
     units = state.shape[1]
@@ -89,8 +89,8 @@ def run(cell: Recurrence, over: Sequences, guess: Tensor | None = None) -> tuple
 
 
 def pays(cell: Recurrence, over: Sequences) -> bool:
-    """Whether all samples at once are faster than a loop over them in Python, by ``python -m benchmarks.over_time``:
-    where the Jacobian is diagonal. Compiled kernels are faster than both on a CPU."""
+    """Whether this is faster than a loop over the samples in Python, by ``python -m benchmarks.over_time``: if the
+    Jacobian is diagonal. On a CPU, compiled kernels are faster than both."""
     return over.timespans.shape[1] >= LONG and _is_diagonal(cell, over)
 
 
@@ -132,7 +132,7 @@ def _solve(cell: Recurrence, over: Sequences, guess: Tensor | None) -> tuple[Ten
         states, jacobians, found = _newton(advance, linearise, first, over.inputs.shape[1], guess, exact)
     if states is None or jacobians is None:
         return None, found
-    # One more step of the method, which gradients go through; the jacobians and the guess are constants in it.
+    # One more step of the method, for the gradients. The Jacobians and the guess are constants in it.
     before = torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
     after = advance(before)
     found = found._replace(residual=float((after.detach() - states).abs().max()))
@@ -143,7 +143,7 @@ def _solve(cell: Recurrence, over: Sequences, guess: Tensor | None) -> tuple[Ten
 
 
 def _all_at_once(cell: Recurrence, over: Sequences) -> Advance:
-    """A function from the states before all samples to those after them; the memory's cell follows the state."""
+    """A function from the states before all samples to those after them. The memory's cell follows the state."""
     series, weights = cell.prepare(over.inputs, over.timespans)
     batch, time, units = *over.inputs.shape[:2], over.state.shape[1]
     active = scan.active_of(over)
@@ -171,8 +171,8 @@ def _all_at_once(cell: Recurrence, over: Sequences) -> Advance:
 def _newton(
     advance: Advance, linearise: Linearise, first: Tensor, time: int, guess: Tensor | None, exact: bool
 ) -> tuple[Tensor | None, Tensor | None, Solved]:
-    """States and jacobians that solve all equations; None where that does not converge."""
-    # Where the jacobians are not whole, the last iteration's move is but a part of what is left.
+    """States and Jacobians that solve all equations; None if the method does not converge."""
+    # If the Jacobians are diagonals only, the last change underestimates the remaining error.
     nearly = (NEARLY if first.dtype is torch.float32 else 1e-10) / (1 if exact else 4)
     shape = (first.shape[0], time, first.shape[1])
     states = first.new_zeros(shape) if guess is None or guess.shape != shape else guess.detach().to(first)
@@ -181,14 +181,14 @@ def _newton(
         before = torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
         after, jacobians = linearise(advance, before)
         wrong = float((after - states).abs().max())
-        if not wrong <= FARTHEST * max(best, 1.0):  # led away: back to the best, and half as much of the jacobians
+        if not wrong <= FARTHEST * max(best, 1.0):  # diverged: back to the best states with halved Jacobians
             damping, damped, states = damping / 2, damped + 1, kept
             if damped > STIFFEST:
                 break
             continue
         if wrong < best:
             best, kept, damping = wrong, states, min(1.0, 2 * damping)
-        jacobians[:, 0] = 0.0  # what is before the first sample is known
+        jacobians[:, 0] = 0.0  # the state before the first sample is known
         if not exact:
             jacobians = jacobians.clamp(-1, 1)
         slopes = jacobians if damping == 1 else damping * jacobians
@@ -203,7 +203,7 @@ def _newton(
 
 
 def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
-    """The states after, and (B, T, D, D) by which they change with those before: a column for each unit."""
+    """The states after each sample, and their Jacobians (B, T, D, D) by the states before, one column per unit."""
     units = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
 
     def along(unit: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _own_slopes(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`_linearised`, the diagonal alone, (B, T, D)."""
+    """As :func:`_linearised`, but only the diagonal, (B, T, D)."""
     units = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
 
     def along(unit: Tensor) -> Tensor:
@@ -225,13 +225,13 @@ def _own_slopes(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _along_units(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`_own_slopes`, of a cell whose neurons do not act on each other."""
+    """As :func:`_own_slopes`, for cells whose neurons do not act on each other."""
     found = torch.func.jvp(advance, (before,), (torch.ones_like(before),))
     return found[0], found[1]
 
 
 class _Linear(torch.autograd.Function):
-    """:func:`solve_linear`, differentiable in what drives it."""
+    """:func:`solve_linear` with gradients for its drive."""
 
     @staticmethod
     def forward(ctx: Any, matrices: Tensor, drive: Tensor) -> Tensor:
@@ -246,8 +246,8 @@ class _Linear(torch.autograd.Function):
 
 
 class _Implicit(torch.autograd.Function):
-    """The states, by their gradient that of the whole recurrence, of which the diagonal alone is known: the rest is
-    iterated, and where that does not converge, the whole Jacobian is taken."""
+    """The states, with the gradient of the full recurrence, of which only the diagonal is known. The rest is found by
+    iteration; if this does not converge, the full Jacobian is computed."""
 
     @staticmethod
     def forward(ctx: Any, after: Tensor, diagonal: Tensor, advance: Advance, before: Tensor) -> Tensor:
@@ -281,9 +281,10 @@ def _backwards(matrices: Tensor, grad: Tensor) -> Tensor:
 def solve_linear(
     matrices: Float[Tensor, "B T D D"] | Float[Tensor, "B T D"], drive: Float[Tensor, "B T D"]
 ) -> Float[Tensor, "B T D"]:
-    """y(t) = A(t) y(t - 1) + b(t) for all t at once, y(0) = b(0): every second sample from pairs, then those between.
+    """y(t) = A(t) y(t - 1) + b(t) for all t at once, y(0) = b(0): pairs give every second sample, then the others
+    follow.
 
-    A is a matrix, or of one that is diagonal its diagonal. O(T) work in O(log T) steps (Blelloch, 1990).
+    A is a matrix, or the diagonal of one. O(T) work in O(log T) steps (Blelloch, 1990).
     """
     time = drive.shape[1]
     if time == 1:

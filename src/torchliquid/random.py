@@ -1,4 +1,4 @@
-"""Random numbers that leave the caller's alone."""
+"""Random numbers that leave the caller's generators unchanged."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 
 @contextmanager
 def seeded(seed: int | None = None) -> Iterator[None]:
-    """Inside, torch draws from this seed (None: from where it stands); afterwards its global generators are as before.
+    """A context in which torch draws from this seed (None: from its current state). Afterwards, its global generators
+    are as before.
 
-    torch's own initialisations and dropout know no other generator than the global one.
+    torch's own initialisations and dropout use only the global generator.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=list(devices)):

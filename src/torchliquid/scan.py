@@ -1,9 +1,9 @@
-"""The drivers that take a recurrence over time: one sample after the other.
+"""Runs a recurrence over time, one sample after the other.
 
-In PyTorch it is a loop in Python; in ``torch.jit.trace`` a loop of TorchScript; in ``torch.export`` and for ONNX a
-``scan`` of the graph, so that batch and time stay free. A driver needs a cell's ``prepare`` and ``step`` alone
-(:class:`~torchliquid.cells.recurrence.Recurrence`); the rows of a step are independent, so that one may also step all
-samples of all sequences at once.
+In PyTorch this is a loop in Python; in ``torch.jit.trace`` a TorchScript loop; in ``torch.export`` and for ONNX a
+``scan`` in the graph, so that batch size and number of samples stay free. It only needs a cell's ``prepare`` and
+``step`` (:class:`~torchliquid.cells.recurrence.Recurrence`). The rows of a step are independent, so that a step can
+also be applied to all samples of all sequences at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Remember = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def run(cell: Recurrence, over: Sequences) -> States:
-    """The states after each sample, and the memory's cell states, (B, 0, H) without one."""
+    """The states after each sample, and the memory's cell states, (B, 0, H) without a memory."""
     series, weights = cell.prepare(over.inputs, over.timespans)
     memory = over.memory_weight
     if not is_written_down():
@@ -43,12 +43,12 @@ def run(cell: Recurrence, over: Sequences) -> States:
 
 
 def unrolled(step: Step, over: Sequences, remember: Remember | None = None, series: Sequence[Tensor] = ()) -> States:
-    """As :func:`run`, always sample after sample in Python, with any function for a step.
+    """As :func:`run`, but always with a loop in Python and with any function as the step.
 
     Args:
         step: ``step(input, state, span, *series)``.
-        remember: ``remember(drive, h, c)`` gives the memory's new (h, c).
-        series: (B, T, ...) each, of which a step gets its rows.
+        remember: ``remember(drive, h, c)`` returns the memory's new (h, c).
+        series: (B, T, ...) each; a step gets their rows.
     """
     state, cell, active = over.state, over.memory_cell, active_of(over)
     states, cells = [], []
@@ -74,7 +74,7 @@ def advance(
     active: Tensor | None,
     anew: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """One sample: the new state and cell."""
+    """The new state and cell after one sample."""
     before, cell_before = state, cell
     if anew is not None:
         state = state.masked_fill(anew.unsqueeze(1), 0.0)
@@ -101,7 +101,7 @@ def _no_cells(over: Sequences) -> Tensor:
 
 @dataclass(frozen=True)
 class _Sample:
-    """:func:`advance` as a function of lists of tensors: (state[, cell]), what each sample has, weights."""
+    """:func:`advance` as a function of lists of tensors: (state[, cell]), the sample's rows, weights."""
 
     cell: Recurrence
     n_series: int
@@ -131,7 +131,7 @@ Loop = Callable[[_Sample, list[Tensor], list[Tensor], list[Tensor]], Sequence[Te
 
 
 def _scripted(sample: _Sample, carried: list[Tensor], series: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
-    """A TorchScript loop around the traced step, which also the older ONNX exporter turns into a Loop."""
+    """A TorchScript loop around the traced step. The older ONNX exporter turns it into a Loop."""
 
     def one(carried: list[Tensor], of_sample: list[Tensor], weights: list[Tensor]) -> Any:
         new = sample(carried, of_sample, weights)
@@ -142,7 +142,7 @@ def _scripted(sample: _Sample, carried: list[Tensor], series: list[Tensor], weig
         with torch.no_grad():
             return torch.jit.trace(one, tree_map(torch.Tensor.detach, example), check_trace=False)
 
-    with ThreadPoolExecutor(1) as aside:  # a trace can't be made within a trace, and each thread has its own
+    with ThreadPoolExecutor(1) as aside:  # traces cannot be nested in one thread
         traced = aside.submit(make).result()
     loop = (_loop_with_memory if sample.with_memory else _loop)(traced)
     result = loop(*carried, series, weights)
@@ -178,7 +178,7 @@ def _loop_with_memory(step: Any) -> Any:
 def _as_operator(
     sample: _Sample, carried: list[Tensor], series: list[Tensor], weights: list[Tensor]
 ) -> Sequence[Tensor]:
-    """A ``scan`` of a graph, which ``torch.onnx`` turns into ONNX's."""
+    """A ``scan`` in a graph, which ``torch.onnx`` turns into ONNX's."""
     n, m = len(carried), len(series)
 
     def one(*flat: Tensor) -> list[Tensor]:
@@ -186,8 +186,8 @@ def _as_operator(
         return [*new, *(part.clone() for part in new)]
 
     first = [s.transpose(0, 1) for s in series]
-    if is_for_onnx():  # a way back for gradients is no part of an ONNX graph
+    if is_for_onnx():  # an ONNX graph has no backward pass
         carried, first, weights = ([t.detach() for t in tensors] for tensors in (carried, first, weights))
-    # Copies: where two of them are one tensor, as zeros may be, the graph would take the one for the other.
+    # Copies, because the graph would confuse inputs that are the same tensor, as zeros may be.
     results = graph_scan(one, [c.clone() for c in carried], first, tuple(w.clone() for w in weights))
     return [r.transpose(0, 1).contiguous() for r in results[n:]]

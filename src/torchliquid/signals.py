@@ -1,4 +1,4 @@
-"""Signals that wait."""
+"""Delayed signals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def waiting(*signals: signal.Signals) -> Iterator[None]:
-    """Signals that come inside are answered at the end; processes started inside never see them.
+    """A context in which signals are delayed: they are handled at its end. Processes started inside never get them.
 
-    On Windows, where no signal can wait, they are answered at once.
+    On Windows, where signals cannot be delayed, they are handled at once.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,19 +1,19 @@
-"""Liquid networks as estimators of scikit-learn: for pipelines, grids of settings and cross-validation.
+"""Liquid networks as estimators of scikit-learn, for pipelines, grid search and cross-validation.
 
-``X`` holds one series a row. It can be
+``X`` holds one series per row. It can be
 
-* an array (series, channels, time), as aeon has it, or (series, time) of one channel;
-* a list of arrays (channels, time) or (time,), whose lengths may differ;
-* a pandas frame with a series in each cell and a column a channel; the index of each cell gives its times;
-* a long pandas frame with the index (series, time) and a column a channel.
+* an array (series, channels, time), as in aeon, or (series, time) with one channel;
+* a list of arrays (channels, time) or (time,), which may differ in length;
+* a pandas frame with a series in each cell and one column per channel; the index of each cell gives its times;
+* a long pandas frame with the index (series, time) and one column per channel.
 
-NaN is a reading that was not observed. ``times=`` of ``fit`` and ``predict`` are the times of the samples, one array a
-series, or one for all; without them samples are one apart. ``GridSearchCV`` and ``cross_val_score`` hand ``times`` to
-no ``predict``: put irregular times into a frame there.
+NaN means that a reading was not observed. ``times=`` of ``fit`` and ``predict`` are the times of the samples, one array
+per series, or one for all. Without them samples are one apart. ``GridSearchCV`` and ``cross_val_score`` do not pass
+``times`` to ``predict``: with irregular times, use a pandas frame there.
 
-The estimators of whole series pass scikit-learn's ``check_estimator``, in which a row of the table is a series of one
-channel. ``check_regressors_train`` alone is left out: it wants a table fitted whose columns are in no order of time.
-``LiquidForecaster`` does not take the test, since its ``predict`` needs the target's readings so far, as ``y``.
+The estimators of whole series pass scikit-learn's ``check_estimator``, in which each row of the table is a series of
+one channel. Only ``check_regressors_train`` is left out, because it fits a table whose columns are not in the order of
+time. ``LiquidForecaster`` is not tested by it, because its ``predict`` needs the target's previous readings as ``y``.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ __all__ = ["LiquidClassifier", "LiquidForecaster", "LiquidRegressor"]
 
 
 class LiquidNetwork(BaseEstimator):
-    """A network with a budget of parameters, trained until a part held out for validation no longer improves.
+    """A network with a budget of parameters, trained until a validation part no longer improves.
 
     Args:
-        kind: of network, one of :data:`torchliquid.models.KINDS`.
+        kind: kind of network, one of :data:`torchliquid.models.KINDS`.
         parameters: budget of live parameters.
-        updates: of the weights, at most; None: 2,000, or ten passes over the data where these take more.
-        epochs: at most so many passes over the data instead.
+        updates: maximum number of updates; None: 2,000, or ten passes over the data if these are more.
+        epochs: maximum number of passes over the data instead.
         lr, batch_size, weight_decay, patience: see :class:`~torchliquid.training.TrainingConfig`.
-        validation: the share of the series that is held out to stop the training.
-        settings: more of the kind, as ``{"mode": "pure", "layers": 2}``.
-        device: where it is trained, as PyTorch names it; it predicts on the CPU.
-        random_state: seed of the weights, the shuffling and the part held out; None: another in every fit.
+        validation: share of the series that is held out to stop the training.
+        settings: further settings of the kind, such as ``{"mode": "pure", "layers": 2}``.
+        device: PyTorch device for training; predictions run on the CPU.
+        random_state: seed of the weights, the shuffling and the validation part; None: a new seed in every fit.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LiquidNetwork(BaseEstimator):
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
-        super().__init__()  # aeon's, of its estimators
+        super().__init__()  # of aeon's estimators
         self.kind = kind
         self.parameters = parameters
         self.updates = updates
@@ -110,16 +110,18 @@ class LiquidNetwork(BaseEstimator):
 
 
 class _OfSeries(LiquidNetwork):
-    """One answer a series."""
+    """One answer per series."""
 
     def _fit(self, X: Any, y: np.ndarray, task: Task, times: Any, held_out: Callable[[int], np.ndarray]) -> None:
         if not 0 <= self.validation < 1:
-            raise InputError(f"validation is a share from 0 to below 1, not {self.validation!r}")
+            raise InputError(f"validation must be a share from 0 to below 1, not {self.validation!r}")
         values, when = _series(self, X, times, reset=True)
         check_consistent_length(values, y)
         self.n_channels_ = values[0].shape[1]
         if max(map(len, values)) < 2:
-            raise InputError("series of 1 sample, or 1 feature(s), have no course: give 2 samples a series or more")
+            raise InputError(
+                "series of 1 sample, or 1 feature(s), do not change over time: give 2 samples per series or more"
+            )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held = held_out(seed)
         whole = Recording.from_arrays(values, when, list(y), for_model=True, time_unit="units")
@@ -133,29 +135,29 @@ class _OfSeries(LiquidNetwork):
         check_is_fitted(self)
         values, when = _series(self, X, times, reset=False)
         if values[0].shape[1] != self.n_channels_:
-            raise InputError(f"X has {values[0].shape[1]} channels; {self.n_channels_} were learnt from")
+            raise InputError(f"X has {values[0].shape[1]} channels, but the training data had {self.n_channels_}")
         given = Recording.from_arrays(values, when, channels=self.model_.preprocessing.channels, for_model=True)
         return np.stack(self.model_.outputs(given))
 
 
 class LiquidClassifier(ClassifierMixin, _OfSeries):
-    __doc__ = f"""One class a series, by a liquid network or another. {LiquidNetwork.__doc__}
+    __doc__ = f"""One class per series, by a liquid network or another one. {LiquidNetwork.__doc__}
     Attributes:
         classes_: (K,) the classes.
         model_: the trained :class:`~torchliquid.Model`.
     """
 
     def fit(self, X: Any, y: Any, times: Any = None) -> Self:
-        """Train on series ``X`` (see :mod:`torchliquid.sklearn`) with a class each (n,).
+        """Train on series ``X`` (see :mod:`torchliquid.sklearn`) with one class each (n,).
 
         Raises:
-            InputError: a ValueError: X and y do not fit each other, or there are fewer than two classes.
+            InputError: a ValueError: X and y do not match, or there are fewer than two classes.
         """
         X, y = _checked(self, X, y)
         check_classification_targets(y)
         self.classes_, number = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y has one class, {self.classes_[0]!r}: two or more can be told apart")
+            raise InputError(f"y has only one class, {self.classes_[0]!r}: two or more are needed")
 
         def held_out(seed: int) -> np.ndarray:
             rng, held = np.random.default_rng(seed), np.zeros(len(number), dtype=bool)
@@ -169,33 +171,33 @@ class LiquidClassifier(ClassifierMixin, _OfSeries):
         return self
 
     def predict_proba(self, X: Any, times: Any = None) -> np.ndarray:
-        """(n, K) of the classes, in the order of ``classes_``."""
+        """(n, K) probabilities of the classes, in the order of ``classes_``."""
         outputs = self._outputs(X, times)
         found = np.zeros((len(outputs), len(self.classes_)))
         found[:, [int(label) for label in self.model_.task.labels]] = outputs
         return found
 
     def predict(self, X: Any, times: Any = None) -> np.ndarray:
-        """(n,) the likeliest class of each series."""
+        """(n,) the most probable class of each series."""
         probabilities = self.predict_proba(X, times)
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
 
 class LiquidRegressor(RegressorMixin, _OfSeries):
-    __doc__ = f"""One value a series, by a liquid network or another. {LiquidNetwork.__doc__}
+    __doc__ = f"""One value per series, by a liquid network or another one. {LiquidNetwork.__doc__}
     Attributes:
         model_: the trained :class:`~torchliquid.Model`.
     """
 
     def fit(self, X: Any, y: Any, times: Any = None) -> Self:
-        """Train on series ``X`` (see :mod:`torchliquid.sklearn`) with a value each (n,).
+        """Train on series ``X`` (see :mod:`torchliquid.sklearn`) with one value each (n,).
 
         Raises:
-            InputError: a ValueError: X and y do not fit each other, or all values are the same.
+            InputError: a ValueError: X and y do not match, or all values are the same.
         """
         X, y = _checked(self, X, y, y_numeric=True)
         if len(y) < 2:
-            raise InputError("there is 1 sample, a series: two or more are needed")
+            raise InputError("there is 1 sample (a series), but two or more are needed")
 
         def held_out(seed: int) -> np.ndarray:
             held = np.zeros(len(y), dtype=bool)
@@ -211,16 +213,16 @@ class LiquidRegressor(RegressorMixin, _OfSeries):
 
 
 class LiquidForecaster(RegressorMixin, LiquidNetwork):
-    """What the target will be some samples later, at every sample of a recording. A fifth of it, its end, is held out
-    to stop the training.
+    """Forecasts the target some samples ahead, at every sample of a recording. The last fifth is held out to stop the
+    training.
 
     Args:
-        horizon: how many samples later.
+        horizon: number of samples ahead.
         kind, parameters, updates, epochs, lr, batch_size, weight_decay, patience, settings, device, random_state: as
             of :class:`LiquidClassifier`.
 
-    ``X`` is a table (samples, channels), one row a sample, in order; ``y`` (samples,) the target's readings at the same
-    samples. Both are fed to the network: a forecast at a sample sees all readings up to it, and none after it.
+    ``X`` is a table (samples, channels), one row per sample, in order; ``y`` (samples,) are the target's readings at
+    the same samples. Both are inputs: a forecast at a sample uses all readings up to this sample, and none after it.
 
     Attributes:
         model_: the trained :class:`~torchliquid.Model`.
@@ -254,10 +256,10 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
         Args:
             X: (samples, channels) readings, NaN where not observed.
             y: (samples,) readings of the target.
-            times: (samples,) of the samples; None: one apart.
+            times: (samples,) times of the samples; None: samples are one apart.
 
         Raises:
-            InputError: a ValueError: too few samples for the horizon.
+            InputError: a ValueError: there are too few samples for the horizon.
         """
         given, target = self._recording(X, y, times)
         task = Task("regression", "step", target, horizon=self.horizon, horizon_unit="samples")
@@ -266,20 +268,20 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
         return self
 
     def predict(self, X: Any, y: Any, times: Any = None) -> np.ndarray:
-        """(samples,) of each sample, what the target will be ``horizon`` samples later."""
+        """(samples,) at each sample, the forecast of the target ``horizon`` samples later."""
         return np.asarray(self.model_.outputs(self._known(X, y, times))[0][:, 0])
 
     def score(self, X: Any, y: Any, times: Any = None) -> float:
-        """R² of the forecasts whose sample has come."""
+        """R² of the forecasts whose truth is known."""
         return self.model_.score(self._known(X, y, times), "r2")
 
     def _known(self, X: Any, y: Any, times: Any) -> Recording:
-        """Raises InputError where X has not the channels that were learnt from."""
+        """Check that X has the channels of the training data."""
         check_is_fitted(self)
         given, _ = self._recording(X, y, times)
         wanted = self.model_.preprocessing.n_channels
         if len(given.channels) != wanted:
-            raise InputError(f"X has {len(given.channels) - 1} channels; {wanted - 1} were learnt from")
+            raise InputError(f"X has {len(given.channels) - 1} channels, but the training data had {wanted - 1}")
         return given
 
     def _recording(self, X: Any, y: Any, times: Any) -> tuple[Recording, str]:
@@ -340,7 +342,7 @@ def _series(estimator: LiquidNetwork, X: Any, times: Any, reset: bool) -> tuple[
     if not values:
         raise InputError("X has 0 sample(s), which are series here; a minimum of 1 is required")
     if len({one.shape[1] for one in values}) > 1:
-        raise InputError("the series of X have different numbers of channels; all need the same")
+        raise InputError("the series of X must all have the same number of channels")
     if times is not None:
         shared = np.ndim(times[0]) == 0
         when = [

@@ -542,11 +542,11 @@ class Task:
                 float(data.get("change", 0.0)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"the task's description is broken: {error!r}") from None
+            raise InputError(f"the task's description is invalid: {error!r}") from None
         if task.kind not in ("classification", "regression") or task.per not in ("step", "series"):
-            raise InputError(f"the task's description is broken: {task.kind!r} per {task.per!r}")
+            raise InputError(f"the task's description is invalid: {task.kind!r} per {task.per!r}")
         if len(task.mean) != len(task.std):
-            raise InputError("the task's description is broken: its means and deviations differ in number")
+            raise InputError("the task's description is invalid: its means and deviations differ in number")
         return task
 
     # -- inner parts
@@ -562,7 +562,7 @@ class Task:
         if self.per == "series" and (alarm.length or alarm.merge):
             raise InputError("with one answer per series, alarms have no duration; leave out their length and merging")
         if not 0 <= self.positive < max(len(self.labels), 2):
-            raise InputError(f"the task's description is broken: class {self.positive} of {len(self.labels)}")
+            raise InputError(f"the task's description is invalid: class {self.positive} of {len(self.labels)}")
 
     def forecast(self, series: Series) -> np.ndarray:
         """(T,) what is to be forecast at each sample, from the readings of the series; NaN where they don't tell."""

@@ -1,4 +1,4 @@
-"""What a report of a fault should say of the machine that it was seen on."""
+"""Versions of this package and of those it uses, for bug reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import metadata
 
 def show_versions() -> None:
     """Print the versions of torchliquid, Python and all packages that it can use, the kernels in use with their
-    instruction set, and the threads: for reports of faults."""
+    instruction set, and the number of threads. Include the output in bug reports."""
     for name, words in _facts().items():
         print(f"{name:>20}: {words}")  # noqa: T201  (what it is for)
 
@@ -37,12 +37,12 @@ def _facts() -> dict[str, str]:
         "threads": threads,
         "gpu": ", ".join(gpus) or "none",
         **{name: _version(name) for name in _packages()},
-        "torch": str(torch.__version__),  # which also names its build, as +cpu or +cu130
+        "torch": str(torch.__version__),  # with its build, such as +cpu or +cu130
     }
 
 
 def _packages() -> list[str]:
-    """What torchliquid needs or can use, but for development."""
+    """The packages that torchliquid needs or can use, except those for development."""
     needed = (r for r in metadata.requires("torchliquid") or () if not re.search(r"extra == .(dev|docs)\b", r))
     names = (re.match(r"[\w-]+", requirement)[0] for requirement in needed)  # type: ignore[index]
     return sorted({name for name in names if name != "torchliquid"})

@@ -150,7 +150,7 @@ def test_a_policy_refuses_what_it_was_not_trained_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="steers one environment"):
         tl.stream(model, 3)
     model.metadata["policy"]["seen"][0]["shape"] = [3]
-    with pytest.raises(InputError, match="description is broken"):
+    with pytest.raises(InputError, match="description is invalid"):
         tl.stream(model)
     with pytest.raises(InputError, match="a policy learns"):
         control.imitate(control.record(Toy("words"), toy_expert, 2, tmp_path / "words"), "gru")

@@ -142,7 +142,7 @@ def test_a_set_that_was_dropped_is_refused_with_the_reason(name, tmp_path):
         found = CliRunner().invoke(app, words)
         assert found.exit_code == 2
         assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="no longer offered: its loader and its table were never run") as told:
+    with pytest.raises(InputError, match="no longer offered, because its loader and its table were never run") as told:
         load(name)
     assert "\n" not in str(told.value)
 
@@ -227,6 +227,6 @@ def test_what_a_loader_says_is_printed_and_reported(data_dir, monkeypatch, tmp_p
     command = "assess occupancy --contender linear --contender naive --seeds 1 --tuning 1 --jobs 1 --out"
     done = CliRunner().invoke(app, [*command.split(), str(tmp_path / "study")])
     assert done.exit_code == 0, done.output
-    note = "The test part 'before' (datatest.txt) lies before the training period"
+    note = "The test part 'before' (datatest.txt) is before the training period"
     assert note in done.output
     assert note in (tmp_path / "study/results.json").read_text(encoding="utf-8")

@@ -159,7 +159,7 @@ def test_a_wrong_archive_leaves_nothing_behind(publisher, cache):
     right = publisher.content
     for wrong in (b"no archive", packed({"x": b""}), packed(FILES | {"notes.txt": b"other\n"})):
         publisher.content = wrong
-        with pytest.raises(InputError, match="holds something else now"):
+        with pytest.raises(InputError, match="now holds another file"):
             fetch.locate(source(publisher), "notes.txt")
         assert kept(cache) == []
     publisher.content = right
@@ -181,7 +181,7 @@ def test_two_commands_do_not_fetch_the_same_at_once(publisher, cache):
     before, publisher.stops_after = part.read_bytes(), None
     with part.open("ab") as other:
         filelock.lock_descriptor(other.fileno())
-        with pytest.raises(InputError, match="another command fetches"):
+        with pytest.raises(InputError, match="another command is downloading"):
             fetch.locate(source(publisher), "notes.txt")
     assert part.read_bytes() == before
     assert fetch.locate(source(publisher), "notes.txt").read_bytes() == FILES["notes.txt"]

@@ -101,7 +101,9 @@ def test_int8_stays_near(name: str, tmp_path: Path) -> None:
     model = make_model(name)
     walked = parity.walk(model, *samples_of(model, readings()))
     if name in FLOAT_ONLY:
-        with pytest.raises(InputError, match=r"int8 steps an LTC by the solver fused|no integers for LrcSSM"):
+        with pytest.raises(
+            InputError, match=r"int8 steps an LTC by the solver fused|LrcSSM cannot be exported in integers"
+        ):
             in_int8(model, walked, Widths(16, 16, 16))
         return
     for widths, error in ((Widths(16, 16, 16), 0.15), (Widths(8, 8, 16), 0.3)):

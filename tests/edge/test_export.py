@@ -278,7 +278,7 @@ def test_without_an_emulator_it_is_exported_and_says_what_was_not_run_here(
     assert done.exit_code == 0, done.output
     assert "on this machine a step differs" in done.output.replace("\n", " ")
     written = (tmp_path / "device" / "README.md").read_text()
-    assert "not run here: the proof on cortex-m4, RAM and instructions" in written
+    assert "not run here: the check on cortex-m4, and counting RAM and instructions" in written
     shown = html.unescape(written.replace("\\", ""))  # as Markdown shows it
     assert f"apt-get install qemu-user qemu-system-arm && {shlex.join(sys.argv)}" in shown
     found = json.loads((tmp_path / "device" / "footprint.json").read_text())
@@ -498,7 +498,7 @@ def test_two_exports_into_one_folder_leave_one_whole(tmp_path: Path) -> None:
             list(pool.map(write, models))
             found = {f.name: f.read_bytes() for f in out.iterdir()}
             assert found in alone
-    assert all("another export is at work" in line for line in busy)
+    assert all("another export is writing" in line for line in busy)
 
 
 def test_a_name_in_a_readme_is_neither_markup_nor_html(tmp_path: Path) -> None:

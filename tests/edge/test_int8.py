@@ -90,7 +90,7 @@ def test_the_error_is_that_of_rows_that_were_not_scaled_by(tmp_path: Path) -> No
     assert float(pieces.inputs.max()) == float(sample.inputs.max())
     assert float(pieces.timespans.max()) == float(sample.timespans.max())
     report = export(model, HOST, tmp_path / "a", int8=True)
-    assert any("none of which it was scaled by" in line for line in report.measured)
+    assert any("none of which set its scales" in line for line in report.measured)
     assert {"error", "worst", "error_calibrated"} <= set(report.plain)
     # By a recording that is far too narrow the error on another is larger than on itself, and it is said.
     whole = plant(3000, 2)
@@ -129,10 +129,12 @@ def test_widths_are_chosen_on_one_half_and_measured_on_the_other(tmp_path: Path)
     assert made[0].errors == made[1].errors
     assert made[0].error(made[0].walked) != made[1].error(made[1].walked)
     unseen = export(model, HOST, tmp_path / "a", plant(1000, 1), int8=True)
-    assert any("none of which it was scaled by" in line and "(500 samples" in line for line in unseen.measured)
+    assert any("none of which set its scales" in line and "(500 samples" in line for line in unseen.measured)
     seen = export(model, HOST, tmp_path / "b", plant(3000, 0), int8=True)
     assert not any("none of which" in line for line in seen.measured)
-    assert any("of what the integers were scaled by stands in the samples" in warning for warning in seen.warnings)
+    assert any(
+        "of the samples that set the integers' scales are also among those" in warning for warning in seen.warnings
+    )
 
 
 def test_a_study_s_contenders_are_made_as_the_model_is(tmp_path: Path) -> None:

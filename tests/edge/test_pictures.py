@@ -83,7 +83,7 @@ def test_integers_are_near(tmp_path: Path) -> None:
     model = control.imitate(shown, "gru", parameters=800, config=TrainingConfig(updates=80))
     report = export(model, HOST, tmp_path / "int8", int8=True, auto=True)
     assert report.plain["error"] < 0.02
-    with pytest.raises(InputError, match="no integers for readings beside a picture"):
+    with pytest.raises(InputError, match="a picture beside other readings cannot be exported in integers"):
         export(seeing("gru", rest=3), HOST, tmp_path / "beside", int8=True)
 
 
@@ -114,7 +114,7 @@ def test_a_policy_as_c_steers_over_a_pipe(name: str, tmp_path: Path) -> None:
             assert len(followed) == 30
             assert max(followed) < 1e-4
             assert (steered.steps, steered.success) == (alone.steps, alone.success)
-    with pytest.raises(InputError, match="cortex-m7 runs no programs with pipes"):
+    with pytest.raises(InputError, match="cortex-m7 cannot run programs with pipes"):
         Piped(model, TARGETS["cortex-m7"])
 
 
@@ -126,7 +126,7 @@ def test_onnx_computes_what_pytorch_does(rest: int, tmp_path: Path) -> None:
 
 
 def test_a_network_without_memory_is_refused() -> None:
-    with pytest.raises(InputError, match="has no memory, and there is no C or ONNX for it"):
+    with pytest.raises(InputError, match="has no memory and cannot be exported as C or ONNX"):
         describe(seeing("feedforward"))
 
 

@@ -85,7 +85,7 @@ def test_bad_input_is_refused():
     recording = small_recording()
     with pytest.raises(InputError, match="not a model of kind 'transformer'"):
         explain.attribution(small_model("transformer"), recording)
-    with pytest.raises(InputError, match="lags and moments are 1 or more"):
+    with pytest.raises(InputError, match="lags and moments must be 1 or more"):
         explain.attribution(small_model("cfc"), recording, lags=0)
 
 

@@ -81,7 +81,7 @@ def test_what_can_not_be_found_in_a_recording_is_said_and_the_rest_is_shown():
     assert [what for what, *_ in told] == [*STEPS, "done"]
     assert short.roles is None
     page = render(short)
-    assert "too short to tell a role from chance" in page
+    assert "too short to distinguish a role from chance" in page
     assert json.dumps(plain(short), allow_nan=False)
 
 

@@ -181,5 +181,5 @@ def test_without_targets_only_losses_are_left_out():
 
 
 def test_too_little_is_said():
-    with pytest.raises(InputError, match="3 samples are too short to tell a role from chance"):
+    with pytest.raises(InputError, match="3 samples are too short to distinguish a role from chance"):
         explain.roles(small_model("cfc"), small_recording(lengths=(3,)))

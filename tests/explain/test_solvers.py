@@ -52,15 +52,15 @@ def test_what_to_deploy_is_what_answers_as_well_as_the_models_own_steps_and_cost
     found = Tradeoff((cheap, own, exact), ("fused", 6), "accuracy", 0.753, 70, 70, 3, 4.0, "s")
     assert found.cheapest(0.01) is exact
     assert found.recommended() is own
-    assert found.advice() == "Keep fused, 6 steps: accuracy 0.773; the tight solution has 0.753."
+    assert found.advice() == "Keep fused, 6 steps: accuracy 0.773; the reference solution has 0.753."
     as_good = replace(cheap, unfolds=4, metric=0.773)
     better = replace(found, choices=(as_good, *found.choices))
     assert better.recommended() is as_good
-    assert better.advice().startswith("Take fused, 4 steps: accuracy 0.773 with 4 evaluations a sample; the model's")
+    assert better.advice().startswith("Use fused, 4 steps: accuracy 0.773 with 4 evaluations per sample; the model's")
     errors = replace(found, metric="rmse", tight=0.753)  # of which less is better
     assert errors.recommended() is cheap
     unjudged = replace(found, choices=tuple(replace(c, metric=float("nan")) for c in found.choices), tight=float("nan"))
-    assert unjudged.advice().startswith("Keep fused, 6 steps: the model learnt with these steps.")
+    assert unjudged.advice().startswith("Keep fused, 6 steps: the model was trained with it.")
     short = replace(own, solver="euler", holds=1.0)  # the longest gap is 4
     moved = replace(found, choices=(short, exact), now=("euler", 6))
     assert moved.recommended() is exact
@@ -128,7 +128,7 @@ def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -
 
     small_model("cfc").save(tmp_path / "c.safetensors")
     for wrong, message in (
-        ([str(tmp_path / "c.safetensors"), given[2]], "is stepped by no solver"),
+        ([str(tmp_path / "c.safetensors"), given[2]], "has no solver"),
         ([*given[1:3], "--error", "0"], "--error must be greater than 0"),
         ([*given[1:3], "--error", "1e-30"], "give a larger --error"),
     ):

@@ -158,11 +158,11 @@ def test_gradients_of_the_adjoint_are_those_of_fine_steps(make):
     ("call", "says"),
     [
         (lambda: CTRNN(C, H, solver="heun"), "euler, rk4, dopri5, tsit5, not 'heun'"),
-        (lambda: CTRNN(C, 0), "units is at least 1"),
-        (lambda: CTRNN(C, H, ode_unfolds=0), "ode_unfolds is at least 1"),
+        (lambda: CTRNN(C, 0), "units must be at least 1"),
+        (lambda: CTRNN(C, H, ode_unfolds=0), "ode_unfolds must be at least 1"),
         (lambda: CTRNN(C, H, adjoint=True), "adjoint=True is for dopri5 and tsit5"),
         (lambda: NeuralODE(C, H, update="lstm"), "update must be 'gru' or None"),
-        (lambda: CTGRU(C, H, scales=0), "scales is at least 1"),
+        (lambda: CTGRU(C, H, scales=0), "scales must be at least 1"),
         (lambda: GRUD(C, H)(torch.ones(2, 3, C), mask=torch.ones(2, 3)), "mask is float32 (2, 3); bool (2, 3, 3)"),
     ],
 )

@@ -125,7 +125,7 @@ def test_names_of_ncps():
     [
         (lambda: CfC(3, 4, dropout=0.5), "num_layers is 1"),
         (lambda: CfC(3, 4, num_layers=2, dropout=1.5), "from 0 to 1"),
-        (lambda: CfC(3, 4, num_layers=0), "num_layers is at least 1"),
+        (lambda: CfC(3, 4, num_layers=0), "num_layers must be at least 1"),
         (lambda: CfC(3, 4)(torch.ones(2, 5, 3), reset=torch.zeros(2, 5)), "reset is float32 (2, 5); bool (2, 5)"),
         (lambda: CfC(3, 4, num_layers=2)(torch.ones(2, 5, 3), torch.zeros(2, 4)), "(2, 2, 4) is needed"),
     ],

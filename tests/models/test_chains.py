@@ -100,12 +100,12 @@ def test_saved_as_format_2_and_loaded(name: str, tmp_path: Path) -> None:
 
 def test_an_int_or_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     for hyper, words in (
-        ({"layers": 0}, "layers holds whole numbers from 1 to 64, not 0"),
-        ({"layers": 2.5}, "layers holds whole numbers"),
-        ({"encoder": 16}, "the widths of its dense layers"),
-        ({"encoder": (16, 0)}, "encoder holds whole numbers from 1 to 4096, not 0"),
-        ({"dropout": 0.5}, "acts between layers, and there is one"),
-        ({"layers": 2, "dropout": 1.0}, "dropout lies from 0 to below 1"),
+        ({"layers": 0}, "layers must hold whole numbers from 1 to 64, not 0"),
+        ({"layers": 2.5}, "layers must hold whole numbers"),
+        ({"encoder": 16}, "must list the widths of its dense layers"),
+        ({"encoder": (16, 0)}, "encoder must hold whole numbers from 1 to 4096, not 0"),
+        ({"dropout": 0.5}, "acts between layers, but there is only one"),
+        ({"layers": 2, "dropout": 1.0}, "dropout must be from 0 to below 1"),
         ({"encoder": (4000,)}, "needs at least"),
     ):
         with pytest.raises(InputError, match=words):
@@ -122,7 +122,9 @@ def test_an_int_or_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None
     for changed in ({"layers": 64}, {"layers": 10**9}, {"encoder": [4096] * 60}, {"encoder": "16"}, {"layers": True}):
         asked = description | {"config": description["config"] | changed}
         safetensors.torch.save_file(tensors, path, header | {"model": json.dumps(asked)})
-        with pytest.raises(InputError, match=r"asks for|holds whole numbers|cannot have layers|widths of|do not fit"):
+        with pytest.raises(
+            InputError, match=r"asks for|must hold whole numbers|cannot have layers|widths of|do not fit"
+        ):
             Model.load(path)
 
 

@@ -90,7 +90,7 @@ def test_networks_series_and_several_values_have_intervals(tmp_path):
     [
         (Task("classification", "step", "y"), 0.9, "classes have probabilities"),
         (Task("regression", "step", "y"), 1.5, "between 0 and 1"),
-        (Task("regression", "step", "y", primary="pinball@0.9"), 0.9, "a quantile is a bound itself"),
+        (Task("regression", "step", "y", primary="pinball@0.9"), 0.9, "an interval and a quantile exclude each other"),
     ],
 )
 def test_where_there_is_no_interval(task, level, words):
@@ -119,5 +119,5 @@ def test_a_broken_interval_is_refused(change):
     model = Tabular.fit("linear", task, Preprocessing.fit(recording), recording, recording, lookback=1)
     conformal.add_interval(model, recording, 0.9)
     model.metadata["interval"] |= change
-    with pytest.raises(InputError, match="interval is broken"):
+    with pytest.raises(InputError, match="interval is invalid"):
         model.predict(recording)

@@ -74,17 +74,17 @@ def test_a_file_from_a_stranger_is_refused_or_used(seed, good, tmp_path):
 
 WRONG = {
     "mean": (lambda d: d["preprocessing"].update(mean=[1.0, float("nan"), 0.0]), "'mean' is nan"),
-    "deviation": (lambda d: d["preprocessing"].update(std=[1.0, 0.0, 1.0]), "channel 'b' has the deviation 0"),
-    "negative": (lambda d: d["preprocessing"].update(std=[1.0, 1.0, -1.0]), "channel 'c' has the deviation -1"),
+    "deviation": (lambda d: d["preprocessing"].update(std=[1.0, 0.0, 1.0]), "'b' has the standard"),
+    "negative": (lambda d: d["preprocessing"].update(std=[1.0, 1.0, -1.0]), "'c' has the standard deviation -1"),
     "time": (lambda d: d["preprocessing"].update(time_scale=float("inf")), "'time_scale' is inf"),
-    "target": (lambda d: d["task"].update(std=[0.0]), "target 'target' has the deviation 0"),
+    "target": (lambda d: d["task"].update(std=[0.0]), "target 'target' has the standard deviation 0"),
     "metadata": (lambda d: d["metadata"].update(score=float("nan")), "'score' is nan"),
-    "twice": (lambda d: d["preprocessing"].update(channels=["a", "a", "c"]), "name of a channel comes twice"),
+    "twice": (lambda d: d["preprocessing"].update(channels=["a", "a", "c"]), "two names of a channel are the same"),
     "long": (lambda d: d["preprocessing"].update(channels=["a" * 1001, "b", "c"]), "1,001 characters"),
     "deep": (lambda d: d["metadata"].update(a=json.loads(deep(500))), "nested more than 32 deep"),
     "many": (lambda d: d["metadata"].update({str(i): i for i in range(300_000)}), "more than 20,000 values"),
-    "layers": (lambda d: d.update(kind="transformer", config={"layers": 4096}), "layers = 4096: 0 to 64"),
-    "unfolds": (lambda d: d["config"].update(unfolds=4096), "unfolds = 4096: 0 to 1024"),
+    "layers": (lambda d: d.update(kind="transformer", config={"layers": 4096}), "layers = 4096; it must be from 0 to 64"),
+    "unfolds": (lambda d: d["config"].update(unfolds=4096), "unfolds = 4096; it must be from 0 to 1024"),
     "wired": (
         lambda d: d.update(
             kind="ltc_ncp",

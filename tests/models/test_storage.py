@@ -67,7 +67,7 @@ def test_the_sample_can_stay_at_home(tmp_path):
     model.save(tmp_path / "m.safetensors", with_sample=False)
     assert not any(n.startswith("sample") for n in safetensors.torch.load_file(tmp_path / "m.safetensors"))
     assert (tmp_path / "m.safetensors").stat().st_size == model.n_bytes()
-    with pytest.raises(InputError, match="carries no sample"):
+    with pytest.raises(InputError, match="holds no sample"):
         Model.load(tmp_path / "m.safetensors").self_test()
 
 
@@ -138,23 +138,23 @@ def rewritten(path, change, tensors=None, version="1"):
         (lambda d: d["config"].update(units=2_000_000_000), "cannot have units"),
         (lambda d: d["config"].update(units=4000), "the description asks for"),
         (lambda d: d["config"].update(units=-1), "cannot have units"),
-        (lambda d: d["config"].update(units="4"), "whole number|cannot be made"),
-        (lambda d: d["config"].update(units=5.5), "whole number|cannot be made"),
+        (lambda d: d["config"].update(units="4"), "must be an integer|cannot be made"),
+        (lambda d: d["config"].update(units=5.5), "must be an integer|cannot be made"),
         (lambda d: d["config"].update(command="rm"), "has no 'command'"),
         (lambda d: d["config"].pop("units"), "cannot be made"),
-        (lambda d: d["task"].update(labels=[]), "not fitted"),
+        (lambda d: d["task"].update(labels=[]), "has 0 classes, but two or more are needed"),
         (lambda d: d["task"].update(labels=["0", "1", "2"]), "do not fit|asks for"),
-        (lambda d: d["task"].update(kind="x"), "description is broken"),
-        (lambda d: d["preprocessing"].update(mean=[1.0]), "description is broken"),
-        (lambda d: d["preprocessing"].update(std=[float("nan")] * 3), "not finite|broken"),
-        (lambda d: d.pop("task"), "description is broken"),
-        (lambda d: d["config"].update(units=1e300), "whole number|cannot be made"),
-        (lambda d: d["task"].update(horizon=10**400), "description is broken"),
-        (lambda d: d["task"].update(column=float("inf")), "description is broken"),
-        (lambda d: d["preprocessing"].update(mean=[10**400] * 3), "description is broken"),
-        (lambda d: d["preprocessing"].update(channels=["a", "\ud800", "c"]), "description is broken"),
-        (lambda d: d["metadata"].update(columns=5), "columns are broken"),
-        (lambda d: d["metadata"].update(columns={"parameter": "p"}), "columns are broken"),
+        (lambda d: d["task"].update(kind="x"), "description is invalid"),
+        (lambda d: d["preprocessing"].update(mean=[1.0]), "description is invalid"),
+        (lambda d: d["preprocessing"].update(std=[float("nan")] * 3), "not finite|invalid"),
+        (lambda d: d.pop("task"), "description is invalid"),
+        (lambda d: d["config"].update(units=1e300), "must be an integer|cannot be made"),
+        (lambda d: d["task"].update(horizon=10**400), "description is invalid"),
+        (lambda d: d["task"].update(column=float("inf")), "description is invalid"),
+        (lambda d: d["preprocessing"].update(mean=[10**400] * 3), "description is invalid"),
+        (lambda d: d["preprocessing"].update(channels=["a", "\ud800", "c"]), "description is invalid"),
+        (lambda d: d["metadata"].update(columns=5), "columns are invalid"),
+        (lambda d: d["metadata"].update(columns={"parameter": "p"}), "columns are invalid"),
     ],
 )
 @pytest.mark.parametrize("kind", ["cfc", "ltc"])
@@ -175,7 +175,7 @@ def test_files_that_are_not_ours(tmp_path):
         Model.load(path)
     small_model("cfc").save(path)
     rewritten(path, lambda d: None, version="4")
-    with pytest.raises(InputError, match="format 4, this version knows 3: update"):
+    with pytest.raises(InputError, match="format 4, but this version of torchliquid reads up to 3: update"):
         Model.load(path)
     with_sample(small_model("cfc")).save(path)
     rewritten(path, lambda d: None, {"sample.lengths": torch.tensor([900, 1, 3])})
@@ -184,7 +184,7 @@ def test_files_that_are_not_ours(tmp_path):
     for text in ("[" * 100_000, '{"kind": ' + "9" * 5_000 + "}"):
         header = {"format": "torchliquid-model", "version": "1", "model": text}
         safetensors.torch.save_file({"w": torch.ones(2)}, path, header)
-        with pytest.raises(InputError, match="description is broken"):
+        with pytest.raises(InputError, match="description is invalid"):
             Model.load(path)
     with pytest.raises(InputError, match="cannot be written"):
         small_model("cfc").save(tmp_path / "nowhere" / "m.safetensors")

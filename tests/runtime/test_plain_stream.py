@@ -108,5 +108,5 @@ def test_a_state_without_a_whole_number_of_samples_is_refused(way, count):
         live = torchliquid.stream(model)
     *kept, memory = live.state
     memory[:, 0] = count
-    with pytest.raises(torchliquid.InputError, match="state is broken"):
+    with pytest.raises(torchliquid.InputError, match="state is invalid"):
         live.state = (*kept, memory)

@@ -17,23 +17,23 @@ from torchliquid.files import check_model_file, write_json
 
 @options.of_a_table("group", "ignore", "keep")
 def solvers(
-    model: Annotated[Path, typer.Argument(help="An LTC that assess or train saved.")],
-    recording: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the channels the model knows.")],
+    model: Annotated[Path, typer.Argument(help="An LTC saved by assess or train.")],
+    recording: Annotated[Path, typer.Argument(help="A table with the model's channels.")],
     columns: options.Columns,
     out: Annotated[Path | None, typer.Option(help="A folder for solvers.json and solvers.html.")] = None,
     error: Annotated[
         float | None,
         typer.Option(
-            help="Choose by this largest distance from the tight solution, in deviations of the answer; without it, by "
-            "how well the model answers."
+            help="Choose a solver with at most this error, the difference from the reference solution in standard "
+            "deviations of the answer. Without it, choose by the quality of the answers."
         ),
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Save the model with the chosen solver under this name.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="About how many samples to look at.")] = 1024,
+    samples: Annotated[int, typer.Option(min=1, help="Approximate number of samples to use.")] = 1024,
 ) -> None:
-    """Compare solvers and step counts: error against a tight solution, the task's metric, time a sample.
+    """Compare solvers and step counts: difference from a reference solution, the task's metric, time per sample.
 
-    The table is read as the one the model was trained on; options say where it differs.
+    The table is read like the model's training table, except as the options say.
     """
     if error is not None and not error > 0:
         raise InputError(f"--error must be greater than 0, not {error}")
@@ -55,32 +55,35 @@ def solvers(
         found = compare_solvers(loaded, read, samples, working)
     shown = table(found)
     console = Terminal()
-    heads = [head.replace(" a sample", "") for head in shown.head]
-    console.print(table_of("A sample", heads, shown.rows))
+    heads = [head.replace(" per sample", "") for head in shown.head]
+    console.print(table_of("Per sample", heads, shown.rows))
     chosen = found.recommended() if error is None else found.cheapest(error)
-    said = [
+    sentences = [
         found.advice()
         if error is None
-        else f"{chosen.name}: the fewest evaluations within an error of {error:g}; the model has {found.own}.",
-        f"Looked at {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each anew.",
+        else f"{chosen.name}: the fewest evaluations with an error of at most {error:g}; the model has {found.own}.",
+        f"Used {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each from the initial "
+        "state.",
     ]
     if found.off is not None:
-        said.insert(
+        sentences.insert(
             1,
-            f"The model's own {found.own} are {found.off:.2g} deviations of the answer off the tight solution: it "
-            "learnt with these steps, which are part of it.",
+            f"The answers of the model's own solver, {found.own}, differ from the reference solution by "
+            f"{found.off:.2g} "
+            "standard deviations. The model was trained with these steps, so they are part of it.",
         )
     if any(map(found.too_short, found.choices)):
-        said.append(
+        sentences.append(
             f"Explicit solvers whose steps may be too few for the longest gap here, {found.longest:.3g} {found.unit}, "
             "are not chosen."
         )
     if chosen.holds is not None:
-        said.append(
-            f"No neuron by itself is too fast for its steps at gaps up to {chosen.holds:.3g} {found.unit}, whatever "
+        sentences.append(
+            f"With gaps up to {chosen.holds:.3g} {found.unit}, its steps are short enough for each single neuron, "
+            "whatever "
             "the inputs are."
         )
-    for sentence in said:
+    for sentence in sentences:
         console.print(sentence)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Dates in text: their form found out or as given, and what cannot be known refused.
+"""Dates in text. Their format is detected or given; ambiguous dates raise an error.
 
-No reader of dates takes a whole column into account, which alone tells the day from the month, nor says what it took.
+No library for dates uses a whole column, which alone distinguishes the day from the month, or reports its assumptions.
 """
 
 from __future__ import annotations

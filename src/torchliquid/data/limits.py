@@ -17,19 +17,20 @@ from torchliquid.errors import InputError
 
 MAX_COLUMNS = 100_000
 MAX_NAME = 1000
-"""Characters of a name: of a channel, a class, a unit; C99 compilers need not take literals beyond 4,095 bytes."""
+"""Maximum number of characters of a channel's, class's or unit's name. C99 compilers need not accept string literals
+longer than 4,095 bytes."""
 MAX_HEADER = 1 << 24
-"""Bytes of a text table's first row."""
+"""Maximum number of bytes of a text table's first row."""
 GZIP = 100
 PARQUET = 500
 """Maximum ratio of unpacked to packed size; a tenth of that is usual for text tables."""
 HARMLESS = 1 << 24
-"""Bytes that any file may unpack to."""
+"""Number of bytes that any file may unpack to."""
 WORKBOOK = 1 << 28
-"""Bytes of memory that reading any spreadsheet may take."""
+"""Number of bytes of memory that reading any spreadsheet may take."""
 CHUNK = 1 << 20
 CELL = 24
-"""Bytes of a cell of a spreadsheet in memory."""
+"""Number of bytes of a spreadsheet's cell in memory."""
 
 
 def unpacked(source: Path | bytes, opened: Callable[..., Any] = gzip.open) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import scipy  # whose parts are loaded when they are used
+import scipy  # its parts are imported when they are used
 
 from torchliquid.data.recording import Recording, Series
 

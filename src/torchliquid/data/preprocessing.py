@@ -167,7 +167,7 @@ class Preprocessing:
         return inputs[0], span
 
     def _inputs(self, values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if values.dtype == np.uint8 and not self.with_mask:  # pictures, of which nothing is missing
+        if values.dtype == np.uint8 and not self.with_mask:  # pictures have no missing readings
             filled = (values - self.mean.astype(np.float32)) / self.unit.astype(np.float32)
             return filled, filled[-1] if len(filled) else held
         scaled = self.scaled(values)
@@ -221,13 +221,13 @@ class Preprocessing:
                 *(None if data.get(n) is None else np.array(data[n], dtype=bool) for n in ("ignored", "told")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"the preprocessing's description is broken: {error!r}") from None
+            raise InputError(f"the preprocessing's description is invalid: {error!r}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
-            raise InputError("the preprocessing's description is broken: its sizes or scales do not fit its channels")
+            raise InputError("the preprocessing's description is invalid: its sizes or scales do not fit its channels")
         each = (made.low, made.high, made.ignored, made.told)
         if any(one is not None and one.shape != made.mean.shape for one in each):
             raise InputError(
-                "the preprocessing's description is broken: its extremes, ignored or masked channels do not fit the "
+                "the preprocessing's description is invalid: its extremes, ignored or masked channels do not fit the "
                 "channels"
             )
         return made

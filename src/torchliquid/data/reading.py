@@ -1,4 +1,4 @@
-"""``torchliquid.read``: a table as a recording, each option by its name."""
+"""``torchliquid.read``: reads a table as a recording."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def read(
     encoding: str | None = None,
     like: Mapping[str, Any] | None = None,
 ) -> Recording:
-    """Read a table or several: CSV and other text, Parquet, Arrow, JSON lines, spreadsheets, ARFF, ``.ts``.
+    """Read one or more tables: CSV and other text, Parquet, Arrow, JSON lines, spreadsheets, ARFF, ``.ts``.
 
     Args:
-        path: the file, a folder, or a list of files, a series each; ``"-"`` is the standard input.
-        target: column of what is to be learnt, numbers or labels.
-        time: column of the times; two as ``"Date,Time"``; None: each row one after the one above it.
-        series: column that tells which series a row belongs to; None: all rows are one.
-        group: column that tells what series have in common, e.g. a person.
-        parameter, value: of a long table, the columns with what was read and its reading.
-        channels: the columns to learn from; None: every column of numbers that has no other meaning.
+        path: a file, a folder, or a list of files, each one series; ``"-"`` is standard input.
+        target: column to predict, numbers or labels.
+        time: column of the times, or ``"Date,Time"`` for two columns; None: rows are 1 apart.
+        series: column that names the series of a row; None: all rows are one series.
+        group: column that names what series share, e.g. the person measured.
+        parameter, value: columns of a long table, with what was read and its reading.
+        channels: columns to use as inputs; None: all numeric columns without another meaning.
         ignore: columns to leave out.
-        keep: columns to learn from even where they look like row numbers or clocks.
-        missing: values that stand for "not observed".
-        time_unit: of times that are numbers.
-        time_format: how dates are written, as ``strptime`` has it.
-        date_order: ``"day first"``, ``"month first"`` or ``"year first"``, of dates that are ambiguous.
-        decimal: the decimal mark in text.
-        on_restart: where a clock begins anew: ``"sort"`` the rows, or ``"split"`` into series.
-        skip, comment, header, encoding: of text files; see :func:`torchliquid.data.tables.read`.
+        keep: columns to use as inputs even if they look like row numbers or clocks.
+        missing: values that mean "not observed".
+        time_unit: unit of numeric times.
+        time_format: format of dates, as for ``strptime``.
+        date_order: ``"day first"``, ``"month first"`` or ``"year first"``, for ambiguous dates.
+        decimal: decimal mark in text.
+        on_restart: where a clock restarts: ``"sort"`` all rows, or ``"split"`` them into series.
+        skip, comment, header, encoding: for text files; see :func:`torchliquid.data.tables.read`.
         like: how another table was read, a recording's ``columns``.
 
     Raises:
-        InputError: the file is missing or no table, or a column is not there; the message starts with the path.
+        InputError: the file is missing or not a table, or a column does not exist. The message starts with the path.
     """
     given = {name: value for name, value in locals().items() if name != "path" and value is not None}
     return read_any(path, **given)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import scipy  # whose parts are loaded when they are used
+import scipy  # its parts are imported when they are used
 
 from torchliquid.data.overlap import LEAST, Units
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
 ENOUGH = 5
-"""Whole series, or units of series that share rows, are held out if there are this many; else their ends."""
+"""Minimum number of series, or of units of series that share rows, of which whole ones are held out. With fewer, their
+ends are held out."""
 
 
 def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[Recording, Recording]:

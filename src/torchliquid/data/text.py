@@ -1,6 +1,6 @@
-"""A text table's form: its encoding, what stands between fields, where the table begins and ends.
+"""The format of a text table: its encoding, its delimiter, where the table begins and ends.
 
-The fields are read by Polars, as text: what a column means is decided when all of its rows are known.
+Polars reads the fields as text. Their types are inferred later, from all rows.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def _mixed(data: bytes, notes: list[str]) -> bytes:
 
 
 def kind_of(cell: str) -> str:
-    """Of one field: number, date, word, or nothing."""
+    """The type of a field: number, date, word, or nothing."""
     cell = cell.strip()
     if cell in MISSING_NUMBERS:
         return "nothing"
@@ -303,11 +303,11 @@ class _Cut:
 
     @property
     def share(self) -> float:
-        """Of lines that are as wide as most, or as a header without its last name."""
+        """The lines that are as wide as most, or as a header without its last name."""
         return sum(len(row) in (self.width, self.width - 1) for row in self.rows) / len(self.rows)
 
     def typed(self) -> list[str]:
-        """What most fields of each column are, in the lower half of the lines."""
+        """The most frequent type in each column, in the lower half of the lines."""
         lower = [row for row in self.rows[len(self.rows) // 2 :] if len(row) == self.width]
         lower = (lower or self.rows[-1:])[: max(CELLS // self.width, 4)]
         kinds = []
@@ -328,7 +328,7 @@ def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
     comment = form.comment or COMMENT
     places = [i for i in range(skipped, len(lines)) if lines[i].strip()]
     if sum(lines[i].startswith(comment) for i in places) * 2 > len(places) and form.comment is None:
-        comment = "\0"  # a table whose first column starts so
+        comment = "\0"  # the first column itself starts with this character
     plain = [i for i in places if not lines[i].startswith(comment)]
     if not plain:
         raise InputError(EMPTY)
@@ -340,7 +340,7 @@ def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
     kinds = cut.typed()
 
     def as_layout(header: int | None, names: Cells, first: int) -> Layout:
-        """``first`` is the place of the first row below the header among the cut rows."""
+        """``first`` is the index of the first row below the header among the split rows."""
         units: list[Cells] = []
         while first < len(cut.rows) - 1 and len(units) < 3 and _no_data(cut.rows[first], kinds):
             units.append(cut.rows[first])
@@ -408,7 +408,7 @@ def _usual(rows: list[Cells]) -> int:
 
 
 def _most(kinds: list[str], share: float = 0.5) -> str:
-    """The kind of so large a share of fields, else a word."""
+    """The type of most fields, if their share is large enough, else a word."""
     if not kinds:
         return "nothing"
     most = max(("date", "number", "word"), key=kinds.count)
@@ -461,7 +461,7 @@ def _header(cut: _Cut, kinds: list[str]) -> int | None:
 
 
 def _is_data(row: Cells, kinds: list[str]) -> bool:
-    """Whether the row's fields are as those of the columns: dates where dates are, else numbers where numbers are."""
+    """Whether the row's fields match their columns: dates in columns of dates, else numbers in columns of numbers."""
     found = [kind_of(cell) for cell in row]
     dated = [f for f, k in zip(found, kinds, strict=False) if k == "date"]
     counted = [f for f, k in zip(found, kinds, strict=False) if k == "number"]
@@ -473,7 +473,7 @@ def _is_data(row: Cells, kinds: list[str]) -> bool:
 
 
 def _no_data(row: Cells, kinds: list[str]) -> bool:
-    """Whether a row below the header, or at the end, holds something but nothing of what its columns hold."""
+    """Whether a row below the header, or at the end, has values but none that match its columns."""
     found = [kind_of(cell) for cell in row]
     typed = [f for f, k in zip(found, kinds, strict=False) if k in ("number", "date")]
     return (
@@ -492,7 +492,7 @@ def name_of(cell: str) -> str:
 
 
 def _without_comments(source: Path | bytes, form: Form, layout: Layout) -> tuple[Path | bytes, int]:
-    """Lines among the rows that are comments made blank, and how many they were."""
+    """The lines with the comments among the rows made blank, and the number of comments."""
     mark = (form.comment or COMMENT).encode()
     if not _holds(source, b"\n" + mark):
         return source, 0
@@ -560,7 +560,7 @@ def _fields(source: Path | bytes, layout: Layout) -> tuple[pl.DataFrame, int]:
 
 
 def _widest(data: bytes, delimiter: str, skip: int, width: int) -> tuple[int, int, bool] | None:
-    """The first row with more fields than the header: its line, its fields; whether nothing stands in them."""
+    """The first row with more fields than the header: its line and number of fields; whether they are empty."""
     text = data.decode("utf-8", errors="replace")
     lines = iter(text.splitlines(keepends=True))
     for _ in range(skip):

@@ -1,6 +1,6 @@
-"""Reads a workbook in a process of its own: what its file claims to hold may fill no more memory than it is given.
+"""Reads a workbook in a separate process with limited memory, because a small file may expand to a huge one.
 
-Run by :func:`rows_of` as a script, which imports nothing of this package.
+:func:`rows_of` runs this file as a script, which imports nothing from this package.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ REFUSED, TOO_LARGE = 3, 4
 
 
 class WorkbookError(Exception):
-    """What is wrong with a workbook."""
+    """A workbook that cannot be read; the message says why."""
 
 
 def rows_of(data: bytes, memory: int, seconds: float) -> tuple[bytes, str, int] | None:
-    """The first sheet with more than one row as CSV, its name, and how many such sheets there are; None: no one.
+    """The first sheet with more than one row as CSV, its name, and the number of such sheets; None if there is none.
 
     Args:
-        data: the file.
-        memory: bytes that reading it may take; kept to on Linux.
-        seconds: that it may take.
+        data: the contents of the file.
+        memory: bytes of memory that reading may take; enforced on Linux.
+        seconds: time that reading may take.
 
     Raises:
-        WorkbookError: it is none, or takes more.
+        WorkbookError: it is not a workbook, or reading takes more.
     """
-    # -P: what lies in the current folder is not imported.
+    # -P: modules in the current folder are not imported.
     command = [sys.executable, "-P", __file__, str(memory)]
-    too_large = f"what it claims to hold takes more than {memory >> 20:,} MB or {seconds:.0f} s to read"
+    too_large = f"its contents take more than {memory >> 20:,} MB or {seconds:.0f} s to read"
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:

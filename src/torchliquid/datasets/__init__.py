@@ -1,4 +1,4 @@
-"""Published recordings by name, each with its task and the test parts that published results are measured on."""
+"""Published recordings by name, each with its task and the test parts of published results."""
 
 from __future__ import annotations
 
@@ -24,41 +24,40 @@ _NAMES = (
 )
 
 DROPPED = ("person", "har", "power", "gesture", "ozone")
-"""Names of an earlier version."""
+"""Names of an earlier version, which are no longer offered."""
 
 
 def refuse_dropped(name: str) -> None:
-    """Say of a name that is no longer known why.
+    """Raise an error that explains why a name is no longer offered.
 
     Raises:
-        InputError: it is one of :data:`DROPPED`.
+        InputError: the name is one of :data:`DROPPED`.
     """
     if name in DROPPED:
         raise InputError(
-            f"{name!r} is no longer offered: its loader and its table were never run on the publisher's file; read "
-            "your copy of the file as a table instead"
+            f"{name!r} is no longer offered, because its loader and its table were never run on the publisher's file; "
+            "read your copy of the file as a table instead"
         )
 
 
 def names() -> tuple[str, ...]:
-    """The names that :func:`load` knows."""
+    """The names that :func:`load` accepts."""
     return _NAMES
 
 
 def load(name: str) -> Dataset:
     """Load a published recording.
 
-    Its files are looked for in ``$TORCHLIQUID_DATA/<name>``, then in ``~/.cache/torchliquid/<name>``; where the
-    publisher's archive is known, they are fetched into the latter. Each is checked by a SHA-256, its own or
-    that of its values.
+    Its files are looked for in ``$TORCHLIQUID_DATA/<name>``, then in ``~/.cache/torchliquid/<name>``. If the
+    publisher's archive is known, they are downloaded to the latter. Each file, or its values, is checked by a SHA-256.
 
     Raises:
-        InputError: no such name, or files that are missing, out of reach or not the published ones.
+        InputError: there is no such name, or files are missing, cannot be downloaded or are not the published ones.
     """
     refuse_dropped(name)
     if name not in _NAMES:
         raise InputError(f"no data set {name!r}; {nearest(name, _NAMES)}")
     loader: Callable[[], Dataset] = importlib.import_module(f"torchliquid.datasets.{name}").load
     dataset = loader()
-    # What the loader says of the data goes where the recording goes, into reports.
+    # The loader's notes on the data become notes of the recording, which reports show.
     return replace(dataset, train=replace(dataset.train, notes=(*dataset.notes, *dataset.train.notes)))

@@ -13,7 +13,7 @@ from torchliquid.datasets.fetch import Source, locate
 from torchliquid.tasks import Task
 
 CAP = 125
-"""Longer lives count as this long: a healthy engine shows nothing of its end (Heimes, 2008)."""
+"""Remaining lives are cut at this, because a healthy engine does not show its end (Heimes, 2008)."""
 
 SOURCE = Source(
     name="cmapss",

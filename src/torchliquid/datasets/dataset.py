@@ -1,4 +1,4 @@
-"""What a loader of a published recording gives."""
+"""A published recording, as returned by its loader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torchliquid.data.recording import Recording
 
-if TYPE_CHECKING:  # a data set's name is known before torch is loaded
+if TYPE_CHECKING:  # names of data sets are available without torch
     from torchliquid.tasks import Task
 
 
@@ -17,14 +17,14 @@ class Dataset:
     """A published recording.
 
     Attributes:
-        name: as :func:`torchliquid.datasets.load` knows it.
-        train: to learn from; validation is taken from it, unless ``validation`` is given.
-        tests: test parts by name, each to be reported on its own.
+        name: as in :func:`torchliquid.datasets.load`.
+        train: the training part. Validation data are taken from it, unless ``validation`` is given.
+        tests: test parts by name, each reported separately.
         task: what is predicted.
-        notes: what the loader did, and what its figures can be compared with, each a sentence.
+        notes: sentences about what the loader did, and what results can be compared with.
         source: the publisher's address.
-        licence: of the data.
-        validation: the part that published results chose their models on, where they fixed one.
+        licence: licence of the data.
+        validation: the part on which published results chose their models, if there is a fixed one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Published files on this machine: where they lie, whether they are the right ones, and how to get them."""
+"""Published files on this machine: where they are, whether they are the published ones, and how to download them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from torchliquid.errors import InputError
 from torchliquid.files import cache_folder, hold
 
 TIMEOUT = 30
-"""Seconds without an answer after which a publisher counts as out of reach."""
+"""Timeout of a download in seconds."""
 
 UNREACHABLE = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a publisher offers.
+    """The files of a publisher.
 
     Attributes:
-        name: the data set's, and its folder's.
-        address: the publisher's page, for a person.
-        files: SHA-256 of each file, in each form in which it is known to be right; none where it has several forms, and
-            then the loader checks its values.
+        name: name of the data set and of its folder.
+        address: the publisher's page, for readers.
+        files: SHA-256 of each file, in each form known to be right; empty if a file has many forms and the loader
+            checks its values instead.
         sizes: bytes of each file, in the same order.
-        archive: address of a zip archive with the files, where they can be fetched without a person.
-        inside: zip archives inside it, from the outermost, that hold them.
-        direct: addresses of files that can be fetched as they are.
+        archive: address of a zip archive with the files, if it can be downloaded automatically.
+        inside: zip archives inside this archive that hold the files, the outermost first.
+        direct: addresses of files that can be downloaded directly.
     """
 
     name: str
@@ -51,27 +51,27 @@ class Source:
 
 
 def folders(name: str) -> list[Path]:
-    """Where a data set's files are looked for: ``$TORCHLIQUID_DATA/<name>``, then the user's cache."""
+    """The folders in which a data set's files are looked for: ``$TORCHLIQUID_DATA/<name>``, then the user's cache."""
     given = os.environ.get("TORCHLIQUID_DATA")
     found = [Path(given) / name] if given else []
     try:
         return [*found, cache_folder() / name]
-    except InputError:  # without a home there is the folder that was named
+    except InputError:  # without a home folder, only the named one is used
         if not found:
             raise
         return found
 
 
 def find(source: Source, file: str) -> Path | None:
-    """The file where it lies on this machine, unchecked; None where it does not."""
+    """The path of the file on this machine, unchecked; None if it is missing."""
     return next((folder / file for folder in folders(source.name) if (folder / file).is_file()), None)
 
 
 def locate(source: Source, file: str) -> Path:
-    """The file on this machine, checked; fetched into the cache where it is not there and its address is known.
+    """The path of the file on this machine, checked. A missing file is downloaded to the cache if its address is known.
 
     Raises:
-        InputError: it is not there and cannot be fetched, or it is not the file it should be.
+        InputError: it is missing and cannot be downloaded, or it is not the published file.
     """
     path = find(source, file)
     if path is None:
@@ -84,12 +84,12 @@ def locate(source: Source, file: str) -> Path:
 
 
 def not_published(source: Source, path: Path, why: str) -> InputError:
-    """The error of a file that is not what its name says."""
+    """The error for a file that is not the published one."""
     return InputError(f"{path} is not the published file ({why}); remove it and get it from {source.address}")
 
 
 def difference(source: Source, file: str, path: Path) -> str | None:
-    """What shows that the file at ``path`` is not the published one; None where nothing does."""
+    """Why the file at ``path`` is not the published one; None if it may be."""
     sizes, size = source.sizes.get(file, ()), path.stat().st_size
     if sizes and size not in sizes:
         return f"{size:,} bytes instead of {' or '.join(f'{s:,}' for s in sizes)}"
@@ -103,10 +103,10 @@ def difference(source: Source, file: str, path: Path) -> str | None:
 
 
 def _fetch(source: Source, file: str) -> None:
-    """Fetch a file, or the archive that holds it, and put what it holds in the cache, all of it checked first."""
+    """Download a file, or the archive that holds it, check everything and put it in the cache."""
     address = source.direct.get(file, source.archive)
     if address is None:
-        raise InputError(_absent(source, file, "it cannot be fetched without you"))
+        raise InputError(_absent(source, file, "it cannot be downloaded automatically"))
     cache = cache_folder() / source.name
     part = cache / f".{Path(file).name if file in source.direct else 'archive'}.part"
     try:
@@ -118,8 +118,8 @@ def _fetch(source: Source, file: str) -> None:
             except (zipfile.BadZipFile, zlib.error, KeyError, InputError) as error:
                 wrong = str(error)
             if wrong:
-                part.unlink()  # or the next try would go on with it
-                raise InputError(_absent(source, file, f"{address} holds something else now ({wrong})"))
+                part.unlink()  # otherwise the next try would continue it
+                raise InputError(_absent(source, file, f"{address} now holds another file ({wrong})"))
             for name, path in contents.items():
                 (cache / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, cache / name)
@@ -127,22 +127,22 @@ def _fetch(source: Source, file: str) -> None:
     except UNREACHABLE as error:
         reason = getattr(error, "reason", error)
         if part.exists():
-            broke_off = f"{address} broke off after {part.stat().st_size:,} bytes ({reason})"
-            raise InputError(f"{broke_off}; give the same command again to go on") from None
+            broke_off = f"the download from {address} broke off after {part.stat().st_size:,} bytes ({reason})"
+            raise InputError(f"{broke_off}; run the same command again to continue") from None
         raise InputError(_absent(source, file, f"{address} cannot be reached ({reason})")) from None
     except OSError as error:
         raise InputError(f"{cache} cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder") from None
 
 
 def download(address: str, part: Path) -> None:
-    """Fetch what is at an address into ``part``, going on after what an earlier try left there.
+    """Download an address to ``part``, continuing what an earlier try left there.
 
-    Beside it lies the version (strong ETag or date) that it is a part of: of another one, or without any, everything is
-    fetched again.
+    A file beside it holds the version (strong ETag or date) that it belongs to. If the version has changed or is
+    unknown, the download starts again.
 
     Raises:
-        InputError: another process fetches it.
-        OSError, HTTPException: one of :data:`UNREACHABLE` on the way, another where ``part`` cannot be written.
+        InputError: another process is downloading it.
+        OSError, HTTPException: one of :data:`UNREACHABLE` if the network fails, another if ``part`` cannot be written.
     """
     note = part.with_suffix(".version")
     version = note.read_text() if note.exists() and part.exists() else ""
@@ -156,16 +156,16 @@ def download(address: str, part: Path) -> None:
         if error.code == 416 and have:
             note.unlink()
             if error.headers["Content-Range"] == f"bytes */{have}":
-                return  # all of it is here already
+                return  # it is complete already
             part.unlink()
         raise
     with answer:
         if answer.status == 206 and not answer.headers["Content-Range"].startswith(f"bytes {have}-"):
             part.unlink()
-            raise ConnectionError("another range than asked for")
+            raise ConnectionError("the server sent another range than requested")
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
-            hold(file, f"another command fetches {address} just now; give this one again later")
+            hold(file, f"another command is downloading {address}; run this one again later")
             if answer.status != 206:
                 file.truncate(0)
             tag = answer.headers["ETag"] or ""
@@ -179,7 +179,7 @@ def download(address: str, part: Path) -> None:
 
 
 def _unpack(source: Source, archive: Path, room: Path) -> dict[str, Path]:
-    """Where in ``room`` each of the source's files lies after this."""
+    """Extract the source's files to ``room``; returns their paths."""
     for name in source.inside:
         with zipfile.ZipFile(archive) as outer:
             archive = _extract(outer, name, room / "inside")

@@ -13,7 +13,7 @@ from torchliquid.errors import InputError
 from torchliquid.tasks import Task
 
 VALUES = "1116bd7815efa15c71d4807b9058dd289df34bc9b66c1f73df6ad097572fce64"
-"""SHA-256 of the coefficients, in double precision, and speakers: editions differ in how they write the same."""
+"""SHA-256 of the coefficients, in double precision, and the speakers. Editions write the same values differently."""
 
 
 def load() -> Dataset:
@@ -32,7 +32,7 @@ def load() -> Dataset:
         parts[split] = Recording.from_aeon(values, speakers, channels=channels, target="speaker")
     if found.hexdigest() != VALUES:
         raise InputError(
-            f"{folder} does not hold the published values of japanese_vowels; install aeon anew: "
+            f"{folder} does not hold the published values of japanese_vowels; reinstall aeon: "
             "pip install --force-reinstall aeon"
         )
     return Dataset(

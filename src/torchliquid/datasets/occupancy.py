@@ -9,7 +9,7 @@ from torchliquid.datasets.dataset import Dataset
 from torchliquid.datasets.fetch import Source, locate
 from torchliquid.tasks import Task
 
-# The publisher's files (second) have a column of row numbers without a header; the first are the same without it.
+# The publisher's files (second) have a column of row numbers without a name; the first lack this column.
 SOURCE = Source(
     name="occupancy",
     address="https://archive.ics.uci.edu/dataset/357/occupancy+detection",
@@ -44,8 +44,8 @@ def load() -> Dataset:
         tests={"before": before, "after": after},
         task=Task.infer(train, kind="classification", per="step"),
         notes=(
-            "The test part 'before' (datatest.txt) lies before the training period, 'after' (datatest2.txt) after it.",
-            "Published accuracies (LTC 94.63 %, arXiv 2006.04439) take both test parts together.",
+            "The test part 'before' (datatest.txt) is before the training period, 'after' (datatest2.txt) after it.",
+            "Published accuracies (LTC 94.63 %, arXiv 2006.04439) cover both test parts together.",
         ),
         source=SOURCE.address,
         licence="CC BY 4.0",

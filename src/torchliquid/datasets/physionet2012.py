@@ -19,7 +19,7 @@ from torchliquid.datasets.fetch import Source, find, locate
 from torchliquid.tasks import Task
 
 FILES = "https://physionet.org/files/challenge-2012/1.0.0"
-# The publisher offers set-a.zip and set-a.tar.gz; either will do.
+# The publisher offers set-a.zip and set-a.tar.gz; either can be used.
 SOURCE = Source(
     name="physionet2012",
     address="https://physionet.org/content/challenge-2012/1.0.0/ (set-a.tar.gz and Outcomes-a.txt)",
@@ -65,12 +65,12 @@ def load() -> Dataset:
     train, test = series_split(recording, 0.2, seed=0)
     notes = [
         f"{len(series):,} patients of set a; one in five, as many of them dead, is the test part.",
-        "Published AUCs (CfC 0.839, arXiv 2106.13898) were measured on set a as well, cut elsewhere: the paper says "
-        "8,000 patients of sets a and b, its authors' script reads set a alone.",
+        "Published AUCs (CfC 0.839, arXiv 2106.13898) were also measured on set a, with another split: the paper says "
+        "8,000 patients of sets a and b, but its authors' script reads only set a.",
         "-1 in a descriptor (age, gender, height, weight, type of unit) means unknown and is missing here.",
     ]
     if absent := [c for c in CHANNELS if c not in present]:
-        notes.append(f"Without any value in these files, and left out: {', '.join(absent)}.")
+        notes.append(f"Left out because they have no values in these files: {', '.join(absent)}.")
     return Dataset(
         name="physionet2012",
         train=train,
@@ -83,7 +83,7 @@ def load() -> Dataset:
 
 
 def _readings(path: Path) -> pl.DataFrame:
-    """All patients' texts as one long table."""
+    """The text of all patients as one long table."""
     patients, counts, bodies = [], [], []
     for patient, text in sorted(_texts(path)):
         body = text.split(b"\n", 1)[1].rstrip() + b"\n"
@@ -96,7 +96,7 @@ def _readings(path: Path) -> pl.DataFrame:
 
 
 def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Each patient's number and text."""
+    """The number and the text of each patient."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():

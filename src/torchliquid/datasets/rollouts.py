@@ -10,11 +10,11 @@ from torchliquid.data.recording import Recording
 
 
 def next_observation(rollouts: Mapping[str, np.ndarray], keep: Callable[[int], np.ndarray] | None = None) -> Recording:
-    """Observations (T, C) of each rollout, each with the one a step later as its target (T - 1, C).
+    """Observations (T, C) of each rollout, each with the observation one step later as its target (T - 1, C).
 
     Args:
         rollouts: by name, in order.
-        keep: draws which of so many steps stay in the recording; None: all.
+        keep: draws the steps that stay in the recording, given their number; None: all.
     """
     values, times, targets = [], [], []
     for rollout in rollouts.values():

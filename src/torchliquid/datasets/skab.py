@@ -64,9 +64,11 @@ def load() -> Dataset:
             "Learnt from the 16 runs in which a valve at the pump's outlet is closed (valve1); tested on another valve "
             "at its inlet (valve2) and on other faults, from leaks to an unbalanced rotor (other). Nothing is learnt "
             "from these.",
-            "Each run of valve1 lasts 20 minutes and its fault begins after about ten: what counts the time since a "
-            "run began is right there without a look at the pump.",
-            "Published figures (F1 of 0.78 at best) are of detectors that saw no fault while they learnt; these saw.",
+            "Each run of valve1 lasts 20 minutes and its fault begins after about ten: a model that counts the time "
+            "since the "
+            "start of a run is right there without using the sensors.",
+            "Published figures (F1 of 0.78 at best) are of detectors trained without faults; these models are trained "
+            "with them.",
         ),
         source="https://github.com/waico/SKAB",
         licence="GPL-3.0",
@@ -74,7 +76,7 @@ def load() -> Dataset:
 
 
 def _runs(folder: str) -> Recording:
-    """Each file of a folder is a series of its own."""
+    """Each file of a folder is one series."""
     frames = []
     for file in sorted((f for f in SHA256 if f.startswith(f"{folder}/")), key=_number):
         table = pl.read_csv(locate(SOURCE, file), separator=";", try_parse_dates=True)

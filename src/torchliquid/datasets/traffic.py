@@ -24,8 +24,8 @@ SOURCE = Source(
     direct={PACKED: f"https://archive.ics.uci.edu/ml/machine-learning-databases/00492/{PACKED}"},
 )
 VALUES = "537eebbddc20652c79b9163552584c2905a4b1492ff16b7f6804d9803aed3e12"
-"""SHA-256 of the times, in seconds, and of what is taken from the table, column by column in double precision: editions
-differ in how they write the same."""
+"""SHA-256 of the times, in seconds, and of the columns used, one after the other in double precision. Editions write
+the same values differently."""
 
 
 def load() -> Dataset:
@@ -49,7 +49,7 @@ def load() -> Dataset:
         notes=(
             "The last 15 % of the time are the test part.",
             "Published errors (LTC 0.099, arXiv 2006.04439) come from overlapping windows cut at random into training "
-            "and test: they compare with nothing measured forward in time.",
+            "and test, so they cannot be compared with results measured forward in time.",
         ),
         source="https://archive.ics.uci.edu/dataset/492/metro+interstate+traffic+volume",
         licence="CC BY 4.0",
@@ -60,7 +60,8 @@ def _frame(table: pl.DataFrame) -> pl.DataFrame:
     when = pl.col("date_time").str.slice(0, 16).str.to_datetime("%Y-%m-%d %H:%M")
     return table.select(
         when.alias("time"),
-        # The paper's seven features; its temperature is less the mean of all years, which scaling undoes.
+        # The paper's seven features. Its temperature is relative to the mean of all years, which makes no difference
+        # after scaling.
         pl.col("holiday").fill_null("None").ne("None").alias("holiday"),
         pl.col("temp").cast(pl.Float64).alias("temperature"),
         pl.col("rain_1h").cast(pl.Float64).alias("rain"),

@@ -41,7 +41,7 @@ def load() -> Dataset:
     def keep(steps: int) -> np.ndarray:
         return rng.rand(steps) < 0.9
 
-    # The draws go over the training, then the validation, then the test rollouts.
+    # The draws cover the training, then the validation, then the test rollouts.
     train = next_observation(part(names[validation:]), keep)
     valid = next_observation(part(names[test:validation]), keep)
     tests = {"test": next_observation(part(names[:test]), keep)}
@@ -58,10 +58,10 @@ def load() -> Dataset:
 
 
 def _rollouts() -> dict[str, np.ndarray]:
-    """All of them: from ``walker.npz``, or the publisher's single files, loose or in their folder ``walker``.
+    """All rollouts, from ``walker.npz`` or from the publisher's files, loose or in their folder ``walker``.
 
     Raises:
-        InputError: they are neither here nor within reach, or have other values than those published.
+        InputError: they are missing and cannot be downloaded, or have other values than those published.
     """
     if packed := find(SOURCE, "walker.npz"):
         place = packed

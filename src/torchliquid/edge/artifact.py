@@ -1,4 +1,4 @@
-"""A model as C for one arithmetic: the sources, how they were chosen, and how far they are from PyTorch."""
+"""The generated C of a model: its sources, its integer widths, and how far its outputs are from PyTorch's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torchliquid.errors import InputError
 from torchliquid.models import Model
 
 ENOUGH = 0.01
-"""Of the outputs' spread: what integers may cost in accuracy."""
+"""Largest error that integers may cause by default, as a share of the outputs' spread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +27,13 @@ class Artifact:
     """The C of a model.
 
     Attributes:
-        files: the header and the source.
-        fields: of the state.
-        widths: of int8; None in single precision.
-        scaled_by: the samples that integers were calibrated on.
-        chosen_on: those that their widths were chosen on.
-        errors: on these, of each choice of widths that was tried: the root mean square of the outputs' difference from
-            PyTorch running free, in standard deviations of the output.
+        files: the header and the source, by name.
+        fields: the fields of the C state.
+        widths: the widths of the integers; None in single precision.
+        scaled_by: the samples that the integers were calibrated on.
+        chosen_on: the samples that the widths were chosen on.
+        errors: for each choice of widths that was tried, the root mean square difference between the outputs and
+            PyTorch's on ``chosen_on``, in standard deviations of the output. The state is carried on in both.
     """
 
     model: Model
@@ -56,7 +56,7 @@ class Artifact:
         return sum(f.size for f in self.fields)
 
     def made_up(self, steps: int) -> Walk:
-        """What PyTorch answers to readings that nobody recorded."""
+        """PyTorch's outputs for synthetic readings."""
         return parity.walk(self.model, *parity.made_up(self.network.preprocessing, steps), self.network.limits)
 
     def write(self, folder: Path) -> None:
@@ -64,18 +64,18 @@ class Artifact:
             (folder / name).write_text(content, encoding="utf-8")
 
     def error(self, on: Walk) -> float:
-        """What :attr:`errors` tells, of these widths on any samples; on this machine, as on every other."""
+        """The error of the chosen widths on other samples, as in :attr:`errors`. It is the same on every machine."""
         return root_mean_square(on, replace(self, walked=on).run(None, same_state=False))
 
     def run(self, target: Target | None, same_state: bool, steps: int | None = None) -> emulator.Replayed:
-        """Compile for a target, None being this machine, and step through the samples there."""
+        """Compile the replay program for a target (None: this machine) and run the samples there."""
         with TemporaryDirectory() as name:
             program = self.compile(target, Path(name))
             given, found = parity.records(self.walked, self.fields, same_state)
             return emulator.replay(target, program, given[:steps], found)
 
     def compile(self, target: Target | None, folder: Path) -> Path:
-        """The replay program."""
+        """Compile the replay program and return its path."""
         self.write(folder)
         compilers.name_for_programs(self.network.name, folder)
         program = folder / "replay"
@@ -89,11 +89,11 @@ class Artifact:
 
 
 def stack_range(target: Target | None, state: int) -> int:
-    """How many bytes of stack are watched: what a small board's RAM leaves beside the program's own variables, three
-    copies of the ``state`` of so many bytes among them.
+    """Bytes of stack that are watched. On a small board, what its RAM leaves beside the program's own variables; these
+    hold three copies of the ``state``, whose size is in bytes.
 
     Raises:
-        InputError: that leaves too little.
+        InputError: too little RAM is left.
     """
     if target is None or not target.ram or target.ram >= 64:
         return 65536
@@ -116,18 +116,18 @@ def make(
     auto: bool = False,
     limit: float = ENOUGH,
 ) -> Artifact:
-    """The C of a model for a target.
+    """Generate the C of a model for a target.
 
     Args:
-        int8: integers instead of single precision.
-        samples: what all is checked on.
-        calibration: what integers are scaled by; None: the same samples.
-        choice: what their widths are chosen on; None: the same samples.
-        auto: 16-bit weights, layer by layer, where the error asks for them.
-        limit: of the error, by which the integers' widths are chosen.
+        int8: use integers instead of single precision.
+        samples: the samples on which the C is checked.
+        calibration: the samples that set the integers' scales; None: ``samples``.
+        choice: the samples on which the integers' widths are chosen; None: ``samples``.
+        auto: use 16-bit weights in the layers where int8 weights cost too much accuracy.
+        limit: the largest error that the chosen widths may have.
 
     Raises:
-        InputError: the network is one that no generator knows, or that integers cannot hold.
+        InputError: there is no C for the network, or integers cannot hold its values.
     """
     network = network or describe(model)
     walked = parity.walk(model, *samples, network.limits)
@@ -143,7 +143,7 @@ def make(
 
 
 def integers(artifact: Artifact) -> Callable[[Widths], Artifact]:
-    """The same in integers of any widths, by the ranges of what it is scaled by."""
+    """Returns a function that makes the artifact in integers of given widths, with the ranges of its calibration."""
     network, scaled_by = artifact.network, artifact.scaled_by
     assert scaled_by is not None
     seen = calibrate.ranges(artifact.model, network, scaled_by)
@@ -156,13 +156,13 @@ def integers(artifact: Artifact) -> Callable[[Widths], Artifact]:
 
 
 def root_mean_square(walked: Walk, found: emulator.Replayed) -> float:
-    """Of the outputs' difference from PyTorch, in their spread; the largest of all."""
+    """The root mean square difference from PyTorch in units of the outputs' spread: the largest of all outputs."""
     error = np.sqrt(np.square(found.records["outputs"] - walked.outputs).mean(0))
     return float((error / walked.spread).max())
 
 
 def check_parity(artifact: Artifact, target: Target | None, same_state: float) -> float:
-    """The largest difference of a step in single precision, in standard deviations of the output.
+    """The largest difference of a single step in single precision, in standard deviations of the output.
 
     Raises:
         InputError: it is larger than ``same_state``.

@@ -1,4 +1,4 @@
-"""What comes beside the C: self-test, Makefile, Python module, README."""
+"""The files that accompany the C: self-test, Makefile, Python module and README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torchliquid.edge.plausible import CLIPPED
 from torchliquid.edge.targets import Target
 
 STEPS = 48
-"""Recorded samples in a self-test, before those with faults."""
+"""Recorded samples in a self-test, before the samples with faults."""
 
 
 def write(
@@ -30,7 +30,7 @@ def write(
     warnings: list[str],
     sample: bool = True,
 ) -> None:
-    """All files of an export but footprint.json; without ``sample`` no recorded sample is among them."""
+    """All files of an export except footprint.json. Without ``sample`` they contain no recorded sample."""
     artifact.write(folder)
     network = artifact.network
     context: dict[str, Any] = {
@@ -41,7 +41,7 @@ def write(
         "bounded": network.bounded() or artifact.widths is not None,
         "math_words": "expf and tanhf come from the C library."
         if artifact.math == "libm"
-        else "No library is needed: exp and tanh are built in, wrong by less than 2.2e-7 and 1.9e-7.",
+        else "No library is needed: exp and tanh are built in; their errors are below 2.2e-7 and 1.9e-7.",
         "limit_words": f"{LIMIT:,.0f}",
         "label_words": ", ".join(text.remark(label) for label in network.task.labels[:40]),
         "channels_python": list(network.preprocessing.channels),
@@ -62,7 +62,7 @@ def write(
 
 
 def with_faults(walked: Walk, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first samples, and some again with everything that can go wrong in them."""
+    """The first samples, then some of them again with every kind of fault."""
     limits = network.limits
     channel = int(np.isfinite(limits.high).argmax())
     beyond = np.float32(limits.high[channel] + abs(limits.high[channel] - limits.low[channel]))
@@ -103,7 +103,7 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
     status = network.limits.statuses(network.preprocessing, walked.inputs, walked.elapsed, first)
     tolerance, words = 1e-3, "of the output's spread, against PyTorch"
     if artifact.widths is not None:
-        # The integers are checked against the same integers on the machine that exported them.
+        # The self-test compares with the same integers, run on the machine that exported them.
         ran = replace(artifact, walked=walked).run(None, same_state=False).records
         expected, status = ran["outputs"], status | (ran["status"] & CLIPPED)
         words = "of the output's spread, against the same integers where it was exported"

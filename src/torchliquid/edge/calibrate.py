@@ -1,4 +1,4 @@
-"""How large a network's inner values get on its training sample: what int8 needs to know."""
+"""Measures how large a network's inner values get on its training sample, to scale its integers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchliquid.models.networks import with_spans
 
 
 def ranges(model: Model, network: Network, walked: Walk) -> tuple[Ranges, ...]:
-    """Measure them in each part, the state before each sample being PyTorch's own."""
+    """Measure the ranges in each part. Before each sample the state is set to PyTorch's."""
     x, spans = _features(model, network, walked)
     found = []
     for stage in network.stages:
@@ -41,7 +41,7 @@ def _before(states: np.ndarray, walked: Walk) -> np.ndarray:
 
 
 def _remembered(memory: Lstm, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The memory's h after a sample."""
+    """The output h of the memory after a sample."""
     rows = np.concatenate([x, h], 1).astype(np.float64) @ memory.gates.weight.T + memory.gates.bias
     enter, keep, candidate, out = torch.from_numpy(rows).chunk(4, 1)
     cell = keep.sigmoid() * torch.from_numpy(c) + enter.sigmoid() * candidate.tanh()

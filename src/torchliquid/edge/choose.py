@@ -1,4 +1,4 @@
-"""How wide the integers of an export are: chosen by what each choice costs in accuracy, measured."""
+"""Chooses the widths of an export's integers by the measured error of each choice."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from torchliquid.edge.quantize import weights
 from torchliquid.errors import InputError
 
 NEARLY = 1.25
-"""Where no choice with int8 weights stays under the limit, the first whose error is at most so many times the least."""
+"""If no choice with int8 weights stays under the limit, take the first whose error is at most this many times the least
+error."""
 
 MARGIN = 0.8
-"""Of the limit, what the error may be on the samples that widths are chosen on: it is a little larger on others."""
+"""Share of the limit that may be used up on the samples that widths are chosen on. On other samples the error is a
+little larger."""
 
 CANDIDATES = (Widths(8, 8, 8), Widths(8, 8, 16), Widths(16, 8, 16), Widths(8, 16, 16), Widths(16, 16, 16))
-"""Of int8 weights, from the narrowest values on."""
+"""Choices with int8 weights, the narrowest values first."""
 
 
 class Errors(dict[Widths, float]):
-    """The measured error of each choice that was tried; infinite where the numbers do not fit."""
+    """The measured error of each choice that was tried; infinite if the numbers do not fit."""
 
     def __init__(self, measure: Callable[[Widths], float]) -> None:
         self._measure = measure
@@ -35,10 +37,10 @@ class Errors(dict[Widths, float]):
         return self[widths]
 
     def least(self) -> Widths:
-        """The best of those tried.
+        """The choice with the smallest error so far.
 
         Raises:
-            InputError: none fits.
+            InputError: no choice fits.
         """
         best = min(self, key=self.__getitem__)
         if math.isinf(self[best]):
@@ -47,8 +49,8 @@ class Errors(dict[Widths, float]):
 
 
 def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
-    """The narrowest values with int8 weights whose error is at most ``limit``, or nearly the least; at most half of the
-    limit where inputs or states are int8, which are the first to leave what the samples show."""
+    """Int8 weights with the narrowest values whose error is at most ``limit`` or close to the smallest error. With int8
+    inputs or states, which exceed the sampled range first, the error may be at most half the limit."""
     candidates = [widths for widths in CANDIDATES if _has_hidden(network) or widths.hidden == 8]
     for widths in candidates:
         errors[widths]
@@ -61,10 +63,11 @@ def values_alone(network: Network, errors: Errors, limit: float) -> Widths:
 
 
 def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
-    """Few bytes under :data:`MARGIN` of the ``limit``: of 16 bits everywhere, each layer's weights are narrowed in
-    turn, those first that take the most bytes, and stay narrow where the error allows; the least error where nothing is
-    so small.
-    Values stay in int16: they are few, and the first to leave what the samples show."""
+    """Int8 weights in as many layers as :data:`MARGIN` of the ``limit`` allows. It starts with 16 bits everywhere and
+    narrows one layer after the other, the largest first; a layer stays narrow if the error allows it. If no choice
+    meets the limit, it returns the one with the smallest error.
+
+    Values stay in int16: they are few, and they exceed the sampled range first."""
     limit *= MARGIN
     counts = weights(network)
     narrow = Widths(16, 16 if _has_hidden(network) else 8, 16)
@@ -81,5 +84,5 @@ def layer_by_layer(network: Network, errors: Errors, limit: float) -> Widths:
 
 
 def _has_hidden(network: Network) -> bool:
-    """Whether it has values between inputs and states."""
+    """Whether the network has values between its inputs and its states."""
     return any(core.has_hidden for core in network.cores)

@@ -1,4 +1,4 @@
-"""Compiling the generated C: by the machine's own compiler for itself, by zig for every target."""
+"""Compiles the generated C: for this machine by its own compiler, for every target by zig."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from torchliquid.errors import InputError
 from torchliquid.files import cache_folder
 
 DEVICE = Path(__file__).parent / "device"
-"""C that runs on the device besides the model: replay, files, start-up."""
+"""C that runs on the device beside the model: replay, files, start-up."""
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
-"""What the generated C itself is compiled with everywhere."""
+"""Compiler options for the generated C, the same on every target."""
 
 LEAN = ("-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-g")
 
 
 def has_zig() -> bool:
-    """Whether ziglang is installed, without which nothing is compiled for other machines."""
+    """Whether ziglang is installed. Compiling for other machines needs it."""
     return importlib.util.find_spec("ziglang") is not None
 
 
@@ -45,7 +45,7 @@ def zig() -> list[str]:
 
 @cache
 def host() -> list[str]:
-    """A C compiler for this machine: cc, gcc or clang, else zig.
+    """A C compiler for this machine: cc, gcc or clang, otherwise zig.
 
     Raises:
         InputError: there is none.
@@ -60,7 +60,7 @@ def host() -> list[str]:
 
 @cache
 def _zig_cache() -> str:
-    """Where zig keeps what it has compiled; it fails, or never ends, where it can't write."""
+    """A folder for zig's cache. Without one that it can write to, zig fails or hangs."""
     if given := os.environ.get("ZIG_GLOBAL_CACHE_DIR"):
         return given
     try:
@@ -79,7 +79,7 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
     """Run a compiler.
 
     Raises:
-        InputError: it failed, with its first complaint.
+        InputError: it failed; the message quotes its first complaint.
     """
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": _zig_cache()} if "ziglang" in command else None
     done = subprocess.run(
@@ -90,13 +90,13 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
             [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
         )
         if "will not fit in region" in done.stderr:
-            raise InputError("the model is too large for the board that is emulated; take another target, or int8")
+            raise InputError("the model is too large for the emulated board; choose another target or --quantize int8")
         name = "zig" if "ziglang" in command else Path(str(command[0])).name
         raise InputError(f"{name} could not compile the generated C: {lines[0]}")
 
 
 def name_for_programs(name: str, folder: Path) -> None:
-    """The header by which the parts of :data:`DEVICE` know a model, whatever its name is."""
+    """A header that gives the model's names, whatever they are, the fixed names that parts of :data:`DEVICE` use."""
     lines = [f'#include "{name}.h"']
     if name != "model":
         lines += [f"#define model_{what} {name}_{what}" for what in ("state", "init", "step")]
@@ -107,18 +107,18 @@ def name_for_programs(name: str, folder: Path) -> None:
 def compile_program(
     target: Target | None, source: Path, parts: Sequence[str], out: Path, defines: Sequence[str] = ()
 ) -> None:
-    """A program of the model's C and parts of :data:`DEVICE`.
+    """Compile a program from the model's C and parts of :data:`DEVICE`.
 
     Args:
-        target: None: this machine, by its own compiler.
-        source: the model's C file, or a stub's; :func:`name_for_programs` wrote beside it.
+        target: None: this machine, with its own compiler.
+        source: the model's C file or a stub; :func:`name_for_programs` must have written its header beside it.
         parts: names of C files in :data:`DEVICE`.
-        out: the program.
-        defines: further arguments.
+        out: path of the program.
+        defines: further arguments for the compiler.
     """
     header = f"-I{source.parent}"
     command = [*(host() if target is None else zig()), *arguments(target), *LEAN, header, f"-I{DEVICE}", *defines]
-    # The model and the rest are compiled apart: the rest is GNU C, and nothing of the model may be inlined into it.
+    # The model is compiled separately: the rest is GNU C, and nothing of the model may be inlined into it.
     object_file = out.with_suffix(".model.o")
     run([*command, *STRICT, "-c", source, "-o", object_file])
     link = ["-lm"]
@@ -137,7 +137,7 @@ def compile_program(
 
 
 def arguments(target: Target | None) -> list[str]:
-    """Machine and optimisation."""
+    """Options for the machine and the optimisation."""
     if target is None:
         return ["-O2"]
     return ["-target", target.triple, f"-mcpu={target.cpu}", target.optimize]

@@ -1,4 +1,4 @@
-"""What an ELF file says of a program: how much flash it needs, and where its symbols are."""
+"""Reads ELF files: how much flash a program needs, and where its symbols are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def can_read() -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An ELF file to read.
+    """Open an ELF file.
 
     Raises:
         InputError: pyelftools is not installed.
@@ -34,7 +34,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def flash(path: Path) -> int:
-    """Bytes of code and constants, and of variables' first values, that a program needs in flash."""
+    """Bytes of flash that a program needs: code, constants, and the initial values of variables."""
     with opened(path) as program:
         from elftools.elf.constants import SH_FLAGS
 
@@ -48,7 +48,7 @@ def flash(path: Path) -> int:
 
 
 def symbols(path: Path) -> dict[str, int]:
-    """Addresses by name."""
+    """The addresses of symbols, by name."""
     with opened(path) as program:
         from elftools.elf.sections import SymbolTableSection
 

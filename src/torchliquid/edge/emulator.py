@@ -1,4 +1,4 @@
-"""Running a compiled replay: on this machine, or in QEMU, where instructions can be counted."""
+"""Runs a compiled replay program: on this machine, or in QEMU, where instructions can be counted."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ RESET, SET_STATE, MEASURE_STACK = 1, 2, 4
 QEMU = "apt-get install qemu-user qemu-system-arm"
 
 LIMIT = 600
-"""Seconds after which a program is given up."""
+"""Time limit of a program in seconds."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a program answered to its records."""
+    """A program's answers to its records."""
 
     state_bytes: int
     records: np.ndarray  # status, faults, stack, outputs, state
-    instructions: np.ndarray | None  # a step each
+    instructions: np.ndarray | None  # per step
 
 
 def record_types(inputs: int, outputs: int, fields: list[Field]) -> tuple[np.dtype, np.dtype]:
-    """What replay.c reads and writes; the state is the members from ``hidden`` to before ``faults``."""
+    """The record types that replay.c reads and writes. The state has the struct's members from ``hidden`` to the one
+    before ``faults``."""
     names = [field.name for field in fields]
     kept = fields[names.index("hidden") : names.index("faults")]
     kinds = {"float": "<f4", "uint32_t": "<u4", "int32_t": "<i4", "int16_t": "<i2", "int8_t": "i1"}
-    # Members stand as in the struct, behind the features.
+    # The members are in the struct's order, after the features.
     whole = np.dtype([(f.name, kinds[f.kind], (f.length,) if f.length else ()) for f in fields], align=True)
     first, last = whole.fields["hidden"][1], whole.fields["faults"][1]  # type: ignore[index]
     state: np.dtype[Any] = np.dtype(  # type: ignore[call-overload]
@@ -73,12 +74,12 @@ def _layout(dtype: np.dtype) -> dict[str, object]:
 
 
 def can_measure() -> bool:
-    """Whether programs for other machines can be compiled here and read."""
+    """Whether programs for other machines can be compiled here and measured."""
     return has_zig() and elf.can_read()
 
 
 def missing(target: Target) -> str:
-    """The command that installs what compiles for this target and runs it here; empty where all of it is there."""
+    """The command that installs what is missing to compile for this target and run it here; empty if nothing is."""
     commands = []
     if target.triple and not can_measure():
         commands.append("pip install 'torchliquid[edge]'")
@@ -95,10 +96,10 @@ def replay(
     Args:
         target: None: this machine.
         program: compiled from ``replay.c``.
-        records: of the first type of :func:`record_types`.
+        records: records of the first type of :func:`record_types`.
         found: the second type.
-        count: also count the instructions of each step, in QEMU.
-        name: of the model.
+        count: count the instructions of each step too, in QEMU.
+        name: name of the model.
 
     Raises:
         InputError: the emulator is not installed, or the program failed.
@@ -120,10 +121,10 @@ def replay(
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False)
         except subprocess.TimeoutExpired:
-            raise InputError(f"{command[0]} did not come to an end within {LIMIT} s") from None
+            raise InputError(f"{command[0]} did not finish within {LIMIT} s") from None
         out = folder / "out.bin"
         if done.returncode or not out.exists():
-            raise InputError(f"the exported program failed in {command[0]}: {done.stderr.strip()[:200] or 'no word'}")
+            raise InputError(f"the exported program failed in {command[0]}: {done.stderr.strip()[:200] or 'no output'}")
         data = out.read_bytes()
         instructions = np.loadtxt(counts, dtype=np.int64, ndmin=1) if plugin else None
     answers = np.frombuffer(data, dtype=found, offset=4)
@@ -136,7 +137,7 @@ def _command(target: Target | None, program: Path) -> list[str]:
     if target is None or not target.emulator:
         return []
     if shutil.which(target.emulator) is None:
-        raise InputError(f"{target.name} runs here in {target.emulator}, which is not installed: {QEMU}")
+        raise InputError(f"{target.name} needs {target.emulator} here, which is not installed: {QEMU}")
     if not target.bare:
         return [target.emulator]
     files = ["-semihosting-config", "enable=on,target=native"]
@@ -145,7 +146,7 @@ def _command(target: Target | None, program: Path) -> list[str]:
 
 @cache
 def counter() -> Path:
-    """The counting plugin, compiled for the QEMU that is here."""
+    """The counting plugin, compiled for the installed QEMU."""
     emulator = next((e for e in ("qemu-system-arm", "qemu-arm", "qemu-aarch64") if shutil.which(e)), None)
     if emulator is None:
         raise InputError(f"counting instructions needs QEMU: {QEMU}")
@@ -154,7 +155,7 @@ def counter() -> Path:
     folder = TemporaryDirectory(prefix="torchliquid-")
     _keep.append(folder)
     plugin = Path(folder.name) / "count.so"
-    interface = 1 if major < 9 else 2  # what qemu-plugin.h of that version calls QEMU_PLUGIN_VERSION, or still takes
+    interface = 1 if major < 9 else 2  # QEMU_PLUGIN_VERSION in that version's qemu-plugin.h, or one that it accepts
     run([*host(), "-shared", "-fPIC", "-O2", f"-DVERSION={interface}", DEVICE / "count.c", "-o", plugin])
     return plugin
 

@@ -1,4 +1,4 @@
-"""From a saved model to a folder that runs on a device: made, proven, measured, and refused where it does not fit."""
+"""Exports a saved model into a folder for a device: generates, checks and measures it, rejects what does not fit."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from torchliquid.files import to_plain, write_json
 from torchliquid.models import Model
 
 COARSE = 1e-3
-"""Of a deviation: larger steps of single precision are warned of."""
+"""Warn if single precision has larger steps than this, in standard deviations of the value."""
 
 SAME_STATE = 1e-3
-"""Exports that differ by more, in a single step, are refused; those of trained models differ by about 1e-6."""
+"""Reject exports that differ by more in a single step. Those of trained models differ by about 1e-6."""
 
 PARTS = ("selftest.c", "Makefile", "README.md", "footprint.json", "step.onnx", "sequence.onnx")
 LOCK = ".lock"
 
 
 def mine(name: str) -> set[str]:
-    """The files of an export of this name, and what `make` makes of them."""
+    """The files of an export of this name, and the files that `make` makes from them."""
     return {*PARTS, "selftest", *(f"{name}.{kind}" for kind in ("h", "c", "py", "html")), f"lib{name}.so"}
 
 
 @dataclass
 class Report:
-    """What an export found."""
+    """The results of an export."""
 
     measured: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -80,57 +80,58 @@ def export(
     command: str | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> Report:
-    """Write a model into a folder: as C, for the target ``onnx`` as ONNX, for ``web`` as a page that runs it.
+    """Write a model into a folder: as C, as ONNX for the target ``onnx``, or for ``web`` as a page that runs it.
 
     Args:
-        model: trained.
+        model: a trained model.
         target: one of :data:`torchliquid.edge.targets.TARGETS`.
-        out: the folder; new, empty, or an earlier export.
-        data: a recording that the export is proven on, and the task's metric told of, where it has targets.
+        out: the folder: new, empty, or holding an earlier export.
+        data: a recording on which the export is checked. If it has targets, the task's metric is reported too.
         others: models to compare costs with, the best first.
-        int8: integers instead of single precision.
-        math: exp and tanh of our own or the C library's; None: as the target likes it.
-        limits: what may not be exceeded.
-        name: of the model in tables.
-        auto: of int8: 16-bit weights, layer by layer, where the error asks for them.
-        calibrate: a recording that integers are scaled by; None: the model's own sample of its training part.
-        error: of integers, what they may cost: the outputs' root mean square difference from PyTorch, of their spread.
-            By it their widths are chosen; more is warned of.
-        strict: refuse what has a larger error.
-        c_name: of the C's files, macros, types and functions, and of the Python module.
-        plausible: the smallest and largest reading that channels can give; None: by the training part.
-        longest_gap: the longest time between two samples, in the recording's unit; None: by the training part.
-        sample: put recorded samples into the self-test; made-up ones otherwise.
-        command: what was typed, for who runs again what could not be run here.
-        progress: told what comes next.
+        int8: use integers instead of single precision.
+        math: use built-in exp and tanh, or those of the C library; None: the target's default.
+        limits: the most that the model may cost.
+        name: name of the model in tables.
+        auto: with int8: use 16-bit weights in the layers where int8 weights cost too much accuracy.
+        calibrate: a recording that sets the integers' scales; None: the model's own sample of its training part.
+        error: with int8: the largest root mean square difference from PyTorch that integers may cause, as a share of
+            the outputs' spread. Their widths are chosen by it; a larger error gives a warning.
+        strict: reject an export with a larger error.
+        c_name: name of the C's files, macros, types and functions, and of the Python module.
+        plausible: smallest and largest plausible reading of channels; None: from the training part.
+        longest_gap: longest plausible time between two samples, in the recording's unit; None: from the training part.
+        sample: put recorded samples into the self-test, otherwise synthetic ones.
+        command: the command line, repeated in a warning if something could not be run here.
+        progress: called with the name of each stage before it starts.
 
     Raises:
-        InputError: an unknown network, nothing to check or to scale by, C that differs from the model, limits that
-            are exceeded. Nothing is written then.
+        InputError: there is no export for the network, there are no samples to check or to scale by, the C differs
+            from the model, or limits are exceeded. Nothing is written in these cases.
     """
     limits = limits or Limits()
-    tell = progress or (lambda what: None)
+    report_stage = progress or (lambda what: None)
     check_model_name(c_name)
     _check(target, out, int8, math, limits, bool(others), c_name)
     lacking = emulator.missing(target)
     if not 0 < error < 1:
-        raise InputError(f"--error {error:g}: give a share of the outputs' spread between 0 and 1, like 1%")
+        raise InputError(f"--error {error:g} must be a share of the outputs' spread between 0 and 1, such as 1%")
     if calibrate is not None and not int8:
-        raise InputError("--calibrate is of integers: add --quantize int8 or auto")
+        raise InputError("--calibrate sets the scales of integers: add --quantize int8 or auto")
     if target.name == "onnx" and (plausible or longest_gap is not None or strict):
-        raise InputError("--plausible, --longest-gap and --strict are for C; an ONNX graph has no limits of its own")
+        raise InputError("--plausible, --longest-gap and --strict are for C, not for ONNX: leave them out")
     report = Report()
     _precision(model, report)
     if target.name == "onnx":
         samples = _samples(model, data, False, None, report).checked
-        tell("the graph, against PyTorch")
+        report_stage("the graph, against PyTorch")
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
             report.measured.append(f"ONNX Runtime differs from PyTorch by up to {difference:.1e} of an output's spread")
             alarm = model.task.alarm
             if alarm is not None and (alarm.length or alarm.merge):
                 report.warnings.append(
-                    "the graph answers each sample by the threshold: alarms' length and pauses are the C's alone"
+                    "the graph applies the alarm's threshold to each sample; "
+                    "only the C applies the alarm's length and pauses"
                 )
             report.plain = {"target": target.name, "difference": difference, "warnings": report.warnings}
             if data is not None:
@@ -147,32 +148,34 @@ def export(
             calibration=parts.scaled_by, choice=parts.chosen_on, auto=auto, limit=error,
         )  # fmt: skip
 
-    tell("the integers' widths" if int8 else "the C")
+    report_stage("the integers' widths" if int8 else "the C")
     artifact = built(model, math or target.math, report)
-    tell("the C, against PyTorch")
+    report_stage("the C, against PyTorch")
     _prove(artifact, target, data, report)
     if calibrate is not None:
         _metric(model, partial(_run, artifact), "C", calibrate, report, "calibrated on")
     _within(report, error, auto, strict)
     _lyapunov(artifact, data, report)
     if target.triple and not lacking:
-        tell(f"flash, RAM and instructions on {target.name}")
+        report_stage(f"flash, RAM and instructions on {target.name}")
         report.costs[name] = footprint.measure(artifact, target)
         for other, each in (others or {}).items():
-            tell(f"what {other} costs on {target.name}")
+            report_stage(f"what {other} costs on {target.name}")
             _compare(other, partial(built, each, artifact.math, Report()), target, error, report)
         if over := limits.exceeded(report.costs[name]):
             raise InputError(f"{target.name}: {'; '.join(over)}{_alternative(report.costs, name, limits)}")
         cost = report.costs[name]
         report.measured += [
             f"flash {cost.flash:,} bytes, RAM {cost.ram:,} bytes (state {cost.state:,}, deepest stack {cost.stack:,})",
-            f"a step is {cost.instructions:,} instructions, counted in emulation; instructions are not cycles: "
-            f"about {cost.microseconds:,.1f} µs, if {target.assumption} hold",
+            f"a step takes {cost.instructions:,} instructions, counted in emulation; instructions are not cycles: "
+            f"about {cost.microseconds:,.1f} µs, assuming {target.assumption}",
         ]
     elif target.triple:
         _flash(artifact, target, limits, report)
         again = f"{lacking} && {command}" if command else f"{lacking}, then export again"
-        report.warnings.append(f"not run here: the proof on {target.name}, RAM and instructions. To run them: {again}")
+        report.warnings.append(
+            f"not run here: the check on {target.name}, and counting RAM and instructions. To run them: {again}"
+        )
     report.plain |= {
         "name": c_name,
         "model": title(artifact.network),
@@ -184,14 +187,14 @@ def export(
         "warnings": report.warnings,
     }
     if target.name == "web":
-        tell("the page")
+        report_stage("the page")
     with _filled(out) as folder:
         if target.name == "web":
             file = folder / f"{c_name}.html"
             report.plain["wasm"] = web.write(artifact, file, sample)
             report.measured.append(
                 f"{file.name} has {file.stat().st_size:,} bytes, of which the WebAssembly module "
-                f"{report.plain['wasm']:,}; it needs no network"
+                f"{report.plain['wasm']:,}; it needs no network connection"
             )
             write_json(folder / "footprint.json", report.plain)
             return report
@@ -204,23 +207,27 @@ def export(
 def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Limits, others: bool, name: str) -> None:
     if target.bare and math == "libm":
         raise InputError(
-            f"there is no C library for {target.name} here to prove an export with expf and tanhf; "
-            "take --math builtin, or --target c99 --math libm for your own tools"
+            f"{target.name} has no C library here to check an export with expf and tanhf; "
+            "use --math builtin, or --target c99 --math libm with your own tools"
         )
     if limits and not target.triple:
-        raise InputError(f"limits need a machine to measure on; --target {target.name} is none: name one")
+        raise InputError(
+            f"limits are measured on a machine, and --target {target.name} is not one: choose another target"
+        )
     if target.name in ("onnx", "web") and (int8 or math):
         what = "an ONNX model" if target.name == "onnx" else "a page's model"
-        raise InputError(f"--quantize and --math are for C; {what} is in single precision")
+        raise InputError(f"--quantize and --math are for C; {what} is always in single precision: leave them out")
     if target.name == "web" and not has_zig():
         raise InputError("a page's model is compiled by ziglang: pip install 'torchliquid[edge]'")
     if others and not target.triple:
-        raise InputError(f"--study compares costs on a machine; --target {target.name} is none: name one")
+        raise InputError(
+            f"--study compares costs on a machine, and --target {target.name} is not one: choose another target"
+        )
     lacking = emulator.missing(target)
     if lacking and (limits.ram is not None or limits.step is not None):
-        raise InputError(f"RAM and steps are measured in {target.emulator}: {lacking}; or leave their limits out")
+        raise InputError(f"RAM and steps are measured in {target.emulator}: {lacking}, or leave their limits out")
     if limits and not emulator.can_measure():
-        raise InputError(f"limits are measured on what zig compiles: {lacking}; or leave them out")
+        raise InputError(f"limits are measured on programs that zig compiles: {lacking}, or leave them out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose a new or empty folder with --out")
     ours = {*mine(name), *mine(_earlier(out)), "__pycache__", LOCK, *(part.name for part in _left(out))}
@@ -232,7 +239,7 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
 
 
 def _earlier(out: Path) -> str:
-    """The name of the export that lies in a folder."""
+    """The name of the export in a folder."""
     try:
         name = json.loads((out / "footprint.json").read_bytes())["name"]
         check_model_name(name)
@@ -243,8 +250,8 @@ def _earlier(out: Path) -> str:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The samples that an export is checked on; of integers also those that they are scaled by, and those that their
-    widths are chosen on. None where there are no others."""
+    """The samples to check an export on; for integers also the samples that set their scales, and those that their
+    widths are chosen on. None if there are no separate ones."""
 
     checked: Samples
     scaled_by: Samples | None = None
@@ -258,7 +265,9 @@ def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Record
             return _Parts(parity.samples_of(model, data))
         if model.sample is not None:
             return _Parts(parity.samples_of_model(model))
-        report.warnings.append("the model carries no sample of its training data: it was checked on made-up readings")
+        report.warnings.append(
+            "the model file holds no sample of the training data: the export was checked on synthetic readings"
+        )
         return _Parts(parity.made_up(scales, 256))
     others = None if data is None else parity.samples_of(model, data)
     if calibrate is not None:
@@ -268,8 +277,8 @@ def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Record
     else:
         if scales.low is None:
             report.warnings.append(
-                "an earlier version saved this model, with the beginning of its training data alone: "
-                "give --calibrate a recording that covers it"
+                "an earlier version saved this model with only the beginning of its training data: "
+                "give --calibrate a recording that covers all of it"
             )
         if others is not None:
             scaled_by = parity.samples_of_pieces(scales, parity.carried(model))
@@ -279,23 +288,24 @@ def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Record
             others = None if rest is None else parity.samples_of_pieces(scales, rest)
     if others is None:
         report.warnings.append(
-            "the error is that of the samples which the integers were scaled and chosen by: "
-            "give --data for one of others"
+            "the error was measured on the same samples that set the integers' scales and widths: "
+            "give --data to measure it on others"
         )
         return _Parts(scaled_by)
     share = parity.repeated(scales, scaled_by, others)
     report.plain["repeated"] = share
     if share:
         report.warnings.append(
-            f"{share:.0%} of what the integers were scaled by stands in the samples that they are measured on as well: "
-            "their error on others may be larger"
+            f"{share:.0%} of the samples that set the integers' scales are also among those on which the error "
+            "is measured: "
+            "the error on others may be larger"
         )
     chosen_on, checked = parity.halves(others)
     return _Parts(checked, scaled_by, chosen_on)
 
 
 def _precision(model: Model, report: Report) -> None:
-    """A device has raw readings and answers in single precision, which far from zero is coarse."""
+    """Warn of values far from zero: a device works in single precision, which is coarse there."""
     scales, task = model.preprocessing, model.task
     given = list(zip((repr(c) for c in scales.channels), scales.mean, scales.std, strict=True))
     if task.kind == "regression":
@@ -304,8 +314,9 @@ def _precision(model: Model, report: Report) -> None:
         step = float(np.spacing(np.float32(abs(mean)))) / std
         if step > COARSE:
             report.warnings.append(
-                f"{name} lies around {mean:.3g}, where single precision has steps of {step:.2g} of its deviation: "
-                "train on it less a constant"
+                f"{name} lies around {mean:.3g}, where single precision has steps of {step:.2g} of its standard "
+                f"deviation: "
+                "subtract a constant from it before training"
             )
 
 
@@ -323,20 +334,18 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
         found = artifact.run(machine, same_state=False)
         error, worst = root_mean_square(artifact.walked, found), parity.largest_difference(artifact.walked, found)
         apart = artifact.chosen_on is not artifact.walked
-        told = (
-            ", none of which it was scaled by or its widths chosen on" if apart and not report.plain["repeated"] else ""
-        )
+        apart_words = ", none of which set its scales or its widths" if apart and not report.plain["repeated"] else ""
         report.measured.append(
             f"on {where} outputs differ from PyTorch by {error:.2%} of their spread, RMS, and by {worst:.1%} at most "
-            f"({steps:,} samples{told})"
+            f"({steps:,} samples{apart_words})"
         )
         if apart and artifact.scaled_by is not None:
             own = artifact.error(artifact.scaled_by)
-            report.measured.append(f"by {own:.2%} on the {len(artifact.scaled_by):,} samples that it was scaled by")
+            report.measured.append(f"by {own:.2%} on the {len(artifact.scaled_by):,} samples that set its scales")
             report.plain["error_calibrated"] = own
         clipped = float((found.records["status"] & CLIPPED > 0).mean())
         if clipped:
-            report.measured.append(f"in {clipped:.2%} of the samples a value was larger than its integer, and clipped")
+            report.measured.append(f"in {clipped:.2%} of the samples a value exceeded its integer and was clipped")
         tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
         on = f" on {len(artifact.chosen_on):,} others" if apart and artifact.chosen_on is not None else ""
         report.measured.append(f"widths chosen by measured error{on}: {artifact.widths.words} (tried: {tried})")
@@ -347,11 +356,11 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
 
 
 def _within(report: Report, limit: float, auto: bool, strict: bool) -> None:
-    """That integers cost no more than they may."""
+    """Check that integers do not exceed the allowed error."""
     error = report.plain.get("error", 0.0)
     if error <= limit:
         return
-    advice = "" if auto else "; --quantize auto takes 16 bits where that helps"
+    advice = "" if auto else "; --quantize auto uses 16 bits where they help"
     words = f"integers differ from PyTorch by {error:.2%} of the outputs' spread, more than {limit:.2%}{advice}"
     if strict:
         raise InputError(f"{words}: not exported (--strict)")
@@ -359,7 +368,7 @@ def _within(report: Report, limit: float, auto: bool, strict: bool) -> None:
 
 
 def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
-    """Outputs of the C on this machine for these samples."""
+    """Outputs of the C for these samples, run on this machine."""
     nothing = np.zeros((len(elapsed), artifact.model.task.n_outputs))
     unknown = parity.Walk(inputs, elapsed, reset, nothing, nothing, nothing, nothing, nothing, elapsed)
     outputs: np.ndarray = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"]
@@ -369,7 +378,7 @@ def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, reset: np.
 def _metric(
     model: Model, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report, kind: str = ""
 ) -> None:
-    """The task's metric of PyTorch and of the export over a whole recording."""
+    """The task's metric on a whole recording, of PyTorch and of the export."""
     inputs, elapsed, reset = parity.samples_of(model, data, data.n_samples)
     parts = np.split(run(inputs, elapsed, reset).astype(np.float64), np.flatnonzero(reset)[1:])
     try:
@@ -392,12 +401,12 @@ def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> Non
     report.plain["lyapunov"] = to_plain(exponent)
     if exponent > 0:
         report.warnings.append(
-            f"small differences in the state grow on these samples (Lyapunov exponent {exponent:.3f} a sample): "
-            "running free, two machines that round differently part from each other, though each step is the same. "
-            "Gaps far longer than in training do this to a CfC."
+            f"small differences in the state grow on these samples (Lyapunov exponent {exponent:.3f} per sample): "
+            "with the state carried on, two machines that round differently drift apart, although each step is the "
+            "same. In a CfC, gaps far longer than in training have this effect."
         )
     elif exponent <= 0:
-        report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} a sample")
+        report.measured.append(f"differences in the state die out: Lyapunov exponent {exponent:.3f} per sample")
     else:
         report.warnings.append("too few samples to tell whether small differences in the state die out")
 
@@ -413,7 +422,7 @@ def _recorded(artifact: Artifact) -> Recording:
 
 
 def _flash(artifact: Artifact, target: Target, limits: Limits, report: Report) -> None:
-    """The one cost that needs no emulator."""
+    """Measure flash, the one cost that needs no emulator."""
     if not emulator.can_measure():
         return
     flash = report.plain["flash"] = footprint.flash(artifact, target)
@@ -441,12 +450,12 @@ def _alternative(costs: Mapping[str, Footprint], name: str, limits: Limits) -> s
 
 
 def _left(out: Path) -> list[Path]:
-    """What an export that was killed has left in a folder."""
+    """Temporary files that a killed export left in a folder."""
     return list(out.glob(".*.part"))
 
 
 class _filled:
-    """A temporary folder whose files take their places in ``out`` when all are there."""
+    """A temporary folder whose files move to ``out`` when all are complete."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -462,7 +471,7 @@ class _filled:
             self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
         except filelock.Timeout:
             raise InputError(
-                f"another export is at work in {self.out}; wait for its end, or choose another with --out"
+                f"another export is writing to {self.out}; wait until it ends, or choose another folder with --out"
             ) from None
         except OSError as error:
             raise InputError(
@@ -478,10 +487,10 @@ class _filled:
             else:
                 (self.part / name).unlink()
         self.part.rmdir()
-        if kind is None:  # an earlier export's files, and what was made of them, are of another model
+        if kind is None:  # files of an earlier export, and those made from them, belong to another model
             for name in self.earlier - set(written):
                 (self.out / name).unlink(missing_ok=True)
-        with suppress(OSError):  # Windows removes no file that is held; another export may come at this moment
+        with suppress(OSError):  # Windows cannot remove an open file; another export may start now
             (self.out / LOCK).unlink()
             if kind is not None and not any(self.out.iterdir()):
                 self.out.rmdir()

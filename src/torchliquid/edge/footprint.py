@@ -1,4 +1,4 @@
-"""What a model costs on a target: flash, RAM and instructions, measured, and time, estimated."""
+"""Measures what a model costs on a target: flash, RAM and instructions. Time is estimated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchliquid.edge.text import prose
 from torchliquid.errors import InputError
 
 STEPS = 64
-"""Samples whose instructions are counted."""
+"""Number of samples whose instructions are counted."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Footprint:
     """Costs of one model.
 
     Attributes:
-        flash: bytes of code and constants that model_init and model_step need, with all they call.
+        flash: bytes of code and constants that model_init and model_step need, with everything they call.
         state, stack: bytes of the state, and of the deepest stack of model_step.
-        instructions: of a step, the most of those counted; ``fewest`` the least.
-        microseconds: of a step at the target's clock, by the target's cycles an instruction: an estimate.
+        instructions: instructions of the longest step counted; ``fewest``: of the shortest.
+        microseconds: estimated time of a step, from the target's clock and its cycles per instruction.
     """
 
     flash: int
@@ -48,7 +48,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a step may cost at most: bytes of flash and RAM, microseconds. None: anything."""
+    """The most that a model may cost: bytes of flash and of RAM, and microseconds per step. None: no limit."""
 
     flash: int | None = None
     ram: int | None = None
@@ -58,7 +58,7 @@ class Limits:
         return any(limit is not None for limit in (self.flash, self.ram, self.step))
 
     def exceeded(self, cost: Footprint) -> list[str]:
-        """What is over and by how much, in words; empty where all fits."""
+        """What exceeds its limit and by how much, in words; empty if everything fits."""
         over = [*beyond("flash", cost.flash, self.flash), *beyond("RAM", cost.ram, self.ram)]
         if self.step is not None and cost.microseconds > self.step:
             excess = cost.microseconds - self.step
@@ -69,17 +69,17 @@ class Limits:
 
 
 def measure(artifact: Artifact, target: Target) -> Footprint:
-    """Compile for the target, and count while it runs in emulation.
+    """Compile for the target and measure in emulation.
 
     Raises:
-        InputError: the emulator is not installed, or the model does not fit the board that is emulated.
+        InputError: the emulator is not installed, or the model does not fit the emulated board.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
         program = artifact.compile(target, folder)
         given, found = parity.records(artifact.walked, artifact.fields, same_state=False)
         given = given[:STEPS].copy()
-        # The first call on Linux also links the library's functions, once: the stack is watched from the second on.
+        # On Linux the first call also links the library's functions. So the stack is watched from the second call on.
         given["flags"][1:4] |= MEASURE_STACK
         ran = emulator.replay(target, program, given, found, True, artifact.network.name)
         flash = _flash(target, artifact.network.name, folder)
@@ -87,15 +87,18 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
     assert counts is not None
     stack = int(ran.records["stack"].max())
     if stack >= stack_range(target, artifact.state_bytes):
-        raise InputError(f"model_step needs {stack:,} bytes of stack or more: too many for {target.name}")
+        raise InputError(
+            f"model_step needs {stack:,} bytes of stack or more, too many for {target.name}: "
+            "choose a smaller model or another target"
+        )
     most = int(counts.max())
     microseconds = most * target.cycles / target.clock_mhz
-    # The first step finds a state of zeros, with which software floating point is quicker: it tells nothing.
+    # The first step is left out: it starts with a state of zeros, with which software floating point is faster.
     return Footprint(flash, ran.state_bytes, stack, most, int(counts[1:].min(initial=most)), microseconds)
 
 
 def flash(artifact: Artifact, target: Target) -> int:
-    """Its flash alone, which needs the compiler and no emulator."""
+    """The flash of a model, which needs the compiler but no emulator."""
     with TemporaryDirectory() as folder:
         artifact.write(Path(folder))
         name_for_programs(artifact.network.name, Path(folder))
@@ -103,7 +106,7 @@ def flash(artifact: Artifact, target: Target) -> int:
 
 
 def _flash(target: Target, name: str, folder: Path) -> int:
-    """The least program with the model, less the same with a model that does nothing."""
+    """The size of the smallest program with the model, less that of the same program with an empty model."""
     stub = folder / "stub.c"
     stub.write_text((DEVICE / "stub.c").read_text())
     sizes = []
@@ -114,7 +117,7 @@ def _flash(target: Target, name: str, folder: Path) -> int:
 
 
 def beyond(name: str, value: int, limit: int | None) -> list[str]:
-    """By how many bytes something is over its limit, in words; empty where it fits."""
+    """By how many bytes something exceeds its limit, in words; empty if it fits."""
     if limit is None or value <= limit:
         return []
     return [f"{name} is {value:,} bytes, {value - limit:,} over the limit of {limit:,}"]

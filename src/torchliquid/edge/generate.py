@@ -1,4 +1,4 @@
-"""A network as C99: the constants, and the templates that they go into."""
+"""Generates C99 for a network: its constants, and the templates that use them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from torchliquid.models.description import Picture, arrays
 Math = Literal["builtin", "libm"]
 
 LONGEST_NAME = 1000
-"""Characters of a channel's or label's name; C99 compilers need not take string literals beyond 4,095 bytes."""
+"""Maximum number of characters in a channel's or label's name. C99 compilers need not accept string literals of more
+than 4,095 bytes."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A member of the state; ``length`` 0 is a single one."""
+    """A member of the C state. ``length`` 0: not an array."""
 
     kind: str
     name: str
@@ -48,7 +49,7 @@ class Field:
 
 @cache
 def templates() -> jinja2.Environment:
-    """The C templates; nothing from a model file is ever a template."""
+    """The environment of the C templates. Nothing from a model file is ever used as a template."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("torchliquid.edge"),
         undefined=jinja2.StrictUndefined,
@@ -64,13 +65,13 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
 
     Args:
         network: from :func:`torchliquid.edge.network.describe`.
-        math: exp and tanh of our own, or ``expf`` and ``tanhf``.
-        layout: weights row by row, as small cores like them, or column by column, as SIMD does.
+        math: built-in exp and tanh, or ``expf`` and ``tanhf``.
+        layout: weights row by row, which suits small cores, or column by column, which suits SIMD.
     """
     cores = [constant for core in network.cores for constant in core.constants(layout)]
     weight = network.readout.weight.T if layout == "columns" else network.readout.weight
     readout = [
-        Constant(text.array("readout_weight", weight), "From the neurons to the answer."),
+        Constant(text.array("readout_weight", weight), "From the neurons to the output."),
         Constant(text.array("readout_bias", network.readout.bias)),
     ]
     constants = [*scale_constants(network), *sizes(network), *cores, *readout]
@@ -94,7 +95,7 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
 
 
 def code(network: Network, context: dict[str, Any], own: list[dict[str, Any]]) -> list[str]:
-    """Each core's functions; ``own`` is what each stage's templates need besides."""
+    """The functions of all cores. ``own`` holds further template variables of each stage."""
     made, seen = [], set()
     for stage, more in zip(network.stages, own, strict=True):
         for core in stage.cores:
@@ -105,7 +106,7 @@ def code(network: Network, context: dict[str, Any], own: list[dict[str, Any]]) -
 
 
 def source(core: Core[Any], context: dict[str, Any]) -> str:
-    """What a core's template makes."""
+    """The C that a core's template renders to."""
     kind = "int8" if context["quantized"] else "float32"
     inline: str = getattr(core, kind)
     return (
@@ -114,7 +115,7 @@ def source(core: Core[Any], context: dict[str, Any]) -> str:
 
 
 def sizes(network: Network) -> list[Constant]:
-    """Of each part where there are several."""
+    """The sizes of each part, if there are several."""
     found: list[Constant] = []
     for stage in network.stages if len(network.stages) > 1 else ():
         upper = stage.prefix.upper()
@@ -129,8 +130,8 @@ def sizes(network: Network) -> list[Constant]:
 
 @dataclass(frozen=True)
 class Passed:
-    """What one part hands to the next: the C types of what it is fed and of what a dense layer gives, and the
-    logarithm of the span as the last thing that it is fed."""
+    """How one part passes values to the next: the C types of a part's inputs and of a dense layer's outputs, and the
+    expression for the span's logarithm, which is the last input."""
 
     fed: str = "float"
     out: str = "float"
@@ -139,7 +140,7 @@ class Passed:
 
 
 def calls(network: Network, passed: Sequence[Passed]) -> tuple[list[str], str]:
-    """The lines that bring all states up to date, and what the readout reads then."""
+    """The lines that update all states, and the expression for what the readout reads afterwards."""
     lines, x = [], "state->features"
     for stage, own in zip(network.stages, passed, strict=True):
         q, upper = stage.prefix, stage.prefix.upper()
@@ -165,22 +166,22 @@ def calls(network: Network, passed: Sequence[Passed]) -> tuple[list[str], str]:
 
 
 def placed(array: str, first: int) -> str:
-    """Where a part's own begin."""
+    """Where a part's own elements begin."""
     return f"{array} + {first}" if first else array
 
 
 def rendered(name: str, context: dict[str, Any]) -> str:
-    """A template, without the end of its last line."""
+    """A rendered template without its last newline."""
     return templates().get_template(name).render(context)
 
 
 def render(context: dict[str, Any]) -> dict[str, str]:
-    """The two files."""
+    """The header and the source."""
     return {f"{context['p']}.{end}": templates().get_template(f"model.{end}.j2").render(context) for end in "hc"}
 
 
 def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
-    """What must be remembered from sample to sample."""
+    """The members of the state: what must be remembered from sample to sample."""
     n = network.features
     fields = [Field(features, "features", n, "what the network is fed: the last good readings, scaled")]
     if network.task.change and features != "float":
@@ -190,19 +191,19 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
         fields.append(Field(hidden, "cell", network.units, "and their memory"))
     if network.task.per == "series":
         fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
-        fields.append(Field("float", "rest", network.task.n_outputs, "what single precision leaves of it"))
-    fields.append(Field("uint32_t", "samples", 0, "how many came; it stays at the largest number"))
-    fields.append(Field("uint32_t", "faults", 0, "how often a reading, a time or a step was at fault"))
+        fields.append(Field("float", "rest", network.task.n_outputs, "the part of it that single precision drops"))
+    fields.append(Field("uint32_t", "samples", 0, "number of samples; it stops at the largest number"))
+    fields.append(Field("uint32_t", "faults", 0, "how often a reading, a time or a step was faulty"))
     if alarm(network) and network.task.per == "step":
-        fields.append(Field("uint32_t", "alarm", 0, "whether one is on, and the last sample was over its threshold"))
-        fields.append(Field("float", "alarm_times", 2, "since the first of these samples, and since the last"))
+        fields.append(Field("uint32_t", "alarm", 0, "bits: one is on; the last sample exceeded its threshold"))
+        fields.append(Field("float", "alarm_times", 2, "time since the first of these samples, and since the last"))
     words = -(-network.preprocessing.n_channels // 32)
-    fields.append(Field("uint32_t", "faulty", words, "a bit for each reading of the last sample that was"))
+    fields.append(Field("uint32_t", "faulty", words, "a bit for each reading of the last sample that was faulty"))
     return fields
 
 
 def alarm(network: Network) -> dict[str, Any] | None:
-    """The rule of the task's alarms, times in units of the model's own time scale; None where it has none."""
+    """The alarm rule of the task, with times in units of the model's time scale; None if there is none."""
     task, scale = network.task, network.preprocessing.time_scale
     if task.alarm is None or task.alarm.threshold is None:
         return None
@@ -215,11 +216,11 @@ def alarm(network: Network) -> dict[str, Any] | None:
 
 
 def frame(network: Network, constants: list[Constant], fields: list[Field], math: Math) -> dict[str, Any]:
-    """What the templates need to know besides the recurrence, whatever the arithmetic."""
+    """The template variables other than those of the recurrence. They are the same for float32 and integers."""
     task, scales = network.task, network.preprocessing
     for name in (*scales.channels, *task.labels):
         if len(name) > LONGEST_NAME:
-            raise InputError(f"the name {name[:30]!r}... has {len(name)} characters; up to {LONGEST_NAME} are possible")
+            raise InputError(f"the name {name[:30]!r}... has {len(name)} characters; {LONGEST_NAME} are allowed")
     answers = "a probability for each label" if task.labels else "values in the target's unit"
     limits = network.limits
     return {
@@ -274,7 +275,7 @@ def _slots(names: tuple[str, ...], instead: str, left_out: frozenset[int] = froz
 
 
 def _pixels(network: Network) -> frozenset[int]:
-    """Places of readings that need no name: a picture's, but its first."""
+    """Indices of the readings that need no name: a picture's pixels, except its first."""
     found: list[int] = []
     places = list(range(network.preprocessing.n_channels))
     for part in network.described.parts:
@@ -286,8 +287,9 @@ def _pixels(network: Network) -> frozenset[int]:
 
 
 def fingerprint(network: Network, fields: list[Field], units: object = "") -> str:
-    """Of all that gives a saved state its meaning, so that no other model takes it: weights and scales, the state's
-    form, how it is stepped, and the ``units`` of integers. Names and remarks are not among it.
+    """A fingerprint of everything that determines the meaning of a saved state, so that no other model accepts it:
+    weights and scales, the layout of the state, the stepping, and the ``units`` of integers. Names and remarks are
+    not part of it.
     """
     scales = network.preprocessing
     form = [(field.kind, field.length) for field in fields]
@@ -302,7 +304,7 @@ def fingerprint(network: Network, fields: list[Field], units: object = "") -> st
 
 
 def title(network: Network) -> str:
-    """One line on what the model is."""
+    """One line that describes the model."""
     task = network.task
     ahead = "" if task.horizon is None else f", {task.horizon:g} {text.remark(task.horizon_unit)} ahead"
     ahead += task.learnt and f", as the change from the last value of {text.remark(task.target)}"
@@ -316,32 +318,32 @@ def title(network: Network) -> str:
 
 
 def mean_rest(network: Network) -> np.ndarray:
-    """What single precision leaves of the channels' means, where that matters to the scaled reading."""
+    """The part of the channels' means that single precision drops, where this changes the scaled reading."""
     mean, std = network.preprocessing.mean, network.preprocessing.std
     rest: np.ndarray = mean - mean.astype(np.float32)
     return rest if (np.abs(rest) > 1e-7 * std).any() else np.zeros_like(rest)
 
 
 def alike(network: Network) -> bool:
-    """Whether all readings have one scale, as pixels do: that of the first stands for all."""
+    """Whether all readings have the same scale, as pixels do. Then one scale is stored."""
     scales = network.preprocessing
     pictures = any(type(part.core) is Picture for part in network.described.parts)
     return pictures and bool((scales.mean == scales.mean[0]).all() and (scales.unit == scales.unit[0]).all())
 
 
 def scale_constants(network: Network) -> list[Constant]:
-    """Means and deviations of readings, and of the target."""
+    """Means and standard deviations of the readings and of the target."""
     scales, task = network.preprocessing, network.task
-    # Means with their signs changed: adding is the one software routine of the two that is needed anyway.
-    remark = "Readings: the training part's means, below zero, and 1 / deviations."
+    # Means are negated, so that the code adds. Software floating point needs its addition routine anyway.
+    remark = "Readings: the training part's means, negated, and 1 / standard deviations."
     one = slice(1 if alike(network) else None)
     made = [Constant(text.array("input_shift", -scales.mean[one]), remark)]
     if mean_rest(network).any():
-        remark = "What single precision leaves of the means."
+        remark = "The part of the means that single precision drops."
         made.append(Constant(text.array("input_shift_rest", -mean_rest(network)), remark))
     made.append(Constant(text.array("input_scale", 1 / scales.unit[one])))
     if scales.with_mask and scales.untold.any():
-        remark = "Of which the network is not told whether they were there: in training they were, all but always."
+        remark = "Readings without a mask: in training they were nearly always present."
         made.append(Constant(text.array("untold", scales.untold, "uint8_t"), remark))
     if not task.labels:
         made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
@@ -352,14 +354,14 @@ def scale_constants(network: Network) -> list[Constant]:
 
 
 def _limits(limits: Plausible) -> list[Constant]:
-    # Zero has two signs, and both are within.
+    # Zero has two signs; both count as inside.
     low, high = np.where(limits.low == 0, np.float32(-0.0), limits.low), limits.high + np.float32(0.0)
     made = [
-        Constant(text.array("lowest", in_order(low), "int32_t"), "Plausible readings, as floats' bits in their order."),
+        Constant(text.array("lowest", in_order(low), "int32_t"), "Plausible readings, as ordered bits."),
         Constant(text.array("highest", in_order(high), "int32_t")),
     ]
     if limits.set_by_hand.any():
-        remark = "Whose limits were set: beyond them a reading is held."
+        remark = "Readings with limits set by hand: beyond them the last good reading is held."
         made.append(Constant(text.array("limit_set", limits.set_by_hand, "uint8_t"), remark))
     return made
 

@@ -1,4 +1,4 @@
-"""Identifiers for the exported C and Python, from names in any script."""
+"""Identifiers for the exported C and Python, made from names in any script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from torchliquid.errors import InputError
 
 LONGEST = 31
-"""Characters of a model's name: what C99 promises to tell apart in another file."""
+"""Maximum number of characters in a model's name: as many as C99 distinguishes across files."""
 
 WORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int long register
@@ -25,15 +25,15 @@ assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp 
 stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype unistd pthread semaphore
 """
 TAKEN = {*WORDS.split(), *HEADERS.split(), *keyword.kwlist, *sys.stdlib_module_names, "selftest", "torchliquid"}
-"""Words of C, C++ and Python, and headers and modules that a file of such a name would hide."""
+"""Keywords of C, C++ and Python, and headers and modules that a file of such a name would hide."""
 
 
 def ascii_word(name: str) -> str:
-    """Lower-case letters, digits and single underscores that say a name in any script; perhaps none."""
+    """Lower-case letters, digits and single underscores that transcribe a name in any script; perhaps none."""
     if not name.isascii():
         from anyascii import anyascii
 
-        # A space keeps the syllables apart that Chinese characters become.
+        # A space separates the syllables that Chinese characters become.
         name = "".join(
             c if c.isascii() else f" {anyascii(c)}" if "\u2e80" <= c <= "\u9fff" else anyascii(c) for c in name
         )
@@ -41,7 +41,7 @@ def ascii_word(name: str) -> str:
 
 
 def model_name(name: str) -> str:
-    """A name for an exported model's files and functions, from a file's name."""
+    """A name for an exported model's files and functions, made from the name of a file."""
     word = ascii_word(name)[:LONGEST].rstrip("_")
     if not word or word[0].isdigit():
         word = f"model_{word}".rstrip("_")[:LONGEST].rstrip("_")
@@ -49,19 +49,19 @@ def model_name(name: str) -> str:
 
 
 def check_model_name(name: str) -> None:
-    """That a name which was asked for can be one.
+    """Check a name that was asked for.
 
     Raises:
-        InputError: it is no identifier, or one that C, C++ or Python need.
+        InputError: it is not an identifier, or it is reserved in C, C++ or Python.
     """
     good = re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name) and name.lower() not in TAKEN
     if not good:
-        reason = "is a word of C, C++ or Python, or of a file of theirs" if name.lower() in TAKEN else "is no name in C"
-        raise InputError(f"--name {name[:60]!r} {reason}; take letters, digits and _, like {model_name(name)}")
+        reason = "is reserved in C, C++ or Python" if name.lower() in TAKEN else "is not an identifier in C"
+        raise InputError(f"--name {name[:60]!r} {reason}; use letters, digits and _, such as {model_name(name)}")
 
 
 def enumerators(names: Iterable[str], instead: str) -> list[str]:
-    """Upper-case identifiers, one each, all different; ``instead`` and the place where a name has no letters."""
+    """Upper-case identifiers, one for each name, all different. Without letters: ``instead`` and a number."""
     found: list[str] = []
     seen: set[str] = set()
     for i, name in enumerate(names):

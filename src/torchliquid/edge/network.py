@@ -1,4 +1,4 @@
-"""A model on its way to a device: its description, the limits of its readings, and the cores that its parts become."""
+"""A model prepared for export: its description, the plausible range of its readings, and the cores of its parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torchliquid.models.description import Dense, Description, Part, arrays, unk
 from torchliquid.tasks import Task
 
 LONGEST_LOG = 89.0
-"""Of the logarithm of a span that a float can be."""
+"""The largest logarithm of a span that a float can hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class Stage:
     """One part of the chain in C.
 
     Attributes:
-        part: what it is made of.
-        cores: what runs at each sample, one after the other: with mixed memory an LSTM, then the core.
-        prefix: of its names: empty in a network of one part.
-        hidden, cell: where its states begin among all parts'.
-        span_here: whether it is fed the span, and is not the first, of which the preprocessing takes care.
+        part: its description.
+        cores: the cores that run for each sample, in this order; with mixed memory an LSTM, then the core.
+        prefix: prefix of its names; empty if the network has one part.
+        hidden, cell: where its states begin among those of all parts.
+        span_here: whether it reads the span and is not the first part, which gets it from the preprocessing.
     """
 
     part: Part
@@ -46,7 +46,7 @@ class Stage:
 
     @property
     def first(self) -> int:
-        """Of its outputs, among all states."""
+        """The slice of its outputs among all states."""
         return self.hidden + self.part.first
 
 
@@ -57,7 +57,7 @@ class Network:
     Attributes:
         described: its arrays.
         limits: which readings and gaps are plausible.
-        name: of the C's files, types and functions.
+        name: name of the C's files, types and functions.
     """
 
     described: Description
@@ -66,7 +66,7 @@ class Network:
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """One a part."""
+        """One stage per part."""
         parts = self.described.parts
         made: list[Stage] = []
         hidden = cell = 0
@@ -80,7 +80,7 @@ class Network:
 
     @property
     def cores(self) -> tuple[Core[Any], ...]:
-        """Of all stages."""
+        """The cores of all stages."""
         return tuple(core for stage in self.stages for core in stage.cores)
 
     @property
@@ -90,14 +90,14 @@ class Network:
 
     @cached_property
     def readout(self) -> Dense:
-        """From the last part's states to the answers."""
+        """The map from the last part's states to the outputs."""
         part, readout = self.described.parts[-1], self.described.readout
         readout = readout if part.projection is None else readout.after(part.projection)
         return readout if part.output_map is None else readout.after_affine(part.output_map)
 
     @property
     def first(self) -> int:
-        """Of the states that the readout reads."""
+        """The slice of the states that the readout reads."""
         return self.stages[-1].first
 
     @property
@@ -114,30 +114,30 @@ class Network:
 
     @property
     def cells(self) -> int:
-        """Cell states besides the hidden ones."""
+        """Number of cell states, besides the hidden states."""
         return sum(part.cells for part in self.described.parts)
 
     @property
     def with_span(self) -> bool:
-        """Whether the logarithm of the span is one more thing that the first part is fed."""
+        """Whether the logarithm of the span is one more input of the first part."""
         return self.described.parts[0].with_span
 
     @property
     def features(self) -> int:
-        """Values that the first part is fed at each step."""
+        """Number of inputs of the first part at each step."""
         return self.preprocessing.n_inputs + self.with_span
 
     @property
     def longest_span(self) -> float:
-        """Spans beyond it change nothing any more, and would only overflow."""
+        """Longer spans have the same effect and are cut here, because they would overflow."""
         return min(core.longest_span for core in self.cores)
 
     def bounded(self) -> bool:
-        """Whether no input can make a state overflow in single precision, by its equations."""
+        """Whether the equations rule out that a state overflows in single precision, for every input."""
         return all(core.bounded for core in self.cores) and self.reach() < LARGEST
 
     def reach(self) -> float:
-        """A value that no sum on the way to a bounded state, or from it to the answers, exceeds."""
+        """Bound of every sum on the way to a bounded state, and from it to the outputs."""
         source, peaks = float(LIMIT), [0.0]
         for stage in self.stages:
             most = max(source, stage.core.bound, LONGEST_LOG if stage.span_here else 0.0)
@@ -150,20 +150,20 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
     """The network of a model.
 
     Args:
-        limits: None: those that its training part gives.
+        limits: which readings and gaps are plausible; None: from the model's training part.
         name: an identifier.
 
     Raises:
-        InputError: arithmetic that no generator here knows, by its name; weights that are no finite numbers.
+        InputError: a part cannot be exported (the message names it), or a weight is not finite.
     """
     described = description.describe(model)
     for part, one in zip(described.parts, model.network.chain, strict=True):
         if type(part.core) not in CORES:
             raise unknown(model.kind, type(getattr(one, "layer", one)))
     if not any(part.states for part in described.parts):
-        raise InputError(f"a {model.kind} has no memory, and there is no C or ONNX for it; export a recurrent model")
+        raise InputError(f"a {model.kind} has no memory and cannot be exported as C or ONNX; export a recurrent model")
     if any(part.projection is not None or part.output_map is not None for part in described.parts[:-1]):
-        raise InputError("a layer that another one follows cannot be exported with a projection or an output mapping")
+        raise InputError("only the last layer can be exported with a projection or an output mapping")
     found = Network(described, limits or plausible(model.preprocessing), name)
     _check(found)
     return found
@@ -178,8 +178,10 @@ def _check(network: Network) -> None:
     scales = network.preprocessing
     for name, std, mean in zip(scales.channels, scales.std, scales.mean, strict=True):
         if not (1e-30 < std < 1e30 and abs(mean) < 1e30):
-            raise InputError(f"the channel {name!r} has a scale that single precision cannot hold: deviation {std:g}")
+            raise InputError(
+                f"single precision cannot hold the scale of the channel {name!r}: its standard deviation is {std:g}"
+            )
     if not 1e-30 < scales.time_scale < 1e30:
-        raise InputError(f"the time scale {scales.time_scale:g} is one that single precision cannot hold")
+        raise InputError(f"single precision cannot hold the time scale {scales.time_scale:g}; use another unit of time")
     if not all(abs(v) < 1e30 for v in (*network.task.mean, *network.task.std, network.task.change)):
-        raise InputError("the target has a scale that single precision cannot hold; scale it before training")
+        raise InputError("single precision cannot hold the target's scale; scale the target before training")

@@ -1,7 +1,7 @@
-"""A model as ONNX: one step, and a whole sequence as a Scan over that step; raw readings in, answers out.
+"""A model as ONNX: one step, and a whole sequence as a Scan over that step. It reads raw readings and returns answers.
 
-Written operator by operator, so that the graph is the equations and nothing of a tracer's. Values, times and states are
-as in :class:`torchliquid.runtime.stream.ModelStream`: a hole holds the last good value, an impossible span counts as 1.
+The graph is written node by node, so that it holds the equations and nothing else. Values, times and states are as in
+:class:`torchliquid.runtime.stream.ModelStream`: the last good reading fills a gap, an impossible span is 1.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.tasks import Task
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or ONNX Runtime numbers this machine in a file in its home
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise ONNX Runtime writes a machine id to the home folder
 
 OPSET = 17
 
 
 def step(network: Network) -> Graph:
-    """The graph from ``values`` (B, C), ``elapsed`` (B) and the states to ``outputs`` (B, K) and ``<state>_out``; of
-    classes also ``label`` (B), the place of the one that is answered."""
+    """The graph from ``values`` (B, C), ``elapsed`` (B) and the states to ``outputs`` (B, K) and ``<state>_out``. For
+    classes also ``label`` (B), the index of the answer."""
     g = Graph()
     scales, task = network.preprocessing, network.task
     centred = g.sub(g.sub("values", g.constant(scales.mean)), g.constant(mean_rest(network)))
@@ -50,7 +50,7 @@ def step(network: Network) -> Graph:
         last = g.call("Gather", held, g.constant([task.column], np.int64), axis=1)
         answer = g.add(answer, g.mul(last, task.change))
     if task.per == "series":
-        # In double precision: single cannot count beyond 2^24 samples.
+        # In double precision, because single precision cannot count beyond 2^24 samples.
         count = g.call("Add", "count", g.constant(1.0, np.float64), out="count_out")
         change = g.call("Div", g.sub(g.call("Cast", answer, to=11), "mean"), count)
         answer = g.call("Cast", g.call("Add", "mean", change, out="mean_out"), to=1)
@@ -62,7 +62,7 @@ def step(network: Network) -> Graph:
 
 
 def _label(g: Graph, probabilities: str, task: Task) -> None:
-    """As :meth:`Task.decide` has it: by the alarm's threshold, else the likeliest."""
+    """The index of the answer, as in :meth:`Task.decide`: by the alarm's threshold, otherwise the most probable."""
     if task.alarm is None or task.alarm.threshold is None:
         g.call("ArgMax", probabilities, axis=1, keepdims=0, out="label")
         return
@@ -72,7 +72,7 @@ def _label(g: Graph, probabilities: str, task: Task) -> None:
 
 
 def _parts(g: Graph, network: Network, x: str, span: str) -> str:
-    """One part after the other; what the readout reads."""
+    """Add one part after the other; returns what the readout reads."""
     stages = network.stages
     hidden = iter(g.slices("hidden", [s.part.states for s in stages if s.part.states]))
     cells = iter(g.slices("cell", [s.part.cells for s in stages if s.part.cells]))
@@ -97,11 +97,11 @@ def _parts(g: Graph, network: Network, x: str, span: str) -> str:
 
 
 WIDE = ("mean", "count")
-"""The states in double precision; all others are in single."""
+"""The states in double precision. All others are in single precision."""
 
 
 def state_sizes(network: Network) -> dict[str, int]:
-    """The states' names and widths; all zeros before the first sample."""
+    """The names and sizes of the states. All are zero before the first sample."""
     sizes = {"held": network.preprocessing.n_channels, "started": 1, "hidden": network.units}
     if network.cells:
         sizes["cell"] = network.cells
@@ -113,8 +113,8 @@ def state_sizes(network: Network) -> dict[str, int]:
 def models(network: Network) -> tuple[Any, Any]:
     """The step and the sequence as ONNX models.
 
-    The step takes values (B, C), elapsed (B) and each state; it gives outputs (B, K), each state's successor and, of
-    classes, label (B). The sequence takes values (B, T, C) and elapsed (B, T), and gives outputs (B, T, K) and label
+    The step takes values (B, C), elapsed (B) and each state. It returns outputs (B, K), the new states and, for
+    classes, label (B). The sequence takes values (B, T, C) and elapsed (B, T), and returns outputs (B, T, K) and label
     (B, T).
     """
     from onnx import TensorProto, helper
@@ -176,7 +176,7 @@ def models(network: Network) -> tuple[Any, Any]:
 
 
 def described(network: Network) -> dict[str, str]:
-    """The files' metadata: what goes in and comes out, in the words of the recording; lists as JSON, in their order."""
+    """Metadata of the files: inputs and outputs as the recording names them. Lists are JSON."""
     scales, task = network.preprocessing, network.task
     found = {
         "model": title(network),
@@ -200,7 +200,8 @@ def described(network: Network) -> dict[str, str]:
 
 
 def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """Write both files, check them in ONNX Runtime; the largest difference from PyTorch in an output's spread.
+    """Write both files and check them in ONNX Runtime; returns the largest difference from PyTorch, as a share of an
+    output's spread.
 
     Raises:
         InputError: onnx or onnxruntime is not installed, or they differ by more than 1e-3.
@@ -209,7 +210,7 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
         import onnx
         import onnxruntime
     except ImportError:
-        raise InputError("ONNX needs two more packages: pip install 'torchliquid[onnx]'") from None
+        raise InputError("ONNX export needs two more packages: pip install 'torchliquid[onnx]'") from None
     network = describe(model)
     one, whole = models(network)
     for name, made in (("step.onnx", one), ("sequence.onnx", whole)):
@@ -237,7 +238,7 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
 
 
 def run(folder: Path, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
-    """Outputs of ``sequence.onnx`` in ONNX Runtime for these samples; ``reset`` where a series starts."""
+    """Outputs of ``sequence.onnx`` in ONNX Runtime for these samples; ``reset`` is true where a series starts."""
     import onnxruntime
 
     runner = onnxruntime.InferenceSession(str(folder / "sequence.onnx"))
@@ -260,7 +261,7 @@ def _stepped(session: Any, network: Network, values: np.ndarray, elapsed: np.nda
 
 
 def readme(model: Model, measured: list[str]) -> str:
-    """What the two files take and give."""
+    """What the two files take and return, as Markdown."""
     network = describe(model)
     sizes = ", ".join(
         f"`{name}` (B, {size}{', double' if name in WIDE else ''})" for name, size in state_sizes(network).items()
@@ -270,12 +271,12 @@ def readme(model: Model, measured: list[str]) -> str:
     labels = ", ".join(text.remark(label) for label in network.task.labels)
     return (
         f"# {title(network)}\n\n"
-        f"Raw readings in this order: {channels}. NaN where there is none: the last good one is held. "
-        f"`elapsed` is the time since the sample before in {text.remark(network.preprocessing.time_unit)}; "
-        "the first sample's is not looked at, an impossible one counts as the usual gap.\n\n"
-        f"* `step.onnx`: `values` (B, {n}), `elapsed` (B), and the states {sizes}, zeros at first; gives `outputs` "
-        f"(B, {k}) and each state's successor, `<name>_out`{', and `label` (B)' if labels else ''}.\n"
-        f"* `sequence.onnx`: `values` (B, T, {n}), `elapsed` (B, T); gives `outputs` (B, T, {k})"
-        f"{f' and `label` (B, T), the place of what is answered among {labels}' if labels else ''}.\n\n"
+        f"Raw readings in this order: {channels}. NaN stands for a missing reading: the last good one is used. "
+        f"`elapsed` is the time since the previous sample in {text.remark(network.preprocessing.time_unit)}; "
+        "that of the first sample is ignored, an impossible one counts as the usual gap.\n\n"
+        f"* `step.onnx`: `values` (B, {n}), `elapsed` (B), and the states {sizes}, zeros at first; returns `outputs` "
+        f"(B, {k}) and the new states, `<name>_out`{', and `label` (B)' if labels else ''}.\n"
+        f"* `sequence.onnx`: `values` (B, T, {n}), `elapsed` (B, T); returns `outputs` (B, T, {k})"
+        f"{f' and `label` (B, T), the index of the answer among {labels}' if labels else ''}.\n\n"
         + "".join(f"* {text.prose(line)}\n" for line in measured)
     )

@@ -1,4 +1,4 @@
-"""What PyTorch answers to a recording, step by step, and how far a compiled export is from it."""
+"""PyTorch's outputs for a recording, step by step, and how far a compiled export is from them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from torchliquid.models.model import Sample, evaluating, unlabelled_batches
 from torchliquid.models.predictor import aligned
 from torchliquid.models.sample import LENGTH, covering
 
-TOLD = 16
-"""Rows in a row by which a piece is known again."""
+MATCHING = 16
+"""Number of rows by which a piece of one recording is recognised in another."""
 
 Samples = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Raw inputs (T, C), elapsed times (T,) and where a series begins (T,)."""
+"""Raw inputs (T, C), elapsed times (T,) and where a series starts (T,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """Samples as a device gets them, and what PyTorch makes of each.
+    """Samples as a device gets them, and PyTorch's answer to each.
 
     Attributes:
         inputs (T, C), elapsed (T,): raw, float32.
-        reset (T,): where the state begins again.
-        outputs (T, K): answers, as :meth:`Task.decode` gives them.
+        reset (T,): where the state starts again.
+        outputs (T, K): answers, as :meth:`Task.decode` returns them.
         hidden (T, H), cell (T, H or 0), mean, rest (T, K or 0): the state after each sample.
-        samples (T,): how many came since the state began.
-        probabilities: whether that is what the outputs are.
+        samples (T,): number of samples since the state started.
+        probabilities: whether the outputs are probabilities.
     """
 
     inputs: np.ndarray
@@ -54,10 +54,10 @@ class Walk:
 
     @property
     def spread(self) -> np.ndarray:
-        """(K,) by what a difference of an output is measured: its standard deviation.
+        """(K,) the unit in which differences of an output are measured: its standard deviation.
 
-        An output that hardly moves is measured against the one that moves most; a probability by a thousandth at least,
-        a value by ten thousand of its last bits: no float holds what is finer.
+        For an output that hardly moves it is that of the output that moves most. It is at least a thousandth for
+        probabilities, and ten thousand times the last bit for values, because no float is finer.
         """
         own = self.outputs.std(0)
         bits = 1e4 * float(np.finfo(np.float32).eps) * float(np.abs(self.outputs).max(initial=0.0))
@@ -68,7 +68,7 @@ class Walk:
 
 
 def samples_of(model: Model, recording: Recording, most: int = 10_000) -> Samples:
-    """Raw inputs (T, C), elapsed times (T,) and where a series begins (T,), of up to so many samples."""
+    """Up to ``most`` samples of a recording: raw inputs (T, C), elapsed times (T,) and where a series starts (T,)."""
     inputs, elapsed, reset = [], [], []
     left = most
     for series in aligned(recording, model.preprocessing).series:
@@ -86,7 +86,7 @@ def samples_of(model: Model, recording: Recording, most: int = 10_000) -> Sample
 
 
 def samples_of_pieces(scales: Preprocessing, sample: Sample) -> Samples:
-    """The same of scaled pieces, such as the training sample that a model file carries, brought back to raw units."""
+    """Raw samples from scaled pieces, such as the training sample in a model file."""
     valid = torch.arange(sample.timespans.shape[1]) < sample.lengths.unsqueeze(1)
     scaled = sample.inputs[valid].double().numpy()
     values = scaled[:, : scales.n_channels] * scales.std + scales.mean
@@ -99,10 +99,10 @@ def samples_of_pieces(scales: Preprocessing, sample: Sample) -> Samples:
 
 
 def samples_of_model(model: Model, most: int = 1024) -> Samples:
-    """So many of the training sample that a model file carries: pieces evenly chosen.
+    """Up to ``most`` samples of the training sample in a model file, as evenly chosen pieces.
 
     Raises:
-        InputError: it carries none.
+        InputError: the file holds none.
     """
     sample = carried(model)
     n = max(1, most // sample.timespans.shape[1])
@@ -111,23 +111,23 @@ def samples_of_model(model: Model, most: int = 1024) -> Samples:
 
 
 def samples_covering(model: Model, recording: Recording) -> Samples:
-    """The same of a recording's pieces that cover it, extremes included."""
+    """Samples of a recording, as pieces that cover it, with its extremes."""
     windows = Windows(LENGTH, LENGTH)
     cut = list(unlabelled_batches(model, aligned(recording, model.preprocessing), windows))
     return samples_of_pieces(model.preprocessing, covering(cut))
 
 
 def halves(samples: Samples) -> tuple[Samples, Samples]:
-    """Every second series of some samples, and the others; the rows before the middle and those from it on, which then
-    begin again, where the series are too uneven for that, or one alone.
+    """Divide samples in two: every second series and the others. If the series are too uneven for that, or there is
+    only one, the rows before and after the middle, where the second half starts a new series.
 
     Raises:
-        InputError: there are too few for two parts.
+        InputError: there are too few samples.
     """
     inputs, elapsed, reset = samples
     n = len(elapsed)
     if n < 2:
-        raise InputError("one sample can't both choose an export's integers and measure their error: give more")
+        raise InputError("one sample can't both choose an export's integers and measure their error: give more samples")
     second = np.cumsum(reset) % 2 == 0
     if not n / 4 <= second.sum() <= n * 3 / 4:
         second = np.arange(n) >= n // 2
@@ -137,31 +137,31 @@ def halves(samples: Samples) -> tuple[Samples, Samples]:
 
 
 def repeated(scales: Preprocessing, scaled_by: Samples, others: Samples) -> float:
-    """The share of the pieces that integers are scaled by whose last rows stand among the others as well, as those of
-    the training part do in the file that a model was trained on. Rows that stand still tell nothing."""
+    """The share of the pieces that set the integers' scales whose last rows are also found in ``others``. Pieces of the
+    training part, for example, are found in the file that the model was trained on. Constant rows do not count."""
 
     def rows(samples: Samples) -> np.ndarray:
         inputs = samples[0].astype(np.float64)
         last = np.maximum.accumulate(np.where(np.isnan(inputs), 0, np.arange(len(inputs))[:, None]), 0)
         held = np.take_along_axis(inputs, last, 0)
         scaled = np.clip(np.nan_to_num((held - scales.mean) / scales.unit), -1e6, 1e6)
-        window = min(TOLD, len(inputs))
+        window = min(MATCHING, len(inputs))
         found: np.ndarray = sliding_window_view(np.rint(scaled * 100).astype(np.int32), window, 0)
         return found
 
     ends = np.append(np.flatnonzero(scaled_by[2])[1:], len(scaled_by[1]))
-    pieces = rows(scaled_by)[[end - TOLD for end in ends if end >= TOLD]]
+    pieces = rows(scaled_by)[[end - MATCHING for end in ends if end >= MATCHING]]
     seen = {piece.tobytes() for piece in pieces if np.ptp(piece, axis=1).any()}
     there = {row.tobytes() for row in rows(others)}
     return len(seen & there) / len(seen) if seen else 0.0
 
 
 def split(model: Model) -> tuple[Sample, Sample | None]:
-    """The pieces of a model's sample to calibrate on, every extreme among them, and others to measure on; None where
-    there are too few.
+    """The pieces of a model's sample to calibrate on, with every extreme, and others to measure on; None if there are
+    too few.
 
     Raises:
-        InputError: it carries none.
+        InputError: the model has no sample.
     """
     sample = carried(model)
     ended = torch.arange(sample.timespans.shape[1]) >= sample.lengths.unsqueeze(1)
@@ -181,20 +181,22 @@ def carried(model: Model) -> Sample:
     """A model's sample.
 
     Raises:
-        InputError: it carries none.
+        InputError: the model has none.
     """
     if model.sample is None or not len(model.sample.lengths):
-        raise InputError("the model carries no sample of its training data: save it with one, or give --calibrate")
+        raise InputError(
+            "the model file holds no sample of the training data: save the model with one, or give --calibrate"
+        )
     return model.sample
 
 
 def pieces(sample: Sample, places: np.ndarray) -> Sample:
-    """Those of a sample at these places."""
+    """The pieces of a sample at these indices."""
     return Sample(sample.inputs[places], sample.timespans[places], sample.lengths[places])
 
 
 def made_up(scales: Preprocessing, count: int) -> Samples:
-    """The same of so many readings that nobody recorded: a random walk around the training means."""
+    """``count`` synthetic samples: a random walk around the training means."""
     values = scales.mean + scales.std * np.cumsum(
         np.random.default_rng(0).normal(size=(count, scales.n_channels)) * 0.3, 0
     )
@@ -204,7 +206,7 @@ def made_up(scales: Preprocessing, count: int) -> Samples:
 def walk(
     model: Model, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray, limits: Plausible | None = None
 ) -> Walk:
-    """PyTorch, one sample after the other; beyond ``limits`` that somebody set it is told of nothing."""
+    """Run PyTorch, one sample after the other. It does not see readings beyond ``limits`` that were set by hand."""
     readings, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
     scales, per_series = model.preprocessing, model.task.per == "series"
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean", "rest")}
@@ -237,10 +239,10 @@ def _side_by_side(states: list[torch.Tensor]) -> np.ndarray:
 
 
 def records(walked: Walk, fields: Sequence[Field], same_state: bool) -> tuple[np.ndarray, np.dtype]:
-    """The samples as a program takes them, and the type of what it answers.
+    """The samples as the program's records, and the type of its answers.
 
     Args:
-        same_state: set the state before each sample to what PyTorch had.
+        same_state: before each sample, set the state to PyTorch's.
     """
     given, found = record_types(walked.inputs.shape[1], walked.outputs.shape[1], list(fields))
     made = np.zeros(len(walked), dtype=given)
@@ -255,5 +257,5 @@ def records(walked: Walk, fields: Sequence[Field], same_state: bool) -> tuple[np
 
 
 def largest_difference(walked: Walk, found: Replayed) -> float:
-    """Largest difference of an output, in its spread."""
+    """Largest difference of an output, in units of its spread."""
     return float((np.abs(found.records["outputs"] - walked.outputs) / walked.spread).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""A policy as generated C in a process of its own: observations go in over a pipe, actions come out."""
+"""Runs a policy as generated C in a separate process. Observations go in over a pipe, actions come out."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from torchliquid.runtime.policy import PolicyStream, flat
 
 
 class Piped:
-    """What a policy does on a device, in single precision: a context, called with an observation and the seconds since
-    the one before, as :func:`torchliquid.control.evaluate` does.
+    """Runs a policy as on a device, in single precision. A context manager, called with an observation and the seconds
+    since the previous one, as :func:`torchliquid.control.evaluate` does.
 
     Args:
         model: a policy, from :func:`torchliquid.control.imitate`.
-        target: with an emulator of a system's programs, such as ``raspberry-pi``; None: this machine.
+        target: a target whose emulator runs programs of an operating system, such as ``raspberry-pi``; None: this
+            machine.
 
     Raises:
-        InputError: the model is no policy or cannot be exported, or the target's emulator is not installed.
+        InputError: the model is not a policy or cannot be exported, or the target's emulator is not installed.
     """
 
     def __init__(self, model: Model, target: Target | None = None) -> None:
         stream = model.live()
         if not isinstance(stream, PolicyStream):
-            raise InputError("the model is no policy: it was trained on a recording; train one with tl.control.imitate")
+            raise InputError(
+                "the model is not a policy, because it was trained on a recording; train one with tl.control.imitate"
+            )
         if target is not None and (target.bare or not target.emulator):
-            raise InputError(f"{target.name} runs no programs with pipes; give raspberry-pi or linux-x86_64")
+            raise InputError(f"{target.name} cannot run programs with pipes; use raspberry-pi or linux-x86_64")
         if target is not None and (lacking := emulator.missing(target)):
             raise InputError(f"{target.name} is emulated by {target.emulator}: {lacking}")
         self.policy, self.target = stream, target
@@ -62,7 +65,7 @@ class Piped:
             self._process.communicate()
 
     def reset(self) -> None:
-        """Begin anew, with a new process."""
+        """Start a new process, with a new state."""
         self._end()
         emulated = [] if self.target is None else [self.target.emulator]
         command = [*emulated, str(self._program)]

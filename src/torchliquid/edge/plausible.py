@@ -1,8 +1,8 @@
-"""Which readings and gaps a device may take for real: by what the training part had, or by limits that are set.
+"""Which readings and gaps a device accepts as real, by the range of the training part or by limits set by hand.
 
-What is farther from the training part than that part is wide is told of and used all the same, as Python does: it may
-be news, not a fault. What lies beyond a limit that somebody set is broken: the last good reading is held, the usual gap
-taken, as for an infinite one.
+A reading farther outside the training part's range than this range is wide is reported but used, as in Python: it may
+be real. A reading beyond a limit that was set by hand counts as faulty: the last good reading is used. A gap beyond
+such a limit counts as the usual gap, as an infinite one does.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
 
 GAPS = 10.0
-"""A gap that is so many times the longest of the training part is told of."""
+"""Gaps that are this many times the longest of the training part are reported."""
 
 HELD, SPAN, KEPT, REFUSED, RANGE, GAP, CLIPPED = (2**i for i in range(7))
-"""What model_step can return, added up."""
+"""The bits of model_step's return value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,11 @@ class Plausible:
     """Limits of raw readings and of the time between samples.
 
     Attributes:
-        low, high: (C,) float32; infinite where there is none.
-        set_by_hand: (C,) where somebody set them: readings beyond are held.
-        longest_gap: float32; infinite where there is none.
-        gap_set_by_hand: longer ones count as the usual gap then.
+        low, high: (C,) float32; infinite without a limit.
+        set_by_hand: (C,) whether the limits were set by hand. Readings beyond such limits are replaced by the last good
+            ones.
+        longest_gap: float32; infinite without a limit.
+        gap_set_by_hand: whether ``longest_gap`` was set by hand. Longer gaps then count as the usual gap.
     """
 
     low: np.ndarray
@@ -46,23 +47,24 @@ class Plausible:
         return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
 
     def beyond(self, inputs: np.ndarray) -> np.ndarray:
-        """(T, C) true where a reading is a finite number outside of its limits."""
+        """(T, C) true where a reading is finite and outside its limits."""
         return np.isfinite(inputs) & ((inputs < self.low) | (inputs > self.high))
 
     def too_long(self, elapsed: np.ndarray) -> np.ndarray:
-        """(T,) true where a time is a finite number beyond its limit."""
+        """(T,) true where a time is finite and beyond its limit."""
         return np.isfinite(elapsed) & (elapsed > self.longest_gap)
 
     def cleaned(self, inputs: np.ndarray, elapsed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same with NaN where a limit that was set is passed: what is left to a network."""
+        """Readings and times with NaN where a limit set by hand is exceeded: what the network gets to see."""
         inputs = np.where(self.beyond(inputs) & self.set_by_hand, np.float32(np.nan), inputs)
         return inputs, np.where(self.too_long(elapsed) & self.gap_set_by_hand, np.float32(np.nan), elapsed)
 
     def statuses(self, scales: Preprocessing, inputs: np.ndarray, elapsed: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """What model_step returns for readings (T, C) and times (T,), but for what happens inside the network.
+        """The status that model_step returns for readings (T, C) and times (T,), except for what happens inside the
+        network.
 
         Args:
-            first: (T,) where a sample is its state's first, whose time is not looked at.
+            first: (T,) where a sample is its state's first, whose time is ignored.
         """
         beyond = self.beyond(inputs)
         broken = ~scales.observed(inputs.astype(np.float64)) & ~np.isnan(inputs)
@@ -81,27 +83,29 @@ def plausible(
     limits: Mapping[str, tuple[float, float]] | None = None,
     longest_gap: float | None = None,
 ) -> Plausible:
-    """What was kept of the training part, and what is set.
+    """The limits of a model: those that its training part gives, and those that are set by hand.
 
     Args:
-        limits: the smallest and largest reading of channels, in their own units.
+        limits: the smallest and largest plausible reading of channels, in their own units.
         longest_gap: in the recording's unit of time.
 
     Raises:
-        InputError: no such channel, or limits that leave nothing.
+        InputError: there is no such channel, or the limits exclude everything.
     """
     n = scales.n_channels
     low, high = np.full(n, -np.inf), np.full(n, np.inf)
     if scales.low is not None and scales.high is not None:
         reach = scales.high - scales.low
-        known = (reach > 0) & np.isfinite(scales.unit)  # a channel that stood still says nothing of its range
+        known = (reach > 0) & np.isfinite(scales.unit)  # a constant channel does not show its range
         low[known], high[known] = (scales.low - reach)[known], (scales.high + reach)[known]
     by_hand = np.zeros(n, dtype=bool)
     for channel, (least, most) in (limits or {}).items():
         if channel not in scales.channels:
-            raise InputError(f"--plausible {channel!r}: no such channel; {nearest(channel, scales.channels)}")
+            raise InputError(f"--plausible {channel!r}: there is no such channel; {nearest(channel, scales.channels)}")
         if not least < most:
-            raise InputError(f"--plausible {channel!r}: {least:g} must be less than {most:g}")
+            raise InputError(
+                f"--plausible {channel!r}: the smallest reading {least:g} must be less than the largest, {most:g}"
+            )
         i = scales.channels.index(channel)
         low[i], high[i], by_hand[i] = least, most, True
     if longest_gap is not None and not longest_gap > 0:
@@ -116,6 +120,6 @@ def plausible(
 
 
 def in_order(values: np.ndarray) -> np.ndarray:
-    """Whole numbers in the order of floats; both zeros are 0 and -1, next to each other."""
+    """Integers in the order of floats; the two zeros are 0 and -1, next to each other."""
     bits = values.astype(np.float32).view(np.int32)
     return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)

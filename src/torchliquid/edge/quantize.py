@@ -1,4 +1,4 @@
-"""A network in integers: their units, from what was seen, and the C."""
+"""A network in integers: their units, chosen from the ranges seen, and the C."""
 
 from __future__ import annotations
 
@@ -36,26 +36,27 @@ __all__ = ["Formats", "Widths", "fields_int8", "formats", "sources_int8", "weigh
 
 
 def weights(network: Network) -> dict[str, int]:
-    """A network's layers of weights, each of which may have 8 or 16 bits, and how many numbers it has."""
+    """The layers of weights of a network, each of which may have 8 or 16 bits, with the number of weights in each."""
     found = {core.prefix + name: count for core in network.cores for name, count in core.weights().items()}
     return found | {"readout": network.readout.weight.size}
 
 
 ROOM = 16.0
-"""Deviations up to which an input in int16 has room for all that is plausible, and not for the training part alone."""
+"""Number of standard deviations up to which an int16 input covers all plausible readings, not only those of the
+training part."""
 
 FINE, ENOUGH = 11, 8
-"""No input in int16 needs a finer shift than the first beside coarser ones, and none its own where all have the second:
-a shift for each costs flash and time."""
+"""``FINE``: the finest shift of int16 inputs if others are coarser. ``ENOUGH``: if all inputs have at least this shift,
+they share one. More shifts would cost flash and time."""
 
 
 def formats(network: Network, seen: tuple[Ranges, ...], widths: Widths) -> tuple[Formats, ...]:
-    """Of each part, the finest units that hold what was seen; int16 has room for twice as much, int8 for a quarter
-    more."""
+    """The finest units in each part that hold the values seen, with room for twice as much in int16 and a quarter more
+    in int8."""
     found: list[Formats] = []
     inputs, bits = _input_shifts(network, seen[0], widths.input), widths.input
     for stage, own in zip(network.stages, seen, strict=True):
-        if found:  # what the part before gives
+        if found:  # it reads the previous part's outputs
             before = found[-1]
             stateful = network.stages[len(found) - 1].part.states
             bits = widths.state if stateful else widths.hidden
@@ -89,14 +90,14 @@ def _shift(largest: float, bits: int, room: float = 2.0) -> int:
 
 
 def _longest_log(network: Network, bits: int) -> float:
-    """Of the span, by its formula: int16 holds it for every gap that a float can be, int8 for every plausible one."""
+    """The largest logarithm of a span that must fit: int16 holds that of every float, int8 of every plausible gap."""
     span = float(network.limits.longest_gap) / network.preprocessing.time_scale if bits == 8 else np.inf
     span = min(max(span, 1.0), network.longest_span)
     return max(math.log1p(span) - math.log(2), math.log(2))
 
 
 def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
-    """One for each reading, for whether it was observed, and for the logarithm of the gap."""
+    """The shifts of the readings, of the mask and of the logarithm of the gap."""
     scales, n = network.preprocessing, network.preprocessing.n_channels
     largest = seen.features.astype(np.float64).copy()
     room = 2 * largest[:n]
@@ -107,7 +108,7 @@ def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
             ends = np.abs((np.stack([network.limits.low, network.limits.high]) - scales.mean) / scales.unit).max(0)
         room = np.where(np.isfinite(ends), ends, 2 * largest[:n])
     largest[:n] = np.maximum(largest[:n], np.minimum(room, ROOM if bits == 16 else 2 * largest[:n]))
-    if type(network.described.parts[0].core) is Picture:  # all pixels in one unit, and none can lie beyond 0 and 255
+    if type(network.described.parts[0].core) is Picture:  # pixels share one unit; all are within 0 and 255
         reach = float(np.abs((np.array([[0.0], [255.0]]) - scales.mean) / scales.unit).max())
         return (math.floor(math.log2((2 ** (bits - 1) - 1) / reach)),) * (n + network.with_span)
     if network.with_span:
@@ -125,7 +126,7 @@ def _input_shifts(network: Network, seen: Ranges, bits: int) -> tuple[int, ...]:
 
 
 def _power(bound: float, bits: int) -> int:
-    """The shift that holds a bound, 1 itself by the largest number there is."""
+    """The shift that holds a bound. An integer of the value 1 itself may be off by the last bit."""
     return max(0, min(15, bits - 1 - math.ceil(math.log2(max(bound, 1e-3)) - 1e-9)))
 
 
@@ -133,7 +134,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
     """The header and the source in integers.
 
     Raises:
-        InputError: weights so large that no int32 holds their sums.
+        InputError: the weights are so large that int32 cannot hold their sums.
     """
     first, last = chosen[0], chosen[-1]
     made = [Integers(one, stage.prefix) for one, stage in zip(chosen, network.stages, strict=True)]
@@ -151,7 +152,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         *_scales(network, first),
         *sizes(network),
         *(constant for one in made for constant in one.constants),
-        Constant(text.array("readout_weight", answer.weight, kind), "From the neurons to the answer."),
+        Constant(text.array("readout_weight", answer.weight, kind), "From the neurons to the output."),
         Constant(text.array("readout_bias", answer.bias, "int32_t")),
         Constant(text.array("readout_scale", answer.scale * 2.0**-answer.shift)),
         *_tables(tables, bool(spans)),
@@ -187,7 +188,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
 
 
 def _of_stage(stage: Stage, made: Integers) -> dict[str, Any]:
-    """What the templates of one part need."""
+    """The template variables of one part."""
     bits = {name: getattr(made.formats.widths, name) for name in ("input", "hidden", "state")}
     return {
         "q": stage.prefix,
@@ -207,13 +208,13 @@ def _passed(stage: Stage, widths: Widths) -> Passed:
 
 
 def fields_int8(network: Network, widths: Widths) -> list[Field]:
-    """The state's members."""
+    """The members of the state."""
     fields = state_fields(network, f"int{widths.input}_t", f"int{widths.state}_t")
-    return [*fields, Field("uint32_t", "clipped", 0, "how often a value was larger than its integer, and was clipped")]
+    return [*fields, Field("uint32_t", "clipped", 0, "how often a value exceeded its integer and was clipped")]
 
 
 def _last(network: Network, chosen: Formats) -> dict[str, str]:
-    """Where the last value is found that a change starts from, in the unit of its input, and how often it counts."""
+    """Where to find the last value that a change is added to, in the unit of its input, and its weight."""
     if not network.task.change:
         return {}
     unit = 2.0 ** -chosen.inputs[network.task.column or 0]
@@ -221,7 +222,7 @@ def _last(network: Network, chosen: Formats) -> dict[str, str]:
 
 
 def _scales(network: Network, chosen: Formats) -> list[Constant]:
-    """Readings come in units of the inputs' shift at once."""
+    """The readings' scales, which bring them directly into the units of the inputs."""
     n = network.preprocessing.n_channels
     scale = 2.0 ** np.array(chosen.inputs[:n]) / network.preprocessing.unit
     finer = Constant(text.array("input_scale", scale[:1] if alike(network) else scale))
@@ -237,7 +238,7 @@ def _tables(needed: set[str], spans: bool) -> list[Constant]:
     grid = np.arange(129) / 16
     tanh, exp = np.tanh(grid), np.exp(-grid)
     phi = np.array([0.5 * math.erf(x / math.sqrt(2)) for x in grid])
-    # A straight line between two points errs to one side, by h^2 / 8 of the curvature: half of that is given back.
+    # Straight lines between points err to one side, by h^2 / 8 of the curvature. The points are moved by half of that.
     back = (1 / 16) ** 2 / 16
     made = []
     for name, scale, curve, curvature, words in (
@@ -247,7 +248,7 @@ def _tables(needed: set[str], spans: bool) -> list[Constant]:
     ):
         if name in needed:
             values = np.clip(np.round(scale * (curve - back * curvature)), 0, 32767)
-            remark = f"{words}, x from 0 to 8 in steps of 1/16; lines between them are wrong by less than 2.5e-4."
+            remark = f"{words}, x from 0 to 8 in steps of 1/16; the error of lines between them is below 2.5e-4."
             made.append(Constant(text.array(f"{name}_table", values, "int16_t"), remark))
     if spans:
         values = np.minimum(np.round(np.log2(1 + np.arange(65) / 64) * 32768), 32767)

@@ -1,4 +1,4 @@
-"""The machines that a model can be exported for, how to compile for each, and what runs it here."""
+"""The machines that a model can be exported for: how to compile for each, and what runs it here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Target:
     """One machine.
 
     Attributes:
-        words: what it is.
-        triple, cpu: as ``zig cc`` names them; empty for what is not compiled for one machine.
-        optimize: how the C is compiled: small where flash is scarce.
+        words: a description.
+        triple, cpu: as ``zig cc`` names them; empty if the target is not compiled for one machine.
+        optimize: compiler option; for size on small machines.
         emulator: the program that runs it here; empty: this machine itself.
-        board: QEMU's name of a board without an operating system; empty where Linux runs.
+        board: QEMU's name of a board without an operating system; empty for Linux.
         flash, ram: of that board, in KiB.
-        clock_mhz, cycles: the assumption behind estimated times: a usual clock, and cycles an instruction.
+        clock_mhz, cycles: a usual clock and cycles per instruction, assumed in estimated times.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Target:
 
     @property
     def assumption(self) -> str:
-        """Behind every time that is given for it."""
-        return f"{self.clock_mhz:g} MHz and {self.cycles:g} cycles an instruction"
+        """The assumption behind its estimated times."""
+        return f"{self.clock_mhz:g} MHz and {self.cycles:g} cycles per instruction"
 
 
 def _linux(name: str, words: str, triple: str, cpu: str, emulator: str, mhz: float, cycles: float) -> Target:
@@ -100,10 +100,10 @@ TARGETS: dict[str, Target] = {
 
 
 def find(name: str) -> Target:
-    """A target by its name.
+    """The target of this name.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none.
     """
     if name not in TARGETS:
         raise InputError(f"there is no target {name!r}; {nearest(name, TARGETS)}")

@@ -1,4 +1,4 @@
-"""Numbers and names as C text. Names come from a model file, which may be hostile: none reaches the C unescaped."""
+"""Numbers and names as C text. Names come from a model file, which may be hostile, so all are escaped."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ REMARKED = " _.,:+=()%-"
 
 @dataclass(frozen=True)
 class Constant:
-    """An array in the C, and what is said about it."""
+    """A declaration in the C with its comment."""
 
     text: str
     remark: str = ""
 
 
 def number(value: float) -> str:
-    """The shortest literal that is this value in single precision."""
+    """The shortest literal with this value in single precision."""
     text = str(np.float32(value))
     return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
 
 
 def array(name: str, values: np.ndarray | Sequence[float], kind: str = "float") -> str:
-    """A constant array, row by row as NumPy lays it."""
+    """A constant array, in NumPy's row-major order."""
     flat = np.asarray(values).reshape(-1)
     items = [number(v) for v in flat] if kind == "float" else [str(int(v)) for v in flat]
     return f"static const {kind} {name}[{len(items)}] = {{\n{wrapped(items)}\n}};"
@@ -53,24 +53,24 @@ def index_type(largest: int) -> str:
 
 
 def plain(c: str) -> bool:
-    """Whether a character is a letter, digit, sign or symbol of any script: nothing that steers a terminal, hides, or
-    changes the direction of text."""
+    """Whether a character is a letter, digit, sign or symbol of any script. It must not control a terminal, be
+    invisible or change the direction of text."""
     return unicodedata.category(c)[0] in "LMNPS" or c == " "
 
 
 def string(name: str) -> str:
-    """A C string literal in UTF-8: what is not plain, or could end the literal, stands as octal escapes of its bytes,
-    `?` too (trigraphs)."""
+    """A C string literal in UTF-8. Characters that are not plain ASCII or could end the literal become octal escapes of
+    their bytes, `?` included (trigraphs)."""
     text = "".join(
         c if plain(c) and c not in '"\\?' else "".join(f"\\{b:03o}" for b in c.encode("utf-8", "surrogatepass"))
         for c in name
     )
-    # Three octal digits end by themselves; `*/` inside a literal is harmless, but a reader's tool may not know.
+    # Three octal digits end by themselves. `*/` inside a literal is harmless, but some readers' tools may misread it.
     return '"' + text.replace("*/", "*\\057").replace("//", "/\\057") + '"'
 
 
 def remark(name: str) -> str:
-    """A name for a comment or a line of Markdown: only harmless characters, and not endlessly many."""
+    """A name for a comment or a line of Markdown: harmless characters only, and cut if it is long."""
     text = "".join(c if plain(c) and (not c.isascii() or c in REMARKED or c.isalnum()) else "_" for c in name)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -81,6 +81,6 @@ def cell(name: str) -> str:
 
 
 def prose(line: str) -> str:
-    """A line for Markdown that may hold a name: shown as it is, neither markup nor HTML."""
+    """A line of Markdown that may hold a name: shown literally, neither as markup nor as HTML."""
     shown = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", printable(line))
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""A model as one page that runs it: its C compiled to WebAssembly, its circuit, and what a reader feeds it."""
+"""A model as a page that runs it: its C compiled to WebAssembly, its circuit, and inputs that the reader can change."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from torchliquid.page.glossary import NETWORKS
 from torchliquid.page.numbers import count
 
 SHOWN = 400
-"""Samples that the page begins with."""
+"""Number of samples that the page starts with."""
 
 EXPORTS = ("inputs", "outputs", "hidden", "features", "init", "step", "left")
 
 MEMORY = "time constant"
 GLOSSARY = {
     **NETWORKS,
-    MEMORY: "The time in which a small push to a neuron fades to 37 %, if steps like the one just taken repeat. It is "
-    "measured here, by pushing the neuron. It changes with the inputs: that is what is liquid.",
+    MEMORY: "The time in which a small push to a neuron fades to 37 %, if all steps are like the last one. It is "
+    "measured here, by pushing the neuron. It changes with the inputs: this is what makes the network liquid.",
     "excitatory": "A synapse that drives the neuron up.",
     "inhibitory": "A synapse that drives the neuron down.",
     "usual gap": "The median time between two samples of the recording that the network was trained on.",
@@ -38,15 +38,15 @@ def write(artifact: Artifact, file: Path, sample: bool = True) -> int:
     """Write the page.
 
     Args:
-        artifact: in single precision, with exp and tanh of our own.
+        artifact: in single precision, with built-in exp and tanh.
         file: the page.
-        sample: begin with the samples that the export was proven on; else with made-up ones.
+        sample: start with the samples that the export was checked on, otherwise with synthetic ones.
 
     Returns:
         The size of the WebAssembly module in bytes.
 
     Raises:
-        InputError: ziglang is not installed, or the kind of model has no circuit to draw.
+        InputError: ziglang is not installed, or the model has no circuit to draw.
     """
     program = _compiled(artifact)
     page.write_page(_render(artifact, program, sample), file)
@@ -69,30 +69,38 @@ def _compiled(artifact: Artifact) -> bytes:
 
 def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
     model, network = artifact.model, artifact.network
-    rule, task = model.preprocessing, model.task
+    scales, task = model.preprocessing, model.task
     circuit = wiring(model)
     answers = answer_names(task)
     walked = artifact.walked if sample else artifact.made_up(SHOWN)
-    spread = 2 * rule.std
-    low = rule.mean - spread if rule.low is None else np.where(np.isfinite(rule.low), rule.low, rule.mean - spread)
-    high = rule.mean + spread if rule.high is None else np.where(np.isfinite(rule.high), rule.high, rule.mean + spread)
+    spread = 2 * scales.std
+    low = (
+        scales.mean - spread
+        if scales.low is None
+        else np.where(np.isfinite(scales.low), scales.low, scales.mean - spread)
+    )
+    high = (
+        scales.mean + spread
+        if scales.high is None
+        else np.where(np.isfinite(scales.high), scales.high, scales.mean + spread)
+    )
     alarm = task.alarm
     data = {
         **drawn(circuit, answers, {}),
-        "start": rule.n_inputs,
+        "start": scales.n_inputs,
         "times": [], "inputs": [], "states": [], "taus": [], "answers": [],
-        "clock": rule.time_unit,
-        "unit": rule.time_unit,
+        "clock": scales.time_unit,
+        "unit": scales.time_unit,
         "tau": MEMORY,
         "strip": [],
         "program": base64.b64encode(program).decode(),
         "channels": [
             {"name": name, "mean": mean, "low": a, "high": b}
-            for name, mean, a, b in zip(rule.channels, rule.mean, low, high, strict=True)
+            for name, mean, a, b in zip(scales.channels, scales.mean, low, high, strict=True)
         ],
-        "features": rule.n_inputs,
+        "features": scales.n_inputs,
         "units": network.units,
-        "gap": rule.time_scale,
+        "gap": scales.time_scale,
         "time": model.metadata.get("columns", {}).get("time"),
         "missing": model.metadata.get("columns", {}).get("missing") or [],
         "target": task.target,
@@ -102,10 +110,10 @@ def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
         "forecast": task.horizon is not None,
         "perSeries": task.per == "series",
         "began": {
-            "name": "samples that the export was proven on" if sample else "made-up samples",
+            "name": "samples that the export was checked on" if sample else "synthetic samples",
             "readings": walked.inputs[:SHOWN],
             "elapsed": walked.elapsed[:SHOWN],
-            "anew": walked.reset[:SHOWN],
+            "starts": walked.reset[:SHOWN],
             "expected": walked.outputs[:SHOWN],
         },
     }  # fmt: skip
@@ -120,11 +128,12 @@ def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
         title=title(network),
         kind=model.kind,
         target=task.target,
-        about=f"{count(network.units)} neurons, {rule.n_channels} inputs, {count(model.live_parameters())} parameters",
+        about=f"{count(network.units)} neurons, {scales.n_channels} inputs, "
+        f"{count(model.live_parameters())} parameters",
         kilobytes=f"{len(program) / 1000:,.0f}",
         channels=data["channels"],
-        clock=rule.time_unit,
-        gap=rule.time_scale,
+        clock=scales.time_unit,
+        gap=scales.time_scale,
         circuit=circuit,
         tau=MEMORY,
         synapses=synapse_table(circuit),

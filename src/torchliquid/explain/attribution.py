@@ -22,16 +22,18 @@ from torchliquid.models.model import Model
 from torchliquid.models.networks import Encoder, Gated, Liquid, State, at_last
 
 STEPS = (32, 128, 512)
-"""Points of the path from the baseline, at which gradients are taken: more for moments that fewer did not settle."""
+"""Numbers of points on the path from the baseline at which gradients are computed. Moments for which a number is not
+accurate enough get the next one."""
 
 TOLERANCE = 0.05
-"""Of the mean distance between an output and the baseline's: by how much a moment's shares may miss theirs."""
+"""Largest error of the sum of a moment's attributions, relative to the mean distance between outputs and the
+baseline's."""
 
 AT_ONCE = 1024
-"""Points that go through the network together."""
+"""Number of points per call of the network."""
 
 SMALL_CHANGE = 0.1
-"""Of the target's deviation: a smaller one keeps an answer as it is."""
+"""A smaller change of an answer does not count, as a share of the target's standard deviation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +86,14 @@ class Attribution:
 
 @dataclass(frozen=True, eq=False)
 class _Windows:
-    """M moments, each with the samples that lead to it, padded at their ends, and the state before them."""
+    """M moments, each with the samples before it, padded at their ends, and the initial state."""
 
     inputs: Tensor
     spans: Tensor
     lengths: Tensor
     state: State
     taken: np.ndarray
-    """(M, L, C) in which place of the window each value was read; negative before it."""
+    """(M, L, C) the index in the window at which each value was read; negative before it."""
 
 
 def attribution(
@@ -126,11 +128,11 @@ def attribution(
     explained = (Liquid, Gated, Encoder)
     if not isinstance(model, Model) or not all(isinstance(part, explained) for part in model.network.chain):
         kind = f"a model of kind {model.kind!r}" if isinstance(model, Model) else type(model).__name__
-        raise InputError(f"attribution explains {', '.join((*LIQUID_KINDS, 'lstm', 'gru'))}, not {kind}")
+        raise InputError(f"attribution needs a model of kind {', '.join((*LIQUID_KINDS, 'lstm', 'gru'))}, not {kind}")
     if lags is None:
         lags = 64 if model.task.per == "step" else 256
     if min(lags, moments) < 1 or not noise >= 0:
-        raise InputError(f"lags and moments are 1 or more and noise is 0 or more, not {lags}, {moments} and {noise}")
+        raise InputError(f"lags and moments must be 1 or more and noise 0 or more, not {lags}, {moments} and {noise}")
     part = used_part(model, recording, samples)
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     rng = np.random.default_rng(seed)
@@ -181,7 +183,7 @@ def attribution(
 
 @contextmanager
 def _no_settings_made() -> Iterator[None]:
-    """Captum imports matplotlib, which makes folders in a home that it did not know: what it keeps is a cache."""
+    """Import Captum, whose matplotlib otherwise creates folders in the user's home. They go into the cache."""
     name = "MPLCONFIGDIR"
     settings = Path(os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config"), "matplotlib")
     if name in os.environ or settings.exists():
@@ -196,7 +198,7 @@ def _no_settings_made() -> Iterator[None]:
 
 
 def _integrate(model: Model, windows: _Windows, chooser: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Absolute attributions (M, 1 + C * L), see :func:`_maps`, and by how much each moment's miss its distance (M,)."""
+    """Absolute attributions (M, 1 + C * L), see :func:`_maps`, and the error of each moment's sum (M,)."""
     try:
         with _no_settings_made():
             from captum.attr import IntegratedGradients
@@ -207,7 +209,7 @@ def _integrate(model: Model, windows: _Windows, chooser: Tensor) -> tuple[np.nda
         *state, spans, lengths, choose = rest
         return (_answer(model, inputs, spans, lengths, tuple(state)) * choose).sum(1)
 
-    # How many samples the mean of a series goes over so far is no input.
+    # The number of samples in the mean of a series is not an input.
     n = len(windows.state) if model.task.per == "step" else len(windows.state) - 1
     start = (windows.inputs, *windows.state[:n])
     fixed = (*windows.state[n:], windows.spans, windows.lengths, chooser)
@@ -237,7 +239,7 @@ def _integrate(model: Model, windows: _Windows, chooser: Tensor) -> tuple[np.nda
 
 
 def _moments(model: Model, part: Recording, lags: int, moments: int) -> list[tuple[int, int]]:
-    """(series, sample) of the answers to explain: with all of their lags before them where a series is long enough."""
+    """(series, sample) of the answers to explain, with all of their lags before them if a series is long enough."""
     ends = [(i, len(s) - 1) for i, s in enumerate(part.series)]
     if model.task.per == "step":
         ends = [(i, t) for i, last in ends for t in range(min(lags - 1, last), last + 1)]
@@ -265,7 +267,7 @@ def _windows(model: Model, part: Recording, chosen: list[tuple[int, int]], lags:
         if begin > done:
             _, state = model(x[None, done:begin], dt[None, done:begin], None, state)
             done = begin
-        if state is None:  # all zeros, of whatever shapes this network has
+        if state is None:  # zeros, in the shapes of this network
             _, some = model(x[None, :1], dt[None, :1])
             states.append(tuple(torch.zeros_like(s) for s in some))
         else:
@@ -294,7 +296,7 @@ def _outputs(model: Model, windows: _Windows) -> Tensor:
 
 
 def _chooser(model: Model, outputs: Tensor) -> Tensor:
-    """(M, K) what makes one number of the outputs: the predicted class's logit over the mean, or one value in turn."""
+    """(M, K) the numbers that are explained: the predicted class's logit minus the mean, or each value."""
     k = outputs.shape[1]
     if model.task.kind == "classification":
         return torch.eye(k).to(outputs)[outputs.argmax(1)] - 1 / k
@@ -302,7 +304,7 @@ def _chooser(model: Model, outputs: Tensor) -> Tensor:
 
 
 def _maps(found: Tensor, state: tuple[Tensor, ...], windows: _Windows, channels: int) -> np.ndarray:
-    """(M, 1 + C * L) absolute attributions: first of what is older, then of each channel and lag."""
+    """(M, 1 + C * L) absolute attributions: first everything older, then each channel and lag."""
     values = found.cpu().numpy().astype(np.float64)
     by_channel = values[..., :channels].copy()
     mask = values[..., channels:]
@@ -343,18 +345,18 @@ def _ages(part: Recording, chosen: list[tuple[int, int]], lags: int) -> np.ndarr
 def _kept(model: Model, outputs: Tensor, shaken: Tensor) -> float:
     if model.task.kind == "classification":
         return float((outputs.argmax(1) == shaken.argmax(1)).float().mean())
-    deviation = model.task.change or 1.0  # outputs are in deviations of the target, or of its change
+    deviation = model.task.change or 1.0  # outputs are in standard deviations of the target, or of its change
     return float(((outputs - shaken).abs().amax(1) < SMALL_CHANGE * deviation).float().mean())
 
 
 def _explained(model: Model) -> str:
     if model.task.kind == "classification":
-        what = "the predicted class's logit, above the mean of all classes'"
+        what = "the predicted class's logit minus the mean over all classes"
     else:
         what = "the predicted value" if model.task.n_outputs == 1 else "the predicted values, each in turn"
     when = "at the moment" if model.task.per == "step" else "at the end of the series"
     return (
-        f"Explained is {what}, {when}, against a past in which every channel was at its training mean and nothing "
-        "was observed. The gaps between samples are given no share."
-        + (f" The network adds {model.task.learnt}: that value has its share here." if model.task.learnt else "")
+        f"Explained is {what}, {when}, relative to a past in which every channel was at its training mean and nothing "
+        "was observed. The gaps between samples get no share."
+        + (f" The network predicts {model.task.learnt}; that value is included here." if model.task.learnt else "")
     )

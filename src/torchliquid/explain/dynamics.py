@@ -22,12 +22,12 @@ from torchliquid.models.networks import Network
 from torchliquid.models.predictor import aligned
 
 MULTIPLES = np.logspace(-1, 3, 17)
-"""Of the recording's gaps."""
+"""Quantiles of the recording's gaps."""
 
 QUANTILES = (0.1, 0.5, 0.9)
 
 STARTS = 8
-"""States along the recording from which fixed points are looked for."""
+"""Number of states along the recording from which the search for fixed points starts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +110,9 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
         if max(len(series) for series in path.recording.series) > 1:
             longest = MULTIPLES[np.isnan(by_gap).argmax()]
             raise InputError(
-                f"with all gaps {longest:.3g} times as long the state does not stay finite: take more steps"
+                f"if all gaps are {longest:.3g} times as long, the state does not stay finite: use more solver steps"
             )
-        raise InputError("no series is long enough to follow a small difference; give one of two samples or more")
+        raise InputError("no series is long enough to follow a small difference; give a series of at least two samples")
     gap = path.recording.median_gap()
     positive = np.flatnonzero(by_gap > 0)
     proven, reasons = zip(*map(_bounds, layers), strict=True)
@@ -184,9 +184,9 @@ def _growth(
     generator: torch.Generator,
     towards: Tensor | None,
 ) -> tuple[list[np.ndarray], Tensor | None]:
-    """For each sample (G,) growth; a trajectory and its neighbour for each multiple run side by side.
+    """For each sample (G,) growth. A trajectory and its neighbour run in parallel for each multiple.
 
-    ``towards`` (G, D) is where the neighbours of the series before lay; where this one's lie in the end comes back.
+    ``towards`` (G, D) is the direction of the neighbours at the end of the previous series; the new one is returned.
     """
     n, distance, state = len(stretch), 1e-7, None
     found: list[np.ndarray] = []
@@ -195,7 +195,7 @@ def _growth(
         _, state = model.network(x.expand(2 * n, 1, -1), (span * stretch).repeat(2)[:, None], None, state)
         apart = torch.cat([(part[n:] - part[:n]).reshape(n, -1) for part in state], 1)
         norm = apart.norm(dim=1)
-        if t:  # the first sample finds both alike, but for rounding
+        if t:  # before the first sample both are equal, up to rounding
             found.append(torch.log(norm / distance).numpy())
         elif towards is not None:
             apart, norm = towards, towards.norm(dim=1)
@@ -240,13 +240,13 @@ def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple
 
 
 def _sizes(network: Network, inputs: int) -> list[list[int]]:
-    """Of each recurrent layer the sizes of its state's parts: H, and with a memory H again."""
+    """For each recurrent layer the sizes of its state's parts: H, and with a memory H again."""
     _, state = network(torch.zeros(1, 1, inputs).double(), torch.ones(1, 1).double())
     return [[part.shape[1] for part in own] for own in network.own_states(state) if own]
 
 
 def _starts(neurons: np.ndarray, sizes: list[list[int]]) -> Tensor:
-    """States (N, S) whose neurons are given, the memory empty."""
+    """States (N, S) with these neurons and an empty memory."""
     parts: list[Tensor] = []
     at = 0
     for own in sizes:
@@ -257,14 +257,14 @@ def _starts(neurons: np.ndarray, sizes: list[list[int]]) -> Tensor:
 
 
 def _neurons(state: Tensor, sizes: list[list[int]]) -> np.ndarray:
-    """(H,) without what the memory holds."""
+    """(H,) the neurons' states without the memory's."""
     whole: np.ndarray = state.numpy()
     starts = np.cumsum([0, *(sum(own) for own in sizes)])
     return np.concatenate([whole[start : start + own[0]] for start, own in zip(starts, sizes, strict=False)])
 
 
 def _step(network: Network, x: Tensor, sizes: list[int]) -> Callable[[Tensor], Tensor]:
-    """The state after one more sample of the usual gap, of one state (S,) or several (B, S)."""
+    """The state after one more sample at the usual gap, from one state (S,) or several (B, S)."""
 
     def step(state: Tensor) -> Tensor:
         rows = state.reshape(-1, state.shape[-1])
@@ -283,7 +283,7 @@ def _settled(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
 
 
 def _newton(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor | None:
-    """The root of step(state) - state next to a state; None where none is found."""
+    """A root of step(state) - state near a state; None if none is found."""
     for _ in range(30):
         gap = step(state) - state
         if not bool(torch.isfinite(gap).all()):
@@ -311,10 +311,10 @@ def _bounds(layer: RecurrentLayer) -> tuple[np.ndarray | None, str]:
         )
         if layer.lstm is not None:
             low, high = np.minimum(low, -1.0), np.maximum(high, 1.0)
-            why += " The memory in front sets it between -1 and 1 before each sample."
+            why += " The memory sets it between -1 and 1 before each sample."
         return np.stack([low, high], 1).astype(np.float64), why
     if not isinstance(cell, CfCCell | WiredCfCCell):
-        return None, f"Nothing is proven of {type(layer).__name__}."
+        return None, f"Nothing is proven for {type(layer).__name__}."
     if cell.mode == "pure":
         return None, "Nothing is proven in mode pure: A - A exp(...) f has no bound in f."
     most = 1.0 if cell.mode == "default" else 2.0

@@ -32,7 +32,7 @@ AT_ONCE = 500
 STEPS = ("time constants", "the circuit", "roles", "attribution", "dynamics", "parallel over time")
 
 Progress = Callable[[str, float, int], None]
-"""Called with what comes next, how many of the steps are done, of how many."""
+"""Called with the name of the next step, the number of finished steps and the number of all steps."""
 
 T = TypeVar("T")
 
@@ -82,7 +82,8 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The analyses of a model on a recording; ``left_out`` says why one is missing, ``gap`` is the usual one."""
+    """The analyses of a model on a recording. ``left_out`` gives the reason for each missing one, ``gap`` is the usual
+    gap."""
 
     model: str
     task: Task
@@ -110,10 +111,10 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
 
     Args:
         model: an LTC or a CfC, with or without a wiring.
-        recording: with all of the model's channels, and the target where roles are to be judged by what they are
-            worth.
+        recording: with all of the model's channels, and the target if roles are to be compared with the model's loss
+            without each neuron.
         source: name of the recording.
-        progress: called before each step, and within the longest.
+        progress: called before each step, and during the longest one.
 
     Raises:
         InputError: the model is of another kind, a channel is missing, times are in another unit, or there are no

@@ -1,4 +1,4 @@
-"""The charts of the explanation, one function a chart."""
+"""The charts of an explanation, one function each."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ SEQUENTIAL = [[0, "--heat-low"], [0.5, "--heat-middle"], [1, "--heat-high"]]
 DIVERGING = [[0, "--rival"], [0.5, "--heat-low"], [1, "--liquid"]]
 
 DIGITS = 4
-"""Of what is drawn."""
+"""Number of significant digits in charts."""
 
 SINGLED_OUT = (("--liquid", "solid"), ("--rival", "dash"), ("--naive", "dot"))
-"""How the neurons that change the most are drawn: told apart by dash as well as by colour."""
+"""Colour and dash of the neurons that change the most."""
 
 
 MOST_NAMES = 40
-"""Rows or columns of a chart; the table behind it has all."""
+"""Maximum number of rows or columns of a chart; the table behind it shows all."""
 
 LONGEST_NAME = 20
-"""Characters of a name on an axis."""
+"""Maximum length of a name on an axis."""
 
 KEPT = 6
-"""Characters on either side of what tells long names apart."""
+"""Number of characters kept on either side of the part in which long names differ."""
 
 
 def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None) -> Figure:
-    """The neurons' time constants over the recording: the middle half of them, and those that change the most; the
-    ground is shaded where the truth lies above a value."""
+    """The neurons' time constants over the recording: the middle half of them, and those that change the most. The
+    background is shaded where the truth is above a value."""
     x = to_plain(moments.times, DIGITS)
     finite = np.where(np.isfinite(moments.taus) & (moments.taus > 0), moments.taus, np.nan)
     low, middle, high = to_plain(np.nanquantile(finite, [0.25, 0.5, 0.75], axis=1), DIGITS)
@@ -87,7 +87,7 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
 
 
 def _ends(drawn: Iterable[list[float | None]]) -> tuple[float, float]:
-    """The smallest and the largest value drawn; 1 and 1 where there is none."""
+    """The smallest and the largest value drawn; 1 and 1 if there is none."""
     values = [v for line in drawn for v in line if v is not None]
     return min(values, default=1.0), max(values, default=1.0)
 
@@ -98,7 +98,7 @@ def _liveliest(finite: np.ndarray) -> list[int]:
 
 
 def role_chart(roles: Roles) -> Figure:
-    """How strongly each neuron follows each input and the target; of very many the ones that are followed most."""
+    """How strongly each neuron follows each input and the target; if there are many, those that are followed most."""
     kept = np.sort(largest(np.abs(roles.correlations).max(0, initial=0)))
     return heat_map(
         [role.neuron for role in roles.roles],
@@ -113,8 +113,8 @@ def role_chart(roles: Roles) -> Figure:
 
 
 def attribution_chart(found: Attribution, share: np.ndarray, most: float) -> Figure:
-    """Which input moved the answer, and how long ago, the one that moved it most on top; ``most`` is the end of the
-    colours."""
+    """Which input changed the answer, and how long ago, with the most important input on top. ``most`` is the end of
+    the colour scale."""
     kept = largest(share.sum(1))
     ages = [f"{lag:g}" for lag in found.lags]
     return heat_map(
@@ -131,7 +131,7 @@ def attribution_chart(found: Attribution, share: np.ndarray, most: float) -> Fig
 
 
 def largest(sizes: np.ndarray) -> np.ndarray:
-    """Places of the largest, in that order, no more than a chart can name."""
+    """Indices of the largest values, in decreasing order, at most as many as a chart can name."""
     return np.argsort(-sizes, kind="stable")[:MOST_NAMES]
 
 
@@ -140,14 +140,14 @@ def of_all(shown: int, all_there_are: int) -> str:
 
 
 def _alike(names: Sequence[str]) -> int:
-    """Characters that all names begin with."""
+    """The prefix that all names share."""
     columns = zip(*names, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda letters: len(set(letters)) == 1, columns))
 
 
 def tick_labels(names: Sequence[str]) -> Figure:
-    """Names on an axis. Of long ones, which would leave no room for the chart on a phone, what all have in common goes
-    first, then the middle; the whole name is told under the pointer."""
+    """Names on an axis. Long names, which would leave no room for the chart on a phone, lose their common prefix first,
+    then their middle. The tooltip shows the whole name."""
     if all(len(name) <= LONGEST_NAME for name in names):
         return {}
     first = _alike(names)
@@ -205,7 +205,7 @@ def heat_map(
 
 
 def lyapunov_chart(found: Dynamics) -> Figure:
-    """How fast small differences grow or die out when samples come further apart."""
+    """How fast small differences grow or shrink if samples are further apart."""
     unit, factor = time_unit(found.gap, found.unit)
     gaps = np.asarray(found.multiples) * found.gap / factor
     traces: list[Figure] = [

@@ -22,8 +22,8 @@ CLAMP = 1e9
 
 @torch.no_grad()
 def hold(model: Model, neuron: int, value: float) -> Model:
-    """A copy of a model in which a neuron's state is ``value`` after every sample and, in an LTC, after every solver
-    step, so that it passes no information to the readout or to other neurons.
+    """A copy of a model in which a neuron's state is ``value`` after every sample and, for an LTC, after every solver
+    step. So the neuron passes no information to the readout or to other neurons.
 
     Only weights of the copy change: the leak of an LTC's neuron, or the heads of a CfC's. Other cells are stopped after
     each sample.

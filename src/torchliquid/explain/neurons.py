@@ -23,7 +23,8 @@ from torchliquid.models.predictor import aligned
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
 
 MANY_SERIES = 20
-"""From this many series on, a long recording is thinned out by series; a shorter one is cut in time."""
+"""Minimum number of series for which long recordings are reduced to some of the series. With fewer series, each is
+cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
         InputError: a layer is neither liquid nor dense.
     """
     if not isinstance(model, Model):
-        raise InputError(f"a trained torchliquid Model can be explained, not {type(model).__name__}")
+        raise InputError(f"only a trained torchliquid Model can be explained, not {type(model).__name__}")
     found = [network for network in model.network.chain if not isinstance(network, Encoder | PictureEncoder)]
     layers = [network.layer for network in found if isinstance(network, Liquid)]
     if not layers or len(layers) < len(found) or not all(isinstance(layer.rnn_cell, RecurrentCell) for layer in layers):
@@ -66,14 +67,14 @@ def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
 
 
 def of_layers(layers: Sequence[RecurrentLayer]) -> list[slice]:
-    """Where each layer's neurons stand among all."""
+    """The indices of each layer's neurons among all neurons."""
     ends = np.cumsum([0, *(layer.state_size for layer in layers)]).tolist()
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def neuron_kinds(model: Model) -> tuple[str, ...]:
-    """The kind of each of the H neurons in the order of the state: inter, command or motor where a wiring tells them
-    apart, else neuron."""
+    """The kind of each of the H neurons in the order of the state: inter, command or motor if there is a wiring, else
+    neuron."""
     return tuple(kind for layer in liquid_layers(model) for kind in _kinds(layer))
 
 
@@ -82,15 +83,15 @@ def _kinds(layer: RecurrentLayer) -> tuple[str, ...]:
     if wiring is None:
         return ("neuron",) * layer.state_size
     ids = list(range(wiring.units))
-    if isinstance(layer.rnn_cell, WiredCfCCell):  # its state holds one layer after the other
+    if isinstance(layer.rnn_cell, WiredCfCCell):  # its state contains one layer after the other
         ids = [i for at in range(wiring.num_layers) for i in wiring.get_neurons_of_layer(at)]
     kinds = tuple(wiring.get_type_of_neuron(i) for i in ids)
     return kinds if len(set(kinds)) > 1 else ("neuron",) * len(kinds)
 
 
 def neuron_names(model: Model) -> tuple[str, ...]:
-    """The name of each neuron in the order of the state: its kind and its number among them, from 1; of several layers
-    the layer's number first."""
+    """The name of each neuron in the order of the state: its kind and its number within it, from 1. With several layers
+    the number of the layer comes first."""
     layers = liquid_layers(model)
     names = []
     for i, layer in enumerate(layers):
@@ -129,12 +130,12 @@ def used_part(model: Model, recording: Recording, samples: int) -> Recording:
     if not isinstance(recording, Recording):
         raise InputError(f"a Recording is needed, not {type(recording).__name__}; make one, as with Recording.read")
     if samples < 1:
-        raise InputError(f"at least one sample is looked at, not {samples}")
+        raise InputError(f"samples must be at least 1, not {samples}")
     part = aligned(recording, model.preprocessing)
     part = replace(part, series=tuple(s for s in part.series if len(s)))
     total = part.n_samples
     if not total:
-        raise InputError("the recording has no samples to explain a model on; give one that has")
+        raise InputError("the recording has no samples; give one with samples")
     if total <= samples:
         return part
     share = samples / total

@@ -1,4 +1,4 @@
-"""Whether a model's samples are solved faster all at once than one after the other."""
+"""Whether a model runs faster with all samples at once than one after the other."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class LayerOverTime:
-    """One layer on the recording.
+    """The result for one layer.
 
     Attributes:
-        solved: how Newton's method went over all samples: iterations, residual and whether it converged.
-        stepped, at_once: seconds of the processor for a forward pass, one sample after the other and in parallel.
+        solved: how Newton's method solved all samples: iterations, residual and whether it converged.
+        stepped, at_once: processor seconds of a forward pass, with one sample after the other and with all at once.
     """
 
     solved: Solved
@@ -37,13 +37,13 @@ class LayerOverTime:
 
 @dataclass(frozen=True)
 class OverTime:
-    """Whether ``over_time="parallel"`` pays for a model on this machine.
+    """Whether ``over_time="parallel"`` makes a model faster on this machine.
 
     Attributes:
         lyapunov: largest Lyapunov exponent per sample along the recording. If it is positive, a difference grows from
             sample to sample, and Newton's method does not converge over long stretches.
-        samples: how many samples were looked at, of the longest series.
-        layers: each liquid layer.
+        samples: number of samples of the longest series that were used.
+        layers: the result for each liquid layer.
     """
 
     lyapunov: float
@@ -52,32 +52,33 @@ class OverTime:
 
     @property
     def converges(self) -> bool:
-        """Whether all layers were solved; those that are not are stepped."""
+        """Whether Newton's method converged in all layers. The others are stepped."""
         return all(layer.solved.converged for layer in self.layers)
 
     @property
     def speed(self) -> float:
-        """Time of one sample after the other over that of all at once: above 1 the latter pays."""
+        """The time with one sample after the other divided by that of all at once: above 1 the latter is faster."""
         return sum(layer.stepped for layer in self.layers) / sum(layer.at_once for layer in self.layers)
 
     def __str__(self) -> str:
         iterations = max(layer.solved.iterations for layer in self.layers)
         way = f"{iterations} iterations" if self.converges else f"no solution in {iterations} iterations"
-        pays = "pays" if self.converges and self.speed > 1 else "does not pay"
+        faster = "is faster" if self.converges and self.speed > 1 else "is not faster"
         return (
-            f"parallel over time {pays} here: {way} over {self.samples:,} samples, {self.speed:.2g} times the speed of "
-            f"one sample after the other; largest Lyapunov exponent {self.lyapunov:.3g} a sample"
+            f"parallel over time {faster} here: {way} over {self.samples:,} samples, {self.speed:.2g} times the speed "
+            "of "
+            f"one sample after the other; largest Lyapunov exponent {self.lyapunov:.3g} per sample"
         )
 
 
 @torch.no_grad()
 def over_time(model: Model, recording: Recording, samples: int = 2000) -> OverTime:
-    """Try on a recording whether the samples of a model's liquid layers are solved faster all at once.
+    """Test on a recording whether a model's liquid layers are faster with all samples at once.
 
     Args:
         model: a copy of it is run.
         recording: with all of the model's channels.
-        samples: most samples to look at, of the longest series.
+        samples: maximum number of samples of the longest series to use.
 
     Raises:
         InputError: as for :func:`torchliquid.explain.time_constants`.

@@ -1,4 +1,4 @@
-"""``explain.html`` and ``explain.json``: what a model does inside, for a reader and for a program."""
+"""``explain.html`` and ``explain.json``: what a model does inside, for readers and for programs."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from torchliquid.tasks import Task
 GLOSSARY = {
     **NETWORKS,
     "time constant": "The time in which a small push to an LTC's neuron fades to 37 %. It changes with the inputs: "
-    "that is what is liquid.",
-    "gate time scale": "What a CfC has instead of a time constant: the gap between samples over which the argument of "
-    "a neuron's gate changes by one. It is no memory span.",
+    "this is what makes the network liquid.",
+    "gate time scale": "A CfC has this instead of a time constant: the gap between samples over which the argument of "
+    "a neuron's gate changes by one. It is not a memory span.",
     "excitatory": "A synapse that drives the neuron up.",
     "inhibitory": "A synapse that drives the neuron down.",
     "sensory, inter, command, motor": "The layers of a wired circuit, from the inputs to the answer.",
-    "state": "What a neuron holds from one sample to the next.",
-    "role": "A neuron has a clear role when it follows an input or the target, or when the model loses without it, "
-    "both by more than chance explains.",
-    "rank correlation": "How well one thing rises when another does: 1 always, 0 no link, −1 always falls.",
-    "attribution": "How much each past reading moved the answer (integrated gradients).",
+    "state": "The value that a neuron keeps from one sample to the next.",
+    "role": "A neuron has a clear role if it follows an input or the target, or if the model gets worse without it, "
+    "in both cases by more than chance explains.",
+    "rank correlation": "Whether one quantity rises with another: 1 always, 0 no link, −1 it always falls.",
+    "attribution": "How much each past reading changed the answer (integrated gradients).",
     "Lyapunov exponent": "Growth of a small difference in the state, per sample. Below 0 it dies out, so that the same "
-    "inputs lead to the same answer whatever came long before. Above 0 the network is chaotic.",
-    "fixed point": "A state that a constant input leaves where it is.",
+    "inputs lead to the same answer whatever happened long before. Above 0 the network is chaotic.",
+    "fixed point": "A state that does not change while the input is constant.",
     **{word: METRICS[word] for word in ("accuracy", "macro F1", "log loss", "RMSE", "MAE")},
 }
 
 DIGITS = 5
 
 MOST_LINES = 4
-"""Inputs drawn under the slider."""
+"""Number of inputs drawn below the slider."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A finding in large type, with what it means."""
+    """A finding in large type, with its meaning."""
 
     question: str
     figure: str
@@ -58,23 +58,23 @@ class Fact:
 
 
 def write_explanation(explained: Explanation, folder: Path) -> None:
-    """Write ``explain.json`` and ``explain.html`` into a folder, each whole or not at all; the page comes last.
+    """Write ``explain.json`` and then ``explain.html`` into a folder, each completely or not at all.
 
     Raises:
-        InputError: the folder can't be written.
+        InputError: the folder cannot be written.
     """
     text = render(explained)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "explain.json", plain(explained))
     except OSError as error:
-        raise InputError(f"{folder} can't be written ({error.strerror}); choose another folder") from None
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
     page.write_page(text, folder / "explain.html")
 
 
 def plain(explained: Explanation) -> Any:
-    """The figures as plain data, rounded to five digits; NaN and infinity are None. Time constants and states are those
-    of the moments."""
+    """The results as plain data, rounded to five digits. NaN and infinity become None. Time constants and states are
+    those of the moments."""
     taus = explained.time_constants
     slim = replace(taus, times=(), values=(), stepped=None, towards=None, inputs=(), states=())
     return to_plain(replace(explained, time_constants=slim), DIGITS)
@@ -88,7 +88,7 @@ def render(explained: Explanation) -> str:
         "attribution": attribution_charts(explained),
         "dynamics": dynamics_charts(explained),
     }
-    word, sentence, mark = summary(explained)
+    word, sentence, kind = summary(explained)
     return page.render(
         "torchliquid.explain",
         "explain.html.j2",
@@ -100,7 +100,7 @@ def render(explained: Explanation) -> str:
         e=explained,
         word=word,
         sentence=sentence,
-        mark=mark,
+        kind=kind,
         facts=facts(explained),
         synapses=synapse_table(explained.circuit),
         clear=role_table(explained, True),
@@ -111,18 +111,18 @@ def render(explained: Explanation) -> str:
     )
 
 
-# -- what comes first
+# -- the summary
 
 
 def summary(explained: Explanation) -> tuple[str, str, str]:
-    """The answer in a few words, in a sentence, and whether it is good news: worth-it, not-worth-it or not-shown."""
+    """The answer in a few words, in a sentence, and its kind: worth-it, not-worth-it or not-shown."""
     taus, dynamics, roles, quality = explained.time_constants, explained.dynamics, explained.roles, explained.quality
     parts = []
     if quality is None:
-        word, mark = "Not judged: the recording has no targets", "not-shown"
+        word, kind = "Not judged: the recording has no targets", "not-shown"
     else:
         word = "Better than the naive answer" if quality.better else "No better than the naive answer"
-        mark = "worth-it" if quality.better else "not-worth-it"
+        kind = "worth-it" if quality.better else "not-worth-it"
         parts.append(
             f"on this recording its {metric_label(quality.metric)} is {_score(quality.metric, quality.model)}, "
             f"the naive answer's {_score(quality.metric, quality.naive)}"
@@ -140,11 +140,11 @@ def summary(explained: Explanation) -> tuple[str, str, str]:
     if dynamics is not None:
         parts.append(f"a small difference in its state {'dies out' if dynamics.lyapunov < 0 else 'grows'}")
     text = "; ".join(parts)
-    return word, text[0].upper() + text[1:] + ".", mark
+    return word, text[0].upper() + text[1:] + ".", kind
 
 
 def in_words(explained: Explanation) -> str:
-    """How long the neurons remember, against the usual gap between samples."""
+    """How long the neurons remember, compared with the usual gap between samples."""
     taus, gap = explained.time_constants, explained.gap
     values = np.concatenate(taus.shown)
     middle = np.nanmedian(np.where(np.isfinite(values), values, np.nan), axis=0)
@@ -161,7 +161,7 @@ def in_words(explained: Explanation) -> str:
 
 
 def facts(explained: Explanation) -> list[Fact]:
-    """The findings, one a card."""
+    """The findings, one per card."""
     taus = explained.time_constants
     low, high = tau_span(explained)
     found = []
@@ -201,19 +201,20 @@ def facts(explained: Explanation) -> list[Fact]:
         top = int(np.argmax(channels))
         found.append(
             Fact(
-                "What does it look at?",
+                "Which input matters most?",
                 f"{a.channels[top]}, {share(float(channels[top]))}",
-                f"of what moved the answer. Under noise of {a.noise:g} deviations the pattern is {number(a.alike, 2)} "
-                f"alike (1 is the same; two unrelated moments {number(a.alike_by_chance, 2)}) and "
-                f"{share(a.answers_kept)} of the answers stay.",
+                f"of the changes of the answer. With noise of {a.noise:g} standard deviations the pattern is "
+                f"{number(a.alike, 2)} "
+                f"similar (1 is equal; two unrelated moments {number(a.alike_by_chance, 2)}) and "
+                f"{share(a.answers_kept)} of the answers do not change.",
             )
         )
     if (d := explained.dynamics) is not None:
         growth = "−∞" if d.lyapunov == -math.inf else number(d.lyapunov, 2)
         if d.turns_positive_at is None and d.lyapunov >= 0:
-            beyond = "With its gaps stretched it was not chaotic in any shorter part."
+            beyond = "With longer gaps it was not chaotic in any shorter part."
         elif d.turns_positive_at is None:
-            beyond = f"It stays so up to gaps of {_time(float(d.gap * np.max(d.multiples)), d.unit)}."
+            beyond = f"It stays stable up to gaps of {_time(float(d.gap * np.max(d.multiples)), d.unit)}."
         else:
             beyond = (
                 f"It turns chaotic when samples are {_time(d.turns_positive_at, d.unit)} apart; usual here: "
@@ -224,7 +225,7 @@ def facts(explained: Explanation) -> list[Fact]:
 
 
 def tau_span(explained: Explanation) -> tuple[str, str]:
-    """Between which two values 90 % of all time constants lie."""
+    """The range of 90 % of all time constants."""
     return _span(explained.time_constants.shown)
 
 
@@ -235,19 +236,19 @@ def _span(values: Sequence[np.ndarray]) -> tuple[str, str]:
 
 
 def _of_equation(explained: Explanation) -> str:
-    """What the equation alone says, where the steps forget at another rate."""
+    """The time constants of the equation, if the solver's steps forget at another rate."""
     taus = explained.time_constants
     low, high = _span(taus.values)
     if (low, high) == tau_span(explained):
         return ""
-    return f", with the steps that the network takes; those of the equation lie between {low} and {high} {taus.unit}"
+    return f", with the solver's steps; the time constants of the equation lie between {low} and {high} {taus.unit}"
 
 
 # -- the circuit
 
 
 def picture(explained: Explanation) -> dict[str, Any]:
-    """What the circuit's script needs."""
+    """The data for the circuit's script."""
     moments, roles, taus, circuit = explained.moments, explained.roles, explained.time_constants, explained.circuit
     most_needed = max(roles.roles, key=lambda r: (r.clear, r.loss)).neuron if roles is not None else taus.neurons[0]
     sentences = {role.neuron: role.sentence for role in roles.roles} if roles is not None else {}
@@ -270,13 +271,13 @@ def picture(explained: Explanation) -> dict[str, Any]:
 
 
 def drawn(circuit: Circuit, answers: Sequence[str], sentences: Mapping[str, str]) -> dict[str, Any]:
-    """The nodes of the circuit's picture, which say which of its arrays they show, and which of its columns; and its
-    links as (source, target, polarity, strength).
+    """The nodes of the circuit's picture, with the array and the column that each shows, and its links as (source,
+    target, polarity, strength).
 
     Args:
         circuit: of the model.
-        answers: names of the answers, drawn as the last column; none: without it.
-        sentences: on neurons, by name.
+        answers: names of the answers, drawn as the last column; empty: without it.
+        sentences: sentences about neurons, by name.
     """
     neurons: list[dict[str, Any]] = [
         {
@@ -308,14 +309,14 @@ def drawn(circuit: Circuit, answers: Sequence[str], sentences: Mapping[str, str]
 
 
 def answer_names(task: Task) -> list[str]:
-    """One for each answer of the network."""
+    """A name for each output of the network."""
     if task.kind == "classification":
         return [f"{task.target} = {label}" for label in task.labels]
     return [task.target] if task.n_outputs == 1 else [f"{task.target} {k + 1}" for k in range(task.n_outputs)]
 
 
 def strip(explained: Explanation) -> list[dict[str, Any]]:
-    """The lines under the slider: the inputs that move the answer most, then the answer with the truth behind it."""
+    """The lines below the slider: the most important inputs, then the answer and the truth."""
     moments, task = explained.moments, explained.task
     order = list(range(len(explained.channels)))
     if explained.attribution is not None:
@@ -344,11 +345,11 @@ def synapse_table(circuit: Circuit) -> Table:
         for s in circuit.synapses
     )  # fmt: skip
     left = circuit.left_out
-    caption = f"The strongest; {count(left)} weaker ones are left out." if left else ""
+    caption = f"Only the strongest; {count(left)} weaker ones are left out." if left else ""
     return Table(("From", "To", "Kind", "Strength"), rows, (), caption)
 
 
-# -- the rest, chart by chart
+# -- the other sections, chart by chart
 
 
 def tau_chart(explained: Explanation) -> Chart:
@@ -379,7 +380,7 @@ def tau_chart(explained: Explanation) -> Chart:
 
 
 def shading(explained: Explanation) -> tuple[float | None, str]:
-    """Above which value of the truth a chart's ground is shaded, and what that means; None where that says nothing."""
+    """The value of the truth above which a chart's background is shaded, and its meaning; None if there is none."""
     task, truth = explained.task, explained.moments.truth
     if not np.isfinite(truth).any() or len(task.labels) > 2:
         return None, ""
@@ -403,7 +404,7 @@ def role_charts(explained: Explanation) -> list[Chart]:
 
 
 def role_table(explained: Explanation, clear: bool) -> Table | None:
-    """The neurons with a clear role, or those without; None where there is none of them."""
+    """The neurons with a clear role, or those without; None if there are none."""
     roles = explained.roles
     if roles is None or not any(role.clear == clear for role in roles.roles):
         return None
@@ -426,8 +427,8 @@ def attribution_charts(explained: Explanation) -> list[Chart]:
     most = float(max(np.max(a.share), np.max(a.noisy_share)))
     charts = []
     for name, title, values, older in (
-        ("clean", "Which input moved the answer, and how long ago", a.share, a.older),
-        ("noise", f"The same with noise of {a.noise:g} deviations on the readings", a.noisy_share, a.noisy_older),
+        ("clean", "Which input changed the answer, and how long ago", a.share, a.older),
+        ("noise", f"The same with noise ({a.noise:g} standard deviations)", a.noisy_share, a.noisy_older),
     ):
         rows = tuple(
             (channel, share(float(line.sum())), *(f"{number(100 * float(v), 1)} %" for v in line[:8]))
@@ -436,7 +437,7 @@ def attribution_charts(explained: Explanation) -> list[Chart]:
             )
         )
         head = ("Input", "In all", *(f"{lag:g} before" for lag in a.lags[:8]))
-        table = Table(head, rows, (), f"What came before these {len(a.lags)} samples: {share(older)}.")
+        table = Table(head, rows, (), f"Before these {len(a.lags)} samples: {share(older)}.")
         charts.append(
             Chart(f"attribution-{name}", title, figures.attribution_chart(a, np.asarray(values), most), table)
         )
@@ -452,11 +453,11 @@ def dynamics_charts(explained: Explanation) -> list[Chart]:
         for m, v in zip(d.multiples, d.lyapunov_by_gap, strict=True)
     )
     table = Table(("Time between samples", "Of the recording's", "Growth per sample"), rows)
-    title = "Up to which gap between samples it is stable: above the line differences grow, below they die out"
+    title = "Up to which gap between samples it is stable: above the line differences grow, below it they die out"
     note = (
-        f"The dashes stand at {_time(d.turns_positive_at, d.unit)}: there it first is chaotic."
+        f"The dashed line is at {_time(d.turns_positive_at, d.unit)}, the shortest gap at which it is chaotic."
         if d.turns_positive_at is not None
-        else "Within these gaps it never turns chaotic."
+        else "At none of these gaps is it chaotic."
     )
     return [Chart("lyapunov", title, figures.lyapunov_chart(d), table, note)]
 
@@ -469,7 +470,7 @@ def fixed_point_table(explained: Explanation) -> Table | None:
         (p.at, "stable" if p.stable else "not stable", number(p.spectral_radius, 3), f"{p.residual:.0e}")
         for p in d.fixed_points
     )
-    return Table(("Input held", "Is it stable?", "Spectral radius", "Change in one more step"), rows)
+    return Table(("Constant input", "Is it stable?", "Spectral radius", "Change in one more step"), rows)
 
 
 def state_table(explained: Explanation) -> Table | None:
@@ -492,7 +493,7 @@ def bounds_table(explained: Explanation) -> Table | None:
          "–" if d.bounds is None else f"{number(float(d.bounds[h][0]), 2)} to {number(float(d.bounds[h][1]), 2)}")
         for h, (neuron, (low, high)) in enumerate(zip(d.neurons, d.seen, strict=True))
     )  # fmt: skip
-    return Table(("Neuron", "Seen here", "Possible at all"), rows)
+    return Table(("Neuron", "Seen here", "Possible"), rows)
 
 
 def _time(value: float, unit: str) -> str:

@@ -25,16 +25,17 @@ from torchliquid.tasks import Task
 LARGEST_LAG = 64
 
 CLOSE = 0.7
-"""From this rank correlation on a neuron follows something closely, half of its movement. Where chance can't be ruled
-out, that is said."""
+"""From this rank correlation on, a neuron follows something closely: half of its movement. If chance cannot be ruled
+out, the page says so."""
 
 FAINT = 0.3
-"""A weaker rank correlation makes no role, however sure it is: it explains less than a tenth of a neuron's movement."""
+"""A weaker rank correlation is not a role, however significant it is: it explains less than a tenth of a neuron's
+movement."""
 
 SLIGHT = 0.01
-"""Nor does a loss of a smaller share of the metric."""
+"""Nor is a smaller loss, as a share of the metric."""
 
-GAP = "time since the sample before"
+GAP = "time since the previous sample"
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def roles(
     path = follow(model, _with_truth(model.task, recording), samples)
     lengths = [len(s) for s in path.recording.series]
     permute = model.task.per == "series" or len(lengths) >= MANY_SERIES
-    # Turned by less than the lags, a series still meets its link: they are few against the recording.
+    # Offsets smaller than the lags keep the link, but they are few compared with the recording.
     few = min(max(6, sum(lengths) // 100), max(lengths) // 4)
     lags = int(min(LARGEST_LAG, np.median(lengths) // 4 if permute else few))
     draws = Surrogates.draw(lengths, permute, seed)
@@ -239,12 +240,12 @@ def roles(
 
 
 def _with_truth(task: Task, recording: Recording) -> Recording:
-    """Forecasts reach over the end of a part that is cut off: the truth comes first."""
+    """Forecasts reach beyond the end of a shortened part, so the truth is computed first."""
     return task.with_targets(recording) if isinstance(recording, Recording) else recording
 
 
 def _truth(task: Task, recording: Recording) -> list[np.ndarray]:
-    """For each series (T, K) class numbers or scaled values, (1, K) for a task per series; NaN where not known."""
+    """For each series (T, K) class indices or scaled values, (1, K) for a task per series; NaN if unknown."""
     found = []
     for series in recording.series:
         targets, weights = task.encode(series)
@@ -276,13 +277,13 @@ def _features(model: Model, path: Trajectory, truth: list[np.ndarray]) -> tuple[
 
 
 def _contributions(outputs: Sequence[Arrays]) -> list[np.ndarray]:
-    """For each series (T, H, K) the change of the answer by each neuron; ``outputs[0]`` is with all neurons."""
+    """For each series (T, H, K) the change of the answer by each neuron. ``outputs[0]`` is with all neurons."""
     whole, *without = ([np.atleast_2d(part) for part in each] for each in outputs)
     return [part[:, None] - np.stack(held, 1) for part, *held in zip(whole, *without, strict=True)]
 
 
 def _indicators(task: Task, truth: list[np.ndarray]) -> list[np.ndarray]:
-    """For each series (T, K) values, or which class it is; NaN where not known."""
+    """For each series (T, K) values, or indicators of the class; NaN if unknown."""
     if task.kind == "regression":
         return truth
     return [np.where(np.isfinite(y), y == np.arange(len(task.labels)), np.nan) for y in truth]
@@ -291,24 +292,24 @@ def _indicators(task: Task, truth: list[np.ndarray]) -> list[np.ndarray]:
 def needed(
     adds: Arrays, truth: Arrays, draws: Surrogates, control: Surrogates, lags: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether what neurons add to the answer follows the truth, by more than chance.
+    """Whether the neurons' contributions to the answer follow the truth, by more than chance.
 
-    A squared error without a neuron differs from the whole one by the neuron's own variance, which is in every time the
-    same, and by twice the covariance of what it adds with the truth: that alone can be due to a link.
+    Without a neuron, the squared error changes by the neuron's variance, which is the same for any pairing in time, and
+    by twice the covariance of its contribution with the truth. Only the latter can be due to a link.
 
     Args:
-        adds: for each series (T, H, K) what each neuron adds to each answer.
-        truth: for each series (T, K), NaN where not known.
+        adds: for each series (T, H, K) contributions of each neuron to each answer.
+        truth: for each series (T, K), NaN if unknown.
 
     Returns:
-        (H,) the chance, among all neurons and answers, and (H,) the same for ``control``.
+        (H,) p value of each neuron, among all neurons and answers, and (H,) the same for ``control``.
     """
     real, drawn, turned = [], [], []
     for k in range(truth[0].shape[1]):
         pair = draws.telling([part[:, :, k] for part in adds]), draws.telling([part[:, k : k + 1] for part in truth])
         found, by_chance = draws.correlations(*pair, lags)
         best = np.take_along_axis(found, np.abs(found).argmax(2)[..., None], 2)[:, :, 0]
-        real.append(np.maximum(best, 0.0))  # Against the truth, a neuron is of no use.
+        real.append(np.maximum(best, 0.0))  # a neuron that acts against the truth is of no use
         drawn.append(by_chance)
         turned.append(control.correlations(*pair, lags)[1][0])
     chance = np.concatenate(drawn, 2)
@@ -371,10 +372,13 @@ def _method(draws: Surrogates, lags: int, false_rate: float) -> str:
         other = "turned in time by a random offset"
         what = "of the correlations what both signals add to their own past, so that drift alone makes no link; each"
     return (
-        f"Rank correlations over lags of 0 to {lags} samples, of each neuron with what it may follow, and of what it "
-        f"adds to the answer, against being held at its mean, with the truth; {what} compared with the largest found "
-        f"in {DRAWS} draws of data of another time ({other}), so that in {false_rate:.0%} of recordings without any "
-        f"link any neuron at all is given a role. A correlation below {FAINT:g} or a loss below {SLIGHT:.0%} of the "
-        "metric makes no role. A correlation is no proof of a cause: "
-        "inputs that move together are followed together."
+        f"Rank correlations of each neuron, over lags of 0 to {lags} samples, with the inputs and the target, and of "
+        "its "
+        f"contribution to the answer (compared with holding it at its mean) with the truth; {what} compared with the "
+        f"largest correlation in {DRAWS} draws of data from another time ({other}). So in {false_rate:.0%} of "
+        "recordings "
+        f"without any link any neuron at all gets a role. A correlation below {FAINT:g} or a loss below {SLIGHT:.0%} "
+        "of "
+        "the metric is not a role. A correlation does not prove a cause: "
+        "inputs that change together are followed together."
     )

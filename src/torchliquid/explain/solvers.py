@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from torchliquid.explain.explanation import Progress
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Steps a sample that are tried."""
+"""Numbers of steps per sample that are tried."""
 
 COST = {"fused": 1, "euler": 1, "rk4": 4}
-"""Evaluations of all synapses in one step."""
+"""Number of evaluations of all synapses in one step."""
 
 TIGHT = (1e-9, 1e-11)
-"""Relative and absolute tolerance of what counts as the truth."""
+"""Relative and absolute tolerance of the reference solution."""
 
 NEAR = 1e-2
-"""An error that hardly an answer shows, in standard deviations of the answer."""
+"""An error that hardly affects answers, in standard deviations of the answer."""
 
 PIECE = 64
-"""Samples of a piece; pieces run side by side, each from a fresh state."""
+"""Number of samples of a piece. Pieces run in parallel, each from the initial state."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Choice:
 
     @property
     def evaluations(self) -> int | None:
-        """Evaluations of all synapses a sample: what a device pays; None where they vary."""
+        """Number of evaluations of all synapses per sample, the cost on a device; None if it varies."""
         return self.unfolds * COST[self.solver] if self.solver in COST else None
 
     @property
@@ -114,23 +114,24 @@ class Tradeoff:
 
     @property
     def off(self) -> float | None:
-        """How far the model's own answers are from the tight solution, as :attr:`Choice.error`; None of an adaptive
-        solver."""
+        """Difference between the model's own answers and the reference solution, as :attr:`Choice.error`; None for an
+        adaptive solver."""
         return None if self.kept is None else self.kept.error
 
     @property
     def kept(self) -> Choice | None:
-        """The model's own solver as it was tried; None of an adaptive one."""
+        """The entry of the model's own solver; None for an adaptive one."""
         solver, steps = self.now
         return next((c for c in self.choices if c.solver == solver and c.unfolds == steps and c.rtol is None), None)
 
     def recommended(self) -> Choice:
-        """What to deploy: the fixed solver with the fewest evaluations that holds at the recording's longest gap and
-        answers at least as well as the model's own, with which it learnt; where that is adaptive or does not hold, as
-        well as the tight solution but for what would not matter. Without targets the model's own.
+        """The solver to deploy: the fixed solver with the fewest evaluations that holds at the recording's longest gap
+        and whose answers are at least as good as with the model's own solver, with which it was trained. If this is
+        adaptive or does not hold, they must be as good as the reference solution, except for differences that do not
+        matter. Without targets it is the model's own.
 
         Raises:
-            InputError: as :meth:`cheapest`, where there is no such solver.
+            InputError: as for :meth:`cheapest`, if there is no such solver.
         """
         own = self.kept if self.kept is not None and not self.too_short(self.kept) else None
         metric = metrics.find(self.metric)
@@ -146,12 +147,13 @@ class Tradeoff:
         """The recommendation in words."""
         choice, own = self.recommended(), self.kept
         if own is choice and math.isnan(own.metric):
-            return f"Keep {own.name}: the model learnt with these steps. Without targets no other one can be judged."
-        tight = "" if math.isnan(self.tight) else f"; the tight solution has {significant(self.tight)}"
+            return f"Keep {own.name}: the model was trained with it. Without targets no other solver can be assessed."
+        tight = "" if math.isnan(self.tight) else f"; the reference solution has {significant(self.tight)}"
         if own is choice:
             return f"Keep {own.name}: {metric_label(self.metric)} {significant(own.metric)}{tight}."
         judged = "" if math.isnan(choice.metric) else f"{metric_label(self.metric)} {significant(choice.metric)} with "
-        words = f"Take {choice.name}: {judged}{choice.evaluations} evaluation{'s' * (choice.evaluations != 1)} a sample"
+        evaluations = f"{choice.evaluations} evaluation{'s' * (choice.evaluations != 1)}"
+        words = f"Use {choice.name}: {judged}{evaluations} per sample"
         if own is None:
             return f"{words}{tight}."
         if self.too_short(own):
@@ -163,10 +165,10 @@ class Tradeoff:
 
     def cheapest(self, error: float) -> Choice:
         """The fixed solver with the fewest evaluations whose error is at most this and that holds at the recording's
-        longest gap; of equals the first, fused.
+        longest gap. Of equal ones it is the first, fused.
 
         Raises:
-            InputError: none reaches it.
+            InputError: there is none.
         """
         fixed = [c for c in self.choices if c.evaluations is not None and not self.too_short(c)]
         good = [c for c in fixed if c.error <= error]
@@ -178,8 +180,8 @@ class Tradeoff:
                 )
             best = min(fixed, key=lambda c: c.error)
             raise InputError(
-                f"no solver with up to {STEPS[-1]} steps comes within {error:g}; the nearest is {best.name}, "
-                f"within {best.error:.2g}: give a larger --error"
+                f"no solver with up to {STEPS[-1]} steps has an error of at most {error:g}; the best is {best.name}, "
+                f"with {best.error:.2g}: give a larger --error"
             )
         return min(good, key=lambda c: c.evaluations or 0)
 
@@ -221,7 +223,7 @@ def compare_solvers(
     if now[0] not in ADAPTIVE and (*now, None) not in tries:
         tries.insert(0, (*now, None))
     if progress is not None:
-        progress("the tight solution", 0, len(tries) + 1)
+        progress("the reference solution", 0, len(tries) + 1)
     truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
     spread = np.maximum(np.concatenate([np.atleast_2d(t) for t in truth]).std(0), 1e-12)
     fastest = _fastest_constant(model)
@@ -237,7 +239,7 @@ def compare_solvers(
         one = with_solver(model, solver, unfolds, rtol or 0.0)
         try:
             answers = _answers(one, pieces)
-            with np.errstate(invalid="ignore", over="ignore"):  # of what has blown up
+            with np.errstate(invalid="ignore", over="ignore"):  # in solutions that diverged
                 off = np.concatenate([np.atleast_2d(a - t) for a, t in zip(answers, truth, strict=True)])
                 error = float((np.sqrt(np.square(off).mean(0)) / spread).max())
             error = error if np.isfinite(error) else np.inf
@@ -285,11 +287,11 @@ def solver_names(model: Model) -> tuple[str, ...]:
     if "solver" in KINDS[model.kind].defaults:
         return (*(name for name in COST if name != "fused"), *ADAPTIVE)
     solved = ", ".join(name for name, kind in KINDS.items() if "solver" in kind.defaults)
-    raise InputError(f"a {model.kind} is stepped by no solver; these are: {solved}")
+    raise InputError(f"a {model.kind} has no solver; these kinds have one: {solved}")
 
 
 def with_solver(model: Model, solver: str, unfolds: int = 0, rtol: float = 0.0, atol: float = 0.0) -> Model:
-    """The same weights under another solver, as a model that can be saved; what is 0 is left as it is by default."""
+    """The same weights with another solver, as a model that can be saved. Zeros leave the default values."""
     config = {k: v for k, v in model.config.items() if k not in ("rtol", "atol", "adjoint")}
     given = {"unfolds": unfolds, "rtol": rtol, "atol": atol}
     config |= {"solver": solver, **{name: value for name, value in given.items() if value}}
@@ -306,7 +308,8 @@ def _fastest_constant(model: Model) -> float | None:
 
 
 def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:
-    """Up to so many samples: pieces of all series, evenly spread; of a task per series the beginnings of series."""
+    """At most ``samples`` samples: pieces of all series, evenly spread; for a task per series the beginnings of
+    series."""
     starts = [
         (series, start)
         for series in recording.series

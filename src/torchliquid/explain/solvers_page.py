@@ -16,18 +16,18 @@ from torchliquid.page.numbers import duration, significant
 
 COLOURS = {"fused": "--liquid", "euler": "--rival", "rk4": "--naive"}
 GLOSSARY = {
-    "fused": "The LTC authors' semi-implicit steps: stable however long the step; the error falls in proportion to it.",
-    "euler": "Explicit steps; the error falls in proportion to the step, and too long a step explodes.",
-    "rk4": "The classical Runge-Kutta method, four evaluations a step; half the step is a sixteenth of the error, and "
-    "too long a step explodes.",
-    "dopri5, tsit5": "Adaptive: as many steps as a tolerance asks for, each sample its own. Not for devices.",
-    "evaluation": "One look at all synapses: what a step costs on a device.",
+    "fused": "The LTC authors' semi-implicit steps: stable for any step size; the error is proportional to the step.",
+    "euler": "Explicit steps; the error is proportional to the step, and too large a step diverges.",
+    "rk4": "The classical Runge-Kutta method, four evaluations per step; half the step has a sixteenth of the error, "
+    "and too large a step diverges.",
+    "dopri5, tsit5": "Adaptive: as many steps as a tolerance requires, for each sample separately. Not for devices.",
+    "evaluation": "One pass over all synapses: the cost of a step on a device.",
     "liquid network": NETWORKS["liquid network"],
 }
 
 
 def plain(found: Tradeoff, chosen: Choice, error: float | None) -> Any:
-    """For JSON; what is not finite is null."""
+    """For JSON; values that are not finite become null."""
 
     def row(choice: Choice) -> dict[str, Any]:
         return {**asdict(choice), "evaluations": choice.evaluations}
@@ -49,14 +49,14 @@ def plain(found: Tradeoff, chosen: Choice, error: float | None) -> Any:
 
 
 def table(found: Tradeoff) -> Table:
-    """All that were tried, side by side."""
+    """All solvers that were tried, as a table."""
     rows = []
     for c in found.choices:
         error = "not finite" if not math.isfinite(c.error) else f"{c.error:.{'2g' if c.error > 1e-3 else '0e'}}"
         evaluations = "varies" if c.evaluations is None else str(c.evaluations)
         holds = "any" if c.holds is None else f"{c.holds:.3g} {found.unit}"
         rows.append((c.name, evaluations, error, significant(c.metric, 4), duration(1e-6 * c.microseconds), holds))
-    head = ("solver", "evaluations a sample", "error", metric_label(found.metric), "time a sample here", "gaps up to")
+    head = ("solver", "evaluations per sample", "error", metric_label(found.metric), "time per sample", "gaps up to")
     return Table(head, tuple(rows))
 
 
@@ -67,10 +67,10 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, model: str) -> 
     dotted = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": {"dash": "dot", "color": "--muted"}}
     asked = [] if error is None else [{**dotted, "y0": error, "y1": error}]
     off = _chart(shown, "error", "error, standard deviations of the answer", asked, {"type": "log"})
-    charts = [Chart("error", "How far the answers are from the tight solution", off, table(found))]
+    charts = [Chart("error", "How far the answers are from the reference solution", off, table(found))]
     if math.isfinite(found.tight):
         tight = [{**dotted, "y0": found.tight, "y1": found.tight}]
-        well = f"How well it answers, by {metric}; dotted the tight solution"
+        well = f"How good the answers are, by {metric}; dotted: the reference solution"
         charts.insert(0, Chart("metric", well, _chart(shown, "metric", metric, tight, {})))
     return page.render(
         "torchliquid.explain",
@@ -87,7 +87,7 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, model: str) -> 
 
 
 def _chart(choices: list[Choice], what: str, y: str, lines: list[Figure], yaxis: Figure) -> Figure:
-    """A line a solver over what a step costs on a device."""
+    """One line per solver over the cost of a step on a device."""
     traces = []
     for solver, colour in COLOURS.items():
         points = [c for c in choices if c.solver == solver and math.isfinite(getattr(c, what))]
@@ -105,7 +105,7 @@ def _chart(choices: list[Choice], what: str, y: str, lines: list[Figure], yaxis:
     costs = [c.evaluations or 1 for c in choices]
     return figure(
         traces,
-        "evaluations of all synapses a sample",
+        "evaluations of all synapses per sample",
         y,
         height=420,
         showlegend=True,

@@ -28,17 +28,18 @@ Arrays = Sequence[np.ndarray]
 DRAWS = 399
 
 SHORTEST = 40
-"""Samples that the longest of a few series must have: turned by each of them, it gives the least chance that counts."""
+"""Minimum length of the longest of a few series: rotating it by each of its samples gives the smallest useful p
+value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Surrogates:
-    """How series are paired with another time: one row a draw.
+    """How series are paired with another time, one row per draw.
 
     Attributes:
         lengths: (N,) samples of each series.
-        offsets: (S, N) by how many samples each series is turned; None where partners are permuted.
-        partners: (S, N) which series each is paired with; None where series are turned.
+        offsets: (S, N) by how many samples each series is rotated; None if partners are permuted.
+        partners: (S, N) the partner of each series; None if series are rotated.
     """
 
     lengths: np.ndarray
@@ -49,41 +50,41 @@ class Surrogates:
     def draw(cls, lengths: Sequence[int], permute: bool, seed: int, draws: int = DRAWS) -> Surrogates:
         """Draw pairings.
 
-        All offsets are as likely, small ones too: without them the rate of false finds in short recordings is several
-        times the stated one. What moves slowly against the length of its recording can therefore not be told from
-        chance.
+        All offsets are equally likely, also small ones: without them the rate of false positives in short recordings is
+        several times the stated one. So a signal that changes slowly compared with the length of its recording cannot
+        be distinguished from chance.
 
         Args:
             lengths: samples of each series.
-            permute: pair each series with another, instead of turning it.
+            permute: pair each series with another one, instead of rotating it.
 
         Raises:
-            InputError: too little to pair differently.
+            InputError: there are too few series or samples.
         """
         n, rng = np.array(lengths), np.random.default_rng(seed)
         if permute:
             if len(n) < 5:
-                raise InputError(f"{len(n)} series are too few to tell a role from chance; give at least 5")
+                raise InputError(f"{len(n)} series are too few to distinguish a role from chance; give at least 5")
             return cls(n, None, np.stack([rng.permutation(len(n)) for _ in range(draws)]))
         if n.max() < SHORTEST:
             raise InputError(
-                f"series of up to {n.max()} samples are too short to tell a role from chance; "
+                f"series of up to {n.max()} samples are too short to distinguish a role from chance; "
                 f"give one of at least {SHORTEST}"
             )
         return cls(n, rng.integers(0, n, size=(draws, len(n))), None)
 
     def control(self, seed: int) -> Surrogates:
-        """One more pairing, far from the real one: each series turned by half, or paired at random."""
+        """One more pairing, far from the real one: each series rotated by half, or paired at random."""
         if self.partners is None:
             return replace(self, offsets=self.lengths[None] // 2)
         return Surrogates.draw(self.lengths.tolist(), True, seed, draws=1)
 
     def correlations(self, x: Arrays, y: Arrays, lags: int) -> tuple[np.ndarray, np.ndarray]:
-        """Correlations of x with the y of ``lag`` samples before, and by chance.
+        """Correlations of x with the y of ``lag`` samples before, for the real pairing and by chance.
 
         Args:
-            x: for each series (T, H), NaN where not known.
-            y: for each series (T, F), likewise.
+            x: for each series (T, H), NaN if unknown.
+            y: for each series (T, F), NaN if unknown.
 
         Returns:
             (H, F, lags + 1) correlations, and (S, H, F) the largest absolute ones over the lags in each draw.
@@ -91,7 +92,7 @@ class Surrogates:
         known = [np.isfinite(b) for b in y]
         x = [np.nan_to_num(a, nan=0.0) for a in _centred(x)]
         y = [np.where(k, b, 0.0) for k, b in zip(known, _centred(y), strict=True)]
-        # Only what stands beside a known y counts.
+        # Only values of x beside a known y count.
         square = sum((a * a).T @ k.astype(float) for a, k in zip(x, known, strict=True))
         norm = np.sqrt(square * sum((b * b).sum(0) for b in y))
         with np.errstate(divide="ignore"):
@@ -130,15 +131,15 @@ class Surrogates:
         return real, np.stack([np.abs(at_lags(partners)).max(0) for partners in self.partners])
 
     def telling(self, parts: Arrays) -> list[np.ndarray]:
-        """What a link shows in: ranks of many series, :func:`news` of a few."""
+        """The signals to correlate: ranks for many series, :func:`news` for a few."""
         return ranked(parts) if self.offsets is None else news(parts)
 
 
 def chances(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The chance, for each of many correlations, that any of them is as strong without a link.
+    """The probability, for each of many correlations, that any of them is as strong without a link.
 
-    They are brought to one scale by what they are in the draws; each is then compared with the largest of those
-    that are not stronger themselves (Westfall and Young's step-down).
+    Correlations are scaled by their spread over the draws. Each is then compared with the largest of those that are not
+    stronger in the real data (Westfall and Young's step-down).
 
     Args:
         real: absolute correlations, of any shape.
@@ -147,7 +148,7 @@ def chances(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     Returns:
         p values, adjusted for the number of comparisons: at least 1 / (S + 1).
     """
-    # Fisher's scale, of about the same spread whatever the correlation: 0.99 and 0.999 are far apart.
+    # Fisher's scale has about the same spread for any correlation: 0.99 and 0.999 are far apart on it.
     pool = np.arctanh(np.minimum(np.concatenate([real[None], drawn]), 1 - 1e-6)).reshape(len(drawn) + 1, -1)
     spread = pool.std(0)
     scores = np.where(spread > 1e-12, (pool - pool.mean(0)) / np.where(spread > 1e-12, spread, 1.0), -np.inf)
@@ -160,17 +161,17 @@ def chances(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def news(parts: Arrays, most: int = 8) -> list[np.ndarray]:
-    """What each column adds to what its own past foretells, as ranks over all series.
+    """What each column adds to the prediction from its own past, as ranks over all series.
 
-    The past is the column's last samples, up to ``most``, as many as Schwarz's criterion asks for; their weights are
-    the same in all series. Each series has a level of its own, and a slope where that criterion asks for slopes: in a
-    signal of two values a slope that is nothing would order all that stays the same by time, in the ranks.
+    The past are the column's last samples, up to ``most``, as many as Schwarz's criterion selects, with the same
+    weights in all series. Each series has its own level, and its own slope if that criterion selects slopes: in a
+    signal with two values an insignificant slope would order all equal values by time, in the ranks.
 
     Args:
-        parts: for each series (T, F), NaN where not known.
+        parts: for each series (T, F), NaN if unknown.
 
     Returns:
-        For each series (T, F); NaN where the sample or one of those before it is not known or not there.
+        For each series (T, F); NaN if the sample or one of those before it is unknown or missing.
     """
     most = min(most, max(len(part) for part in parts) // 10)
     level = block_diag(*(np.ones((len(part), 1)) for part in parts))
@@ -200,8 +201,8 @@ def _lagged(column: np.ndarray, most: int) -> np.ndarray:
 
 
 def _residuals(rows: np.ndarray, level: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Of the regression of the first column on the levels, with the slopes or without, and on as many of the other
-    columns as give the least criterion of Schwarz."""
+    """The regression of the first column on the levels, with slopes or without, and on as many of the other columns as
+    minimise Schwarz's criterion."""
     n, best, found = len(rows), np.inf, rows[:, 0]
     for drift in (level, np.column_stack([level, slope])):
         for order in range(rows.shape[1]):

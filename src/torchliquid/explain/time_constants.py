@@ -33,7 +33,7 @@ MEANING = {
     ),
     "step": (
         "The time in which a small push to this neuron's state fades to 37 % by itself when steps like this sample's "
-        "are repeated: from how much of it one step leaves, d new / d old."
+        "are repeated, computed from the share of it that one step leaves, d new / d old."
     ),
 }
 
@@ -131,7 +131,7 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
     path = follow(model, recording, samples)
     scale = model.preprocessing.time_scale
     bounds, towards, stepped = None, None, None
-    cell = layers[0].rnn_cell  # all layers are of one kind
+    cell = layers[0].rnn_cell  # all layers have the same type
     if isinstance(cell, LTCCell):
         mode, meaning = "ltc", MEANING["ltc"]
         parts = [_of_an_ltc(layer, path, k, own, scale) for k, layer, own in _places(layers)]
@@ -180,10 +180,10 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
 
 
 def _stepped(cell: LTCCell, tau: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """The time constant (T, H) of the solver's steps over each gap (T, 1), where the equation's is ``tau``.
+    """The time constant (T, H) of the solver's steps over each gap (T, 1), given that of the equation, ``tau``.
 
-    What a step leaves of a push is the solver's stability function at -(step / tau); an adaptive solver leaves what the
-    equation does.
+    A step leaves a share of a perturbation that is the solver's stability function at -(step / tau). An adaptive solver
+    leaves the equation's share.
     """
     if cell.solver not in LEFT:
         return tau
@@ -194,14 +194,14 @@ def _stepped(cell: LTCCell, tau: np.ndarray, gap: np.ndarray) -> np.ndarray:
 
 
 def _places(layers: Sequence[RecurrentLayer]) -> list[tuple[int, RecurrentLayer, slice]]:
-    """Each layer's number, itself, and where its neurons stand."""
+    """Each layer's number, the layer, and the indices of its neurons."""
     return [(k, layer, own) for k, (layer, own) in enumerate(zip(layers, of_layers(layers), strict=True))]
 
 
 def _of_an_ltc(
     layer: RecurrentLayer, path: Trajectory, number: int, own: slice, scale: float
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each series (T, H) the equation's time constants, and the steps'."""
+    """For each series (T, H) the equation's time constants, and those of the steps."""
     cell: LTCCell = layer.rnn_cell  # type: ignore[assignment]
     fed = (each[number] for each in path.fed)
     found = [
@@ -222,14 +222,14 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _bounds(cell: RecurrentCell) -> np.ndarray:
-    """With all synapses open, and all closed."""
+    """The bounds: with all synapses open, and with all closed."""
     assert isinstance(cell, LTCCell)
     gleak, _, cm = cell.leak()
     return _array(torch.stack([cm / (gleak + cell.open_conductance()), cm / gleak], 1))
 
 
 def _before(layer: RecurrentLayer, path: Trajectory, i: int, x: Tensor, after: Tensor, own: slice) -> Tensor:
-    """(T, H) states that each sample's step starts from, after the memory where there is one."""
+    """(T, H) states before each sample's step, after the memory if there is one."""
     before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
     if layer.lstm is not None and path.cells is not None:
         (memory,) = _tensors(layer, path.cells[i][:, own])
@@ -238,7 +238,7 @@ def _before(layer: RecurrentLayer, path: Trajectory, i: int, x: Tensor, after: T
 
 
 def _faded(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
-    """(T, H) by what one step leaves of a push, in the model's unit of time."""
+    """(T, H) from the share of a perturbation that one step leaves, in the model's unit of time."""
     x, after, spans = _tensors(layer, path.fed[i][number], path.states[i][:, own], path.spans[i])
     before = _before(layer, path, i, x, after, own).requires_grad_(True)
     with torch.enable_grad():

@@ -79,11 +79,12 @@ LTC_MEANS = (
 )
 STEP_MEANS = (
     "Strength is how far the neuron's next state moves, for a small push to the source, at the training mean, a state "
-    "of zero and a usual gap; elsewhere it can be more, less, or of the other sign."
+    "of zero and a usual gap; elsewhere it can be larger, smaller, or have the other sign."
 )
 ENCODED_MEANS = (
-    " The inputs act through dense layers: an input's strength is its slope there, at the training mean, times that of "
-    "what they make of it, added up."
+    " The inputs act through dense layers: an input's strength is the sum, over the dense layers' outputs, of its "
+    "slope "
+    "at the training mean times the strength of that output."
 )
 WIRED_CFC_MEANS = (
     STEP_MEANS
@@ -150,8 +151,8 @@ def wiring(model: Model, most: int = 200) -> Circuit:
 
 
 def _readout(model: Model, kinds: tuple[str, ...], start: int) -> np.ndarray:
-    """(K, C + H): of the layer that starts there the motor neurons are read, or where nothing tells them apart all are;
-    zeros where a layer's output is mapped further."""
+    """(K, C + H) of the readout, which reads the layer that starts there: its motor neurons or, without a wiring, all
+    neurons; zeros if a layer's output is mapped further."""
     weight = model.readout.weight.detach().cpu().numpy()
     sought = "motor" if "motor" in kinds[start:] else "neuron"
     read = [i for i, kind in enumerate(kinds) if i >= start and kind == sought]
@@ -187,7 +188,7 @@ def _wired_cfc(cell: WiredCfCCell, at: Tensor | None) -> np.ndarray:
 
 
 def _derivative(cell: RecurrentCell, at: Tensor | None) -> np.ndarray:
-    """(C + H, H): d new state / d (inputs, state) at these inputs, None being zeros, a state of zeros, a span of 1."""
+    """(C + H, H): d new state / d (inputs, state) at these inputs (None: zeros), a state of zeros and a span of 1."""
     weight = next(cell.parameters()).detach()
 
     def step(z: Tensor) -> Tensor:
@@ -200,7 +201,7 @@ def _derivative(cell: RecurrentCell, at: Tensor | None) -> np.ndarray:
 
 
 def _slope(of: Callable[[Tensor], Tensor], at: Tensor) -> np.ndarray:
-    """(O, I): d outputs / d inputs there."""
+    """(O, I): d outputs / d inputs at these inputs."""
     with torch.enable_grad():
         slope = torch.autograd.functional.jacobian(of, at)
     assert isinstance(slope, Tensor)
@@ -211,7 +212,7 @@ WEIGHTS: dict[type[RecurrentCell], Callable[[Any, Tensor | None], np.ndarray]] =
     LTCCell: _ltc,
     WiredCfCCell: _wired_cfc,
 }
-"""(C + H, H), source by target, at these inputs; of other cells the derivative."""
+"""(C + H, H), source by target, at these inputs; for cells without an entry, the derivative."""
 MEANS = {
     LTCCell: LTC_MEANS,
     WiredCfCCell: WIRED_CFC_MEANS,
@@ -219,7 +220,7 @@ MEANS = {
 
 
 def _layout(kinds: list[tuple[int, str]], synapses: tuple[Synapse, ...]) -> list[tuple[float, float]]:
-    """Columns by layer and kind; in each, neurons in the order of the mean height of what drives them, which saves
+    """Columns by layer and kind. In each, neurons are ordered by the mean height of their sources, which reduces
     crossings."""
     columns = sorted(set(kinds), key=lambda key: (key[0], (*COLUMNS, "neuron").index(key[1])))
     y = np.zeros(len(kinds))

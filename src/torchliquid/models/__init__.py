@@ -1,4 +1,4 @@
-"""Models: preprocessing, a network and a readout as one, and the plainer models they are judged against."""
+"""Models: preprocessing, a network and a readout in one object, and the simpler models that they are compared with."""
 
 from torchliquid.models.build import KINDS, build
 from torchliquid.models.model import Model

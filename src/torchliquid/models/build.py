@@ -1,4 +1,4 @@
-"""Kinds of networks, and models of any kind with as many live parameters as asked for."""
+"""Kinds of networks, and models of any kind with a given number of live parameters."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from torchliquid.wirings import AutoNCP
 Config = dict[str, Any]
 
 LAGS_A_WIDTH = 8
-"""Of a Transformer's bias over lags: so that it takes a small share of any budget."""
+"""Lags with a bias of their own in a Transformer. The bias takes a small share of any budget."""
 
 MAX_SIZE = 4096
-"""Units of the largest network that is built; a description that asks for more is not one of ours."""
+"""Maximum number of units. A description that asks for more did not come from this package."""
 MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "unfolds": 1024}
-"""Of what costs time without having weights, or more than its weights."""
+"""Limits of settings that cost time without adding weights, or cost more than their weights."""
 
 
 CHAINED: Config = {"layers": 1, "dropout": 0.0, "encoder": []}
-"""What the config of any recurrent kind may hold besides: layers on each other, each of the config's sizes; what is
-dropped between them in training; widths of dense layers with tanh before the first."""
+"""Further settings of every recurrent kind: the number of layers, which all have the config's sizes; the dropout
+between them in training; the widths of dense layers with tanh before the first layer."""
 
 PICTURES = "pictures"
-"""What the config of any kind may hold besides: of each picture among the inputs, in their order, where it begins, its
-height, width and channels."""
+"""A further setting of every kind: for each picture among the inputs, in order, where it begins and its height, width
+and channels."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Kind:
     """One kind of network.
 
     Attributes:
-        label: for people.
-        make: the network from its number of inputs and its config.
-        defaults: what the config holds besides sizes.
-        sizes: the sizes in a config from one whole number, the given config and the number of outputs of the task.
-        smallest: the least such number.
-        chained: whether it is one of the layers that :data:`CHAINED` puts on each other.
+        label: name for readers.
+        make: makes the network from its number of inputs and its config.
+        defaults: the config besides the sizes.
+        sizes: the sizes in a config, from one integer, the given config and the number of outputs of the task.
+        smallest: the smallest such integer.
+        chained: whether :data:`CHAINED` applies, so that layers can be stacked.
     """
 
     label: str
@@ -64,7 +64,7 @@ class Kind:
     chained: bool = True
 
     def network(self, inputs: int, config: Config) -> Network:
-        """The network of a config."""
+        """The network for a config."""
         made: list[Network] = []
         for start, height, width, depth in _pictures(config):
             made.append(PictureEncoder(inputs, start, (height, width, depth)))
@@ -85,7 +85,7 @@ class Kind:
 
 
 def _pictures(config: Config) -> list[tuple[int, int, int, int]]:
-    """Of each picture where it begins once those before it have gone, and its height, width and channels."""
+    """For each picture, where it begins after the earlier pictures were removed, and its height, width and channels."""
     pictures, gone, found = config.get(PICTURES, []), 0, []
     if not isinstance(pictures, list) or len(pictures) > MOST["layers"]:
         raise InputError(f"pictures are a list of [start, height, width, channels], not {pictures!r}")
@@ -102,15 +102,15 @@ def _pictures(config: Config) -> list[tuple[int, int, int, int]]:
 
 def _widths(encoder: Any) -> tuple[int, ...]:
     if isinstance(encoder, str) or not isinstance(encoder, Sequence):
-        raise InputError(f"an encoder is the widths of its dense layers, like (16,), not {encoder!r}")
+        raise InputError(f"encoder must list the widths of its dense layers, such as (16,), not {encoder!r}")
     if len(encoder) > MOST["layers"]:
-        raise InputError(f"an encoder has up to {MOST['layers']} dense layers, not {len(encoder)}")
+        raise InputError(f"encoder can have up to {MOST['layers']} dense layers, not {len(encoder)}")
     return tuple(_at_least_one("encoder", width, MAX_SIZE) for width in encoder)
 
 
 def _at_least_one(name: str, value: Any, most: int = 0) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= (most or MOST["layers"]):
-        raise InputError(f"{name} holds whole numbers from 1 to {most or MOST['layers']}, not {value!r}")
+        raise InputError(f"{name} must hold whole numbers from 1 to {most or MOST['layers']}, not {value!r}")
     return value
 
 
@@ -145,7 +145,7 @@ def _cfc_ncp(
 
 
 def _ltc(inputs: int, units: int | AutoNCP, unfolds: int, **options: Any) -> Network:
-    # No output mapping: the readout is linear already. Older files name neither a solver nor a memory.
+    # No output mapping, because the readout is linear already. Files of older versions have no solver and no memory.
     return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds, **options))
 
 
@@ -176,7 +176,7 @@ def _gated(kind: str) -> Callable[..., Network]:
 
 
 def _ncp_sizes(size: int, config: Config, n_outputs: int) -> Config:
-    # A readout of few motor neurons is a bottleneck: at least eight, and one for each output.
+    # Few motor neurons would be a bottleneck: at least eight, and one for each output.
     motors = config.get("motors", max(n_outputs, 8))
     return {"units": motors + 2 + size, "motors": motors}
 
@@ -201,7 +201,7 @@ KINDS: dict[str, Kind] = {
     "ctrnn": Kind("CT-RNN", _solved(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
     "neural_ode": Kind("Neural ODE", _solved(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
     "ctgru": Kind("CT-GRU", _ctgru, {"scales": 8}, _units),
-    # Recordings have gaps, which an Euler step overshoots.
+    # Recordings have gaps, over which an Euler step overshoots.
     "lrcssm": Kind("LrcSSM", _lrcssm, {"elastance": "plain", "solver": "exponential", "block": True}, _units),
     "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
@@ -219,15 +219,15 @@ KINDS: dict[str, Kind] = {
 
 
 def _transformer_sizes(size: int, heads: int, context: int) -> Config:
-    """Widths are multiples of the heads; the hidden layer, 1.5 to 2.5 times as wide, fills the steps between them. The
-    lags with a bias of their own reach back over the context, in a narrow network less far."""
+    """Sizes of a Transformer. Widths are multiples of the heads; the hidden layer, 1.5 to 2.5 times as wide, fills the
+    steps between them. Narrow networks have fewer lags with a bias of their own than the context is long."""
     if heads < 1:
-        raise InputError(f"a transformer has 1 head or more, not {heads}")
+        raise InputError(f"a transformer needs 1 head or more, not {heads}")
     width = heads
     while True:
         narrowest = -(-3 * width // 2)
         next_width = width + heads
-        until = (7 * next_width**2 - 4 * width**2) // (2 * width)  # where the next width's narrowest takes over
+        until = (7 * next_width**2 - 4 * width**2) // (2 * width)  # from here on the next width is used
         steps = max(min(5 * width // 2, until) - narrowest + 1, 1)
         if size <= steps:
             return {"width": width, "hidden": narrowest + size - 1, "lags": min(context, LAGS_A_WIDTH * width)}
@@ -235,15 +235,15 @@ def _transformer_sizes(size: int, heads: int, context: int) -> Config:
 
 
 def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int = 2500, **hyper: Any) -> Model:
-    """A model with as many live parameters as its sizes allow to come near a budget.
+    """A model whose number of live parameters is as close to a budget as its sizes allow.
 
-    Weights are drawn from torch's global generator: call ``torch.manual_seed`` before.
+    Weights are drawn from torch's global generator. Call ``torch.manual_seed`` first for reproducible weights.
 
     Args:
         kind: one of :data:`KINDS`.
         task, preprocessing: fitted on the training part.
-        parameters: how many, with the readout's; those that a wiring's mask switches off do not count.
-        hyper: entries of the kind's config, e.g. ``mode="pure"``; where they fix its size, the budget is not used.
+        parameters: number of parameters, with the readout's and without those that a wiring's mask switches off.
+        hyper: entries of the kind's config, e.g. ``mode="pure"``. If they set its size, the budget is not used.
 
     Raises:
         InputError: an unknown kind or entry, or a budget that the smallest network exceeds by more than 15 %.
@@ -271,7 +271,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
     if count(low) > 1.15 * parameters:
         raise InputError(
             f"a {kind} for {preprocessing.n_inputs} inputs and {task.n_outputs} outputs needs at least {count(low)} "
-            f"parameters, {parameters} were asked for; ask for more"
+            f"parameters, not {parameters}; ask for more"
         )
     high = low + 1
     while count(high) < parameters:
@@ -279,7 +279,7 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) < parameters else (low, middle)
-    for size in (low - 1, high + 1):  # counts of wired networks do not quite grow evenly
+    for size in (low - 1, high + 1):  # the parameters of wired networks do not grow evenly
         if size >= known.smallest:
             count(size)
     best = min(counts, key=lambda size: (abs(counts[size] - parameters), size))
@@ -287,7 +287,8 @@ def build(kind: str, task: Task, preprocessing: Preprocessing, parameters: int =
 
 
 def _without_defaults(hyper: Config) -> Config:
-    """As plain data; what makes no chain is left out, so that older versions load the model."""
+    """The config as plain data. Settings that stack no layers are left out, so that older versions can load the
+    model."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in hyper.items()}
     return {name: value for name, value in plain.items() if name not in CHAINED or value != CHAINED[name]}
 
@@ -296,23 +297,23 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
     """A model of exactly this config.
 
     Args:
-        at_most: weights it may have: for descriptions from elsewhere, checked before any memory is taken.
+        at_most: maximum number of weights, checked before memory is allocated. For descriptions from files.
 
     Raises:
-        InputError: an unknown kind, entries that do not fit it, sizes beyond ``at_most`` or :data:`MAX_SIZE`.
+        InputError: an unknown kind, entries that do not fit it, or sizes beyond ``at_most`` or :data:`MAX_SIZE`.
     """
     known = _kind(kind)
     for name, value in config.items():
         most = MOST.get(name, MAX_SIZE)
         if isinstance(value, int) and name != "wiring_seed" and not 0 <= value <= most:
-            raise InputError(f"a {kind} cannot have {name} = {value}: 0 to {most} is possible")
+            raise InputError(f"a {kind} cannot have {name} = {value}; it must be from 0 to {most}")
 
     def make() -> Model:
         return Model(kind, dict(config), known.network(preprocessing.n_inputs, config), task, preprocessing)
 
     try:
         if at_most is not None:
-            synapses = _synapses(kind, config, preprocessing.n_inputs)  # all are made before they are counted
+            synapses = _synapses(kind, config, preprocessing.n_inputs)  # before they take memory
             if synapses > at_most:
                 raise InputError(f"the description asks for {synapses} synapses, the file holds {at_most} weights")
             with torch.device("meta"):
@@ -333,7 +334,7 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
 
 
 def _synapses(kind: str, config: Config, n_inputs: int) -> int:
-    """How many synapses a wiring draws, of which each distinct one has a weight or more; 0 of other kinds."""
+    """The number of synapses that a wiring draws, each with one weight or more; 0 for kinds without a wiring."""
     if kind not in ("ltc", "ltc_ncp", "cfc_ncp"):
         return 0
     layers, _, encoder = ({**CHAINED, **config}[name] for name in CHAINED)

@@ -1,8 +1,8 @@
-"""Probabilities that mean what they say, and the threshold from which an alarm is given: both from the validation part.
+"""Calibrated probabilities, and the threshold of alarms. Both come from the validation part.
 
-A network that is trained until its validation score no longer rises is surer than it should be. One temperature for all
-logits mends that (Guo et al. 2017, arXiv 1706.04599); where one of two classes is looked for, a shift of its logit as
-well (Platt 1999), since classes may have been weighted. Neither changes which sample is likelier than which.
+Networks trained until their validation score stops rising are overconfident. One temperature for all logits corrects
+this (Guo et al. 2017, arXiv 1706.04599). If alarms are about one of two classes, a shift of its logit is added (Platt
+1999), since classes may have been weighted. Neither changes the order of samples by probability.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import scipy  # whose parts are loaded when they are used
+import scipy  # its parts are imported when they are used
 
 from torchliquid.alarms import Alarm, best_f1, within_limit
 from torchliquid.data.recording import Recording
@@ -20,19 +20,19 @@ from torchliquid.metrics import SMALLEST, find
 from torchliquid.tasks import Task
 
 BINS = 10
-"""Of a reliability curve. Each holds about the same variance of what is counted, p (1 - p) a sample: where one class is
-rare, most bins lie among the few samples that may be of it."""
+"""Bins of a reliability curve. Each holds about the same variance, p (1 - p) per sample: if one class is rare, most
+bins are among the few samples that may belong to it."""
 
 COLDEST, HOTTEST = 0.01, 20.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found on the validation part.
+    """A calibration found on the validation part.
 
     Attributes:
         temperature: the logits are divided by it.
-        shift: then added to the logit of the class that is looked for.
+        shift: added afterwards to the logit of the class that alarms are about.
     """
 
     temperature: float = 1.0
@@ -47,20 +47,21 @@ class Calibration:
         return np.asarray(scipy.special.softmax(logits, axis=-1))
 
     def undone(self, probabilities: np.ndarray, positive: int = 1) -> np.ndarray:
-        """Probabilities (..., K) as they were before."""
+        """Probabilities (..., K) before calibration."""
         logits = np.log(np.clip(probabilities, SMALLEST, None))
         logits[..., positive] -= self.shift
         return np.asarray(scipy.special.softmax(logits * self.temperature, axis=-1))
 
     @classmethod
     def fit(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
-        """The one with the smallest log loss; none where that is not smaller than without.
+        """The calibration with the smallest log loss; an identity if none is better.
 
-        Targets are drawn a little towards the other classes (Platt), as if one sample more had been wrong, so that few
-        samples without a mistake do not make it certain: one of each class where there is a shift, else one in all.
+        Targets are moved slightly towards the other classes (Platt), as if one more sample had been wrong, so that a
+        few samples without mistakes do not lead to certainty: one sample of each class if there is a shift, otherwise
+        one in all.
 
         Args:
-            task: whose alarms want a shift.
+            task: decides whether there is a shift.
             probabilities: (N, K).
             truth: (N,) class numbers.
         """
@@ -71,15 +72,15 @@ class Calibration:
         targets = np.repeat(wrong[:, None] / (k - 1), k, 1)
         targets[np.arange(len(truth)), truth] = 1 - wrong
         logits = np.log(np.clip(probabilities, SMALLEST, None))
-        # The shift is sought about the mean logit: a model that hardly dares to differ from the base rate must be able
-        # to spread out around it.
+        # The shift acts around the mean logit, so that a model whose answers hardly differ from the base rate can
+        # spread out around it.
         middle = float((logits[:, task.positive] - logits[:, 1 - task.positive]).mean()) if shifts else 0.0
 
         def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
             changed = logits * np.exp(-x[0])
             changed[:, task.positive] += x[1] - middle * np.exp(-x[0]) if shifts else 0.0
             logs = scipy.special.log_softmax(changed, axis=1)
-            slope = np.exp(logs) - targets  # of the loss along each logit
+            slope = np.exp(logs) - targets  # derivative of the loss by each logit
             along = [-(slope * logits * np.exp(-x[0])).sum() / len(truth)]
             if shifts:
                 pull = slope[:, task.positive].sum() / len(truth)
@@ -98,7 +99,7 @@ class Calibration:
 
 
 def pooled(task: Task, outputs: Sequence[np.ndarray], recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K) what was answered and (N,) the truth, over all labelled samples whose answer is finite."""
+    """(N, K) answers and (N,) true classes of all labelled samples with a finite answer."""
     parts = [task.labelled(o, s)[:2] for o, s in zip(outputs, recording.series, strict=True)]
     given, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
     finite = np.isfinite(given).all(1)
@@ -109,9 +110,9 @@ def choose_threshold(task: Task, outputs: Sequence[np.ndarray], recording: Recor
     """The task with the threshold of its alarms.
 
     Args:
-        task: with alarms; others come back as they are.
-        outputs: calibrated, of each series.
-        recording: with its targets, as :meth:`Task.with_targets` gives them.
+        task: a task without alarms is returned as it is.
+        outputs: calibrated, one array per series.
+        recording: with targets, as :meth:`Task.with_targets` returns them.
     """
     alarm = task.alarm
     if alarm is None:
@@ -134,12 +135,13 @@ def _limited(task: Task, alarm: Alarm, outputs: Sequence[np.ndarray], recording:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How much stated probabilities are worth on some samples.
+    """How good stated probabilities are on some samples.
 
     Attributes:
-        log_loss, brier: over all of them.
-        said, true, n: of each bin the mean probability, the share for which it was so, and how many samples it
-            holds. Of two classes the one that is looked for; of several the likeliest.
+        log_loss, brier: over all samples.
+        said, true, n: the mean probability in each bin, the share of samples for which the class was true, and the
+            number of samples. With two classes, of the class that alarms are about; with more, of the most probable
+            one.
     """
 
     log_loss: float
@@ -150,7 +152,7 @@ class Reliability:
 
     @classmethod
     def of(cls, task: Task, probabilities: np.ndarray, truth: np.ndarray) -> Reliability:
-        """Of answers (N, K) and the classes that were true (N,)."""
+        """From answers (N, K) and true classes (N,)."""
         answers = task.answers(probabilities, truth)
         if probabilities.shape[1] == 2:
             said, true = probabilities[:, task.positive], truth == task.positive
@@ -183,7 +185,7 @@ def calibrate(model: Calibrated, validation: Recording) -> None:
     """Calibrate a classifier in place on the validation part, and choose the threshold of its task's alarms.
 
     Args:
-        model: trained.
+        model: a trained model.
         validation: with labels.
     """
     validation = model.task.with_targets(validation)

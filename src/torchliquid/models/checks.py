@@ -1,4 +1,4 @@
-"""What a model's description may hold: looked at when a model is built to be trained, and when a file is loaded."""
+"""Limits of a model's description, checked when a model is built and when a file is loaded."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from torchliquid.errors import InputError
 from torchliquid.tasks import Task
 
 MAX_CHARACTERS = 8_000_000
-"""Of all names of a model: what its file can hold, whatever letters they are written in."""
+"""Maximum length of all names of a model together. A file can hold as many, whatever letters they consist of."""
 MAX_DEPTH = 32
-"""Of the description's lists and dicts in one another."""
+"""Maximum depth of nested lists and dicts in the description."""
 MAX_VALUES = 2_000_000
-"""Numbers and texts of the description."""
+"""Maximum number of values in the description."""
 MAX_METADATA = 20_000
-"""Numbers and texts of the metadata."""
+"""Maximum number of values in the metadata."""
 LARGEST = 1e300
-"""Of a scale: its square must be a number."""
+"""Largest scale: its square must be finite."""
 
 
 def check_fitted(task: Task, preprocessing: Preprocessing) -> None:
-    """See that a task and a preprocessing have names and numbers that can be saved, loaded and computed with.
+    """Check that the names and numbers of a task and a preprocessing can be saved, loaded and computed with.
 
     Raises:
-        InputError: what is wrong with which of them.
+        InputError: they cannot; the message says which.
     """
     _check_names("channel", preprocessing.channels)
     _check_names("class", task.labels)
@@ -59,33 +59,37 @@ def check_fitted(task: Task, preprocessing: Preprocessing) -> None:
 
 def _check_task(task: Task, preprocessing: Preprocessing) -> None:
     if task.kind == "classification" and len(task.labels) < 2:
-        raise InputError(f"the task is not fitted: it tells {len(task.labels)} classes apart, not two or more")
+        raise InputError(
+            f"the task has {len(task.labels)} classes, but two or more are needed; fit it on labelled data"
+        )
     if task.kind == "regression" and (not task.mean or len(task.mean) != len(task.std)):
-        raise InputError(f"the target has {len(task.mean)} means and {len(task.std)} deviations")
+        raise InputError(f"the target has {len(task.mean)} means and {len(task.std)} standard deviations")
     for mean, std in zip(task.mean, task.std, strict=True):
         _check_scale(f"the target {task.target!r}", mean, std)
     if task.horizon is not None and not 0 < task.horizon < LARGEST:
         raise InputError(f"the horizon is {task.horizon}: it must be a finite number above 0")
     if task.change and (task.kind != "regression" or task.per != "step" or task.column is None or len(task.mean) > 1):
-        raise InputError("only a forecast of one value can be of the change from the last value")
+        raise InputError("only a forecast of one value can predict the change from the last value")
     if not 0 <= task.change < LARGEST:
-        raise InputError(f"the last value counts {task.change}: it must be a finite number, 0 or more")
+        raise InputError(f"the weight of the last value is {task.change}: it must be a finite number, 0 or more")
     if task.column is not None and not 0 <= task.column < preprocessing.n_channels:
-        raise InputError(f"channel number {task.column} is forecast of {preprocessing.n_channels}")
+        raise InputError(
+            f"the forecast channel has index {task.column}, but there are {preprocessing.n_channels} channels"
+        )
 
 
 def check_data(description: Mapping[str, Any]) -> None:
-    """See that plain data is not deeper or longer than a description of ours, and that its numbers are.
+    """Check that plain data is not deeper or longer than descriptions of this package, and that its numbers are finite.
 
     Raises:
-        InputError: it is.
+        InputError: it is, or they are not.
     """
     _check_size(description, "description", MAX_VALUES)
     _check_size(description.get("metadata"), "metadata", MAX_METADATA)
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """See that all weights are numbers.
+    """Check that all weights are finite.
 
     Raises:
         InputError: the name of one that is not.
@@ -110,14 +114,14 @@ def _check_size(data: Any, what: str, most: int) -> None:
             else:
                 waiting += [(one, depth + 1, name) for one in value]
         elif isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"the model's {what} is broken: {name!r} is {value}, which is not finite")
+            raise InputError(f"the model's {what} is invalid: {name!r} is {value}, which is not finite")
 
 
 def _check_names(what: str, names: tuple[str, ...]) -> None:
     if len(names) > MAX_COLUMNS:
-        raise InputError(f"there are {len(names):,} names of a {what}; up to {MAX_COLUMNS:,} are possible")
+        raise InputError(f"there are {len(names):,} names of a {what}; at most {MAX_COLUMNS:,} are allowed")
     if len(set(names)) < len(names):
-        raise InputError(f"the name of a {what} comes twice")
+        raise InputError(f"two names of a {what} are the same")
     for name in names:
         _check_name(what, name)
 
@@ -125,7 +129,7 @@ def _check_names(what: str, names: tuple[str, ...]) -> None:
 def _check_name(what: str, name: str) -> None:
     if len(name) > MAX_NAME:
         raise InputError(
-            f"the name of a {what}, {name[:30]!r}..., has {len(name):,} characters; up to {MAX_NAME:,} are possible"
+            f"the name of a {what}, {name[:30]!r}..., has {len(name):,} characters; at most {MAX_NAME:,} are allowed"
         )
 
 
@@ -133,4 +137,4 @@ def _check_scale(what: str, mean: float, std: float) -> None:
     if not (np.isfinite(mean) and abs(mean) < LARGEST):
         raise InputError(f"{what} has the mean {mean}, which is not finite")
     if not 0 < std < LARGEST:
-        raise InputError(f"{what} has the deviation {std}: it must be a finite number above 0")
+        raise InputError(f"{what} has the standard deviation {std}: it must be a finite number above 0")

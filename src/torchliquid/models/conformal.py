@@ -1,12 +1,12 @@
 """Intervals around values: split conformal on the validation part, and adaptive along time for forecasts.
 
-The half width is the error that a share of the validation part does not exceed, with the correction for its finite
-size (Lei et al. 2018, arXiv 1604.04173). It covers as often where new data is like the validation part.
+The half width is the error that a given share of the validation part does not exceed, with the correction for finite
+samples (Lei et al. 2018, arXiv 1604.04173). On data like the validation part, the intervals cover that share.
 
-Of a forecast the truth comes to be known, and the half width follows it: a miss widens it, a hit narrows it, by steps
-in proportion to the largest of the last errors. So it covers as often as asked in the long run, whatever drifts
+The truth of a forecast becomes known later, and the half width follows it: a miss widens it, a hit narrows it, in steps
+proportional to the largest recent error. So the intervals cover the requested share in the long run, whatever drifts
 (adaptive conformal inference, Gibbs and Candès 2021, arXiv 2106.00170, in the form that tracks the quantile itself,
-Angelopoulos et al. 2023, arXiv 2307.16895, whose step of a tenth of the largest error is taken).
+Angelopoulos et al. 2023, arXiv 2307.16895, with its step of a tenth of the largest error).
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from torchliquid.models.predictor import Predictor, aligned
 from torchliquid.tasks import ACROSS, Task
 
 RECENT = 100
-"""Errors whose largest sets the size of a step."""
+"""Number of recent errors whose largest sets the size of a step."""
 
 RATE = 0.1
-"""Of the largest recent error, what a step would be for a miss at 100 %."""
+"""Step for a miss at a level of 100 %, as a share of the largest recent error."""
 
 FEWEST = 20
-"""Labelled samples, or series, of a validation part."""
+"""Minimum number of labelled samples, or series, in a validation part."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """What was found on the validation part.
+    """An interval found on the validation part.
 
     Attributes:
-        level: the share that is to lie inside.
-        half: of each value, how far the interval reaches to both sides.
-        recent: of a forecast, its last absolute errors there; empty where the truth does not come to be known.
+        level: the share of values that should lie inside.
+        half: for each value, how far the interval extends to each side.
+        recent: the last absolute errors of a forecast on the validation part; empty if the truth never becomes known.
     """
 
     level: float
@@ -52,10 +52,10 @@ class Interval:
 
     @classmethod
     def of(cls, model: Predictor) -> Interval | None:
-        """A model's; None where it has none.
+        """The interval of a model; None if it has none.
 
         Raises:
-            InputError: its metadata is broken.
+            InputError: its metadata is invalid.
         """
         found = model.metadata.get("interval")
         if found is None:
@@ -69,26 +69,27 @@ class Interval:
         if made.recent:
             fits = fits and len(made.half) == 1 and model.task.horizon is not None
         if not fits or not all(np.isfinite(v) and v >= 0 for v in numbers):
-            raise InputError("the model's interval is broken; save the model again")
+            raise InputError("the model's interval is invalid; save the model again")
         return made
 
 
 def add_interval(model: Predictor, validation: Recording, level: float) -> None:
-    """Give a model the interval that its errors on the validation part make.
+    """Set a model's interval from its errors on the validation part.
 
     Raises:
-        InputError: it answers classes or a quantile; the level is no share; there are too few labelled samples.
+        InputError: the model predicts classes or a quantile, the level is not a share, or there are too few labelled
+            samples.
     """
     task = model.task
     check_interval(task, level)
     labelled = task.with_targets(aligned(validation, model.preprocessing))
     outputs = model.outputs(labelled)
     pairs = [task.labelled(output, series)[:2] for output, series in zip(outputs, labelled.series, strict=True)]
-    errors = np.concatenate([np.abs(said - truth) for said, truth in pairs])
+    errors = np.concatenate([np.abs(answer - truth) for answer, truth in pairs])
     errors = errors[np.isfinite(errors).all(1)]
     if len(errors) < FEWEST:
         raise InputError(
-            f"an interval needs {FEWEST} labelled samples (or series) to validate on; there are {len(errors)}"
+            f"an interval needs {FEWEST} labelled samples (or series) in the validation part; there are {len(errors)}"
         )
     rank = min(int(np.ceil((len(errors) + 1) * level)), len(errors))
     half = np.sort(errors, axis=0)[rank - 1]
@@ -98,24 +99,24 @@ def add_interval(model: Predictor, validation: Recording, level: float) -> None:
 
 
 def check_interval(task: Task, level: float) -> None:
-    """Whether a task's answers can have an interval.
+    """Check that a task's answers can have an interval.
 
     Raises:
-        InputError: they cannot, or the level is no share.
+        InputError: they cannot, or the level is not a share.
     """
     if not 0 < level < 1:
-        raise InputError(f"an interval covers a share between 0 and 1, like 0.9, not {level:g}")
+        raise InputError(f"the level of an interval must be a share between 0 and 1, such as 0.9, not {level:g}")
     if task.kind == "classification":
-        raise InputError("an interval is of values; classes have probabilities: leave it out")
+        raise InputError("only values can have an interval; classes have probabilities: leave the interval out")
     if task.quantile is not None:
-        raise InputError("an interval is around the value; a quantile is a bound itself: leave one of them out")
+        raise InputError("an interval and a quantile exclude each other: leave one of them out")
 
 
 class Tracker:
-    """The half width of a forecast along time.
+    """The half width of a forecast over time.
 
     Attributes:
-        half: now.
+        half: the current half width.
     """
 
     def __init__(self, interval: Interval) -> None:
@@ -124,19 +125,20 @@ class Tracker:
         self.recent = deque(interval.recent, maxlen=RECENT)
 
     def learn(self, error: float, half: float) -> None:
-        """Of a forecast whose truth has come: its absolute error, and the half width that it had."""
+        """Update with the absolute error of a forecast whose truth became known, and the half width that it had."""
         if np.isfinite(error):
             self.recent.append(error)
             self.half = max(self.half + RATE * max(self.recent) * ((error > half) - self.miss), 0.0)
 
 
 def bounds(model: Predictor, recording: Recording, outputs: list[np.ndarray]) -> list[np.ndarray]:
-    """(T, K, 2) lower and upper ends for each series' answers, or (K, 2) of one a series.
+    """(T, K, 2) lower and upper ends for the answers of each series, or (K, 2) with one answer per series.
 
     Args:
         model: with an interval.
-        recording: what was answered; of a forecast, what of it had come at a sample moves the ends from there on.
-        outputs: of the model.
+        recording: the recording that was predicted. In a forecast, truths that are known at a sample move the ends from
+            there on.
+        outputs: the model's answers.
     """
     interval = Interval.of(model)
     assert interval is not None
@@ -164,7 +166,7 @@ def _along(task: Task, interval: Interval, series: Series, output: np.ndarray) -
 
 
 def _known_at(task: Task, times: np.ndarray) -> np.ndarray:
-    """(T,) the sample with which the truth of each forecast is known."""
+    """(T,) the sample at which the truth of each forecast becomes known."""
     assert task.horizon is not None
     if task.horizon_unit == "samples":
         return np.arange(len(times)) + int(task.horizon)
@@ -172,10 +174,10 @@ def _known_at(task: Task, times: np.ndarray) -> np.ndarray:
 
 
 def coverage(model: Predictor, recording: Recording, outputs: list[np.ndarray]) -> tuple[float, float]:
-    """The share of labelled samples whose truth lies inside, and the mean width.
+    """The share of labelled samples whose truth lies inside the interval, and the mean width.
 
     Args:
-        recording: with targets, as :meth:`Task.with_targets` gives them.
+        recording: with targets, as :meth:`Task.with_targets` returns them.
     """
     inside, widths = [], []
     for series, ends in zip(recording.series, bounds(model, recording, outputs), strict=True):
@@ -196,31 +198,31 @@ def columns(ends: list[np.ndarray]) -> dict[str, Any]:
 
 
 class Band:
-    """The interval of one live stream.
+    """The interval of a live stream.
 
     Attributes:
         ends: (K, 2) around the last answer; None before the first.
     """
 
     def __init__(self, task: Task, interval: Interval, usual: float) -> None:
-        """``usual``: the usual gap between samples, in the recording's unit."""
+        """``usual``: the usual gap between samples, in the recording's unit of time."""
         self.task, self.interval, self.usual = task, interval, usual
         self.reset()
 
     def reset(self) -> None:
         self.ends: np.ndarray | None = None
         self._tracker = Tracker(self.interval) if self.interval.adaptive else None
-        self._waiting: deque[tuple[float, float, float, float]] = deque()  # when due, when made, the answer, its half
+        self._waiting: deque[tuple[float, float, float, float]] = deque()  # time due, time made, answer, half width
         self._now, self._last, self._at = 0.0, np.nan, -np.inf
-        self._gaps: deque[float] = deque(maxlen=int(self.task.horizon or 1))  # before each of the samples ahead
+        self._gaps: deque[float] = deque(maxlen=int(self.task.horizon or 1))  # gaps before the latest samples
 
     def step(self, reading: float, span: float, answer: np.ndarray) -> None:
-        """One sample.
+        """Add a sample.
 
         Args:
-            reading: of the channel that is forecast, NaN where not observed.
-            span: time since the sample before, 0 of the first.
-            answer: (K,) to it.
+            reading: of the forecast channel; NaN if not observed.
+            span: time since the previous sample; 0 for the first.
+            answer: (K,) the answer to this sample.
         """
         half = np.array(self.interval.half)
         if self._tracker is not None and self.task.horizon is not None:
@@ -236,12 +238,12 @@ class Band:
         assert self._tracker is not None
         assert self.task.horizon is not None
         while self._waiting and self._waiting[0][0] <= self._now + slack:
-            due, made, said, half = self._waiting.popleft()
+            due, made, answer, half = self._waiting.popleft()
             truth = reading if self._now <= due + slack else np.nan
             if self.task.horizon_unit == "samples" and sum(self._gaps) > ACROSS * self.task.horizon * self.usual:
                 truth = np.nan  # across a gap, as in Task.forecast
             if np.isnan(truth) and self.task.horizon_unit != "samples" and self._at > made + self.task.horizon / 2:
                 truth = self._last
-            self._tracker.learn(abs(said - truth), half)
+            self._tracker.learn(abs(answer - truth), half)
         if np.isfinite(reading):
             self._last, self._at = reading, self._now

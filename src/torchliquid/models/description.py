@@ -1,7 +1,7 @@
-"""What a model computes, as plain arrays: the one thing that is read outside PyTorch, live, in C, in integers, in ONNX.
+"""A model as plain arrays: what the live stream, C, integers and ONNX read instead of PyTorch modules.
 
-A network is a chain of parts. Arrays stand as the modules have them, in double precision; what folds two maps into one
-is a property here.
+A network is a chain of parts. Arrays have the modules' layout, in double precision. Products of two maps are properties
+here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torchliquid.tasks import Task
 ACTIVATIONS = ("lecun_tanh", "tanh", "relu", "silu", "gelu")
 MODES = ("default", "no_gate", "pure")
 SOLVERS = ("fused", "euler", "rk4")
-"""What is known outside PyTorch: a kind that the layers learn later is refused until it is known there too."""
+"""Solvers that are known outside PyTorch. One that the layers learn later is rejected until it is added here."""
 
 Affine = tuple[np.ndarray, np.ndarray]
 """A factor and a constant for each value."""
@@ -45,23 +45,24 @@ class Dense:
     bias: np.ndarray
 
     def after(self, inner: Dense) -> Dense:
-        """The one map that does both."""
+        """The composition of both maps."""
         return Dense(self.weight @ inner.weight, self.weight @ inner.bias + self.bias)
 
     def after_affine(self, inner: Affine) -> Dense:
-        """The same behind a factor and a constant for each value."""
+        """The same map with a factor and a constant applied to each input first."""
         scale, shift = inner
         return Dense(self.weight * scale, self.bias + self.weight @ shift)
 
 
 @dataclass(frozen=True, eq=False)
 class Synapses:
-    """One value a synapse, ordered by target: conductance w * sigmoid(sigma * (source - mu)) towards ``reversal``.
+    """One value per synapse, ordered by target neuron: conductance w * sigmoid(sigma * (source - mu)), potential
+    ``reversal``.
 
     Attributes:
-        source: (S,) int.
-        count: (units,) int: how many end at each neuron.
-        scale, shift: (S,) of an affine map of what the sources say; it stands before mu and sigma.
+        source: (S,) int, the source neuron or input.
+        count: (units,) int, the number of synapses that end at each neuron.
+        scale, shift: (S,) of an affine map of the sources, which comes before mu and sigma.
     """
 
     weight: np.ndarray
@@ -77,7 +78,7 @@ class Synapses:
 
     @property
     def slope(self) -> np.ndarray:
-        """(S,) with the map folded in, the conductance is w * sigmoid(slope * source + offset)."""
+        """(S,) with the affine map included: the conductance is w * sigmoid(slope * source + offset)."""
         return self.sigma * self.scale
 
     @property
@@ -87,7 +88,7 @@ class Synapses:
 
     @property
     def target(self) -> np.ndarray:
-        """(S,) the neuron at which each ends."""
+        """(S,) the target neuron of each synapse."""
         return np.repeat(np.arange(len(self.count)), self.count)
 
 
@@ -102,7 +103,7 @@ class Ltc:
     vleak: np.ndarray  # (units,)
     capacitance: np.ndarray  # (units,)
     epsilon: float
-    farthest: float  # from zero that fused steps bring a potential
+    farthest: float  # the largest potential that fused steps can reach
     unfolds: int
     solver: str = "fused"
     input_map: Affine | None = None
@@ -111,20 +112,20 @@ class Ltc:
 
     @property
     def pull(self) -> np.ndarray:
-        """(units,) of the leak."""
+        """(units,) gleak * vleak."""
         return self.gleak * self.vleak
 
     @property
     def conductance(self) -> np.ndarray:
-        """(units,) of the leak."""
+        """(units,) gleak, in the solver's form."""
         return self.gleak + self.epsilon
 
 
 @dataclass(frozen=True, eq=False)
 class CfcLayer:
-    """One layer of a CfC: heads f, g, a, b in this order; in mode pure f alone, with w_tau and A.
+    """One layer of a CfC: heads f, g, a, b in this order; in mode pure only f, with w_tau and A.
 
-    The weights of f and g from the layer's inputs exist where ``mask`` is true; None: all.
+    ``mask`` is true where a weight of f and g from the layer's inputs exists; None: all exist.
     """
 
     units: int
@@ -140,7 +141,7 @@ class CfcLayer:
 
 @dataclass(frozen=True, eq=False)
 class Cfc:
-    """Closed-form continuous-time layers, each reading the one before; a backbone only with a single layer."""
+    """Closed-form continuous-time layers, each of which reads the previous one. Only a single layer has a backbone."""
 
     mode: str
     activation: str
@@ -158,10 +159,10 @@ class LrcSsm:
 
     Attributes:
         slope, offset: of the inputs' synapses, sigmoid(slope u + offset).
-        drive: what these bring to each neuron's resistance, then to its drive, (2 * units, inputs | units).
-        shift: of a symmetric elastance; None: plain.
-        enter: of a block, from the inputs to as many values as units; None where they are as many.
-        feed: the two maps at a block's end; None: no block, the states are the outputs.
+        drive: their effect on each neuron's resistance, then on its drive, (2 * units, inputs | units).
+        shift: of a symmetric elastance; None: the plain one.
+        enter: with a block, the map from the inputs to one value per unit; None if there are as many inputs as units.
+        feed: the two maps at a block's end; None without a block: the states are the outputs.
     """
 
     units: int
@@ -201,32 +202,32 @@ class Gru:
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A dense layer with tanh, of each sample alone."""
+    """A dense layer with tanh, applied to each sample separately."""
 
     dense: Dense
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """With a stride of 2, zeros around the picture and ReLU: weight (filters, kernel, kernel, channels) and bias
-    (filters,)."""
+    """A convolution with a stride of 2, zeros around the picture and ReLU: weight (filters, kernel, kernel, channels)
+    and bias (filters,)."""
 
     weight: np.ndarray
     bias: np.ndarray
 
     @property
     def dense(self) -> Dense:
-        """Its sums as those of rows over a patch."""
+        """As a dense layer over patches."""
         return Dense(self.weight.reshape(len(self.weight), -1), self.bias)
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Convolutions of a picture among the inputs, of each sample alone, then a dense layer with tanh. The inputs before
-    ``start`` and behind the picture come first, then its features.
+    """Convolutions of a picture among the inputs, applied to each sample separately, then a dense layer with tanh. The
+    outputs are the inputs before and after the picture, then its features.
 
     Attributes:
-        shape: height, width and channels, in this order row by row.
+        shape: height, width and channels. The picture is row by row with the channels last.
     """
 
     start: int
@@ -241,7 +242,7 @@ class Picture:
 
     @property
     def maps(self) -> list[tuple[int, int, int]]:
-        """The shape behind each convolution."""
+        """The shape after each convolution."""
         found, (height, width, _) = [], self.shape
         for one in self.convolutions:
             height, width = -(-height // 2), -(-width // 2)
@@ -254,17 +255,17 @@ STATELESS = (Encoder, Picture)
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One layer of the chain.
+    """One part of the chain.
 
     Attributes:
-        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`LrcSsm`, :class:`Lstm`, :class:`Gru`, :class:`Encoder`,
-            :class:`Picture`; of any other cell its recurrence, with arrays for tensors.
-        inputs: values that it is fed, with the span's logarithm where that is one.
-        units: neurons, or rows of a dense layer.
-        memory: an LSTM whose output the core starts each step from; None without mixed memory.
+        core: its equations: :class:`Ltc`, :class:`Cfc`, :class:`LrcSsm`, :class:`Lstm`, :class:`Gru`, :class:`Encoder`
+            or :class:`Picture`; for any other cell its recurrence, with arrays instead of tensors.
+        inputs: number of inputs, with the span's logarithm if it is one.
+        units: number of neurons, or of rows of a dense layer.
+        memory: the LSTM of mixed memory, whose output is the state from which the core starts each step; None without.
         with_span: whether the logarithm of the span is the last input.
         first, outputs: which of the states are its outputs, before the maps.
-        output_map, projection: of these, one after the other.
+        output_map, projection: applied to these, in this order.
     """
 
     core: Any
@@ -279,7 +280,7 @@ class Part:
 
     @property
     def states(self) -> int:
-        """Values that it remembers from sample to sample, besides the cells."""
+        """Number of hidden states that it keeps from sample to sample."""
         return 0 if type(self.core) in STATELESS else self.units
 
     @property
@@ -301,7 +302,7 @@ def describe(model: Model) -> Description:
     """A model as arrays.
 
     Raises:
-        InputError: a part whose equations are known to PyTorch alone, by its name, or whose weights do not say all.
+        InputError: there are no arrays for a part (the message names it), or its weights alone do not define it.
     """
     parts: list[Part] = []
     for network in model.network.chain:
@@ -328,21 +329,21 @@ def _picture(network: networks.PictureEncoder) -> list[Part]:
 
 
 def unknown(kind: str, missing: type) -> InputError:
-    """That a class has no arrays here."""
+    """The error for a class without arrays here."""
     return InputError(
         f"a {kind} cannot be exported: there is no C or ONNX for {missing.__name__}; LTC, CfC, LSTM and GRU can be"
     )
 
 
 def of_layers(layer: nn.Module) -> list[Part]:
-    """A bare layer, or each of a stack in one direction, as arrays.
+    """A layer outside a model, or each layer of a unidirectional stack, as arrays.
 
     Raises:
-        InputError: its weights do not say all, or a form of it is not known here.
-        NotImplementedError: a class that is not; it is the error's argument.
+        InputError: the weights alone do not define the layer, or this form of it is not supported here.
+        NotImplementedError: the class is not supported here; the class is the error's argument.
     """
     if getattr(layer, "bidirectional", False):
-        raise InputError(f"a {type(layer).__name__} of both directions runs only as it is")
+        raise InputError(f"a bidirectional {type(layer).__name__} cannot run live or be exported")
     if isinstance(layer, RecurrentLayer):
         return [_reader(each)(each) for each in (layer, *layer.others)]
     return [_reader(layer)(layer, k) for k in range(getattr(layer, "num_layers", 1))]
@@ -358,8 +359,8 @@ def _reader(layer: nn.Module) -> Callable[..., Part]:
 
 
 def arrays(*values: Any) -> Iterator[np.ndarray]:
-    """All arrays in nested dataclasses and tuples, always in the same order; a dataclass may list its own in
-    ``exported``."""
+    """All arrays in nested dataclasses and tuples, always in the same order. A dataclass can choose its arrays by a
+    property ``exported``."""
     for value in values:
         if isinstance(value, np.ndarray):
             yield value
@@ -370,7 +371,7 @@ def arrays(*values: Any) -> Iterator[np.ndarray]:
             yield from arrays(*(getattr(value, name) for name in names))
 
 
-# -- one reader a family
+# -- one reader for each family
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:
@@ -390,7 +391,7 @@ def _affine(weight: Tensor | None, bias: Tensor | None, size: int) -> Affine | N
 
 
 def of_recurrent(layer: RecurrentLayer) -> Part:
-    """A layer of one cell."""
+    """A layer with a cell."""
     layer.read_weights()
     cell = layer.rnn_cell
     try:
@@ -405,7 +406,7 @@ def of_recurrent(layer: RecurrentLayer) -> Part:
 
 
 def _as_it_is(cell: RecurrentCell) -> Part:
-    """A cell that only PyTorch knows so far, whose states are its outputs."""
+    """A cell without arrays of its own, whose states are its outputs."""
     if {"read", "map_inputs"} & vars(type(cell)).keys() or RecurrentCell not in type(cell).__bases__:
         raise NotImplementedError(cell)
     recurrence: Any = cell.recurrence()
@@ -429,8 +430,9 @@ def _synapses(values: tuple[Tensor, ...], index: Tensor, units: int, input_map: 
 def _ltc(cell: LTCCell) -> Part:
     if cell.solver not in SOLVERS:
         raise InputError(
-            f"an LTC with the adaptive solver {cell.solver} cannot be exported: its steps have no fixed number; "
-            f"choose {', '.join(SOLVERS[:-1])} or {SOLVERS[-1]} by `torchliquid solvers MODEL RECORDING --write NEW`"
+            f"an LTC with the adaptive solver {cell.solver} cannot be exported, because the number of its steps "
+            "varies; "
+            f"choose {', '.join(SOLVERS[:-1])} or {SOLVERS[-1]} with `torchliquid solvers MODEL RECORDING --write NEW`"
         )
     units, inputs = cell.state_size, cell.input_size
     input_map = _affine(cell.input_w, cell.input_b, inputs)
@@ -469,7 +471,7 @@ def _lrcssm(layer: LrcSSM) -> Part:
     cell: Any = layer.rnn_cell
     enter, feed = (getattr(module, name, None) for module, name in ((cell, "enter"), (layer, "feed")))
     if feed is not None and (is_called(feed) or any(odd_parts(feed, nn.Linear, nn.ReLU))):
-        raise InputError("feed of an LrcSSM has other parts than its own: weights alone do not define it")
+        raise InputError("the feed of an LrcSSM was replaced by other modules, so its weights alone do not define it")
     weight = torch.cat([cell.sensory_w, cell.sensory_k])
     synapses, vleak, elastance, exponential = cell.recurrence()
     w, k, mu, sigma, reversal, p, q, *shift = (_numbers(values) for values in (*synapses, vleak, *elastance))
@@ -512,7 +514,7 @@ def _cfc_layer(cell: CfCCell) -> CfcLayer:
 
 
 def _memory(memory: MemoryCell) -> Lstm:
-    """Its gates come as candidate, input, forget (with 1 added), output."""
+    """Its gates in PyTorch's order of this package: candidate, input, forget (with 1 added), output."""
     weight = np.concatenate([_numbers(memory.input_map.weight), _numbers(memory.recurrent_map.weight)], 1)
     bias = _numbers(memory.input_map.bias).copy()
     units = len(bias) // 4
@@ -522,7 +524,7 @@ def _memory(memory: MemoryCell) -> Lstm:
 
 
 def _gates(rnn: nn.LSTM | nn.GRU, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weights of inputs and of states, and both biases, of the k-th layer."""
+    """The weights of inputs and of states of the k-th layer, and both biases."""
     weights = [_numbers(rnn.get_parameter(f"{name}_l{k}")) for name in ("weight_ih", "weight_hh")]
     zeros = np.zeros(len(weights[0]))
     biases = [_numbers(rnn.get_parameter(f"{name}_l{k}")) if rnn.bias else zeros for name in ("bias_ih", "bias_hh")]
@@ -565,4 +567,4 @@ NETWORKS: dict[type[Network], Callable[[Any], list[Part]]] = {
     networks.PictureEncoder: _picture,
     Gated: lambda network: [replace(part, with_span=True) for part in of_layers(network.rnn)],
 }
-"""By class, and by it alone: one that is derived from another may compute something else."""
+"""By exact class: a subclass may compute something else."""

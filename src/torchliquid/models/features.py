@@ -1,5 +1,5 @@
-"""What the tabular models see: a sample, those before it with their ages, and statistics of the windows that end with
-it."""
+"""Features of the tabular models: a sample, earlier samples with their ages, and statistics of the windows that end
+with it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ def features(
     lags: int = 0,
     uneven: bool = True,
 ) -> np.ndarray:
-    """(R, F), a row for each of the samples ``rows``.
+    """(R, F) features, one row for each of the samples ``rows``.
 
-    The sample's inputs; then for each window, shorter at the start of the series, each channel's mean, deviation,
-    smallest and largest value, slope by least squares over time and change from first to last, with the share observed
-    where the inputs tell it. Then the channels' values at the ``lags`` samples before it, 0 before the series
-    began, and where the inputs tell what was observed, how old each channel's last reading is, as far back as the lags
-    reach.
+    They consist of the sample's inputs; then, for each window (shorter at the start of the series), each channel's
+    mean, standard deviation, minimum, maximum, least-squares slope over time and change from first to last value, with
+    the share observed if the inputs contain the mask; then the channels' values at the ``lags`` samples before it, 0
+    before the start of the series; and, if the inputs contain the mask, the age of each channel's last reading, at most
+    as far back as the lags reach.
 
-    Of uneven series the logarithms of the span before the sample, of each window's duration and of the lags' ages as
-    well, and what each channel was on average in each of the last ``lags`` usual spans, each value held until the next.
-    Where the series began later, ages go on by usual spans.
-    Where sampling is even these are constant but for a few samples, and a linear model would be led astray by them.
+    For uneven series they also contain the logarithms of the span before the sample, of each window's duration and of
+    the lags' ages, and each channel's mean over each of the last ``lags`` usual spans, with each value held until the
+    next. Before the start of a series ages increase by usual spans.
+    With even sampling these features would be constant but for a few samples, which misleads a linear model.
 
     Args:
-        inputs: (T, n) as preprocessing makes them: scaled channels, held where not observed, then perhaps the mask.
+        inputs: (T, n) from preprocessing: scaled channels, with the last value where not observed, then perhaps the
+            mask.
         spans: (T,) before each sample.
-        n_channels: how many of the inputs are channels.
-        windows: their lengths in samples, none to see the sample alone; the future is never looked at.
-        rows: the samples that are asked for.
-        lags: samples before each whose values are seen as they are.
+        n_channels: number of channels among the inputs.
+        windows: their lengths in samples; empty for the sample alone. They never include later samples.
+        rows: indices of the samples.
+        lags: number of earlier samples whose values are features.
         uneven: whether the time between samples varies.
     """
     x = inputs.astype(np.float64)
@@ -69,25 +70,25 @@ def features(
 
 
 def aligned_places(length: int, n_channels: int) -> np.ndarray:
-    """Evenly chosen of the first ``length`` samples, as many as :data:`MOST_VALUES` allow."""
+    """At most as many of the first ``length`` samples as :data:`MOST_VALUES` allow, evenly spaced."""
     most = max(MOST_VALUES // n_channels, 1)
     return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(int))
 
 
 def aligned_values(inputs: np.ndarray, n_channels: int, length: int) -> np.ndarray:
-    """(1, F) a series' own values at its aligned places; one that is shorter keeps its last value."""
+    """(1, F) values of a series at fixed places. A shorter series repeats its last value."""
     places = aligned_places(length, n_channels)
     return inputs[np.minimum(places, len(inputs) - 1), :n_channels].astype(np.float64).reshape(1, -1)
 
 
 def _age(times: np.ndarray, here: np.ndarray, lags: np.ndarray) -> np.ndarray:
-    """(R, lags) since the samples so many before the samples ``here``."""
+    """(R, lags) time since each of the preceding samples, for the samples ``here``."""
     return times[here] - times[np.maximum(here - lags, 0)] + np.maximum(lags - here, 0)
 
 
 def _integral(x: np.ndarray, times: np.ndarray, here: np.ndarray, oldest: np.ndarray, lags: int) -> np.ndarray:
-    """(R, C, lags + 1) of each channel over time, up to 0, 1, ... spans before the samples ``here``; nothing is added
-    before the ``oldest`` sample."""
+    """(R, C, lags + 1) integral of each channel over time up to 0, 1, ... spans before the samples ``here``. Nothing is
+    added before the ``oldest`` sample."""
     so_far = np.concatenate([np.zeros((1, x.shape[1])), np.cumsum(x[:-1] * np.diff(times)[:, None], 0)])
     until = np.maximum(times[here] - np.arange(lags + 1), times[oldest])
     held = np.maximum(np.searchsorted(times, until, side="right") - 1, oldest)
@@ -101,7 +102,7 @@ def _statistics(x: np.ndarray, times: np.ndarray, window: int, rows: slice) -> l
     mean = back.sum(2) / count
     squares = np.einsum("tck,tck->tc", back, back) / count
     first = x[np.maximum(np.arange(len(x)) - window + 1, 0)][rows]
-    # Times are taken from the window's end, where they are small, so that squares lose nothing.
+    # Times are relative to the window's end. They are small there, so that their squares keep all digits.
     clock = np.where(inside, _back(times[:, None], window, 0.0)[rows][:, 0] - times[rows, None], 0.0)
     clock = np.where(inside, clock - clock.sum(1, keepdims=True) / count, 0.0)
     spread = np.square(clock).sum(1, keepdims=True)
@@ -117,7 +118,7 @@ def _statistics(x: np.ndarray, times: np.ndarray, window: int, rows: slice) -> l
 
 
 def _back(x: np.ndarray, window: int, before: float) -> np.ndarray:
-    """(T, C, window) view: for each sample itself, last, and those before it; ``before`` where there are none."""
+    """(T, C, window) view: each sample, last, and those before it; ``before`` fills the places before the first."""
     padded = np.concatenate([np.full((window - 1, x.shape[1]), before), x])
     return sliding_window_view(padded, window, axis=0)
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
-"""Penalties, strongest first."""
+"""Penalties, the strongest first."""
 
 Score = tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """Standardised features times weights; of two classes the second one's logit alone.
+    """Weights of standardised features. For two classes it returns only the second one's logit.
 
     Attributes:
         mean, scale: (F,) of the features.
-        weight, bias: (K, F) and (K,) of standardised features.
+        weight, bias: (K, F) and (K,) for standardised features.
     """
 
     mean: np.ndarray
@@ -54,14 +54,14 @@ def fit_linear(
     strengths: Sequence[float],
     score: Callable[[Linear], Score],
 ) -> tuple[Linear, float]:
-    """Reduce the penalty until the score has not improved twice; returns the best model and its penalty.
+    """Reduce the penalty until the score has failed to improve twice; returns the best model and its penalty.
 
     Args:
         table, targets: (N, F) features, and (N,) or (N, K) encoded targets.
-        classes: logistic regression, with classes weighted by ``weight``; else ridge regression.
-        quantile: of the residuals, added to the bias.
-        strengths: the penalties that are tried, strongest first.
-        score: of a model, the larger the better.
+        classes: logistic regression, with classes weighted by ``weight``; otherwise ridge regression.
+        quantile: the quantile of the residuals is added to the bias.
+        strengths: the penalties to try, the strongest first.
+        score: the score of a model; higher is better.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.preprocessing import StandardScaler

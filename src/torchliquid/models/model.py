@@ -22,16 +22,16 @@ from torchliquid.models.predictor import Predictor, aligned
 from torchliquid.tasks import Task
 
 CHUNK = 256
-"""Samples that go through the network at once when the state is carried: bounds the memory, changes no number."""
+"""Number of samples per call while the state is carried on. It bounds the memory and does not change results."""
 
 SIDE_BY_SIDE = 64
-"""Series that go through the network at once."""
+"""Number of series per call."""
 
 
 @dataclass
 class Sample:
-    """A few scaled training windows, inputs (N, T, n), timespans (N, T), lengths (N,), and what the saved model made of
-    them, (N, T, K) or (N, K); None before it was saved."""
+    """A few scaled training windows: inputs (N, T, n), timespans (N, T), lengths (N,), and the model's outputs for them
+    when it was saved, (N, T, K) or (N, K); None before it was saved."""
 
     inputs: Tensor
     timespans: Tensor
@@ -40,14 +40,14 @@ class Sample:
 
 
 class Model(nn.Module, Predictor):
-    """What is trained, judged, saved and deployed as one.
+    """Preprocessing, network and readout, which are trained, compared, saved and deployed together.
 
     Attributes:
-        kind: which network, one of :data:`torchliquid.models.KINDS`.
-        config: plain data that builds it again.
+        kind: the kind of network, one of :data:`torchliquid.models.KINDS`.
+        config: plain data to build the network from.
         task, preprocessing: fitted on the training part.
-        metadata: plain data that is saved along: version, when it was made, how it was trained, the columns' meaning.
-        sample: scaled training windows for self-tests and calibration; None in a model that was not trained.
+        metadata: plain data saved with the model: version, date, how it was trained, the meaning of the columns.
+        sample: scaled training windows for self-tests and calibration; None if the model was not trained.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Model(nn.Module, Predictor):
     def forward(
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, hx: State | None = None
     ) -> tuple[Tensor, State]:
-        """Scaled inputs to outputs, which :meth:`Task.decode` turns into probabilities or values.
+        """Outputs for scaled inputs; :meth:`Task.decode` turns them into probabilities or values.
 
         Args:
-            inputs: (B, T, n_inputs) as preprocessing makes them.
+            inputs: (B, T, n_inputs) from preprocessing.
             timespans: (B, T) in units of the model's time scale.
             lengths: (B,) samples of each sequence; None: all.
-            hx: the state that an earlier piece of the same sequences left.
+            hx: the state after an earlier piece of the same sequences.
 
         Returns:
-            (B, T, K) for a task per step. For one per series (B, K), what the series so far amount to: the readout of
-            the mean of all samples' features. And the state after each sequence's last sample.
+            outputs (B, T, K) for a task per step. For a task per series (B, K), the readout of the mean of all samples'
+            features so far. And the state after each sequence's last sample.
         """
         if self.task.per == "step":
             features, state = self.network(inputs, timespans, lengths, hx)
@@ -84,7 +84,7 @@ class Model(nn.Module, Predictor):
             return self.task.with_last(outputs, inputs) if self.task.change else outputs, state
         state, (total, count) = (None, (None, None)) if hx is None else (hx[:-2], hx[-2:])
         features, state = self.network(inputs, timespans, lengths, state)
-        # Single precision cannot count beyond 2^24 samples; Apple's processors have no other.
+        # In double precision, because single cannot count beyond 2^24 samples. Apple's GPUs only have single.
         wide = torch.float32 if features.device.type == "mps" else torch.float64
         if lengths is None:
             new, n = features.sum(1, dtype=wide), features.new_full((len(features), 1), features.shape[1], dtype=wide)
@@ -104,13 +104,13 @@ class Model(nn.Module, Predictor):
 
         Args:
             recording: with all of the model's channels, in any order and among others; targets are not needed.
-            windows: None: as it will be used, the state carried through each whole series. Else each window starts
-                with a fresh state, and a sample's answer comes from the first window that scores it; a series' answer
-                is the mean of its windows'.
-            progress: told how many samples have their answer, without windows.
+            windows: None: as in use, with the state carried on through each series. Otherwise each window starts with a
+                fresh state. A sample's answer comes from the first window that scores it; a series' answer is the mean
+                of its windows' answers.
+            progress: called with the number of samples that have an answer, if ``windows`` is None.
 
         Raises:
-            InputError: a channel is missing, times in another unit.
+            InputError: a channel is missing, or times have another unit.
         """
         recording = aligned(recording, self.preprocessing)
         with evaluating(self):
@@ -135,7 +135,8 @@ class Model(nn.Module, Predictor):
         return [self.task.decode(f) for f in found]
 
     def _pieces(self, prepared: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[range, list[np.ndarray]]]:
-        """Outputs of series, longest first, piece by piece; those that have ended drop out at the end of the batch."""
+        """Outputs of series, the longest first, piece by piece. Series that have ended drop out at the end of the
+        batch."""
         device = self.readout.weight.device
         lengths = np.array([len(spans) for _, spans in prepared])
         state: State | None = None
@@ -159,7 +160,7 @@ class Model(nn.Module, Predictor):
         per_step = self.task.per == "step"
         found = [np.full((len(s), k) if per_step else (k,), np.nan if per_step else 0.0) for s in recording.series]
         count = np.zeros(len(found))
-        windows = replace(windows, stride=min(windows.stride, windows.length - windows.burn_in))  # none left out
+        windows = replace(windows, stride=min(windows.stride, windows.length - windows.burn_in))  # without gaps
         for batch in unlabelled_batches(self, recording, windows):
             raw, _ = self(batch.inputs.to(device), batch.timespans.to(device), batch.lengths.to(device))
             decoded = self.task.decode(raw.cpu().numpy())
@@ -174,13 +175,13 @@ class Model(nn.Module, Predictor):
                     count[i] += 1
         return found if per_step else [f / max(n, 1) for f, n in zip(found, count, strict=True)]
 
-    # -- itself
+    # -- the model itself
 
     def numbers(self) -> Iterator[np.ndarray]:
         yield from (value.detach().cpu().numpy() for value in self.state_dict().values())
 
     def recalibrate(self, calibration: Calibration) -> None:
-        """Put a calibration of the probabilities into the readout, so that a stream and an export have it too."""
+        """Put a calibration of the probabilities into the readout, where a stream and an export use it too."""
         with torch.no_grad():
             for parameter in (self.readout.weight, self.readout.bias):
                 parameter /= calibration.temperature
@@ -190,21 +191,21 @@ class Model(nn.Module, Predictor):
 
     @property
     def calibration(self) -> Calibration:
-        """The last one, which the readout holds already."""
+        """The last calibration, which the readout contains already."""
         return Calibration(**self.metadata.get("calibration", {}))
 
     def live_parameters(self) -> int:
-        """Parameters that can change an output: those that a wiring's mask switches off do not count."""
+        """Number of parameters that can change an output, without those that a wiring's mask switches off."""
         return self.network.live_parameters() + sum(p.numel() for p in self.readout.parameters())
 
     def self_test(self) -> float:
-        """Largest difference between the outputs on the saved sample, now and when the model was saved.
+        """Largest difference between the outputs for the saved sample now and when the model was saved.
 
         Raises:
-            InputError: the model carries no sample, or the outputs differ by more than rounding.
+            InputError: the model has no sample, or the outputs differ by more than rounding.
         """
         if self.sample is None or self.sample.outputs is None:
-            raise InputError("the model carries no sample to test itself on; save it with one")
+            raise InputError("the model file holds no sample to test the model on; save it with one")
         now, then = self.on_sample(), self.sample.outputs
         difference = (now - then).abs().max().item() if now.numel() else 0.0
         if now.numel() and not difference <= 1e-3 * max(1.0, then.abs().max().item()):
@@ -215,7 +216,7 @@ class Model(nn.Module, Predictor):
         return difference
 
     def on_sample(self) -> Tensor:
-        """Raw outputs on the sample; zeros where a sequence has ended."""
+        """Raw outputs for the sample; zeros after the end of a sequence."""
         assert self.sample is not None
         device = self.readout.weight.device
         one = self.sample
@@ -229,14 +230,14 @@ class Model(nn.Module, Predictor):
 
 
 def unlabelled_batches(model: Model, recording: Recording, windows: Windows) -> Iterator[Batch]:
-    """Windows of an aligned recording as a model is fed them, whatever targets it has."""
+    """Windows of an aligned recording as inputs of a model, without targets."""
     blank = replace(recording, series=tuple(replace(s, targets=None) for s in recording.series))
     return batches(blank, model.preprocessing, replace(model.task, horizon=None), windows, SIDE_BY_SIDE)
 
 
 @contextmanager
 def evaluating(model: Model) -> Iterator[None]:
-    """The model in evaluation mode and without gradients; what was comes back."""
+    """Put the model in evaluation mode without gradients, and restore its mode afterwards."""
     was_training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""The naive answer, which any model must beat."""
+"""The naive answer, a baseline for every model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torchliquid.tasks import Task
 
 
 class Naive(Predictor):
-    """How often each class occurs in the training part; or its mean; or, for a forecast, the channel's last value.
+    """The frequency of each class in the training part, or the mean; for a forecast, the channel's last value.
 
     Attributes:
-        constant: (K,) the answer, wherever nothing is forecast or nothing was observed yet.
+        constant: (K,) the answer if there is no forecast or nothing was observed yet.
     """
 
     kind = "naive"
@@ -32,7 +32,7 @@ class Naive(Predictor):
 
     @classmethod
     def fit(cls, task: Task, preprocessing: Preprocessing, training: Recording) -> Naive:
-        """Count or average the labels of a training part, or take their quantile where one is asked for."""
+        """Count or average the labels of a training part, or take their quantile if the task asks for one."""
         if task.quantile is not None:
             labelled = task.with_targets(training).series
             known = np.concatenate(
@@ -80,13 +80,13 @@ class Naive(Predictor):
         value = inputs[column] * self.preprocessing.std[column] + self.preprocessing.mean[column]
         if self.task.kind == "regression":
             return np.array([value])
-        # The last value is a class: as sure of it as the classes' shares allow to stay finite.
+        # The last value is a class: as certain as the classes' shares allow if the loss is to stay finite.
         nearest = int(np.argmin([abs(float(label) - value) for label in self.task.labels]))
         return 0.9 * np.eye(len(self.constant))[nearest] + 0.1 * self.constant
 
 
 class NaiveSteps:
-    """The naive answer to live samples; nothing is remembered."""
+    """The naive answer to live samples. It has no state."""
 
     state: tuple[np.ndarray, ...] = ()
 

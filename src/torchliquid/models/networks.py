@@ -1,8 +1,8 @@
-"""Networks of one call form: features of each sample from inputs, timespans and a state.
+"""Networks with one call form: features of each sample from inputs, timespans and a state.
 
 ``network(inputs (B, T, n), timespans (B, T), lengths (B,) | None, state | None) -> (features (B, T, F), state)``.
-A state is a tuple of tensors, the batch first in each; all zeros is the state before the first sample. Whatever the
-kind, one long sequence fed in pieces gives the numbers of the sequence fed whole.
+A state is a tuple of tensors with the batch first. Before the first sample it is all zeros. Every kind gives the same
+numbers for a long sequence in pieces as for the whole sequence.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ State = tuple[Tensor, ...]
 
 
 def at_last(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, ...) of (B, T, ...): at each sequence's last sample; ``lengths`` None: all have T."""
+    """(B, ...) of (B, T, ...): the values at each sequence's last sample; ``lengths`` None: all have T samples."""
     if lengths is None:
         return values[:, -1]
     return values[torch.arange(len(values), device=values.device), lengths - 1]
 
 
 def packed(values: Tensor, lengths: Tensor | None) -> PackedSequence:
-    """(B, T, ...) without what stands behind each sequence's length, in any order; ``lengths`` None: all have T."""
+    """(B, T, ...) without the padding after each sequence's end, in any order; ``lengths`` None: all have T samples."""
     ends = torch.full((len(values),), values.shape[1]) if lengths is None else lengths.cpu()
     return pack_padded_sequence(values, ends, batch_first=True, enforce_sorted=False)
 
 
 def padded(sequences: PackedSequence, time: int) -> Tensor:
-    """(B, T, ...) of what :func:`packed` made, zero behind each sequence's length."""
+    """(B, T, ...) from the result of :func:`packed`, with zeros after each sequence's end."""
     return pad_packed_sequence(sequences, batch_first=True, total_length=time)[0]
 
 
 class Network(nn.Module):
-    """What all kinds have in common; ``output_size`` is F."""
+    """Base class of all kinds; ``output_size`` is F."""
 
     output_size: int
 
     @property
     def chain(self) -> tuple[Network, ...]:
-        """The networks that it is made of, each fed by the one before; itself where it is one."""
+        """The networks that it consists of, each fed by the one before; itself if it is one."""
         return (self,)
 
     @property
     def cells(self) -> tuple[RecurrentCell, ...]:
-        """The cells of its layers, as far as they are ours."""
+        """The cells of its layers that belong to this package."""
         return ()
 
     @property
     def state_parts(self) -> int:
-        """Tensors in its state."""
+        """Number of tensors in its state."""
         return 1
 
     def own_states(self, state: State) -> list[State]:
-        """Each network's own, of those that it is made of."""
+        """The states of the networks that it consists of."""
         return [state]
 
     def forward(
@@ -71,12 +71,12 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def live_parameters(self) -> int:
-        """Parameters that can change the features."""
+        """Number of parameters that can change the features."""
         return sum(p.numel() for p in self.parameters())
 
 
 class Liquid(Network):
-    """A layer in the call form of LTC."""
+    """A layer with the call form of LTC."""
 
     def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Liquid(Network):
 
 
 class Gated(Network):
-    """LSTM or GRU, told the time since the sample before as one more input."""
+    """LSTM or GRU, with the time since the previous sample as one more input."""
 
     def __init__(self, kind: str, input_size: int, units: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Gated(Network):
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
         x = with_spans(inputs, timespans)
-        # torch leads with the layer, and wants the GRU's state bare.
+        # In torch's states the layer comes first, and the GRU's is not a tuple.
         before = None if state is None else tuple(s.unsqueeze(0) for s in state)
         hx = before[0] if before is not None and len(before) == 1 else before
         if lengths is None or bool((lengths == x.shape[1]).all()):
@@ -136,7 +136,7 @@ class Gated(Network):
 
 
 class Encoder(Network):
-    """A dense layer with tanh, of each sample alone."""
+    """A dense layer with tanh, applied to each sample separately."""
 
     state_parts = 0
 
@@ -152,7 +152,7 @@ class Encoder(Network):
 
 
 class Frames(Network):
-    """A dense layer with tanh over the last ``frames`` samples' inputs, zeros before the first."""
+    """A dense layer with tanh over the inputs of the last ``frames`` samples, with zeros before the first."""
 
     def __init__(self, input_size: int, output_size: int, frames: int) -> None:
         super().__init__()
@@ -173,15 +173,15 @@ class Frames(Network):
 
 
 class PictureEncoder(Network):
-    """A picture among the inputs gives way to features, of each sample alone: convolutions with a stride of 2 and ReLU
+    """Features of a picture among the inputs, for each sample separately: convolutions with a stride of 2 and ReLU
     until at most 12 places are left, then a dense layer with tanh; at most 10,000 parameters for up to 3 colours.
 
     Args:
-        input_size: of the samples.
-        start: where the picture's numbers begin among the inputs, (height, width, channels) row by row.
+        input_size: number of inputs.
+        start: where the picture begins among the inputs, (height, width, channels) row by row.
         shape: height, width and channels.
 
-    The other inputs, in their order, come before the features.
+    The outputs are the other inputs, in their order, then the features.
     """
 
     state_parts = 0
@@ -195,7 +195,7 @@ class PictureEncoder(Network):
         self.start, self.shape = start, shape
         self.size = height * width * depth
         if start < 0 or start + self.size > input_size:
-            raise InputError(f"a picture of {self.size} numbers from {start} is not among {input_size} inputs")
+            raise InputError(f"a picture of {self.size} numbers from index {start} does not fit {input_size} inputs")
         layers: list[nn.Conv2d] = []
         while not layers or height * width > self.PLACES:
             filters = self.FILTERS[len(layers)] if len(layers) < len(self.FILTERS) else 4
@@ -218,7 +218,7 @@ class PictureEncoder(Network):
         picture = inputs[..., self.start : end].flatten(0, 1).unflatten(1, self.shape).permute(0, 3, 1, 2)
         for convolution in self.convolutions:
             picture = torch.relu(convolution(picture))
-        # Row by row with the channels last, as the picture itself stands.
+        # Row by row with the channels last, in the picture's own order.
         features = torch.tanh(self.linear(picture.permute(0, 2, 3, 1).flatten(1)))
         return torch.cat(
             [inputs[..., : self.start], inputs[..., end:], features.unflatten(0, inputs.shape[:2])], -1
@@ -226,15 +226,17 @@ class PictureEncoder(Network):
 
 
 class Chain(Network):
-    """Networks one after the other, each fed with the features of the one before; in training some features between
-    two are dropped."""
+    """Networks one after the other, each fed with the features of the previous one; in training with dropout between
+    them."""
 
     def __init__(self, networks: Sequence[Network], dropout: float = 0.0) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
-            raise InputError(f"dropout lies from 0 to below 1, not at {dropout}")
+            raise InputError(f"dropout must be from 0 to below 1, not {dropout}")
         if dropout and len(networks) == 1:
-            raise InputError(f"dropout={dropout} acts between layers, and there is one: give layers=2 or an encoder")
+            raise InputError(
+                f"dropout={dropout} acts between layers, but there is only one: give layers=2 or an encoder"
+            )
         self.networks = nn.ModuleList(networks)
         self.dropout = dropout
         self.output_size = networks[-1].output_size
@@ -274,13 +276,14 @@ class Chain(Network):
 class Transformer(Network):
     """Causal Transformer whose attention reaches back over the last ``context`` samples of each layer's inputs.
 
-    Each head's scores fall with distance, in samples (as in ALiBi, arXiv 2108.12409) and in time, at learned rates, and
-    have a learned bias by the time that passed, so that a head may prefer a lag: one value a usual span for the first
-    ``lags``, a straight line between them, the last one beyond (Shaw et al., arXiv 1803.02155, but over time). No
-    positions are counted, so that a recording may be as long as it likes. Layers are pre-norm (arXiv 2002.04745).
+    The attention scores of each head fall with distance, in samples (as in ALiBi, arXiv 2108.12409) and in time, at
+    learned rates. They also have a learned bias by elapsed time, so that a head can prefer a lag: one value per usual
+    span for the first ``lags``, interpolated linearly, with the last one beyond (Shaw et al., arXiv 1803.02155, but
+    over time). Positions are not counted, so that a recording can have any length. Layers are pre-norm (arXiv
+    2002.04745).
 
-    The state is what the next samples may still look back on: the last context - 1 inputs of each layer
-    (B, L, context - 1, width), the spans before them (B, context - 1), and which of these places hold a sample.
+    The state is what later samples can attend to: the last context - 1 inputs of each layer (B, L, context - 1, width),
+    the spans before them (B, context - 1), and which of these places hold a sample.
     """
 
     def __init__(
@@ -312,7 +315,7 @@ class Transformer(Network):
         batch, time = timespans.shape
         back = self.context - 1
         x = self.embedding(with_spans(inputs, timespans))
-        if state is None:  # nothing to look back on
+        if state is None:  # no earlier samples
             none = x.new_zeros(batch, 0)
             state = (x.new_zeros(batch, len(self.layers), 0, x.shape[2]), none, none)
         memory, past_spans, held = state
@@ -320,11 +323,11 @@ class Transformer(Network):
         spans = torch.cat([past_spans, timespans], 1)
         held = torch.cat([held, torch.ones_like(timespans)], 1)
 
-        # Query i stands at place before + i and sees that and the ``back`` places before it.
+        # Query i is at place before + i. It attends to this place and the ``back`` places before it.
         here = torch.arange(time, device=x.device).unsqueeze(1) + before
         lag = here - torch.arange(before + time, device=x.device)
         visible = (lag >= 0) & (lag <= back) & (held > 0).unsqueeze(1)
-        clock = spans.double().cumsum(1)  # in single precision a long gap would hide the short ones after it
+        clock = spans.double().cumsum(1)  # in double precision, because a long gap would hide the short ones after it
         elapsed = (clock[:, before:, None] - clock[:, None, :]).clamp_min(0).to(x.dtype)
         distance = torch.stack([torch.log1p(lag.clamp_min(0)).expand_as(elapsed), torch.log1p(elapsed)], -1)
 
@@ -334,7 +337,7 @@ class Transformer(Network):
             keep.append(whole)
             x = layer(x, whole, distance, elapsed, visible)
 
-        # The last context - 1 places that end with each sequence's last sample.
+        # The last context - 1 places up to each sequence's last sample.
         keep = [F.pad(whole, (0, 0, back - before, 0)) for whole in keep]
         spans, held = (F.pad(each, (back - before, 0)) for each in (spans, held))
         end = torch.full((batch,), time, device=x.device) if lengths is None else lengths
@@ -345,7 +348,7 @@ class Transformer(Network):
 
 
 class TransformerLayer(nn.Module):
-    """Attention over what came before, then two linear maps."""
+    """Attention over earlier samples, then two linear maps."""
 
     def __init__(self, width: int, hidden: int, heads: int, lags: int) -> None:
         super().__init__()
@@ -359,8 +362,8 @@ class TransformerLayer(nn.Module):
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor, whole: Tensor, distance: Tensor, elapsed: Tensor, visible: Tensor) -> Tensor:
-        """x (B, T, d) attends to whole (B, P, d) where visible (B, T, P), by distance (B, T, P, 2) and by the time that
-        passed (B, T, P)."""
+        """x (B, T, d) attends to whole (B, P, d) where visible (B, T, P), with distances (B, T, P, 2) and elapsed times
+        (B, T, P)."""
         key, value = self.key_value(self.norm(whole)).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         query = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))
         scores = -(distance @ self.rates)
@@ -374,12 +377,12 @@ class TransformerLayer(nn.Module):
 
 
 def interpolated(table: Tensor, at: Tensor) -> Tensor:
-    """(..., H) of a table (N, H) of values at 0 to N - 1: on straight lines between them, the last one beyond."""
+    """(..., H) linear interpolation in a table (N, H) of values at 0 to N - 1, with the last one beyond."""
     shape = at.shape
     at = at.flatten().clamp(max=len(table) - 1)
     below = at.floor().clamp(max=max(len(table) - 2, 0))
     low, share = below.long().unsqueeze(1), (at - below).unsqueeze(1)
-    # gather, since the gradient of an index adds up slowly on the CPU
+    # gather, because the backward pass of indexing is slow on the CPU
     first, second = (table.gather(0, i.expand(-1, table.shape[1])) for i in (low, (low + 1).clamp(max=len(table) - 1)))
     return (first + (second - first) * share).reshape(*shape, -1)
 

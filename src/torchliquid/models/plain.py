@@ -1,4 +1,4 @@
-"""Models that are no networks, as named arrays: what their files hold, and how it is checked."""
+"""Models that are not networks, as named arrays: the contents of their files, and how they are checked."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from torchliquid.models.trees import Trees
 from torchliquid.tasks import Task
 
 LABELS = {**tabular.LABELS, "naive": "Naive"}
-"""The kinds, and their names in reports."""
+"""The kinds and their names in reports."""
 
 MOST = 10_000_000
-"""Of the values that a sample's features look at."""
+"""Maximum number of values that a sample's features use."""
 
 HUGE = 1e100
-"""Of an array's numbers: what is made of them stays finite."""
+"""Largest number in an array. What is computed from such numbers stays finite."""
 
 SETTINGS = {"strength", "learning_rate", "leaves", "min_leaf", "rounds"}
-"""Of the fit, which no answer depends on."""
+"""Settings of the fit, which do not affect answers."""
 
 
 def arrays(model: Tabular | Naive) -> dict[str, np.ndarray]:
-    """The model's arrays by the names that they have in its file, such as ``linear.weight``."""
+    """The model's arrays by their names in its file, such as ``linear.weight``."""
     if isinstance(model, Naive):
         return {"naive.constant": np.asarray(model.constant, dtype=np.float64)}
     parts = {"linear": model.linear, "trees": model.trees}
@@ -48,7 +48,7 @@ def arrays(model: Tabular | Naive) -> dict[str, np.ndarray]:
 def restore(
     description: dict[str, Any], task: Task, preprocessing: Preprocessing, tensors: dict[str, Tensor]
 ) -> Tabular | Naive:
-    """The model that a file describes.
+    """The model in a file's description and arrays.
 
     Raises:
         InputError: its settings or arrays are not those of such a model, or do not fit each other.
@@ -124,7 +124,7 @@ def _check_parts(model: Tabular) -> None:
         _expect(((trees.roots >= 0) & (trees.roots < n)).all())
         _expect(((trees.feature >= -1) & (trees.feature < model.n_features)).all())
         split = np.flatnonzero(trees.feature >= 0)
-        for after in (trees.left[split], trees.right[split]):  # forward, so that every path ends
+        for after in (trees.left[split], trees.right[split]):  # children come later, so that every path ends
             _expect(((after > split) & (after < n)).all())
 
 
@@ -133,5 +133,5 @@ def _calibration(metadata: dict[str, Any]) -> Calibration:
     fits = isinstance(found, dict) and found.keys() <= {"temperature", "shift"}
     fits = fits and all(type(value) in (int, float) and abs(value) <= 1000 for value in found.values())
     if not fits or not found.get("temperature", 1.0) >= 0.001:
-        raise InputError("the model's calibration is broken; save the model again")
+        raise InputError("the model's calibration is invalid; save the model again")
     return Calibration(**found)

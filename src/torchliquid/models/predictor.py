@@ -1,4 +1,4 @@
-"""What every model can do: liquid and other networks, linear models, trees and the naive answer."""
+"""What every model can do, from liquid networks to linear models, trees and the naive answer."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ Progress = Callable[[int], object]
 
 @runtime_checkable
 class Steps(Protocol):
-    """Answers to ``n`` streams side by side, one sample of each at a time.
+    """Answers to ``n`` parallel streams, one sample of each at a time.
 
     Attributes:
-        state: what is remembered, (n, ...) each; it can be set again.
+        state: arrays of shape (n, ...); it can be set.
     """
 
     state: tuple[np.ndarray, ...]
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
-        """Decoded answers (n, K) to inputs (n, n_inputs) and timespans (n,), float32, as preprocessing makes them."""
+        """Decoded answers (n, K) to inputs (n, n_inputs) and timespans (n,), float32, from preprocessing."""
 
     def reset(self, rows: Any) -> None:
-        """Restart the streams that an index of NumPy's chooses."""
+        """Restart the streams that a NumPy index selects."""
 
 
 class Predictor:
-    """The methods of every model. A class that provides :meth:`outputs`, :meth:`steps` and :meth:`numbers` has the
-    others from here.
+    """The methods of every model. A subclass provides :meth:`outputs`, :meth:`steps` and :meth:`numbers`; the other
+    methods follow from these.
 
     Attributes:
         kind: the name of its kind, such as ``"cfc"``, ``"linear"`` or ``"naive"``.
         task, preprocessing: fitted on the training part.
         config: its settings, plain data.
-        metadata: plain data about the training; ``"columns"`` is how the training's table was read.
+        metadata: plain data about the training; ``"columns"`` describes how the training's table was read.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Predictor:
     config: dict[str, Any]
     metadata: dict[str, Any]
 
-    # -- what a model provides
+    # -- provided by subclasses
 
     def outputs(
         self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
@@ -78,7 +78,7 @@ class Predictor:
         raise NotImplementedError
 
     def steps(self, n: int) -> Steps:
-        """The model on live samples, for :func:`torchliquid.stream`. Networks have compiled steps there instead."""
+        """The model on live samples, for :func:`torchliquid.stream`. Networks use compiled steps there instead."""
         raise NotImplementedError
 
     def numbers(self) -> Iterator[np.ndarray]:
@@ -86,26 +86,26 @@ class Predictor:
         raise NotImplementedError
 
     def live_parameters(self) -> int:
-        """How many numbers an answer depends on."""
+        """Number of values that an answer depends on."""
         raise NotImplementedError
 
-    # -- what it can do with them
+    # -- derived from these
 
     def predict(self, recording: Recording | Any, progress: Progress | None = None) -> pl.DataFrame:
-        """Answers row by row, or one row a series.
+        """Answers row by row, or one row per series.
 
         Args:
             recording: a recording; a Polars or pandas data frame with the columns the model was trained on; or an array
-                (T, C) of the model's channels in their order, the usual gap apart.
+                (T, C) of the model's channels in their order, spaced by the usual gap.
             progress: called with the number of samples that have an answer.
 
         Returns:
-            Columns ``series`` (where there are several or they have a name), ``time`` (of a task per step; dates where
-            the recording had dates, in UTC where they had a zone), ``time_for`` of a forecast (the time that it is for;
-            of so many samples ahead that are still to come, by the series' usual gap), ``prediction``
+            A frame with the columns ``series`` (if there are several or they have names), ``time`` (for a task per
+            step; dates if the recording had dates, in UTC if they had a time zone), ``time_for`` for a forecast (the
+            time that it is for; for samples still to come, computed with the series' usual gap), ``prediction``
             (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
-            ``alarm``, whether one is on, where the task has alarms; of values with an interval its ends, ``lower`` and
-            ``upper``; null where the network's numbers are no longer finite.
+            ``alarm``, whether one is on, if the task has alarms; for values with an interval its ends, ``lower`` and
+            ``upper``. Answers are null where the network's numbers are no longer finite.
 
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
@@ -139,7 +139,7 @@ class Predictor:
 
     def score(self, recording: Recording | Any, metric: str | None = None) -> float:
         """A metric on labelled data, over all samples (or series) with a label.
-
+            recording: as in :meth:`predict`, with the target's column, or the channel of a forecast.
         Args:
             recording: as in :meth:`predict`, with the target's column; of a forecast with its channel.
             metric: its name, see :func:`torchliquid.metrics.find`; None: the one that decided the training,
@@ -166,11 +166,11 @@ class Predictor:
         return len(pack(self, with_sample=False))
 
     def save(self, path: str | PathLike[str], with_sample: bool = True) -> None:
-        """Write the model to a ``.safetensors`` file, whole or not at all; see :mod:`torchliquid.models.storage`.
+        """Write the model to a ``.safetensors`` file. It is written completely or not at all.
 
         Args:
-            path: the file; one that is there is replaced.
-            with_sample: False leaves the training sample of a network out, where data must not travel.
+            path: the file; an existing file is replaced.
+            with_sample: whether to save a network's training sample; False if data must stay private.
 
         Raises:
             InputError: it cannot be written there, or it is of a kind that has no file.
@@ -181,22 +181,22 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Predictor:
-        """Read what :meth:`save` wrote; no code from the file runs.
+        """Load a model saved by :meth:`save`. No code from the file is run.
 
         Returns:
-            The model, of whatever kind the file holds: a :class:`Model`, or a :class:`Tabular` or :class:`Naive`, as
-            the ``best.safetensors`` of a study can.
+            The model that the file holds: a :class:`Model`, or a :class:`Tabular` or :class:`Naive`, as in the
+            ``best.safetensors`` of a study.
 
         Raises:
-            InputError: the file is missing, truncated, not a model of ours, or from a newer version.
+            InputError: the file is missing or truncated, not a torchliquid model, or from a newer version.
         """
         from torchliquid.models.storage import load
 
         return load(Path(path))
 
     def _read(self, recording: Recording | Any, labelled: bool = False) -> Recording:
-        """What :meth:`predict` takes, as a recording."""
-        if isinstance(recording, np.ndarray):  # a masked one as well
+        """The argument of :meth:`predict` as a recording."""
+        if isinstance(recording, np.ndarray):  # a masked array too
             values = Recording.from_arrays(recording, channels=self.preprocessing.channels, for_model=True)
             spaced = tuple(replace(s, times=s.times * self.preprocessing.time_scale) for s in values.series)
             return replace(values, series=spaced, time_unit=self.preprocessing.time_unit)
@@ -209,18 +209,16 @@ class Predictor:
         return Recording.from_frame(recording, like=columns, channels=channels, **target)
 
     def _channels_in(self, frame: Any) -> list[str]:
-        # What is no frame at all, from_frame refuses.
+        # from_frame raises an error for what is not a frame.
         known = [str(c) for c in getattr(frame, "columns", self.preprocessing.channels)]
         for channel in self.preprocessing.channels:
             if column_of(channel, known) is None:
-                raise InputError(
-                    f"the model needs the column {channel!r}, which is not there; {nearest(channel, known)}"
-                )
+                raise InputError(f"the model needs the column {channel!r}, which is missing; {nearest(channel, known)}")
         return list(self.preprocessing.channels)
 
 
 def _shown(times: np.ndarray, recording: Recording) -> pl.Series:
-    """Times as their table says them: dates, in UTC where they had a zone, or numbers."""
+    """Times in the form of their table: dates, in UTC if they had a time zone, or numbers."""
     if not recording.dated:
         if not recording.origin:
             return pl.Series(times)
@@ -261,7 +259,7 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
 
 
 def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
-    """The times that forecasts made at these times are for; of samples that are still to come by the usual gap."""
+    """The target times of forecasts made at these times; for samples still to come, computed with the usual gap."""
     assert task.horizon is not None
     if task.horizon_unit != "samples":
         return times + task.horizon
@@ -273,10 +271,10 @@ def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
 
 
 def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
-    """The recording with the channels that a model knows alone, in its order.
+    """The recording with only the model's channels, in its order.
 
     Raises:
-        InputError: a channel is missing, times in another unit.
+        InputError: a channel is missing, or times have another unit.
     """
     wanted = preprocessing.channels
     for channel in wanted:
@@ -288,7 +286,7 @@ def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
     if recording.time_unit != preprocessing.time_unit:
         raise InputError(
             f"the model was trained on times in {preprocessing.time_unit!r}, the recording's are in "
-            f"{recording.time_unit!r}; read it with the same time column and unit"
+            f"{recording.time_unit!r}; read it with the same time column and the same unit of time"
         )
     if recording.channels == wanted:
         return recording

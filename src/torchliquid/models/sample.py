@@ -1,4 +1,4 @@
-"""The sample of a training part that a model carries: what its export is scaled by and proven on."""
+"""The sample of its training part that a model carries, used to scale and check its exports."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torchliquid.data.batch import Batch
 from torchliquid.models.model import Sample
 
 LENGTH = 64
-"""Samples of a piece at most; of pictures fewer."""
+"""Maximum number of samples in a piece; fewer with pictures."""
 
 PIECES, NUMBERS = 64, 2**17
-"""So many pieces, or fewer where they would hold more numbers than this; never fewer than 8, of pictures of 8 samples
-each."""
+"""``PIECES``: maximum number of pieces, fewer if they would hold more than ``NUMBERS`` numbers, but at least 8; with
+pictures, of 8 samples each."""
 
 
 def covering(windows: list[Batch]) -> Sample:
-    """Pieces of training windows: those around each input's largest and smallest value and around the longest gap, and
-    as many beginnings of windows, evenly spaced over the whole part.
+    """Pieces of training windows: those around each input's minimum and maximum and around the longest gap, and as many
+    starts of windows, evenly spaced over the whole part.
 
     Args:
-        windows: all that the training part was cut into.
+        windows: all windows of the training part.
     """
     n_inputs = windows[0].inputs.shape[2]
     most = max(8, min(PIECES, NUMBERS // (LENGTH * n_inputs)))
@@ -43,7 +43,7 @@ def covering(windows: list[Batch]) -> Sample:
 
 
 class _Piece:
-    """Samples ``start`` to ``stop`` of a window, and where in which series they lie."""
+    """Samples ``start`` to ``stop`` of a window, and where they are in which series."""
 
     def __init__(self, windows: list[Batch], batch: int, row: int, start: int, stop: int) -> None:
         self.batch, self.row, self.start, self.stop = batch, row, start, stop
@@ -55,7 +55,7 @@ class _Piece:
 
 
 def _around_extremes(windows: list[Batch], most: int, longest: int) -> list[_Piece]:
-    """So many pieces, of so many samples at most, around the extremes, the farthest from the mean first."""
+    """Pieces of at most ``most`` samples around the extremes, the farthest from the mean first."""
     peaks: dict[tuple[int, bool], tuple[float, int, int, int]] = {}
     for b, batch in enumerate(windows):
         ended = torch.arange(batch.timespans.shape[1]) >= batch.lengths.unsqueeze(1)

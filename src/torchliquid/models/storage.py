@@ -1,8 +1,8 @@
-"""Models as files: weights by safetensors, all else as JSON in its header. Nothing that is read is ever run.
+"""Saves and loads models: weights as safetensors, everything else as JSON in its header. Nothing from a file is run.
 
 The header's metadata hold ``format`` ("torchliquid-model"), ``version`` (of this layout) and ``model``, a JSON text
-with kind, config, task, preprocessing and metadata. The tensors of a network are the state dict's under ``model.`` and,
-unless left out, the sample's under ``sample.``; those of other models are their arrays, see
+with kind, config, task, preprocessing and metadata. The tensors of a network are its state dict's under ``model.`` and,
+unless left out, the sample's under ``sample.``. For other models they are their arrays, see
 :mod:`torchliquid.models.plain`.
 """
 
@@ -34,25 +34,25 @@ from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
 VERSION = 3
-"""3: models that see pictures, or are feed-forward; 2: other chains, of layers on each other or behind dense ones, and
-what is no network; all others are written as 1."""
+"""3: models with pictures, or feed-forward ones. 2: other chains, of stacked layers or with dense layers in front, and
+models that are not networks. All others are written as 1."""
 
 Saved = Model | Tabular | Naive
-"""What a file can hold."""
+"""The models that a file can hold."""
 
 MAX_DESCRIPTION = 16_000_000
-"""Characters of the JSON text; beyond it a file is not a model of ours."""
+"""Maximum length of the JSON text in characters."""
 
 
 def pack(model: Predictor, with_sample: bool) -> bytes:
-    """The file's bytes. A sample that the model has no finite answers to is left out.
+    """The contents of the file. A sample without finite outputs is left out.
 
     Raises:
-        InputError: what could not be loaded again: weights that are not finite, a description that is too long, a kind
-            of the user's own that is no network.
+        InputError: the model could not be loaded again: its weights are not finite, its description is too long, or it
+            is neither a network nor a kind of this package.
     """
     if not isinstance(model, Saved):
-        raise InputError(f"a {type(model).__name__} has no file; networks, linear models, trees and Naive have")
+        raise InputError(f"a {type(model).__name__} cannot be saved; only networks, linear models, trees and Naive can")
     description = {
         "kind": model.kind,
         "config": model.config,
@@ -76,7 +76,7 @@ def pack(model: Predictor, with_sample: bool) -> bytes:
     text = json.dumps(description, allow_nan=False, ensure_ascii=False)
     if len(text) > MAX_DESCRIPTION:
         raise InputError(
-            f"the model's description has {len(text):,} characters; up to {MAX_DESCRIPTION:,} can be saved"
+            f"the model's description has {len(text):,} characters; at most {MAX_DESCRIPTION:,} can be saved"
         )
     return safetensors.torch.save(tensors, {"format": FORMAT, "version": str(version), "model": text})
 
@@ -113,7 +113,7 @@ def load(path: Path) -> Saved:
         return _restore(description, tensors)
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"{path} is no whole .safetensors file ({error}); it may be truncated: save or copy it again"
+            f"{path} is not a complete .safetensors file ({error}); it may be truncated: save or copy it again"
         ) from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -121,36 +121,39 @@ def load(path: Path) -> Saved:
 
 def _check(header: dict[str, str], path: Path) -> None:
     if header.get("format") != FORMAT or "model" not in header:
-        raise InputError("this is not a torchliquid model; give a file that Model.save wrote")
+        raise InputError("this is not a torchliquid model; give a file written by Model.save")
     version = header.get("version", "")
     if not version.isdecimal():
         raise InputError("this model's format has no version; save it again")
     if int(version[:9]) > VERSION:
-        raise InputError(f"this model has format {version[:9]}, this version knows {VERSION}: update torchliquid")
+        raise InputError(
+            f"this model has format {version[:9]}, but this version of torchliquid reads up to {VERSION}: update "
+            "torchliquid"
+        )
 
 
 def _description(text: str) -> dict[str, Any]:
     if len(text) > MAX_DESCRIPTION:
-        raise InputError("the model's description is too long to be one of ours")
+        raise InputError("the model's description is too long; this is not a model saved by torchliquid")
     try:
         description = json.loads(text)
     except (ValueError, RecursionError):
-        raise InputError("the model's description is broken; save it again") from None
+        raise InputError("the model's description is invalid; save it again") from None
     check_data(description if isinstance(description, dict) else {})
     try:
-        json.dumps(description, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(description, ensure_ascii=False).encode()  # fails on half a surrogate pair
     except ValueError:
-        raise InputError("the model's description is broken; save it again") from None
+        raise InputError("the model's description is invalid; save it again") from None
     expected = {"kind": str, "config": dict, "task": dict, "preprocessing": dict, "metadata": dict}
     if not isinstance(description, dict) or any(not isinstance(description.get(k), t) for k, t in expected.items()):
-        raise InputError("the model's description is broken; save it again")
+        raise InputError("the model's description is invalid; save it again")
     if not _are_columns(description["metadata"].get("columns", {})):
-        raise InputError("the model's columns are broken; save it again")
+        raise InputError("the model's columns are invalid; save it again")
     return description
 
 
 def _are_columns(columns: Any) -> bool:
-    """Whether these say how a table's columns are read."""
+    """Whether these describe how a table's columns are read."""
     if not isinstance(columns, dict) or ("parameter" in columns) != ("value" in columns):
         return False
     marks = columns.get("missing") or []
@@ -163,13 +166,13 @@ def _are_columns(columns: Any) -> bool:
 
 
 def load_network(path: Path, what: str) -> Model:
-    """A model that is a network.
+    """Load a model that must be a network.
 
     Args:
-        what: what is to be done with it, in words, ``"explained"``.
+        what: what is to be done with it, for the message, such as ``"explained"``.
 
     Raises:
-        InputError: as :func:`load`, or the model is no network.
+        InputError: as :func:`load`, or the model is not a network.
     """
     model = load(path)
     if not isinstance(model, Model):
@@ -186,7 +189,7 @@ def _restore(description: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     check_weights(weights)
     size = sum(t.numel() for t in weights.values())
-    with seeded():  # the weights that are drawn make way for those of the file
+    with seeded():  # random weights are drawn, then replaced by the file's
         model = assemble(description["kind"], description["config"], task, preprocessing, at_most=size)
     own = model.state_dict()
     try:

@@ -1,6 +1,6 @@
 """Linear models and gradient boosting on the last samples, their ages and window statistics.
 
-scikit-learn fits them; what is kept are plain arrays, which a file, a stream and a device read alike.
+scikit-learn fits them. They are stored as plain arrays, which files, streams and devices read.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from torchliquid.tasks import Task
 
 LOOKBACK = 64
 LONGEST = 100_000
-"""Of a lookback, in samples."""
+"""Maximum lookback in samples."""
 
 MOST_NUMBERS = 30_000_000
-"""Maximum number of values in the training table; of more rows, every n-th is used."""
+"""Maximum number of values in the training table. If there are more rows, every n-th is used."""
 
 UNEVEN = 0.05
 """Sampling is uneven if more than this share of spans differ from the usual one by more than this share."""
@@ -38,27 +38,28 @@ UNEVEN = 0.05
 LAST = slice(-1, None)
 
 SUMS = 6
-"""Of each channel of a live series: mean, squares about it, smallest, largest, product with time, first."""
+"""Statistics of each channel of a live series: mean, sum of squares about it, minimum, maximum, product with time,
+first value."""
 
 MOST_SAMPLES = 2.0**53
-"""Of a live series: what float64 counts one by one."""
+"""Maximum length of a live series: float64 counts up to it."""
 
 ROWS = 4096
-"""Rows per call, which bounds memory and does not change results."""
+"""Number of rows per call. It bounds the memory and does not change results."""
 
 LABELS = {"linear": "Linear", "boosting": "Gradient boosting"}
-"""The kinds, and their names in reports."""
+"""The kinds and their names in reports."""
 
 
 class Tabular(Predictor):
-    """A linear model, or boosted trees, with the interface of :class:`torchliquid.models.Model`.
+    """A linear model or boosted trees, with the interface of :class:`torchliquid.models.Model`.
 
     Attributes:
         kind: ``"linear"`` or ``"boosting"``.
         config: its settings.
         task, preprocessing: fitted on the training part.
-        linear: the linear model; for boosting of values, the one whose errors the trees learn; else None.
-        trees: of boosting; None where no tree made it better.
+        linear: the linear model; for boosting of values, the one whose errors the trees predict; otherwise None.
+        trees: of boosting; None if trees did not improve the score.
         metadata: plain data that is saved along.
     """
 
@@ -146,7 +147,7 @@ class Tabular(Predictor):
             one = Tabular(self.kind, config, task, self.preprocessing, linear, trees)
             return task.score(task.metrics(one.outputs(validation), validation))
 
-        if not (boosting and classes):  # trees approximate a straight line by a staircase: they begin at a linear model
+        if not (boosting and classes):  # trees approximate lines by steps, so they start from a linear model
             strengths = STRENGTHS if config.get("strength") is None else (config["strength"],)
             self.linear, strength = fit_linear(
                 table, targets, classes, task.quantile, weight, strengths, lambda linear: score(linear, None)
@@ -184,7 +185,7 @@ class Tabular(Predictor):
 
     def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         first = self.task.first_known(inputs)
-        if 0 < first < len(inputs):  # features that look back start there
+        if 0 < first < len(inputs):  # features look back to before the first row
             return np.concatenate(
                 [self._answers(inputs[:first], spans[:first]), self._answers(inputs[first:], spans[first:])]
             )
@@ -226,7 +227,7 @@ class Tabular(Predictor):
                     targets.append(encoded[None])
                 continue
             chosen = known[::every]
-            if every > 1 and self.task.kind == "classification":  # none of the classes is left out
+            if every > 1 and self.task.kind == "classification":  # keeps every class
                 of, places = np.unique(encoded[known], return_index=True)
                 new = ~np.isin(of, np.concatenate([*targets, encoded[chosen]]))
                 chosen = np.union1d(chosen, known[places[new]])
@@ -236,7 +237,7 @@ class Tabular(Predictor):
                     tables.append(self.table(inputs, spans, slice(start, start + ROWS))[block - start])
             targets.append(encoded[chosen])
         table, target = np.concatenate(tables), np.concatenate(targets)
-        if self.task.change:  # the first columns of a table are the inputs
+        if self.task.change:  # the first columns are the inputs
             target = target - self.task.with_last(np.zeros((len(table), 1)), table)[:, 0]
         return table, target
 
@@ -284,9 +285,8 @@ class Tabular(Predictor):
 class TabularSteps:
     """A tabular model on live samples.
 
-    The state has one part, (n, S) float64. A row holds how many samples there were and whether the last value is known;
-    then the last samples and their spans, or of a whole series what its statistics follow from, and its values at
-    chosen places.
+    The state has one array, (n, S) float64. A row holds the number of samples and whether the last value is known; then
+    the last samples and their spans or, for a whole series, sums for its statistics and its values at fixed places.
     """
 
     def __init__(self, model: Tabular, n: int) -> None:
@@ -308,9 +308,9 @@ class TabularSteps:
         given = [np.shape(part) for part in parts]
         if given != [self.memory.shape]:
             raise InputError(f"the state has parts of shapes {given}; {[self.memory.shape]} are needed")
-        so_far = np.asarray(parts[0])[:, 0]  # says where the next sample is put
+        so_far = np.asarray(parts[0])[:, 0]  # determines where the next sample is stored
         if not ((so_far >= 0) & (so_far < MOST_SAMPLES) & (so_far == np.floor(so_far))).all():
-            raise InputError("the state is broken: it says of no whole number of samples that they came")
+            raise InputError("the state is invalid: its number of samples is not a whole number")
         self.memory[...] = parts[0]
 
     def reset(self, rows: Any) -> None:
@@ -358,8 +358,8 @@ class TabularSteps:
 
 
 def _seen(task: Task, preprocessing: Preprocessing, training: Recording, lookback: int) -> dict[str, Any]:
-    """Settings of the features: whether sampling is uneven; the number of lags; for whole series the length, 0 if it
-    differs."""
+    """Settings of the features: whether sampling is uneven; the number of lags; for whole series their length, 0 if it
+    varies."""
     lengths = {len(series) for series in training.series}
     spans = np.concatenate([preprocessing(series)[1][1:] for series in training.series])
     seen: dict[str, Any] = {"uneven": bool(len(spans) and np.mean(np.abs(spans - 1) > UNEVEN) > UNEVEN)}

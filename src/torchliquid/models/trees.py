@@ -12,27 +12,27 @@ MAX_ROUNDS = 300
 STEP = 20
 BINS = 255
 GRID = 2.0**-16
-"""Trees are grown on features rounded to it, and thresholds lie between: what rounds otherwise, as a live stream or a
-device does, takes the same way."""
+"""Features are rounded to this before training, and thresholds lie between the rounded values. So a live stream or a
+device, which rounds differently, takes the same path."""
 AT_ONCE = 2**18
-"""Paths through trees that are followed side by side."""
+"""Number of paths through trees that are followed at once."""
 
 Score = tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """Boosted trees; of two classes the second one's logit alone. The nodes of all trees stand one after the other, a
-    parent before its children.
+    """Boosted trees. For two classes they return only the second one's logit. The nodes of all trees follow each other,
+    each parent before its children.
 
     Attributes:
-        baseline: (K,) what the trees' values are added to.
-        roots: (R, K) first node of each round's trees.
-        feature: (N,) int32, which feature a node looks at; -1: it is a leaf.
-        threshold: (N,) a row goes left where its feature is not above it.
+        baseline: (K,) values before any tree.
+        roots: (R, K) the first node of each round's trees.
+        feature: (N,) int32, the feature that a node tests; -1: a leaf.
+        threshold: (N,) a row goes left if its feature is at most this.
         left, right: (N,) int32, the next node.
         value: (N,) what a leaf adds.
-        count: (N,) uint32, training rows that came to a node.
+        count: (N,) uint32, number of training rows that reached the node.
     """
 
     baseline: np.ndarray
@@ -62,7 +62,7 @@ class Trees:
 
     @property
     def splits(self) -> int:
-        """Number of nodes that are no leaves."""
+        """Number of nodes that are not leaves."""
         return int((self.feature >= 0).sum())
 
     @property
@@ -75,13 +75,13 @@ class Trees:
         return 2 * self.splits + self.leaves
 
     def comparisons(self) -> float:
-        """How many a row of the training table took on average, in all trees."""
+        """Mean number of splits that a row of the training table passed, in all trees."""
         came = self.count.astype(np.float64)
         return float(came[self.feature >= 0].sum() / max(came[self.roots[0, 0]], 1)) if self.roots.size else 0.0
 
     @classmethod
     def of(cls, estimators: list[Any]) -> Trees:
-        """The arrays of fitted estimators, one, or one per value, that saw features on the grid."""
+        """From the arrays of fitted estimators, one in all or one per value, trained on rounded features."""
         baseline = [np.ravel(e._baseline_prediction) for e in estimators]
         rounds = [[t for one in each for t in one] for each in zip(*(e._predictors for e in estimators), strict=True)]
         nodes = [tree.nodes for trees in rounds for tree in trees]
@@ -102,7 +102,7 @@ class Trees:
 
 
 def tree_numbers(stages: Sequence[Sequence[Any]]) -> int:
-    """The numbers of trees of scikit-learn: a feature and a threshold per split, and a value per leaf."""
+    """Number of values in scikit-learn's trees: a feature and a threshold per split, and a value per leaf."""
     splits = [len(tree.nodes) // 2 for stage in stages for tree in stage]
     return sum(3 * n + 1 for n in splits)
 
@@ -121,11 +121,11 @@ def boost(
 
     Args:
         table, targets: (N, F) features, and (N,) or (N, K) encoded targets.
-        classes: boost classes, weighted by ``weight``; else values.
-        quantile: of the loss of values; None: squared errors.
-        settings: of scikit-learn's estimator.
-        start: the score without any tree, None where there is no such model.
-        score: with these trees, the larger the better.
+        classes: boost classes, weighted by ``weight``; otherwise values.
+        quantile: for values, the quantile of the loss; None: squared errors.
+        settings: settings of scikit-learn's estimator.
+        start: the score without trees; None if there is no such model.
+        score: the score with these trees; higher is better.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -153,9 +153,9 @@ def boost(
 
 
 def _levels(table: np.ndarray) -> np.ndarray:
-    """A table whose columns have no more distinct values than boosting has bins: the means of equally filled bins.
+    """A table with at most as many distinct values per column as boosting has bins: the means of equally filled bins.
 
-    With weights scikit-learn (1.9) finds each of the bins' edges by summing over the whole column, in every round.
+    With weights, scikit-learn 1.9 sums over the whole column for each bin edge, in every round, which is slow.
     """
     rounded = table.copy()
     for i, column in enumerate(table.T):

@@ -1,4 +1,4 @@
-"""The design that all pages share: one file, light and dark, on a phone and with a keyboard, without a network."""
+"""The design of all pages: each is one file, light or dark, for phones and keyboards, and needs no network."""
 
 from torchliquid.page.charts import Figure
 from torchliquid.page.document import Chart, Table, render, write_page

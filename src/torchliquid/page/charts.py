@@ -1,7 +1,7 @@
-"""What all charts share: plain Plotly specifications in the page's colours.
+"""Helpers for all charts: plain Plotly specifications in the page's colours.
 
-A colour is the name of one of the page's CSS variables (``--liquid``), so that a chart follows light and dark.
-Every text that may come from the user's data passes :func:`plotly_text`, for Plotly reads a little HTML.
+A colour is the name of one of the page's CSS variables (``--liquid``), so that charts follow light and dark mode. Every
+text that may come from the user's data goes through :func:`plotly_text`, because Plotly interprets some HTML.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Figure = dict[str, Any]
 
 
 def plotly_text(text: str) -> str:
-    """Text that Plotly shows as it is."""
+    """A text that Plotly shows literally."""
     return html.escape(text, quote=False)
 
 
 def packed(values: Sequence[float], kind: str = "<f4") -> Figure:
-    """Many numbers, as bytes that Plotly reads: a third of what they take in figures. NaN leaves a gap."""
+    """Many numbers as bytes that Plotly reads, a third as large as digits. NaN leaves a gap."""
     return {"dtype": kind[1:], "bdata": base64.b64encode(np.asarray(values, kind).tobytes()).decode("ascii")}
 
 
 def title(text: str, width: int) -> str:
-    """An axis title in lines of about so many characters."""
+    """An axis title, broken into lines of about this many characters."""
     return "<br>".join(plotly_text(line) for line in textwrap.wrap(text, max(width, 20)))
 
 
 def log_ticks(low: float, high: float) -> Figure:
-    """Ticks of a logarithmic axis between two positive values, few enough not to overprint each other on a phone."""
+    """Ticks of a logarithmic axis between two positive values, few enough not to overlap on a phone."""
     decades = math.log10(high / low) if high > low > 0 else 0.0
     if decades < 1:
         return {"nticks": 6}
@@ -45,7 +45,7 @@ def log_ticks(low: float, high: float) -> Figure:
 
 
 def figure(data: list[Figure], x: str, y: str, height: int = 360, columns: int = 44, **layout: Any) -> Figure:
-    """A chart with titled axes, ``columns`` characters wide; what else ``layout`` says is added."""
+    """A chart with titled axes, ``columns`` characters wide, with the given ``layout``."""
     base: Figure = {
         "height": height,
         "margin": {"l": 8, "r": 14, "t": 12, "b": 8},

@@ -1,7 +1,7 @@
 """A page from a template: one file with its style, its scripts, its charts and the tables behind them.
 
-The same content gives the same page, byte for byte. Templates escape whatever comes from the data; data inside a
-script tag is JSON in which no character can end the tag.
+The same content always gives the same bytes. Templates escape everything that comes from the data. Data inside a script
+tag are JSON in which no character can end the tag.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torchliquid.page.charts import Figure
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; the first cell names its row. ``kinds`` marks rows for the style sheet."""
+    """Rows of text below a head. The first cell names its row. ``kinds`` gives the CSS classes of rows."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -34,7 +34,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with the title that says what it shows, and the table behind it; ``zoom``: along time."""
+    """A chart with a title and the table behind it; ``zoom``: whether it can be zoomed along time."""
 
     id: str
     title: str
@@ -57,13 +57,13 @@ def render(
     """A page as text.
 
     Args:
-        package: whose ``templates`` folder holds ``template``, which extends ``page.html.j2``, and what it names.
+        package: its ``templates`` folder holds ``template``, which extends ``page.html.j2``, and the files it names.
         template: name of the template.
-        charts: by the part of the page that they stand in.
-        glossary: words and what they mean here.
+        charts: by the part of the page that they are in.
+        glossary: words and their meanings.
         data: plain data for ``scripts``, in the element ``data``.
-        style, scripts: names of files beside the template, for what only this page has.
-        content: what the template shows.
+        style, scripts: names of files beside the template that only this page needs.
+        content: variables of the template.
     """
     loaders = [jinja2.PackageLoader(name, "templates") for name in (package, "torchliquid.page")]
     environment = jinja2.Environment(
@@ -75,7 +75,7 @@ def render(
         finalize=shown,
     )
     environment.filters["word_id"] = lambda word: "word-" + word.replace(" ", "-").replace("%", "percent")
-    # What is marked here is the package's own or escaped for where it stands.
+    # All markup here is the package's own, or was escaped.
     specifications = {chart.id: chart.figure for group in charts.values() for chart in group}
     own_style = _text(package, style) if style else ""
     own_scripts = "".join(_text(package, name) for name in scripts)
@@ -92,19 +92,20 @@ def render(
 
 
 def write_page(page: str, path: Path) -> None:
-    """Write a page, whole or not at all.
+    """Write a page completely or not at all.
 
     Raises:
-        InputError: the folder can't be written.
+        InputError: the folder cannot be written.
     """
     try:
         write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"the page {path} can't be written ({error.strerror}); choose another folder") from None
+        raise InputError(f"the page {path} cannot be written ({error.strerror}); choose another folder") from None
 
 
 def shown(value: Any) -> Any:
-    """Text, and all text in plain data, without what changes its direction or cannot be seen; markup as it is."""
+    """Text, and all text in plain data, without invisible characters and those that change its direction. Markup is
+    kept."""
     if isinstance(value, dict):
         return {key: shown(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -113,7 +114,7 @@ def shown(value: Any) -> Any:
 
 
 def script_json(data: Any) -> str:
-    """JSON that is safe inside a script tag: no ``<``, ``>`` or ``&``, no line ends that scripts trip over."""
+    """JSON that is safe inside a script tag: without ``<``, ``>``, ``&`` and line separators that scripts reject."""
     text = json.dumps(shown(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,4 +1,4 @@
-"""Words that several pages explain in place."""
+"""Terms that several pages explain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torchliquid import metrics
 
 NETWORKS = {
     "liquid network": "A small recurrent network whose neurons are described by differential equations, so that it "
-    "can be fed samples at uneven times. LTC is solved step by step, CfC has the solution in closed form. It learns "
+    "can process samples at uneven times. LTC is solved step by step, CfC has a solution in closed form. It learns "
     "in training only; what changes while it runs is its state, and how fast that state changes.",
     "NCP": "Neural circuit policy: a sparse wiring in layers (sensory, inter, command, motor neurons).",
 }
@@ -15,7 +15,7 @@ METRICS = {m.label: m.meaning for m in metrics.METRICS.values()}
 
 
 def metric_label(name: str) -> str:
-    """What a metric is called in a sentence; another word stays as it is."""
+    """The name of a metric in a sentence; any other word is returned as it is."""
     return (
         metrics.find(name).label if name.partition("[")[0] in metrics.METRICS or name.startswith("pinball@") else name
     )

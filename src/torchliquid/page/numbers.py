@@ -1,4 +1,4 @@
-"""Figures as a reader meets them: rounded to what their spread supports, with their unit."""
+"""Figures for readers: rounded to the precision that their spread supports, with their unit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from statistics import median
 
 
 def decimals(reach: float, least: int = -12) -> int:
-    """Decimal places that a figure with this half interval deserves: the interval's first digit, two if it is 1.
+    """Decimal places for a figure with this half interval: those of the interval's first digit, or of two if it is 1.
 
     Args:
         reach: half of the interval.
-        least: places to keep at any rate: 0 never rounds to tens.
+        least: minimum number of places; 0 never rounds to tens.
     """
     if not math.isfinite(reach) or reach <= 0:
         return 3
@@ -31,25 +31,25 @@ def number(value: float, places: int) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """With so many significant digits, in plain notation."""
+    """With this many significant digits, in plain notation."""
     if not math.isfinite(value) or value == 0:
         return "–" if value != 0 else "0"
     return number(value, digits - 1 - _power(value, digits))
 
 
 def _power(value: float, digits: int) -> int:
-    """The power of ten that a value begins with, once rounded to so many digits: 1 for 9.96 of two."""
+    """The power of ten of a value's first digit, after rounding to this many digits: 1 for 9.96 with two."""
     return int(f"{value:.{digits - 1}e}".partition("e")[2])
 
 
 def column_places(values: Sequence[float], digits: int = 4) -> int:
-    """Decimal places for all figures of a column, so that the usual one of them has so many digits."""
+    """Decimal places for a column of figures, so that a typical one has this many digits."""
     usual = [abs(v) for v in values if math.isfinite(v) and v != 0]
     return digits - 1 - _power(median(usual), digits) if usual else 0
 
 
 def capital(text: str) -> str:
-    """With a large first letter, the others as they are."""
+    """With a capital first letter, the others unchanged."""
     return text[:1].upper() + text[1:]
 
 
@@ -71,7 +71,7 @@ def duration(seconds: float) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """``950 B``, ``14 kB``, ``2.1 MB``; nothing where nothing is saved."""
+    """``950 B``, ``14 kB``, ``2.1 MB``; empty if nothing is saved."""
     if not n_bytes > 0:
         return "–"
     if n_bytes < 1000:
@@ -80,7 +80,7 @@ def size(n_bytes: float) -> str:
 
 
 def count(n: float) -> str:
-    """A whole number with its thousands set apart."""
+    """An integer with thousands separators."""
     return number(n, 0)
 
 
@@ -90,12 +90,12 @@ def share(part: float) -> str:
 
 
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-"""Units of time whose length is known."""
+"""Units of time with a known length."""
 
 
 def time_unit(typical: float, unit: str) -> tuple[str, float]:
-    """The unit in which a time of this length reads well, and its length in the given one: seconds may become hours or
-    milliseconds. A unit whose length is not known stays."""
+    """The unit in which a time of this length is easy to read, and its length in the given unit. Seconds may become
+    hours or milliseconds. A unit of unknown length stays."""
     if unit not in SECONDS or not typical > 0:
         return unit, 1.0
     for least, name, seconds in (
@@ -111,7 +111,7 @@ def time_unit(typical: float, unit: str) -> tuple[str, float]:
 
 
 def span(value: float, unit: str) -> str:
-    """A length of time in a unit that reads well, e.g. ``3.5 minutes``; nothing where there is none."""
+    """A length of time in a unit that is easy to read, e.g. ``3.5 minutes``; empty if there is none."""
     if not math.isfinite(value):
         return "–"
     name, factor = time_unit(value, unit)
@@ -119,6 +119,6 @@ def span(value: float, unit: str) -> str:
 
 
 def length(value: float, unit: str) -> str:
-    """A length of time that was asked for, not rounded."""
+    """A length of time as the user gave it, not rounded."""
     name, factor = time_unit(value, unit)
     return f"{value / factor:.6g} {name}"

@@ -138,7 +138,7 @@ class PolicyStream(ModelStream):
         except (KeyError, TypeError, ValueError, AttributeError):
             fits = False
         if not fits:
-            raise InputError("the policy's description is broken; save the model again")
+            raise InputError("the policy's description is invalid; save the model again")
         super().__init__(model, n)
 
     def step(self, values: Any, elapsed: Any = None, time: Any = None) -> Any:

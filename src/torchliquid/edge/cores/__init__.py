@@ -1,4 +1,4 @@
-"""One file a kind of core: what it says of itself in C, in integers and as ONNX."""
+"""The cores, one file each: how each is generated as float32 C, as integer C and as ONNX."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ CORES: dict[type, type[Core[Any]]] = {
     Encoder: EncoderCore,
     Picture: PictureCore,
 }
-"""By what a description has; whoever adds a cell puts it here."""
+"""The core of each class of description. A new cell is added here."""

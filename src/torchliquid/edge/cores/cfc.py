@@ -51,7 +51,7 @@ class CfcCore(Core[Cfc]):
     @property
     def tables(self) -> set[str]:
         found = self.functions & {"tanh", "sigmoid"}
-        found |= {"tanh"} if "sigmoid" in found else set()  # which looks into it
+        found |= {"tanh"} if "sigmoid" in found else set()  # sigmoid uses tanh's table
         return found | ({"exp"} if self.pure else set()) | ({"normal"} if self.activation == "gelu" else set())
 
     @property
@@ -79,12 +79,12 @@ class CfcCore(Core[Cfc]):
 
     @property
     def wire_type(self) -> str:
-        """Of the indices of a wired CfC's sources and of their counts."""
+        """The C type for the indices of a wired CfC's sources and for their counts."""
         wired = [wires(layer.mask) for layer in self.data.layers if layer.mask is not None]
         return text.index_type(max((int(w.max(initial=0)) for both in wired for w in both), default=0))
 
     def context(self) -> dict[str, Any]:
-        """Where each layer reads and writes."""
+        """Where each layer reads and writes its values."""
         cfc = self.data
         layers, at, before = [], 0, "x"
         for layer in cfc.layers:
@@ -189,7 +189,7 @@ class CfcCore(Core[Cfc]):
         tanh, sigmoid = made.units("tanh", "sigmoid")
         gain = {"lecun_tanh": (0.666, 1.7159)}.get(cfc.activation, (1.0, 1.0))
         for i, dense in enumerate(cfc.backbone):
-            # The factors inside and outside of LeCun's tanh go into the weights before and behind it.
+            # The two factors of LeCun's tanh are multiplied into the weights before and after it.
             inner = Dense(dense.weight * (gain[1] if i else 1.0), dense.bias)
             unit = tanh * gain[0] if self.smooth else 2.0**chosen.drive
             only = f"hidden{i - 1}" if i else ""

@@ -1,4 +1,4 @@
-"""What every kind of core says of itself: to C in single precision, to C in integers, to ONNX."""
+"""What each core provides for float32 C, integer C and ONNX."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Layout = Literal["rows", "columns"]
 Data = TypeVar("Data")
 
 LARGEST = 1e36
-"""What no sum in the C may reach, so that nothing in single precision overflows."""
+"""Bound for every sum in the C, so that nothing overflows in single precision."""
 
 
 @dataclass
 class Ranges:
-    """Largest sizes seen in one part of a network.
+    """The largest magnitudes seen in one part of a network.
 
     Attributes:
-        features: (F,) of each value that it is fed.
-        hidden, drive: of each dense layer inside it, after and before its activation.
+        features: (F,) of each input.
+        hidden, drive: of each inner dense layer, after and before its activation.
         gate: of a CfC's time gate a; 0 in mode pure.
-        head: of f in mode pure.
-        state, cell: of the states.
+        head: of a CfC's f in mode pure.
+        state, cell: of the hidden and the cell states.
     """
 
     features: np.ndarray
@@ -46,12 +46,12 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Needs:
-    """What integers must have room for.
+    """The ranges that integers must cover.
 
     Attributes:
-        state: the largest state; ``exact``, that is a bound which always holds.
-        hidden: the largest value of each dense layer inside it, and whether that is exact.
-        rate: the largest of a decay.
+        state: the largest state. ``exact``: whether this is a bound that always holds.
+        hidden: the largest value of each inner dense layer, and whether it is such a bound.
+        rate: the largest decay rate.
     """
 
     state: float = 1.0
@@ -62,23 +62,24 @@ class Needs:
 
 @dataclass(frozen=True, eq=False)
 class Core(Generic[Data]):
-    """One core on its way to a device. What is set here holds for a gated unit with a bounded state.
+    """One core of a network in an export. The defaults suit a gated unit with a bounded state.
 
     Attributes:
-        data: its arrays, of :mod:`torchliquid.models.description`.
-        inputs: values that it is fed.
-        units: of its states, or rows of a dense layer.
-        model: the name of the C's files, types and functions.
-        prefix: of its own names in the C: empty in a network of one part.
-        label: for people.
-        template: of its C, the name of a file in ``templates/float32`` and in ``templates/int8``; ``float32`` and
-            ``int8`` are that text itself where it is no file.
-        call: of the function that the template makes, from x, span, h and c; and y, where it answers beside its states.
-        functions: those that it calls, of tanh, sigmoid, gelu and sparse in single precision, of tanh, sigmoid, exp and
-            normal in integers.
-        longest_span: spans beyond it change nothing any more, and would only overflow.
-        clips: whether its function in integers returns how many values it clipped.
-        reads_span: whether that function takes the span apart.
+        data: its arrays, from :mod:`torchliquid.models.description`.
+        inputs: number of inputs.
+        units: number of states, or of rows of a dense layer.
+        model: prefix of the C's files, types and functions.
+        prefix: prefix of the core's own names in the C; empty if the network has one part.
+        label: name for readers.
+        template: name of its C template in ``templates/float32`` and in ``templates/int8``; ``float32`` and ``int8``
+            hold the template's text instead if there is no file.
+        call: how the template's function is called, with x, span, h and c, and with y if its outputs differ from its
+            states.
+        functions: functions that the template calls: tanh, sigmoid, gelu and sparse in single precision; tanh, sigmoid,
+            exp and normal in integers.
+        longest_span: longer spans have the same effect and are cut here, because they would overflow.
+        clips: whether its integer function returns how many values it clipped.
+        reads_span: whether its integer function takes the span as a separate argument.
     """
 
     data: Data
@@ -112,61 +113,63 @@ class Core(Generic[Data]):
 
     @property
     def has_hidden(self) -> bool:
-        """Whether it has values between its inputs and its states, with a width of their own in integers."""
+        """Whether it has values between inputs and states, which have a width of their own in integers."""
         return False
 
     @property
     def steps(self) -> Any:
-        """What gives a saved state its meaning besides the arrays."""
+        """What else, besides the arrays, determines the meaning of a saved state."""
         return ""
 
     @property
     def bounded(self) -> bool:
-        """Whether no input can make a state overflow in single precision, by its equations."""
+        """Whether its equations rule out that a state overflows in single precision, for every input."""
         return True
 
     @property
     def bound(self) -> float:
-        """What no state exceeds, where it is bounded."""
+        """Bound of the states, if they are bounded."""
         return 2.0
 
     def peaks(self, source: float) -> list[float]:
-        """What no sum on the way to the state exceeds, where no input or state exceeds ``source``."""
+        """Bound of every sum on the way to the state, if no input or state exceeds ``source``."""
         return [peak(dense, source) for dense in self.dense()]
 
     def dense(self) -> list[Dense]:
-        """Its dense layers, which read inputs and states."""
+        """Its dense layers that read inputs and states."""
         return []
 
     def check(self) -> None:
-        """Raises:
-        InputError: weights that cannot be.
+        """Check the weights.
+
+        Raises:
+            InputError: weights that this core cannot have.
         """
 
     def constants(self, layout: Layout) -> list[Constant]:
-        """In single precision, named with the prefix."""
+        """Its constants in single precision, under prefixed names."""
         raise NotImplementedError
 
     def context(self) -> dict[str, Any]:
-        """What its templates need besides sizes."""
+        """Variables of its template besides the sizes."""
         return {}
 
     @property
     def answers(self) -> bool:
-        """Whether its outputs are other values than its states, as many."""
+        """Whether its outputs differ from its states. There are as many of both."""
         return False
 
     # -- in integers
 
     def weights(self) -> dict[str, int]:
-        """Its layers of weights, each of which may have 8 or 16 bits, and how many numbers each has."""
+        """Its layers of weights, each with the number of weights. Each layer may have 8 or 16 bits."""
         return {}
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
-        """Put the sizes of inner values into ``seen``, from inputs (T, F) and states (T, H) before and after."""
+        """Record the sizes of inner values in ``seen``, from inputs (T, F) and states (T, H) before and after."""
 
     def map(self, x: np.ndarray) -> np.ndarray:
-        """What a core without a state makes of its inputs (T, F)."""
+        """The outputs of a core without a state for inputs (T, F)."""
         raise NotImplementedError
 
     def needs(self, seen: Ranges, widths: Widths) -> Needs:
@@ -174,22 +177,22 @@ class Core(Generic[Data]):
 
     def integers(self, made: Integers) -> None:
         """Its constants."""
-        raise InputError(f"there are no integers for {self.label}: export it with --quantize none")
+        raise InputError(f"{self.label} cannot be exported in integers: use --quantize none")
 
     # -- as ONNX
 
     def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
-        """The nodes of one step, and the names of the new h and c."""
+        """Add the nodes of one step; returns the names of the new h and c."""
         raise NotImplementedError
 
     def onnx_answer(self, g: Graph, x: str, h: str) -> str:
-        """The nodes from inputs and new states to its outputs, and their name."""
+        """Add the nodes from inputs and new states to the outputs; returns their name."""
         return h
 
-    # -- for those that are made here
+    # -- helpers of the cores
 
     def named(self, name: str, dense: Dense, layout: Layout, remark: str) -> list[Constant]:
-        """A dense layer's constants."""
+        """The constants of a dense layer."""
         return [
             self.weight(name, dense.weight, layout, remark),
             Constant(text.array(f"{self.prefix}{name}_bias", dense.bias)),
@@ -200,7 +203,7 @@ class Core(Generic[Data]):
 
 
 def peak(dense: Dense, source: float) -> float:
-    """What no row's sum exceeds where no value exceeds ``source``."""
+    """Bound of every row's sum if no value exceeds ``source``."""
     return float((np.abs(dense.weight).sum(1) * source + np.abs(dense.bias)).max())
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torchliquid.edge.cores.integers import Integers
 
 ANY_SPAN = 3e38
-"""They are fed its logarithm."""
+"""Both read the logarithm of the span."""
 
 
 class LstmCore(Core[Lstm]):

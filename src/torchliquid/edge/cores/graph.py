@@ -10,10 +10,10 @@ from torchliquid.models.description import Dense
 
 
 class Graph:
-    """Nodes in the making; every method gives the name of its result."""
+    """Nodes of a graph. Each method adds a node and returns the name of its result."""
 
     def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix  # a graph inside another must not hide its names
+        self.prefix = prefix  # names in an inner graph must not hide those of the outer one
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._names: dict[bytes, str] = {}

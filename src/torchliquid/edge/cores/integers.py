@@ -1,8 +1,8 @@
 """Weights in integers: int8 rows with a scale each, int8 or int16 values, int32 sums.
 
-A value stands for ``q * 2**-shift``, with a shift for each kind of value (see :class:`Formats`). A row's sum is brought
-into the unit that comes next by one multiplication. Rows that a tanh reads are in 1/4096, rows that a sigmoid reads in
-1/2048, so that both look into one table over -8 to 8.
+An integer q stands for the value ``q * 2**-shift``; each kind of value has its own shift (see :class:`Formats`). One
+multiplication brings a row's sum into the unit of the next operation. Rows that feed a tanh are in units of 1/4096,
+rows that feed a sigmoid in 1/2048, so that both use one table over -8 to 8.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torchliquid.models.description import Dense
 
 UNITS = {"tanh": 4096.0, "sigmoid": 2048.0}
 FULL = 2**30
-"""What sums stay below, by their weights, whatever the values."""
+"""The weights keep all sums below this, whatever the values are."""
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of the values: inputs, hidden layers of a backbone, states; and ``wide``, the layers whose weights have 16
-    bits instead of 8."""
+    """Bits of the inputs, of the hidden layers of a backbone and of the states. ``wide`` names the layers whose weights
+    have 16 bits instead of 8."""
 
     input: int = 8
     hidden: int = 8
@@ -34,7 +34,7 @@ class Widths:
     wide: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        """In the same order in every run, since a saved state's fingerprint has it."""
+        """The same text in every run, because a saved state's fingerprint contains it."""
         names = ", ".join(map(repr, sorted(self.wide)))
         wide = f"frozenset({{{names}}})" if names else "frozenset()"
         return f"Widths(input={self.input}, hidden={self.hidden}, state={self.state}, wide={wide})"
@@ -49,7 +49,7 @@ class Widths:
 
 @dataclass(frozen=True)
 class Formats:
-    """Shifts in one part: a value q stands for q * 2**-shift. Each value that it is fed has its own in ``inputs``."""
+    """The shifts in one part: an integer q stands for q * 2**-shift. ``inputs`` has one shift per input."""
 
     widths: Widths
     inputs: tuple[int, ...]
@@ -62,23 +62,23 @@ class Formats:
 
     @property
     def input(self) -> int:
-        """The coarsest of the inputs': that of their sums."""
+        """The coarsest of the inputs' units; sums over inputs are in it."""
         return min(self.inputs)
 
     @property
     def finer(self) -> np.ndarray:
-        """(F,) by how much each input's shift is more than that."""
+        """(F,) how much each input's shift exceeds the coarsest one."""
         return np.array(self.inputs) - self.input
 
 
 class Integers:
-    """The constants of a part in the making, and what its templates need to know of them.
+    """Collects the constants of a part and the variables of its templates.
 
     Attributes:
-        formats: of its values.
-        prefix: of its names in the C.
-        constants: those made so far.
-        context: of the templates.
+        formats: the shifts of its values.
+        prefix: prefix of its names in the C.
+        constants: the constants so far.
+        context: variables of the templates.
     """
 
     def __init__(self, formats: Formats, prefix: str = "") -> None:
@@ -90,11 +90,11 @@ class Integers:
         self.constants.append(constant)
 
     def array(self, name: str, values: Any, kind: str, remark: str = "") -> None:
-        """A constant under the part's name."""
+        """Add a constant under the part's prefix."""
         self.add(Constant(text.array(f"{self.prefix}{name}", values, kind), remark))
 
     def units(self, *functions: str, each: int = 1) -> Any:
-        """By which sums are multiplied that these functions read, so many rows each."""
+        """Add the factors of sums that these functions read, with the number of rows of each."""
         return np.repeat([UNITS[name] for name in functions], each)
 
     def dense(
@@ -107,9 +107,9 @@ class Integers:
         only: str = "",
         source: str = "input",
     ) -> None:
-        """A matrix over (inputs, states): int8 rows, int32 biases, and factors into the unit of what comes next.
+        """Add a matrix over (inputs, states): int8 rows, int32 biases, and factors into the unit of what comes next.
 
-        ``only``: all columns are of this kind.
+        ``only``: the kind of all columns, if there is only one.
         """
         kinds = (only,) if only else (source, "state") if dense.weight.shape[1] > inputs else (source,)
         sum_ = self.sum(name, kinds, [inputs] if len(kinds) == 2 else [], dense)
@@ -125,7 +125,7 @@ class Integers:
     def wires(
         self, i: int, heads: Dense, mask: np.ndarray, unit: np.ndarray, kind: str, source: str, where: str
     ) -> None:
-        """Rows of f and g: the weights from the layer before that exist, and those inside the layer."""
+        """Add the rows of f and g: the existing weights from the layer before, and the weights inside the layer."""
         n = mask.shape[1]
         name = f"head{i}"
         found = self.sum(name, (source, "state"), [n], heads)
@@ -145,11 +145,11 @@ class Integers:
             self.context["wired"].append(combination)
 
     def sum(self, name: str, kinds: tuple[str, ...], splits: list[int], dense: Dense) -> Sum:
-        """Integer rows of a layer over columns of these kinds, cut at ``splits``."""
+        """The rows in integers of a layer whose columns are of these kinds, divided at ``splits``."""
         wide = self.is_wide(name)
         self.context["suffix"][name] = "_wide" if wide else ""
-        # Products of int16 with int16 lose 8 bits before they are summed; the sums are then in the coarser of the
-        # sources' units, into which the finer one is shifted.
+        # Products of int16 and int16 are shifted down by 8 bits before they are summed. The sums are in the unit of
+        # the coarser source; the finer source is shifted into it.
         over = [8 if wide and self.most(kind) > 128 else 0 for kind in kinds]
         shifts = [self.shift(kind) - o for kind, o in zip(kinds, over, strict=True)]
         coarse = min(shifts)
@@ -157,7 +157,7 @@ class Integers:
         reach = np.concatenate([self.reach(kind, part.shape[1]) for kind, part in zip(kinds, parts, strict=True)])
         bound = np.abs(dense.weight) @ reach * 2.0**coarse
         scale, weight, bias = _rows(dense, coarse, bound, 16 if wide else 8)
-        # On the way, the sums of the columns of each kind are not yet shifted down.
+        # These sums of each kind's columns are not shifted down yet.
         split = np.split(weight, splits, 1)
         for part, kind, o in zip(split, kinds, over, strict=True):
             self.check(np.abs(part) @ self.reach(kind, part.shape[1]) * 2.0 ** (self.shift(kind) - o), name)
@@ -176,7 +176,7 @@ class Integers:
         return "int16_t" if self.is_wide(name) else "int8_t"
 
     def shift(self, kind: str) -> int:
-        """Of inputs (the coarsest), of states, or of a numbered hidden layer: ``hidden0``."""
+        """The shift of the inputs (the coarsest), of the states, or of a numbered hidden layer such as ``hidden0``."""
         if kind.startswith("hidden"):
             return self.formats.hidden[int(kind[6:])]
         value: int = getattr(self.formats, kind)
@@ -187,17 +187,19 @@ class Integers:
         return 2.0 ** (bits - 1)
 
     def reach(self, kind: str, n: int) -> np.ndarray:
-        """(n,) the largest value that each can stand for."""
+        """(n,) the largest value that each input's integer can hold."""
         shifts = np.array(self.formats.inputs[:n]) if kind == "input" else np.full(n, self.shift(kind))
         return self.most(kind) * 2.0**-shifts
 
     def check(self, sums: np.ndarray, name: str) -> None:
-        """Raises:
-        InputError: a sum that no int32 holds.
+        """Check that sums fit.
+
+        Raises:
+            InputError: a sum does not fit int32.
         """
         if (sums >= 2**31).any():
             raise InputError(
-                f"{name} is too large for int8, its sums need more than 32 bits; export it with --quantize none"
+                f"{name} is too large for int8: its sums need more than 32 bits; export it with --quantize none"
             )
 
 
@@ -206,10 +208,10 @@ class Sum:
     """Rows of weights in integers.
 
     Attributes:
-        scale (R,), weight (R, C), bias (R,): one unit of a row's weights, the weights and the bias in it.
-        shift: of the unit of the values in the sums.
-        largest (R,): what no sum exceeds.
-        context: of the C function that sums.
+        scale (R,), weight (R, C), bias (R,): the unit of each row's weights, and weights and bias in this unit.
+        shift: the shift of the values in the sums.
+        largest (R,): bound of each row's sum.
+        context: variables for the template of the C function that sums.
     """
 
     scale: np.ndarray
@@ -221,8 +223,8 @@ class Sum:
 
 
 def _rows(dense: Dense, shift: int, bound: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scale of each row, its weights of so many bits, int32 biases; ``bound`` is the largest sum of a row in units of
-    the values."""
+    """The scale of each row, its weights with ``bits`` bits, and int32 biases. ``bound`` is the largest sum of a row in
+    units of the values."""
     scale = np.abs(dense.weight).max(1) / (2 ** (bits - 1) - 1)
     scale = np.maximum.reduce(
         [scale, bound / (FULL / 2), np.abs(dense.bias) * 2.0**shift / (FULL / 2), np.full_like(scale, 1e-12)]
@@ -231,7 +233,7 @@ def _rows(dense: Dense, shift: int, bound: np.ndarray, bits: int) -> tuple[np.nd
 
 
 def _factors(factor: np.ndarray, bound: np.ndarray, name: str) -> tuple[np.ndarray, int]:
-    """Whole numbers and the shift that make a sum times one of them the unit that comes next."""
+    """Integer factors and a shift: a sum times its factor, shifted down, is in the unit of what comes next."""
     if (bound * factor).max() >= 2**30:
         raise InputError(f"the weights of {name} are too large for int8; export the model with --quantize none")
     shift = min(30 - math.ceil(math.log2(factor.max())), 62)
@@ -239,5 +241,5 @@ def _factors(factor: np.ndarray, bound: np.ndarray, name: str) -> tuple[np.ndarr
 
 
 def wires(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sources of the weights that a mask leaves, and how many each neuron has."""
+    """Sources of the weights that a mask keeps, and how many each neuron has."""
     return np.nonzero(mask)[1], mask.sum(1)

@@ -31,7 +31,7 @@ class LrcSsmCore(Core[LrcSsm]):
 
     @property
     def bounded(self) -> bool:
-        """Over a long gap an elastance or a drive can bring a state anywhere."""
+        """Not bounded: over a long gap, elastance and drive can move a state any distance."""
         return False
 
     @property
@@ -56,14 +56,14 @@ class LrcSsmCore(Core[LrcSsm]):
 
     def constants(self, layout: Layout) -> list[Constant]:
         lrc, q = self.data, self.prefix
-        made = [] if lrc.enter is None else self.named("enter", lrc.enter, layout, "The inputs, as many as units.")
+        made = [] if lrc.enter is None else self.named("enter", lrc.enter, layout, "The inputs, one value per unit.")
         if lrc.feed is not None:
             made += self.named("feed", lrc.feed[0], layout, "The maps at the block's end.")
             made += self.named("added", lrc.feed[1], layout, "")
         made += [
             Constant(text.array(f"{q}sensory_slope", lrc.slope), "The inputs' synapses, sigmoid(slope u + offset)."),
             Constant(text.array(f"{q}sensory_offset", lrc.offset)),
-            *self.named("drive", lrc.drive, layout, "What they bring to each resistance, then to each drive."),
+            *self.named("drive", lrc.drive, layout, "Their effect on each resistance, then on each drive."),
         ]
         own = {"slope": lrc.sigma, "offset": -lrc.sigma * lrc.mu, "to_resistance": lrc.w, "to_pull": lrc.k}
         own |= {"reversal": lrc.vleak, "open_weight": lrc.open_weight, "open_bias": lrc.open_bias}

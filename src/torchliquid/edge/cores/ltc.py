@@ -1,7 +1,7 @@
 """Liquid time-constant neurons (arXiv 2006.04439).
 
-In integers, reversal potentials and conductances are quantised and the equations are not: what comes out is again an
-LTC, with the bounds of one.
+In integers, reversal potentials and conductances are quantised, but the equations stay those of an LTC, and so do its
+bounds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LtcCore(Core[Ltc]):
 
     @property
     def sensed(self) -> slice:
-        """The neurons from the first to the last that an input reaches; one where there is none."""
+        """The range of neurons from the first to the last that an input reaches; one neuron if there is none."""
         reached = np.flatnonzero(self.data.sensory.count)
         return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 1)
 
@@ -39,11 +39,11 @@ class LtcCore(Core[Ltc]):
 
     @property
     def source_type(self) -> str:
-        """Of the indices of sources and of their counts."""
+        """The C type for the indices of sources and for their counts."""
         return text.index_type(max(int(max(s.source.max(initial=0), s.count.max(initial=0))) for s in self.both))
 
     def strongest(self) -> float:
-        """The largest sum of conductances, or of what they pull, that a neuron can meet."""
+        """The largest total conductance of a neuron, or the largest total of conductance times potential."""
         conductance, pull = self.data.conductance.copy(), np.abs(self.data.pull)
         for synapses in self.both:
             np.add.at(conductance, synapses.target, synapses.weight)
@@ -97,7 +97,7 @@ class LtcCore(Core[Ltc]):
         ]
 
     def _sensed(self) -> Constant:
-        """Which neurons have sensory synapses: only for them sums are kept."""
+        """The range of neurons with sensory synapses. Sums are kept only for them."""
         first, last, upper = self.sensed.start, self.sensed.stop, self.prefix.upper()
         words = "neurons that inputs reach"
         return Constant(f"enum {{ {upper}FIRST_SENSED = {first}, {upper}SENSED = {last - first} }}; /* {words} */")
@@ -107,7 +107,7 @@ class LtcCore(Core[Ltc]):
         remark = f"Synapses {where}, by the neuron they end at."
         rows = ["{" + ", ".join(text.number(v) for v in row) + "}" for row in zip(*columns, strict=True)]
         q, plural = self.prefix, "synapses" if name == "synapse" else name
-        # An empty array is no C: a circuit without any such synapse gets one that is never read.
+        # C has no empty arrays: a circuit without such synapses gets one that is never read.
         body = text.wrapped(rows or ["{0.0f, 0.0f, 0.0f, 0.0f}"])
         kind = f"static const {self.model}_{q}synapse"
         return [
@@ -130,16 +130,16 @@ class LtcCore(Core[Ltc]):
     def integers(self, made: Integers) -> None:
         ltc, chosen = self.data, made.formats
         wide = made.is_wide("synapses")
-        full, over = (32767, 8) if wide else (127, 0)  # products of int16 with int16 lose 8 bits before they are summed
+        full, over = (32767, 8) if wide else (127, 0)  # int16 products lose 8 bits before they are summed
         weight = np.zeros(self.units)
         total = np.zeros(self.units)
         for synapses in self.both:
             np.maximum.at(weight, synapses.target, synapses.weight)
             np.add.at(total, synapses.target, synapses.weight)
-        # A conductance of 2**14 units is the most that a neuron can meet, or half of what its capacitance weighs.
+        # The unit is such that a neuron's total conductance is at most 2**14, or half of its capacitance.
         inertia = ltc.capacitance * ltc.unfolds
         unit = np.maximum(total + ltc.conductance, inertia / 4) / 2**14
-        # Weights that are nothing beside the leak are none: no int32 is shifted by more than 31.
+        # Weights that are negligible beside the leak become 0, so that no int32 is shifted by more than 31.
         scale = np.maximum(np.where(weight > 0, weight, 1.0) / full, unit * 2.0 ** (-16 - over))
         most = _summed(ltc.sensory, scale) + _summed(ltc.synapses, scale)
         if most.max() > 60_000 * 2**over:  # times 2**15 fits int32
@@ -152,7 +152,7 @@ class LtcCore(Core[Ltc]):
         made.add(self._sensed())
         sensory = self._integer_table(made, "sensory", ltc.sensory, self.sensed, scale, reversal_shift, "input")
         synapse = self._integer_table(made, "synapses", ltc.synapses, slice(None), scale, reversal_shift, "state")
-        made.array("sensory_shift", sensory[0], "uint8_t", "What brings sums into one unit.")
+        made.array("sensory_shift", sensory[0], "uint8_t", "Shifts that bring the sums into one unit.")
         made.array("synapse_shift", synapse[0], "uint8_t")
         made.array("conductance_shift", conductance_shift, "uint8_t")
         made.array("pull_down", np.clip(-pull_shift, 0, 31), "uint8_t")
@@ -173,7 +173,7 @@ class LtcCore(Core[Ltc]):
         reversal_shift: int,
         kind: str,
     ) -> tuple[np.ndarray, int]:
-        """Their constants; how far each neuron's slopes times a source are shifted down, after one common factor."""
+        """Their constants, and by how much each neuron's products of slope and source are shifted down."""
         largest = np.full(len(synapses.count), 1e-3)
         np.maximum.at(largest, synapses.target, np.abs(synapses.slope))
         full = 32767 if made.is_wide("synapses") else 127
@@ -217,7 +217,7 @@ class LtcCore(Core[Ltc]):
         d = g.call("Div", span, float(ltc.unfolds))
 
         def bring(v: str) -> tuple[str, str]:
-            """What pulls, less what v loses by it, and the conductance."""
+            """The sum of conductance times potential, less what v loses by it, and the sum of conductances."""
             pull, conductance = _gather(g, ltc.synapses, v, ltc.units)
             pull, conductance = g.add(pull, pull_in), g.add(conductance, conductance_in)
             return g.sub(pull, g.mul(conductance, v)), conductance

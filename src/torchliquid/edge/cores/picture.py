@@ -28,7 +28,7 @@ class PictureCore(Core[Picture]):
 
     @property
     def rest(self) -> int:
-        """Inputs that are no pixels."""
+        """Inputs that are not pixels."""
         return self.inputs - self.data.size
 
     @property
@@ -76,7 +76,7 @@ class PictureCore(Core[Picture]):
     # -- as numbers
 
     def _maps(self, x: np.ndarray) -> list[np.ndarray]:
-        """Behind each convolution (T, height, width, filters)."""
+        """The values behind each convolution, (T, height, width, filters)."""
         picture = x[:, self.data.start : self.data.start + self.data.size].reshape(-1, *self.data.shape)
         found = []
         for one in self.data.convolutions:
@@ -85,7 +85,7 @@ class PictureCore(Core[Picture]):
         return found
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
-        # The first is what the part gives; the others are behind the convolutions.
+        # The first element is the part's output; the others are behind the convolutions.
         seen.hidden += [1.0, *(float(one.max(initial=0.0)) for one in self._maps(x))]
 
     def map(self, x: np.ndarray) -> np.ndarray:
@@ -98,14 +98,14 @@ class PictureCore(Core[Picture]):
 
     def needs(self, seen: Ranges, widths: Widths) -> Needs:
         if self.rest:
-            raise InputError("there are no integers for readings beside a picture: export it with --quantize none")
+            raise InputError("a picture beside other readings cannot be exported in integers: use --quantize none")
         return Needs(hidden=((1.0, True), *((one, False) for one in seen.hidden[1:])))
 
     def integers(self, made: Integers) -> None:
         for i, one in enumerate(self.data.convolutions):
             patch = one.dense
             unit = 2.0 ** made.formats.hidden[i + 1]
-            # The columns of a patch are all of one kind: a picture's pixels have one unit.
+            # All columns of a patch are of one kind: the pixels of a picture share one unit.
             source = {"only": f"hidden{i}"} if i else {"source": "input"}
             remark = "" if i else "Strided convolutions."
             made.dense(f"convolution{i}", patch, patch.weight.shape[1], unit, remark, **source)

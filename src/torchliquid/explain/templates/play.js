@@ -62,7 +62,7 @@
   }
 
   // The whole table goes through the model; of so many samples, evenly spread, the neurons are drawn.
-  function run({ times, rows, elapsed, anew, truth }) {
+  function run({ times, rows, elapsed, starts, truth }) {
     clear();
     model.web_init();
     said = [];
@@ -70,7 +70,7 @@
     const drawn = new Set(Array.from({ length: MOST_MOMENTS }, (_, i) => Math.round((i * (rows.length - 1)) / (MOST_MOMENTS - 1))));
     const line = truth ? [] : null;
     rows.forEach((readings, i) => {
-      if (anew[i]) model.web_init();
+      if (starts[i]) model.web_init();
       const status = step(readings, elapsed[i]);
       found.beyond += (status & RANGE) > 0;
       found.times += (status & TIME) > 0;
@@ -106,11 +106,11 @@
 
   // What the page begins with: samples with PyTorch's answers, by which the module proves itself.
   function begin() {
-    const { readings, elapsed, anew, expected, name } = circuit.began;
+    const { readings, elapsed, starts, expected, name } = circuit.began;
     const rows = readings.map((row) => row.map((value) => value ?? NaN));
     let now = 0;
     const times = elapsed.map((gap, i) => (now += i ? Math.max(gap ?? 0, 0) : 0));
-    run({ times, rows, elapsed, anew });
+    run({ times, rows, elapsed, starts });
     let worst = 0;
     said.forEach(({ outputs }, i) => outputs.forEach((value, k) => { worst = Math.max(worst, Math.abs(value - expected[i][k])); }));
     byId("source").textContent = `${rows.length.toLocaleString("en")} ${name}`;
@@ -180,7 +180,7 @@
 
   // The one that training had, or of a usual name; else the first other one that holds numbers or dates, rises and never falls.
   function timeColumn(head, body, places, comma) {
-    const none = { times: body.map((_, i) => i), elapsed: body.map(() => 1), from: "one sample a row", anew: [] };
+    const none = { times: body.map((_, i) => i), elapsed: body.map(() => 1), from: "one sample a row", starts: [] };
     if (circuit.unit === "samples") return none;
     const others = head.map((_, i) => i).filter((i) => !places.includes(i) && head[i] !== circuit.target);
     const named = others.filter((i) => head[i] === circuit.time || /^(time|timestamp|date|datetime|date_time|t)$/i.test(head[i]));
@@ -198,7 +198,7 @@
       if (back >= 0) throw new Trouble(`row ${back + 2}: the time in ${head[at]} goes back; give one series, in order`);
       const elapsed = times.map((time, i) => (i ? time - times[i - 1] : circuit.gap));
       const from = `time from ${head[at]}${dates ? " (dates)" : ` in ${circuit.unit}`}`;
-      return { times: times.map((time) => time - times[0]), elapsed, from, anew: [] };
+      return { times: times.map((time) => time - times[0]), elapsed, from, starts: [] };
     }
     throw new Trouble(`the table has no column of times; the model needs them, in ${circuit.unit}`);
   }
