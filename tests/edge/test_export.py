@@ -204,7 +204,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
         export(model, HOST, tmp_path / "a", others={"gru": make_model("gru")})
     assert not (tmp_path / "a").exists()
     report = export(model, HOST, tmp_path / "a")
-    assert any("made-up" in warning for warning in report.warnings)
+    assert any("synthetic" in warning for warning in report.warnings)
 
 
 def test_sizes_and_times_in_words() -> None:
@@ -316,7 +316,7 @@ def test_readings_that_single_precision_blurs_are_warned_of() -> None:
     _precision(model, report)
     (warning,) = report.warnings
     assert warning.startswith(repr(scales.channels[1]))
-    assert "steps of 64 of its deviation" in warning
+    assert "steps of 64 of its standard deviation" in warning
 
 
 def lane_keeping() -> Model:
@@ -381,9 +381,9 @@ def test_a_model_whose_differences_grow_is_exported_with_a_warning(tmp_path: Pat
 
     still = Recording.from_arrays([np.zeros((300, 1))], [np.arange(300.0)], None, ["a"], time_unit="ms")
     report = export(damped(1.2), HOST, tmp_path / "a", still)
-    assert any("part from each other" in warning for warning in report.warnings)
+    assert any("drift apart" in warning for warning in report.warnings)
     assert "part from each other" in (tmp_path / "a" / "README.md").read_text()
-    assert not any("part" in warning for warning in export(damped(0.9), HOST, tmp_path / "b", still).warnings)
+    assert not any("drift apart" in warning for warning in export(damped(0.9), HOST, tmp_path / "b", still).warnings)
 
 
 def test_an_export_has_the_name_of_its_model_and_knows_the_one_before(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ WRONG = {
     "long": (lambda d: d["preprocessing"].update(channels=["a" * 1001, "b", "c"]), "1,001 characters"),
     "deep": (lambda d: d["metadata"].update(a=json.loads(deep(500))), "nested more than 32 deep"),
     "many": (lambda d: d["metadata"].update({str(i): i for i in range(300_000)}), "more than 20,000 values"),
-    "layers": (lambda d: d.update(kind="transformer", config={"layers": 4096}), "layers = 4096; it must be from 0 to 64"),
+    "layers": (lambda d: d.update(kind="transformer", config={"layers": 4096}), "4096; it must be from 0 to 64"),
     "unfolds": (lambda d: d["config"].update(unfolds=4096), "unfolds = 4096; it must be from 0 to 1024"),
     "wired": (
         lambda d: d.update(
