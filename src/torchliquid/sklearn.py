@@ -157,7 +157,7 @@ class LiquidClassifier(ClassifierMixin, _OfSeries):
         check_classification_targets(y)
         self.classes_, number = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y has only one class, {self.classes_[0]!r}: two or more are needed")
+            raise InputError(f"y has only one class, {str(self.classes_[0])!r}: two or more are needed")
 
         def held_out(seed: int) -> np.ndarray:
             rng, held = np.random.default_rng(seed), np.zeros(len(number), dtype=bool)
