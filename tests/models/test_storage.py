@@ -174,8 +174,8 @@ def test_files_that_are_not_ours(tmp_path):
     with pytest.raises(InputError, match="not a torchliquid model"):
         Model.load(path)
     small_model("cfc").save(path)
-    rewritten(path, lambda d: None, version="4")
-    with pytest.raises(InputError, match="format 4, but this version of torchliquid reads up to 3: update"):
+    rewritten(path, lambda d: None, version="5")
+    with pytest.raises(InputError, match="format 5, but this version of torchliquid reads up to 4: update"):
         Model.load(path)
     with_sample(small_model("cfc")).save(path)
     rewritten(path, lambda d: None, {"sample.lengths": torch.tensor([900, 1, 3])})

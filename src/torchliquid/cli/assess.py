@@ -37,7 +37,7 @@ def assess(
     contender: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this contender (of the nine, lrcssm or ltc); may be given again. Without it, all nine."
+            help="Only this contender (of the nine, ltc, lrcssm or mixture); may be given again. Without it, all nine."
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,

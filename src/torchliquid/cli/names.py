@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from torchliquid.errors import InputError
 
 KINDS = (
-    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "ode_lstm", "lstm", "gru",
-    "feedforward", "transformer",
+    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "mixture", "ode_lstm", "lstm",
+    "gru", "feedforward", "transformer",
 )  # fmt: skip
 SOLVERS = ("fused", "euler", "rk4", "dopri5", "tsit5")
 CONTENDERS = (
-    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "lstm", "gru", "transformer", "linear", "boosting", "naive",
+    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "mixture", "lstm", "gru", "transformer", "linear",
+    "boosting", "naive",
 )  # fmt: skip
 TARGETS = (
     "c99", "linux-x86_64", "raspberry-pi", "raspberry-pi-zero", "cortex-m0", "cortex-m4", "cortex-m7", "riscv32",

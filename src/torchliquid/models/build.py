@@ -14,7 +14,7 @@ import torch
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
-from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, MixtureOfLiquid, NeuralODE
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.checks import check_fitted
 from torchliquid.models.model import Model
@@ -30,7 +30,7 @@ LAGS_A_WIDTH = 8
 
 MAX_SIZE = 4096
 """Maximum number of units. A description that asks for more did not come from this package."""
-MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "unfolds": 1024}
+MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "experts": 64, "unfolds": 1024}
 """Limits of settings that cost time without adding weights, or cost more than their weights."""
 
 
@@ -171,6 +171,24 @@ def _lrcssm(inputs: int, units: int, elastance: str, solver: str, block: bool) -
     return Liquid(LrcSSM(inputs, units, elastance=elastance, solver=solver, block=block))
 
 
+EXPERTS: dict[str, Callable[[int, int], RecurrentLayer]] = {
+    "cfc": lambda inputs, units: CfC(inputs, units, backbone_units=units),
+    "ltc": lambda inputs, units: LTC(inputs, units, output_mapping=None),
+    "lrcssm": lambda inputs, units: LrcSSM(inputs, units, solver="exponential", block=True),
+}
+"""What a mixture is made of, from its inputs and units."""
+
+
+def _mixture(
+    inputs: int, units: int, expert: str, experts: int, top_k: int, router_units: int, balance: float
+) -> Network:
+    if expert not in EXPERTS:
+        raise InputError(f"there are no experts {expert!r}; {nearest(str(expert), EXPERTS)}")
+    made = [EXPERTS[expert](inputs, units) for _ in range(_at_least_one("experts", experts))]
+    router = CfC(inputs, router_units, backbone_layers=0)
+    return Liquid(MixtureOfLiquid(made, router, top_k, balance=balance))
+
+
 def _gated(kind: str) -> Callable[..., Network]:
     return lambda inputs, units: Gated(kind, inputs, units)
 
@@ -203,6 +221,12 @@ KINDS: dict[str, Kind] = {
     "ctgru": Kind("CT-GRU", _ctgru, {"scales": 8}, _units),
     # Recordings have gaps, over which an Euler step overshoots.
     "lrcssm": Kind("LrcSSM", _lrcssm, {"elastance": "plain", "solver": "exponential", "block": True}, _units),
+    "mixture": Kind(
+        "Liquid experts",
+        _mixture,
+        {"expert": "cfc", "experts": 4, "top_k": 1, "router_units": 8, "balance": 0.01},
+        _units,
+    ),
     "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),
@@ -335,7 +359,8 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
 
 def _synapses(kind: str, config: Config, n_inputs: int) -> int:
     """The number of synapses that a wiring draws, each with one weight or more; 0 for kinds without a wiring."""
-    if kind not in ("ltc", "ltc_ncp", "cfc_ncp"):
+    mixture = kind == "mixture" and config["expert"] == "ltc"
+    if not mixture and kind not in ("ltc", "ltc_ncp", "cfc_ncp"):
         return 0
     layers, _, encoder = ({**CHAINED, **config}[name] for name in CHAINED)
     above = _at_least_one("layers", layers) - 1
@@ -344,10 +369,10 @@ def _synapses(kind: str, config: Config, n_inputs: int) -> int:
     n_inputs = (n_inputs, *_widths(encoder))[-1]
     if above:
         own = {name: value for name, value in config.items() if name not in {*CHAINED, PICTURES}}
-        outputs = config["units" if kind == "ltc" else "motors"]
+        outputs = config["motors" if kind.endswith("_ncp") else "units"]
         return _synapses(kind, own, n_inputs) + above * _synapses(kind, own, outputs)
-    if kind == "ltc":
-        return int(config["units"] * (config["units"] + n_inputs))
+    if mixture or kind == "ltc":
+        return int((config["experts"] if mixture else 1) * config["units"] * (config["units"] + n_inputs))
     wiring = AutoNCP(config["units"], config["motors"], config["sparsity"], config["wiring_seed"])
     return (
         n_inputs * wiring.sensory_fanout

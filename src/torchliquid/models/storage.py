@@ -33,9 +33,9 @@ from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
-VERSION = 3
-"""3: models with pictures, or feed-forward ones. 2: other chains, of stacked layers or with dense layers in front, and
-models that are not networks. All others are written as 1."""
+VERSION = 4
+"""4: mixtures of experts. 3: models with pictures, or feed-forward ones. 2: other chains, of stacked layers or with
+dense layers in front, and models that are not networks. All others are written as 1."""
 
 Saved = Model | Tabular | Naive
 """The models that a file can hold."""
@@ -66,6 +66,8 @@ def pack(model: Predictor, with_sample: bool) -> bytes:
             version = 2
         if PICTURES in model.config or model.kind == "feedforward":
             version = 3
+        if model.kind == "mixture":
+            version = 4
         check_weights(model.state_dict())
     else:
         if isinstance(model, Tabular) and model.task.kind == "classification":

@@ -130,6 +130,12 @@ CONTENDERS: tuple[Contender, ...] = (
 ON_REQUEST: tuple[Contender, ...] = (
     Contender("ltc", "LTC", "liquid", {**TRAINING, "unfolds": (6, 1, 3), "mixed_memory": (False, True)}),
     Contender("lrcssm", "LrcSSM", "liquid", {**TRAINING, "elastance": ("plain", "symmetric")}),
+    Contender(
+        "mixture",
+        "Liquid experts",
+        "liquid",
+        {**TRAINING, "experts": (4, 2, 8), "top_k": (1, 2), "expert": ("cfc", "lrcssm"), "balance": (0.01, 0.1, 0.001)},
+    ),
 )
 """Those that take part only where they are named."""
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from torchliquid.layers import MixtureOfLiquid
+
 T = TypeVar("T")
 
 
@@ -73,7 +75,7 @@ def advance(
     updated: Callable[[], object] = lambda: None,
     using: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
-    """Update the weights with each batch; gives the mean loss.
+    """Update the weights with each batch; gives the mean loss, with that of an uneven load where experts are mixed.
 
     Args:
         loss_of: the loss of a batch.
@@ -85,11 +87,14 @@ def advance(
         NotFiniteError: the loss, or the norm of a gradient that is clipped, is not finite.
     """
     model.train()
+    mixtures = [part for part in model.modules() if isinstance(part, MixtureOfLiquid)]
     losses = []
     for batch in batches:
         optimizer.zero_grad()
         with using():
             loss = loss_of(batch)
+            for mixture in mixtures:
+                loss = loss + mixture.balance_loss()
             loss.backward()
         size = loss if clip is None else nn.utils.clip_grad_norm_(model.parameters(), clip)
         if not torch.isfinite(size):
