@@ -1,0 +1,34 @@
+"""What the jobs share: tables of their pages, and what a model costs on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torchliquid import Model, Recording
+from torchliquid.edge.export import export
+from torchliquid.edge.targets import TARGETS
+from torchliquid.files import write_atomically
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"* {sentence}" for sentence in sentences)
+
+
+def on_device(label: str, model: Model, data: Recording, folder: Path, target: str = "cortex-m4") -> list[str]:
+    """What the exported C costs on a device, and how it agrees with PyTorch: sentences."""
+    report = export(model, TARGETS[target], folder, data=data)
+    cost = next(iter(report.costs.values()))
+    costs = f"{label}: {cost.flash:,} bytes of flash, {cost.ram:,} of RAM, {cost.instructions:,} instructions a sample"
+    return [costs, *report.measured]
+
+
+def write(page: Path, text: str) -> None:
+    page.parent.mkdir(exist_ok=True)
+    write_atomically(page, lambda part: part.write_text(text, "utf-8"))
+    print(f"wrote {page}")
