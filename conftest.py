@@ -4,8 +4,8 @@ In the folder lie the tables that ``docs/start.md`` makes with its first block. 
 ``c`` blocks are compiled against the model that the document exported, ``sh`` blocks run line by line:
 
 * ``torchliquid`` runs, with the settings in ``SMALL`` where the document gives none of its own: a study in seconds.
-  ``torchliquid reproduce`` takes hours, ``control`` a quarter of one, ``--ray`` a cluster: their options are read, and
-  they are not run.
+  ``torchliquid reproduce`` takes hours, ``control`` a quarter of one, ``--ray`` a cluster, ``--http`` no end: their
+  options are read, and they are not run.
 * ``make TARGET`` must be in the Makefile, ``pip install 'torchliquid[EXTRA]'`` in pyproject.toml. Neither is run.
 * ``NOT_RUN`` lists what changes the machine or takes an hour; the script that a line names must exist.
 * ``<!-- needs PROGRAM -->`` on the line before a block: it is skipped, and says so, where that is not installed.
@@ -95,7 +95,7 @@ def command(words: list[str]) -> None:
     small = SMALL.get(words[0], "").split()
     given = {word for word in words if word.startswith("--")}
     words = [*words, *(w for pair in zip(small[::2], small[1::2], strict=True) if pair[0] not in given for w in pair)]
-    if words[0] in ("control", "reproduce") or "--ray" in words:
+    if words[0] in ("control", "reproduce") or "--ray" in words or "--http" in words:
         words.append("--help")
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, f"torchliquid {shlex.join(words)}\n{done.output}"

@@ -59,6 +59,12 @@ finally:
         ("export model.safetensors --out table.csv", 2, "is a file"),
         ("reproduce occupancy --contender none", 2, "--contender none"),
         ("reproduce occupancy --split none", 2, "--split none"),
+        ("mcp", 2, "--live NAME=MODEL,SOURCE"),
+        ("mcp --live pump", 2, "--live pump: give NAME=MODEL,SOURCE"),
+        ("mcp --live pump=none.safetensors,tcp://host:1", 2, "none.safetensors"),
+        ("mcp --live pump=model.safetensors,udp://host:1", 2, "udp://host:1"),
+        ("mcp --folder . --http 0 --token-file none", 2, "none"),
+        ("mcp --folder . --log nowhere/log", 2, "nowhere"),
     ],
 )
 def test_refused_or_answered_before_torch_is_loaded(words: str, code: int, said: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ PACKAGES = {
     **dict.fromkeys(("qemu-x86_64", "qemu-aarch64", "qemu-arm", "qemu-riscv32"), "qemu-user"),
     "qemu-system-arm": "qemu-system-arm",
     "openssl": "openssl",
+    "mosquitto": "mosquitto",
     "wine": "wine wine64",
 }
 """Of Debian, by program."""

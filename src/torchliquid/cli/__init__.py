@@ -17,6 +17,7 @@ from torchliquid.cli.distil import distil
 from torchliquid.cli.explain import explain
 from torchliquid.cli.export import export
 from torchliquid.cli.inspect import inspect
+from torchliquid.cli.mcp import mcp
 from torchliquid.cli.predict import predict
 from torchliquid.cli.reproduce import reproduce
 from torchliquid.cli.solvers import solvers
@@ -75,6 +76,11 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "Write a saved model as C or ONNX for a device.",
         "torchliquid export model.safetensors --target cortex-m4 --out device\n"
         "torchliquid export model.safetensors --quantize int8 --flash-limit 32k",
+    ),
+    mcp: (
+        "Let a language model ask what sensors say.",
+        "torchliquid mcp --live pump=model.safetensors,tcp://192.168.0.7:5000\n"
+        "torchliquid mcp --folder recordings --http 8765",
     ),
     control: (
         "Compare networks that steer, in worlds they were not trained for.",

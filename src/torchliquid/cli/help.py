@@ -90,6 +90,15 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "plausible": "RANGE",
         "longest_gap": "TIME",
     },
+    "Server": {
+        "live": "NAME=MODEL,SOURCE",
+        "folder": "FOLDER",
+        "studies": "FOLDER",
+        "http": "PORT",
+        "token_file": "FILE",
+        "allow_control": None,
+        "log": "FILE",
+    },
     "Machine": {"jobs": "N", "ray": "HOST:PORT", "time_limit": "TIME"},
 }
 """Of each group its options, with what they take."""

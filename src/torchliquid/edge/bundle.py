@@ -55,7 +55,7 @@ def write(
     context["fields"] = [
         {"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields
     ]
-    for name in ("selftest.c", "Makefile", "README.md", "model.py"):
+    for name in ("selftest.c", "live.c", "Makefile", "README.md", "model.py"):
         written = f"{network.name}.py" if name == "model.py" else name
         content = templates().get_template(f"{name}.j2").render(context)
         (folder / written).write_text(content, encoding="utf-8")

@@ -115,7 +115,7 @@ def attribution(
         recording: with all channels of the model; no targets are needed.
         lags: maximum number of samples before an explained answer; None: 64, or 256 with one answer per series. They
             are halved until half of the moments can be explained; everything before them counts as older.
-        moments: number of answers to explain, spread evenly over the recording.
+        moments: number of answers to explain, spread evenly over the recording; 1: the last.
         noise: standard deviation of the noise on readings, relative to that of each channel in training.
         samples: approximate maximum number of samples to use: whole series, spread evenly, if there are 20 or more,
             else the beginning of each series.
@@ -243,7 +243,8 @@ def _moments(model: Model, part: Recording, lags: int, moments: int) -> list[tup
     ends = [(i, len(s) - 1) for i, s in enumerate(part.series)]
     if model.task.per == "step":
         ends = [(i, t) for i, last in ends for t in range(min(lags - 1, last), last + 1)]
-    return [ends[i] for i in np.unique(np.linspace(0, len(ends) - 1, moments).astype(int))]
+    places = np.linspace(0, len(ends) - 1, moments) if moments > 1 else np.array([len(ends) - 1])
+    return [ends[i] for i in np.unique(places.astype(int))]
 
 
 @torch.no_grad()

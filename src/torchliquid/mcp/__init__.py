@@ -1,0 +1,1 @@
+"""Sensors and models for a language model: a server of the Model Context Protocol."""

@@ -1,0 +1,176 @@
+"""Why a live model says what it says: inputs, time constants and neurons, in sentences with their figures.
+
+All analyses run on a copy of the model in which channels and classes are numbered, so that no name from a file or a
+device stands in a sentence.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from torchliquid import explain
+from torchliquid.data import Recording
+from torchliquid.errors import InputError
+from torchliquid.mcp.watch import Watch
+from torchliquid.models.model import Model
+from torchliquid.page.numbers import number, share, span
+
+LAGS, ROLES = 256, 2000
+"""Samples that an attribution, and the neurons' roles, look back."""
+
+ENOUGH = 100
+"""Samples from which on neurons' roles are looked for."""
+
+T = TypeVar("T")
+
+
+class Reasons:
+    """The reasons of one live model. One call computes at a time; those that wait for it share its answer."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.lock = threading.Lock()
+        self.made: tuple[int, dict[str, Any]] | None = None
+        self.twin = _numbered(watch) if isinstance(watch.model, Model) else None
+
+    def __call__(self) -> dict[str, Any]:
+        """Why the model answers what it answers, of the last sample that had come when this was asked, or a later one.
+
+        Raises:
+            InputError: no sample has come yet.
+        """
+        asked, _ = self.watch.window(1)
+        with self.lock:
+            if self.made is None or self.made[0] < asked:
+                n, recording = self.watch.window(ROLES)
+                self.made = n, self._found(n, recording)
+            return self.made[1]
+
+    def _found(self, n: int, recording: Recording) -> dict[str, Any]:
+        left_out: list[str] = []
+
+        def tried(analyse: Callable[[Model], T]) -> T | None:
+            if self.twin is None:
+                return None
+            try:
+                return analyse(self.twin)
+            except InputError as error:
+                left_out.append(str(error))
+                return None
+
+        (series,) = recording.series
+        lags = min(LAGS, len(series))
+        moved = tried(lambda model: explain.attribution(model, recording, lags=lags, moments=1))
+        taus = tried(lambda model: explain.time_constants(model, recording))
+        roles = None
+        if len(series) < ENOUGH:
+            left_out.append(f"neurons' roles need {ENOUGH} samples; {len(series)} have come")
+        else:
+            roles = tried(lambda model: explain.roles(model, recording))
+        if self.twin is None:
+            left_out.append(f"a model of kind {self.watch.model.kind!r} has no neurons to explain")
+        inputs, sentences = self._inputs(series.values, moved)
+        found: dict[str, Any] = {"sensor": self.watch.name, "sample": n, "inputs": inputs}
+        if taus is not None:
+            values = taus.shown[0]
+            found["time_constants"] = {
+                "name": taus.name,
+                "unit": taus.unit,
+                "now": dict(zip(taus.neurons, (_plain(v) for v in values[-1]), strict=True)),
+                "meaning": taus.meaning,
+            }
+            sentences.append(_taus(taus.name, taus.unit, values))
+        if roles is not None:
+            clear = [role for role in roles.roles if role.clear or role.close]
+            found["neurons"] = {role.neuron: role.sentence for role in clear}
+            sentences.append(
+                f"{len(clear)} of {len(roles.roles)} neurons follow something in the last {roles.samples:,} samples."
+            )
+            sentences += [f"{role.neuron}: {role.sentence}" for role in clear[:5]]
+        return found | {"sentences": sentences, "left_out": left_out, "names": self.watch.names}
+
+    def _inputs(self, values: np.ndarray, moved: explain.Attribution | None) -> tuple[list[dict[str, Any]], list[str]]:
+        """Each channel's last reading against training, and how much it moved the answer; the first comes first."""
+        scales = self.watch.scales
+        seen = ~np.isnan(values)
+        places = [int(np.flatnonzero(column)[-1]) if column.any() else None for column in seen.T]
+        readings = [np.nan if at is None else float(values[at, c]) for c, at in enumerate(places)]
+        shares = None if moved is None else moved.share.sum(1)
+        inputs = []
+        for c, reading in enumerate(readings):
+            one: dict[str, Any] = {"channel": f"channel {c + 1}", "reading": _plain(reading)}
+            one["usual"] = _plain(float(scales.mean[c]))
+            one["deviations"] = _plain(float((reading - scales.mean[c]) / scales.unit[c]))
+            if shares is not None and moved is not None:
+                one["share"] = round(float(shares[c]), 4)
+                weight = moved.share[c]
+                age = float(weight @ moved.lag_times / weight.sum()) if weight.sum() else 0.0
+                one["mean_age"] = f"{age:.3g} {moved.unit}"
+            inputs.append(one)
+        key = "deviations" if shares is None else "share"
+        inputs.sort(key=lambda one: -abs(one[key] or 0.0))
+        sentences = []
+        for rank, one in enumerate(inputs[:3]):
+            what = _off(one)
+            if moved is None:
+                sentences.append(f"{one['channel']} is {what}.")
+            elif one["share"] >= 0.01:
+                most = "moved this answer most" if not rank else "moved it too"
+                sentences.append(
+                    f"{one['channel']} {most}: {share(one['share'])} of all that did, on average {one['mean_age']} "
+                    f"ago; it is {what}."
+                )
+        if moved is not None:
+            before = f"; {share(moved.older)} is of what was before them" if moved.older >= 0.01 else ""
+            kept = "stays" if moved.answers_kept > 0.5 else "changes"
+            sentences.append(
+                f"Under noise of {moved.noise:g} deviations on all readings the answer {kept}, and what moved it is "
+                f"{number(moved.alike, 2)} alike (1 is the same). Found by integrated gradients over the last "
+                f"{len(moved.lags):,} samples{before}."
+            )
+        return inputs, sentences
+
+
+def _off(one: dict[str, Any]) -> str:
+    if one["reading"] is None:
+        return "not observed yet"
+    if one["deviations"] is None:
+        return f"{one['reading']:.4g}"
+    side = "above" if one["deviations"] > 0 else "below"
+    return (
+        f"{one['reading']:.4g}, {abs(one['deviations']):.2g} deviations {side} its mean in training, {one['usual']:.4g}"
+    )
+
+
+def _taus(name: str, unit: str, values: np.ndarray) -> str:
+    finite = values[-1][np.isfinite(values[-1])]
+    if not len(finite):
+        return f"No neuron has a finite {name} now."
+    over = values[np.isfinite(values)]
+    low, high = np.quantile(over, [0.05, 0.95])
+    return (
+        f"The neurons' {name}s are now {span(float(finite.min()), unit)} to {span(float(finite.max()), unit)}, with a "
+        f"median of {span(float(np.median(finite)), unit)}; over the last {len(values):,} samples 90 % lay between "
+        f"{span(float(low), unit)} and {span(float(high), unit)}."
+    )
+
+
+def _plain(value: float) -> float | None:
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _numbered(watch: Watch) -> Model:
+    """A copy of the model in which channels and classes are numbered."""
+    twin = copy.deepcopy(watch.model)
+    assert isinstance(twin, Model)
+    labels = tuple(f"class {i}" for i in range(1, len(twin.task.labels) + 1))
+    channels = tuple(f"channel {i}" for i in range(1, len(twin.preprocessing.channels) + 1))
+    twin.task = replace(twin.task, labels=labels, target="the target")
+    twin.preprocessing = replace(twin.preprocessing, channels=channels)
+    return twin.eval()

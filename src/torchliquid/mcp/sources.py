@@ -1,0 +1,301 @@
+"""Where live samples come from: a program, a serial port, a socket, an MQTT broker, or a recording that is replayed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from torchliquid.data import Recording
+from torchliquid.data.files import check_there
+from torchliquid.data.given import MICROSECONDS
+from torchliquid.errors import InputError
+from torchliquid.mcp.lines import Lines, NoSample, Sample, split
+from torchliquid.models.predictor import Predictor, aligned
+
+POLL = 0.25
+"""Seconds between two looks whether to stop."""
+
+FIRST, LAST = 0.5, 30.0
+"""Seconds before a lost device is tried again: the first time, and at most."""
+
+CHUNK = 65_536
+
+FORMS = "exec:COMMAND, serial:PORT?baud=115200, tcp://HOST:PORT, mqtt://HOST:PORT/TOPIC or replay:FILE?speed=1"
+
+
+class Sink(Protocol):
+    """Takes what a source gives."""
+
+    model: Predictor
+    lines: Lines
+
+    def line(self, line: bytes) -> None: ...
+    def sample(self, sample: Sample) -> None: ...
+    def refuse(self, what: bytes, why: str) -> None: ...
+    def tell(self, state: str, why: str = "") -> None: ...
+    def restart(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """One device.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        where: a command, a port, an address or a file.
+        options: what stands behind a question mark.
+    """
+
+    kind: str
+    where: str
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """A source as it is typed, such as ``tcp://192.168.0.7:5000``.
+
+        Raises:
+            InputError: it is of no known form, or has an option that is not known.
+        """
+        kind, _, where = text.partition(":")
+        if kind not in KINDS or not where:
+            raise InputError(f"{text}: no source of samples; give {FORMS}")
+        if kind == "exec":
+            try:
+                shlex.split(where)[0]
+            except (ValueError, IndexError):
+                raise InputError(f"{text}: no command; give exec:PROGRAM ARGUMENTS") from None
+            return cls(kind, where, {})
+        where, _, query = where.partition("?")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        known = {"serial": {"baud"}, "replay": {"speed"}}.get(kind, set())
+        for name, value in options.items():
+            try:
+                right = name in known and float(value) >= 0
+            except ValueError:
+                right = False
+            if not right:
+                raise InputError(f"{text}: {name}={value} is no option of it; give {FORMS}")
+        if kind in ("tcp", "mqtt", "mqtts"):
+            address = _address(kind, where)
+            if address.hostname is None or (kind == "tcp" and address.port is None):
+                raise InputError(f"{text}: no address; give {FORMS}")
+            if kind != "tcp" and not address.path.strip("/"):
+                raise InputError(f"{text}: the topic is missing; give mqtt://HOST:PORT/TOPIC")
+        if kind == "replay":
+            check_there(Path(where))
+        return cls(kind, where, options)
+
+    def __str__(self) -> str:
+        """As it is shown: of a command the program, and without a password."""
+        where = Path(shlex.split(self.where)[0]).name if self.kind == "exec" else self.where
+        if self.kind in ("mqtt", "mqtts"):
+            where = "//" + where.removeprefix("//").rpartition("@")[2]
+        return f"{self.kind}:{where}"
+
+    def start(self, sink: Sink, stop: threading.Event) -> threading.Thread:
+        """Give samples to a sink until told to stop, in a thread of its own."""
+        thread = threading.Thread(target=self._run, args=(sink, stop), name=str(self), daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self, sink: Sink, stop: threading.Event) -> None:
+        try:
+            KINDS[self.kind](self, sink, stop)
+        except Exception as error:
+            sink.tell("failed", str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")
+            if not isinstance(error, InputError | OSError):
+                raise
+
+
+def _address(kind: str, where: str) -> Any:
+    try:
+        address = urlsplit(f"{kind}:{where}")
+        address.port  # noqa: B018  raises where it is no number
+    except ValueError as error:
+        raise InputError(f"{kind}:{where}: {error}; give {FORMS}") from None
+    return address
+
+
+def _exec(source: Source, sink: Sink, stop: threading.Event) -> None:
+    """A program that writes lines; it is started once."""
+    command = shlex.split(source.where)
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        sink.tell("live")
+        said: deque[bytes] = deque(maxlen=1)
+        complaints = (line for line in split(chain(_read(process.stderr.fileno()), [b"\n"])) if line.strip())
+        listener = threading.Thread(target=said.extend, args=(complaints,), daemon=True)
+        listener.start()
+        threading.Thread(target=_killed, args=(process, stop), daemon=True).start()
+        for line in split(_read(process.stdout.fileno())):
+            sink.line(line)
+        code = process.wait()
+        listener.join(POLL)
+    last = f": {said[0].decode(errors='replace').strip()}" if said and code else ""
+    sink.tell("ended", f"the program ended with code {code}{last}")
+
+
+def _read(descriptor: int) -> Iterator[bytes]:
+    while chunk := os.read(descriptor, CHUNK):
+        yield chunk
+
+
+def _killed(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    while process.poll() is None:
+        if stop.wait(POLL):
+            process.kill()
+
+
+def _again(opened: Callable[[], Iterator[bytes]], sink: Sink, stop: threading.Event) -> None:
+    """The lines of a device that may go and come again."""
+    wait = FIRST
+    while not stop.is_set():
+        why = "the device closed the connection"
+        try:
+            for line in split(opened()):
+                sink.line(line)
+                wait = FIRST
+                if stop.is_set():
+                    return
+        except OSError as error:
+            why = str(error.strerror or error)
+        sink.tell("connecting", why)
+        stop.wait(wait)
+        wait = min(2 * wait, LAST)
+
+
+def _tcp(source: Source, sink: Sink, stop: threading.Event) -> None:
+    address = _address(source.kind, source.where)
+
+    def opened() -> Iterator[bytes]:
+        with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+            sink.tell("live")
+            connection.settimeout(POLL)
+            while not stop.is_set():
+                try:
+                    if not (chunk := connection.recv(CHUNK)):
+                        return
+                except TimeoutError:
+                    continue
+                yield chunk
+
+    _again(opened, sink, stop)
+
+
+def _serial(source: Source, sink: Sink, stop: threading.Event) -> None:
+    try:
+        import serial
+    except ImportError:
+        raise InputError("a serial port needs pyserial; run: pip install 'torchliquid[mcp]'") from None
+
+    def opened() -> Iterator[bytes]:
+        with serial.Serial(source.where, int(float(source.options.get("baud", 115200))), timeout=POLL) as port:
+            sink.tell("live")
+            while not stop.is_set():
+                if chunk := port.read(max(port.in_waiting, 1)):
+                    yield chunk
+
+    _again(opened, sink, stop)
+
+
+def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
+    """Messages of a topic: JSON objects by name, or one reading each, whose channel is the topic's last level."""
+    try:
+        from paho.mqtt.client import Client, MQTTMessage
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError:
+        raise InputError("MQTT needs paho-mqtt; run: pip install 'torchliquid[mcp]'") from None
+    address = _address(source.kind, source.where)
+    topic = unquote(f"{address.path}#{address.fragment}" if "#" in source.where else address.path).removeprefix("/")
+
+    def connected(client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
+        if code.is_failure:
+            sink.tell("connecting", f"the broker refuses: {code}")
+        else:
+            client.subscribe(topic, qos=1)
+            sink.tell("live")
+
+    def lost(_client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
+        sink.tell("connecting", f"the broker is gone: {code}")
+
+    def came(_client: Client, _data: Any, message: MQTTMessage) -> None:
+        if message.retain:  # of whatever time before
+            return
+        payload, name = bytes(message.payload), message.topic.rpartition("/")[2]
+        if payload.lstrip().startswith(b"{"):
+            sink.line(payload)
+            return
+        try:
+            sink.sample(sink.lines.named({name: json.loads(payload) if _is_number(payload) else payload.decode()}))
+        except (NoSample, ValueError) as error:
+            sink.refuse(payload, str(error) if isinstance(error, NoSample) else "bytes that are no text")
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_connect, client.on_disconnect, client.on_message = connected, lost, came
+    client.reconnect_delay_set(1, int(LAST))
+    if address.username is not None:
+        client.username_pw_set(unquote(address.username), unquote(address.password or ""))
+    if source.kind == "mqtts":
+        client.tls_set_context(ssl.create_default_context())
+    client.connect_async(address.hostname, address.port or (8883 if source.kind == "mqtts" else 1883))
+    client.loop_start()
+    stop.wait()
+    client.disconnect()
+    client.loop_stop()
+
+
+def _is_number(payload: bytes) -> bool:
+    with contextlib.suppress(ValueError):
+        float(payload)
+        return len(payload) < 100
+    return False
+
+
+def _replay(source: Source, sink: Sink, stop: threading.Event) -> None:
+    """A recording at its own pace, or ``speed`` times as fast; 0: without a pause."""
+    model, speed = sink.model, float(source.options.get("speed", 1))
+    like = model.metadata.get("columns", {})
+    recording = Recording.read(source.where, channels=model.preprocessing.channels, like=like)
+    recording = aligned(recording, model.preprocessing)
+    second = 10**6 / MICROSECONDS.get(recording.time_unit, 10**6)
+    sink.tell("live")
+    for series in recording.series:
+        sink.restart()
+        due = time.monotonic()
+        for i, values in enumerate(series.values):
+            if i and speed:
+                due += (series.times[i] - series.times[i - 1]) / second / speed
+                if stop.wait(max(due - time.monotonic(), 0)):
+                    return
+            if stop.is_set():
+                return
+            at = float(series.times[i] + recording.origin)
+            sink.sample(Sample(dict(zip(recording.channels, values.tolist(), strict=True)), at))
+    sink.tell("ended", "the recording is at its end")
+
+
+KINDS: dict[str, Callable[[Source, Sink, threading.Event], None]] = {
+    "exec": _exec,
+    "serial": _serial,
+    "tcp": _tcp,
+    "mqtt": _mqtt,
+    "mqtts": _mqtt,
+    "replay": _replay,
+}

@@ -1,0 +1,300 @@
+"""What a language model can ask for: each public method of :class:`Tools` is a tool, its docstring what it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from torchliquid.data import Recording
+from torchliquid.data.summary import moment
+from torchliquid.errors import InputError
+from torchliquid.mcp.folders import MODEL, TABLES, Folders
+from torchliquid.mcp.lines import quoted
+from torchliquid.mcp.reasons import Reasons
+from torchliquid.mcp.studies import Studies
+from torchliquid.mcp.watch import Watch, rule
+from torchliquid.models.build import KINDS
+from torchliquid.models.predictor import Predictor
+from torchliquid.tasks import Task
+
+AT_ONCE = 4
+"""Predictions at a time; more are refused."""
+
+LARGEST = 512 * 2**20
+"""Bytes of a recording that is predicted."""
+
+SHOWN = 50
+"""Stretches, files and channels in an answer."""
+
+Sensor = Annotated[str, Field(max_length=100, description="Name of a live sensor, from list_sensors.")]
+File = Annotated[str, Field(max_length=1024, description="A file in an allowed folder, from list_files.")]
+Option = Annotated[str | None, Field(max_length=200)]
+
+
+class Tools:
+    """The tools over live models, folders and studies.
+
+    Args:
+        watches: live models.
+        folders: what may be read.
+        studies: None: no study may be started.
+        log: where each change is appended, as a line of JSON; None: it is only logged.
+    """
+
+    def __init__(
+        self, watches: Sequence[Watch], folders: Folders, studies: Studies | None = None, log: Path | None = None
+    ) -> None:
+        self._watches = {watch.name: watch for watch in watches}
+        self._reasons = {watch.name: Reasons(watch) for watch in watches}
+        self._folders, self._studies, self._log = folders, studies, log
+        self._predicting = threading.BoundedSemaphore(AT_ONCE)
+        self._logging = threading.Lock()
+
+    # -- live sensors
+
+    def list_sensors(self) -> dict[str, Any]:
+        """All live sensors: whether samples come from each, how many came, and the class it is in now."""
+        found = []
+        for watch in self._watches.values():
+            one = watch.status()
+            if one["samples"]:
+                one |= {k: v for k, v in watch.now().items() if k in ("time", "class", "probabilities", "values")}
+                one["names"] = {k: v for k, v in watch.names.items() if not k.startswith("channel")}
+            found.append(one)
+        return {"sensors": found}
+
+    def sensor_now(self, sensor: Sensor) -> dict[str, Any]:
+        """What the model says of a sensor now: the class with its probability (or the value), since when, whether an
+        alarm is on, and how sure it is. Ask this for "is it well?", "since when not?" and "how sure are you?"."""
+        return self._watch(sensor).now()
+
+    def sensor_why(self, sensor: Sensor) -> dict[str, Any]:
+        """Why the model says so: which channels moved the answer and by how much, each reading against the usual one,
+        the neurons' time constants and what neurons follow. Ask this for "which sensor says so?"."""
+        self._watch(sensor)
+        return self._reasons[sensor]()
+
+    def sensor_history(self, sensor: Sensor) -> dict[str, Any]:
+        """How often and when: the last stretches of each class, alarms, what was no sample, and what was changed."""
+        return self._watch(sensor).history()
+
+    def set_alarm(
+        self,
+        sensor: Sensor,
+        threshold: Annotated[
+            float | None, Field(description="Probability from which on it is an alarm, 0 to 1.")
+        ] = None,
+        length: Annotated[
+            float | None, Field(description="How long it must last, in the model's unit of time.")
+        ] = None,
+        merge: Annotated[float | None, Field(description="The longest pause that does not end an alarm.")] = None,
+        reason: Annotated[str, Field(max_length=200, description="Why; it is logged.")] = "",
+    ) -> dict[str, Any]:
+        """Change from now on how samples of a sensor become alarms; what is not given stays. Each change is logged."""
+        change = self._watch(sensor).set_alarm(threshold, length, merge, reason)
+        if self._log is not None:
+            with self._logging, self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(change) + "\n")
+        return change
+
+    def _watch(self, sensor: str) -> Watch:
+        if sensor not in self._watches:
+            known = ", ".join(self._watches) or "none"
+            raise InputError(f"there is no sensor {sensor[:100]!r}; there are {known}")
+        return self._watches[sensor]
+
+    # -- files
+
+    def list_files(self) -> dict[str, Any]:
+        """The models and recordings in the allowed folders, by the names that the other tools take."""
+        models, more_models = self._folders.files(MODEL)
+        recordings, more = self._folders.files(*TABLES)
+        return {"models": models, "recordings": recordings, "left_out": more or more_models}
+
+    def inspect_model(self, model: File) -> dict[str, Any]:
+        """What a saved model is: kind, size, task, classes, alarm, unit of time, channels, and how good it was where it
+        was validated."""
+        return _described(self._load(model))
+
+    def predict(
+        self,
+        model: File,
+        recording: File,
+        time: Annotated[Option, Field(description="The column of times, where it is not that of the training.")] = None,
+        time_unit: Annotated[Option, Field(description="The unit of times that are numbers.")] = None,
+    ) -> dict[str, Any]:
+        """Run a saved model on a recording: how often each class was the answer, when and for how long, alarms, and how
+        good it was where the recording holds the truth."""
+        path = self._folders.find(recording)
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{recording!r} has more than {LARGEST // 2**20} MiB; cut it, or use torchliquid predict")
+        if not self._predicting.acquire(blocking=False):
+            raise InputError(f"{AT_ONCE} predictions run already; ask again in a while")
+        try:
+            loaded = self._load(model)
+            with _reasons_as_data(recording):
+                return _predicted(loaded, path, {"time": time, "time_unit": time_unit})
+        finally:
+            self._predicting.release()
+
+    def _load(self, model: str) -> Predictor:
+        path = self._folders.find(model)
+        with _reasons_as_data(model):
+            return Predictor.load(path)
+
+    # -- studies
+
+    def start_assess(
+        self,
+        recording: File,
+        target: Annotated[str, Field(max_length=200, description="The column to learn.")],
+        time: Annotated[Option, Field(description="The column of times.")] = None,
+        horizon: Annotated[Option, Field(description="Forecast the target so far ahead: 6, or 30min.")] = None,
+        metric: Annotated[Option, Field(description="What decides, such as f1 or rmse.")] = None,
+        time_limit: Annotated[Option, Field(description="About how long it may take, such as 10m or 2h.")] = None,
+        seeds: Annotated[int | None, Field(ge=1, le=20, description="Trainings of each network.")] = None,
+        updates: Annotated[int | None, Field(ge=1, description="At most so many updates of a network.")] = None,
+        tuning: Annotated[int | None, Field(ge=1, le=20, description="Settings tried for each contender.")] = None,
+        contenders: Annotated[list[str] | None, Field(max_length=20, description="Only these: ltc_ncp, ...")] = None,
+    ) -> dict[str, Any]:
+        """Start a study in the background: is a liquid network worth it for a recording? It takes minutes to hours;
+        read it with read_assess."""
+        options = {
+            "target": target,
+            "time": time,
+            "horizon": horizon,
+            "metric": metric,
+            "time-limit": time_limit,
+            "seeds": None if seeds is None else str(seeds),
+            "updates": None if updates is None else str(updates),
+            "tuning": None if tuning is None else str(tuning),
+            "contender": contenders,
+        }
+        name = self._allowed().start(self._folders.find(recording), options)
+        return {"study": name, "state": "running", "sentences": ["It runs in the background; ask read_assess."]}
+
+    def read_assess(self, study: Annotated[str, Field(max_length=100, description="Its name.")]) -> dict[str, Any]:
+        """How far a study is and, once it has ended, its verdict with the figures."""
+        return self._allowed().read(study)
+
+    def _allowed(self) -> Studies:
+        if self._studies is None:
+            raise InputError("no study can be started here: the server was started without --studies FOLDER")
+        return self._studies
+
+
+READING = ("list_sensors", "sensor_now", "sensor_why", "sensor_history", "list_files", "inspect_model", "predict")
+STUDYING = ("start_assess", "read_assess")
+CONTROLLING = ("set_alarm",)
+
+
+@contextmanager
+def _reasons_as_data(file: str) -> Iterator[None]:
+    """Why a file can't be used may hold names that stand in it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{file!r} can't be used: {quoted(error, 400)}") from None
+
+
+def _names(task: Task, channels: Sequence[str]) -> dict[str, str]:
+    labels = {f"class {i}": quoted(label) for i, label in enumerate(task.labels[:SHOWN], 1)}
+    return {"the target": quoted(task.target), **labels} | {
+        f"channel {i}": quoted(name) for i, name in enumerate(channels[:SHOWN], 1)
+    }
+
+
+def _described(model: Predictor) -> dict[str, Any]:
+    task, scales = model.task, model.preprocessing
+    training = model.metadata.get("training", {})
+    looked_for = f"class {task.positive + 1}" if len(task.labels) == 2 else None
+    return {
+        "kind": model.kind,
+        "label": KINDS[model.kind].label if model.kind in KINDS else model.kind,
+        "live_parameters": model.live_parameters(),
+        "task": task.kind,
+        "answers_per": task.per,
+        "classes": len(task.labels),
+        "looked_for": looked_for,
+        "ahead": None if task.horizon is None else f"{task.horizon:g} {task.horizon_unit}",
+        "alarm": None if task.alarm is None else rule(task.alarm),
+        "time_unit": scales.time_unit,
+        "usual_gap": float(f"{scales.time_scale:.6g}"),
+        "channels": [
+            {"channel": f"channel {i}", "mean": float(f"{mean:.6g}"), "deviation": float(f"{std:.6g}")}
+            for i, (mean, std) in enumerate(zip(scales.mean[:SHOWN], scales.std[:SHOWN], strict=True), 1)
+        ],
+        "of_channels": scales.n_channels,
+        "decided_by": task.primary,
+        "validation": {name: float(f"{value:.4g}") for name, value in training.get("validation", {}).items()},
+        "trained_on_samples": training.get("samples"),
+        "created": model.metadata.get("created"),
+        "names": _names(task, scales.channels),
+    }
+
+
+def _predicted(model: Predictor, path: Path, columns: dict[str, str | None]) -> dict[str, Any]:
+    task = model.task
+    like = model.metadata.get("columns", {}) | {name: value for name, value in columns.items() if value is not None}
+    if task.horizon is None:
+        like["target"] = task.target
+    recording = Recording.read(path, channels=model.preprocessing.channels, like=like)
+    outputs = model.outputs(recording)
+    found: dict[str, Any] = {"samples": recording.n_samples, "series": recording.n_series}
+    if task.kind == "classification":
+        found |= _in_classes(task, recording, outputs)
+    else:
+        rows = np.concatenate([np.atleast_2d(one) for one in outputs])
+        found["values"] = [
+            {"mean": _five(v.mean()), "lowest": _five(v.min()), "highest": _five(v.max()), "last": _five(v[-1])}
+            for v in rows.T
+        ]
+    labelled = task.with_targets(recording)
+    if any(np.any(task.encode(series)[1] > 0) for series in labelled.series):
+        scores = task.metrics(outputs, recording)
+        found["against_the_truth"] = {name: _five(value) for name, value in scores.items()}
+    found["notes"] = [quoted(note) for note in recording.notes]
+    return found | {"names": _names(task, model.preprocessing.channels)}
+
+
+def _in_classes(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> dict[str, Any]:
+    """How often each class, in which stretches, and how many alarms."""
+    stretches, alarms, counts = [], 0, np.zeros(len(task.labels), dtype=int)
+    for series, rows in zip(recording.series, outputs, strict=True):
+        rows = np.atleast_2d(rows)
+        labels = task.decide(rows)
+        counts += np.bincount(labels, minlength=len(counts))
+        ends = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+        times = series.times if len(series.times) == len(labels) else series.times[-1:]
+        for start, stop in pairwise(ends):
+            stretches.append(
+                {
+                    "class": f"class {labels[start] + 1}",
+                    "series": quoted(series.name),
+                    "from": moment(recording, float(times[start])),
+                    "to": moment(recording, float(times[stop - 1])),
+                    "samples": stop - start,
+                    "highest_probability": _five(rows[start:stop, labels[start]].max()),
+                }
+            )
+        if task.alarm is not None and task.alarm.threshold is not None and task.per == "step":
+            on = task.alarm.raised(labels == task.positive, series.times)
+            alarms += int((np.diff(on.astype(int), prepend=0) == 1).sum())
+    return {
+        "classes": {f"class {k + 1}": int(n) for k, n in enumerate(counts)},
+        "stretches": stretches[:SHOWN],
+        "stretches_left_out": max(len(stretches) - SHOWN, 0),
+        "alarms": alarms,
+    }
+
+
+def _five(value: Any) -> float | None:
+    return float(f"{float(value):.5g}") if np.isfinite(value) else None

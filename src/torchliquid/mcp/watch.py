@@ -1,0 +1,428 @@
+"""One live model: takes samples as they come, and keeps what it said, since when, and how often."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from torchliquid.alarms import Alarm, AlarmState
+from torchliquid.data import Recording, given
+from torchliquid.data.given import MICROSECONDS
+from torchliquid.data.recording import Series
+from torchliquid.errors import InputError, printable
+from torchliquid.mcp.lines import Lines, NoSample, Sample, quoted
+from torchliquid.models.predictor import Predictor
+from torchliquid.page.glossary import metric_label
+from torchliquid.page.numbers import count, share, significant, span
+from torchliquid.runtime.policy import POLICY
+
+log = logging.getLogger(__name__)
+
+KEPT = 4096
+"""Samples that are kept, from which reasons are found."""
+
+LISTED = 1000
+"""Stretches, alarms and changes that are kept; all are counted."""
+
+SHOWN = 20
+"""Of them, the last ones that an answer has."""
+
+SILENT, GAPS = 5.0, 10
+"""A device is silent after so many seconds, and so many usual gaps, without a sample."""
+
+DATES = (datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+"""Times between these, in seconds since 1970, are shown as dates."""
+
+
+@dataclass
+class Stretch:
+    """Samples in a row of the same class, or of one alarm; -1 is no class. Times are in the model's unit, or of
+    arrival."""
+
+    label: int
+    start: float
+    arrived: float
+    end: float
+    samples: int = 0
+    highest: float = 0.0
+
+    def grow(self, end: float, probability: float) -> None:
+        """By a sample."""
+        self.end, self.samples, self.highest = end, self.samples + 1, max(self.highest, probability)
+
+
+class Watch:
+    """A model on a device's samples. Its methods may be called from several threads.
+
+    Args:
+        name: by which it is asked for.
+        model: any but a policy.
+        source: where samples come from, as it is shown.
+
+    Raises:
+        InputError: the model is a policy.
+    """
+
+    def __init__(self, name: str, model: Predictor, source: str) -> None:
+        if POLICY in model.metadata:
+            raise InputError(f"{name}: the model is a policy, which steers; give one that was trained on a recording")
+        self.name, self.model, self.source = name, model, source
+        self.task, self.scales = model.task, model.preprocessing
+        self.table = model.metadata.get("columns", {})
+        self.lines = Lines(self.scales.channels, self.table.get("time"))
+        unit = self.scales.time_unit
+        self.second = 10**6 / MICROSECONDS[unit] if unit in MICROSECONDS else None
+        self.lock = threading.RLock()
+        self.stream = model.live()
+        self.alarm = self._alarm_state()
+        self.samples, self.refused = 0, 0
+        self.last_refused: tuple[str, str] | None = None
+        self.state, self.why = "connecting", ""
+        self.kept: deque[tuple[float, np.ndarray]] = deque(maxlen=KEPT)
+        self.stretches: deque[Stretch] = deque(maxlen=LISTED)
+        self.alarms: deque[Stretch] = deque(maxlen=LISTED)
+        self.changes: deque[dict[str, Any]] = deque(maxlen=LISTED)
+        self.counts: Counter[str] = Counter()
+        self.answer = np.empty(0)
+        self.difference: float | None = None
+        self.last, self.arrived, self.clock = np.nan, 0.0, 0.0
+
+    # -- what a source calls
+
+    def tell(self, state: str, why: str = "") -> None:
+        """How the connection is: connecting, live, ended or failed, and why."""
+        with self.lock:
+            self.state, self.why = state, why
+        if why:
+            log.warning("%s: %s: %s", self.name, state, printable(why))
+
+    def restart(self) -> None:
+        """A new series begins."""
+        with self.lock:
+            self.stream.reset()
+            self.kept.clear()
+            self.alarm = self._alarm_state()
+            self.last, self.clock = np.nan, 0.0
+
+    def line(self, line: bytes) -> None:
+        """A line; what is no sample is counted, and the stream goes on."""
+        try:
+            sample = self.lines.read(line)
+        except NoSample as error:
+            self.refuse(line, str(error))
+            return
+        if sample is not None:
+            self.sample(sample)
+
+    def refuse(self, what: bytes, why: str) -> None:
+        """Something came that is no sample."""
+        with self.lock:
+            self.refused += 1
+            self.last_refused = quoted(what[:200].decode(errors="replace")), why
+        if self.refused == 1:
+            log.warning("%s: no sample: %s (more of them are counted)", self.name, why)
+
+    def sample(self, sample: Sample) -> None:
+        """A sample; one that has no reading of the model's is refused."""
+        try:
+            values, unreadable, _ = given.readings(dict(sample.values), self.scales.channels, self.table)
+            if values.ndim != 1 or (unreadable and np.isnan(values).all()):
+                raise NoSample("no reading in it is a number")
+            now = self._time(sample)
+        except (ValueError, TypeError, OverflowError) as error:  # InputError and NoSample too
+            why = str(error) if isinstance(error, NoSample) else "none of the model's channels, or no time, in it"
+            self.refuse(repr(dict(sample.values)).encode(), why)
+            return
+        with self.lock:
+            if now is not None and now == self.last:
+                self.stream.step(values, time=now)  # which counts it
+                return
+            elapsed = np.nan if now is None else now - self.last
+            self.answer = self.stream.step(values, time=now)
+            spans = float(self.scales.spans(elapsed)) * self.scales.time_scale
+            self.clock += spans if self.kept else 0.0
+            self.last = self.last if now is None else now
+            self.last = self.clock if np.isnan(self.last) else self.last
+            self.arrived = sample.arrived
+            self.samples += 1
+            self.kept.append((self.clock, values))
+            if len(sample.answers) == len(self.answer):
+                apart = float(np.abs(np.array(sample.answers) - self.answer).max())
+                self.difference = max(apart, self.difference or 0.0)
+            self._follow(spans)
+
+    def _time(self, sample: Sample) -> float | None:
+        """In the model's unit; None where neither the device nor a clock tells it."""
+        if sample.time is None:
+            return None if self.second is None else sample.arrived * self.second
+        try:
+            now = float(sample.time)
+        except ValueError:
+            now = float(given.stamp(sample.time, self.scales.time_unit, self.table)[0])
+        if not np.isfinite(now):
+            raise NoSample("a time that is none")
+        return now
+
+    def _follow(self, spans: float) -> None:
+        """Stretches and alarms after a sample."""
+        task = self.task
+        if task.kind != "classification":
+            return
+        label = int(task.decide(self.answer)) if np.isfinite(self.answer).all() else -1
+        self.counts[f"samples {label}"] += 1
+        if not self.stretches or self.stretches[-1].label != label or len(self.kept) == 1:
+            self._begin(self.stretches, label, f"stretches {label}")
+        self.stretches[-1].grow(self.last, float(self.answer[label]))
+        if self.alarm is None:
+            return
+        was_on = self.alarm.on
+        if self.alarm.step(label == task.positive, spans):
+            if not was_on:
+                self._begin(self.alarms, task.positive, "alarms")
+            self.alarms[-1].grow(self.last, float(self.answer[task.positive]))
+
+    def _begin(self, stretches: deque[Stretch], label: int, counted: str) -> None:
+        stretches.append(Stretch(label, self.last, self.arrived, self.last))
+        self.counts[counted] += 1
+
+    def _alarm_state(self) -> AlarmState | None:
+        alarm = self.task.alarm if self.task.per == "step" else None
+        return None if alarm is None or alarm.threshold is None else AlarmState(alarm)
+
+    # -- what is changed by hand
+
+    def set_alarm(self, threshold: float | None, length: float | None, merge: float | None, by: str) -> dict[str, Any]:
+        """Change how samples become alarms from now on; what is None stays.
+
+        Raises:
+            InputError: the model has no two classes, or a number is out of range.
+        """
+        if self.task.kind != "classification" or len(self.task.labels) != 2 or self.task.per != "step":
+            raise InputError(f"{self.name}: alarms need a model of two classes with an answer a sample; this has none")
+        with self.lock:
+            before = self.task.alarm or Alarm()
+            new = {"threshold": threshold, "length": length, "merge": merge}
+            after = replace(before, **{k: v for k, v in new.items() if v is not None})
+            if not any(value is not None for value in new.values()):
+                raise InputError(f"{self.name}: nothing to change; give threshold, length or merge")
+            if after.threshold is None:
+                raise InputError(f"{self.name}: the model has no threshold yet; give one, a probability from 0 to 1")
+            self.task = replace(self.task, alarm=after)
+            self.alarm = self._alarm_state()
+            change = {
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "sensor": self.name,
+                "by": quoted(by),
+                "from": rule(before),
+                "to": rule(after),
+            }
+            self.changes.append(change)
+        log.warning("%s: %s changed the alarm from %s to %s", self.name, quoted(by), rule(before), rule(after))
+        return change
+
+    # -- what is asked
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands for a name in sentences, and the name: they come from a file or a device and are only data."""
+        labels = {f"class {i}": quoted(label) for i, label in enumerate(self.task.labels, 1)}
+        channels = {f"channel {i}": quoted(name) for i, name in enumerate(self.scales.channels, 1)}
+        return {"the target": quoted(self.task.target), **labels, **channels}
+
+    def when(self, moment: float) -> str:
+        """A time as it is shown: a date where it is one."""
+        if self.second is not None and DATES[0] <= moment / self.second <= DATES[1]:
+            whole = datetime.fromtimestamp(round(moment / self.second, 3), UTC).replace(tzinfo=None)
+            return whole.isoformat(" ", "milliseconds").removesuffix(".000")
+        return f"{moment:.10g} {self.scales.time_unit}"
+
+    def status(self) -> dict[str, Any]:
+        """Whether samples come, and how many came."""
+        with self.lock:
+            silent = time.time() - self.arrived if self.samples else 0.0
+            gap = 0.0 if self.second is None else self.scales.time_scale / self.second
+            state = "silent" if self.state == "live" and silent > max(SILENT, GAPS * gap) else self.state
+            return {
+                "sensor": self.name,
+                "source": self.source,
+                "state": state,
+                "why": quoted(self.why) if self.why else "",
+                "samples": self.samples,
+                "refused": self.refused,
+                "silent_for_s": round(silent, 1),
+                "last_arrived": _iso(self.arrived) if self.samples else None,
+            }
+
+    def now(self) -> dict[str, Any]:
+        """What the model says of the last sample, since when, and how sure it is.
+
+        Raises:
+            InputError: no sample has come yet.
+        """
+        with self.lock:
+            found = self._checked()
+            found["time"] = self.when(self.last)
+            sentences = self._classes(found) if self.task.kind == "classification" else self._values(found)
+            found["how_sure"], words = self._sure()
+            if found["state"] in ("silent", "ended", "failed"):
+                sentences.insert(0, self._gone(found))
+            return found | {"sentences": [*sentences, *words], "names": self.names}
+
+    def _checked(self) -> dict[str, Any]:
+        found = self.status()
+        if not self.samples:
+            why = f" ({self.why})" if self.why else ""
+            garbage = f"; {self.refused:,} things that are no samples did" if self.refused else ""
+            raise InputError(f"{self.name}: no sample has come yet{garbage}; the source is {self.state}{why}")
+        return found
+
+    def _gone(self, found: dict[str, Any]) -> str:
+        silent = span(found["silent_for_s"], "s")
+        return f"Nothing has come for {silent} (the source is {found['state']}); what follows is of the last sample."
+
+    def _classes(self, found: dict[str, Any]) -> list[str]:
+        task, at = self.task, f"at sample {self.samples:,} ({found['time']})"
+        each = {f"class {i}": round(float(p), 5) for i, p in enumerate(self.answer, 1)}
+        stretch = self.stretches[-1]
+        label = f"class {stretch.label + 1}" if stretch.label >= 0 else None
+        found |= {"class": label, "probabilities": each, "since": self._shown(stretch)}
+        if label is None:
+            return [f"The model's numbers are not finite {at}: there is no answer."]
+        lasted = span(stretch.end - stretch.start, self.scales.time_unit)
+        sentences = [
+            f"The answer is {label} with a probability of {share(each[label])} {at}.",
+            f"It has been {label} since {self.when(stretch.start)}: {count(stretch.samples)} samples, {lasted}.",
+        ]
+        if len(self.stretches) > 1 and len(self.kept) > stretch.samples:
+            sentences.append(f"Before that it was class {self.stretches[-2].label + 1}.")
+        if len(task.labels) == 2:
+            found["looked_for"] = f"class {task.positive + 1}"
+            sentences.append(f"class {task.positive + 1}, the rarer in training, is the one that is looked for.")
+        found["alarm"] = None
+        if self.alarm is not None:
+            found["alarm"] = {"on": self.alarm.on, **rule(self.alarm.alarm)}
+            if self.alarm.on:
+                found["alarm"]["since"] = self._shown(self.alarms[-1])
+            since = f" since {self.when(self.alarms[-1].start)}" if self.alarm.on else ""
+            sentences.append(
+                f"An alarm is {'on' + since if self.alarm.on else 'not on'}; it begins where the probability of "
+                f"class {task.positive + 1} reaches {self.alarm.alarm.threshold:.3g} for {self._length(self.alarm)}."
+            )
+        return sentences
+
+    def _length(self, alarm: AlarmState) -> str:
+        return f"{alarm.alarm.length:g} {self.scales.time_unit}" if alarm.alarm.length else "one sample"
+
+    def _values(self, found: dict[str, Any]) -> list[str]:
+        task, ends = self.task, self.stream.interval
+        ahead = "" if task.horizon is None else f", {task.horizon:g} {task.horizon_unit} ahead"
+        found |= {"values": [float(f"{v:.6g}") for v in self.answer], "ahead": ahead.lstrip(", ") or None}
+        found["interval"] = None if ends is None else [[float(f"{v:.6g}") for v in pair] for pair in ends]
+        values = " and ".join(significant(float(v), 5) for v in self.answer)
+        around = (
+            ""
+            if ends is None
+            else " between "
+            + " and ".join(f"{significant(low, 4)} and {significant(high, 4)}" for low, high in ends.tolist())
+        )
+        at = f"at sample {self.samples:,} ({found['time']})"
+        return [f"The answer for the target{ahead} is {values}{around and ', with its interval'}{around} {at}."]
+
+    def _sure(self) -> tuple[dict[str, Any], list[str]]:
+        """How good the model was where it was validated, and whether the device computes the same."""
+        scores = self.model.metadata.get("training", {}).get("validation", {})
+        calibrated = getattr(self.model, "calibration", None) is not None
+        sure: dict[str, Any] = {
+            "validation": {name: float(f"{value:.4g}") for name, value in scores.items()},
+            "calibrated": calibrated,
+            "largest_difference_to_device": self.difference,
+        }
+        sentences = []
+        if self.task.primary in scores:
+            value = significant(float(scores[self.task.primary]), 3)
+            words = ", and its probabilities were calibrated there" if calibrated else ""
+            sentences.append(
+                f"On its validation part the model's {metric_label(self.task.primary)} was {value}{words}."
+            )
+        if self.difference is not None:
+            sentences.append(
+                f"The device's own answers differ from these by at most {self.difference:.1g} over all samples."
+            )
+        return sure, sentences
+
+    def history(self) -> dict[str, Any]:
+        """Since when, how often and for how long: stretches of a class, alarms, what was refused, what was changed."""
+        with self.lock:
+            found = self._checked()
+            labels = range(len(self.task.labels))
+            found["classes"] = {
+                f"class {k + 1}": {
+                    "stretches": self.counts[f"stretches {k}"],
+                    "samples": self.counts[f"samples {k}"],
+                    "share_of_samples": round(self.counts[f"samples {k}"] / self.samples, 5),
+                }
+                for k in labels
+            }
+            found["stretches"] = [self._shown(one) for one in list(self.stretches)[-SHOWN:]]
+            found["alarms"] = {
+                "count": self.counts["alarms"],
+                "last": [self._shown(one) for one in list(self.alarms)[-SHOWN:]],
+            }
+            found["faults"] = dict(self.stream.faults)
+            found["last_refused"] = None
+            if self.last_refused is not None:
+                found["last_refused"] = dict(zip(("text", "why"), self.last_refused, strict=True))
+            found["changes"] = list(self.changes)[-SHOWN:]
+            sentences = [
+                f"{name} was the answer in {share(one['share_of_samples'])} of {self.samples:,} samples "
+                f"(stretches: {one['stretches']:,})."
+                for name, one in found["classes"].items()
+            ]
+            if self.alarm is not None:
+                n = self.counts["alarms"]
+                sentences.append("There was one alarm." if n == 1 else f"There were {count(n)} alarms.")
+            if self.refused:
+                sentences.append(
+                    f"{self.refused:,} things came that are no samples; the last: {found['last_refused']['why']}."
+                )
+            return found | {"sentences": sentences, "names": self.names}
+
+    def _shown(self, one: Stretch) -> dict[str, Any]:
+        named = {"class": f"class {one.label + 1}"} if one.label >= 0 else {}
+        return {
+            **named,
+            "from": self.when(one.start),
+            "to": self.when(one.end),
+            "arrived": _iso(one.arrived),
+            "samples": one.samples,
+            "highest_probability": round(one.highest, 5),
+        }
+
+    def window(self, n: int) -> tuple[int, Recording]:
+        """How many samples came, and the last ``n`` of them, with channels by their numbers.
+
+        Raises:
+            InputError: no sample has come yet.
+        """
+        with self.lock:
+            self._checked()
+            number, last = self.samples, list(self.kept)[-n:]
+        series = Series(np.array([at for at, _ in last]), np.array([values for _, values in last]), None, "live")
+        channels = tuple(f"channel {i}" for i in range(1, self.scales.n_channels + 1))
+        return number, Recording((series,), channels, None, self.scales.time_unit, ())
+
+
+def rule(alarm: Alarm) -> dict[str, Any]:
+    """How samples become alarms, as plain data."""
+    return {"threshold": alarm.threshold, "length": alarm.length, "merge": alarm.merge}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
