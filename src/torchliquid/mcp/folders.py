@@ -47,7 +47,7 @@ class Folders:
         if len(name) > LONGEST:
             raise InputError(f"a path of {len(name):,} characters; the longest has {LONGEST:,}")
         if "\0" in name or not name:
-            raise InputError("a path without a name; list_files tells which files there are")
+            raise InputError("a path without a name; list_files lists the files that there are")
         outside = False
         for folder in self.folders:
             try:
@@ -59,8 +59,8 @@ class Folders:
             except OSError:  # a name that is too long for a disk
                 continue
         if outside or Path(name).is_absolute():
-            raise InputError(f"{name!r} is outside the allowed folders; list_files tells which files there are")
-        raise InputError(f"there is no file {name!r} in the allowed folders; list_files tells which files there are")
+            raise InputError(f"{name!r} is outside the allowed folders; list_files lists the files that there are")
+        raise InputError(f"there is no file {name!r} in the allowed folders; list_files lists the files that there are")
 
     def files(self, *suffixes: str) -> tuple[list[str], bool]:
         """The names of files with these endings, as :meth:`find` takes them, and whether there are more."""

@@ -46,7 +46,7 @@ class Sink(Protocol):
     def line(self, line: bytes) -> None: ...
     def sample(self, sample: Sample) -> None: ...
     def refuse(self, what: bytes, why: str) -> None: ...
-    def tell(self, state: str, why: str = "") -> None: ...
+    def set_state(self, state: str, why: str = "") -> None: ...
     def restart(self) -> None: ...
 
 
@@ -117,7 +117,9 @@ class Source:
         try:
             KINDS[self.kind](self, sink, stop)
         except Exception as error:
-            sink.tell("failed", str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")
+            sink.set_state(
+                "failed", str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            )
             if not isinstance(error, InputError | OSError):
                 raise
 
@@ -138,18 +140,18 @@ def _exec(source: Source, sink: Sink, stop: threading.Event) -> None:
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        sink.tell("live")
-        said: deque[bytes] = deque(maxlen=1)
+        sink.set_state("live")
+        last_complaint: deque[bytes] = deque(maxlen=1)
         complaints = (line for line in split(chain(_read(process.stderr.fileno()), [b"\n"])) if line.strip())
-        listener = threading.Thread(target=said.extend, args=(complaints,), daemon=True)
+        listener = threading.Thread(target=last_complaint.extend, args=(complaints,), daemon=True)
         listener.start()
         threading.Thread(target=_killed, args=(process, stop), daemon=True).start()
         for line in split(_read(process.stdout.fileno())):
             sink.line(line)
         code = process.wait()
         listener.join(POLL)
-    last = f": {said[0].decode(errors='replace').strip()}" if said and code else ""
-    sink.tell("ended", f"the program ended with code {code}{last}")
+    why = f": {last_complaint[0].decode(errors='replace').strip()}" if last_complaint and code else ""
+    sink.set_state("ended", f"the program ended with code {code}{why}")
 
 
 def _read(descriptor: int) -> Iterator[bytes]:
@@ -176,7 +178,7 @@ def _again(opened: Callable[[], Iterator[bytes]], sink: Sink, stop: threading.Ev
                     return
         except OSError as error:
             why = str(error.strerror or error)
-        sink.tell("connecting", why)
+        sink.set_state("connecting", why)
         stop.wait(wait)
         wait = min(2 * wait, LAST)
 
@@ -186,7 +188,7 @@ def _tcp(source: Source, sink: Sink, stop: threading.Event) -> None:
 
     def opened() -> Iterator[bytes]:
         with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
-            sink.tell("live")
+            sink.set_state("live")
             connection.settimeout(POLL)
             while not stop.is_set():
                 try:
@@ -207,7 +209,7 @@ def _serial(source: Source, sink: Sink, stop: threading.Event) -> None:
 
     def opened() -> Iterator[bytes]:
         with serial.Serial(source.where, int(float(source.options.get("baud", 115200))), timeout=POLL) as port:
-            sink.tell("live")
+            sink.set_state("live")
             while not stop.is_set():
                 if chunk := port.read(max(port.in_waiting, 1)):
                     yield chunk
@@ -227,13 +229,13 @@ def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
 
     def connected(client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
         if code.is_failure:
-            sink.tell("connecting", f"the broker refuses: {code}")
+            sink.set_state("connecting", f"the broker refuses: {code}")
         else:
             client.subscribe(topic, qos=1)
-            sink.tell("live")
+            sink.set_state("live")
 
     def lost(_client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
-        sink.tell("connecting", f"the broker is gone: {code}")
+        sink.set_state("connecting", f"the broker is gone: {code}")
 
     def came(_client: Client, _data: Any, message: MQTTMessage) -> None:
         if message.retain:  # of whatever time before
@@ -275,7 +277,7 @@ def _replay(source: Source, sink: Sink, stop: threading.Event) -> None:
     recording = Recording.read(source.where, channels=model.preprocessing.channels, like=like)
     recording = aligned(recording, model.preprocessing)
     second = 10**6 / MICROSECONDS.get(recording.time_unit, 10**6)
-    sink.tell("live")
+    sink.set_state("live")
     for series in recording.series:
         sink.restart()
         due = time.monotonic()
@@ -288,7 +290,7 @@ def _replay(source: Source, sink: Sink, stop: threading.Event) -> None:
                 return
             at = float(series.times[i] + recording.origin)
             sink.sample(Sample(dict(zip(recording.channels, values.tolist(), strict=True)), at))
-    sink.tell("ended", "the recording is at its end")
+    sink.set_state("ended", "the recording is at its end")
 
 
 KINDS: dict[str, Callable[[Source, Sink, threading.Event], None]] = {

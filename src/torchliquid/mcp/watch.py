@@ -96,7 +96,7 @@ class Watch:
 
     # -- what a source calls
 
-    def tell(self, state: str, why: str = "") -> None:
+    def set_state(self, state: str, why: str = "") -> None:
         """How the connection is: connecting, live, ended or failed, and why."""
         with self.lock:
             self.state, self.why = state, why
