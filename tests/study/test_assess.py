@@ -94,12 +94,15 @@ def test_what_a_study_leaves(tmp_path: Path) -> None:
         assess(recording, out, epochs=6, **QUICK)
     with pytest.raises(InputError, match="it differs in shifts"):
         assess(recording, out, epochs=5, shifts=(SensorNoise(severities=(0.2,)), *DEFAULT_SHIFTS[1:]), **QUICK)
-    with Store(out, json.loads((out / "study.json").read_text())), pytest.raises(InputError, match="another run is at"):
+    with (
+        Store(out, json.loads((out / "study.json").read_text())),
+        pytest.raises(InputError, match="another run is using"),
+    ):
         assess(recording, out, epochs=5, **QUICK)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "report.html").write_text("mine")
-    with pytest.raises(InputError, match="holds files that no study wrote"):
+    with pytest.raises(InputError, match="holds files that are not of a study"):
         assess(recording, theirs, epochs=5, **QUICK)
     assert [p.name for p in theirs.iterdir()] == ["report.html"]
 
@@ -149,11 +152,11 @@ def test_a_test_on_what_was_learnt_is_refused() -> None:
 
     recording = cut(0, 400)
     task = Task.infer(recording)
-    with pytest.raises(InputError, match="again: 100% of its samples are among those to learn from"):
+    with pytest.raises(InputError, match="again: 100% of its samples are also in the training data"):
         Plan.make(recording, task, {"later": cut(400, 600), "again": cut(100, 300)})
     told = Plan.make(recording, task, {"later": cut(380, 600)}).split
-    assert any("Of later, 9% of the samples" in sentence for sentence in told)
-    assert not any("learnt from" in s for s in Plan.make(recording, task, {"later": cut(400, 600)}).split)
+    assert any("9% of the samples of later are also in the training data" in sentence for sentence in told)
+    assert not any("also in the training data" in s for s in Plan.make(recording, task, {"later": cut(400, 600)}).split)
 
 
 def test_threads_of_the_caller_are_left_alone(tmp_path: Path) -> None:

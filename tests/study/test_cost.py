@@ -67,4 +67,4 @@ def test_what_would_decide_follows_from_the_variances():
     few = Interval(0.02, -np.inf, np.inf, 3, "series", reason="few")
     assert what_would_decide(few, 0.01, 5, 60.0) == "To decide it, test on 12 test series or more; there are 3."
     close = Interval(0.0099, -0.02, 0.04, 200, "stretches", data=4e-4)
-    assert "would not settle it" in what_would_decide(close, 0.01, 5, 60.0)
+    assert "would not be enough" in what_would_decide(close, 0.01, 5, 60.0)

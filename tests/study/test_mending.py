@@ -52,19 +52,19 @@ def truncate(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "model lost": ("trials", lambda f: (f / "model.safetensors").unlink(), "anew: model.safetensors was missing"),
-    "model cut": ("trials", lambda f: truncate(f / "model.safetensors"), "another than the one that was measured"),
+    "model lost": ("trials", lambda f: (f / "model.safetensors").unlink(), "again: model.safetensors was missing"),
+    "model cut": ("trials", lambda f: truncate(f / "model.safetensors"), "not the one that was measured"),
     "another model": (
         "trials",
         lambda f: small_model("ltc_ncp").save(f / "model.safetensors"),
-        "another than the one that was measured",
+        "not the one that was measured",
     ),
     "trial lost": ("trials", lambda f: (f / "trial.json").unlink(), "trial.json was missing"),
     "trial deep": ("trials", lambda f: (f / "trial.json").write_text(DEEP), "trial.json is damaged"),
     "trial of words": ("trials", lambda f: (f / "trial.json").write_text('{"validation": "x"}'), "is damaged"),
-    "evaluation deep": ("evaluations", lambda f: (f / "evaluation.json").write_text(DEEP), "measured anew"),
+    "evaluation deep": ("evaluations", lambda f: (f / "evaluation.json").write_text(DEEP), "measured again"),
     "scores lost": ("evaluations", lambda f: (f / "scores.npz").unlink(), "scores.npz was missing"),
-    "scores cut": ("evaluations", lambda f: truncate(f / "scores.npz"), "measured anew"),
+    "scores cut": ("evaluations", lambda f: truncate(f / "scores.npz"), "measured again"),
 }
 
 

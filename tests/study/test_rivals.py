@@ -127,7 +127,7 @@ def test_tuning_is_halved_and_more_seeds_train_only_what_is_new(tmp_path: Path):
     assert len(networks) == 5 + 3 + 2
     assert results.contender("ltc_ncp").trials[0].updates == 40
     said = " ".join(results.conditions)
-    assert "all settings had a quarter of the budget of 40 updates, the better half of them a half of it" in said
+    assert "all settings had a quarter of the budget of 40 updates, the better half of them half of it" in said
     assert "157 of 162 of LTC on NCP" in said
     more = study(3)
     assert {name: when for name, when in trained().items() if name in first} == first

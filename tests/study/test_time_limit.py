@@ -138,7 +138,7 @@ def done(results: StudyResults) -> tuple[dict[str, int], int]:
 
 def test_a_longer_limit_goes_on_where_a_shorter_one_ended(clock: Clock, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    with pytest.raises(InputError, match=r"3\.0 min are too short: the smallest study.* takes about 3\.7 min"):
+    with pytest.raises(InputError, match=r"3\.0 min is too short: the smallest study.* takes about 3\.7 min"):
         study(out, 3)
     assert not list(out.glob("trials/*"))
 
@@ -150,7 +150,12 @@ def test_a_longer_limit_goes_on_where_a_shorter_one_ended(clock: Clock, tmp_path
     assert len(counts) == 4
     assert clock.now <= 0.9 * 8 * 60
     said = " ".join(few.left_out)
-    for words in ("time limit of 8.0 min", "no contender was tuned", "2 of 4 seeds", "LSTM (about 5.0 min a training)"):
+    for words in (
+        "time limit of 8.0 min",
+        "no contender was tuned",
+        "2 of 4 seeds",
+        "LSTM (about 5.0 min per training)",
+    ):
         assert words in said
     assert few.verdict is not None
     assert few.verdict.evidence[0].startswith("Too small to trust: 2 seeds")

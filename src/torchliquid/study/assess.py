@@ -1,4 +1,4 @@
-"""Is a liquid network worth it for this recording? One call that answers it."""
+"""Is a liquid network worth it for this recording? One call answers the question."""
 
 from __future__ import annotations
 
@@ -70,51 +70,51 @@ def assess(
     command: str = "",
     listener: StudyListener | None = None,
 ) -> StudyResults:
-    """Judge liquid networks against others on a recording, under the same conditions for all.
+    """Compare liquid networks with other models on a recording, under the same conditions for all.
 
-    Leaves in the folder ``report.html``, ``results.json``, ``model.safetensors`` (the liquid model best on
-    validation), ``best.safetensors`` (the best of all, whatever its kind) and all trials. Given again, it goes on where
-    it was stopped, at whatever moment that was.
+    Writes ``report.html``, ``results.json``, ``model.safetensors`` (the liquid model that is best on validation),
+    ``best.safetensors`` (the best of all models) and all trials to the folder. If it is interrupted at any moment, the
+    same call continues where it stopped.
 
     Args:
-        recording: to learn from, with its target.
-        out: the study's folder, new or of the same study.
-        task: what is asked; None: found from the recording, with ``metric`` and ``alarm``.
-        metric: what stops, tunes and decides, by its name in :mod:`torchliquid.metrics`; empty: as
-            :meth:`Task.infer` finds.
-        alarm: how alarms are made of two classes, and the limit of false ones that thresholds are chosen for.
-        tests: recordings to measure on, by name; None holds a part of the recording out.
-        validation: None holds a part of the recording out.
-        contenders: names out of :data:`torchliquid.study.contenders.BY_NAME`, or contenders of your own; None: all
-            of ``CONTENDERS`` there.
-        settings: what contenders are made with instead of what they are by default, by their names, as in
-            ``{"cfc": {"layers": 2, "dropout": 0.1}}``; it is not tuned.
-        seeds: trainings of each network, 2 or more for an interval.
-        tuning: settings tried for each contender.
+        recording: the data to train on, with its target.
+        out: the study's folder: new, or of the same study.
+        task: what to predict; None: inferred from the recording, with ``metric`` and ``alarm``.
+        metric: name of the metric that stops, tunes and decides, see :mod:`torchliquid.metrics`; empty: as in
+            :meth:`Task.infer`.
+        alarm: how the predictions of two classes become alarms, and the limit of false alarms that sets thresholds.
+        tests: recordings to measure on, by name; None: a part of the recording is held out.
+        validation: recording for validation; None: a part of the recording is held out.
+        contenders: names from :data:`torchliquid.study.contenders.BY_NAME`, or contenders of your own; None: those of
+            ``CONTENDERS`` there.
+        settings: settings of contenders that replace their defaults and are not tuned, by name, such as
+            ``{"cfc": {"layers": 2, "dropout": 0.1}}``.
+        seeds: number of trainings of each network; 2 or more are needed for an interval.
+        tuning: number of settings that are tried for each contender.
         parameters: budget of live parameters of each network.
-        updates: of a network's weights, at most; None: 2,000, or ten passes over the training part where these take
+        updates: maximum number of updates of a network; None: 2,000, or ten passes over the training part if these are
             more.
-        epochs: at most so many passes over the training part instead.
-        patience: looks at the validation part without a better score after which a training stops.
-        class_weights: whether rare classes weigh more, for all or for none; None: each contender is tuned with both.
-        interval: of values, the share of the truth that an interval around each answer is to cover, such as 0.9; its
-            coverage and width are measured, and the saved models give it (:mod:`torchliquid.models.conformal`).
-        windows: how training is cut; None: chosen from the data.
-        shifts: under which the trained models are measured again.
-        jobs: processes at a time, one thread each, and no more than there are cores. With more than one, call this
-            under ``if __name__ == "__main__":``, as always with processes.
-        ray: address of a Ray cluster that does the trials instead, ``host:port``, or ``auto`` for the one that this
-            machine is in; the results are the same.
-        time_limit: seconds, or a ``timedelta``, that the study may take, about: what does not fit is left out by one
-            rule for all (:mod:`torchliquid.study.run.limit`) and named in the report. The same study with a longer
-            limit, or without one, goes on from there.
-        with_sample: whether saved models carry a small scaled sample of the training inputs.
+        epochs: maximum number of passes over the training part instead.
+        patience: number of validations without a better score after which a training stops.
+        class_weights: whether rare classes get a larger weight, for all contenders; None: each is tuned with both.
+        interval: for values, the share of the truth that an interval around each answer should cover, such as 0.9. Its
+            coverage and width are measured, and saved models have it (:mod:`torchliquid.models.conformal`).
+        windows: how the training part is cut; None: chosen from the data.
+        shifts: changes of the test data under which the trained models are measured again.
+        jobs: number of processes, with one thread each; at most the number of cores. If it is more than one, call this
+            function under ``if __name__ == "__main__":``, as always with processes.
+        ray: address of a Ray cluster that runs the trials instead, ``host:port``, or ``auto`` for the cluster of this
+            machine. The results are the same.
+        time_limit: approximate maximum time of the study, in seconds or as a ``timedelta``. One rule decides what is
+            left out for all contenders (:mod:`torchliquid.study.run.limit`), and the report names it. The same study
+            with a longer limit, or without one, continues from there.
+        with_sample: whether saved models contain a small scaled sample of the training inputs.
         title, command: for the report.
-        listener: told how the study goes on.
+        listener: is informed of the study's progress.
 
     Raises:
-        InputError: the recording, the folder or an option can't be used; the limit is too short; another run is at work
-            in the folder; no cluster is at that address.
+        InputError: the recording, the folder or an option cannot be used, the limit is too short, another run uses the
+            folder, or there is no cluster at that address.
         JobError: the process of a trial was killed.
     """
     seconds = time_limit.total_seconds() if isinstance(time_limit, timedelta) else time_limit
@@ -122,13 +122,13 @@ def assess(
     chosen, shifts = _contenders(contenders, settings or {}), possible(shifts, recording)
     for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
         if value is not None and value < 1:
-            raise InputError(f"{name} is at least 1, not {value}")
+            raise InputError(f"{name} must be at least 1, not {value}")
     if seconds is not None and not seconds > 0:
-        raise InputError(f"a time limit is more than 0 seconds, not {seconds:g}")
+        raise InputError(f"the time limit must be more than 0 seconds, not {seconds:g}")
     if updates is not None and epochs is not None:
-        raise InputError("training is counted in updates or in epochs; give one of them")
+        raise InputError("training is limited by updates or by epochs; give only one of them")
     if task is not None and (metric or alarm):
-        raise InputError("the task that is given has a metric and alarms already: change them there")
+        raise InputError("the given task already has a metric and alarms: set them in the task")
     plan = Plan.make(
         recording,
         task or Task.infer(recording, primary=metric, alarm=alarm),
@@ -143,7 +143,7 @@ def assess(
         interval,
     )
     for contender in chosen:
-        if contender.name in KINDS:  # a budget too small is said before anything is written
+        if contender.name in KINDS:  # a budget that is too small raises before anything is written
             untrained(plan, Spec(contender.name, dict(contender.fixed), 0))
     asked: dict[str, Any] = {
         "contenders": [c.name for c in chosen],
@@ -212,7 +212,7 @@ def assess(
 
 @contextmanager
 def _step(listener: StudyListener, name: str) -> Iterator[None]:
-    """Tell the listener of a piece of work that is no job of its own."""
+    """Report a piece of work to the listener that is not a job."""
     job = Job(name, iter, (), list)
     listener.started(job)
     yield
@@ -220,7 +220,7 @@ def _step(listener: StudyListener, name: str) -> Iterator[None]:
 
 
 def _done(runner: Runner) -> dict[str, Any]:
-    """How much was done, where a limit of time may have left out some."""
+    """The extent of the study, which a time limit may have reduced."""
     if runner.limit is None:
         return {}
     scope = runner.scope
@@ -233,27 +233,27 @@ def _done(runner: Runner) -> dict[str, Any]:
 
 
 def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
-    """The rule for trials that broke off, and each of them."""
+    """How failed trials are treated, and each of them."""
     found = [(c, failed) for c in contenders for failed in c.failed]
     if not found:
         return []
-    rule = (
-        "Trainings that broke off do not count, and the others of their contender do: of its settings another is "
-        "chosen, and a contender of which no seed ends well takes no part in the comparison."
+    treatment = (
+        "Trainings that failed do not count; the contender's others do. If a setting failed, another one is "
+        "chosen. A contender for which no seed succeeded is left out of the comparison."
     )
     when = [f"tried with {tables.settings(f.hyper)}" if f.tuning else f"seed {f.seed}" for _, f in found]
-    return [rule, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
+    return [treatment, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
 
 
 def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
-    """In the order of reports, those of the user's own last."""
+    """The contenders in the order of reports, the user's own last."""
     given = [c.name for c in CONTENDERS] if given is None else given
     own = [c for c in given if isinstance(c, Contender)]
     for contender in own:
         if contender.name in BY_NAME or contender.name not in KINDS:
             raise InputError(
-                f"the contender {contender.name!r} needs a name that torchliquid.models.build.KINDS has and that is no "
-                "other contender's"
+                f"the contender {contender.name!r} needs a name from torchliquid.models.build.KINDS that no "
+                "other contender has"
             )
     names = [c for c in given if isinstance(c, str)]
     known = {**BY_NAME, **{c.name: c for c in own}}
@@ -261,13 +261,13 @@ def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, 
         if name not in known:
             raise InputError(f"there is no contender {name!r}; choose from {', '.join(known)}")
         if name not in names and known[name] not in own:
-            raise InputError(f"{name!r} has settings and takes no part; name it among the contenders")
+            raise InputError(f"{name!r} has settings but is not a contender; add it to the contenders")
     chosen = [*(c for c in BY_NAME.values() if c.name in names), *own]
     return [c.made_with(settings[c.name]) if c.name in settings else c for c in chosen]
 
 
 def _fingerprint(plan: Plan) -> str:
-    """Of all the data and how it is split: another recording is another study."""
+    """A fingerprint of all data and its split: with another recording it is another study."""
     digest = hashlib.sha256()
     for part in (plan.training, plan.validation, *plan.tests.values()):
         digest.update(json.dumps([part.channels, part.target, part.time_unit]).encode())
@@ -308,40 +308,44 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",
         *_tuned(runner, budget),
-        f"What was chosen was trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees come out "
-        "the same from every seed.",
-        f"Networks trained for at most {budget}, along a learning rate that falls to their end, and stopped after "
-        f"{plan.patience} looks at the validation part without a better score, counted from the first that was better "
+        f"The chosen settings were trained from {seeds} seed{'s' if seeds > 1 else ''}. Linear models and trees do "
+        "not depend on the seed.",
+        f"Networks were trained for at most {budget}, with a learning rate that falls to the end of this budget. "
+        f"Training stopped after {plan.patience} validations without a better score, counted from the first that was "
+        "better "
         "than the naive answer; there "
-        f"{f'are about {LOOKS} looks, or one an epoch' if plan.updates else 'is a look after each epoch'}. The best "
+        f"{f'are about {LOOKS} validations, or one per epoch' if plan.updates else 'is one after each epoch'}. The "
+        "best "
         f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
         "not scored.",
-        f"{_class_weights(plan)}One thread a trial, {where}; live "
+        f"{_class_weights(plan)}One thread per trial, {where}; live "
         "steps were timed with nothing else of the study running.",
-        "Scores are those of use: the state is carried through each whole test series. Scores on windows stand beside.",
+        "Scores are those in use: the state is carried through each whole test series. Scores on windows are given "
+        "too.",
     )
 
 
 def _tuned(runner: Runner, budget: str) -> list[str]:
-    """How many settings each contender had, and what the budget left out."""
+    """How many settings each contender had, and how many the budget left out."""
     contenders, tuning = runner.scope.contenders, runner.scope.tuning
     if tuning == 1:
-        return ["Each contender has its defaults: none was tuned."]
+        return ["All contenders have their defaults: none was tuned."]
     had = {c.label: (len(runner.settings(c, tuning)), c) for c in contenders if c.space}
     said = [
-        f"Tuning, from one seed, the defaults first: {_counted(had)}. The first as good on validation as the best, "
-        "within a tenth of its errors or a twentieth of its RMSE, was chosen."
+        f"Tuning, from one seed, with the defaults first: {_counted(had)}. Of the settings within a tenth of the best "
+        "one's errors on validation, or a twentieth of its RMSE, the first was chosen."
     ]
     if any(c.seeded for c in contenders) and tuning > 2:
-        half = ", the better half of them a half of it" if tuning > 4 else ""
+        half = ", the better half of them half of it" if tuning > 4 else ""
         said.append(
-            f"Of networks all settings had a quarter of the budget of {budget}{half}, and the better half of these the "
-            "whole."
+            f"For networks, all settings had a quarter of the budget of {budget}{half}, and the better half of these "
+            "the "
+            "whole budget."
         )
     left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == tuning}
     if left:
         said.append(
-            "The budget left out, of the settings a contender may have: "
+            "Possible settings that the budget left out: "
             f"{', '.join(f'{n} of {had[label][1].possible} of {label}' for label, n in left.items())}."
         )
     return said
@@ -350,15 +354,15 @@ def _tuned(runner: Runner, budget: str) -> list[str]:
 def _counted(had: Mapping[str, tuple[int, Contender]]) -> str:
     """``4 settings each; 1 of Linear``."""
     most = max((n for n, _ in had.values()), default=1)
-    fewer = "".join(f"; {n} of {label}, which has no more" for label, (n, _) in had.items() if n < most)
+    fewer = "".join(f"; {n} of {label}, which has no others" for label, (n, _) in had.items() if n < most)
     return f"{most} settings each{fewer}"
 
 
 def _class_weights(plan: Plan) -> str:
     if plan.task.kind == "regression":
         return ""
-    weighed = {True: "for all", False: "for none", None: "each contender was tuned with and without"}
-    return f"Class weights: {weighed[plan.class_weights]}. "
+    weighted = {True: "for all", False: "for none", None: "each contender was tuned with and without"}
+    return f"Class weights: {weighted[plan.class_weights]}. "
 
 
 def _versions() -> dict[str, str]:
@@ -377,7 +381,7 @@ def _machine() -> str:
 
 
 def _stretches(runner: Runner, results: StudyResults) -> Any:
-    """Predictions to draw, of the two that were compared."""
+    """The predictions to draw: those of the two contenders that were compared."""
     if results.verdict is None:
         return ()
     tests = {name: runner.plan.task.with_targets(test) for name, test in runner.plan.tests.items()}
@@ -389,7 +393,7 @@ def _stretches(runner: Runner, results: StudyResults) -> Any:
 
 
 def _save_models(runner: Runner, results: StudyResults, with_sample: bool) -> None:
-    """The liquid model best on validation, and the best of all but the naive answer."""
+    """The liquid model that is best on validation, and the best of all except the naive answer."""
     liquid, every = results.best("liquid"), results.best("liquid", "neural", "classical")
     for file, best in (("model.safetensors", liquid), ("best.safetensors", every)):
         if best is not None:

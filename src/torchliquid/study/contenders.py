@@ -1,7 +1,7 @@
-"""Who takes part in a study, and over which settings each is tuned.
+"""The contenders of a study, and the settings over which each is tuned.
 
-All get the same number of tuning trials, as far as they have settings: the defaults first, then others in which each
-value of a setting comes up as often as its fellows. What two contenders have in common they draw alike.
+All get the same number of tuning trials, as far as they have settings: first the defaults, then others in which the
+values of each setting occur equally often. Settings that two contenders share are drawn alike.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ Space = Mapping[str, tuple[Any, ...]]
 """The values of each setting, its default first."""
 
 DRAWS = 1000
-"""Drawn before what is left is taken in order."""
+"""Number of random draws, after which the remaining settings are taken in order."""
 
 HALVED = (0.25, 0.5)
-"""Of the updates, what settings of networks have before the worse half of them is left out."""
+"""Shares of the updates after which the worse half of a network's settings is left out."""
 
 TRAINING: Space = {"lr": (0.01, 0.005, 0.02), "batch_size": (16, 8, 32), "weight_decay": (0.1, 0.01, 1.0)}
 CLASS_WEIGHTS: Space = {"class_weights": (False, True)}
-"""Of classifiers, unless it is given whether rare classes weigh more."""
+"""For classifiers, unless the user decides whether rare classes get a larger weight."""
 
 FORM: Space = {"mode": ("default", "pure", "no_gate"), "mixed_memory": (False, True)}
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One kind of model in a study, under the name that reports show; ``fixed`` are settings that are not tuned."""
+    """One kind of model in a study, with the label that reports show. ``fixed``: settings that are not tuned."""
 
     name: str
     label: str
@@ -45,28 +45,28 @@ class Contender:
 
     @property
     def seeded(self) -> bool:
-        """Whether it comes out differently from another seed."""
+        """Whether its result depends on the seed."""
         return self.family in ("liquid", "neural")
 
     @property
     def possible(self) -> int:
-        """How many settings its space has."""
+        """Number of settings in its space."""
         return prod(len(values) for values in self.space.values())
 
     def under(self, more: Space) -> Contender:
-        """With more settings, where it has any to tune."""
+        """With more settings, if it has any to tune."""
         return replace(self, space={**self.space, **more}) if self.space else self
 
     def made_with(self, fixed: Mapping[str, Any]) -> Contender:
-        """With these settings, whatever its space has for them."""
+        """With these settings fixed, instead of those in its space."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()}
         space = {name: values for name, values in self.space.items() if name not in plain}
         return replace(self, space=space, fixed=plain)
 
     def settings(self, n: int, fits: Callable[[Hyper], bool] = lambda hyper: True) -> list[Hyper]:
-        """The settings of up to ``n`` tuning trials, no two the same.
+        """The settings of up to ``n`` tuning trials, all different.
 
-        The defaults are the first, with what is fixed alone; ``fits`` tells which others can be used at all.
+        The first are the defaults, with only the fixed settings. ``fits`` decides which others can be used.
         """
         defaults = {name: values[0] for name, values in self.space.items()}
         found = [defaults]
@@ -87,7 +87,7 @@ class Contender:
 
 
 def _in_turn(name: str, values: tuple[Any, ...]) -> Iterator[Any]:
-    """All values in random order again and again; at first without the default, which has had its turn."""
+    """All values in random order, again and again; the first round without the default, which was already used."""
     rng = np.random.default_rng(list(name.encode()))
     left = list(range(1, len(values)))
     while True:
@@ -96,7 +96,7 @@ def _in_turn(name: str, values: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def halvings(settings: int) -> list[tuple[float, int]]:
-    """The rounds of a network's tuning by successive halving: how many settings have which share of the updates."""
+    """The rounds of tuning a network by successive halving: the number of settings, and their share of the updates."""
     rounds = []
     for share in HALVED:
         if settings > 2:
@@ -137,6 +137,6 @@ ON_REQUEST: tuple[Contender, ...] = (
         {**TRAINING, "experts": (4, 2, 8), "top_k": (1, 2), "expert": ("cfc", "lrcssm"), "balance": (0.01, 0.1, 0.001)},
     ),
 )
-"""Those that take part only where they are named."""
+"""Contenders that take part only if they are named."""
 
 BY_NAME = {contender.name: contender for contender in (*CONTENDERS, *ON_REQUEST)}

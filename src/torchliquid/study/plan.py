@@ -1,4 +1,4 @@
-"""What is the same for every contender of a study: the parts of the data, the task, the windows, the budget."""
+"""What all contenders of a study share: the parts of the data, the task, the windows and the budget."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from torchliquid.training.fit import NOTED, hold_out
 from torchliquid.training.loop import TrainingConfig, enough_updates
 
 RESERVED = ("training", "validation", "the validation part", POOLED)
-"""Names of parts in the report, which no test recording can have."""
+"""Names of parts in the report, which test recordings cannot have."""
 
 REFUSED = 0.5
-"""Of a test recording's samples, the share learnt from as well, at the same times, from which on there is no test."""
+"""Maximum share of a test recording's samples that may also be in the training data, at the same times."""
 
 
 class Answering(Protocol):
-    """Any model that can be scored. Its task is the plan's, with the threshold of its own alarms."""
+    """Any model that can be scored. Its task is the plan's, with its own threshold of alarms."""
 
     @property
     def task(self) -> Task: ...
@@ -43,17 +43,17 @@ class Plan:
 
     Attributes:
         task: fitted on the training part.
-        training, validation: parts of what was given to learn from; nothing of the tests.
-        tests: test recordings by name; their series that share rows are of one group.
+        training, validation: parts of the given recording, without the test part.
+        tests: test recordings by name. Their series that share rows form groups.
         preprocessing: fitted on the training part, the same for all.
-        usual: means and deviations of the training part's channels, by which shifts are measured.
-        windows: how the networks' training part is cut, and how all are scored on windows.
+        usual: means and standard deviations of the training part's channels, which set the size of shifts.
+        windows: how the networks' training part is cut, and how all models are scored on windows.
         parameters: the budget of live parameters.
         updates, epochs, patience: the stopping rule of the networks, as in
             :class:`~torchliquid.training.TrainingConfig`; one of the first two is None.
-        class_weights: whether rare classes weigh more, for all or for none; None: it is tuned.
-        interval: of values, the share that an interval around each answer is to cover; None: there is none.
-        split: how the parts were made, in sentences.
+        class_weights: whether rare classes get a larger weight, for all contenders; None: it is tuned.
+        interval: for values, the share that an interval around each answer should cover; None: no interval.
+        split: sentences about how the parts were made.
     """
 
     task: Task
@@ -86,27 +86,29 @@ class Plan:
         class_weights: bool | None = None,
         interval: float | None = None,
     ) -> Plan:
-        """Split what is given and fit on the training part what is to be fitted.
+        """Split the data, and fit the task and the preprocessing on the training part.
 
-        Held out are whole groups where there are any, else whole series where there are enough of them, else the end
-        of each series; the test part first, unless there are test recordings, then the validation part. What shares
-        rows stays together (:func:`torchliquid.data.series_split`); stretches of values that are in two parts
-        nevertheless are told in ``split``.
+        Whole groups are held out if there are any, else whole series if there are enough of them, else the end of each
+        series: first the test part, unless there are test recordings, then the validation part. Series that share rows
+        stay together (:func:`torchliquid.data.series_split`). If stretches of values are in two parts nevertheless,
+        ``split`` says so.
 
-        Test recordings may overlap with what is learnt from, as a table cut anew does: a few samples that are in both,
-        at the same time with the same values, are told in ``split``. With half of them a score would be one of what
-        was learnt by heart, so that is refused.
+        Test recordings may overlap with the training data, for example if a table was cut again. If a few samples are
+        in both, at the same time and with the same values, ``split`` says so. With half of them the score would measure
+        memorised samples, so this raises an error.
 
         Raises:
-            InputError: a test has a name of :data:`RESERVED`; a part would be empty, has no label, or has a class that
-                the training part lacks; a test recording lacks a channel, or half of it is learnt from; class weights
-                where there are no classes.
+            InputError: a test has a name of :data:`RESERVED`; a part is empty, has no label, or has a class that the
+                training part lacks; a test recording lacks a channel, or half of it is in the training data; class
+                weights are given for a regression.
         """
         for name in tests or ():
             if name in RESERVED:
-                raise InputError(f"a test recording cannot be named {name!r}: the report has a part of that name")
+                raise InputError(f"a test recording cannot be named {name!r}: the report uses this name")
         if class_weights and task.kind == "regression":
-            raise InputError(f"class weights are for classes; {task.target!r} is regressed: leave them out")
+            raise InputError(
+                f"class weights are only for classification, and {task.target!r} is a regression: leave them out"
+            )
         if interval is not None:
             check_interval(task, interval)
         split: list[str] = []
@@ -126,8 +128,8 @@ class Plan:
             split.append(f"Validation, on which training stops and settings are chosen: {_how(recording, validation)}.")
         else:
             training = recording
-            split.append("Validation, on which training stops and settings are chosen: the part its publisher fixed.")
-        split.append("Scales, the time scale and what stands for missing values come from the training part alone.")
+            split.append("Validation, on which training stops and settings are chosen: the published validation part.")
+        split.append("Scales, the time scale and the values for missing readings come from the training part only.")
         preprocessing = Preprocessing.fit(training)
         split += preprocessing.notes
         split += task.notes(training)
@@ -146,20 +148,20 @@ class Plan:
                 shared = sum(sample in learnt for sample in samples) / max(len(samples), 1)
                 if shared >= REFUSED:
                     raise InputError(
-                        f"{name}: {shared:.0%} of its samples are among those to learn from, at the same times with "
-                        "the same values; test on others, or name no test and a part is held out"
+                        f"{name}: {shared:.0%} of its samples are also in the training data, at the same times with "
+                        "the same values; test on other samples, or name no test, and a part is held out"
                     )
                 if shared >= NOTED:
-                    split.append(f"Of {name}, {shared:.0%} of the samples are among those that were learnt from.")
+                    split.append(f"{shared:.0%} of the samples of {name} are also in the training data.")
                     continue
             learnt_from = [training] if part is validation else [training, validation]
             if (share := share_in(held_out[name], learnt_from)) >= NOTED:
-                split.append(f"Of {name}, {share:.0%} of the values come in what was learnt from as well.")
+                split.append(f"{share:.0%} of the values of {name} also occur in the training data.")
         validation = held_out.pop("the validation part")
         task = task.from_last(training, validation, preprocessing)
         if task.learnt:
             split.append(
-                f"All models that learn at all learn {task.learnt}: on the validation part it is a better start than "
+                f"All trained models predict {task.learnt}: on the validation part this is a better start than "
                 "the training part's mean."
             )
         windows = windows or Windows.choose(training, task)
@@ -188,7 +190,7 @@ class Plan:
         return replace(self.task, alarm=model.task.alarm)
 
     def score(self, model: Answering, part: Recording) -> float:
-        """The primary metric on a part, the state carried through its series."""
+        """The primary metric on a part, with the state carried through its series."""
         return self.deciding(model).metrics(model.outputs(part), part)[self.task.primary]
 
 
@@ -203,7 +205,7 @@ def _refuse_one_class(task: Task, part: Recording, name: str) -> None:
 
 
 def _samples(recording: Recording) -> list[int]:
-    """A hash of each sample's time and values, where a value is another than before: those at rest agree by chance."""
+    """A hash of each sample's time and values, if a value has changed. Constant values would agree by chance."""
     found = []
     for series in recording.series:
         before, after = series.values[:-1], series.values[1:]

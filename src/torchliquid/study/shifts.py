@@ -1,11 +1,11 @@
-"""What may change between training and use: small named changes to a test recording, of growing severity.
+"""Changes between training and use: small named changes of a test recording, with increasing severity.
 
-A shift changes what the sensors said or when, never what was true. The models are not trained again. Every
-contender gets the very same changed recordings: :func:`draws` draws them from seeds of their own, several times where
-the shift draws at all, and each series has draws of its own. One draw grows from mild to strong, so that its severities
-differ in nothing else; and the same samples are asked at each of them, those that the strongest leaves.
+A shift changes the readings or their times, never the truth. The models are not trained again. All contenders get the
+same changed recordings: :func:`draws` draws them from fixed seeds, several times if the shift is random, with separate
+draws for each series. One draw is used from mild to strong, so that severities differ in nothing else, and the same
+samples are scored at each severity: those that the strongest one leaves.
 
-To add one, write a class with ``name``, ``severities``, their ``unit``, ``describe`` and ``apply``, and give it to
+To add a shift, write a class with ``name``, ``severities``, their ``unit``, ``describe`` and ``apply``, and pass it to
 the study in a tuple with the others::
 
     class StuckSensor:
@@ -26,8 +26,8 @@ the study in a tuple with the others::
 
     shifts = (*DEFAULT_SHIFTS, StuckSensor())
 
-In forecasting the truth is a channel's later value. The study writes it down as targets before it shifts the
-recording, so that a forecast made from noisy readings is held against the clean ones.
+In forecasting the truth is a later value of a channel. The study stores it as targets before it shifts the recording,
+so that a forecast from noisy readings is compared with the clean ones.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from torchliquid.study.results import ShiftResult
 
 
 class Reference(Protocol):
-    """What is usual for each channel, from the training part alone; the deviation of a constant one is 0."""
+    """The usual values of each channel, from the training part only. The standard deviation of a constant one is 0."""
 
     @property
     def mean(self) -> np.ndarray: ...
@@ -69,8 +69,8 @@ class Usual:
 
 
 class Shift(Protocol):
-    """A change between training and use. ``severities`` run from mild to strong; the first sentence of the
-    class's docstring stands in the report."""
+    """A change between training and use. ``severities`` increase from mild to strong. The report shows the first
+    sentence of the class's docstring."""
 
     @property
     def name(self) -> str: ...
@@ -109,7 +109,7 @@ class SensorNoise:
 
 @dataclass(frozen=True)
 class LostSamples:
-    """Samples are lost at random; what was to be said at a lost sample is not asked."""
+    """Samples are lost at random; lost samples are not scored."""
 
     name: str = "lost samples"
     severities: tuple[float, ...] = (0.1, 0.3, 0.6)
@@ -124,7 +124,7 @@ class LostSamples:
 
 @dataclass(frozen=True)
 class SlowerSampling:
-    """Only every second or fourth sample comes."""
+    """Only every second or fourth sample is kept."""
 
     name: str = "slower sampling"
     severities: tuple[float, ...] = (2.0, 4.0)
@@ -143,7 +143,7 @@ class SlowerSampling:
 
 @dataclass(frozen=True)
 class FasterSampling:
-    """Samples come more often: between two there are new ones on the straight line, which are not scored."""
+    """Samples come more often: new ones are interpolated linearly between two, and are not scored."""
 
     name: str = "faster sampling"
     severities: tuple[float, ...] = (2.0,)
@@ -165,7 +165,7 @@ class FasterSampling:
             values = np.where(original[:, None], series.values[low], new)
             targets = series.targets
             if targets is not None and targets.ndim:
-                # A new sample has no label, in the way of the targets' kind.
+                # A new sample has no label, in the type of the targets.
                 empty: Any = None if targets.dtype == object else np.nan
                 spread = np.full((len(at), *targets.shape[1:]), empty, dtype=targets.dtype)
                 spread[original] = targets
@@ -177,10 +177,10 @@ class FasterSampling:
 
 @dataclass(frozen=True)
 class SilentSensor:
-    """One or two sensors are silent, each in its turn, so that no sensor decides the figure alone.
+    """One or two sensors are silent, in turn, so that no single sensor decides the result.
 
-    With at least two series a sensor, each series loses its sensors from start to end; fewer and longer ones are
-    cut into one turn a sensor. Where there is one sensor only, it is silent throughout.
+    If there are at least two series per sensor, each series loses its sensors from start to end. Fewer, longer series
+    are divided into one turn per sensor. A single sensor is silent throughout.
     """
 
     name: str = "silent sensor"
@@ -209,8 +209,8 @@ class SilentSensor:
 
 @dataclass(frozen=True)
 class GainOffsetDrift:
-    """Sensors age: gain and offset drift away, each sensor of each series up or down, growing from nothing at the
-    series' start."""
+    """Sensors age: gain and offset drift, for each sensor of each series up or down, starting from zero at the series'
+    start."""
 
     name: str = "gain and offset drift"
     severities: tuple[float, ...] = (0.1, 0.3, 1.0)
@@ -231,7 +231,7 @@ class GainOffsetDrift:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch of each series is missing, somewhere in it; nothing is asked there."""
+    """A stretch of each series is missing; it is not scored."""
 
     name: str = "gap"
     severities: tuple[float, ...] = (0.05, 0.2, 0.5)
@@ -262,20 +262,21 @@ DEFAULT_SHIFTS: tuple[Shift, ...] = (
 
 
 FEW_DRAWS, MANY_DRAWS = 2, 5
-"""How often a shift is drawn: each series draws for itself, so that many series need fewer."""
+"""Number of draws of a random shift. Each series has its own draws, so that many series need fewer."""
 
 FEW_SERIES = 20
 
 Version = dict[str, Recording]
-"""The test recordings by name, changed or not."""
+"""The test recordings by name, changed or unchanged."""
 
 
 def draws(
     tests: Mapping[str, Recording], shift: Shift, reference: Reference
 ) -> Iterator[tuple[Version, list[Version]]]:
-    """The test recordings under a shift: of each draw without it, and at each severity.
+    """The test recordings under a shift: for each draw without the shift, and at each severity.
 
-    Labels are left only to the samples that are there at every severity: figures of one draw are of the same samples.
+    Only samples that exist at every severity keep their labels, so that all values of one draw are from the same
+    samples.
 
     Raises:
         InputError: as :func:`shifted`.
@@ -290,7 +291,7 @@ def draws(
 
 
 def number_of_draws(tests: Mapping[str, Recording], shift: Shift, reference: Reference) -> int:
-    """How often a shift is drawn: once where it takes nothing from the random numbers it is given."""
+    """Number of draws of a shift: one if it uses no random numbers."""
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     shift.apply(next(iter(tests.values())), shift.severities[-1], rng, reference)
@@ -300,7 +301,7 @@ def number_of_draws(tests: Mapping[str, Recording], shift: Shift, reference: Ref
 
 
 def _same_samples(versions: Sequence[Recording]) -> list[Recording]:
-    """Recordings of the same series, each label gone that is not in all of them."""
+    """Recordings of the same series, with only the labels that all of them have."""
     columns = [_asked_in_all(same) for same in zip(*(version.series for version in versions), strict=True)]
     return [replace(version, series=tuple(column[i] for column in columns)) for i, version in enumerate(versions)]
 
@@ -317,7 +318,7 @@ def _asked_in_all(versions: Sequence[Series]) -> list[Series]:
 
 
 def _numbered_labels(series: Series) -> dict[tuple[float, str, int], int] | None:
-    """The place of each label by its time, itself, and its number among the same; None for a whole series' one."""
+    """The index of each label by its time, label and number among equal ones; None for one label per series."""
     if series.targets is None or not series.targets.ndim:
         return None
     seen: Counter[tuple[float, str]] = Counter()
@@ -336,11 +337,11 @@ def _only_asked(series: Series, places: Sequence[int]) -> Series:
 
 
 def shifted(recording: Recording, shift: Shift, severity: float, reference: Reference, seed: int = 0) -> Recording:
-    """The recording under a shift: always the same for the same seed, in any process. The severities of one seed have
-    the same random numbers.
+    """The recording under a shift: always the same for the same seed, in any process. All severities of a seed use the
+    same random numbers.
 
     Raises:
-        InputError: the shift changed what was true (targets, or the number of series), as no shift may.
+        InputError: the shift changed the truth (targets, or the number of series).
     """
     rng = np.random.default_rng([seed, zlib.crc32(shift.name.encode())])
     changed = shift.apply(recording, severity, rng, reference)
@@ -348,12 +349,14 @@ def shifted(recording: Recording, shift: Shift, severity: float, reference: Refe
         raise InputError(f"the shift {shift.name!r} changed the number of series or channels; a shift must not")
     for before, after in zip(recording.series, changed.series, strict=True):
         if Counter(_truth(after)) - Counter(_truth(before)):
-            raise InputError(f"the shift {shift.name!r} changed targets or their times; a shift changes inputs alone")
+            raise InputError(
+                f"the shift {shift.name!r} changed targets or their times; a shift must only change inputs"
+            )
     return changed
 
 
 def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]:
-    """The shifts without more silent sensors than leave one that speaks; where there is one, it may be silent."""
+    """The shifts, without severities that would silence all sensors of several."""
     most = max(len(recording.channels) - 1, 1)
 
     def without(shift: Shift) -> Shift:
@@ -365,14 +368,14 @@ def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]
 
 
 def describe(shift: Shift) -> ShiftResult:
-    """The shift as a study's results hold it."""
+    """The shift in the form of a study's results."""
     words = tuple(shift.describe(s) for s in shift.severities)
     summary = (type(shift).__doc__ or "").strip().split("\n\n")[0]
     return ShiftResult(shift.name, tuple(shift.severities), words, " ".join(summary.split()), shift.unit)
 
 
 def last_labelled(series: Series) -> int:
-    """The place of the last sample with a label of its own; the last sample where none has one."""
+    """The index of the last labelled sample; the last sample if there is none."""
     if series.targets is not None and series.targets.ndim:
         places = np.flatnonzero(_labelled(series.targets))
         if len(places):
@@ -381,7 +384,7 @@ def last_labelled(series: Series) -> int:
 
 
 def _labelled(targets: np.ndarray) -> np.ndarray:
-    """(T,) or () true where there is a label: all of it, where a sample has several."""
+    """(T,) or () true if there is a label, with all values if a sample has several."""
     if targets.dtype == object:
         known = np.array([t is not None for t in targets.ravel().tolist()], dtype=bool).reshape(targets.shape)
     else:
@@ -394,8 +397,8 @@ def _each(recording: Recording, change: Callable[[Series], Series]) -> Recording
 
 
 def _keep(series: Series, keep: np.ndarray) -> Series:
-    """The samples to keep, and the last labelled one always: every series is still scored, also where only its
-    end has a label (the remaining life of an engine)."""
+    """The samples to keep, always with the last labelled one, so that every series is scored even if only its end has a
+    label (the remaining life of an engine)."""
     keep = keep.copy()
     keep[last_labelled(series)] = True
     targets = series.targets[keep] if series.targets is not None and series.targets.ndim else series.targets
@@ -403,13 +406,13 @@ def _keep(series: Series, keep: np.ndarray) -> Series:
 
 
 def _progress(times: np.ndarray) -> np.ndarray:
-    """How far through its series each sample is, 0 to 1 in time."""
+    """The position in time of each sample in its series, from 0 to 1."""
     span = times[-1] - times[0]
     return (times - times[0]) / span if span > 0 else np.linspace(0, 1, len(times))
 
 
 def _truth(series: Series) -> list[tuple[float, str]]:
-    """Each label with its time; of a whole series, its one label."""
+    """Each label with its time; for one label per series, this label."""
     if series.targets is None:
         return []
     if not series.targets.ndim:

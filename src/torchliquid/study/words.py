@@ -1,4 +1,4 @@
-"""A study's metrics and differences as a reader meets them."""
+"""A study's metrics and differences in words for readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNITS = {
     "stretches": ("independent stretch of test data", "independent stretches of test data"),
     "": ("piece of test data", "pieces of test data"),
 }
-"""What is independent, one and several."""
+"""What is independent, singular and plural."""
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -26,23 +26,23 @@ def is_share(metric: str) -> bool:
 
 
 def bounded(metric: str) -> bool:
-    """Whether the metric lies between two values, so that a fixed number of places suits it."""
+    """Whether the metric has two bounds, so that a fixed number of decimal places suits it."""
     return all(map(math.isfinite, metrics.find(metric).bounds))
 
 
 def metric_axis(metric: str) -> str:
-    """Title of an axis that shows the metric."""
+    """Title of an axis for the metric."""
     return f"{capital(metric_label(metric))} ({metrics.find(metric).unit})"
 
 
 def score(metric: str, value: float, reach: float = math.inf) -> str:
-    """A metric's value, e.g. ``97.3 %``, rounded as its half interval supports; of an unknown one to few digits."""
+    """A metric's value, e.g. ``97.3 %``, rounded as its half interval supports; with few digits if it is unknown."""
     return _rounded(metric, value, reach) + _unit(metric)
 
 
 def common_reach(difference: Interval, least: float) -> float:
-    """A half interval by which all figures of a statement are rounded alike: so that the difference, the ends of its
-    interval and the smallest difference that matters can all be read."""
+    """A half interval by which all values of a statement are rounded alike, so that the difference, the ends of its
+    interval and the smallest difference that matters are all readable."""
     reach = difference.reach if difference.known else math.inf
     finest = [reach, least if least > 0 else math.inf]
     if difference.known and difference.low * difference.high > 0:
@@ -58,7 +58,7 @@ def gain(metric: str, value: float, reach: float, signed: bool = False) -> str:
 
 
 def gain_interval(metric: str, interval: Interval, least: float = math.inf) -> str:
-    """``−0.4 to 1.2 points``; in words where there is none. An end that shuts zero out is not rounded to zero."""
+    """``−0.4 to 1.2 points``; in words if there is none. An end that excludes zero is not rounded to zero."""
     if not interval.known:
         return "unknown"
     reach = common_reach(interval, least)
@@ -67,8 +67,8 @@ def gain_interval(metric: str, interval: Interval, least: float = math.inf) -> s
 
 
 def score_with(metric: str, interval: Interval, reach: float) -> str:
-    """``97.3 ± 0.4 %``; ``99.6 % (97.1 to 100.0 %)`` where one end is nearer, and in words where there is none; rounded
-    as a half interval of this reach supports. What is said stays within what the metric can be."""
+    """``97.3 ± 0.4 %``; ``99.6 % (97.1 to 100.0 %)`` if one end is closer, and in words if there is none; rounded for a
+    half interval of this size. The ends stay within the possible range of the metric."""
     if not interval.known:
         why = {"few": " (too few to tell)", "wide": " (too few to tell)", "constant": " (nothing varies)"}
         return score(metric, interval.value, reach) + why.get(interval.reason, "")
@@ -101,13 +101,13 @@ def nth(n: int) -> str:
 
 
 def least(metric: str, margin: float, reach: float) -> str:
-    """The smallest difference that matters, e.g. ``0.25 points``, as exact as the figures beside it."""
+    """The smallest difference that matters, e.g. ``0.25 points``, rounded like the values beside it."""
     text = _rounded(metric, margin, reach)
     return (text if text.strip("0.,") else significant(margin * _scale(metric), 1)) + _gain_unit(metric)
 
 
 def places(metric: str, reach: float) -> int:
-    """Decimal places of the metric as it is shown, with this half interval."""
+    """Decimal places of the metric with this half interval."""
     return decimals(reach * _scale(metric), 0 if is_share(metric) else -12)
 
 
@@ -133,8 +133,8 @@ def _gain_unit(metric: str) -> str:
 
 
 def alarm_unit(results: StudyResults) -> tuple[str, float]:
-    """The time for which false alarms are told, in words, and how many of the recording's units it is: an hour or a
-    day, where times are in a unit of which that is known."""
+    """The time for which false alarms are given, in words, and its length in the recording's unit: an hour or a day if
+    the length of this unit is known."""
     unit = results.task.time_unit
     quiet = max((t.alarms[POOLED].quiet for c in results.contenders for t in c.trials if t.alarms), default=0.0)
     if unit not in SECONDS:

@@ -1,1 +1,1 @@
-"""What a person looks at: the page, its charts and its tables."""
+"""What readers see: the page, its charts and its tables."""

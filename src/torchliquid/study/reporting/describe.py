@@ -1,4 +1,4 @@
-"""What a study's data looks like, as plain data for the report: its parts, channels, gaps, and stretches to draw."""
+"""A study's data as plain data for the report: parts, channels, gaps, and stretches to draw."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torchliquid.study.results import Channel, DataResult, Gaps, PartResult, Str
 from torchliquid.tasks import Task
 
 STRETCH = 600
-"""Samples of a test recording that are shown at first."""
+"""Number of samples of a test recording that are shown at first."""
 
 VALUES = 80_000
-"""Numbers drawn of all test recordings together: half a megabyte in the page."""
+"""Maximum number of values drawn for all test recordings together: half a megabyte in the page."""
 
 MOST_STRETCHES = 4
 MOST_CHANNELS = 6
@@ -30,10 +30,10 @@ def describe_data(source: str, task: Task, training: Recording, parts: Mapping[s
     """The data of a study.
 
     Args:
-        source: the file's or data set's name.
+        source: name of the file or data set.
         task: fitted.
-        training: the training part: the channels' figures are its own.
-        parts: all parts by name, the training part among them, in the order they should be shown.
+        training: the training part, from which the channels' statistics come.
+        parts: all parts by name, with the training part, in the order of the report.
     """
     missing = training.missing_share()
     figures = np.where(missing < 1, deviations(training), np.nan)
@@ -45,7 +45,7 @@ def describe_data(source: str, task: Task, training: Recording, parts: Mapping[s
 
 
 def describe_part(name: str, part: Recording, task: Task) -> PartResult:
-    """One part: how much of it, from when to when, and how often each class."""
+    """One part: its size, its beginning and end, and the frequency of each class."""
     classes: Counter[str] = Counter(dict.fromkeys(task.labels, 0))
     labelled = 0
     for series in part.series:
@@ -62,7 +62,7 @@ def describe_part(name: str, part: Recording, task: Task) -> PartResult:
 
 
 def describe_gaps(gaps: np.ndarray, unit: str) -> Gaps:
-    """A histogram of the time between samples; the bins widen with the gap where gaps differ by a factor of 100."""
+    """A histogram of the time between samples. If gaps differ by a factor of 100, bins are wider for longer gaps."""
     if not len(gaps):
         return Gaps((0.0, 1.0), (0,), 0.0, 0.0, unit)
     median, longest = float(np.median(gaps)), float(gaps.max())
@@ -84,16 +84,16 @@ def describe_gaps(gaps: np.ndarray, unit: str) -> Gaps:
 def stretches(
     task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[Sequence[np.ndarray]]]
 ) -> tuple[Stretch, ...]:
-    """The test recordings to draw: of each the series in which the truth changes the most, whole where it is short
-    enough, and the inputs that go with the truth most.
+    """The stretches of the test recordings to draw: for each recording the series in which the truth changes the most
+    (whole if it is short enough), and the inputs that are most related to the truth.
 
-    The models have no say in the choice. Where most series have one answer to be scored, as the remaining life at
-    the end of each engine, the series stand side by side in order of their truth, each at its last labelled sample.
+    The choice does not depend on the models. If most series have one scored answer, such as the remaining life at the
+    end of each engine, the series are drawn side by side in the order of their truth, each at its last labelled sample.
 
     Args:
         task: fitted.
         tests: by name, with their targets.
-        outputs: contender to what it said, decoded, for each test and series.
+        outputs: for each contender its decoded answers, for each test and series.
     """
     drawn = list(tests.items())[:MOST_STRETCHES]
     return tuple(
@@ -139,14 +139,14 @@ def _stretch(
 
 
 def _telling(values: np.ndarray, truth: np.ndarray, classes: bool) -> list[int]:
-    """The channels to draw, in their order: of those that vary, the ones that go with the truth most."""
+    """The channels to draw, in their order: those that vary and are most related to the truth."""
     shares = [_explained(channel, truth, classes) for channel in values.T]
     varying = [c for c, share in enumerate(shares) if share >= 0]
     return sorted(sorted(varying, key=lambda c: -shares[c])[:MOST_CHANNELS])
 
 
 def _explained(channel: np.ndarray, truth: np.ndarray, classes: bool) -> float:
-    """The share of a channel's variance that the truth explains; -1 where it does not vary."""
+    """The share of a channel's variance that the truth explains; -1 if it does not vary."""
     seen = np.isfinite(channel)
     if not seen.any() or channel[seen].min() == channel[seen].max():
         return -1.0
@@ -162,7 +162,7 @@ def _explained(channel: np.ndarray, truth: np.ndarray, classes: bool) -> float:
 
 
 def _truth(task: Task, test: Recording, place: int) -> np.ndarray:
-    """(T,) class numbers or values, NaN where there is no label; the first of several values."""
+    """(T,) class indices or values, NaN if there is no label; the first of several values."""
     series = test.series[place]
     encoded, weights = task.encode(series)
     known = np.atleast_1d(weights) > 0
@@ -173,7 +173,7 @@ def _truth(task: Task, test: Recording, place: int) -> np.ndarray:
 
 
 def _shown(task: Task, output: np.ndarray) -> np.ndarray:
-    """(T,) the probability of the second of two classes, the class of several, or the (first) value."""
+    """(T,) the probability of the second of two classes, the index of the class, or the (first) value."""
     rows = np.asarray(output, dtype=float).reshape(-1, task.n_outputs)
     if not task.labels:
         return np.asarray(rows[:, 0])
@@ -181,7 +181,7 @@ def _shown(task: Task, output: np.ndarray) -> np.ndarray:
 
 
 def _liveliest(truth: np.ndarray, length: int) -> tuple[int, float]:
-    """Where the stretch of this length begins in which the truth changes the most, and by how much; labels count a
+    """The start of the stretch of this length in which the truth changes the most, and by how much. Labels count a
     little too."""
     known = np.isfinite(truth)
     held = np.where(known, truth, 0.0)
@@ -194,5 +194,5 @@ def _liveliest(truth: np.ndarray, length: int) -> tuple[int, float]:
 
 
 def _rounded(values: np.ndarray, digits: int = 6) -> list[float]:
-    """Six significant digits: enough to draw, and results half as large."""
+    """Six significant digits: enough for drawing, and results half as large."""
     return [float(f"{v:.{digits}g}") for v in np.asarray(values, dtype=float)]

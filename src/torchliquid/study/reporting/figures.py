@@ -1,4 +1,4 @@
-"""The report's charts, one function a chart."""
+"""The report's charts, one function each."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from torchliquid.study.results import (
 SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naive": "x", "probe": "triangle-up"}
 
 DIGITS = 6
-"""Of what is drawn."""
+"""Number of significant digits in charts."""
 
 MOST_SHOWN = 12
-"""Characters of a class's name on an axis; the table behind it has all."""
+"""Maximum length of a class's name on an axis; the table behind the chart has the whole name."""
 
 MOST_WRITTEN = 12
-"""Classes whose shares are written into the squares."""
+"""Maximum number of classes for which shares are written into the squares."""
 
 
 def role(results: StudyResults, contender: ContenderResult) -> str:
-    """How a contender is drawn: one of the pair compared, the naive answer, or one of the others."""
+    """The role of a contender in charts: one of the two compared, the naive answer, or one of the others."""
     verdict = results.verdict
     if verdict and contender.name == verdict.liquid:
         return "liquid"
@@ -54,7 +54,7 @@ def percent(task: TaskResult) -> float:
 
 
 def overview_chart(results: StudyResults) -> Figure:
-    """Each contender's primary metric with its interval, the best on top, and each seed's."""
+    """Each contender's primary metric with its interval, the best on top, and that of each seed."""
     scale, metric = percent(results.task), results.task.primary
     sign = 1 if results.task.higher_is_better else -1
     shown = [c for c in results.contenders if c.primary is not None and math.isfinite(c.primary.value)]
@@ -132,7 +132,7 @@ def overview_chart(results: StudyResults) -> Figure:
 
 
 def learning_chart(results: StudyResults) -> Figure:
-    """The primary metric on the validation part along the training, the mean over the seeds."""
+    """The primary metric on the validation part during training, the mean over the seeds."""
     scale, traces = percent(results.task), []
     order = {"other": 0, "naive": 1, "rival": 2, "liquid": 3}
     for contender in sorted(results.contenders, key=lambda c: order[role(results, c)]):
@@ -140,7 +140,7 @@ def learning_chart(results: StudyResults) -> Figure:
         if not curves:
             continue
         looks = curves[int(np.argmax([len(c) for c in curves]))][:, 0]
-        # A training that stopped earlier keeps its last figure, so that the mean does not jump.
+        # A training that stopped early keeps its last value, so that the mean does not jump.
         mean = np.mean([np.interp(looks, c[:, 0], c[:, 1]) for c in curves], axis=0)
         part = role(results, contender)
         front = part in ("liquid", "rival")
@@ -160,7 +160,7 @@ def learning_chart(results: StudyResults) -> Figure:
 
 
 def confusion_chart(results: StudyResults, counts: np.ndarray) -> Figure:
-    """Of each class, a row of the counts, the share that was answered by each."""
+    """One row for each class: counts, and the share of each answer."""
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     labels = [plotly_text(label) for label in results.task.labels]
     short = [
@@ -196,7 +196,7 @@ def confusion_chart(results: StudyResults, counts: np.ndarray) -> Figure:
 
 
 def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, float]) -> Figure:
-    """Primary metric against the severity of one shift, the pair in front."""
+    """The primary metric over the severity of one shift, the two compared in front."""
     scale, traces = percent(results.task), []
     order = {"other": 0, "naive": 1, "rival": 2, "liquid": 3}
     for contender in sorted(results.contenders, key=lambda c: order[role(results, c)]):
@@ -239,8 +239,8 @@ def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, fl
 def span(results: StudyResults, values: dict[str, list[float]]) -> tuple[float, float]:
     """A range for an axis of the primary metric, from each contender's values by name.
 
-    All of the pair compared and most of the others are in it; what is thrown far off, such as a naive answer among
-    good ones, must not flatten the rest and is left to the table.
+    It contains all values of the two compared and most of the others. Values far away, such as a naive answer among
+    good ones, must not compress the rest; the table has them.
     """
     pair = [v for c in results.competing if role(results, c) in ("liquid", "rival") for v in values.get(c.name, [])]
     every = sorted(v for each in values.values() for v in each if math.isfinite(v))
@@ -274,7 +274,7 @@ def shift_span(results: StudyResults) -> tuple[float, float]:
 
 
 def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
-    """Primary metric with its interval against what a contender costs."""
+    """The primary metric with its interval over the cost of a contender."""
     scale, traces = percent(results.task), []
     shown = costed(results, attribute)
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
@@ -326,15 +326,16 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
 
 
 def costed(results: StudyResults, attribute: str) -> list[ContenderResult]:
-    """The contenders whose cost and figure are drawn: the naive answer costs nothing, and says so in the table."""
+    """The contenders whose cost and score are drawn. The naive answer costs nothing; only the table has it."""
     return [c for c in results.contenders if c.mean(attribute) > 0 and c.primary is not None and c.family != "naive"]
 
 
 def label_positions(points: list[tuple[float, float]], labels: list[str], firm: list[bool]) -> list[str]:
-    """For each point the side where its label fits, firm ones first; empty where there is none and it need not be.
+    """For each point the side on which its label fits, important ones first; empty if it fits nowhere and may be left
+    out.
 
-    Reckoned in a chart of usual proportions, some 60 characters wide and 25 lines high; at its ends in one of 40, as on
-    a phone.
+    Computed for a chart of usual proportions, about 60 characters wide and 25 lines high; near its ends for a chart 40
+    characters wide, as on a phone.
     """
     if not points:
         return []
@@ -365,7 +366,7 @@ def label_positions(points: list[tuple[float, float]], labels: list[str], firm: 
 
 
 def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
-    """What was true and what the two compared said, over a stretch of a test recording."""
+    """The truth and the answers of the two compared over a stretch of a test recording."""
     task = results.task
     times, unit = _readable_times(stretch)
     single = stretch.time_unit == "series"
@@ -417,11 +418,11 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
 
 
 STRIP = 72
-"""Height of a channel under the answers, in pixels."""
+"""Height of a channel's strip below the answers, in pixels."""
 
 
 def _add_readings(made: Figure, stretch: Stretch, line: Figure) -> None:
-    """The channels under a chart of answers, each in a strip of its own, along the same times."""
+    """The channels below a chart of answers, each in its own strip, over the same times."""
     layout, n = made["layout"], len(stretch.channels)
     answers = layout["height"]
     layout["height"] = whole = answers + STRIP * n
@@ -457,8 +458,7 @@ def _sparse(values: Sequence[float]) -> bool:
 
 
 def _shown_times(stretch: Stretch, times: Sequence[float]) -> np.ndarray:
-    """Times as the chart's axis has them: in a unit that reads well, or as milliseconds since 1970 where they are
-    dates."""
+    """Times for the chart's axis: in a unit that is easy to read, or in milliseconds since 1970 if they are dates."""
     moments = np.asarray(times, dtype=float)
     if math.isfinite(stretch.begins):
         return 1000 * (stretch.begins + moments)
@@ -477,7 +477,7 @@ def _readable_times(stretch: Stretch) -> tuple[Figure, str]:
 
 
 def gap_chart(gaps: Gaps) -> Figure:
-    """How long it was between one sample and the next."""
+    """The distribution of the time between samples."""
     unit, factor = numbers.time_unit(gaps.median, gaps.unit)
     bins = [(low / factor, high / factor) for low, high in pairwise(gaps.edges)]
     widths = [high - low for low, high in bins]
@@ -489,7 +489,7 @@ def gap_chart(gaps: Gaps) -> Figure:
         "hovertemplate": "%{customdata} " + plotly_text(unit) + ": %{y:,} times<extra></extra>",
     }
     x: Figure = {}
-    if max(widths) > 2 * min(widths):  # bins that widen stand side by side, each under the gap it begins with
+    if max(widths) > 2 * min(widths):  # bins of different widths are drawn side by side, each with its start below
         bars["x"] = list(range(len(bins)))
         at = list(range(0, len(bins), max(1, len(bins) // 6)))
         x = {"tickvals": [i - 0.5 for i in at], "ticktext": [numbers.significant(bins[i][0], 2) for i in at]}
@@ -497,7 +497,7 @@ def gap_chart(gaps: Gaps) -> Figure:
         bars["x"], bars["width"] = [(low + high) / 2 for low, high in bins], widths
     return figure(
         [bars],
-        f"time since the sample before ({unit})",
+        f"time since the previous sample ({unit})",
         "samples (number, log scale)",
         height=300,
         bargap=0.05,
@@ -507,7 +507,7 @@ def gap_chart(gaps: Gaps) -> Figure:
 
 
 def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figure:
-    """What a contender's probabilities were worth on the test part, before and after calibration, over its seeds."""
+    """How reliable a contender's probabilities were on the test part, before and after calibration, over its seeds."""
     found = [t.calibration for t in contender.trials if t.calibration is not None]
     task, color = results.task, colour(role(results, contender))
     traces: list[Figure] = [
@@ -528,14 +528,14 @@ def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figu
                 "y": to_plain(true.tolist(), DIGITS),
                 "line": line,
                 "marker": {"size": 7, "color": line["color"]},
-                "hovertemplate": "%{fullData.name}: said %{x:.3~g}, true in %{y:.3~g}<extra></extra>",
+                "hovertemplate": "%{fullData.name}: stated %{x:.3~g}, true in %{y:.3~g}<extra></extra>",
             }
         )
-    what = f"{task.target} = {task.labels[task.positive]}" if len(task.labels) == 2 else "the likeliest class"
+    what = f"{task.target} = {task.labels[task.positive]}" if len(task.labels) == 2 else "the most probable class"
     return figure(
         traces,
         f"stated probability of {what}",
-        "share of samples for which it was so",
+        "share of samples for which it was true",
         height=320,
         columns=36,
         showlegend=True,

@@ -1,4 +1,4 @@
-"""``report.html``: says first what a reader wants to know. Made from the results alone."""
+"""``report.html``, which answers the reader's question first. It is made from the results alone."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from torchliquid.study.results import Finding, Stretch, StudyResults
 
 GLOSSARY = {
     **NETWORKS,
-    "contender": "A kind of model in this study, trained anew from each seed.",
-    "seed": "The start of the random numbers of one training. The same model from another seed comes out different.",
-    "validation part": "Data the models were not fitted to, used to stop training, to tune and to choose who is "
-    "compared. The test part is looked at once, after that.",
-    "95 % interval": "A range made so that in 95 of 100 such studies it holds the true figure: other seeds and other "
-    "test data of the same kind would move the figure about that much.",
-    "worth it": "Better by an interval that leaves zero out, and by at least what matters.",
-    "not worth it": "The whole interval lies below the smallest difference that matters.",
-    "not shown": "The data and the seeds allow neither of the two.",
-    "what matters": "The smallest difference worth a change of model, fixed beforehand: a tenth of the rival's errors, "
-    "a twentieth of its RMSE, a factor of two in cost.",
-    "shift": "A change between training and use, such as noise or lost samples. Nothing is trained again. What is "
-    "random in it is drawn several times, and the same samples are asked at every severity.",
-    "stability": "The primary metric averaged over all shifts, each counting the same.",
-    "stored": "Bytes on a device, each model packed at its best: float32 weights, 8 bytes a split of a tree, 4 a leaf.",
-    "live step": "One new sample fed to a running model, one at a time, on one thread.",
-    "99th percentile": "All but one of a hundred live steps are at least this fast.",
-    "live parameters": "Trained numbers that can change the output; those a wiring masks out don't count.",
-    "state carried": "The model runs through a whole recording without being reset, as it will be used.",
+    "contender": "A kind of model in this study, trained separately from each seed.",
+    "seed": "The start of the random numbers of one training. With another seed, training gives another model.",
+    "validation part": "Data that the models were not fitted to, used to stop training, to tune and to choose which "
+    "two are compared. The test part is used once, after that.",
+    "95 % interval": "A range that contains the true value in 95 of 100 such studies: with other seeds and other "
+    "test data of the same kind, the measured value would change by about that much.",
+    "worth it": "Better by at least what matters, with an interval that excludes zero.",
+    "not worth it": "The whole interval is below the smallest difference that matters.",
+    "not shown": "The data and the seeds show neither of the two.",
+    "what matters": "The smallest difference that justifies another model, fixed beforehand: a tenth of the rival's "
+    "errors, a twentieth of its RMSE, a factor of two in cost.",
+    "shift": "A change between training and use, such as noise or lost samples. The models are not trained again. "
+    "Random shifts are drawn several times, and the same samples are scored at every severity.",
+    "stability": "The primary metric averaged over all shifts with equal weight.",
+    "stored": "Bytes on a device, stored compactly: float32 weights, 8 bytes per split of a tree, 4 per leaf.",
+    "live step": "Processing one new sample in a running model, on one thread.",
+    "99th percentile": "99 of 100 live steps are at least this fast.",
+    "live parameters": "Trained parameters that can change the output; those that a wiring masks out do not count.",
+    "state carried": "The model runs through a whole recording without being reset, as in use.",
     **METRICS,
 }
 COST_WORDS = {
-    "operations": ("less work", "more work", "operations a sample"),
-    "bytes": ("smaller", "larger", "what a device holds"),
+    "operations": ("less work", "more work", "operations per sample"),
+    "bytes": ("smaller", "larger", "size on a device"),
 }
 
 
 @dataclass(frozen=True)
 class Card:
-    """A finding with its interval drawn as a bar between two sides; places in per cent of the bar."""
+    """A finding with its interval drawn as a bar between two sides. Positions are in per cent of the bar."""
 
     finding: Finding
     headline: str
@@ -61,10 +61,10 @@ class Card:
 
 
 def write_report(results: StudyResults, path: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page completely or not at all.
 
     Raises:
-        InputError: the folder can't be written.
+        InputError: the folder cannot be written.
     """
     write_page(render(results), path)
 
@@ -93,7 +93,7 @@ def render(results: StudyResults) -> str:
         metrics=tables.metrics_table(results),
         alarms=tables.alarm_table(results),
         coverage=tables.coverage_table(results),
-        rule=alarm_rule(results),
+        alarms_from=alarm_rule(results),
         shift_table=tables.shift_table(results),
         channels=tables.channel_table(results),
         parts=tables.part_table(results),
@@ -108,7 +108,7 @@ def render(results: StudyResults) -> str:
 
 
 def card(results: StudyResults, finding: Finding) -> Card:
-    """A finding as a card with its figure in large type."""
+    """A finding as a card with its value in large type."""
     metric = results.task.primary
     if finding.difference is None:
         if not finding.ratios:
@@ -150,7 +150,7 @@ def shift_charts(results: StudyResults) -> list[Chart]:
 
 
 LIKE = 1.5
-"""Sizes that differ by less than this factor decide nothing, and are not drawn."""
+"""Sizes that differ by less than this factor do not matter and are not drawn."""
 
 
 def cost_charts(results: StudyResults) -> list[Chart]:
@@ -159,7 +159,7 @@ def cost_charts(results: StudyResults) -> list[Chart]:
         return []
     label = metric_label(results.task.primary)
     chart = figures.cost_chart(results, "bytes", "stored on a device (bytes, log scale)")
-    return [Chart("cost", f"Test {label} against what a device stores", chart)]
+    return [Chart("cost", f"Test {label} over the size on a device", chart)]
 
 
 def overview_charts(results: StudyResults) -> list[Chart]:
@@ -171,8 +171,8 @@ def overview_charts(results: StudyResults) -> list[Chart]:
 def learning_charts(results: StudyResults) -> list[Chart]:
     if not any(len(t.curve) > 1 for c in results.contenders for t in c.trials):
         return []
-    title = f"How training went: {metric_label(results.task.primary)} on the validation part, mean over the seeds"
-    note = "The best weights were kept. A training that stopped earlier is drawn on with its last figure."
+    title = f"During training: {metric_label(results.task.primary)} on the validation part, mean over the seeds"
+    note = "The best weights were kept. A training that stopped early is continued with its last value."
     return [Chart("learning", title, figures.learning_chart(results), note=note)]
 
 
@@ -186,13 +186,13 @@ def confusion_charts(results: StudyResults) -> list[Chart]:
         counts = np.sum([t.confusion for t in contender.trials], axis=0)
         rows = tuple((label, *map(numbers.count, row)) for label, row in zip(results.task.labels, counts, strict=True))
         table = Table(("True class", *(f"as {label}" for label in results.task.labels)), rows, (), "Over all seeds.")
-        title = f"{contender.label}: which class was answered by which (% of the true class)"
+        title = f"{contender.label}: answers for each class (% of the true class)"
         charts.append(Chart(f"confusion-{contender.name}", title, figures.confusion_chart(results, counts), table))
     return charts
 
 
 def reliability_charts(results: StudyResults) -> list[Chart]:
-    """Of the pair that is compared."""
+    """For the two that are compared."""
     if results.verdict is None:
         return []
     charts = []
@@ -208,29 +208,30 @@ def reliability_charts(results: StudyResults) -> list[Chart]:
         )  # fmt: skip
         table = Table(("Probabilities", "Log loss", "Brier score"), rows, (), "On the test part, mean over the seeds.")
         heat = fmean(f.temperature for f in found)
-        verdict = "too sure of itself" if heat > 1.05 else "not sure enough" if heat < 0.95 else "right"
-        note = f"On the validation part a temperature of {numbers.significant(heat, 2)} was best: it was {verdict}."
+        verdict = "overconfident" if heat > 1.05 else "underconfident" if heat < 0.95 else "well calibrated"
+        best = numbers.significant(heat, 2)
+        note = f"On the validation part a temperature of {best} was best: the model was {verdict}."
         chart = figures.reliability_chart(results, contender)
-        title = f"{contender.label}: are its probabilities true?"
+        title = f"{contender.label}: are its probabilities reliable?"
         charts.append(Chart(f"reliability-{name}", title, chart, table, note))
     return charts
 
 
 def alarm_rule(results: StudyResults) -> str:
-    """How samples became alarms, in a sentence; nothing where there are none."""
+    """How samples became alarms, in a sentence; empty if there are no alarms."""
     alarm, task = results.task.alarm, results.task
     if alarm is None:
         return ""
     chosen = "has the best F1 there"
     if alarm.limit is not None:
         if task.per == "series":
-            limit = f"{numbers.significant(alarm.limit, 2)} false alarms a series"
+            limit = f"{numbers.significant(alarm.limit, 2)} false alarms per series"
         else:
             unit, factor = words.alarm_unit(results)
             limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms {unit}"
         chosen = f"is the lowest there with no more than {limit}"
-    rule = f"{task.target} = {task.labels[task.positive]} is answered from a probability on that {chosen}, on the "
-    rule += "validation part, of each trained model its own."
+    sentences = f"{task.target} = {task.labels[task.positive]} is predicted from a probability that {chosen}, on the "
+    sentences += "validation part, separately for each trained model."
     if task.per == "step":
         begins = (
             f"once that has lasted {numbers.length(alarm.length, task.time_unit)}" if alarm.length else "with the first"
@@ -240,12 +241,12 @@ def alarm_rule(results: StudyResults) -> str:
             if alarm.merge
             else "the first other one"
         )
-        rule += f" An alarm begins {begins} such sample and ends with {ends}."
-    return rule
+        sentences += f" An alarm begins {begins} such sample and ends with {ends}."
+    return sentences
 
 
 ROWS = 60
-"""Of the table behind a recording that is drawn."""
+"""Maximum number of rows in the table behind a drawn recording."""
 
 
 def stretch_charts(results: StudyResults) -> list[Chart]:
@@ -269,7 +270,7 @@ def stretch_charts(results: StudyResults) -> list[Chart]:
                 for row in rows[::step]
             ),
             (),
-            f"Every {words.nth(step)} sample of what is shown at first." if step > 1 else "",
+            f"Every {words.nth(step)} of the samples that are shown at first." if step > 1 else "",
         )  # fmt: skip
         title = "Truth and answers" if single else "Readings, truth and answers"
         chart = figures.stretch_chart(results, stretch)
@@ -282,19 +283,21 @@ def _date(seconds: float) -> str:
 
 
 def _drawn(results: StudyResults, stretch: Stretch) -> str:
-    """How much of a test recording there is to see."""
+    """How much of a test recording can be seen."""
     if not stretch.of_samples:
         return ""
     drawn, of, channels = len(stretch.times), stretch.of_samples, len(stretch.channels)
-    said = [
+    parts = [
         f"All {numbers.count(of)} samples" if drawn == of else f"{numbers.count(drawn)} of {numbers.count(of)} samples"
     ]
-    said[0] += " are there" if drawn == of else " are there, those among which the truth changes the most"
+    parts[0] += " are drawn" if drawn == of else " are drawn, those in which the truth changes the most"
     if 0 < channels < stretch.of_channels:
-        said.append(f"of {stretch.of_channels} inputs the {words.NUMBERS[channels]} that go with the truth most")
+        parts.append(f"of {stretch.of_channels} inputs the {words.NUMBERS[channels]} most related to the truth")
     if results.task.horizon:
-        said.append(f"truth and answers stand at the sample from which they are {results.task.horizon} ahead")
-    return "; ".join(said) + "."
+        parts.append(
+            f"truth and answers are drawn at the sample of the forecast, which is {results.task.horizon} ahead"
+        )
+    return "; ".join(parts) + "."
 
 
 def gap_chart(results: StudyResults) -> Chart:
@@ -306,7 +309,8 @@ def gap_chart(results: StudyResults) -> Chart:
     )
     table = Table((f"Time between samples ({gaps.unit})", "Times"), rows)
     note = (
-        f"Half of the samples came within {numbers.span(gaps.median, gaps.unit)} of the one before; the longest gap is "
+        f"Half of the samples came within {numbers.span(gaps.median, gaps.unit)} of the previous one; the longest gap "
+        "is "
         f"{numbers.span(gaps.longest, gaps.unit)}."
     )
-    return Chart("gaps", "How long it was between one sample and the next", figures.gap_chart(gaps), table, note)
+    return Chart("gaps", "Time between one sample and the next", figures.gap_chart(gaps), table, note)

@@ -1,4 +1,4 @@
-"""The figures of a study as tables of text, for the report and the terminal."""
+"""The results of a study as tables of text, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchliquid.study.results import POOLED, ContenderResult, Interval, StudyRe
 
 
 def main_table(results: StudyResults) -> Table:
-    """Every contender, best on the test part first."""
+    """Every contender, the best on the test part first."""
     task = results.task
     label = metric_label(task.primary)
     head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Stored", "Parameters", "Training")
@@ -46,24 +46,24 @@ def main_table(results: StudyResults) -> Table:
 
 
 UNTIMED = ("naive",)
-"""Families whose live steps take the time of Python, which says nothing of a device."""
+"""Families whose live steps measure mostly Python, which says nothing about a device."""
 
 
 def usual_reach(intervals: Sequence[Interval | None]) -> float:
-    """The half interval by which a column is rounded: the usual one of those known."""
+    """The half interval that sets the rounding of a column: a typical one."""
     known = [i.reach for i in intervals if i is not None and i.known and i.reach > 0]
     return median(known) if known else math.inf
 
 
 def with_reach(results: StudyResults, interval: Interval | None, value: float, reach: float) -> str:
-    """A figure with half its interval, as far as it is known, rounded by the column's usual reach."""
+    """A value with half its interval, if known, rounded like the column."""
     if interval is None:
         return words.score(results.task.primary, value, reach)
     return words.score_with(results.task.primary, interval, reach)
 
 
 def coverage_table(results: StudyResults) -> Table | None:
-    """How often the intervals hold the truth on each test recording, and how wide they are; None without intervals."""
+    """How often the intervals contain the truth on each test recording, and their width; None without intervals."""
     rows = []
     for c in results.competing:
         covered = [t.coverage for t in c.trials if t.coverage]
@@ -76,7 +76,7 @@ def coverage_table(results: StudyResults) -> Table | None:
 
 
 def metrics_table(results: StudyResults) -> Table:
-    """All metrics on each test recording, mean over the seeds, the state carried and on windows."""
+    """All metrics on each test recording, mean over the seeds, with the state carried and on windows."""
     names = list(dict.fromkeys(m for c in results.contenders for t in c.trials for m in t.tests.get(POOLED, {})))
     head = ("Contender", "Test recording", "Scored", *(numbers.capital(metric_label(m)) for m in names))
     rows: list[tuple[str, str, str, list[list[float]]]] = []
@@ -94,7 +94,7 @@ def metrics_table(results: StudyResults) -> Table:
 
 
 def column(metric: str, rows: Sequence[Sequence[float]]) -> list[str]:
-    """Means over the seeds, all rounded to what the spread of the usual one of them supports."""
+    """Means over the seeds, rounded to what a typical spread in the column supports."""
     errors = [2 * stdev(row) / math.sqrt(len(row)) for row in rows if len(row) > 1 and all(map(math.isfinite, row))]
     means = [fmean(row) for row in rows]
     known = [error for error in errors if error > 0]
@@ -104,7 +104,7 @@ def column(metric: str, rows: Sequence[Sequence[float]]) -> list[str]:
 
 
 def alarm_table(results: StudyResults) -> Table | None:
-    """What an operator counts: each contender's alarms on each test recording; None where the task has none."""
+    """Each contender's alarms on each test recording, as operators count them; None if the task has no alarms."""
     if not any(t.alarms for c in results.contenders for t in c.trials):
         return None
     unit, factor = words.alarm_unit(results)
@@ -128,7 +128,7 @@ def alarm_table(results: StudyResults) -> Table | None:
                     numbers.span(found.late, results.task.time_unit),
                 )
             )
-    return Table(head, tuple(rows), (), "Mean over the seeds; delays from an event's first sample, of those caught.")
+    return Table(head, tuple(rows), (), "Mean over the seeds; delays of caught events, from their first sample.")
 
 
 def shift_table(results: StudyResults) -> Table:
@@ -139,7 +139,7 @@ def shift_table(results: StudyResults) -> Table:
     for shift in results.shifts:
         if any(shift.name in t.unshifted for c in results.contenders for t in c.trials):
             asked = [[t.unshifted.get(shift.name, nothing) for t in c.trials] for c in results.contenders]
-            rows.append((f"{shift.name}: none, on the samples that are asked", asked))
+            rows.append((f"{shift.name}: none, on the same samples", asked))
         for i, description in enumerate(shift.descriptions):
             under = [
                 [t.shifts[shift.name][i] if shift.name in t.shifts else nothing for t in c.trials]
@@ -151,7 +151,7 @@ def shift_table(results: StudyResults) -> Table:
 
 
 def channel_table(results: StudyResults) -> Table:
-    """The sensors: the training part's mean and spread, and how much is missing."""
+    """The sensors: mean and standard deviation in the training part, and the share of missing values."""
     rows = tuple(
         (c.name, numbers.significant(c.mean), numbers.significant(c.std), numbers.share(c.missing))
         for c in results.data.channels
@@ -216,12 +216,12 @@ def trial_table(results: StudyResults) -> Table:
 
 
 def settings(hyper: Mapping[str, object]) -> str:
-    """A trial's settings, for people; a trial with none of its own has the defaults."""
+    """A trial's settings, for readers; a trial without settings has the defaults."""
     return ", ".join(f"{key} {_listed(value)}" for key, value in hyper.items()) or "the defaults"
 
 
 def settings_table(results: StudyResults) -> Table:
-    """The study's settings and the versions it ran with."""
+    """The study's settings and the versions of packages."""
     rows = [(key.replace("_", " "), _listed(value)) for key, value in results.settings.items()]
     rows += [(f"version of {key}", value) for key, value in results.versions.items()]
     if results.machine:

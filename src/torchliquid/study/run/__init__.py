@@ -1,1 +1,1 @@
-"""A study at work: its trials, what is on disk, and what fits into a time."""
+"""Running a study: its trials, what is on disk, and what fits into a time limit."""

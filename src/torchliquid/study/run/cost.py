@@ -1,9 +1,9 @@
-"""What models cost in equal terms: each as it would be stored and computed at its best on the same device.
+"""The costs of models on equal terms: each as it would be stored and computed best on the same device.
 
-A network's weights are float32, as the exporter packs them. A tree's split takes 8 bytes (a float32 threshold, 2 bytes
-each for the feature and for where to go on) and a leaf 4; a linear model's scales are folded into its coefficients.
-Operations are those of one sample: additions, multiplications and comparisons count one, a function such as tanh ten.
-They are counted from the model's structure, so that no machine and no version of another library has a say in them.
+A network's weights are float32, as in exports. A tree's split takes 8 bytes (a float32 threshold, and 2 bytes each for
+the feature and the next node) and a leaf 4. A linear model's scales are included in its coefficients. Operations are
+those of one sample: additions, multiplications and comparisons count one, a function such as tanh ten. They are counted
+from the model's structure, so that they depend neither on the machine nor on versions of other libraries.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ SYNAPSE = 6 + FUNCTION
 """w sigmoid(sigma (v - mu)), times the reversal potential, added to two sums."""
 
 GATES = 4
-"""Functions a unit of a gated or liquid cell, about."""
+"""Approximate number of functions per unit of a gated or liquid cell."""
 
 FEATURE = 4
-"""Operations that keep one statistic of a window up to date."""
+"""Number of operations that update one statistic of a window."""
 
 STAGES: Mapping[str, int] = {"rk4": 4}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes of constants, bytes of the state between two samples, operations a sample."""
+    """Bytes of constants, bytes of the state between two samples, operations per sample."""
 
     bytes: int
     state_bytes: int
@@ -81,7 +81,7 @@ def _of_network(model: Model) -> Cost:
 
 
 def _of_part(model: Model, network: Network) -> float:
-    """Operations of a sample."""
+    """Operations per sample."""
     weights = network.live_parameters()
     repeats = int(model.config.get("unfolds", 1)) * STAGES.get(str(model.config.get("solver")), 1)
     cell = next(iter(network.cells), None)

@@ -14,9 +14,9 @@ WARM_UP, STEPS, SECONDS = 50, 1000, 1.0
 
 
 def live_step(model: Trainable, series: Series) -> tuple[float, float]:
-    """Median and 99th percentile in microseconds of feeding one sample of a recording and reading the answer.
+    """Median and 99th percentile in microseconds of one live step: from a sample of a recording to the answer.
 
-    At most ``STEPS`` steps after a warm-up, and no longer than ``SECONDS``.
+    At most ``STEPS`` steps after a warm-up, and at most ``SECONDS``.
     """
     stepper = model.live()
     gaps = np.diff(series.times, prepend=series.times[0])

@@ -1,8 +1,9 @@
-"""A study within a limit of time: what fits is planned before the test part is looked at, by one rule for all.
+"""A study with a time limit. What fits is planned before the test part is used, by one rule for all contenders.
 
 What does not fit is left out in this order: tuning, down to the defaults; seeds, down to :data:`FEW_SEEDS`; the slowest
-contenders, down to one liquid and one other network, the linear model and the naive answer; then seeds, down to one. No
-contender has more seeds or settings than another. A training is never shortened: a longer limit goes on from there.
+contenders, down to one liquid and one other network, the linear model and the naive answer; then seeds, down to one.
+All contenders have the same number of seeds and settings. A training is never shortened. A longer limit continues from
+there.
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ from torchliquid.training import TrainingConfig, TrainingError, train
 from torchliquid.training.loop import LOOKS
 
 KEPT = 0.1
-"""Of the limit, for the intervals, the report and what is estimated wrongly."""
+"""Share of the limit that is reserved for the intervals, the report and wrong estimates."""
 
 STAY = ("linear", "naive")
-"""Contenders that take seconds and say what a network is worth at all."""
+"""Contenders that always take part: they take seconds and show what a network is worth."""
 
 TIMED_UPDATES, TIMED_SAMPLES, TIMED_STEPS, TIMED_SECONDS = 20, 2000, 20, 5.0
-"""Of a training, of the validation part and of a live stream, what is timed; and when there were enough updates."""
+"""What is timed: updates of a training, samples of the validation part, live steps; and the maximum number of
+seconds."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """How much of a study is done."""
+    """The extent of a study."""
 
     contenders: tuple[Contender, ...]
     seeds: int
@@ -48,7 +50,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that a contender takes: a whole training, measuring it on the test part, timing its live step."""
+    """The seconds of a contender: for a whole training, for measuring on the test part, for timing its live step."""
 
     train: float
     measure: float
@@ -56,7 +58,7 @@ class Pace:
 
 
 GUESSED = {True: Pace(1.0, 0.2, 0.02), False: Pace(0.1, 0.1, 0.02)}
-"""Of networks and of the others, where none was timed."""
+"""For networks and for the others, if none was timed."""
 
 LAST = ("training", "measuring", "timing")
 """Phases of every study, after those of tuning."""
@@ -64,7 +66,7 @@ LAST = ("training", "measuring", "timing")
 
 @dataclass
 class Limit:
-    """So many seconds from now on."""
+    """A time limit in seconds, from now on."""
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
@@ -75,12 +77,12 @@ class Limit:
 
     @property
     def left(self) -> float:
-        """Seconds for what is planned."""
+        """Seconds available for the plan."""
         return self.begun + (1 - KEPT) * self.seconds - self.clock()
 
 
 def smaller(scope: Scope, paces: Mapping[str, Pace], tuned: bool = False) -> Iterator[Scope]:
-    """The scope and those that the rule allows instead, ever smaller; once ``tuned``, tuning stays what it was."""
+    """The scope, and the smaller ones that the rule allows instead. Once ``tuned``, tuning is not changed."""
     yield scope
     while scope.tuning > 1 and not tuned:
         yield (scope := replace(scope, tuning=scope.tuning - 1))
@@ -93,7 +95,7 @@ def smaller(scope: Scope, paces: Mapping[str, Pace], tuned: bool = False) -> Ite
 
 
 def _slowest(contenders: Sequence[Contender], paces: Mapping[str, Pace]) -> Contender | None:
-    """Which contender may go; of the liquid ones and of the other networks the last stays."""
+    """The contender to leave out next; the last liquid one and the last other network stay."""
     families = [c.family for c in contenders]
     may_go = [
         c
@@ -110,12 +112,12 @@ def work(
     trained: Callable[[Spec], bool],
     measured: Callable[[Spec], bool],
 ) -> dict[str, list[float]]:
-    """What a scope still lacks: of each phase the seconds of its jobs, as far as can be told before.
+    """The seconds of the remaining jobs in each phase of a scope, as far as they can be estimated.
 
     Args:
-        scope: what is wanted.
-        paces: of each contender by name; another is taken to train for a second.
-        settings: those that a contender is tuned with, so many at most.
+        scope: the planned extent.
+        paces: of each contender by name; others are assumed to train for a second.
+        settings: gives the settings of a contender, up to a number.
         trained, measured: whether a trial is on disk.
     """
     found: dict[str, list[float]] = {**{tuning(share): [] for share in (*HALVED, 1.0)}, **{p: [] for p in LAST}}
@@ -125,7 +127,7 @@ def work(
         for share, n in halvings(len(hypers)) if contender.seeded else [(1.0, len(hypers))] * several:
             there = sum(trained(Spec(contender.name, hyper, 0, share)) for hyper in hypers)
             found[tuning(share)] += [share * pace.train] * (n - there)
-        # Which setting will be chosen is not known: the one of which most is there.
+        # It is not known which setting will be chosen: use the one with the most results on disk.
         n = scope.seeds if contender.seeded else 1
         finals = [[Spec(contender.name, hyper, seed) for seed in range(n)] for hyper in hypers]
         found["training"] += [pace.train] * (n - max(several, *(sum(map(trained, each)) for each in finals)))
@@ -141,7 +143,7 @@ def tuning(share: float) -> str:
 
 
 def seconds(work: Mapping[str, Sequence[float]], at_once: int) -> float:
-    """How long it takes with so many jobs at a time; live steps are timed one after the other."""
+    """The duration with this number of parallel jobs. Live steps are timed one after the other."""
     return sum(
         sum(jobs) if phase == "timing" else max(sum(jobs) / at_once, max(jobs, default=0.0))
         for phase, jobs in work.items()
@@ -151,7 +153,7 @@ def seconds(work: Mapping[str, Sequence[float]], at_once: int) -> float:
 def time_contender(plan: Plan, spec: Spec, shifts: Sequence[Shift], progress: Progress) -> Iterator[Any]:
     """A contender's name and its pace, from the first updates of a training and the beginning of the validation part.
 
-    What is no network is fitted whole: that takes seconds.
+    Models other than networks are fitted completely, which takes seconds.
     """
     progress(0.0, "a few updates")
     start = time.perf_counter()
@@ -184,7 +186,7 @@ class _Enough(Exception):
 
 
 def _seconds_an_update(plan: Plan, model: Model) -> float:
-    """The median of the first updates but one, which loads what a training needs."""
+    """The median of the first updates except the first, which includes one-time costs."""
     moments: list[float] = []
 
     def note(module: Any, args: Any) -> None:
@@ -207,7 +209,7 @@ def _seconds_an_update(plan: Plan, model: Model) -> float:
 
 
 def _beginning(part: Recording) -> Recording:
-    """Enough series of a part; of one that is too long, its beginning."""
+    """Enough series of a part, or the beginning of a series that is too long."""
     kept, n = [], 0
     for series in part.series:
         if n >= TIMED_SAMPLES:
@@ -218,22 +220,22 @@ def _beginning(part: Recording) -> Recording:
 
 
 def left_out(wanted: Scope, done: Scope, limit: float, paces: Mapping[str, Pace]) -> tuple[str, ...]:
-    """What a limit left out, in sentences."""
-    said = []
+    """Sentences about what the limit left out."""
+    left = []
     if done.tuning == 1 < wanted.tuning:
-        said.append("no contender was tuned")
+        left.append("no contender was tuned")
     elif done.tuning < wanted.tuning:
-        said.append(f"each contender was tuned with {done.tuning} of {wanted.tuning} settings")
+        left.append(f"each contender was tuned with {done.tuning} of {wanted.tuning} settings")
     if done.seeds < wanted.seeds:
-        said.append(f"each network has {done.seeds} of {wanted.seeds} seeds")
+        left.append(f"each network has {done.seeds} of {wanted.seeds} seeds")
     gone = [c for c in wanted.contenders if c not in done.contenders]
     if gone:
-        each = [f"{c.label} (about {numbers.duration(paces[c.name].train)} a training)" for c in gone]
-        said.append(f"{', '.join(each)} {'takes' if len(gone) == 1 else 'take'} no part")
-    if not said:
+        each = [f"{c.label} (about {numbers.duration(paces[c.name].train)} per training)" for c in gone]
+        left.append(f"{', '.join(each)} {'was' if len(gone) == 1 else 'were'} left out")
+    if not left:
         return ()
     return (
-        f"Within the time limit of {numbers.duration(limit)} {'; '.join(said)}. That was decided before the test part "
-        f"was looked at, by one rule for all: tuning goes first, then seeds down to {FEW_SEEDS}, then the slowest "
-        "contenders, then seeds down to 1. The same command with a longer limit goes on from here.",
+        f"Within the time limit of {numbers.duration(limit)} {'; '.join(left)}. This was decided before the test part "
+        f"was used, by one rule for all: first tuning is reduced, then seeds down to {FEW_SEEDS}, then the slowest "
+        "contenders, then seeds down to 1. The same command with a longer limit continues from here.",
     )

@@ -13,7 +13,7 @@ STATUS = Path("/proc/self/status")
 
 @dataclass
 class Peak:
-    """``mb``: the most memory the work held beyond what the process had before; NaN where it can't be told."""
+    """``mb``: the maximum memory of the work beyond what the process used before; NaN if it cannot be measured."""
 
     mb: float = math.nan
 
@@ -23,7 +23,7 @@ def peak_memory() -> Iterator[Peak]:
     """Measure the peak of resident memory inside the block, above its start (Linux; elsewhere NaN)."""
     peak = Peak()
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = _kilobytes("VmRSS")
     except OSError:
         yield peak

@@ -1,4 +1,4 @@
-"""What of a study's folder was lost or changed since it was made: it is removed, made anew, and told of."""
+"""Repairs a study's folder: what was lost or changed since it was made is removed, made again, and reported."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ MADE_ANEW = "made-anew.json"
 
 
 def mend(store: Store, specs: Sequence[Spec]) -> None:
-    """Remove what these trials have left that is not whole, and all that was measured with it."""
+    """Remove incomplete files of these trials, and everything that was measured with them."""
     for spec in specs:
         trial, evaluation = store.trial(spec.id), store.evaluation(spec.id)
         if wrong := _wrong_trial(trial):
             shutil.rmtree(trial)
             shutil.rmtree(evaluation, ignore_errors=True)
             _forget_latency(store, spec.id)
-            _tell(store, f"{spec.words}, was trained and measured anew: {wrong}.")
+            _tell(store, f"{spec.words}, was trained and measured again: {wrong}.")
         elif wrong := _wrong_evaluation(evaluation, COST):
             shutil.rmtree(evaluation)
-            _tell(store, f"{spec.words}, was measured anew: {wrong}.")
+            _tell(store, f"{spec.words}, was measured again: {wrong}.")
 
 
 def mend_evaluation(store: Store, name: str) -> None:
-    """The same of what was measured without a trial, a probe."""
+    """The same for a probe, which is measured without a trial."""
     evaluation = store.evaluation(name)
     if wrong := _wrong_evaluation(evaluation, "probe.json"):
         shutil.rmtree(evaluation)
-        _tell(store, f"{name} was measured anew: {wrong}.")
+        _tell(store, f"{name} was measured again: {wrong}.")
 
 
 def made_anew(store: Store) -> tuple[str, ...]:
-    """A sentence for each trial that was made anew, in this run and those before."""
+    """A sentence for each trial that was made again, in this run and earlier ones."""
     path = store.folder / MADE_ANEW
     return tuple(map(str, read_json(path, list))) if path.exists() else ()
 
 
 def latencies(store: Store) -> dict[str, list[float]]:
-    """Median and 99th percentile of a live step of each trial that was timed.
+    """Median and 99th percentile of a live step, for each trial that was timed.
 
     Raises:
         InputError: the file is damaged.
@@ -61,21 +61,21 @@ def latencies(store: Store) -> dict[str, list[float]]:
     known: dict[str, Any] = read_json(path, dict) if path.exists() else {}
     for pair in known.values():
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, int | float) for v in pair)):
-            raise InputError(f"{path} is damaged; remove it, and give the same command again")
+            raise InputError(f"{path} is damaged; remove it, and run the same command again")
     return known
 
 
 def _wrong_trial(folder: Path) -> str:
-    """What is wrong with a trained trial; empty where nothing is, or where there is none."""
+    """What is wrong with a trained trial; empty if nothing is, or if there is none."""
     if not folder.exists():
         return ""
     try:
         trained = Trained.read(folder)
         found = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
-        if not trained.sha256:  # of an earlier version
+        if not trained.sha256:  # written by an earlier version
             Model.load(folder / MODEL)
         elif found != trained.sha256:
-            return "its model is another than the one that was measured"
+            return "its model is not the one that was measured"
     except (OSError, InputError) as error:
         return _reason(error, folder)
     return ""

@@ -1,6 +1,6 @@
-"""Evidence beside the contenders: does one sensor do it, does the order of the samples matter at all?
+"""Evidence beside the contenders: is one sensor enough, and does the order of the samples matter?
 
-A probe is far simpler than a contender. It is chosen on the validation part like everything else, and never competes.
+A probe is much simpler than a contender. It is chosen on the validation part as usual, and never competes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from torchliquid.study.run.trial import SCORES, Files, measure
 from torchliquid.study.shifts import Shift
 
 MOST_SENSORS = 64
-"""With more channels, the one sensor is looked for among the first so many."""
+"""If there are more channels, only this many of the first ones are tried as the one sensor."""
 
 
 class OneSensor:
-    """A model that is shown one channel of a recording."""
+    """A model that sees one channel of a recording."""
 
     def __init__(self, channel: str, model: Tabular) -> None:
         self.channel = channel
@@ -40,13 +40,13 @@ class OneSensor:
 
 @dataclass(frozen=True)
 class Probe:
-    """A kind of probe: candidates are fitted by name, the one best on validation speaks for it.
+    """A kind of probe: its candidates are fitted, and the one that is best on validation represents it.
 
     Attributes:
-        name: as the verdict knows it.
+        name: name for the verdict.
         candidates: their names under a plan.
         fit: fits one.
-        per_step_only: whether it says something only where each sample has an answer of its own.
+        per_step_only: whether it is useful only for tasks with an answer per sample.
     """
 
     name: str
@@ -77,7 +77,7 @@ PROBES = (
 
 
 def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
-    """Fit a probe's candidates, choose one on validation, measure it."""
+    """Fit a probe's candidates, choose one on validation, and measure it."""
     probe = next(p for p in PROBES if p.name == name)
     fitted = {candidate: probe.fit(plan, candidate) for candidate in probe.candidates(plan)}
     scores = {candidate: plan.score(model, plan.validation) for candidate, model in fitted.items()}
@@ -88,14 +88,14 @@ def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Pro
 
 
 def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
-    """What :func:`evaluate_probe` found, as the results hold it."""
+    """The result of :func:`evaluate_probe` in the form of the study's results."""
     probe = read_json(folder / "probe.json", dict)
     measured = read_json(folder / "evaluation.json", dict)
     if name == "one_sensor":
         label, detail = "A linear model", str(probe["chosen"])
     else:
-        kind = {"linear": "a linear model", "boosting": "gradient boosting"}[probe["chosen"]]
-        label, detail = f"{kind} on each sample alone", ""
+        model = {"linear": "a linear model", "boosting": "gradient boosting"}[probe["chosen"]]
+        label, detail = f"{model} on each sample alone", ""
     trial = TrialResult(
         seed=0,
         hyper={},
@@ -118,7 +118,7 @@ def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
 
 
 def only(recording: Recording, channel: str) -> Recording:
-    """The recording with one of its channels."""
+    """The recording with only one of its channels."""
     place = recording.channels.index(channel)
     series = tuple(replace(s, values=s.values[:, [place]]) for s in recording.series)
     return replace(recording, series=series, channels=(channel,))

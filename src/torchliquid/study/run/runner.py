@@ -1,6 +1,6 @@
-"""A whole study: tune, train from every seed, fix the comparison, measure on the test part, judge.
+"""A whole study: tune, train from every seed, fix the comparison, measure on the test part, give the verdict.
 
-Everything finished is on disk at once, and what is on disk is not done again.
+Every result is on disk at once, and is not computed again.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ ENDING = "verdict and report"
 """The last phase."""
 
 THREADS = 1
-"""Of each trial, always: training differs in the last bits between one thread and two."""
+"""Number of threads of each trial. It is fixed because the last bits of a training depend on it."""
 
 
 class StudyListener(Listener, Protocol):
-    """Is also told which phases a study has, each with the work that is left in it, and which it is in."""
+    """A listener that is also informed of a study's phases, of the work left in each, and of the current one."""
 
     def planned(self, work: Mapping[str, float]) -> None: ...
     def phase(self, name: str, done: int, total: int) -> None: ...
 
 
 class Quiet(Silent):
-    """A study's listener that says nothing."""
+    """A study's listener that does nothing."""
 
     def planned(self, work: Mapping[str, float]) -> None: ...
     def phase(self, name: str, done: int, total: int) -> None: ...
@@ -84,9 +84,9 @@ class Runner:
     """Runs the trials of a plan and keeps them in a store.
 
     Attributes:
-        scope: what is to be done; within a limit it shrinks to what fits.
-        limit: of time.
-        left_out: what it left out, in sentences.
+        scope: the extent of the study, which a limit may reduce.
+        limit: the time limit.
+        left_out: sentences about what it left out.
     """
 
     plan: Plan
@@ -100,7 +100,7 @@ class Runner:
     paces: dict[str, Pace] = field(default_factory=dict)
 
     def run(self) -> list[ContenderResult]:
-        """Train, choose and measure all; one result a contender, in the given order."""
+        """Train, choose and measure all; one result per contender, in the given order."""
         wanted, tried = self.scope, list[Spec]()
         if self.limit is not None:
             self._time_contenders()
@@ -138,18 +138,18 @@ class Runner:
         return Trained.read(self.store.trial(spec.id))
 
     def model(self, spec: Spec) -> Trainable:
-        """The trained model, from its file."""
+        """A trained model, from its file."""
         return load(self.store.trial(spec.id) / MODEL)
 
     def best_spec(self, result: ContenderResult) -> Spec:
-        """The seed to use: the first of those as good as the best on validation."""
+        """The seed to use: the first of those that are as good as the best on validation."""
         trial = self._as_good_as_best([(t.validation, t) for t in result.trials])
         return Spec(result.name, trial.hyper, trial.seed)
 
     # -- phases
 
     def settings(self, contender: Contender, n: int) -> list[Hyper]:
-        """Those that a contender is tuned with, so many at most."""
+        """The settings that a contender is tuned with, up to a number."""
         weighed = self.plan.task.kind == "classification" and self.plan.class_weights is None
         tuned = contender.under(CLASS_WEIGHTS if weighed else {})
         return tuned.settings(n, lambda hyper: fits(self.plan, contender.name, hyper))
@@ -159,12 +159,12 @@ class Runner:
             self.paces.update([found])
 
         specs = [Spec(c.name, self.settings(c, 1)[0], 0) for c in self.scope.contenders]
-        self.listener.phase("looking how long each takes", 0, len(specs))
+        self.listener.phase("measuring how long each takes", 0, len(specs))
         jobs = [Job(s.contender, time_contender, (self.plan, s, self.shifts), keep) for s in specs]
         self.run_jobs(jobs, self.listener)
 
     def _work(self, scope: Scope, settings: Settings) -> dict[str, list[float]]:
-        """What is left to do, the probes' linear models and boosting included."""
+        """The remaining work, with the probes' linear models and boosting."""
         found = work(
             scope,
             self.paces,
@@ -186,7 +186,7 @@ class Runner:
         """The largest scope that fits into the limit.
 
         Raises:
-            InputError: not even the least does.
+            InputError: not even the smallest one fits.
         """
         assert self.limit is not None
         scopes = list(smaller(wanted, self.paces))
@@ -196,17 +196,17 @@ class Runner:
         least = seconds(self._work(scopes[-1], settings), self.run_jobs.at_once) / (1 - KEPT)
         who = ", ".join(c.label for c in scopes[-1].contenders)
         raise InputError(
-            f"{numbers.duration(self.limit.seconds)} are too short: the smallest study, one seed of {who} without "
+            f"{numbers.duration(self.limit.seconds)} is too short: the smallest study, one seed of {who} without "
             f"tuning, takes about {numbers.duration(least)} here; give a longer time limit, or fewer updates"
         )
 
     def _announce(self, settings: Settings) -> None:
-        """Tell the listener which phases are to come."""
+        """Inform the listener of the coming phases."""
         phases = {phase: sum(jobs) for phase, jobs in self._work(self.scope, settings).items()}
         self.listener.planned({**phases, ENDING: 0.02 * sum(phases.values())})
 
     def _train_finals(self, chosen: Mapping[str, Hyper], wanted: Scope) -> dict[str, list[Spec]]:
-        """Train what was chosen from every seed; within a limit, as many seeds as fit, each for all contenders."""
+        """Train the chosen settings from every seed; with a limit, from as many seeds as fit, the same for all."""
 
         def settings(contender: Contender, n: int) -> list[Hyper]:
             return [chosen[contender.name]]
@@ -220,7 +220,7 @@ class Runner:
         if self.limit is None:
             self._train("training", list(chain(*specs().values())))
             return specs()
-        # More may fit than was planned: trainings stop early.
+        # More may fit than planned, because trainings stop early.
         scopes = list(smaller(replace(self.scope, seeds=wanted.seeds), self.paces, tuned=True))
         self.scope = next((scope for scope in scopes if self._fits(scope, settings)), scopes[-1])
         self._announce(settings)
@@ -238,16 +238,16 @@ class Runner:
         return specs()
 
     def _tune(self, tried: list[Spec]) -> dict[str, Hyper]:
-        """The chosen settings by contender's name; all trials that were tried for it are added to ``tried``. Those of
-        networks are halved: all have a quarter of the updates, the better half of them a half as long as more than two
-        are left, and what is left then the whole."""
+        """The chosen settings by contender's name. All trials are added to ``tried``. Networks are tuned by successive
+        halving: all settings get a quarter of the updates, the better half of them half of the updates while more than
+        two are left, and the remaining ones all updates."""
         contenders = self.scope.contenders
         settings = {c.name: self.settings(c, self.scope.tuning) for c in contenders}
         for share in HALVED:
             many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
             for name, rated in self._rated(many, share, tried).items():
                 scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
-                # The worst first; of equals the last, for in the end the first is chosen.
+                # The worst come first; of equal ones the last, because in the end the first is chosen.
                 worst_first = sorted((score, -i) for i, score in enumerate(scores))
                 out = [rated[-i][1] for _, i in worst_first[: len(rated) // 2]]
                 settings[name] = [hyper for hyper in settings[name] if hyper not in out]
@@ -258,7 +258,7 @@ class Runner:
     def _rated(
         self, settings: dict[str, list[Hyper]], share: float, tried: list[Spec]
     ) -> dict[str, list[tuple[float, Hyper]]]:
-        """The settings with their score on validation, after such a share of the updates."""
+        """The settings with their score on validation, after this share of the updates."""
         specs = {name: [Spec(name, hyper, 0, share) for hyper in each] for name, each in settings.items()}
         trials = [spec for each in specs.values() for spec in each]
         self._train(tuning(share), trials)
@@ -311,7 +311,7 @@ class Runner:
         self.run_jobs(jobs, self.listener)
 
     def _latencies(self, specs: list[Spec]) -> dict[str, tuple[float, float]]:
-        """Median and 99th percentile of one live step in microseconds, with nothing else of the study running."""
+        """Median and 99th percentile of one live step in microseconds, with no other work of the study running."""
         path = self.store.folder / "latency.json"
         known = latencies(self.store)
         waiting = [s for s in specs if s.id not in known]
@@ -360,8 +360,8 @@ class Runner:
         )
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:
-        """The first that is not worse on validation than the best by what matters: smaller differences are luck, and
-        to chase them is to fit the validation part. One that failed (NaN) only if all did."""
+        """The first whose score on validation differs from the best by less than what matters: smaller differences are
+        chance, and following them would fit the validation part. A failed one (NaN) only if all failed."""
         scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
         least = margin(self.plan.task, self._sign * max(scores)) if math.isfinite(max(scores)) else 0.0
         return next(one for score, (_, one) in zip(scores, rated, strict=True) if score >= max(scores) - least)

@@ -1,12 +1,12 @@
-"""What a study keeps on disk, so that it can be killed at any moment and go on where it was.
+"""The files of a study, so that it can be killed at any moment and continued.
 
-    OUT/study.json                  what is being studied; another study never mixes with it
+    OUT/study.json                  what is being studied; a folder holds only one study
     OUT/trials/ID/                  one trained contender: trial.json, model.safetensors
-    OUT/evaluations/ID/             its figures on the test part: evaluation.json, scores.npz
+    OUT/evaluations/ID/             its results on the test part: evaluation.json, scores.npz
     OUT/latency.json                times of one live step
-    OUT/.lock                       held by the run that is at work
+    OUT/.lock                       held by the current run
 
-A folder or file appears under its name only once it is whole.
+A folder or file gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from torchliquid.files import locked, read_json, write_json
 STUDY = "study.json"
 LOCK = ".lock"
 MAY_GROW = ("seeds",)
-"""What may be another number in the same study: what is on disk for other seeds is not done again."""
+"""Settings that may differ within the same study: the results on disk for other seeds are used again."""
 
 
 class Store:
-    """The folder of one study, for one process at a time: a context, in which no other may write there.
+    """The folder of a study. As a context manager it locks the folder for one process.
 
     Raises:
-        InputError: the folder cannot be written, holds another study, or holds files that no study wrote; on entering,
-            another run is at work in it.
+        InputError: the folder cannot be written, holds another study, or holds files of no study; on entering, another
+            run is using it.
     """
 
     def __init__(self, folder: Path, study: dict[str, Any]) -> None:
@@ -42,18 +42,18 @@ class Store:
                 pass
         except OSError as error:
             raise InputError(
-                f"the output folder {folder} can't be written ({error.strerror}); choose another (--out)"
+                f"the output folder {folder} cannot be written ({error.strerror}); choose another (--out)"
             ) from None
         path = folder / STUDY
         if path.exists():
             self._refuse_another(path, study)
         elif any(p.name != LOCK and not p.name.endswith(".part") for p in folder.iterdir()):
-            raise InputError(f"the folder {folder} holds files that no study wrote; choose an empty one (--out)")
+            raise InputError(f"the folder {folder} holds files that are not of a study; choose an empty one (--out)")
         self.study = study
 
     def __enter__(self) -> Store:
         with ExitStack() as held:
-            busy = f"another run is at work in the folder {self.folder}; wait for its end, or choose another (--out)"
+            busy = f"another run is using the folder {self.folder}; wait until it ends, or choose another (--out)"
             held.enter_context(locked(self.folder / LOCK, busy))
             write_json(self.folder / STUDY, self.study)
             for name in ("trials", "evaluations"):
@@ -73,14 +73,14 @@ class Store:
         different = [k for k in wanted if k not in MAY_GROW and found.get(k) != wanted[k]]
         if different:
             raise InputError(
-                f"the folder {self.folder} holds another study (it differs in {', '.join(different)}); give the same "
-                "command to go on with it, or choose another folder (--out)"
+                f"the folder {self.folder} holds another study (it differs in {', '.join(different)}); run the same "
+                "command to continue it, or choose another folder (--out)"
             )
 
     def trial(self, trial_id: str) -> Path:
-        """Where a trained trial is, or will be."""
+        """The folder of a trained trial."""
         return self.folder / "trials" / trial_id
 
     def evaluation(self, trial_id: str) -> Path:
-        """Where a trial's figures on the test part are, or will be."""
+        """The folder of a trial's results on the test part."""
         return self.folder / "evaluations" / trial_id

@@ -1,4 +1,4 @@
-"""The networks that a study left in its folder."""
+"""The networks in a study's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torchliquid.study.run.trial import MODEL, Spec
 
 
 def trained(study: Path, but: Model) -> dict[str, Model]:
-    """The best network on validation of each contender, the best one first; not ``but``, wherever its file lies.
+    """The network of each contender that is best on validation, the best one first, except ``but``, wherever its file
+    is.
 
     Raises:
         InputError: there is no finished study.

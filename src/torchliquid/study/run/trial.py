@@ -1,7 +1,7 @@
-"""One trial: a contender trained from one seed under the conditions of the plan, then measured on the test part.
+"""One trial: a contender is trained from one seed under the conditions of the plan, then measured on the test part.
 
-Training and measuring are two jobs, so that a tuning trial that is not chosen never sees the test part, and a
-chosen one is not trained again. Each yields the files of a folder.
+Training and measuring are two jobs. So a tuning trial that is not chosen never sees the test part, and a chosen one is
+not trained again. Each job yields the files of a folder.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay", "class_weights")
 
 Trainable = Saved
 Files = dict[str, bytes]
-"""What stands in a folder, by name."""
+"""The files of a folder, by name."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """Which contender, with which settings, from which seed; for which share of a network's updates, 1 to be judged."""
+    """The contender, its settings and its seed; ``share``: of a network's updates, 1 for a full training."""
 
     contender: str
     hyper: dict[str, Any]
@@ -63,13 +63,13 @@ class Spec:
 
     @property
     def id(self) -> str:
-        """A folder's name: the same settings always have the same."""
+        """The name of a folder, which is always the same for the same settings."""
         settings = hashlib.sha256(json.dumps(self.hyper, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.contender}-{settings}-seed{self.seed}{'' if self.share == 1 else f'-{self.share:g}'}"
 
     @property
     def words(self) -> str:
-        """For a person who waits."""
+        """A description for progress messages."""
         settings = ", ".join(f"{name} {value}" for name, value in self.hyper.items())
         part = "" if self.share == 1 else f", {self.share:.0%} of the updates"
         return f"{self.contender}, seed {self.seed}{part}{f' ({settings})' if settings else ''}"
@@ -77,7 +77,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training a trial gave. ``broken_off`` says why it did not end well, else it is empty."""
+    """The result of training a trial. ``broken_off`` is the reason if it failed, else empty."""
 
     validation: float
     parameters: int
@@ -94,7 +94,7 @@ class Trained:
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
-        """What :func:`train_trial` left in a folder.
+        """Read the result that :func:`train_trial` wrote to a folder.
 
         Raises:
             InputError: it is damaged.
@@ -104,7 +104,7 @@ class Trained:
         try:
             trained: Trained = from_plain(cls, read_json(path, dict))
         except (TypeError, ValueError, AttributeError, OverflowError):
-            raise InputError(f"{path} is damaged; give the same command again") from None
+            raise InputError(f"{path} is damaged; run the same command again") from None
         return trained
 
 
@@ -156,7 +156,7 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
 
 
 def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
-    """Fit what is not a network."""
+    """Fit a model other than a network."""
     if spec.contender == "naive":
         return Naive.fit(plan.task, plan.preprocessing, plan.training)
     return Tabular.fit(
@@ -172,8 +172,8 @@ def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
 
 
 def fits(plan: Plan, contender: str, hyper: dict[str, Any]) -> bool:
-    """Whether a setting is one of its own under a plan: a network within its budget; for whole series, which are seen
-    from their start, no other lookback."""
+    """Whether a setting is distinct under a plan: for a network, if it fits the budget; for whole series, which are
+    seen from their start, if it does not change the lookback."""
     if contender not in KINDS:
         return plan.task.per == "step" or hyper.get("lookback", LOOKBACK) == LOOKBACK
     try:
@@ -184,7 +184,7 @@ def fits(plan: Plan, contender: str, hyper: dict[str, Any]) -> bool:
 
 
 def untrained(plan: Plan, spec: Spec) -> Model:
-    """A trial's network before its training.
+    """A trial's network before training.
 
     Raises:
         InputError: the budget is too small for it.
@@ -195,12 +195,12 @@ def untrained(plan: Plan, spec: Spec) -> Model:
 
 
 def evaluate_trial(plan: Plan, model: Trainable, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
-    """Measure a trained model on the test part, clean and under the shifts."""
+    """Measure a trained model on the test part, unchanged and under the shifts."""
     yield {**measure(plan, model, shifts, progress), COST: to_json(asdict(cost(model)))}
 
 
 def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Progress) -> Files:
-    """Measure any model on the test part: ``evaluation.json`` and the sums behind the intervals."""
+    """Measure any model on the test part; yields ``evaluation.json`` and the sums for the intervals."""
     task = plan.deciding(model)
     tests = {name: task.with_targets(test) for name, test in plan.tests.items()}
     cells = Cells.cut(list(tests.values()), task)
@@ -247,7 +247,7 @@ def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Pro
 def _metrics(
     task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> dict[str, dict[str, float]]:
-    """Metrics of each test recording and of all together."""
+    """Metrics of each test recording, and of all together."""
     found = {name: task.metrics(outputs[name], test) for name, test in tests.items()}
     pooled = Recording.concat(list(tests.values()))
     return {**found, POOLED: task.metrics([o for name in tests for o in outputs[name]], pooled)}
@@ -256,7 +256,7 @@ def _metrics(
 def _alarms(
     task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> dict[str, Counts]:
-    """What an operator counts on each test recording and on all together, where the task has alarms."""
+    """Counts of events and alarms on each test recording and on all together, if the task has alarms."""
     if task.per == "series" or task.alarm is None or task.alarm.threshold is None:
         return {}
     found = {
@@ -269,7 +269,7 @@ def _alarms(
 def _confusion(
     task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> list[list[int]]:
-    """How often each class, a row each, was answered by each, over all test recordings; nothing for values."""
+    """The confusion matrix over all test recordings, one row per true class; empty for values."""
     if task.kind == "regression":
         return []
     counts = np.zeros((len(task.labels), len(task.labels)), dtype=int)
@@ -283,7 +283,7 @@ def _confusion(
 def _coverage(
     model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, list[np.ndarray]]
 ) -> dict[str, tuple[float, float]]:
-    """Of the intervals on each test recording and on all together: the share that lies inside, and the mean width."""
+    """For the intervals on each test recording and on all together: the share inside, and the mean width."""
     if not isinstance(model, Predictor) or Interval.of(model) is None:
         return {}
     found = {name: coverage(model, test, outputs[name]) for name, test in tests.items()}
@@ -294,7 +294,7 @@ def _coverage(
 def _calibration(
     task: Task, model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> Calibrated | None:
-    """How much the stated probabilities are worth on the test part, before and after calibration."""
+    """How reliable the stated probabilities are on the test part, before and after calibration."""
     if task.kind == "regression" or not isinstance(model, Model | Tabular):
         return None
     parts = [pooled(task, outputs[name], test) for name, test in tests.items()]

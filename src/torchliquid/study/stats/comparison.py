@@ -1,4 +1,4 @@
-"""Contenders of a study held against each other, each figure with its interval."""
+"""Compares contenders of a study, each value with its interval."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torchliquid.study.stats.intervals import Figure, Term, compare, estimate
 from torchliquid.study.stats.scores import PROPER, Scores, shift_mean
 
 CLOSE = 3.0
-"""Standard errors on validation within which a contender might owe its place to lucky seeds."""
+"""Number of standard errors on validation within which a contender may owe its rank to its seeds."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The study's primary metric, clean or as the mean under all shifts, from each contender's scores by name."""
+    """The study's primary metric, unchanged or as the mean under all shifts, from each contender's scores by name."""
 
     results: StudyResults
     scores: Mapping[str, Scores]
 
     def has(self, contender: ContenderResult | None, shifted: bool = False) -> bool:
-        """Whether its scores, or those under the shifts, are there."""
+        """Whether its scores, or those under the shifts, exist."""
         if contender is None or contender.name not in self.scores:
             return False
         return not shifted or bool(self.scores[contender.name].shifts)
 
     def alone(self, contender: ContenderResult, shifted: bool = False) -> Interval | None:
-        """One contender's figure; None where it has no scores."""
+        """The value of a contender; None if it has no scores."""
         if not self.has(contender, shifted):
             return None
         scores = self.scores[contender.name]
@@ -40,12 +40,12 @@ class Comparison:
         return replace(found, unit=scores.unit)
 
     def better(self, first: ContenderResult, second: ContenderResult, shifted: bool = False) -> Interval:
-        """How much better the first is; positive where it is."""
+        """How much better the first is; positive if it is better."""
         sums = (self._sums(first, shifted), self._sums(second, shifted))
         return self._difference((first, second), sums, self._figure(first, shifted), self._metric)
 
     def learnt(self, first: ContenderResult, second: ContenderResult) -> Interval | None:
-        """How much better the first is by a proper score, log loss or squared error; None where it was not kept."""
+        """How much better the first is by a proper score, log loss or squared error; None if it was not stored."""
         sums = tuple(self.scores[c.name].proper for c in (first, second))
         if sums[0] is None or sums[1] is None:
             return None
@@ -53,7 +53,7 @@ class Comparison:
         return self._difference((first, second), (sums[0], sums[1]), metric.value, metric)
 
     def loss(self, contender: ContenderResult) -> float:
-        """Its mean proper score."""
+        """The mean proper score of a contender."""
         sums = self.scores[contender.name].proper
         return math.nan if sums is None else float(PROPER[self.results.task.kind].value(sums.sum(1)).mean())
 
@@ -84,7 +84,7 @@ class Comparison:
         return shift_mean(self._metric, self.scores[contender.name]) if shifted else self._metric.value
 
     def _close_to(self, chosen: ContenderResult) -> int:
-        """How many of its side, itself among them, might as well have been best on validation."""
+        """Number of contenders of its side, with itself, that could as well have been best on validation."""
         liquid = chosen.family == "liquid"
         side = [c for c in self.results.competing if (c.family == "liquid") == liquid]
         near = [
@@ -100,11 +100,11 @@ def _units(scores: Scores) -> np.ndarray | bool:
 
 
 def _error(contender: ContenderResult) -> float:
-    """Standard error of its mean on validation, over the seeds."""
+    """Standard error over the seeds of its mean on validation."""
     figures = [trial.validation for trial in contender.trials]
     return float(np.std(figures, ddof=1) / math.sqrt(len(figures))) if len(figures) > 1 else 0.0
 
 
 def _deterministic(contender: ContenderResult) -> bool:
-    """A classical model trained once is the same for any seed; a network trained once is luck of unknown size."""
+    """A classical model trained once is the same for any seed; the spread of a network trained once is unknown."""
     return len(contender.trials) == 1 and contender.family not in ("liquid", "neural")

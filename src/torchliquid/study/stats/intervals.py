@@ -1,26 +1,27 @@
-"""Is one contender better than another? An interval for the difference that keeps what it promises.
+"""Is one contender better than another? An interval for the difference with the promised coverage.
 
-Two things make a test figure uncertain: the seed a model was trained from, and the test data it was scored on; under
-shifts that are drawn at random, the draws are a third. The variances add as in a two-way random-effects analysis of
-variance, so that the interaction of seed (or draw) and data, which is in both, counts once:
+A test score is uncertain for two reasons: the seed of the training, and the test data; with random shifts, the draws
+are
+a third. The variances add up as in a two-way random-effects analysis of variance. The interaction of seed (or draw) and
+data is in both, so it is subtracted once:
 
-* seeds: the spread of each contender's figure between its seeds, divided by their number, less the interaction;
-* data: the jackknife over blocks of the test data, every seed of both contenders losing the same block at once;
-* draws: the spread of the difference between the draws, less their interaction with the data.
+* seeds: the variance of each contender's score between its seeds, divided by their number, less the interaction;
+* data: the jackknife over blocks of the test data, with the same block left out for all seeds of both contenders;
+* draws: the variance of the difference between the draws, less their interaction with the data.
 
-Blocks are whole series, or groups of series that belong together. One recording is cut in time into blocks so long that
-neighbours no longer tell of each other: the length comes from the autocorrelation of the errors. What a block of a
-given length still misses is added (the first-order bias of batch means, see Flegal and Jones 2010).
+Blocks are whole series, or groups of series that belong together. A single recording is divided in time into blocks
+that are long enough to be nearly independent: their length follows from the autocorrelation of the errors. What blocks
+of a given length still miss is added (the first-order bias of batch means, see Flegal and Jones 2010).
 
-The interval uses Student's t with the degrees of freedom of the sum (Satterthwaite), few seeds and few blocks both
-counting for what they are. Fewer than :data:`FEWEST` blocks can't decide: the interval is unknown.
+The interval uses Student's t with the degrees of freedom of the sum (Satterthwaite), which accounts for few seeds and
+few blocks. With fewer than :data:`FEWEST` blocks the interval is unknown.
 
-No variance is no proof. Where blocks differ rarely, the few that do say little of how rarely: the interval reaches as
-far as the truth could lie if it were made of events of the size seen (Wilson's interval; Tango's (1998) for pairs).
-Where nothing differs at all, an event may be as large as the metric allows; in one recording it may be of any length,
-and nothing is known.
+No variance is no proof. If blocks rarely differ, the few that do say little about how rarely. Then the interval extends
+as far as the truth could be if it consisted of events of the observed size (Wilson's interval; Tango's (1998) for
+pairs). If nothing differs at all, an event may be as large as the metric allows. In a single recording it may have any
+length, so the interval is unknown.
 
-Nothing is random here: the same figures always give the same interval.
+There are no random numbers here: the same scores always give the same interval.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from scipy import stats
 from torchliquid.study.results import Interval, Reason
 
 Figure = Callable[[np.ndarray], np.ndarray]
-"""From summed statistics (..., K) to the figure (...), e.g. (n, squared error) to the root of their ratio."""
+"""From summed statistics (..., K) to the score (...), e.g. (n, squared error) to the root of their ratio."""
 
 Bounds = tuple[float, float]
 
-TAIL = 0.025  # what a 95 % interval leaves out on either side
+TAIL = 0.025  # outside a 95 % interval, on each side
 NORMAL = float(stats.norm.isf(TAIL))
 FEWEST = 6
-"""Independent blocks from which on there is an interval."""
+"""Minimum number of independent blocks for an interval."""
 
 BLOCK_IN_CORRELATION_TIMES = 5.0
 """Found by simulation (docs/statistics.md): shorter blocks cover too little on one long recording."""
@@ -52,17 +53,17 @@ UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 @dataclass(frozen=True)
 class Term:
-    """One contender's part in a figure.
+    """One contender's part in a score.
 
     Args:
-        sums: (seeds, cells, K) statistics of each trained model, summed within each cell of the test data; with
-            several draws of the shifts (seeds, draws, cells, K).
-        weight: what its figure counts for, 1 or -1 in a difference.
-        deterministic: the same model for any seed, so that one trial says all. A contender that isn't, and has
-            one trial, leaves its spread unknown: the interval is infinite.
-        chosen_from: the number of contenders among which it was best on validation. The best of several owes
-            part of its place to lucky seeds, which show on the test data too; its seeds' variance is raised so
-            that the interval holds for all of them at once (Bonferroni).
+        sums: (seeds, cells, K) statistics of each trained model, summed within each cell of the test data; with several
+            draws of the shifts (seeds, draws, cells, K).
+        weight: weight of its score, 1 or -1 in a difference.
+        deterministic: whether the model is the same for any seed, so that one trial is enough. If it is not and there
+            is one trial, its spread is unknown and the interval infinite.
+        chosen_from: number of contenders among which it was best on validation. The best of several owes part of its
+            rank to its seeds, whose effect shows on the test data too. The variance of its seeds is increased so that
+            the interval holds for all of them at once (Bonferroni).
     """
 
     sums: np.ndarray
@@ -82,18 +83,18 @@ class _Part:
 def estimate(
     terms: Sequence[Term], figure: Figure, independent: bool | np.ndarray, bounds: Bounds = UNBOUNDED
 ) -> Interval:
-    """95 % interval for the weighted sum of the contenders' figures, each a mean over its seeds and draws.
+    """95 % interval for the weighted sum of the contenders' scores, each a mean over its seeds and draws.
 
     Args:
-        terms: one or more contenders; all scored on the same cells.
-        figure: from statistics summed over cells to the figure.
-        independent: (cells,) the series, or group of series, that each cell belongs to; True: each cell is a series of
-            its own; False: all are pieces of one recording, in order of time.
-        bounds: the least and the greatest figure that is possible; the interval ends there. One that is wider than all
-            that is possible says nothing and is unknown.
+        terms: one or more contenders, all scored on the same cells.
+        figure: from statistics summed over cells to the score.
+        independent: (cells,) the series, or group of series, that each cell belongs to; True: each cell is its own
+            series; False: all are pieces of one recording, in the order of time.
+        bounds: the smallest and the largest possible score; the interval ends there. An interval that covers the whole
+            possible range is unknown.
     """
     terms = [replace(t, sums=t.sums if t.sums.ndim == 4 else t.sums[:, None]) for t in terms]
-    # A cell without a label says nothing, and is no block of its own.
+    # A cell without a label contains no information and is not a block.
     scored = np.any([(t.sums != 0).any((0, 1, 3)) for t in terms], axis=0)
     units = _units(independent, terms[0].sums.shape[2])
     if scored.any():
@@ -113,7 +114,7 @@ def estimate(
     left_out = [_leave_out(t.sums, figure, blocks) for t in terms]
     together = sum(t.weight * one.mean(0) for t, one in zip(terms, left_out, strict=True))
     assert isinstance(together, np.ndarray)  # (draws, blocks)
-    if not np.isfinite(together).all():  # without one of the blocks, the figure is not defined
+    if not np.isfinite(together).all():  # without one of the blocks, the score is undefined
         return unknown("few")
     variance = _jackknife(together.mean(0)) * missed
     draws = sum(t.weight * f.mean(0) for t, f in zip(terms, figures, strict=True))
@@ -129,7 +130,7 @@ def estimate(
         return unknown("seed")
     span = _range(bounds, figures)
     usual, event = _events(value, together.mean(0))
-    if not event:  # nothing varies: no proof, and in one recording not even how much an event would count
+    if not event:  # nothing varies: no proof, and in one recording the size of an event is unknown too
         if unit == "stretches" or (math.isinf(span) and beside == 0):
             return unknown("constant")
         event = span if math.isfinite(span) else 0.0
@@ -156,21 +157,21 @@ def compare(
     independent: bool | np.ndarray,
     bounds: Bounds = UNBOUNDED,
 ) -> Interval:
-    """How much better the first contender is than the second: positive where the first is better."""
+    """How much better the first contender is than the second: positive if the first is better."""
     sign = 1.0 if higher_is_better else -1.0
     pair = (replace(first, weight=sign), replace(second, weight=-sign))
     return estimate(pair, figure, independent, bounds)
 
 
 def _units(independent: bool | np.ndarray, n: int) -> np.ndarray | None:
-    """(cells,) which unit each belongs to; None: one recording."""
+    """(cells,) the unit of each cell; None: one recording."""
     if isinstance(independent, np.ndarray) and independent.ndim:
         return independent
     return np.arange(n) if independent else None
 
 
 def _range(bounds: Bounds, figures: Sequence[np.ndarray]) -> float:
-    """The metric's range: from bound to bound; of an error without an upper one, twice the largest figure."""
+    """The range of the metric between its bounds; for an error without an upper bound, twice the largest value."""
     low, high = bounds
     if math.isfinite(high - low):
         return high - low
@@ -178,7 +179,7 @@ def _range(bounds: Bounds, figures: Sequence[np.ndarray]) -> float:
 
 
 def _events(value: float, left_out: np.ndarray) -> tuple[float, float]:
-    """What a block usually says, and by how much one says another thing where it does; 0 where none does."""
+    """The usual value of a block, and by how much others differ if they do; 0 if none does."""
     n = len(left_out)
     apart = n * value - (n - 1) * left_out
     usual = float(np.median(apart))
@@ -190,9 +191,10 @@ def _events(value: float, left_out: np.ndarray) -> tuple[float, float]:
 
 
 def _rare(apart: float, share: float, beside: float) -> float:
-    """How far the truth may lie out from a value that lies ``apart`` from the usual already, where rare events of the
-    size seen make it: in a compound Poisson process the variance of their mean, at the truth and not at the value, is
-    that mean times an event's share of it (Wilson's way; Tango's (1998) for pairs)."""
+    """How far the truth may be from a value that already is ``apart`` from the usual one, if it consists of rare events
+    of the observed size: in a compound Poisson process the variance of their mean, at the truth and not at the value,
+        is
+    this mean times an event's share of it (as in Wilson's interval; Tango's (1998) for pairs)."""
     half = NORMAL**2 * share / 2
     return half + math.sqrt(max(half**2 + NORMAL**2 * (share * apart + beside), 0.0))
 
@@ -207,8 +209,8 @@ def _seeds(term: Term, figures: np.ndarray, left_out: np.ndarray, missed: float)
 
 
 def _repeats(figures: np.ndarray, left_out: np.ndarray, missed: float) -> _Part:
-    """Variance of a mean over seeds or draws (R,) that is theirs alone, without the interaction with the data, which
-    the figures without each block (R, blocks) show: the data's variance holds it already."""
+    """Variance of a mean over seeds or draws (R,) without the interaction with the data. The interaction follows from
+    the scores without each block (R, blocks), and is already part of the data's variance."""
     r, n = left_out.shape
     between = float(figures.var(ddof=1)) / r
     own = left_out - left_out.mean(1, keepdims=True)
@@ -218,13 +220,13 @@ def _repeats(figures: np.ndarray, left_out: np.ndarray, missed: float) -> _Part:
 
 
 def _jackknife(left_out: np.ndarray) -> float:
-    """Variance over the test data, from the figure without each block in turn."""
+    """Variance over the test data, from the scores with one block left out at a time."""
     n = len(left_out)
     return float((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2))
 
 
 def _leave_out(sums: np.ndarray, figure: Figure, blocks: np.ndarray) -> np.ndarray:
-    """(seeds, draws, blocks) the figure without each block in turn."""
+    """(seeds, draws, blocks) the scores with one block left out at a time."""
     n = int(blocks.max()) + 1
     found = np.empty((*sums.shape[:2], n))
     for place in np.ndindex(*sums.shape[:2]):
@@ -235,8 +237,8 @@ def _leave_out(sums: np.ndarray, figure: Figure, blocks: np.ndarray) -> np.ndarr
 
 
 def _blocks(terms: Sequence[Term], figure: Figure, units: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """(cells,) the block each cell belongs to: its unit, or in one recording a run of neighbours; and how many times
-    the variance is that of the means of such blocks."""
+    """(cells,) the block of each cell: its unit, or in one recording a run of neighbours; and the ratio of the variance
+    to that of the means of such blocks."""
     if units is not None:
         return np.unique(units, return_inverse=True)[1], 1.0
     n = terms[0].sums.shape[2]
@@ -245,7 +247,7 @@ def _blocks(terms: Sequence[Term], figure: Figure, units: np.ndarray | None) -> 
         return cells, 1.0
     single = [t.weight * _leave_out(t.sums, figure, cells).mean((0, 1)) for t in terms]
     together = np.sum(single, 0)
-    # What is constant but for rounding has no time of its own.
+    # A sequence that is constant up to rounding has no correlation time.
     varying = [one for one in single if one.std() > 1e-6 * together.std()]
     time = max(map(correlation_time, (together, *varying)))
     length = max(1, math.ceil(BLOCK_IN_CORRELATION_TIMES * time))
@@ -253,10 +255,10 @@ def _blocks(terms: Sequence[Term], figure: Figure, units: np.ndarray | None) -> 
 
 
 def correlation_time(x: np.ndarray) -> float:
-    """Integrated autocorrelation time of a sequence, in samples; 0 for one whose neighbours are unrelated.
+    """Integrated autocorrelation time of a sequence, in samples; 0 if neighbours are unrelated.
 
-    Half of Sokal's tau less the sample itself: the sum of the autocorrelations up to the first lag that is five
-    times the sum so far, which keeps the noise of the far lags out.
+    Half of Sokal's tau without the sample itself: the sum of the autocorrelations up to the first lag that is five
+    times the sum so far, which leaves out the noise of larger lags.
     """
     x = x - x.mean()
     n = len(x)

@@ -1,9 +1,9 @@
-"""From a model's outputs on the test part to sums in cells of it, from which figures and their intervals follow.
+"""Sums of a model's outputs in cells of the test part, from which scores and their intervals follow.
 
-A cell is a whole series where the test part has many, else a piece of a series between two times, so that clean and
-shifted recordings, whose samples differ, fall into the same cells. Each knows its unit, the series or the group of
-series that it belongs to: units are independent, cells of one unit are not. A figure such as accuracy or RMSE
-is a function of statistics summed over cells: leaving cells out is then a subtraction.
+A cell is a whole series if the test part has many, else a piece of a series between two times. So clean and shifted
+recordings, which have different samples, use the same cells. Each cell belongs to a unit, a series or a group of
+series. Units are independent, cells of one unit are not. A score such as accuracy or RMSE is a function of statistics
+summed over cells, so leaving out cells is a subtraction.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from torchliquid.metrics import Metric, find
 from torchliquid.tasks import Task
 
 MANY_SERIES = 20
-"""From this many test series on, each is a cell of its own."""
+"""Minimum number of test series for which each is its own cell."""
 
 MAX_CELLS, MIN_CELLS = 512, 64
 MAX_SUMS = 2**15
-"""Statistics of all cells together: a metric with many of them has fewer cells, so that sums stay in memory."""
+"""Maximum number of statistics of all cells. A metric with many statistics has fewer cells, so that sums fit in
+memory."""
 
 PROPER: Mapping[str, Metric] = {
     "classification": find("log_loss"),
     "regression": replace(find("rmse"), name="squared_error", value=lambda sums: sums[..., 1] / sums[..., 0]),
 }
-"""By which it is judged whether a model learnt anything: the log loss, or the squared error."""
+"""The score that shows whether a model learnt anything: log loss or squared error."""
 
 
 DAMAGED = (
@@ -49,22 +50,22 @@ DAMAGED = (
     BadZipFile,
     tokenize.TokenError,
 )
-"""What NumPy raises of a file of sums that is not whole."""
+"""Errors that NumPy raises for an incomplete file of sums."""
 
 ROWS = 8192
-"""Samples whose statistics are in memory at a time."""
+"""Number of samples whose statistics are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """How the test part is cut.
+    """How the test part is divided.
 
     Attributes:
-        independent: each cell is a whole series.
+        independent: whether each cell is a whole series.
         cuts: for each series of each test recording the times of its cuts.
-        n: cells.
-        units: (n,) the series, or the group of series, that each cell belongs to. None: from ``independent``.
-        unit: what these are, ``"series"`` or ``"groups"``; of one recording ``"stretches"`` of it.
+        n: number of cells.
+        units: (n,) the series, or the group of series, of each cell; None: from ``independent``.
+        unit: what these are, ``"series"`` or ``"groups"``; for one recording ``"stretches"``.
     """
 
     independent: bool
@@ -75,7 +76,7 @@ class Cells:
 
     @classmethod
     def cut(cls, tests: Sequence[Recording], task: Task) -> Cells:
-        """Plan from the clean test recordings; cells of a series hold about the same number of labels each."""
+        """Plan from the unchanged test recordings. Cells of a series have about the same number of labels."""
         series = [s for recording in tests for s in recording.series]
         times = [_times(s, task) for s in series]
         units, unit = _units(tests)
@@ -99,15 +100,15 @@ class Cells:
         outputs: Sequence[Sequence[np.ndarray]],
         metric: Metric | None = None,
     ) -> np.ndarray:
-        """(cells, n) sums of the terms of a metric, the task's primary one if no other is given.
+        """(cells, n) sums of the terms of a metric, by default the task's primary one.
 
         Args:
             task: fitted.
             tests: the test recordings, clean or shifted; in forecasting with their targets (``task.with_targets``).
-            outputs: for each test and series what the model said, decoded: (T, K), or (K,) for a whole series.
+            outputs: for each test and series the model's decoded answers: (T, K), or (K,) for a whole series.
 
         Raises:
-            InputError: nothing is labelled, or a label is not known.
+            InputError: nothing is labelled, or a label is unknown.
         """
         metric, total, first = metric or task.metric, None, 0
         series = [s for recording in tests for s in recording.series]
@@ -126,16 +127,16 @@ class Cells:
 
 
 def _times(series: Series, task: Task) -> np.ndarray:
-    """Of the labelled samples; of a series' one label: its last."""
+    """The times of the labelled samples; for one label per series, the last time."""
     _, weights = task.encode(series)
     times = series.times[-1:] if task.per == "series" else series.times
     return times[np.atleast_1d(weights) > 0]
 
 
 def _units(tests: Sequence[Recording]) -> tuple[np.ndarray, str]:
-    """A number for each series, alike for those of one group; and what they are.
+    """A number for each series, equal within a group; and what these units are.
 
-    Test recordings of one dated series each, none of which overlap in time, are stretches of one recording.
+    Test recordings with one dated series each that do not overlap in time are stretches of one recording.
     """
     series = [s for recording in tests for s in recording.series]
     if len(series) == 1 or (len(series) == len(tests) and _one_after_another(tests)):
@@ -169,13 +170,13 @@ def pack_scores(
 
 @dataclass(frozen=True)
 class Scores:
-    """One contender's sums over all its trials.
+    """A contender's sums over all its trials.
 
     Attributes:
-        independent: the cells are whole series.
+        independent: whether the cells are whole series.
         clean: (seeds, cells, n).
-        shifts: name of the shift to (seeds, draws, severities, cells, n); without the draws where there is one.
-        units, unit: as of :class:`Cells`.
+        shifts: name of the shift to (seeds, draws, severities, cells, n); without the draws if there is one.
+        units, unit: as in :class:`Cells`.
         proper: (seeds, cells, 2), of :data:`PROPER`.
     """
 
@@ -188,7 +189,7 @@ class Scores:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> Scores:
-        """Read the trials' sums, one file a seed, as :func:`pack_scores` made them.
+        """Read the trials' sums, one file per seed, written by :func:`pack_scores`.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -199,7 +200,7 @@ class Scores:
                 with np.load(path, allow_pickle=False) as file:
                     trials.append({name: file[name] for name in file.files})
             except DAMAGED as error:
-                raise InputError(f"the scores {path} can't be read ({error}); run the study again") from None
+                raise InputError(f"the scores {path} cannot be read ({error}); run the study again") from None
         first = trials[0]
         names = [name for name in first if name.startswith("shift/")]
         return cls(
@@ -212,8 +213,8 @@ class Scores:
         )
 
     def under_shifts(self) -> np.ndarray:
-        """(seeds, draws, cells, N): the sums under every shift and severity side by side, for :func:`shift_mean`; a
-        shift that is not drawn is the same in every draw. (seeds, cells, N) where none is."""
+        """(seeds, draws, cells, N): the sums under all shifts and severities side by side, for :func:`shift_mean`. A
+        shift that is not random is the same in every draw. (seeds, cells, N) if none is random."""
         most = max((sums.shape[1] for sums in self.shifts.values() if sums.ndim == 5), default=0)
         parts = []
         for sums in self.shifts.values():
@@ -225,8 +226,8 @@ class Scores:
 
 
 def shift_mean(metric: Metric, scores: Scores) -> Callable[[np.ndarray], np.ndarray]:
-    """The one figure for stability, fixed before any is seen: the metric averaged over the severities of each
-    shift, then over the shifts, so that each shift counts the same."""
+    """The one value for stability, fixed beforehand: the metric averaged over the severities of each shift, then over
+    the shifts, so that each shift has the same weight."""
     layout = [(sums.shape[-3], sums.shape[-1]) for sums in scores.shifts.values()]
 
     def figure(sums: np.ndarray) -> np.ndarray:

@@ -1,22 +1,21 @@
-"""Is a liquid network worth it here? The answer, with the evidence for it.
+"""Is a liquid network worth it here? The answer, with its evidence.
 
-Fixed before the test data is seen:
+Fixed before the test data is used:
 
-* who is compared: the liquid contender best on validation and the other one best on validation, those two only;
-* what is compared: accuracy is the task's primary metric with the state carried through the test part; stability
-  is the same metric averaged over all shifts (each counting the same); cost is the bytes that a device holds and the
-  operations of a sample, as ratios (:mod:`torchliquid.study.run.cost`; times depend on the machine and are only
-  reported);
-* what counts as learnt: less log loss, or less squared error, than the naive answer has;
+* which two are compared: the liquid contender and the other contender that are best on validation, only these two;
+* what is compared: accuracy is the task's primary metric with the state carried through the test part; stability is the
+  same metric averaged over all shifts (with equal weight); cost is the bytes on a device and the operations per sample,
+  as ratios (:mod:`torchliquid.study.run.cost`; times depend on the machine and are only reported);
+* what counts as learnt: less log loss, or less squared error, than the naive answer;
 * how much matters: a tenth of the rival's errors, a twentieth of its RMSE (:func:`margin`), a factor of two in cost.
 
-Nobody is judged who was not trained: no answer rests on a contender that never left the naive answer, or was still
-improving when its training ended. Nor is a win one where a linear model on the last samples does as well.
+A contender that was not trained properly is not judged: no answer is based on one that never left the naive answer, or
+was still improving when its training ended. A win does not count if a linear model on the last samples is as good.
 
-**worth it**: better, with an interval that leaves zero out, by at least what matters. **not worth it**: the whole
-interval lies below what matters. **not shown**: anything else, with a sentence on what would decide it. That two are
-equal, that nothing was learnt or that the order brings nothing is claimed only where the whole interval lies within
-what matters (two one-sided tests, Schuirmann 1987): a difference that is small may still be there.
+**worth it**: better by at least what matters, with an interval that excludes zero. **not worth it**: the whole interval
+is below what matters. **not shown**: anything else, with a sentence on what would decide it. The statements that two
+are equal, that nothing was learnt or that the order has no effect are made only if the whole interval is within what
+matters (two one-sided tests, Schuirmann 1987), because a small difference may still exist.
 """
 
 from __future__ import annotations
@@ -49,13 +48,13 @@ from torchliquid.tasks import Task
 
 MARGIN_OF_LEARNING = 0.05  # of the naive answer's log loss or squared error
 CHEAPER = 0.5
-FEW_SEEDS, FEW_UPDATES = 3, 200  # a study with fewer is a look, no judgement
+FEW_SEEDS, FEW_UPDATES = 3, 200  # a smaller study is only a first impression
 UNTRAINED = {"plateau": "never left the naive answer", "falling": "was still improving when its training ended"}
 MORE = {"accuracy": "more accurate", "stability": "more stable", "cost": "cheaper"}
 
 
 def judge(results: StudyResults, folder: Path) -> StudyResults:
-    """The results with each contender's intervals and the verdict, from the scores that its trials left in the folder.
+    """Add each contender's intervals and the verdict to the results, from the scores in the study's folder.
 
     Raises:
         InputError: scores are missing or damaged.
@@ -69,7 +68,7 @@ def judge(results: StudyResults, folder: Path) -> StudyResults:
 
 
 def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyResults:
-    """As :func:`judge`, with the scores at hand by contender's name."""
+    """As :func:`judge`, with the scores given by contender's name."""
     compare = Comparison(results, scores)
     contenders = tuple(
         replace(c, primary=compare.alone(c), shifted=compare.alone(c, shifted=True)) for c in results.contenders
@@ -79,12 +78,12 @@ def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyRe
 
 
 def margin(task: Task | TaskResult, rival: float) -> float:
-    """The smallest difference that matters, given the rival's figure."""
+    """The smallest difference that matters, given the rival's score."""
     return metrics.find(task.primary).matters(rival)
 
 
 def answer(difference: Interval, least: float) -> Answer:
-    """Worth it, not worth it, or not shown, for a difference against the smallest one that matters."""
+    """Worth it, not worth it, or not shown, for a difference compared with the smallest one that matters."""
     if difference.low > 0 and difference.value >= least:
         return "worth it"
     return "not worth it" if difference.high < least else "not shown"
@@ -100,7 +99,7 @@ class _Jury:
         return interval.value if interval is not None else math.nan
 
     def figure(self, contender: ContenderResult, reach: float, shifted: bool = False) -> str:
-        """A contender's figure, as exact as the others of its statement."""
+        """A contender's score, rounded like the others of its statement."""
         return words.score(self.results.task.primary, self.level(contender, shifted), reach)
 
     def difference(self, interval: Interval, least: float = math.inf) -> str:
@@ -135,7 +134,7 @@ class _Jury:
             evidence.append(f"{liquid.label} against {network.label}, the best other network: {self.difference(over)}.")
         evidence += [sentence for c in (liquid, rival) if (sentence := self.alarms(c))]
         evidence += [
-            f"{c.label} {UNTRAINED[c.doubt]}: its figures do not judge it." for c in self.results.competing if c.doubt
+            f"{c.label} {UNTRAINED[c.doubt]}, so its figures do not count." for c in self.results.competing if c.doubt
         ]
         cheap = linear is None or self.beats(liquid, linear, False) or self.cost(liquid, linear).answer == "worth it"
         cheap = cheap and not near
@@ -158,7 +157,7 @@ class _Jury:
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
     def alarms(self, contender: ContenderResult) -> str | None:
-        """What an operator would count with a contender, in a sentence; None where the task has no alarms."""
+        """A contender's alarms, in a sentence; None if the task has no alarms."""
         counts = [t.alarms[POOLED] for t in contender.trials if t.alarms]
         if not counts:
             return None
@@ -175,7 +174,7 @@ class _Jury:
         return f"{contender.label} catches {caught}, with {false} false alarms {each}{first}."
 
     def one_class(self) -> str:
-        """Which part has one class only, where there should be several, and what helps; else nothing."""
+        """The part that has one class only although there should be several, and what helps; else empty."""
         if self.results.task.kind == "regression":
             return ""
         validation = [part for part in self.results.data.parts if part.name == "validation"]
@@ -190,7 +189,7 @@ class _Jury:
         return ""
 
     def small(self) -> str:
-        """What makes a study too small to trust; else nothing."""
+        """Why a study is too small to trust; empty if it is not."""
         trained = [c for c in self.results.competing if c.family in ("liquid", "neural")]
         seeds = max((len(c.trials) + len(c.failed) for c in trained), default=FEW_SEEDS)
         updates = max((t.updates for c in trained for t in c.trials), default=0)
@@ -201,7 +200,7 @@ class _Jury:
     def decides(
         self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult
     ) -> str | None:
-        """What would decide the first question that is open."""
+        """What would decide the first open question."""
         pair = (liquid, rival)
         if "learning_not_shown" in tags:
             best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
@@ -221,10 +220,10 @@ class _Jury:
         return what_would_decide(*open_[0], max((len(c.trials) for c in trained), default=1), seconds)
 
     def over_naive(self) -> tuple[str, str | None]:
-        """A tag where no model is shown to have learnt anything, and a sentence where the best on validation is not.
+        """A tag if no model is shown to have learnt anything, and a sentence if the best on validation is not.
 
-        ``nothing_learnt`` where the whole interval of what it gains over the naive answer lies below what matters,
-        ``learning_not_shown`` where it only reaches zero; no tag where a probe, at least, learnt something.
+        ``nothing_learnt`` if the whole interval of its gain over the naive answer is below what matters,
+        ``learning_not_shown`` if it only contains zero; no tag if at least a probe learnt something.
         """
         best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
         if best is None or naive is None or not (self.compare.has(best) and self.compare.has(naive)):
@@ -249,16 +248,16 @@ class _Jury:
 
     def learnt(self, model: ContenderResult, naive: ContenderResult) -> tuple[Interval, float]:
         """How much better a model is than the naive answer by a proper score, and how much would matter; by the primary
-        metric in a study whose scores are from before that was kept."""
+        metric if the study's scores are older than the proper score."""
         over = self.compare.learnt(model, naive)
         if over is None:
             return self.compare.better(model, naive), margin(self.results.task, self.level(naive))
         return over, MARGIN_OF_LEARNING * self.compare.loss(naive)
 
     def equals(self, liquid: ContenderResult) -> tuple[list[tuple[ContenderResult, str]], list[str]]:
-        """The probes, far simpler than a contender, that are shown to do as well as the best on validation and as the
-        liquid one, and than which no contender is shown to be better, each with a sentence; and of those that only
-        seem to, a sentence each."""
+        """The probes, far simpler than a contender, that are shown to be as good as the best on validation and as the
+        liquid one, and that no contender is shown to beat, each with a sentence; and sentences about those that only
+        seem to be."""
         best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
         found, near = [], []
         for probe in self.results.contenders:
@@ -289,7 +288,7 @@ class _Jury:
         return found, near
 
     def shown_better(self, probe: ContenderResult, least: float) -> ContenderResult | None:
-        """A contender that is better than a probe, unless by less than what matters."""
+        """A contender that is better than a probe by at least what matters."""
         for contender in self.results.competing:
             if self.compare.has(contender):
                 over = self.compare.better(contender, probe)
@@ -304,7 +303,7 @@ class _Jury:
         rival: ContenderResult,
         simpler: list[ContenderResult],
     ) -> Finding:
-        """The two in accuracy or stability. A win over the rival is one only where it is one over what is simpler."""
+        """The comparison in accuracy or stability. A win over the rival counts only if it also beats simpler models."""
         task, shifted, more = self.results.task, question == "stability", MORE[question]
         over = self.compare.better(liquid, rival, shifted)
         least = margin(task, self.level(rival, shifted))
@@ -341,7 +340,7 @@ class _Jury:
         return answer(over, margin(self.results.task, self.level(probe, shifted))) == "worth it"
 
     def cost(self, liquid: ContenderResult, rival: ContenderResult) -> Finding:
-        """Ratios, liquid over rival, of what a device holds and of the operations of a sample."""
+        """Ratios, liquid over rival, of the bytes on a device and of the operations per sample."""
         own_costs, other_costs = (
             {"bytes": c.mean("bytes") + c.mean("state_bytes"), "operations": c.mean("operations")}
             for c in (liquid, rival)
@@ -364,29 +363,29 @@ class _Jury:
             opening = f"{liquid.label} and {rival.label} cost about the same"
         else:
             opening = f"What {liquid.label} and {rival.label} cost cannot be compared"
-        opening += ", each packed at its best for the same device" if ratios else ""
-        told = []
+        opening += ", each stored compactly for the same device" if ratios else ""
+        costs = []
         if "bytes" in ratios:
             sizes = [
                 numbers.size(c.mean("bytes"))
                 + (f" and {numbers.size(c.mean('state_bytes'))} of state" if c.mean("state_bytes") else "")
                 for c in (liquid, rival)
             ]
-            told.append(f"it holds {sizes[0]} against {sizes[1]}")
+            costs.append(f"it holds {sizes[0]} against {sizes[1]}")
         if "operations" in ratios:
-            told.append(f"a sample takes {_about(liquid)} operations against {_about(rival)}")
+            costs.append(f"a sample takes {_about(liquid)} operations against {_about(rival)}")
         # The naive answer's is the time of Python.
         live = [("latency_us", "a live step here takes", 1e-6)] if rival.family != "naive" else []
-        for attribute, said, scale in (*live, ("train_seconds", "training took", 1.0)):
+        for attribute, opening_, scale in (*live, ("train_seconds", "training took", 1.0)):
             own, other = scale * liquid.mean(attribute), scale * rival.mean(attribute)
             if math.isfinite(own) and math.isfinite(other):
-                told.append(f"{said} {numbers.duration(own)} against {numbers.duration(other)}")
+                costs.append(f"{opening_} {numbers.duration(own)} against {numbers.duration(other)}")
         finite = {n: r for n, r in ratios.items() if math.isfinite(r)}
-        return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(told))))}.", ratios=finite)
+        return Finding("cost", result, f"{': '.join(filter(None, (opening, '; '.join(costs))))}.", ratios=finite)
 
     def overall(self, findings: list[Finding], tags: list[str], cheap: bool) -> Answer:
-        """One answer. A gain in one respect counts only where no other is shown to be lost for it; ``cheap``: whether
-        to be cheaper than the rival counts, since no linear model is as good and as cheap, and no probe may be."""
+        """The overall answer. A gain in one respect counts only if no other is shown to be lost. ``cheap``: whether
+        being cheaper than the rival counts, because no linear model and possibly no probe is as good and as cheap."""
         if "nothing_learnt" in tags:
             return "not worth it"
         if "learning_not_shown" in tags:
@@ -446,7 +445,7 @@ class _Jury:
 
 
 def _name(probe: ContenderResult) -> str:
-    """A probe, or a plain contender, in the middle of a sentence."""
+    """The name of a probe, or of a contender, in the middle of a sentence."""
     if probe.family != "probe":
         return probe.label
     label = probe.label[:1].lower() + probe.label[1:]
