@@ -10,6 +10,7 @@ import torch
 import torchliquid
 from torchliquid.data import Preprocessing, Recording
 from torchliquid.edge import TARGETS, artifact, onnx, parity
+from torchliquid.errors import InputError
 from torchliquid.models import build
 from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig
@@ -79,3 +80,42 @@ def test_where_a_constant_channel_is_missing_can_be_learnt_and_its_value_cannot_
     x[:, 1] += 1000.0
     moved = model.predict(x)["prediction"].to_numpy()
     assert (moved == truth).mean() > 0.95
+
+
+def test_a_grud_is_fed_what_was_observed_and_nothing_that_was_filled_in():
+    """Against the equations of the paper, in NumPy, on scaled readings with their holes."""
+    whole = recording(0.4, 60)
+    scales = Preprocessing.fit(whole)
+    torch.manual_seed(0)
+    model = build("grud", Task("regression", "step", "target").fit(whole), scales, 400).double().eval()
+    p = {name: value.detach().numpy() for name, value in model.network.layer.rnn_cell.named_parameters()}
+    (series,) = whole.series
+    x, hidden = scales.scaled(series.values), p["state_decay.bias"].shape[0]
+    h, last, since = np.zeros(hidden), np.zeros(2), np.zeros(2)
+    sigmoid = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
+    answers = []
+    for values, span in zip(x, scales.timespans(series), strict=True):
+        seen, since = np.isfinite(values), since + span
+        faded = np.exp(-np.maximum(p["input_decay"] * since + p["input_decay_bias"], 0)) * last
+        h = np.exp(-np.maximum(p["state_decay.weight"] @ since + p["state_decay.bias"], 0)) * h
+        inputs = np.append(np.where(seen, values, faded), seen)
+        own = np.split(p["update.weight_ih"] @ inputs + p["update.bias_ih"], 3)
+        recalled = np.split(p["update.weight_hh"] @ h + p["update.bias_hh"], 3)
+        reset, update = (sigmoid(own[i] + recalled[i]) for i in (0, 1))
+        h = (1 - update) * np.tanh(own[2] + reset * recalled[2]) + update * h
+        last, since = np.where(seen, values, last), np.where(seen, 0, since)
+        answers.append(model.readout.weight.detach().numpy() @ h + model.readout.bias.detach().numpy())
+    inputs, spans = scales(series)
+    raw, _ = model(torch.from_numpy(inputs).double()[None], torch.from_numpy(spans).double()[None])
+    np.testing.assert_allclose(raw[0].detach(), answers, atol=1e-5)
+
+
+def test_a_grud_without_holes_needs_no_mask_and_pictures_with_holes_are_refused():
+    whole = recording(0.0)
+    whole = replace(whole, series=(replace(whole.series[0], values=np.nan_to_num(whole.series[0].values)),))
+    scales, task = Preprocessing.fit(whole), Task("regression", "step", "target").fit(whole)
+    model = build("grud", task, scales, 400).eval()
+    assert model.network.layer.input_size == 2
+    assert np.isfinite(model.predict(whole)["prediction"].to_numpy()).all()
+    with pytest.raises(InputError, match="pictures and missing values together"):
+        build("grud", task, Preprocessing.fit(whole, with_mask=True), 400, pictures=[[0, 1, 2, 1]])

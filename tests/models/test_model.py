@@ -17,16 +17,25 @@ from torchliquid.tasks import Task
 @pytest.mark.parametrize(("channels", "outputs", "parameters"), [(5, 2, 2500), (12, 9, 2500), (24, 1, 5000)])
 def test_live_parameters_meet_the_budget_and_are_alive(kind, channels, outputs, parameters):
     rng = np.random.default_rng(0)
-    recording = Recording.from_arrays(rng.normal(size=(30, channels)), np.arange(30.0))
+    values = rng.normal(size=(30, channels))
+    if kind == "grud":  # of nothing missing it has nothing to fade
+        values[rng.random(values.shape) < 0.3] = np.nan
+    recording = Recording.from_arrays(values, np.arange(30.0))
     task = Task("regression", "step", "y", mean=(0.0,) * outputs, std=(1.0,) * outputs)
     torch.manual_seed(0)
-    model = build(kind, task, Preprocessing.fit(recording), parameters)
+    scales = Preprocessing.fit(recording)
+    model = build(kind, task, scales, parameters)
+    for parameter in model.parameters() if kind in ("grud", "state_space") else ():
+        parameter.data += (
+            0.4  # off a frequency of 0, where half of what is read waits, and decays below 0, where all do
+        )
     assert abs(model.live_parameters() / parameters - 1) < 0.15
     alive = [torch.zeros_like(p, dtype=torch.bool) for p in model.parameters()]
     time = 90 if kind == "transformer" else 6  # its bias reaches over lags of up to 64
     size, spread = (64, 3) if kind in ("lrcssm", "mixture") else (8, 1)  # few leave a ReLU still, an expert uncalled
     for _ in range(3):
-        made, _ = model(spread * torch.randn(size, time, channels), torch.rand(size, time) + 0.5)
+        inputs = spread * torch.randn(size, time, scales.n_inputs)
+        made, _ = model(inputs, torch.rand(size, time) + 0.5)
         model.zero_grad()
         (made * torch.randn_like(made)).sum().backward()
         for seen, p in zip(alive, model.parameters(), strict=True):

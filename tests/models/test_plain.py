@@ -4,6 +4,7 @@ import contextlib
 import copy
 import json
 import warnings
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,22 +25,26 @@ from torchliquid.datasets import load
 from torchliquid.errors import InputError
 from torchliquid.models import Model, Naive, Tabular, tabular, trees
 from torchliquid.models.features import features
+from torchliquid.models.minirocket import MiniRocket
 from torchliquid.tasks import Task
 from torchliquid.training.fit import hold_out
 
 
 @cache
-def fitted(kind: str, per: str = "step", task: str = "classification") -> Tabular | Naive:
+def fitted(kind: str, per: str = "step", task: str = "classification") -> Tabular | MiniRocket | Naive:
     recording = small_recording((40, 30, 23, 35, 11, 17), per)
     fitted = Task(task, per, "target").fit(recording)
     scales = Preprocessing.fit(recording)
     if kind == "naive":
         return Naive.fit(fitted, scales, recording)
+    if kind == "minirocket":
+        return MiniRocket.fit(fitted, scales, recording, recording, features=168)
     return Tabular.fit(kind, fitted, scales, recording, recording)
 
 
 TASKS = ("classification", "regression")
 PLAIN = [(kind, *of) for kind in ("linear", "boosting", "naive") for of in product(("step", "series"), TASKS)]
+PLAIN += [("minirocket", "series", task) for task in TASKS]
 
 
 @given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 4), st.booleans(), st.integers(0, 1000))
@@ -133,6 +138,41 @@ def test_boosting_finds_what_logistic_regression_finds_on_few_series():
     assert task.metrics(model.outputs(test), test)["accuracy"] > 0.95
 
 
+@pytest.mark.parametrize(("per", "holes"), [("step", 0.2), ("step", 0.0), ("series", 0.2)])
+def test_of_few_sensors_the_best_have_weights(per, holes, tmp_path):
+    """The truth is in two of five channels; the others are what a linear model without the setting learns by heart."""
+    rng = np.random.default_rng(0)
+
+    def drawn(n: int) -> Recording:
+        values, targets = [], []
+        for i in range(n):
+            x = rng.normal(size=(12, 5))
+            x[:, [1, 3]] += 2.0 * (i % 2)
+            values.append(np.where(rng.random(x.shape) < holes, np.nan, x))
+            targets.append(np.full(12, float(i % 2)) if per == "step" else np.array(float(i % 2)))
+        return Recording.from_arrays(values, targets=targets, for_model=True)
+
+    training, validation = drawn(20), drawn(20)
+    task, scales = Task("classification", per, "target").fit(training), Preprocessing.fit(training)
+    model = Tabular.fit("linear", task, scales, training, validation, lookback=4, sensors=2)
+    whole = drawn(1)
+    for channel in range(5):  # what the others say changes nothing
+        (series,) = whole.series
+        values = series.values.copy()
+        values[:, channel] = rng.normal(size=12)
+        changed = replace(whole, series=(replace(series, values=values),))
+        same = all(np.allclose(a, b) for a, b in zip(model.outputs(whole), model.outputs(changed), strict=True))
+        assert same == (channel not in (1, 3))
+    assert (
+        model.live_parameters()
+        < Tabular.fit("linear", task, scales, training, validation, lookback=4).live_parameters()
+    )
+    model.save(tmp_path / "m.safetensors")
+    assert Model.load(tmp_path / "m.safetensors").config["sensors"] == 2
+    with pytest.raises(InputError, match="sensors is None for all or a number of channels"):
+        Tabular.fit("linear", task, scales, training, validation, sensors=0)
+
+
 @pytest.mark.parametrize("kind", ["linear", "boosting"])
 def test_of_too_many_samples_no_class_is_left_out(kind, monkeypatch):
     rng = np.random.default_rng(0)
@@ -222,7 +262,7 @@ def good(tmp_path_factory) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(70))
 def test_a_file_from_a_stranger_is_refused_or_used(seed, good, tmp_path):
     path = tmp_path / "m.safetensors"
     path.write_bytes(hostile_model(good[seed % len(good)], np.random.default_rng(seed)))
@@ -254,11 +294,34 @@ WRONG = {
 }
 
 
+OF_ROCKET = {
+    "too many biases": ({"kernels.biases": lambda t: t.add_(1)}, {}),
+    "biases fewer than none": ({"kernels.biases": lambda t: t.neg_()}, {}),
+    "no distance": ({"kernels.dilation": lambda t: t.zero_()}, {}),
+    "a distance beyond any series": ({"kernels.dilation": lambda t: t.fill_(2**30)}, {}),
+    "a channel that counts twice": ({"kernels.channels": lambda t: t.fill_(2)}, {}),
+    "no coefficient's scale": ({"linear.scale": lambda t: t.zero_()}, {}),
+    "a longer grid": ({}, {"length": 10**9}),
+    "a setting": ({}, {"command": "rm"}),
+}
+
+
+@pytest.mark.parametrize("name", OF_ROCKET)
+def test_kernels_that_do_not_fit_are_refused(name, tmp_path):
+    arrays, config = OF_ROCKET[name]
+    refused(fitted("minirocket", "series", "regression"), arrays, config, "MiniRocket", tmp_path)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_arrays_that_do_not_fit_are_refused(name, tmp_path):
     arrays, config = WRONG[name]
-    path = tmp_path / "m.safetensors"
-    fitted("boosting", "step", "regression").save(path)
+    refused(fitted("boosting", "step", "regression"), arrays, config, "gradient boosting", tmp_path)
+
+
+def refused(model, arrays, config, label, folder):
+    """A changed file of the model is."""
+    path = folder / "m.safetensors"
+    model.save(path)
     with safetensors.safe_open(path, "pt") as file:
         header, tensors = dict(file.metadata()), {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
     for each, change in arrays.items():
@@ -266,5 +329,5 @@ def test_arrays_that_do_not_fit_are_refused(name, tmp_path):
     description = json.loads(header["model"])
     description["config"] |= config
     safetensors.torch.save_file(tensors, path, header | {"model": json.dumps(description)})
-    with limited(), pytest.raises(InputError, match="arrays do not fit a gradient boosting model"):
+    with limited(), pytest.raises(InputError, match=f"arrays do not fit a {label} model"):
         Model.load(path)

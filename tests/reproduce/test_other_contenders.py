@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from torchliquid.models.state_space import StateSpace, StateSpaceLayer
 from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocols import NAMES, protocol
-from torchliquid.reproduce.state_space import StateSpace, StateSpaceLayer
 from torchliquid.reproduce.trial import FITTED
 
 NETWORKS = {

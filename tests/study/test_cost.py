@@ -39,7 +39,9 @@ def test_a_linear_model_is_its_coefficients(fitted):
     assert cost(model).bytes == 4 * model.live_parameters()
 
 
-@pytest.mark.parametrize("kind", ["cfc", "cfc_ncp", "ltc", "ltc_ncp", "lstm", "gru", "transformer"])
+@pytest.mark.parametrize(
+    "kind", ["cfc", "cfc_ncp", "ltc", "ltc_ncp", "lstm", "gru", "grud", "transformer", "state_space"]
+)
 def test_a_network_is_its_live_weights_and_its_state(fitted, kind):
     model = build(kind, fitted.task, fitted.preprocessing, 1500)
     found = cost(model)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.processes import PROCESSES
+from tests.helpers.small import small_recording
 
 from torchliquid import Recording
 from torchliquid.data import Preprocessing
+from torchliquid.errors import InputError
 from torchliquid.models import Tabular, build
 from torchliquid.study.assess import assess
 from torchliquid.study.contenders import BY_NAME, CONTENDERS
@@ -64,8 +66,10 @@ def delayed(lag: int) -> tuple[Recording, Recording]:
     return hold_out(Recording.from_arrays(x[:, None], targets=np.roll(x, lag)), Task("regression", "step", "target"))
 
 
-@pytest.mark.parametrize(("kind", "lag", "hyper"), [("transformer", 20, {}), ("ltc", 5, {"unfolds": 1})])
-def test_a_transformer_can_prefer_a_lag_and_an_ltc_leaves_the_naive_answer(kind, lag, hyper):
+@pytest.mark.parametrize(
+    ("kind", "lag", "hyper"), [("transformer", 20, {}), ("ltc", 5, {"unfolds": 1}), ("state_space", 20, {})]
+)
+def test_networks_that_need_a_memory_find_it(kind, lag, hyper):
     training, held = delayed(lag)
     task = Task.infer(training).fit(training)
     torch.manual_seed(0)
@@ -73,6 +77,32 @@ def test_a_transformer_can_prefer_a_lag_and_an_ltc_leaves_the_naive_answer(kind,
     history = train(model, training, held, TrainingConfig(updates=400))
     assert history.doubt != "plateau"
     assert history.validation[history.best]["rmse"] < 0.5
+
+
+def test_a_grud_knows_how_long_a_reading_has_been_missing():
+    """What was read last fades at a known rate; an input that holds it says nothing of that."""
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(5000) < 0.3, rng.standard_normal(5000), np.nan)
+    last = np.maximum.accumulate(np.where(np.isfinite(x), np.arange(5000), 0))
+    y = np.nan_to_num(x[last]) * np.exp(-(np.arange(5000) - last) / 4)
+    whole = Recording.from_arrays(np.stack([x, rng.standard_normal(5000)], 1), targets=y)
+    training, held = hold_out(whole, Task("regression", "step", "target"))
+    task = Task.infer(training).fit(training)
+    torch.manual_seed(0)
+    history = train(build("grud", task, Preprocessing.fit(training), 600), training, held, TrainingConfig(updates=300))
+    assert history.validation[history.best]["rmse"] < 0.15 * y.std()
+
+
+def test_the_default_contenders_fit_the_task(tmp_path: Path):
+    def competing(recording: Recording, **options) -> set[str]:
+        results = assess(recording, tmp_path / "study", seeds=1, tuning=1, updates=2, shifts=(), **options)
+        return {contender.name for contender in results.competing}
+
+    everywhere = {c.name for c in CONTENDERS if not c.suits}
+    assert competing(small_recording((30,) * 20, "series")) == everywhere | {"grud", "minirocket"}
+    with pytest.raises(InputError, match="minirocket needs one label per series, but here each sample has one"):
+        assess(small_recording((400,)), tmp_path / "no", contenders=["minirocket", "cfc"], updates=2)
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_training_that_is_cut_short_says_so():
@@ -94,8 +124,10 @@ def test_settings_are_distinct_counted_truly_and_even():
     ltc = [hyper.get("unfolds", 6) for hyper in BY_NAME["ltc_ncp"].settings(6)]
     assert sorted(ltc) == [1, 1, 3, 3, 6, 6]
     assert {hyper.get("mode") for hyper in BY_NAME["cfc"].settings(4)[1:]} >= {"pure", "no_gate"}
-    rates = [[hyper.get("lr") for hyper in BY_NAME[name].settings(4)] for name in ("cfc", "ltc_ncp", "gru")]
+    rates = [[hyper.get("lr") for hyper in BY_NAME[name].settings(4)] for name in ("cfc", "lrcssm", "gru")]
     assert rates[0] == rates[1] == rates[2]
+    for name, setting, value in (("ltc", "lr", 0.05), ("transformer", "lr", 0.001), ("state_space", "states", 16)):
+        assert value in {hyper.get(setting) for hyper in BY_NAME[name].settings(5)}
 
 
 def test_tuning_is_halved_and_more_seeds_train_only_what_is_new(tmp_path: Path):
@@ -128,7 +160,7 @@ def test_tuning_is_halved_and_more_seeds_train_only_what_is_new(tmp_path: Path):
     assert results.contender("ltc_ncp").trials[0].updates == 40
     said = " ".join(results.conditions)
     assert "all settings had a quarter of the budget of 40 updates, the better half of them half of it" in said
-    assert "157 of 162 of LTC on NCP" in said
+    assert "211 of 216 of LTC on NCP" in said
     more = study(3)
     assert {name: when for name, when in trained().items() if name in first} == first
     assert len(trained()) == len(first) + 2

@@ -192,6 +192,8 @@ def test_what_is_timed_is_about_what_it_takes(tmp_path: Path) -> None:
     for recording in (steps, whole):
         plan = Plan.make(recording, Task.infer(recording), parameters=400, epochs=2)
         for contender in CONTENDERS:
+            if contender.suits == "one label a series" and recording is steps:
+                continue
             ((name, pace),) = time_contender(plan, Spec(contender.name, {}, 0), (), lambda share, note: None)
             assert name == contender.name
             assert pace.train > 0

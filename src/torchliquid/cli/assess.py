@@ -37,7 +37,8 @@ def assess(
     contender: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this contender (of the nine, ltc, lrcssm or mixture); may be given again. Without it, all nine."
+            help=f"Only this contender, may be given again: {names.listed(names.CONTENDERS)}. Without it, all but "
+            "mixture that suit the task: grud where values are missing, minirocket for one label a series."
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,

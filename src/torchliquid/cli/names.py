@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from torchliquid.errors import InputError
 
 KINDS = (
-    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "mixture", "ode_lstm", "lstm",
-    "gru", "feedforward", "transformer",
+    "cfc", "cfc_mm", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "mixture", "ode_lstm",
+    "lstm", "gru", "grud", "state_space", "feedforward", "transformer",
 )  # fmt: skip
 SOLVERS = ("fused", "euler", "rk4", "dopri5", "tsit5")
 CONTENDERS = (
-    "cfc", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "mixture", "lstm", "gru", "transformer", "linear",
-    "boosting", "naive",
+    "cfc", "cfc_mm", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "mixture", "lstm", "gru", "grud", "transformer",
+    "state_space", "linear", "boosting", "minirocket", "naive",
 )  # fmt: skip
 TARGETS = (
     "c99", "linux-x86_64", "raspberry-pi", "raspberry-pi-zero", "cortex-m0", "cortex-m4", "cortex-m7", "riscv32",

@@ -18,7 +18,18 @@ from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, MixtureO
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.checks import check_fitted
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Chain, Encoder, Frames, Gated, Liquid, Network, PictureEncoder, Transformer
+from torchliquid.models.networks import (
+    Chain,
+    Encoder,
+    Frames,
+    Gated,
+    Liquid,
+    Missing,
+    Network,
+    PictureEncoder,
+    Transformer,
+)
+from torchliquid.models.state_space import StateSpace
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
@@ -30,7 +41,7 @@ LAGS_A_WIDTH = 8
 
 MAX_SIZE = 4096
 """Maximum number of units. A description that asks for more did not come from this package."""
-MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "experts": 64, "unfolds": 1024}
+MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "experts": 64, "unfolds": 1024, "states": 256}
 """Limits of settings that cost time without adding weights, or cost more than their weights."""
 
 
@@ -54,6 +65,7 @@ class Kind:
         sizes: the sizes in a config, from one integer, the given config and the number of outputs of the task.
         smallest: the smallest such integer.
         chained: whether :data:`CHAINED` applies, so that layers can be stacked.
+        masked: whether the network takes ``masked``: whether the second half of its inputs is the mask.
     """
 
     label: str
@@ -62,6 +74,7 @@ class Kind:
     sizes: Callable[[int, Config, int], Config]
     smallest: int = 1
     chained: bool = True
+    masked: bool = False
 
     def network(self, inputs: int, config: Config) -> Network:
         """The network for a config."""
@@ -203,16 +216,17 @@ def _units(size: int, config: Config, n_outputs: int) -> Config:
     return {"units": size}
 
 
+def _backbone_sizes(size: int, config: Config, n_outputs: int) -> Config:
+    return {"units": size, "backbone_units": config.get("backbone_units", size)}
+
+
 MEMORY = {"mixed_memory": False}
+CLOSED_FORM = {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh"}
 NCP = {"sparsity": 0.5, "wiring_seed": 22222}
 
 KINDS: dict[str, Kind] = {
-    "cfc": Kind(
-        "CfC",
-        _cfc,
-        {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh", **MEMORY},
-        lambda size, config, n_outputs: {"units": size, "backbone_units": config.get("backbone_units", size)},
-    ),
+    "cfc": Kind("CfC", _cfc, {**CLOSED_FORM, **MEMORY}, _backbone_sizes),
+    "cfc_mm": Kind("CfC with mixed memory", _cfc, {**CLOSED_FORM, "mixed_memory": True}, _backbone_sizes),
     "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default", **MEMORY}, _ncp_sizes),
     "ltc": Kind("LTC", _ltc, {"unfolds": 6, "solver": "fused", **MEMORY}, _units),
     "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6, "solver": "fused", **MEMORY}, _ncp_sizes),
@@ -230,6 +244,8 @@ KINDS: dict[str, Kind] = {
     "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),
+    "grud": Kind("GRU-D", Missing, {}, _units, chained=False, masked=True),
+    "state_space": Kind("State space", StateSpace, {"states": 8, "layers": 2}, _units, chained=False),
     "feedforward": Kind("Feed-forward", _feedforward, {"frames": 1}, _units),
     "transformer": Kind(
         "Transformer",
@@ -332,8 +348,13 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
         if isinstance(value, int) and name != "wiring_seed" and not 0 <= value <= most:
             raise InputError(f"a {kind} cannot have {name} = {value}; it must be from 0 to {most}")
 
+    if known.masked and preprocessing.with_mask and PICTURES in config:
+        raise InputError(f"a {kind} cannot have pictures and missing values together; choose another kind")
+    told = {"masked": preprocessing.with_mask} if known.masked else {}
+
     def make() -> Model:
-        return Model(kind, dict(config), known.network(preprocessing.n_inputs, config), task, preprocessing)
+        network = known.network(preprocessing.n_inputs, {**config, **told})
+        return Model(kind, dict(config), network, task, preprocessing)
 
     try:
         if at_most is not None:

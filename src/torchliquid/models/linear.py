@@ -34,15 +34,17 @@ class Linear:
 
     @property
     def numbers(self) -> int:
-        """Number of coefficients."""
-        return int(self.weight.size + self.bias.size)
+        """Number of coefficients, without those of columns that have none."""
+        return int(self.weight.any(0).sum()) * len(self.weight) + self.bias.size
 
     @classmethod
-    def of(cls, scaler: Any, model: Any) -> Linear:
-        """The arrays of a fitted ``StandardScaler`` and a linear model of scikit-learn."""
-        weight = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    def of(cls, scaler: Any, model: Any, columns: np.ndarray | slice = slice(None)) -> Linear:
+        """The arrays of a fitted ``StandardScaler`` and a linear model of scikit-learn that saw some of its columns."""
+        found = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+        weight = np.zeros((len(found), len(scaler.mean_)))
+        weight[:, columns] = found
         bias = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), len(weight))
-        return cls(scaler.mean_.copy(), scaler.scale_.copy(), weight.copy(), bias.copy())
+        return cls(scaler.mean_.copy(), scaler.scale_.copy(), weight, bias.copy())
 
 
 def fit_linear(
@@ -53,6 +55,7 @@ def fit_linear(
     weight: str | None,
     strengths: Sequence[float],
     score: Callable[[Linear], Score],
+    columns: np.ndarray | slice = slice(None),
 ) -> tuple[Linear, float]:
     """Reduce the penalty until the score has failed to improve twice; returns the best model and its penalty.
 
@@ -62,12 +65,13 @@ def fit_linear(
         quantile: the quantile of the residuals is added to the bias.
         strengths: the penalties to try, the strongest first.
         score: the score of a model; higher is better.
+        columns: the columns of the table that have weights; the weights of the others are 0.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(table)
-    scaled = scaler.transform(table)
+    scaled = scaler.transform(table)[:, columns]
     logistic = LogisticRegression(class_weight=weight, max_iter=1000, warm_start=True)
     best: tuple[Linear, float] | None = None
     best_score: Score = (-np.inf,)
@@ -79,7 +83,7 @@ def fit_linear(
             last = Ridge(alpha=strength).fit(scaled, targets)
             if quantile is not None:
                 last.intercept_ = last.intercept_ + np.quantile(targets - last.predict(scaled), quantile, axis=0)
-        found = Linear.of(scaler, last)
+        found = Linear.of(scaler, last, columns)
         reached = score(found)
         if best is None or reached > best_score:
             best, best_score, since = (found, strength), reached, 0

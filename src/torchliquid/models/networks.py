@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from torchliquid.errors import InputError
+from torchliquid.layers import GRUD
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.recurrent import RecurrentLayer
 
@@ -133,6 +134,27 @@ class Gated(Network):
             outputs, hx = self.rnn(packed(x, lengths), hx)
             features = padded(outputs, x.shape[1])
         return features, tuple(s.squeeze(0) for s in (hx if isinstance(hx, tuple) else (hx,)))
+
+
+class Missing(Network):
+    """A GRU-D: its inputs are scaled values and, if ``masked``, behind them their mask, 1 where one was observed."""
+
+    def __init__(self, input_size: int, units: int, masked: bool = True) -> None:
+        super().__init__()
+        self.layer = GRUD(input_size // 2 if masked else input_size, units)
+        self.masked = masked
+        self.output_size = units
+
+    def forward(
+        self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        values, mask = inputs.chunk(2, -1) if self.masked else (inputs, torch.ones_like(inputs))
+        features, hx = self.layer(values, None if state is None else state[0], timespans, lengths, mask > 0)
+        return features, (hx,)
+
+    def live_parameters(self) -> int:
+        """All; without a mask not those that fade what was not observed."""
+        return super().live_parameters() - (0 if self.masked else 2 * self.layer.rnn_cell.input_size)
 
 
 class Encoder(Network):

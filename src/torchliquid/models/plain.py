@@ -14,12 +14,13 @@ from torchliquid.models import tabular
 from torchliquid.models.calibration import Calibration
 from torchliquid.models.checks import check_weights
 from torchliquid.models.linear import Linear
+from torchliquid.models.minirocket import KERNELS, MOST_DILATIONS, MOST_FEATURES, MOST_POINTS, Kernels, MiniRocket
 from torchliquid.models.naive import Naive
 from torchliquid.models.tabular import LONGEST, Tabular
 from torchliquid.models.trees import Trees
 from torchliquid.tasks import Task
 
-LABELS = {**tabular.LABELS, "naive": "Naive"}
+LABELS = {**tabular.LABELS, "minirocket": "MiniRocket", "naive": "Naive"}
 """The kinds and their names in reports."""
 
 MOST = 10_000_000
@@ -28,15 +29,19 @@ MOST = 10_000_000
 HUGE = 1e100
 """Largest number in an array. What is computed from such numbers stays finite."""
 
-SETTINGS = {"strength", "learning_rate", "leaves", "min_leaf", "rounds"}
+SETTINGS = {"strength", "sensors", "learning_rate", "leaves", "min_leaf", "rounds"}
 """Settings of the fit, which do not affect answers."""
 
 
-def arrays(model: Tabular | Naive) -> dict[str, np.ndarray]:
+Plain = Tabular | MiniRocket | Naive
+
+
+def arrays(model: Plain) -> dict[str, np.ndarray]:
     """The model's arrays by their names in its file, such as ``linear.weight``."""
     if isinstance(model, Naive):
         return {"naive.constant": np.asarray(model.constant, dtype=np.float64)}
-    parts = {"linear": model.linear, "trees": model.trees}
+    parts: dict[str, Any] = {"linear": model.linear}
+    parts |= {"trees": model.trees} if isinstance(model, Tabular) else {"kernels": model.kernels}
     return {
         f"{name}.{each.name}": np.ascontiguousarray(getattr(part, each.name))
         for name, part in parts.items()
@@ -45,9 +50,7 @@ def arrays(model: Tabular | Naive) -> dict[str, np.ndarray]:
     }
 
 
-def restore(
-    description: dict[str, Any], task: Task, preprocessing: Preprocessing, tensors: dict[str, Tensor]
-) -> Tabular | Naive:
+def restore(description: dict[str, Any], task: Task, preprocessing: Preprocessing, tensors: dict[str, Tensor]) -> Plain:
     """The model in a file's description and arrays.
 
     Raises:
@@ -60,7 +63,11 @@ def restore(
         if kind == "naive":
             constant = given.pop("naive.constant")
             _expect(constant.shape == (task.n_outputs,) and constant.dtype == np.float64 and not config)
-            model: Tabular | Naive = Naive(task, preprocessing, constant)
+            model: Plain = Naive(task, preprocessing, constant)
+        elif kind == "minirocket":
+            parts = Kernels(*_taken(given, "kernels", Kernels)), Linear(*_taken(given, "linear", Linear))
+            model = MiniRocket(config, task, preprocessing, *parts)
+            _check_rocket(model)
         else:
             _check_config(config, task, preprocessing)
             linear = Linear(*_taken(given, "linear", Linear)) if "linear.mean" in given else None
@@ -68,12 +75,13 @@ def restore(
             model = Tabular(kind, config, task, preprocessing, linear, trees)
             _check_parts(model)
         _expect(not given)
-        _expect(all((np.abs(array) < HUGE).all() for array in arrays(model).values()))
+        _expect(all((np.abs(array.astype(np.float64)) < HUGE).all() for array in arrays(model).values()))
     except (_Broken, KeyError, TypeError, ValueError, OverflowError):
-        label = LABELS[kind].lower()
-        raise InputError(f"the arrays do not fit a {label} model of this description; save the model again") from None
+        raise InputError(
+            f"the arrays do not fit a {words(kind)} model of this description; save the model again"
+        ) from None
     model.metadata = description["metadata"]
-    if isinstance(model, Tabular) and task.kind == "classification":
+    if not isinstance(model, Naive) and task.kind == "classification":
         model.recalibrate(_calibration(model.metadata))
     return model
 
@@ -87,7 +95,12 @@ def _expect(fits: bool | np.bool_) -> None:
         raise _Broken
 
 
-def _taken(given: dict[str, np.ndarray], name: str, kind: type[Linear] | type[Trees]) -> list[np.ndarray]:
+def words(kind: str) -> str:
+    """A kind's name in a sentence."""
+    return LABELS[kind] if kind == "minirocket" else LABELS[kind].lower()
+
+
+def _taken(given: dict[str, np.ndarray], name: str, kind: type) -> list[np.ndarray]:
     return [given.pop(f"{name}.{each.name}") for each in fields(kind)]
 
 
@@ -108,11 +121,7 @@ def _check_parts(model: Tabular) -> None:
     _expect((linear is None) == (boosts and task.kind == "classification") and (boosts or trees is None))
     _expect(trees is not None or linear is not None)
     if linear is not None:
-        f = linear.weight.shape[-1]
-        _expect(linear.weight.shape == (k, f) and linear.bias.shape == (k,))
-        _expect(linear.mean.shape == linear.scale.shape == (f,))
-        _expect(all(getattr(linear, each.name).dtype == np.float64 for each in fields(linear)))
-        _expect((linear.scale > 1 / HUGE).all() and f == model.n_features)
+        _check_linear(linear, k, model.n_features)
     if trees is not None:
         n = len(trees.feature)
         nodes = {"feature": np.int32, "threshold": np.float64, "left": np.int32, "right": np.int32}
@@ -126,6 +135,30 @@ def _check_parts(model: Tabular) -> None:
         split = np.flatnonzero(trees.feature >= 0)
         for after in (trees.left[split], trees.right[split]):  # children come later, so that every path ends
             _expect(((after > split) & (after < n)).all())
+
+
+def _check_linear(linear: Linear, k: int, f: int) -> None:
+    _expect(linear.weight.shape == (k, f) and linear.bias.shape == (k,))
+    _expect(linear.mean.shape == linear.scale.shape == (f,))
+    _expect(all(getattr(linear, each.name).dtype == np.float64 for each in fields(linear)))
+    _expect((linear.scale > 1 / HUGE).all())
+
+
+def _check_rocket(model: MiniRocket) -> None:
+    config, kernels, task = model.config, model.kernels, model.task
+    _expect(task.per == "series" and config.keys() == {"features", "length"})
+    _expect(type(config["features"]) is int and KERNELS <= config["features"] <= MOST_FEATURES)
+    _expect(type(config["length"]) is int and 1 <= config["length"] <= MOST_POINTS)
+    d, f = len(kernels.dilation), kernels.bias.size
+    n = model.preprocessing.n_inputs
+    _expect(config["length"] * n <= MOST and 1 <= d <= MOST_DILATIONS and f <= MOST_FEATURES)
+    shapes = {"dilation": (d,), "biases": (d,), "channels": (d, KERNELS, n), "bias": (f,)}
+    dtypes = {"dilation": np.int32, "biases": np.int32, "channels": np.uint8, "bias": np.float32}
+    _expect(all(getattr(kernels, name).shape == shape for name, shape in shapes.items()))
+    _expect(all(getattr(kernels, name).dtype == dtype for name, dtype in dtypes.items()))
+    _expect(((kernels.dilation >= 1) & (kernels.dilation <= MOST_POINTS)).all() and (kernels.channels <= 1).all())
+    _expect((kernels.biases >= 0).all() and KERNELS * int(kernels.biases.astype(np.int64).sum()) == f)
+    _check_linear(model.linear, 1 if task.kind == "classification" and task.n_outputs == 2 else task.n_outputs, f)
 
 
 def _calibration(metadata: dict[str, Any]) -> Calibration:

@@ -28,16 +28,17 @@ from torchliquid.models.checks import check_data, check_fitted, check_weights
 from torchliquid.models.model import Model, Sample
 from torchliquid.models.naive import Naive
 from torchliquid.models.predictor import Predictor
-from torchliquid.models.tabular import Tabular
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 
 FORMAT = "torchliquid-model"
 VERSION = 4
-"""4: mixtures of experts. 3: models with pictures, or feed-forward ones. 2: other chains, of stacked layers or with
-dense layers in front, and models that are not networks. All others are written as 1."""
+"""4: the kinds of :data:`LATER`. 3: models with pictures, or feed-forward ones. 2: other chains, of stacked layers or
+with dense layers in front, and models that are not networks. All others are written as 1."""
 
-Saved = Model | Tabular | Naive
+LATER = ("cfc_mm", "grud", "minirocket", "mixture", "state_space")
+
+Saved = Model | plain.Plain
 """The models that a file can hold."""
 
 MAX_DESCRIPTION = 16_000_000
@@ -66,14 +67,13 @@ def pack(model: Predictor, with_sample: bool) -> bytes:
             version = 2
         if PICTURES in model.config or model.kind == "feedforward":
             version = 3
-        if model.kind == "mixture":
-            version = 4
         check_weights(model.state_dict())
     else:
-        if isinstance(model, Tabular) and model.task.kind == "classification":
+        if not isinstance(model, Naive) and model.task.kind == "classification":
             description["metadata"] = {**model.metadata, "calibration": asdict(model.calibration)}
         tensors, version = {name: torch.from_numpy(array) for name, array in plain.arrays(model).items()}, 2
         check_weights(tensors)
+    version = VERSION if model.kind in LATER else version
     check_data(description)
     text = json.dumps(description, allow_nan=False, ensure_ascii=False)
     if len(text) > MAX_DESCRIPTION:
@@ -178,7 +178,7 @@ def load_network(path: Path, what: str) -> Model:
     """
     model = load(path)
     if not isinstance(model, Model):
-        raise InputError(f"{path} holds a {plain.LABELS[model.kind].lower()} model: only a network can be {what}")
+        raise InputError(f"{path} holds a {plain.words(model.kind)} model: only a network can be {what}")
     return model
 
 

@@ -108,15 +108,17 @@ class Tabular(Predictor):
             threads: number of threads for boosting.
             seed: for boosting.
             hyper: settings: ``lookback`` (default 64; 1: only the current sample); for ``"linear"`` the ``strength`` of
-                the penalty (default: selected); for ``"boosting"`` ``learning_rate`` (0.1), ``leaves`` per tree (15)
-                and ``min_leaf``, the samples per leaf (a fiftieth of all samples, but 1 to 20).
+                the penalty (default: selected) and ``sensors``, how many channels have weights: those that alone, as
+                they are now, answer best on the validation part (default: all); for ``"boosting"``
+                ``learning_rate`` (0.1), ``leaves`` per tree (15) and ``min_leaf``, the samples per leaf (a fiftieth of
+                all samples, but 1 to 20).
 
         Raises:
             InputError: the kind or a setting is unknown.
         """
         if kind not in LABELS:
             raise InputError(f"there is no tabular model {kind!r}; {nearest(kind, tuple(LABELS))}")
-        defaults: dict[str, Any] = {"lookback": LOOKBACK, "strength": None}
+        defaults: dict[str, Any] = {"lookback": LOOKBACK, "strength": None, "sensors": None}
         if kind == "boosting":
             defaults = {"lookback": LOOKBACK, "learning_rate": 0.1, "leaves": 15, "min_leaf": None}
         unknown = [name for name in hyper if name not in defaults]
@@ -125,6 +127,9 @@ class Tabular(Predictor):
         lookback = hyper.get("lookback", LOOKBACK)
         if not isinstance(lookback, int) or not 1 <= lookback <= LONGEST:
             raise InputError(f"lookback is a number of samples from 1 to {LONGEST:,}, not {lookback!r}")
+        sensors = hyper.get("sensors")
+        if sensors is not None and (type(sensors) is not int or sensors < 1):
+            raise InputError(f"sensors is None for all or a number of channels from 1 on, not {sensors!r}")
         model = cls(kind, defaults | hyper | _seen(task, preprocessing, training, lookback), task, preprocessing)
         table, targets = model._training_table(training)
         if kind == "boosting" and model.config["min_leaf"] is None:
@@ -132,14 +137,54 @@ class Tabular(Predictor):
         weight = "balanced" if class_weights and task.kind == "classification" else None
         validation = task.with_targets(validation)
         with threadpool_limits(threads):
-            model._fit(table, targets, validation, weight, seed)
+            columns = slice(None) if sensors is None else model._best_sensors(sensors, training, validation, weight)
+            model._fit(table, targets, validation, weight, seed, columns)
         if task.kind == "classification":
             calibrate(model, validation)
         return model
 
+    def _best_sensors(
+        self, n: int, training: Recording, validation: Recording, weight: str | None
+    ) -> np.ndarray | slice:
+        """The columns of the ``n`` channels that alone, as they are now, answer best; those of time belong to all."""
+        if n >= self.preprocessing.n_channels:
+            return slice(None)
+        config = {**self.config, "lookback": 1, **({"lags": 0} if self.task.per == "step" else {})}
+        alone = Tabular("linear", config, self.task, self.preprocessing)
+        table, targets = alone._training_table(training)
+        owners = alone._owners()
+        scores = []
+        for channel in range(self.preprocessing.n_channels):
+            alone._fit(table, targets, validation, weight, 0, owners == channel)
+            scores.append(self.task.score(self.task.metrics(alone.outputs(validation), validation)))
+            alone.config["strength"] = None
+        best = sorted(range(len(scores)), key=lambda channel: scores[channel], reverse=True)[:n]
+        return np.isin(self._owners(), [*best, -1])
+
+    def _owners(self) -> np.ndarray:
+        """(F,) the channel that each column is made of, -1 where it is of time alone."""
+        rule, n = self.preprocessing, max(self.config["lookback"], self.config.get("aligned", 0)) + 1
+        rng, spans = np.random.default_rng(0), np.ones(n, dtype=np.float32)
+        still = self.table(np.zeros((n, rule.n_inputs), dtype=np.float32), spans, slice(None))
+        owners = np.full(still.shape[1], -1)
+        for channel in range(rule.n_channels):
+            moving = np.zeros((n, rule.n_inputs), dtype=np.float32)
+            moving[:, channel] = rng.normal(size=n)
+            if rule.with_mask:
+                moving[::-2, rule.n_channels + channel] = 1
+            owners[(self.table(moving, spans, slice(None)) != still).any(0)] = channel
+        return owners
+
     def _fit(
-        self, table: np.ndarray, targets: np.ndarray, validation: Recording, weight: str | None, seed: int
+        self,
+        table: np.ndarray,
+        targets: np.ndarray,
+        validation: Recording,
+        weight: str | None,
+        seed: int,
+        columns: np.ndarray | slice,
     ) -> None:
+        """Fit to the table's columns; a linear model's weights of the others are 0."""
         task, config = self.task, self.config
         classes, boosting = task.kind == "classification", self.kind == "boosting"
 
@@ -150,7 +195,7 @@ class Tabular(Predictor):
         if not (boosting and classes):  # trees approximate lines by steps, so they start from a linear model
             strengths = STRENGTHS if config.get("strength") is None else (config["strength"],)
             self.linear, strength = fit_linear(
-                table, targets, classes, task.quantile, weight, strengths, lambda linear: score(linear, None)
+                table, targets, classes, task.quantile, weight, strengths, lambda linear: score(linear, None), columns
             )
             config |= {} if boosting else {"strength": strength}
         if boosting:
@@ -248,10 +293,7 @@ class Tabular(Predictor):
         raw = np.zeros((len(table), columns))
         for part in (self.linear, self.trees):
             raw = raw if part is None else raw + part(table)
-        if task.kind == "classification":
-            raw = np.concatenate([np.zeros_like(raw), raw], 1) if columns < task.n_outputs else raw
-            return self.calibration(task.decode(raw), task.positive)
-        return task.decode(task.with_last(raw, table) if task.change else raw)
+        return decoded(task, task.with_last(raw, table) if task.change else raw, self.calibration)
 
     def recalibrate(self, calibration: Calibration) -> None:
         """Use this calibration for all further answers."""
@@ -280,6 +322,15 @@ class Tabular(Predictor):
         """F: number of features of a sample, or of a series."""
         no = np.zeros((1, self.preprocessing.n_inputs), dtype=np.float32)
         return self.table(no, np.ones(1, dtype=np.float32), LAST).shape[1]
+
+
+def decoded(task: Task, raw: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """Decoded answers (N, K) for scaled values or logits (N, K), of two classes the second one's logit alone (N, 1)."""
+    if task.kind != "classification":
+        return task.decode(raw)
+    if raw.shape[1] < task.n_outputs:
+        raw = np.concatenate([np.zeros_like(raw), raw], 1)
+    return calibration(task.decode(raw), task.positive)
 
 
 class TabularSteps:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchliquid.layers import CTGRU, CTRNN, GRUD, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
+from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
+from torchliquid.models import networks
 from torchliquid.models.networks import Gated, Liquid, Network, State, at_last
+from torchliquid.models.state_space import StateSpace
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocol import Protocol, Sequences
-from torchliquid.reproduce.state_space import StateSpace
 from torchliquid.wirings import AutoNCP, Random
 
 
@@ -30,16 +31,14 @@ def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
     return lambda inputs, units, sparsity, **layer: Liquid(make(inputs, units, **layer))
 
 
-class Missing(Network):
-    """A GRU-D for inputs that have their mask behind them; what it decays to is the mean of the training part."""
+class Missing(networks.Missing):
+    """A GRU-D whose inputs are not scaled yet; what it decays to is the mean of the training part."""
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(self, inputs: int, units: int) -> None:
-        super().__init__()
-        self.layer = GRUD(inputs // 2, units)
-        self.output_size = units
+        super().__init__(inputs, units)
         self.register_buffer("mean", torch.zeros(inputs // 2))
         self.register_buffer("deviation", torch.ones(inputs // 2))
 
@@ -56,11 +55,8 @@ class Missing(Network):
         self, inputs: Tensor, timespans: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
         values, observed = inputs.chunk(2, -1)
-        values = (values - self.mean) / self.deviation
-        features, hx = self.layer(values, None if state is None else state[0], timespans, lengths, observed > 0)
-        assert isinstance(features, Tensor)
-        assert isinstance(hx, Tensor)
-        return features, (hx,)
+        scaled = torch.cat([(values - self.mean) / self.deviation, observed], -1)
+        return super().forward(scaled, timespans, lengths, state)
 
 
 def _mixed(inputs: int, units: int, sparsity: float, forget_bias: float = 1.0, **layer: Any) -> Network:

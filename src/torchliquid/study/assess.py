@@ -85,8 +85,8 @@ def assess(
         alarm: how the predictions of two classes become alarms, and the limit of false alarms that sets thresholds.
         tests: recordings to measure on, by name; None: a part of the recording is held out.
         validation: recording for validation; None: a part of the recording is held out.
-        contenders: names from :data:`torchliquid.study.contenders.BY_NAME`, or contenders of your own; None: those of
-            ``CONTENDERS`` there.
+        contenders: names from :data:`torchliquid.study.contenders.BY_NAME`, or contenders of your own; None: those
+            that suit the task: GRU-D only if values are missing, MiniRocket only if each series has one label.
         settings: settings of contenders that replace their defaults and are not tuned, by name, such as
             ``{"cfc": {"layers": 2, "dropout": 0.1}}``.
         seeds: number of trainings of each network; 2 or more are needed for an interval.
@@ -142,6 +142,7 @@ def assess(
         class_weights,
         interval,
     )
+    chosen = _that_suit(chosen, plan, named=contenders is not None)
     for contender in chosen:
         if contender.name in KINDS:  # a budget that is too small raises before anything is written
             untrained(plan, Spec(contender.name, dict(contender.fixed), 0))
@@ -264,6 +265,15 @@ def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, 
             raise InputError(f"{name!r} has settings but is not a contender; add it to the contenders")
     chosen = [*(c for c in BY_NAME.values() if c.name in names), *own]
     return [c.made_with(settings[c.name]) if c.name in settings else c for c in chosen]
+
+
+def _that_suit(chosen: list[Contender], plan: Plan, named: bool) -> list[Contender]:
+    """The contenders that suit the task. If they were named, all of them; one that is impossible raises."""
+    there = {"": True, "missing values": plan.preprocessing.with_mask, "one label a series": plan.task.per == "series"}
+    for contender in chosen:
+        if named and contender.suits == "one label a series" and not there[contender.suits]:
+            raise InputError(f"{contender.name} needs one label per series, but here each sample has one; leave it out")
+    return chosen if named else [contender for contender in chosen if there[contender.suits]]
 
 
 def _fingerprint(plan: Plan) -> str:

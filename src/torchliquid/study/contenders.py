@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from torchliquid.study.results import Family
 Hyper = dict[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
 """The values of each setting, its default first."""
+
+Case = Literal["", "missing values", "one label a series"]
 
 DRAWS = 1000
 """Number of random draws, after which the remaining settings are taken in order."""
@@ -30,23 +32,44 @@ TRAINING: Space = {"lr": (0.01, 0.005, 0.02), "batch_size": (16, 8, 32), "weight
 CLASS_WEIGHTS: Space = {"class_weights": (False, True)}
 """For classifiers, unless the user decides whether rare classes get a larger weight."""
 
-FORM: Space = {"mode": ("default", "pure", "no_gate"), "mixed_memory": (False, True)}
+FORM: Space = {"mode": ("default", "pure", "no_gate")}
+MEMORY: Space = {"mixed_memory": (False, True)}
+BACKBONE: Space = {"backbone_layers": (1, 0, 2)}
+LTC: Space = {**TRAINING, "lr": (0.01, 0.005, 0.02, 0.05), "unfolds": (6, 1, 3)}
+"""Sub-steps, and the larger rates that the LTC's authors train with: its weights are few and bounded."""
+
+ATTENTION: Space = {**TRAINING, "lr": (0.01, 0.003, 0.001), "context": (64, 32, 16)}
+DIAGONAL: Space = {**TRAINING, "lr": (0.01, 0.003, 0.03), "states": (8, 4, 16), "layers": (2, 1, 3)}
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One kind of model in a study, with the label that reports show. ``fixed``: settings that are not tuned."""
+    """One kind of model in a study, with the label that reports show.
+
+    Attributes:
+        space: the settings that are tuned.
+        fixed: settings that are not tuned.
+        suits: when it takes part by default; empty: always.
+        draws: whether its result depends on the seed although it is not a network.
+    """
 
     name: str
     label: str
     family: Family
     space: Space
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    suits: Case = ""
+    draws: bool = False
+
+    @property
+    def network(self) -> bool:
+        """Whether it is trained in updates, so that tuning can stop it early."""
+        return self.family in ("liquid", "neural")
 
     @property
     def seeded(self) -> bool:
         """Whether its result depends on the seed."""
-        return self.family in ("liquid", "neural")
+        return self.network or self.draws
 
     @property
     def possible(self) -> int:
@@ -106,13 +129,23 @@ def halvings(settings: int) -> list[tuple[float, int]]:
 
 
 CONTENDERS: tuple[Contender, ...] = (
-    Contender("cfc", "CfC", "liquid", {**TRAINING, **FORM, "backbone_layers": (1, 0, 2)}),
-    Contender("cfc_ncp", "CfC on NCP", "liquid", {**TRAINING, **FORM}),
-    Contender("ltc_ncp", "LTC on NCP", "liquid", {**TRAINING, "unfolds": (6, 1, 3), "mixed_memory": (False, True)}),
+    Contender("cfc", "CfC", "liquid", {**TRAINING, **FORM, **BACKBONE}),
+    Contender("cfc_mm", "CfC with mixed memory", "liquid", {**TRAINING, **FORM, **BACKBONE}),
+    Contender("cfc_ncp", "CfC on NCP", "liquid", {**TRAINING, **FORM, **MEMORY}),
+    Contender("ltc", "LTC", "liquid", {**LTC, **MEMORY}),
+    Contender("ltc_ncp", "LTC on NCP", "liquid", {**LTC, **MEMORY}),
+    Contender("lrcssm", "LrcSSM", "liquid", {**TRAINING, "elastance": ("plain", "symmetric")}),
     Contender("lstm", "LSTM", "neural", TRAINING),
     Contender("gru", "GRU", "neural", TRAINING),
-    Contender("transformer", "Transformer", "neural", {**TRAINING, "context": (64, 32, 16)}),
-    Contender("linear", "Linear", "classical", {"lookback": (64, 16, 32, 8, 128, 1)}),
+    Contender("grud", "GRU-D", "neural", TRAINING, suits="missing values"),
+    Contender("transformer", "Transformer", "neural", ATTENTION),
+    Contender("state_space", "State space", "neural", DIAGONAL),
+    Contender(
+        "linear",
+        "Linear",
+        "classical",
+        {"lookback": (64, 16, 32, 8, 128, 1), "sensors": (None, 1, 3)},
+    ),
     Contender(
         "boosting",
         "Gradient boosting",
@@ -124,12 +157,18 @@ CONTENDERS: tuple[Contender, ...] = (
             "min_leaf": (None, 1, 5, 20),
         },
     ),
+    Contender(
+        "minirocket",
+        "MiniRocket",
+        "classical",
+        {"features": (9996, 2520, 504, 25200)},
+        suits="one label a series",
+        draws=True,
+    ),
     Contender("naive", "Naive", "naive", {}),
 )
 
 ON_REQUEST: tuple[Contender, ...] = (
-    Contender("ltc", "LTC", "liquid", {**TRAINING, "unfolds": (6, 1, 3), "mixed_memory": (False, True)}),
-    Contender("lrcssm", "LrcSSM", "liquid", {**TRAINING, "elastance": ("plain", "symmetric")}),
     Contender(
         "mixture",
         "Liquid experts",

@@ -265,9 +265,11 @@ def _train(
 def optimizer_of(
     model: torch.nn.Module, config: TrainingConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """What updates the weights, and its learning rate over so many steps."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    """What updates the weights, and its learning rate over so many steps. A module's ``undecayed`` names those of its
+    matrices that weight decay leaves alone."""
+    spared = {id(getattr(m, name)) for m in model.modules() for name in getattr(m, "undecayed", ())}
+    matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in spared]
+    others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in spared]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], config.lr
     )

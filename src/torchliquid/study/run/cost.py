@@ -16,8 +16,11 @@ import torch
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.models import Model
+from torchliquid.models.minirocket import KERNELS, LENGTH, MiniRocket
 from torchliquid.models.naive import Naive
 from torchliquid.models.networks import Encoder, Network, Transformer
+from torchliquid.models.plain import Plain
+from torchliquid.models.state_space import StateSpace
 from torchliquid.models.tabular import Tabular
 
 FLOAT = 4
@@ -46,10 +49,12 @@ class Cost:
     operations: float
 
 
-def cost(model: Model | Tabular | Naive) -> Cost:
+def cost(model: Model | Plain) -> Cost:
     """Counted from the model's structure."""
     if isinstance(model, Naive):
         return Cost(FLOAT * model.live_parameters(), 0, 0.0)
+    if isinstance(model, MiniRocket):
+        return _of_rocket(model)
     return _of_table(model) if isinstance(model, Tabular) else _of_network(model)
 
 
@@ -67,6 +72,15 @@ def _of_table(model: Tabular) -> Cost:
         size += SPLIT * trees.splits + LEAF * trees.leaves
         work += 2 * trees.comparisons() + trees.roots.size
     return Cost(int(size), int(state), float(work))
+
+
+def _of_rocket(model: MiniRocket) -> Cost:
+    """With each kernel's sum made once a sample, from the last ones, and a count kept of each bias it exceeds."""
+    kernels, inputs = model.kernels, model.preprocessing.n_inputs
+    counts, sums = kernels.bias.size, len(kernels.dilation) * KERNELS
+    state = FLOAT * ((LENGTH - 1) * int(kernels.dilation.max()) * inputs + counts)
+    work = int(kernels.channels.sum()) + LENGTH * sums + 2 * counts + 2.0 * model.linear.numbers
+    return Cost(FLOAT * model.live_parameters() + int(kernels.channels.size) // 8, state, work)
 
 
 def _of_network(model: Model) -> Cost:
@@ -94,6 +108,11 @@ def _of_part(model: Model, network: Network) -> float:
     elif isinstance(network, Transformer):
         seen = network.context * len(network.layers)
         operations = 2 * weights + seen * (4 * network.output_size + FUNCTION * int(model.config["heads"]))
+    elif isinstance(network, StateSpace):
+        modes = len(network.layers) * network.states * network.output_size
+        operations = (
+            2 * weights + (12 + 2 * FUNCTION) * modes + 3 * FUNCTION * network.output_size * len(network.layers)
+        )
     elif isinstance(network, Encoder):
         operations = 2 * weights + FUNCTION * network.output_size
     else:

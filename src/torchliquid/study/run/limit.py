@@ -122,9 +122,9 @@ def work(
     """
     found: dict[str, list[float]] = {**{tuning(share): [] for share in (*HALVED, 1.0)}, **{p: [] for p in LAST}}
     for contender in scope.contenders:
-        pace, hypers = paces.get(contender.name, GUESSED[contender.seeded]), settings(contender, scope.tuning)
+        pace, hypers = paces.get(contender.name, GUESSED[contender.network]), settings(contender, scope.tuning)
         several = len(hypers) > 1
-        for share, n in halvings(len(hypers)) if contender.seeded else [(1.0, len(hypers))] * several:
+        for share, n in halvings(len(hypers)) if contender.network else [(1.0, len(hypers))] * several:
             there = sum(trained(Spec(contender.name, hyper, 0, share)) for hyper in hypers)
             found[tuning(share)] += [share * pace.train] * (n - there)
         # It is not known which setting will be chosen: use the one with the most results on disk.

@@ -244,7 +244,7 @@ class Runner:
         contenders = self.scope.contenders
         settings = {c.name: self.settings(c, self.scope.tuning) for c in contenders}
         for share in HALVED:
-            many = {c.name: settings[c.name] for c in contenders if c.seeded and len(settings[c.name]) > 2}
+            many = {c.name: settings[c.name] for c in contenders if c.network and len(settings[c.name]) > 2}
             for name, rated in self._rated(many, share, tried).items():
                 scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
                 # The worst come first; of equal ones the last, because in the end the first is chosen.

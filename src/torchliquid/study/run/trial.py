@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
 from torchliquid.models.conformal import Interval, add_interval, coverage
+from torchliquid.models.minirocket import MiniRocket
 from torchliquid.models.naive import Naive
+from torchliquid.models.plain import Plain
 from torchliquid.models.predictor import Predictor
 from torchliquid.models.storage import Saved, pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
@@ -155,12 +158,12 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
     yield {MODEL: packed, "trial.json": to_json(to_plain(trained))}
 
 
-def fit_plain(plan: Plan, spec: Spec) -> Tabular | Naive:
+def fit_plain(plan: Plan, spec: Spec) -> Plain:
     """Fit a model other than a network."""
     if spec.contender == "naive":
         return Naive.fit(plan.task, plan.preprocessing, plan.training)
-    return Tabular.fit(
-        spec.contender,
+    fit = MiniRocket.fit if spec.contender == "minirocket" else partial(Tabular.fit, spec.contender)
+    return fit(
         plan.task,
         plan.preprocessing,
         plan.training,
@@ -295,7 +298,7 @@ def _calibration(
     task: Task, model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> Calibrated | None:
     """How reliable the stated probabilities are on the test part, before and after calibration."""
-    if task.kind == "regression" or not isinstance(model, Model | Tabular):
+    if task.kind == "regression" or not isinstance(model, Model | Tabular | MiniRocket):
         return None
     parts = [pooled(task, outputs[name], test) for name, test in tests.items()]
     given, truth = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -24,12 +24,14 @@ class StateSpaceLayer(nn.Module):
     so that the states fade through the span before a sample and each sample drives them for one step, however long the
     gap (asynchronous discretisation, arXiv 2404.18508).
 
-    ``rate`` holds a and w, ``read`` Re C and -Im C.
+    ``rate`` holds a and w, ``read`` Re C and -Im C. Weight decay leaves the rates alone: it would slow all clocks down.
 
     Args:
         width: channels W.
         states: N, of each channel.
     """
+
+    undecayed = ("rate",)
 
     def __init__(self, width: int, states: int) -> None:
         super().__init__()

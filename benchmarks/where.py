@@ -1,0 +1,348 @@
+"""Where do liquid networks lead, and where do others? ``python -m benchmarks.where`` writes docs/where.md and its map.
+
+Two generated families with a known best answer, one knob moved at a time, all contenders with their defaults. What is
+finished stays in build/where, in a folder for the code that decides the figures, and is not done again; ``--seconds N``
+stops after the training that is running then, ``--page`` only writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from benchmarks.best_possible import chosen
+from benchmarks.studies import code
+from torchliquid import Recording
+from torchliquid.data import Preprocessing
+from torchliquid.files import write_atomically, write_json
+from torchliquid.models import KINDS, Naive, build
+from torchliquid.study.contenders import CONTENDERS, Contender
+from torchliquid.tasks import Task
+from torchliquid.training import TrainingConfig, TrainingError, train
+from torchliquid.training.fit import hold_out
+
+PAGE, MAP = Path("docs/where.md"), Path("docs/pictures/where.svg")
+SEEDS, UPDATES = 3, 1000
+RIVALS = tuple(c for c in CONTENDERS if not c.suits and c.family != "naive")
+CLEAR = 0.02
+"""Of the variance that can be explained: a smaller difference is none."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell: all knobs.
+
+    Attributes:
+        gaps: their coefficient of variation, 0 for even sampling.
+        follows: how strongly the time constant follows an input, exp(follows * u).
+        memory: the time constant at u = 0, or the lag of the delayed copy, in usual gaps.
+        noise: deviation of the noise, of that of the truth.
+        samples: of the recording; the last fifth is the test.
+        parameters: of each network.
+        slower: gaps of the test part, times those of training.
+        delayed: whether the family is the delayed copy.
+    """
+
+    gaps: float = 1.0
+    follows: float = 1.0
+    memory: float = 5.0
+    noise: float = 0.3
+    samples: int = 3000
+    parameters: int = 1000
+    slower: float = 1.0
+    delayed: bool = False
+
+    @property
+    def name(self) -> str:
+        return "-".join(f"{value:g}" for value in asdict(self).values())
+
+
+BASE = Setting()
+DELAYED = Setting(gaps=0.0, delayed=True)
+KNOBS: dict[str, tuple[str, Setting, tuple[float, ...]]] = {
+    "gaps": ("Unevenness of sampling (variation of the gaps)", BASE, (0.0, 0.5, 1.0, 2.0)),
+    "follows": ("Time constants that follow an input (exponent)", BASE, (0.0, 0.5, 1.0, 2.0)),
+    "memory": ("Memory of a delayed copy (samples)", DELAYED, (2.0, 8.0, 32.0, 64.0)),
+    "noise": ("Noise (share of the truth's deviation)", BASE, (0.1, 0.3, 1.0, 2.0)),
+    "samples": ("Samples in all", BASE, (500, 1000, 3000, 10000)),
+    "parameters": ("Parameters of a network", BASE, (200, 1000, 5000, 20000)),
+    "slower": ("Shift: gaps of the test, times those of training", BASE, (0.25, 1.0, 2.0, 4.0)),
+}
+
+
+def cells(knob: str) -> list[Setting]:
+    _, base, values = KNOBS[knob]
+    return [Setting(**{**asdict(base), knob: value}) for value in values]
+
+
+def truth(setting: Setting, x: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """(T,) what the noise is added to: inputs (T, 2) are held from each sample to the next."""
+    if setting.delayed:
+        lag = int(setting.memory)
+        return np.concatenate([np.zeros(lag), x[:-lag, 0]])
+    kept = np.exp(-gaps[1:] / (setting.memory * np.exp(setting.follows * x[:-1, 1])))
+    y = np.zeros(len(x))
+    for i, k in enumerate(kept, 1):
+        y[i] = k * y[i - 1] + (1 - k) * x[i - 1, 0]
+    return y
+
+
+def draw(setting: Setting, seed: int) -> tuple[Recording, Recording, np.ndarray]:
+    """What is learnt from, the test, and the best possible answers to it."""
+    rng = np.random.default_rng([seed, 25])
+    n, tested = setting.samples, max(setting.samples // 5, 1000)
+    parts, best = [], np.empty(0)
+    noise = math.nan
+    for many, slower in ((n - n // 5, 1.0), (tested, setting.slower)):
+        shape = 1 / setting.gaps**2 if setting.gaps else math.inf
+        gaps = slower * (rng.gamma(shape, 1 / shape, many) if setting.gaps else np.ones(many))
+        x = rng.standard_normal((many, 2))
+        best = truth(setting, x, gaps)
+        noise = setting.noise * best.std() if math.isnan(noise) else noise  # the sensor's own: the same in the test
+        y = best + noise * rng.standard_normal(many)
+        parts.append(Recording.from_arrays(x, np.cumsum(gaps), y, ["x", "u"], time_unit="s"))
+    return parts[0], parts[1], best
+
+
+def measured(setting: Setting, contender: Contender, seed: int) -> dict[str, Any]:
+    """The share of what can be explained that the answers miss: 0 is the best possible, 1 the naive answer."""
+    learnt, test, best = draw(setting, seed)
+    task = Task.infer(learnt)
+    training, validation = hold_out(learnt, task)
+    task, scales, begun = task.fit(training), Preprocessing.fit(training), time.perf_counter()
+    doubt: str = ""
+    try:
+        if contender.name in KINDS:
+            torch.manual_seed(seed)
+            model: Any = build(contender.name, task, scales, setting.parameters)
+            doubt = train(model, training, validation, TrainingConfig(updates=UPDATES, seed=seed)).doubt
+        else:
+            model = chosen(contender.name, task, scales, (training, validation))
+    except TrainingError as error:
+        return {"missed": math.nan, "doubt": str(error), "seconds": time.perf_counter() - begun}
+    naive, said = (m.outputs(test)[0][:, 0] for m in (Naive.fit(task, scales, training), model))
+    missed = float(np.square(said - best).mean() / np.square(naive - best).mean())
+    return {"missed": missed, "doubt": doubt, "seconds": time.perf_counter() - begun}
+
+
+def place(setting: Setting, contender: Contender, seed: int) -> Path:
+    return Path("build/where") / code() / f"{setting.name}-{contender.name}-{seed}.json"
+
+
+def jobs() -> Iterator[tuple[Setting, Contender, int]]:
+    """Whole cells one after the other: the ends of each knob first, the first seed of all before the second."""
+    order = [cells(knob)[i] for i in (0, 3, 2, 1) for knob in KNOBS]
+    for seed in range(SEEDS):
+        for setting in dict.fromkeys(order):
+            yield from ((setting, contender, seed) for contender in RIVALS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is known of one cell: of each contender the missed shares, one a seed that is done for all."""
+
+    setting: Setting
+    missed: dict[str, list[float]]
+
+    @classmethod
+    def read(cls, setting: Setting) -> Cell:
+        seeds = [s for s in range(SEEDS) if all(place(setting, c, s).exists() for c in RIVALS)]
+        found = {
+            c.name: [json.loads(place(setting, c, s).read_text())["missed"] for s in seeds] for c in RIVALS if seeds
+        }
+        return cls(setting, {name: [math.inf if m is None else m for m in each] for name, each in found.items()})
+
+    @property
+    def seeds(self) -> int:
+        return len(next(iter(self.missed.values()), []))
+
+    def best(self, liquid: bool) -> str:
+        """The contender of one side with the smallest mean."""
+        side = [c.name for c in RIVALS if (c.family == "liquid") == liquid]
+        return min(side, key=lambda name: float(np.mean(self.missed[name])))
+
+    def lead(self) -> tuple[float, float]:
+        """How much more the best other one misses than the best liquid one, and half the 95 % interval over seeds,
+        each with a recording and weights of its own; infinite for one seed."""
+        liquid, other = (np.array(self.missed[self.best(side)]) for side in (True, False))
+        return mean_and_reach(other - liquid)
+
+
+def mean_and_reach(values: Any) -> tuple[float, float]:
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2 or not np.isfinite(values).all():
+        return float(values.mean()), math.inf
+    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean()), float(reach)
+
+
+LABELS = {c.name: c.label for c in RIVALS}
+
+
+def verdict(cell: Cell) -> str:
+    """Who leads, as the map colours it."""
+    if not cell.seeds:
+        return "blank"
+    lead, reach = cell.lead()
+    if abs(lead) < CLEAR or (math.isfinite(reach) and abs(lead) <= reach):
+        return "even"
+    return "liquid" if lead > 0 else "other"
+
+
+def drawing() -> str:
+    """The map: a row a knob, a square a value, coloured by who leads."""
+    colours = {"liquid": "#0072b2", "other": "#d55e00", "even": "#bbbbbb", "blank": "#ffffff"}
+    words = {"liquid": "a liquid network", "other": "another contender", "even": "none clearly", "blank": "did not run"}
+    left, wide, high, top = 330, 150, 56, 52
+    width, height = left + 4 * wide + 20, top + len(KNOBS) * high + 10
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        'font-size="13" role="img" aria-label="Who leads at each value of each knob">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        '<text x="16" y="28" font-weight="bold">Who leads</text>',
+    ]
+    for i, (name, colour) in enumerate(colours.items()):
+        x = left - 120 + i * 180
+        parts.append(f'<rect x="{x}" y="16" width="16" height="16" fill="{colour}" stroke="#333"/>')
+        parts.append(f'<text x="{x + 22}" y="28">{words[name]}</text>')
+    for row, (knob, (title, _, values)) in enumerate(KNOBS.items()):
+        y = top + row * high
+        parts.append(f'<text x="16" y="{y + 30}" font-size="12">{title}</text>')
+        for column, (value, setting) in enumerate(zip(values, cells(knob), strict=True)):
+            cell, x = Cell.read(setting), left + column * wide
+            leads = verdict(cell)
+            ink = "#ffffff" if leads in ("liquid", "other") else "#222222"
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{wide - 6}" height="{high - 6}" fill="{colours[leads]}" stroke="#333"/>'
+            )
+            parts.append(f'<text x="{x + 8}" y="{y + 20}" fill="{ink}" font-weight="bold">{value:g}</text>')
+            if leads != "blank":
+                first = min(cell.missed, key=lambda name: float(np.mean(cell.missed[name])))
+                parts.append(f'<text x="{x + 8}" y="{y + 39}" fill="{ink}" font-size="11">{LABELS[first]}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def table(knob: str) -> str:
+    title, _, values = KNOBS[knob]
+    found = [Cell.read(setting) for setting in cells(knob)]
+    lines = [
+        f"| {title} | {' | '.join(f'{value:g}' for value in values)} |",
+        f"|{'---|' * (len(values) + 1)}",
+    ]
+    for c in RIVALS:
+        lines.append(f"| {c.label} | {' | '.join(figure(cell, c.name) for cell in found)} |")
+    lead = [difference(cell) for cell in found]
+    lines.append(f"| *best other less best liquid* | {' | '.join(lead)} |")
+    lines.append(f"| *seeds* | {' | '.join(str(cell.seeds or '') for cell in found)} |")
+    return "\n".join(lines)
+
+
+def figure(cell: Cell, name: str) -> str:
+    if not cell.seeds:
+        return ""
+    mean, reach = mean_and_reach(cell.missed[name])
+    if not math.isfinite(mean):
+        return "broke off"
+    said = f"{mean:.3f}" + (f" ± {reach:.3f}" if math.isfinite(reach) else "")
+    best = min(float(np.mean(each)) for each in cell.missed.values())
+    return f"**{said}**" if mean == best else said
+
+
+def difference(cell: Cell) -> str:
+    if not cell.seeds:
+        return ""
+    mean, reach = cell.lead()
+    return f"{mean:+.3f}" + (f" ± {reach:.3f}" if math.isfinite(reach) else "")
+
+
+def summary() -> str:
+    """How many cells each side leads, in a sentence."""
+    every = list(dict.fromkeys(setting for knob in KNOBS for setting in cells(knob)))
+    found = [verdict(Cell.read(setting)) for setting in every]
+    counts = {name: found.count(name) for name in ("liquid", "other", "even", "blank")}
+    ran = len(every) - counts["blank"]
+    return (
+        f"Of {len(every)} different settings {ran} ran. A liquid network leads in {counts['liquid']}, another "
+        f"contender in {counts['other']}, and none clearly in {counts['even']}."
+    )
+
+
+TEXT = """# Where liquid networks lead
+
+Written by `python -m benchmarks.where`; not by hand. {summary}
+
+![Who leads at each value of each knob; the same as in the tables below](pictures/where.svg)
+
+The square names the best contender of all. Blank squares and cells did not run yet (the command goes on where it was
+stopped).
+
+## How it is measured
+
+Two families of recordings whose best possible answer is known:
+
+* **A filter**: y' = (x - y) / tau with tau = 5 exp(u) usual gaps, x and u white and held from each sample to the next,
+  exponential gaps, and noise of 0.3 of the truth's deviation on y. An exact recursion over the samples gives the best
+  answer. Its equation is that of a liquid time constant: if liquid networks lead anywhere, it should be here.
+* **A delayed copy**: y(t) = x(t - lag), with the same noise, evenly sampled.
+
+One knob is moved at a time; all others stay as above, with 3,000 samples (the last fifth of what is learnt from is the
+validation part; the test has 1,000 samples or more of its own) and about 1,000 parameters a network. The figure is the
+share of what can be explained that is missed: the squared distance from the best answer, divided by that of the naive
+answer, so **0 is the best possible and 1 is nothing learnt**; it can be above 1 under a shift. Contenders have their
+defaults: networks train for {updates:,} updates, and Linear and Gradient boosting use the window of 8, 16, 32 or 64
+samples that is best on the validation part. GRU-D and MiniRocket take no part: nothing is missing, and each sample has
+a label.
+
+± is half the width of the 95 % interval over seeds; each seed has a recording and weights of its own. A side leads
+where its best contender misses at least {clear:.0%} less than the best of the other side and, with more than one seed,
+the interval of the difference leaves out 0. Contenders are chosen on the test itself, on both sides, and nothing was
+tuned: this page shows where to look, and `torchliquid assess` decides for a recording.
+
+{tables}
+"""
+
+
+def page() -> str:
+    return TEXT.format(
+        summary=summary(), updates=UPDATES, clear=CLEAR, tables="\n\n".join(table(knob) for knob in KNOBS)
+    )
+
+
+def write() -> None:
+    write_atomically(MAP, lambda part: part.write_text(drawing(), "utf-8"))
+    write_atomically(PAGE, lambda part: part.write_text(page(), "utf-8"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after about so long")
+    parser.add_argument("--page", action="store_true", help="only write the page")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    end = time.monotonic() + (0 if asked.page else asked.seconds)
+    for setting, contender, seed in jobs():
+        path = place(setting, contender, seed)
+        if path.exists():
+            continue
+        if time.monotonic() >= end:
+            break
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, measured(setting, contender, seed))
+        print(path.stem, json.loads(path.read_text()), flush=True)
+        if contender is RIVALS[-1]:  # a cell is whole
+            write()
+    write()
+
+
+if __name__ == "__main__":
+    main()
