@@ -174,3 +174,22 @@ def test_folders_that_are_no_data_sets(tmp_path: Path, monkeypatch: pytest.Monke
     data.write_bytes(data.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"is damaged|cannot be read"):
         control.demonstrations(whole)
+
+
+def make_toy(**given: Any) -> Toy:
+    return Toy(**given)
+
+
+def test_an_environment_that_a_function_makes_is_named(tmp_path: Path) -> None:
+    gym.register("Named-v0", entry_point=make_toy, kwargs={"sees": "dict"})
+    gym.register("Nameless-v0", entry_point=lambda: Toy())
+    gym.register("Unplain-v0", entry_point=make_toy, kwargs={"fixed": np.bool_(True)})
+    found = control.record("Named-v0", push, 2, tmp_path / "named-v0")
+    assert found.environment == "Named-v0"
+    theirs = minari.dataset.minari_dataset.MinariDataset(tmp_path / "named-v0" / "data")
+    assert theirs.env_spec.entry_point == f"{make_toy.__module__}:make_toy"
+    with pytest.raises(InputError, match=r"Nameless-v0 is registered with a function that has no name .*module:Class"):
+        control.record("Nameless-v0", push, 2, tmp_path / "nameless-v0")
+    with pytest.raises(InputError, match="Unplain-v0 has settings that are no plain data"):
+        control.record("Unplain-v0", push, 2, tmp_path / "unplain-v0")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["named-v0"]

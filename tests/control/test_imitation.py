@@ -110,6 +110,34 @@ def test_dagger_adds_what_the_policy_visits(tmp_path: Path) -> None:
         control.imitate(shown, "lstm", config=QUICK, dagger=1, env=Finds())
 
 
+class Fails(Finds):
+    """Its simulator fails where a policy steers: in an episode's third step, in every other episode at once."""
+
+    episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.episodes += 1
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if abs(float(action[0]) - self.place) > 1e-6 and self.steps >= 2 * (self.episodes % 2):
+            raise RuntimeError("unstable")
+        return super().step(action)
+
+
+def test_a_simulator_that_fails_under_the_policy_ends_an_episode_of_dagger_and_no_more(tmp_path: Path) -> None:
+    shown = control.record(Finds, knows, 4, tmp_path / "shown")
+    model = control.imitate(shown, "gru", config=QUICK, dagger=1, dagger_episodes=4, env=Fails(), expert=knows)
+    assert model.metadata["training"]["series"] == 3 + 2
+
+    def astray(env: Any, observation: Any) -> Any:
+        return np.array([-np.sign(env.place)], np.float32)
+
+    with pytest.raises(InputError, match=r"^Fails fails under the expert: RuntimeError: unstable$"):
+        control.record(Fails, astray, 2, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_demonstrations_of_one_episode_and_of_a_world_by_name(tmp_path: Path) -> None:
     gym.register("test/Short-v0", "tests.control.toys:Toy", max_episode_steps=20)
     shown = control.record("test/Short-v0", toy_expert, 1, tmp_path / "shown", dropped=0.0)

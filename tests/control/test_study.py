@@ -17,13 +17,15 @@ from typer.testing import CliRunner
 
 from torchliquid import control
 from torchliquid.cli import app
+from torchliquid.control import study
 from torchliquid.control.contenders import CONTENDERS, PUBLISHED
 from torchliquid.control.settings import setting_of, write_document
 from torchliquid.control.study import DEMONSTRATED, TESTED, VALIDATED, Setting, shift_kinds
-from torchliquid.control.summary import answer, both, near, pair_of, successes
+from torchliquid.control.summary import answer, both, near, pair_of, section, successes, trained_for, world_of
 from torchliquid.errors import InputError
 from torchliquid.jobs.lines import read
 from torchliquid.study.results import Interval
+from torchliquid.training import TrainingError
 
 TINY = Setting(
     contenders=("cfc", "feedforward"),
@@ -120,6 +122,72 @@ def test_what_never_tells_of_success_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="never says whether an episode succeeded"):
         control.assess(NeverTells, knows, tmp_path / "never", setting)
     assert not any(line["what"] == "tested" for line in read(tmp_path / "never" / "lines.jsonl"))
+
+
+def test_a_training_that_breaks_off_is_kept_as_such_and_the_comparison_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "RATES", (1e30, 0.01))
+    lost = {"kind": "lstm"}
+    whole = study.imitate
+
+    def breaks(shown: Any, kind: str, **given: Any) -> Any:
+        if kind == lost["kind"] and given["config"].lr < 1:
+            raise TrainingError("the loss is nan")
+        return whole(shown, kind, **given)
+
+    monkeypatch.setattr(study, "imitate", breaks)
+    tiny = {**vars(TINY), "contenders": ("cfc", "lstm", "feedforward"), "trials": 2, "updates": 4, "validation": 1}
+    setting = Setting(**{**tiny, "test": 2, "demonstrations": 2, "seeds": 2})
+    results = control.assess(Finds, knows, tmp_path / "breaks", setting, title="Finds")
+    lines = read(tmp_path / "breaks" / "lines.jsonl")
+    broken = {line["id"] for line in lines if "broken_off" in line}
+    assert broken == {"cfc-0-1e+30", "lstm-0-1e+30", "feedforward-0-1e+30", "lstm-0-0.01", "lstm-1-1e+30"}
+    assert not broken & {line["id"].split("/")[0] for line in lines if line["what"] in ("validated", "tested")}
+    assert not [one for one in (tmp_path / "breaks" / "policies").iterdir() if one.stem in broken]
+    assert results["pair"] == {"liquid": "cfc", "other": "feedforward"}
+    assert [one["name"] for one in results["contenders"]] == ["cfc", "feedforward"]
+    assert all(one["policies"] == [f"{one['name']}-{seed}-0.01" for seed in (0, 1)] for one in results["contenders"])
+    page = (tmp_path / "breaks" / "report.html").read_text()
+    assert "LSTM, seed 0, rate 0.01: the loss is nan." in page
+    assert "LSTM, seed 0, rate 0.01: the loss is nan." in section(results)
+    before = (tmp_path / "breaks" / "lines.jsonl").read_bytes()
+    assert control.assess(Finds, knows, tmp_path / "breaks", setting, title="Finds") == results
+    assert (tmp_path / "breaks" / "lines.jsonl").read_bytes() == before
+
+    lost["kind"] = "feedforward"
+    alone = Setting(**{**vars(setting), "contenders": ("cfc", "feedforward")})
+    words = "all trainings of networks that are not liquid broke off, so that nothing can be compared; of Feed-forward"
+    with pytest.raises(InputError, match=words):
+        control.assess(Finds, knows, tmp_path / "none", alone)
+
+
+def test_what_was_met_in_training_is_said() -> None:
+    def said(jitter: float, demonstrations: str = "", **setting: Any) -> str:
+        of = {"dropped": 0.2, "dagger": 0, **setting}
+        return trained_for({"setting": of, "jitter": jitter, "demonstrations": demonstrations})
+
+    assert said(0.25) == (
+        "All training was in the clean world, with 20 % of the frames lost and control intervals up to 25 % longer or "
+        "shorter: that much of these two shifts is not new."
+    )
+    assert "with 40 % of the frames lost:" in said(0.0, dropped=0.4)
+    assert said(0.0, dropped=0.0) == "All training was in the clean world, at even times."
+    assert "recorded elsewhere" in said(0.25, "abc")
+    assert "20 % of the frames lost" in said(0.25, "abc", dagger=1, dropped=0.0)
+
+
+def test_a_season_is_named(finished: tuple[Path, dict[str, Any]]) -> None:
+    units = {}
+    for world in ("FlyToTarget", "KeepLane"):
+        season = control.shifts.Season(control.environments.made(f"torchliquid/{world}-v0"), 1.0)
+        units[world] = season.unit
+        season.close()
+    assert units == {"FlyToTarget": "1 is autumn, 2 winter, 3 urban", "KeepLane": "1 is winter, 2 dusk, 3 rain"}
+    assert world_of({"shift": "season", "severity": 3.0, "unit": units["KeepLane"]}) == (
+        "season 3, 1 is winter, 2 dusk, 3 rain"
+    )
+    assert "| dropped frames 0.4, lost (share) |" in section(finished[1])
 
 
 @pytest.mark.slow

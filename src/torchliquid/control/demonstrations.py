@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +111,18 @@ def _stacked(values: list[Any]) -> Tree:
     return np.stack([np.asarray(value) for value in values])
 
 
+DROPPED, JITTER = 0.2, 0.25
+"""What :func:`record` and DAgger lose of the observations, and by what share their control intervals jitter."""
+
+
 def record(
     env: str | Env | Callable[[], Env],
     expert: Expert | None,
     episodes: int,
     folder: str | os.PathLike[str],
     *,
-    dropped: float = 0.2,
-    jitter: float = 0.25,
+    dropped: float = DROPPED,
+    jitter: float = JITTER,
     noise: float = 0.0,
     seed: int = 0,
     max_steps: int = 10_000,
@@ -143,7 +147,8 @@ def record(
         progress: called with the number of episodes that are done.
 
     Raises:
-        InputError: the environment cannot be made, the expert answers what is no action of it, or the folder exists.
+        InputError: the environment cannot be made or named, the expert answers what is no action of it, or the folder
+            exists.
     """
     storage = _minari("minari.dataset.minari_storage").MinariStorage
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
@@ -158,13 +163,14 @@ def record(
         )
     if noise and not isinstance(base.action_space, spaces.Box):
         raise InputError(f"noise is of continuous actions; those of {name_of(base)} are {base.action_space}")
+    spec = _spec(base)
     world = DroppedFrames(Jitter(base, jitter if can_be_set(base) else 0.0), dropped)
     with _appearing(folder) as part:
         data = part / "data"
         data.mkdir()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not serializable")
-            store = storage.new(data, base.observation_space, base.action_space, base.spec, jpeg_encoding=False)
+            store = storage.new(data, base.observation_space, base.action_space, spec, jpeg_encoding=False)
         version = "" if re.search(r"-v\d+$", folder.name) else "-v0"
         name = re.sub(r"[^-\w]", "-", folder.name) + version
         store.update_metadata({"dataset_id": name, "minari_version": _minari("minari").__version__})
@@ -174,6 +180,31 @@ def record(
             if progress is not None:
                 progress(i + 1)
     return demonstrations(folder)
+
+
+def _spec(env: Env) -> Any:
+    """How Gymnasium makes the environment again, as a data set can hold it: a class or function by its name.
+
+    Raises:
+        InputError: it has no such name, or settings that are no plain data.
+    """
+    spec = env.spec
+    if spec is None:
+        return None
+    entry = spec.entry_point
+    if callable(entry):
+        name = f"{getattr(entry, '__module__', '')}:{getattr(entry, '__qualname__', '<')}"
+        if "<" in name:
+            raise InputError(
+                f"{spec.id} is registered with a function that has no name ({entry}), so that a data set cannot say "
+                'what it is of: register it with entry_point="module:Class", or give the function in its place'
+            )
+        spec = replace(spec, entry_point=name)
+    try:
+        spec.to_json()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{spec.id} has settings that are no plain data, which a data set needs ({error})") from None
+    return spec
 
 
 class _Pushed:
@@ -195,14 +226,26 @@ class _Pushed:
 
 
 def episode(
-    world: Env, expert: Expert, seed: int, max_steps: int, act: Callable[[Any, float, Any], Any] | None = None
+    world: Env,
+    expert: Expert,
+    seed: int,
+    max_steps: int,
+    act: Callable[[Any, float, Any], Any] | None = None,
+    may_fail: bool = False,
 ) -> dict[str, Any]:
     """What Minari keeps of an episode, with the expert's actions.
 
     Args:
         act: what is done instead, of the observation, the seconds since the one before and the expert's action.
+        may_fail: whether an episode ends where the simulator or ``act`` fails.
+
+    Raises:
+        InputError: the expert answers no action, or something fails that may not.
     """
-    observation, info = world.reset(seed=seed)
+    try:
+        observation, info = world.reset(seed=seed)
+    except Exception as error:
+        raise InputError(f"{name_of(world)} cannot be reset: {reason(error)}") from None
     seen: list[Any] = [observation]
     done: list[Any] = []
     rewards: list[float] = []
@@ -218,8 +261,17 @@ def episode(
             raise InputError(
                 f"the expert answers an action outside the bounds of {name_of(world)}; clip it in the expert"
             )
-        doing = action if act is None else checked_action(act(observation, spans[-1], action), world, "the policy")[0]
-        observation, reward, terminated, truncated, info = world.step(doing)
+        try:
+            doing = action
+            if act is not None:
+                doing, _ = checked_action(act(observation, spans[-1], action), world, "the policy")
+            observation, reward, terminated, truncated, info = world.step(doing)
+        except InputError:
+            raise
+        except Exception as error:
+            if not may_fail:
+                raise InputError(f"{name_of(world)} fails under the expert: {reason(error)}") from error
+            break
         truncated = truncated or (len(done) + 1 >= max_steps and not terminated)
         seen.append(observation)
         done.append(action)
@@ -233,7 +285,7 @@ def episode(
     infos = {"elapsed": np.array(spans), "is_success": np.array(succeeded)}
     return {
         "observations": _stacked(seen),
-        "actions": _stacked(done),
+        "actions": _stacked(done) if done else [],
         "rewards": rewards,
         "terminations": ends,
         "truncations": cuts,

@@ -202,16 +202,12 @@ def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int
 def ended(shift: type[Shift] | None, severity: float, seed: int) -> Episode:
     """An episode that took its process down."""
     why = "the simulator ended its process"
-    return Episode(*_named(shift), severity, seed, False, True, why, 0, 0.0, 0.0, 0, None)
+    named = (shift.name, shift.unit) if shift is not None else (CLEAN, "")
+    return Episode(*named, severity, seed, False, True, why, 0, 0.0, 0.0, 0, None)
 
 
 def _flown(packed: bytes, progress: object) -> Iterator[Episode]:
     yield fly(*cloudpickle.loads(packed))
-
-
-def _named(shift: type[Shift] | None) -> tuple[str, str]:
-    """A shift's name and unit."""
-    return (shift.name, shift.unit) if shift is not None else (CLEAN, "")
 
 
 def _severities(
@@ -261,7 +257,7 @@ def fly(
     if not isinstance(env, gym.Env):
         world.close()
     return Episode(
-        *_named(shift),
+        *((shift.name, getattr(world, "unit", "")) if shift is not None else (CLEAN, "")),
         severity,
         seed,
         success=run.success,

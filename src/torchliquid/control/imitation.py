@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from torchliquid.control.demonstrations import Demonstration, Demonstrations, demonstrations, episode
+from torchliquid.control.demonstrations import (
+    DROPPED,
+    JITTER,
+    Demonstration,
+    Demonstrations,
+    demonstrations,
+    episode,
+)
 from torchliquid.control.environments import Env, Expert, at, expert_of, made
 from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import DroppedFrames, Jitter, is_image
@@ -101,10 +108,11 @@ def imitate(
         assert world is not None
         assert teacher is not None
         model.metadata[POLICY] = about
-        visited = [
+        flown = [
             _visited(model, world, teacher, FIRST_SEED + 1000 * seed + turn * dagger_episodes + i, max_steps)
             for i in range(dagger_episodes)
         ]
+        visited = [one for one in flown if one is not None]
         more_series = _recording(visited, seen, does, shown.time_unit, len(training.series)).series
         training = replace(training, series=training.series + more_series)
         train(model, training, validation, config, WINDOWS, next(told))
@@ -126,13 +134,16 @@ def _world(env: str | Env | Callable[[], Env], expert: Expert | None) -> tuple[E
     teacher = expert_of(base, expert)
     if teacher is None:
         raise InputError(f"{name_of(base)} has no expert of its own, which DAgger asks; give expert=, or dagger=0")
-    return DroppedFrames(Jitter(base, 0.25 if can_be_set(base) else 0.0), 0.2), teacher
+    return DroppedFrames(Jitter(base, JITTER if can_be_set(base) else 0.0), DROPPED), teacher
 
 
-def _visited(model: Model, world: Env, teacher: Expert, seed: int, max_steps: int) -> Demonstration:
-    """An episode that the policy steers and the expert comments."""
-    policy = model.live()
-    found = episode(world, teacher, seed, max_steps, lambda seen, seconds, said: policy(seen, seconds))  # type: ignore[operator]
+def _visited(model: Model, world: Env, teacher: Expert, seed: int, max_steps: int) -> Demonstration | None:
+    """An episode that the policy steers and the expert comments, up to where the simulator fails under it; None where
+    that is at once."""
+    policy: Any = model.live()
+    found = episode(world, teacher, seed, max_steps, lambda seen, seconds, said: policy(seen, seconds), may_fail=True)
+    if not found["rewards"]:
+        return None
     spans = found["infos"]["elapsed"][:-1]
     kept = {name: value for name, value in found.items() if name in ("actions", "rewards")}
     observations = at(found["observations"], slice(-1))

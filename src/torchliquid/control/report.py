@@ -13,7 +13,7 @@ from torchliquid.control.environments import Env, Expert, expert_of
 from torchliquid.control.evaluation import CLEAN, expert_path, shifted
 from torchliquid.control.films import Film, film
 from torchliquid.control.shifts import ANYWHERE, WORLDS
-from torchliquid.control.summary import HEAD, cells, sentence, share
+from torchliquid.control.summary import HEAD, broken_off, cells, sentence, share, trained_for, world_of
 from torchliquid.jobs.lines import read
 from torchliquid.models.model import Model
 from torchliquid.page.charts import Figure, figure, plotly_text
@@ -51,6 +51,8 @@ def write_report(folder: Path, results: Mapping[str, Any], env: str | Callable[[
         glossary=GLOSSARY,
         results=results,
         sentence=sentence(results),
+        trained_for=trained_for(results),
+        broken_off=broken_off(results),
         main=_table(results, 1, 6),
         cost=_table(results, 6, len(HEAD)),
         films=films,
@@ -97,8 +99,7 @@ def _worlds(results: Mapping[str, Any]) -> Chart:
     }
     made = figure([trace], "", "", height=90 + 30 * len(names), yaxis={"autorange": "reversed"}, xaxis={"side": "top"})
     rows = tuple(
-        (f"{_world(one)}{', ' + one['unit'] if one['unit'] else ''}", *(share(c["worlds"][i]) for c in contenders))
-        for i, one in enumerate(contenders[0]["worlds"])
+        (world_of(one), *(share(c["worlds"][i]) for c in contenders)) for i, one in enumerate(contenders[0]["worlds"])
     )
     return Chart(
         "worlds",

@@ -54,7 +54,7 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """
 
     name: ClassVar[str]
-    unit: ClassVar[str]
+    unit: str
     severities: ClassVar[tuple[float, ...]]
 
     def __init__(self, env: Env, severity: float) -> None:
@@ -488,13 +488,19 @@ class WorldShift(Shift):
 
 
 class Season(WorldShift):
-    """Another season: 1 autumn, 2 winter, 3 a lawn in town; for the car 1 winter, 2 dusk, 3 rain."""
+    """Another season, or a lawn in town ("urban"); ``unit`` says which of the world's the severities are."""
 
-    name, unit, severities, setting = "season", "which", (1.0, 2.0, 3.0), "season"
+    name, unit, severities, setting = "season", "1 to 3, the world's seasons", (1.0, 2.0, 3.0), "season"
+
+    def __init__(self, env: Env, severity: float) -> None:
+        super().__init__(env, severity)
+        driven = "track" in settings_of(env)
+        self.seasons = ("winter", "dusk", "rain") if driven else ("autumn", "winter", "urban")
+        first, *others = self.seasons
+        self.unit = ", ".join([f"1 is {first}", *(f"{i} {season}" for i, season in enumerate(others, 2))])
 
     def value(self) -> str:
-        driven = "track" in settings_of(self.env)
-        return self.chosen(("winter", "dusk", "rain") if driven else ("autumn", "winter", "urban"))
+        return self.chosen(self.seasons)
 
 
 class Wind(WorldShift):

@@ -29,11 +29,11 @@ from gymnasium import spaces
 
 from torchliquid.control import shifts as all_shifts
 from torchliquid.control.contenders import BY_NAME, FEW, Contender, named
-from torchliquid.control.demonstrations import Demonstrations, demonstrations, record
+from torchliquid.control.demonstrations import JITTER, Demonstrations, demonstrations, record
 from torchliquid.control.environments import Env, Expert, expert_of, made
 from torchliquid.control.evaluation import CLEAN, Episode, ended, fly, policy_of
 from torchliquid.control.imitation import done_in, imitate, seen_in
-from torchliquid.control.interval import name_of
+from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import Shift
 from torchliquid.errors import InputError
 from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
@@ -44,7 +44,7 @@ from torchliquid.models.model import Model
 from torchliquid.models.networks import PictureEncoder
 from torchliquid.models.storage import pack
 from torchliquid.study.run.runner import THREADS, Quiet, StudyListener
-from torchliquid.training.loop import TrainingConfig
+from torchliquid.training.loop import TrainingConfig, TrainingError
 
 Array = np.ndarray
 LINES = "lines.jsonl"
@@ -125,7 +125,10 @@ def assess(
 
     All see the same demonstrations, have the same number of live parameters within 10 % behind the same encoder of
     pictures, and the same tuning trials. The liquid contender and the other one that succeed most on validation worlds
-    are compared on test worlds, clean and under shifts that none was trained for.
+    are compared on test worlds, clean and under shifts for which nothing is trained again. The demonstrations are of
+    the clean world, but with lost frames (``setting.dropped``) and jittering intervals, as
+    :func:`torchliquid.control.record` makes them: that much of these two shifts is not new to any policy. A training
+    that breaks off, such as by a loss that is no longer finite, does not count, and the comparison goes on.
 
     Args:
         env: its name in Gymnasium, or a function that makes it.
@@ -142,8 +145,8 @@ def assess(
         The figures, as in ``results.json``; ``report.html`` shows them.
 
     Raises:
-        InputError: the environment cannot be made, a policy cannot learn or steer it, a shift does not suit it, or the
-            folder holds another comparison.
+        InputError: the environment cannot be made, a policy cannot learn or steer it, a shift does not suit it, the
+            folder holds another comparison, or all trainings of a side broke off.
     """
     setting = setting or Setting()
     contenders = named(setting.contenders)
@@ -155,9 +158,8 @@ def assess(
         setting = replace(setting, shifts=chosen)
     if not isinstance(world.action_space, spaces.Box):  # nothing that could be pushed
         setting = replace(setting, noise=0.0)
-    kinds = shift_kinds(setting.shifts)
-    for kind, severity in kinds:
-        kind(world, severity)
+    units = {kind.name: kind(world, severity).unit for kind, severity in shift_kinds(setting.shifts)}
+    jitter = JITTER if can_be_set(world) else 0.0
     seen_in(world.observation_space)
     done_in(world.action_space)
     if expert_of(world, expert) is None and source is None:
@@ -191,7 +193,7 @@ def assess(
         from torchliquid.control.report import write_report
         from torchliquid.control.summary import summary
 
-        results = summary(read(place / LINES), about, title or name, command)
+        results = summary(read(place / LINES), about, units, jitter, title or name, command)
         write_json(place / "results.json", results)
         write_report(place, results, env, expert)
     return results
@@ -326,50 +328,75 @@ class _Study:
             shown = self.source or self.folder / "demonstrations"
             shown = all_demonstrations(shown) if self.on_cluster and isinstance(shown, Path) else shown
             args = (self.packed, shown, self.setting)
-            run_jobs(
-                [Job(one.words, _trained, (*args, one), partial(self._keep_trained, one)) for one in todo],
-                self.listener,
-            )
+        while todo:
+            jobs = [Job(one.words, _trained, (*args, one), partial(self._keep_trained, one)) for one in todo]
+            try:
+                run_jobs(jobs, self.listener)
+            except JobError as error:  # in DAgger's rounds policies steer
+                died = [one for one in todo if one.words == error.job]
+                if not died or not self.setting.dagger:
+                    raise
+                self._keep_trained(died[0], (None, {"broken_off": "the simulator ended its process"}))
+            todo = [one for one in todo if one.id not in self.done("trained")]
         worlds = (None, 0.0, VALIDATED, self.setting.validation)
-        self._steer("validated", [(one.id, one, *worlds) for one in policies if one.id not in validated], run_jobs)
+        whole = [one for one in self._whole(policies) if one.id not in validated]
+        self._steer("validated", [(one.id, one, *worlds) for one in whole], run_jobs)
         episodes = [one for line in self.done("validated").values() for one in line["episodes"]]
-        whole = [one for one in episodes if not one["why"]]
-        if whole and all(one["success"] is None for one in whole):
+        told = [one["success"] for one in episodes if not one["why"]]
+        if told and all(success is None for success in told):
             raise InputError(
                 "the environment never says whether an episode succeeded, so that nothing can be compared: give "
                 'info["is_success"] at its end, or a reward_threshold where it is registered'
             )
 
-    def _keep_trained(self, one: Policy, found: tuple[bytes, dict[str, Any]]) -> None:
+    def _keep_trained(self, one: Policy, found: tuple[bytes | None, dict[str, Any]]) -> None:
         data, about = found
-        write_atomically(self._policy(one), lambda part: part.write_bytes(data))
+        if data is not None:
+            write_atomically(self._policy(one), lambda part: part.write_bytes(data))
         named = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
         self.keep("trained", one.id, {**named, **about})
+
+    def _whole(self, policies: list[Policy]) -> list[Policy]:
+        """Those whose training did not break off."""
+        trained = self.done("trained")
+        return [one for one in policies if "broken_off" not in trained[one.id]]
 
     def _policy(self, one: Policy) -> Path:
         return self.folder / "policies" / f"{one.id}.safetensors"
 
     def _best(self) -> dict[str, float]:
         """Of each contender the learning rate of the trial that succeeds most on validation worlds, of equals the
-        first."""
+        first; one that broke off only if all did."""
         validated = self.done("validated")
 
         def best(contender: Contender) -> Policy:
             tried = [Policy(contender, 0, lr) for lr in RATES[: self.setting.trials]]
-            return max(tried, key=lambda one: _score(validated[one.id]))
+            whole = self._whole(tried)
+            return max(whole, key=lambda one: _score(validated[one.id])) if whole else tried[0]
 
         return {contender.name: best(contender).lr for contender in self.contenders}
 
     def _fix_pair(self, policies: list[Policy]) -> None:
-        """The liquid contender and the other one that succeed most on validation worlds, before any test."""
-        validated = self.done("validated")
-        pair = {}
+        """The liquid contender and the other one that succeed most on validation worlds, before any test.
+
+        Raises:
+            InputError: all trainings of a side broke off.
+        """
+        validated, whole, pair = self.done("validated"), self._whole(policies), {}
         for family in ("liquid", "other"):
-            side = [c for c in self.contenders if c.family == family]
             scores = {
-                c.name: np.mean([_score(validated[one.id]) for one in policies if one.contender is c], 0) for c in side
+                c.name: tuple(np.mean([_score(validated[one.id]) for one in whole if one.contender is c], 0))
+                for c in self.contenders
+                if c.family == family and any(one.contender is c for one in whole)
             }
-            pair[family] = max(side, key=lambda c: tuple(scores[c.name])).name
+            if not scores:
+                first = next(one for one in policies if one.contender.family == family)
+                side = "liquid networks" if family == "liquid" else "networks that are not liquid"
+                raise InputError(
+                    f"all trainings of {side} broke off, so that nothing can be compared; of {first.words}: "
+                    f"{self.done('trained')[first.id]['broken_off']}"
+                )
+            pair[family] = max(scores, key=scores.__getitem__)
         name = json.dumps([pair, self.setting.seeds, [c.name for c in self.contenders]])
         if name not in self.done("pair"):
             self.keep("pair", name, pair)
@@ -379,7 +406,7 @@ class _Study:
     def _test(self, policies: list[Policy], run_jobs: Any) -> None:
         tested = self.done("tested")
         groups = []
-        for one in policies:
+        for one in self._whole(policies):
             for kind, severity in ((None, 0.0), *shift_kinds(self.setting.shifts)):
                 name = f"{one.id}/{CLEAN if kind is None else kind.__name__}/{severity:g}"
                 groups.append((name, one, kind, severity, TESTED, self.setting.test))
@@ -396,7 +423,7 @@ class _Study:
             name, one, kind, severity, _, _ = group
             about = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
             shift = {"shift": CLEAN if kind is None else kind.name, "severity": severity}
-            self.keep(what, name, {**about, **shift, "unit": "" if kind is None else kind.unit, "episodes": episodes})
+            self.keep(what, name, {**about, **shift, "episodes": episodes})
             left.pop(name)
 
         while left:
@@ -464,23 +491,28 @@ def _trained(
     setting: Setting,
     one: Policy,
     progress: Callable[[float, str], None],
-) -> Iterator[tuple[bytes, dict[str, Any]]]:
+) -> Iterator[tuple[bytes | None, dict[str, Any]]]:
+    """The policy's file and its figures; of a training that broke off no file, and why."""
     env, expert = cloudpickle.loads(packed)
     shown = all_demonstrations(source) if isinstance(source, Path) else source
     begun, used = time.perf_counter(), time.process_time()
-    model = imitate(
-        shown,
-        one.contender.kind,
-        parameters=setting.parameters,
-        config=TrainingConfig(lr=one.lr, updates=setting.updates),
-        dagger=setting.dagger,
-        env=env,
-        expert=expert,
-        max_steps=setting.max_steps,
-        seed=one.seed,
-        progress=progress,
-        **one.contender.hyper,
-    )
+    try:
+        model = imitate(
+            shown,
+            one.contender.kind,
+            parameters=setting.parameters,
+            config=TrainingConfig(lr=one.lr, updates=setting.updates),
+            dagger=setting.dagger,
+            env=env,
+            expert=expert,
+            max_steps=setting.max_steps,
+            seed=one.seed,
+            progress=progress,
+            **one.contender.hyper,
+        )
+    except TrainingError as error:
+        yield None, {"broken_off": str(error)}
+        return
     encoders = [part for part in model.network.chain if isinstance(part, PictureEncoder)]
     seeing = sum(part.live_parameters() for part in encoders)
     yield (

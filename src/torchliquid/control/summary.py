@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from torchliquid.control.contenders import BY_NAME
+from torchliquid.control.demonstrations import DROPPED, JITTER
 from torchliquid.control.evaluation import CLEAN
 from torchliquid.files import to_plain
 from torchliquid.page.numbers import duration, number, significant, size
@@ -57,8 +58,18 @@ def both(clean: Answer, shifted: Answer, differences: Sequence[Interval]) -> Ans
     return "not worth it" if clean == shifted == "not worth it" else "not shown"
 
 
-def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command: str) -> dict[str, Any]:
-    """All figures as plain data."""
+def summary(
+    lines: Sequence[Line], about: Mapping[str, Any], units: Mapping[str, str], jitter: float, title: str, command: str
+) -> dict[str, Any]:
+    """All figures as plain data.
+
+    Args:
+        lines: what is finished.
+        about: as in ``study.json``.
+        units: of the shifts' severities, by their names.
+        jitter: by what share the demonstrations' intervals were longer or shorter.
+        title, command: for the report.
+    """
     setting = about["setting"]
     names = list(setting["contenders"])
     trained = {line["id"]: line for line in lines if line["what"] == "trained"}
@@ -69,6 +80,8 @@ def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command
     contenders = []
     for name in names:
         own = [line for line in tested if line["contender"] == name]
+        if not own:  # all its trainings broke off
+            continue
         ids = {f"{name}-{line['seed']}-{line['lr']:g}" for line in own}
         runs = [trained[one] for one in sorted(ids)]
         groups: dict[tuple[str, float], list[Line]] = {}
@@ -89,7 +102,7 @@ def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command
                 "clean": _figures(groups[CLEAN, 0.0]),
                 "shifted": _figures([line for key, of in groups.items() if key[0] != CLEAN for line in of]),
                 "worlds": [
-                    {"shift": shift, "severity": severity, "unit": of[0]["unit"], **_figures(of)}
+                    {"shift": shift, "severity": severity, "unit": units.get(shift, ""), **_figures(of)}
                     for (shift, severity), of in groups.items()
                 ],
             }
@@ -119,6 +132,12 @@ def summary(lines: Sequence[Line], about: Mapping[str, Any], title: str, command
             "contenders": contenders,
             "verdict": {"answer": overall, **verdicts},
             "episodes": sum(len(line["episodes"]) for line in tested),
+            "jitter": jitter,
+            "broken_off": [
+                {"label": BY_NAME[one["contender"]].label, **{key: one[key] for key in ("seed", "lr", "broken_off")}}
+                for one in trained.values()
+                if "broken_off" in one and one["contender"] in names and one["seed"] < setting["seeds"]
+            ],
             "crashed_simulators": sum(bool(one["why"]) for line in tested for one in line["episodes"]),
         }
     )
@@ -238,6 +257,41 @@ def sentence(results: Mapping[str, Any]) -> str:
     )
 
 
+def trained_for(results: Mapping[str, Any]) -> str:
+    """Which of the shifts were met in training."""
+    setting, met = results["setting"], []
+    elsewhere = bool(results.get("demonstrations"))
+    if elsewhere and not setting["dagger"]:
+        return "What the demonstrations, which were recorded elsewhere, hold of the shifts is not known here."
+    dropped = max(0.0 if elsewhere else setting["dropped"], DROPPED if setting["dagger"] else 0.0)
+    if dropped:
+        met.append(f"{number(100 * dropped, 0)} % of the frames lost")
+    if jitter := results.get("jitter", JITTER):
+        met.append(f"control intervals up to {number(100 * jitter, 0)} % longer or shorter")
+    if not met:
+        return "All training was in the clean world, at even times."
+    return f"All training was in the clean world, with {' and '.join(met)}: that much of these two shifts is not new."
+
+
+def world_of(world: Mapping[str, Any]) -> str:
+    """``distance 20, m``."""
+    if world["shift"] == CLEAN:
+        return CLEAN
+    unit = f", {world['unit']}" if world["unit"] else ""
+    return f"{world['shift']} {world['severity']:g}{unit}"
+
+
+def broken_off(results: Mapping[str, Any]) -> list[str]:
+    """The rule for trainings that broke off, and each of them; empty where there was none."""
+    found = results.get("broken_off", [])
+    rule = (
+        "Trainings that broke off do not count, and the others of their contender do; one of which all broke off takes "
+        "no part."
+    )
+    each = [f"{one['label']}, seed {one['seed']}, rate {one['lr']:g}: {one['broken_off']}." for one in found]
+    return [" ".join([rule, *each])] if found else []
+
+
 def section(results: Mapping[str, Any]) -> str:
     """A part of a Markdown page."""
     setting, contenders = results["setting"], results["contenders"]
@@ -253,7 +307,7 @@ def section(results: Mapping[str, Any]) -> str:
         f"{setting['seeds']} {'seed' if setting['seeds'] == 1 else 'seeds'}, {setting['trials']} tuning "
         f"{'trial' if setting['trials'] == 1 else 'trials'} a contender, {setting['validation']} validation worlds, "
         f"{setting['test']} test worlds, each clean and under {len(setting['shifts'])} shifts: "
-        f"{results['episodes']} test episodes. Nothing is trained again for a shift.",
+        f"{results['episodes']} test episodes. Nothing is trained again for a shift. {trained_for(results)}",
         "",
         f"| {' | '.join(HEAD)} |",
         "|---" * len(HEAD) + "|",
@@ -267,11 +321,12 @@ def section(results: Mapping[str, Any]) -> str:
         "|---" * (len(contenders) + 1) + "|",
     ]
     for i, world in enumerate(worlds):
-        name = "clean" if world["shift"] == CLEAN else f"{world['shift']} {world['severity']:g}, {world['unit']}"
-        lines.append(f"| {name} | {' | '.join(share(one['worlds'][i]) for one in contenders)} |")
+        lines.append(f"| {world_of(world)} | {' | '.join(share(one['worlds'][i]) for one in contenders)} |")
     if results["crashed_simulators"]:
         lines += [
             "",
             f"Episodes in which the simulator or a policy failed, counted as crashes: {results['crashed_simulators']}.",
         ]
+    if broken := broken_off(results):
+        lines += ["", *broken]
     return "\n".join(lines) + "\n"
