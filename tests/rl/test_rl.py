@@ -226,6 +226,29 @@ def test_the_actor_is_a_model_that_does_the_same(memory: str, normalized: bool, 
             start = np.zeros(1, bool)
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_last_rollout_is_the_models_sample(normalized: bool) -> None:
+    told: list[tuple[dict[str, Any], float]] = []
+
+    class Told(Watched):
+        def _seen(self) -> dict[str, Any]:
+            told.append((super()._seen(), self.seconds))
+            return told[-1][0]
+
+    env: Any = DummyVecEnv([Told])
+    model = made(VecNormalize(env, norm_obs_keys=["state"]) if normalized else env, elapsed="clock").learn(32)
+    actor = tl.rl.policy_of(model)
+    assert actor.preprocessing.channels[3:5] == ("gear[3]", "state[0]")  # Gymnasium sorts a Dict's parts
+    seen = np.array([np.append(np.eye(4)[one["gear"]], one["state"]) for one, _ in told[-20:]])
+    assert 0.02 < (actor.preprocessing.longest_gap or 0) <= np.float32(0.08)
+    assert actor.sample is not None
+    inputs = actor.sample.inputs[0, : actor.sample.lengths[0]].double()
+    inputs = inputs * torch.from_numpy(actor.preprocessing.std) + torch.from_numpy(actor.preprocessing.mean)
+    gaps = np.abs(seen[:, None] - inputs.numpy()[None]).max(-1).min(0)
+    # A VecNormalize goes on learning its scales, by which alone the rollout's can be undone.
+    assert gaps.max() < (0.3 if normalized else 1e-5)
+
+
 def test_the_model_is_evaluated_and_exported(tmp_path: Path) -> None:
     from torchliquid.edge.pipe import Piped
 

@@ -11,13 +11,16 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from torch import nn
 
 from torchliquid.control.imitation import done_in, seen_in
-from torchliquid.data import Preprocessing
+from torchliquid.data import Preprocessing, Recording, Windows
+from torchliquid.data.preprocessing import extremes
+from torchliquid.data.recording import Series
 from torchliquid.errors import InputError
 from torchliquid.models.build import assemble
-from torchliquid.models.model import Model
+from torchliquid.models.model import Model, unlabelled_batches
+from torchliquid.models.sample import LENGTH, covering
 from torchliquid.rl.elapsed import without
 from torchliquid.rl.policy import LiquidPolicy
-from torchliquid.runtime.policy import POLICY, Does, Seen, described
+from torchliquid.runtime.policy import POLICY, Does, Seen, described, flat
 from torchliquid.tasks import Task
 
 
@@ -26,7 +29,8 @@ def policy_of(model: Any, interval: float | None = None) -> Model:
 
     :func:`torchliquid.stream` makes of it a policy that takes an observation, as the environment gives it, and the
     seconds since the one before. Where the observation tells the elapsed time, that part of it is not read. What a
-    ``VecNormalize`` scaled in training is scaled in the model; its clipping is left out.
+    ``VecNormalize`` scaled in training is scaled in the model; its clipping is left out. The last rollout becomes the
+    model's sample, by which exports are checked and integers are scaled.
 
     Args:
         model: a ``RecurrentPPO`` with a :class:`LiquidPolicy`, or that policy.
@@ -56,9 +60,15 @@ def policy_of(model: Any, interval: float | None = None) -> Model:
     mean, std = _scales(model, space, policy.elapsed, len(channels))
     memory = policy.lstm_actor
     scales = Preprocessing(channels, mean, std, interval or policy.time_scale, "s", False)
+    visited = _visited(model, seen, policy.elapsed, scales)
+    if visited is not None:
+        low, high = extremes(np.concatenate([one.values for one in visited.series]))
+        scales = replace(scales, low=low, high=high, longest_gap=float(visited.gaps().max(initial=0.0)))
     actor = assemble(policy.memory, memory.config, _task(does), scales)
     actor.network.load_state_dict(memory.network.state_dict())
     actor.readout.load_state_dict(policy.action_net.state_dict())
+    if visited is not None:
+        actor.sample = covering(list(unlabelled_batches(actor, visited, Windows(LENGTH, LENGTH))))
     actor.metadata[POLICY] = described(seen, does, "")
     return actor.eval()
 
@@ -68,6 +78,38 @@ def _seen(space: spaces.Space[Any], elapsed: str | int | None) -> tuple[Seen, ..
         return seen_in(space if elapsed is None else without(space, elapsed))
     (one,) = seen_in(space)
     return (one if elapsed is None else replace(one, elapsed=int(elapsed) % one.shape[0]),)
+
+
+def _visited(model: Any, seen: tuple[Seen, ...], elapsed: str | int | None, scales: Preprocessing) -> Recording | None:
+    """The episodes of the last rollout as the environment gave them, from their beginning or the rollout's; None before
+    there was one."""
+    buffer = getattr(model, "rollout_buffer", None)
+    if buffer is None or not buffer.full:
+        return None
+    size = (buffer.n_envs, buffer.buffer_size)
+
+    def by_environment(values: np.ndarray) -> np.ndarray:
+        return values.reshape(*size, *values.shape[1:]) if buffer.generator_ready else values.swapaxes(0, 1)
+
+    found, scaled = buffer.observations, model.get_vec_normalize_env()
+    found = found if scaled is None else scaled.unnormalize_obs(found)
+    if isinstance(found, dict):
+        found = {name: by_environment(part) for name, part in found.items()}
+        choices = [one.name for one in seen if one.kind == "choice"]
+        found |= {name: found[name].reshape(size).astype(np.int64) for name in choices}
+        seconds = found[elapsed].reshape(size) if elapsed is not None else None
+    else:
+        found = by_environment(found)
+        seconds = found[..., elapsed] if elapsed is not None else None
+    values = flat(seen, found).astype(np.float64)
+    seconds = np.full(size, scales.time_scale) if seconds is None else seconds.astype(np.float64)
+    starts = by_environment(buffer.episode_starts).reshape(size) > 0.5
+    series = []
+    for i in range(size[0]):
+        for piece in np.split(np.arange(size[1]), np.flatnonzero(starts[i, 1:]) + 1):
+            times = np.cumsum(seconds[i, piece]) - seconds[i, piece[0]]
+            series.append(Series(times, values[i, piece], name=str(len(series))))
+    return Recording(tuple(series), scales.channels, time_unit=scales.time_unit)
 
 
 def _task(does: Does) -> Task:
