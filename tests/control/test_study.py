@@ -246,6 +246,18 @@ def test_a_simulator_that_dies_is_a_crash_and_the_comparison_goes_on(
     )
 
 
+@pytest.mark.slow
+def test_a_simulator_that_dies_in_dagger_breaks_that_training_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BREAKS", "1")  # DAgger's worlds are beyond the test worlds
+    setting = Setting(**{**vars(TINY), "updates": 2, "demonstrations": 2, "dagger": 1})
+    with pytest.raises(InputError, match="of liquid networks broke off.*simulator ended its process"):
+        control.assess(Breaks, knows, tmp_path / "breaks", setting, jobs=2)
+    lines = read(tmp_path / "breaks" / "lines.jsonl")
+    assert sorted(line["id"] for line in lines if "broken_off" in line) == ["cfc-0-0.01", "feedforward-0-0.01"]
+
+
 def test_success_of_one_world_under_several_shifts_is_one_block() -> None:
     def line(seed: int, shift: str, won: list[int]) -> dict[str, Any]:
         episodes = [{"seed": 10 + i, "success": bool(one)} for i, one in enumerate(won)]
