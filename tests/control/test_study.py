@@ -252,7 +252,7 @@ def test_a_simulator_that_dies_in_dagger_breaks_that_training_off(
 ) -> None:
     monkeypatch.setenv("BREAKS", "1")  # DAgger's worlds are beyond the test worlds
     setting = Setting(**{**vars(TINY), "updates": 2, "demonstrations": 2, "dagger": 1})
-    with pytest.raises(InputError, match="of liquid networks broke off.*simulator ended its process"):
+    with pytest.raises(InputError, match=r"of liquid networks broke off.*simulator ended its process"):
         control.assess(Breaks, knows, tmp_path / "breaks", setting, jobs=2)
     lines = read(tmp_path / "breaks" / "lines.jsonl")
     assert sorted(line["id"] for line in lines if "broken_off" in line) == ["cfc-0-0.01", "feedforward-0-0.01"]
