@@ -265,6 +265,17 @@ def test_the_model_is_evaluated_and_exported(tmp_path: Path) -> None:
             assert device(observation, seconds or SCALE) == whole(observation, seconds)
 
 
+@pytest.mark.parametrize("elapsed", [5, -1, "2", 2.0, True])
+def test_a_clock_that_is_nowhere_breaks_the_description(elapsed: Any) -> None:
+    actor = tl.rl.policy_of(made(cart(), elapsed=2))
+    seen = actor.metadata["policy"]["seen"][0]
+    assert seen["elapsed"] == 2
+    assert len(tl.stream(actor).seen[0].channels) == 4
+    seen["elapsed"] = elapsed
+    with pytest.raises(InputError, match="the policy's description is broken"):
+        tl.stream(actor)
+
+
 def test_even_times_need_no_clock() -> None:
     model = RecurrentPPO(LiquidPolicy, "CartPole-v1", policy_kwargs={"memory": "ltc", "units": 5}, **SMALL).learn(32)
     actor = tl.rl.policy_of(model, interval=0.02)

@@ -37,7 +37,7 @@ class Seen:
     @property
     def size(self) -> int:
         """Channels that it becomes."""
-        return len(self.channels) if self.elapsed is not None else math.prod(self.shape)
+        return math.prod(self.shape) - (self.elapsed is not None)
 
     @property
     def channels(self) -> list[str]:
@@ -133,6 +133,8 @@ class PolicyStream(ModelStream):
             does: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["does"].items()}
             self.does = Does(**does)
             fits = sum(one.size for one in self.seen) == model.preprocessing.n_channels
+            clocks = [(one.elapsed, one.shape) for one in self.seen if one.elapsed is not None]
+            fits &= all(type(at) is int and len(shape) == 1 and 0 <= at < shape[0] for at, shape in clocks)
             fits &= model.task.n_outputs == (self.does.n or math.prod(self.does.shape))
             fits &= bool(self.does.n) or len(self.does.low) == len(self.does.high) == model.task.n_outputs
         except (KeyError, TypeError, ValueError, AttributeError):
