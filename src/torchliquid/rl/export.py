@@ -100,11 +100,11 @@ def _visited(model: Any, seen: tuple[Seen, ...], elapsed: str | int | None, scal
         seconds = found[elapsed].reshape(size) if elapsed is not None else None
     else:
         found = by_environment(found)
-        seconds = found[..., elapsed] if elapsed is not None else None
+        seconds = found[..., int(elapsed)] if elapsed is not None else None
     values = flat(seen, found).astype(np.float64)
     seconds = np.full(size, scales.time_scale) if seconds is None else seconds.astype(np.float64)
     starts = by_environment(buffer.episode_starts).reshape(size) > 0.5
-    series = []
+    series: list[Series] = []
     for i in range(size[0]):
         for piece in np.split(np.arange(size[1]), np.flatnonzero(starts[i, 1:]) + 1):
             times = np.cumsum(seconds[i, piece]) - seconds[i, piece[0]]
