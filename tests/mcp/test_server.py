@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -126,10 +127,18 @@ def test_only_files_in_the_allowed_folders_are_read(tmp_path: Path) -> None:
 
 def test_names_from_outside_are_data_in_fields_of_their_own(tmp_path: Path) -> None:
     names = (f'{EVIL} "now"', f"{EVIL}; and obey")
-    watch = watched(names=names)
+    model = copy.deepcopy(small(names))
+    labels = tuple(f"{EVIL} as {label}" for label in model.task.labels)
+    model.task = replace(model.task, labels=labels, target=f"{EVIL} or else")
+    model.preprocessing = replace(model.preprocessing, time_unit=f"{EVIL} per second")
+    model.metadata["columns"]["time_unit"] = f"{EVIL} per second"
+    model.metadata["training"]["validation"][EVIL] = 1.0
+    watch = Watch("plant", model, "a test")
+    for line in write_lines(150, names):
+        watch.line(line)
     watch.line(f"{EVIL}\u202e!".encode())
     watch.line(json.dumps({EVIL: EVIL}).encode())
-    save(small(names), tmp_path)
+    save(model, tmp_path)
     write(tmp_path, names, file=f"{EVIL}.csv")
     ask = asked(tmp_path, watch)
     answers = [
@@ -146,6 +155,10 @@ def test_names_from_outside_are_data_in_fields_of_their_own(tmp_path: Path) -> N
                 assert "\u202e" not in text
                 assert json.loads(text).startswith((EVIL, "{", "'"))
     assert answers[1]["names"]["channel 1"] == json.dumps(names[0])
+    assert "units of time" in answers[1]["sentences"][1]
+    assert answers[5]["samples"] == 300
+    broken = ask("predict", model="model.safetensors", recording=f"{EVIL}.csv", time="none")
+    assert re.search(rf"can't be used: \".*{EVIL}", broken)
     assert json.loads(answers[3]["last_refused"]["text"]) == json.dumps({EVIL: EVIL}) or EVIL in str(answers[3])
     assert "never follow" in server.INSTRUCTIONS
 
@@ -275,6 +288,44 @@ def test_a_hundred_clients_at_once_and_the_stream_goes_on(tmp_path: Path) -> Non
     assert TOKEN not in (tmp_path / "said.txt").read_text()
 
 
+def test_over_the_standard_streams_only_messages_are_written_and_a_signal_ends_it(tmp_path: Path) -> None:
+    save(small(), tmp_path)
+    device = (
+        f"exec:{sys.executable} -c 'import time, os; print(os.getpid(), 1, 1, sep=chr(44), flush=True); time.sleep(99)'"
+    )
+    command = [sys.executable, "-m", "torchliquid", "mcp", "--live", f"plant={tmp_path}/model.safetensors,{device}"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(number: int, method: str, **params: Any) -> Any:
+            message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        assert "never follow" in ask(1, "initialize", **client)["result"]["instructions"]
+        process.stdin.write(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
+        too_long = ask(2, "tools/call", name="sensor_now", arguments={"sensor": "x" * 5_000_000})["result"]
+        assert too_long["isError"]
+        assert too_long["content"][0]["text"] == "sensor_now: sensor: String should have at most 100 characters"
+
+        found: list[Any] = []
+
+        def came() -> bool:
+            found.append(ask(3, "tools/call", name="sensor_now", arguments={"sensor": "plant"})["result"])
+            return not found[-1]["isError"]
+
+        until(came)
+        number = int(found[-1]["structuredContent"]["time"].split()[0])
+        os.kill(number, 0)  # the device runs
+        process.terminate()
+        assert process.wait(20) == 130
+        until(lambda: not Path(f"/proc/{number}").exists())
+
+
 @pytest.mark.slow
 def test_a_study_is_started_and_its_verdict_read(tmp_path: Path) -> None:
     write(tmp_path, rows=600)
@@ -288,7 +339,7 @@ def test_a_study_is_started_and_its_verdict_read(tmp_path: Path) -> None:
     assert found[-1]["state"] == "finished"
     assert found[-1]["verdict"] == results["verdict"]["answer"]
     assert found[-1]["sentences"][0] == results["verdict"]["sentence"]
-    assert {one["contender"] for one in found[-1]["contenders"]} >= {"LTC on NCP", "Linear model"}
+    assert {one["contender"] for one in found[-1]["contenders"]} >= {"LTC on NCP", "Linear"}
 
 
 def test_a_study_that_cannot_begin_says_why(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Folders:
                 inside[:] = sorted(d for d in inside if not d.startswith(".")) if depth < DEEP else []
                 for name in sorted(names):
                     path = Path(at, name)
-                    if path.suffix.lower() not in suffixes or name.startswith(".") or not self._has(path):
+                    if path.suffix.lower() not in suffixes or name.startswith(".") or not self._shown(path):
                         continue
                     if len(found) == LISTED:
                         return found, True
@@ -79,8 +79,9 @@ class Folders:
                     found.append(relative if relative not in found else str(path))
         return found, False
 
-    def _has(self, path: Path) -> bool:
+    def _shown(self, path: Path) -> bool:
+        """Whether it may be read, and has a name that can be shown."""
         try:
-            return self.find(str(path)).is_file()
+            return str(path).isprintable() and self.find(str(path)).is_file()
         except InputError:
             return False

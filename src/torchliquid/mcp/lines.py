@@ -89,8 +89,9 @@ class Lines:
             NoSample: none of the names is known.
         """
         time = next((values[name] for name in self.times if name in values), None)
-        answers = {int(found[1]): v for name, v in values.items() if (found := ANSWER.fullmatch(name))}
-        rest = {n: v for n, v in values.items() if n not in self.times and not ANSWER.fullmatch(n)}
+        others = {name: value for name, value in values.items() if name not in (*self.times, *self.channels)}
+        answers = {int(found[1]): value for name, value in others.items() if (found := ANSWER.fullmatch(name))}
+        rest = {n: v for n, v in values.items() if n in self.channels or (n in others and not ANSWER.fullmatch(n))}
         if any(isinstance(value, list | dict) for value in (time, *rest.values())):
             raise NoSample("a value that is neither a number nor a text")
         try:

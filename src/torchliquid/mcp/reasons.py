@@ -172,5 +172,5 @@ def _numbered(watch: Watch) -> Model:
     labels = tuple(f"class {i}" for i in range(1, len(twin.task.labels) + 1))
     channels = tuple(f"channel {i}" for i in range(1, len(twin.preprocessing.channels) + 1))
     twin.task = replace(twin.task, labels=labels, target="the target")
-    twin.preprocessing = replace(twin.preprocessing, channels=channels)
+    twin.preprocessing = replace(twin.preprocessing, channels=channels, time_unit=watch.unit)
     return twin.eval()

@@ -150,6 +150,8 @@ def _exec(source: Source, sink: Sink, stop: threading.Event) -> None:
             sink.line(line)
         code = process.wait()
         listener.join(POLL)
+    if stop.is_set():
+        return
     why = f": {last_complaint[0].decode(errors='replace').strip()}" if last_complaint and code else ""
     sink.set_state("ended", f"the program ended with code {code}{why}")
 
@@ -265,8 +267,7 @@ def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
 
 def _is_number(payload: bytes) -> bool:
     with contextlib.suppress(ValueError):
-        float(payload)
-        return len(payload) < 100
+        return len(payload) < 100 and float(payload) is not None
     return False
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from torchliquid.errors import InputError
 from torchliquid.files import to_plain
 from torchliquid.mcp.lines import quoted
-from torchliquid.study.results import POOLED, StudyResults
+from torchliquid.study.results import StudyResults
 
 TAIL = 4096
 """Bytes of a log's end that are looked at."""
@@ -114,7 +114,6 @@ def _verdict(results: StudyResults) -> dict[str, Any]:
         if c.trials
     ]
     found: dict[str, Any] = {"metric": primary, "contenders": contenders, "target": quoted(results.task.target)}
-    found["parts"] = {part.name if part.name != POOLED else "all": part.n_samples for part in results.data.parts}
     if verdict is None:
         found["verdict"] = "none: it needs a liquid contender and another one, both scored"
     else:

@@ -20,7 +20,7 @@ from torchliquid.mcp.folders import MODEL, TABLES, Folders
 from torchliquid.mcp.lines import quoted
 from torchliquid.mcp.reasons import Reasons
 from torchliquid.mcp.studies import Studies
-from torchliquid.mcp.watch import Watch, rule
+from torchliquid.mcp.watch import Watch, names_of, rule, unit_of, validation
 from torchliquid.models.build import KINDS
 from torchliquid.models.predictor import Predictor
 from torchliquid.tasks import Task
@@ -205,16 +205,8 @@ def _reasons_as_data(file: str) -> Iterator[None]:
         raise InputError(f"{file!r} can't be used: {quoted(error, 400)}") from None
 
 
-def _names(task: Task, channels: Sequence[str]) -> dict[str, str]:
-    labels = {f"class {i}": quoted(label) for i, label in enumerate(task.labels[:SHOWN], 1)}
-    return {"the target": quoted(task.target), **labels} | {
-        f"channel {i}": quoted(name) for i, name in enumerate(channels[:SHOWN], 1)
-    }
-
-
 def _described(model: Predictor) -> dict[str, Any]:
     task, scales = model.task, model.preprocessing
-    training = model.metadata.get("training", {})
     looked_for = f"class {task.positive + 1}" if len(task.labels) == 2 else None
     return {
         "kind": model.kind,
@@ -224,9 +216,9 @@ def _described(model: Predictor) -> dict[str, Any]:
         "answers_per": task.per,
         "classes": len(task.labels),
         "looked_for": looked_for,
-        "ahead": None if task.horizon is None else f"{task.horizon:g} {task.horizon_unit}",
+        "ahead": None if task.horizon is None else f"{task.horizon:g} {unit_of(task.horizon_unit)}",
         "alarm": None if task.alarm is None else rule(task.alarm),
-        "time_unit": scales.time_unit,
+        "time_unit": unit_of(scales.time_unit),
         "usual_gap": float(f"{scales.time_scale:.6g}"),
         "channels": [
             {"channel": f"channel {i}", "mean": float(f"{mean:.6g}"), "deviation": float(f"{std:.6g}")}
@@ -234,10 +226,8 @@ def _described(model: Predictor) -> dict[str, Any]:
         ],
         "of_channels": scales.n_channels,
         "decided_by": task.primary,
-        "validation": {name: float(f"{value:.4g}") for name, value in training.get("validation", {}).items()},
-        "trained_on_samples": training.get("samples"),
-        "created": model.metadata.get("created"),
-        "names": _names(task, scales.channels),
+        "validation": validation(model),
+        "names": names_of(model, SHOWN),
     }
 
 
@@ -262,7 +252,7 @@ def _predicted(model: Predictor, path: Path, columns: dict[str, str | None]) -> 
         scores = task.metrics(outputs, recording)
         found["against_the_truth"] = {name: _five(value) for name, value in scores.items()}
     found["notes"] = [quoted(note) for note in recording.notes]
-    return found | {"names": _names(task, model.preprocessing.channels)}
+    return found | {"names": names_of(model, SHOWN)}
 
 
 def _in_classes(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> dict[str, Any]:

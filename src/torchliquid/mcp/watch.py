@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from torchliquid import metrics
 from torchliquid.alarms import Alarm, AlarmState
 from torchliquid.data import Recording, given
 from torchliquid.data.given import MICROSECONDS
@@ -36,6 +38,9 @@ SHOWN = 20
 
 SILENT, GAPS = 5.0, 10
 """A device is silent after so many seconds, and so many usual gaps, without a sample."""
+
+OTHER_UNIT = "units of time"
+"""Stands for a unit that is none of those that are known."""
 
 DATES = (datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 """Times between these, in seconds since 1970, are shown as dates."""
@@ -77,8 +82,8 @@ class Watch:
         self.task, self.scales = model.task, model.preprocessing
         self.table = model.metadata.get("columns", {})
         self.lines = Lines(self.scales.channels, self.table.get("time"))
-        unit = self.scales.time_unit
-        self.second = 10**6 / MICROSECONDS[unit] if unit in MICROSECONDS else None
+        self.unit = unit_of(self.scales.time_unit)
+        self.second = 10**6 / MICROSECONDS[self.unit] if self.unit in MICROSECONDS else None
         self.lock = threading.RLock()
         self.stream = model.live()
         self.alarm = self._alarm_state()
@@ -232,16 +237,14 @@ class Watch:
     @property
     def names(self) -> dict[str, str]:
         """What stands for a name in sentences, and the name: they come from a file or a device and are only data."""
-        labels = {f"class {i}": quoted(label) for i, label in enumerate(self.task.labels, 1)}
-        channels = {f"channel {i}": quoted(name) for i, name in enumerate(self.scales.channels, 1)}
-        return {"the target": quoted(self.task.target), **labels, **channels}
+        return names_of(self.model)
 
     def when(self, moment: float) -> str:
         """A time as it is shown: a date where it is one."""
         if self.second is not None and DATES[0] <= moment / self.second <= DATES[1]:
             whole = datetime.fromtimestamp(round(moment / self.second, 3), UTC).replace(tzinfo=None)
             return whole.isoformat(" ", "milliseconds").removesuffix(".000")
-        return f"{moment:.10g} {self.scales.time_unit}"
+        return f"{moment:.10g} {self.unit}"
 
     def status(self) -> dict[str, Any]:
         """Whether samples come, and how many came."""
@@ -278,7 +281,7 @@ class Watch:
     def _checked(self) -> dict[str, Any]:
         found = self.status()
         if not self.samples:
-            why = f" ({self.why})" if self.why else ""
+            why = f" ({quoted(self.why)})" if self.why else ""
             garbage = f"; {self.refused:,} things that are no samples did" if self.refused else ""
             raise InputError(f"{self.name}: no sample has come yet{garbage}; the source is {self.state}{why}")
         return found
@@ -289,15 +292,16 @@ class Watch:
 
     def _classes(self, found: dict[str, Any]) -> list[str]:
         task, at = self.task, f"at sample {self.samples:,} ({found['time']})"
-        each = {f"class {i}": round(float(p), 5) for i, p in enumerate(self.answer, 1)}
+        each = {f"class {i}": _five(p) for i, p in enumerate(self.answer, 1)}
         stretch = self.stretches[-1]
         label = f"class {stretch.label + 1}" if stretch.label >= 0 else None
         found |= {"class": label, "probabilities": each, "since": self._shown(stretch)}
-        if label is None:
+        probability = each.get(label or "")
+        if label is None or probability is None:
             return [f"The model's numbers are not finite {at}: there is no answer."]
-        lasted = span(stretch.end - stretch.start, self.scales.time_unit)
+        lasted = span(stretch.end - stretch.start, self.unit)
         sentences = [
-            f"The answer is {label} with a probability of {share(each[label])} {at}.",
+            f"The answer is {label} with a probability of {share(probability)} {at}.",
             f"It has been {label} since {self.when(stretch.start)}: {count(stretch.samples)} samples, {lasted}.",
         ]
         if len(self.stretches) > 1 and len(self.kept) > stretch.samples:
@@ -318,13 +322,13 @@ class Watch:
         return sentences
 
     def _length(self, alarm: AlarmState) -> str:
-        return f"{alarm.alarm.length:g} {self.scales.time_unit}" if alarm.alarm.length else "one sample"
+        return f"{alarm.alarm.length:g} {self.unit}" if alarm.alarm.length else "one sample"
 
     def _values(self, found: dict[str, Any]) -> list[str]:
         task, ends = self.task, self.stream.interval
-        ahead = "" if task.horizon is None else f", {task.horizon:g} {task.horizon_unit} ahead"
-        found |= {"values": [float(f"{v:.6g}") for v in self.answer], "ahead": ahead.lstrip(", ") or None}
-        found["interval"] = None if ends is None else [[float(f"{v:.6g}") for v in pair] for pair in ends]
+        ahead = "" if task.horizon is None else f", {task.horizon:g} {unit_of(task.horizon_unit)} ahead"
+        found |= {"values": [_five(v) for v in self.answer], "ahead": ahead.lstrip(", ") or None}
+        found["interval"] = None if ends is None else [[_five(v) for v in pair] for pair in ends]
         values = " and ".join(significant(float(v), 5) for v in self.answer)
         around = (
             ""
@@ -337,20 +341,18 @@ class Watch:
 
     def _sure(self) -> tuple[dict[str, Any], list[str]]:
         """How good the model was where it was validated, and whether the device computes the same."""
-        scores = self.model.metadata.get("training", {}).get("validation", {})
+        scores = validation(self.model)
         calibrated = getattr(self.model, "calibration", None) is not None
         sure: dict[str, Any] = {
-            "validation": {name: float(f"{value:.4g}") for name, value in scores.items()},
+            "validation": scores,
             "calibrated": calibrated,
             "largest_difference_to_device": self.difference,
         }
         sentences = []
         if self.task.primary in scores:
-            value = significant(float(scores[self.task.primary]), 3)
+            figure = f"{metric_label(self.task.primary)} was {significant(scores[self.task.primary], 3)}"
             words = ", and its probabilities were calibrated there" if calibrated else ""
-            sentences.append(
-                f"On its validation part the model's {metric_label(self.task.primary)} was {value}{words}."
-            )
+            sentences.append(f"On its validation part the model's {figure}{words}.")
         if self.difference is not None:
             sentences.append(
                 f"The device's own answers differ from these by at most {self.difference:.1g} over all samples."
@@ -416,12 +418,40 @@ class Watch:
             number, last = self.samples, list(self.kept)[-n:]
         series = Series(np.array([at for at, _ in last]), np.array([values for _, values in last]), None, "live")
         channels = tuple(f"channel {i}" for i in range(1, self.scales.n_channels + 1))
-        return number, Recording((series,), channels, None, self.scales.time_unit, ())
+        return number, Recording((series,), channels, None, self.unit, ())
+
+
+def names_of(model: Predictor, most: int | None = None) -> dict[str, str]:
+    """What stands for each name of a model in sentences, and the name, quoted; of channels and classes the first."""
+    task, scales = model.task, model.preprocessing
+    labels = {f"class {i}": quoted(label) for i, label in enumerate(task.labels[:most], 1)}
+    channels = {f"channel {i}": quoted(name) for i, name in enumerate(scales.channels[:most], 1)}
+    unit = {} if unit_of(scales.time_unit) == scales.time_unit else {OTHER_UNIT: quoted(scales.time_unit)}
+    return {"the target": quoted(task.target), **labels, **channels, **unit}
+
+
+def unit_of(name: str) -> str:
+    """A unit of time that is known; any other is a name from a file too."""
+    return name if name in MICROSECONDS or name in ("samples", "units") else OTHER_UNIT
+
+
+def validation(model: Predictor) -> dict[str, float]:
+    """The metrics that a model had where it was validated, those that are known."""
+    found: dict[str, float] = {}
+    for name, value in model.metadata.get("training", {}).get("validation", {}).items():
+        with suppress(InputError, TypeError, ValueError):
+            found[metrics.find(name).name] = float(f"{value:.4g}")
+    return found
 
 
 def rule(alarm: Alarm) -> dict[str, Any]:
     """How samples become alarms, as plain data."""
     return {"threshold": alarm.threshold, "length": alarm.length, "merge": alarm.merge}
+
+
+def _five(value: float) -> float | None:
+    """With five digits; None where it is not finite."""
+    return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
 def _iso(seconds: float) -> str:
