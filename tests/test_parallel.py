@@ -169,5 +169,5 @@ def test_a_model_is_trained_in_parallel_over_time_alike() -> None:
         trained.append((model, model.outputs(recording)[0]))
     assert trained[1][0].network.layer.rnn_cell.solved is not None
     assert abs(trained[0][1] - trained[1][1]).max() < 1e-3
-    with pytest.raises(InputError, match="over_time is one of sequential, parallel, auto"):
+    with pytest.raises(InputError, match="over_time must be one of sequential, parallel, auto"):
         TrainingConfig(over_time="backwards")

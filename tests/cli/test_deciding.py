@@ -35,8 +35,8 @@ def test_options_become_a_metric_and_a_rule(deciding, task, unit, primary, alarm
     [
         (Deciding("auc"), STEP, "s", "there is no metric 'auc'"),
         (Deciding("rmse"), STEP, "s", "classification has no metric 'rmse'"),
-        (Deciding(None, "1"), STEP, "s", "a number for a time, like 1/day"),
-        (Deciding(None, "1/series"), STEP, "s", "an answer a step"),
+        (Deciding(None, "1"), STEP, "s", "a number per time, such as 1/day"),
+        (Deciding(None, "1/series"), STEP, "s", "one answer per step"),
         (Deciding(None, "1/day"), SERIES, "s", "0.05/series"),
         (Deciding(None, "1/day"), STEP, "cycles", "the recording's times are in 'cycles'"),
         (Deciding(None, None, "soon"), STEP, "s", "--alarm-length soon"),

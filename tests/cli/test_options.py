@@ -27,9 +27,9 @@ def test_a_horizon_becomes_the_recordings_unit(text, unit, ahead):
 @pytest.mark.parametrize(
     ("text", "unit", "message"),
     [
-        ("3 weeks", "s", "'weeks' is no unit of time; there are us, ms, s, sec"),
+        ("3 weeks", "s", "'weeks' is not a unit of time; use us, ms, s, sec"),
         ("3 min", "cycle", "times are in 'cycle'; give the horizon in it"),
-        ("3 min", "units", "say with --time-unit which they are: us, ms, s"),
+        ("3 min", "units", "name their unit with --time-unit: us, ms, s"),
         ("1.2.3", "s", "give a number of samples"),
     ],
 )

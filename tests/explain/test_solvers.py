@@ -77,7 +77,7 @@ def test_an_answer_that_is_not_finite_is_empty_and_said(tmp_path: Path) -> None:
     table.write_csv(tmp_path / "gap.csv")
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "gap.csv")])
     assert done.exit_code == 0
-    assert "warning: 10 of 40 answers are empty, the first that of sample 31" in done.output
+    assert "warning: 10 of 40 answers are empty, the first is that of sample 31" in done.output
     empty = model.predict(table)["prediction"].is_null()
     assert empty.to_list() == [False] * 30 + [True] * 10
     live = model.live()

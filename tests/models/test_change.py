@@ -175,7 +175,7 @@ def test_the_command_says_so(tmp_path) -> None:
     asked = ["train", str(tmp_path / "rising.csv"), "--target", "level", "--horizon", "3", "--updates", "40"]
     said = CliRunner().invoke(app, [*asked, "--parameters", "200", "--out", out]).output
     words = " ".join(said.split())
-    assert "It learns the change from the last value of level" in words
+    assert "It predicts the change from the last value of level" in words
     assert "The naive answer there: RMSE" in words
     shown = " ".join(CliRunner().invoke(app, ["inspect", out]).output.split())
     assert "3 samples ahead, as the change from the last value of level" in shown

@@ -57,7 +57,7 @@ def test_a_stream_and_a_saved_model_say_what_the_frame_says(unit, tmp_path):
     conformal.add_interval(model, validation, 0.8)
     model.save(tmp_path / "m.safetensors")
     said = " ".join(CliRunner().invoke(app, ["inspect", str(tmp_path / "m.safetensors")]).output.split())
-    assert f"of 80 %: ±{conformal.Interval.of(model).half[0]:.4g}, following the errors along time" in said
+    assert f"of 80 %: ±{conformal.Interval.of(model).half[0]:.4g}, following the errors over time" in said
     model = Model.load(tmp_path / "m.safetensors")
     frame = model.predict(recording)
     live, ends = model.live(), []

@@ -235,5 +235,5 @@ def test_a_page_needs_no_published_split_and_no_deviation(tmp_path: Path) -> Non
 def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     out = CliRunner().invoke(app, ["reproduce", "traffic", "--out", str(tmp_path), "--page", str(tmp_path / "no/p.md")])
     assert out.exit_code == 2
-    assert f"--page {tmp_path / 'no/p.md'}: there is no folder" in out.output
+    assert f"--page {tmp_path / 'no/p.md'}: there is no writable folder" in out.output
     assert list(tmp_path.iterdir()) == []

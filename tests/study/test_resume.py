@@ -105,5 +105,5 @@ def test_ctrl_c_and_being_told_to_end_stop_cleanly_and_say_so(sent: signal.Signa
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.strip() == "Stopped. What was finished is on disk: the same command goes on from there."
+    assert errors.strip() == "Stopped. Finished work is on disk: the same command continues from there."
     finished(out)

@@ -1,4 +1,4 @@
-"""The commands. Each parses what was typed, calls the library, and prints; no logic of its own."""
+"""The commands. Each parses its arguments, calls the library and prints the result; they contain no other logic."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ app = typer.Typer(
 
 COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
     assess: (
-        "Judge liquid networks against others on a recording.",
+        "Compare liquid networks with other models on a recording.",
         "torchliquid assess plant.csv --target state --time when\n"
         "torchliquid assess plant.csv --target load --time when --horizon 30min",
     ),
@@ -49,26 +49,26 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "torchliquid train plant.csv --target state --time when --kind ltc_ncp",
     ),
     predict: (
-        "Answers of a saved model for a new table.",
+        "Predict with a saved model for a new table.",
         "torchliquid predict model.safetensors new.csv --out answers.csv\n"
         "torchliquid predict model.safetensors new.csv --order rows",
     ),
     inspect: (
-        "Tell what a saved model is and expects.",
+        "Show what a saved model is and expects.",
         "torchliquid inspect model.safetensors\ntorchliquid inspect study-plant/best.safetensors",
     ),
     explain: (
-        "Show what a saved model does inside.",
+        "Explain what a saved model does inside.",
         "torchliquid explain model.safetensors plant.csv\n"
         "torchliquid explain model.safetensors plant.csv --out explained",
     ),
     solvers: (
-        "Tell which ODE solver a saved model needs.",
+        "Find out which ODE solver a saved model needs.",
         "torchliquid solvers model.safetensors plant.csv --out solvers\n"
         "torchliquid solvers model.safetensors plant.csv --write deployed.safetensors",
     ),
     distil: (
-        "Train a small network to answer as a saved model does.",
+        "Train a small network to reproduce a saved model.",
         "torchliquid distil study-plant/model.safetensors plant.csv --parameters 300\n"
         "torchliquid distil model.safetensors plant.csv --kind ltc_ncp",
     ),
@@ -83,7 +83,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "torchliquid mcp --folder recordings --http 8765",
     ),
     control: (
-        "Compare networks that steer, in worlds they were not trained for.",
+        "Compare control policies in worlds they were not trained for.",
         "torchliquid control fly --out flights\ntorchliquid control CartPole-v1 --expert pilots:careful --episodes 20",
     ),
     reproduce: (
@@ -91,7 +91,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "torchliquid reproduce occupancy\ntorchliquid reproduce occupancy --contender ltc --seeds 1 --out quick",
     ),
 }
-"""What each does in a line, and examples."""
+"""A summary of each command, and examples."""
 
 
 def _say_version(asked: bool) -> None:
@@ -105,26 +105,26 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Liquid neural networks, from a recording of sensors to a network that runs on the device."""
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Exit code 2 and one line for what can't be used or done, 130 and one line after Ctrl-C."""
+    """Exit with code 2 and one line for input that cannot be used, and with 130 and one line after Ctrl-C."""
 
     @functools.wraps(command)
     def guarded(*args: object, **options: object) -> None:
         try:
             any_encoding()
-            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, about numbers that are checked afterwards
             command(*args, **options)
         except InputError as error:
             Terminal(stderr=True).print(f"torchliquid: {error}")
             raise typer.Exit(2) from None
         except OSError as error:
-            if isinstance(error, BrokenPipeError):  # whoever reads the output has enough
+            if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
                 raise
             where = f"{error.filename}: " if error.filename else ""
             Terminal(stderr=True).print(
@@ -139,9 +139,9 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             Terminal(stderr=True).print(f"torchliquid: {error}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near: a second Ctrl-C would only break it
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the cleanup
             done = (
-                " What was finished is on disk: the same command goes on from there."
+                " Finished work is on disk: the same command continues from there."
                 if command in (assess, control, reproduce)
                 else ""
             )
@@ -156,6 +156,6 @@ for command, (words, examples) in COMMANDS.items():
 
 
 def main() -> None:
-    """The command ``torchliquid``; it ends as after Ctrl-C when it is told to by a signal."""
+    """The command ``torchliquid``. A signal that asks it to end has the effect of Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

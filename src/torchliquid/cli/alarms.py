@@ -1,4 +1,4 @@
-"""Options on what decides a study and how alarms are made, and how they turn into a task."""
+"""Options for the deciding metric and for alarms, and how they change a task."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 Metric = Annotated[
     str | None,
     typer.Option(
-        help="What stops, tunes and decides: accuracy, balanced_accuracy, macro_f1, f1, roc_auc, average_precision, "
-        "log_loss or brier; rmse, mae, r2 or pinball@0.9. Without it accuracy or RMSE, or average precision where "
+        help="Metric that stops, tunes and decides: accuracy, balanced_accuracy, macro_f1, f1, roc_auc, "
+        "average_precision, log_loss or brier; rmse, mae, r2 or pinball@0.9. Default: accuracy or RMSE, or average "
+        "precision if "
         "more than four labels in five are of one class."
     ),
 ]
@@ -25,22 +26,22 @@ FalseAlarms = Annotated[
     str | None,
     typer.Option(
         metavar="RATE",
-        help="The most false alarms that the threshold may give on the validation part, e.g. 1/day or 0.05/series; "
-        "without it the threshold has the best F1.",
+        help="Maximum rate of false alarms on the validation part, e.g. 1/day or 0.05/series, that sets the threshold; "
+        "default: the threshold with the best F1.",
     ),
 ]
 AlarmLength = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="How long samples must be over the threshold before an alarm begins, e.g. 30s."),
+    typer.Option(metavar="TIME", help="Time above the threshold before an alarm begins, e.g. 30s."),
 ]
 AlarmMerge = Annotated[
-    str | None, typer.Option(metavar="TIME", help="The longest pause that does not end an alarm, e.g. 5min.")
+    str | None, typer.Option(metavar="TIME", help="Longest pause that does not end an alarm, e.g. 5min.")
 ]
 
 
 @dataclass(frozen=True)
 class Deciding:
-    """What was asked for, as typed."""
+    """The options as typed."""
 
     metric: str | None = None
     false_alarms: str | None = None
@@ -48,10 +49,10 @@ class Deciding:
     alarm_merge: str | None = None
 
     def check(self) -> None:
-        """See that there is such a metric, before a table is read.
+        """Check that the metric exists, before a table is read.
 
         Raises:
-            InputError: there is none.
+            InputError: it does not.
         """
         from torchliquid.metrics import find
 
@@ -59,14 +60,14 @@ class Deciding:
             find(self.metric)
 
     def change(self, task: Task, time_unit: str) -> Task:
-        """A task with what was asked for in place of its own metric and alarms.
+        """The task with these options in place of its metric and alarms.
 
         Args:
-            task: as the recording sets it.
+            task: inferred from the recording.
             time_unit: of the recording.
 
         Raises:
-            InputError: an option that is no metric, no time or no rate, or none of this task.
+            InputError: an option is not a metric, a time or a rate, or does not fit the task.
         """
         from torchliquid.alarms import Alarm
 
@@ -83,25 +84,25 @@ class Deciding:
 
 
 def duration(option: str, text: str, time_unit: str) -> float:
-    """``30s`` in the recording's unit; a number alone is in it already.
+    """``30s`` in the recording's unit; a number without a unit is in it already.
 
     Raises:
-        InputError: no time, or in a unit that the recording's is not known to be made of.
+        InputError: it is not a time, or the unit of the recording is unknown.
     """
-    number, unit = times.amount(option, text, "a time with its unit, like 30s")
+    number, unit = times.amount(option, text, "a time with its unit, such as 30s")
     return number * times.in_units(option, text, unit or time_unit, time_unit)
 
 
 def rate(text: str, time_unit: str, per: str) -> float:
-    """``1/day`` for the recording's unit of time; ``0.05/series`` as it is.
+    """``1/day`` per unit of time of the recording; ``0.05/series`` unchanged.
 
     Raises:
-        InputError: no rate, or for what the task is not about.
+        InputError: it is not a rate, or does not fit the task.
     """
-    wanted = "a number for a series, like 0.05/series" if per == "series" else "a number for a time, like 1/day"
+    wanted = "a number per series, such as 0.05/series" if per == "series" else "a number per time, such as 1/day"
     number, slash, unit = text.partition("/")
     count, rest = times.amount("--false-alarms", number, wanted)
     unit = unit.strip()
     if not slash or rest or not unit or (unit == "series") != (per == "series"):
-        raise InputError(f"--false-alarms {text}: the task has an answer a {per}; give {wanted}")
+        raise InputError(f"--false-alarms {text}: the task has one answer per {per}; give {wanted}")
     return count if unit == "series" else count / times.in_units("--false-alarms", text, unit, time_unit)

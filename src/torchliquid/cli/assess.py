@@ -26,7 +26,7 @@ def assess(
     columns: options.Columns,
     test: Annotated[
         list[str] | None,
-        typer.Option(help="A recording to test on; may be given again. Without it, a part is held out."),
+        typer.Option(help="A recording to test on; repeatable. Default: a part is held out."),
     ] = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
@@ -37,24 +37,22 @@ def assess(
     contender: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Only this contender, may be given again: {names.listed(names.CONTENDERS)}. Without it, all but "
-            "mixture that suit the task: grud where values are missing, minirocket for one label a series."
+            help=f"Only this contender; repeatable: {names.listed(names.CONTENDERS)}. Default: all but mixture that "
+            "suit the task: grud if values are missing, minirocket for one label per series."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5,
-    tuning: Annotated[int, typer.Option(min=1, help="Settings tried for each contender.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings of each network.")] = 5,
+    tuning: Annotated[int, typer.Option(min=1, help="Number of settings tried for each contender.")] = 4,
     parameters: options.Parameters = 2500,
     updates: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many updates of a network's weights; without it, 2000 or ten passes."),
+        typer.Option(min=1, help="Maximum updates of a network; default: 2000 or ten passes."),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many passes over the training part instead.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum passes over the training part instead.")] = None,
     window: options.Window = None,
     class_weights: Annotated[
         bool | None,
-        typer.Option(help="Whether rare classes weigh more, for all contenders; without it, each is tuned with both."),
+        typer.Option(help="Whether rare classes get a larger weight, in all contenders; default: both are tried."),
     ] = None,
     interval: options.Interval = None,
     jobs: options.Jobs = None,
@@ -63,23 +61,23 @@ def assess(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="About how long it may take, like 90s, 10m or 2h: what does not fit is left out, the same for all.",
+            help="Approximate maximum time, such as 90s, 10m or 2h. What does not fit is left out, the same for all.",
         ),
     ] = None,
     sample: Annotated[
         bool, typer.Option(help="Keep a small scaled sample of the training inputs in saved models, for self-tests.")
     ] = True,
-    out: Annotated[Path | None, typer.Option(help="The study's folder; without it, study-NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The study's folder; default: study-NAME.")] = None,
 ) -> None:
-    """Judge liquid networks against LSTM, GRU, Transformer and plain models on a recording.
+    """Compare liquid networks with LSTM, GRU, Transformer and plain models on a recording.
 
-    All train under the same conditions; the trained models are measured on the test part, clean and under shifts
-    such as noise and lost samples. Writes a report, the figures, and the best models. A study that was stopped goes
-    on when the same command is given again.
+    All are trained under the same conditions. The trained models are measured on the test part, unchanged and under
+    shifts such as noise and lost samples. Writes a report, the results, and the best models. The same command continues
+    a study that was interrupted.
     """
     names.check("--contender", contender, names.CONTENDERS)
     if jobs is not None and ray is not None:
-        raise InputError("--jobs is for this machine, --ray for a cluster; give one of them")
+        raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
     cut, share = options.windows(window), options.interval(interval)
     seconds = None if time_limit is None else times.seconds("--time-limit", time_limit)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
@@ -116,7 +114,7 @@ def assess(
             listener=progress,
         )
     print_results(results, console)
-    console.print(f"\nReport: {folder / 'report.html'}   figures: {folder / 'results.json'}")
+    console.print(f"\nReport: {folder / 'report.html'}   results: {folder / 'results.json'}")
     best = results.best("liquid", "neural", "classical")
     every = "" if best is None else f"{best.label}, the best of all on validation"
     for name, words in (("model", "the best liquid network"), ("best", every)):
@@ -125,17 +123,17 @@ def assess(
 
 
 def elsewhere(word: str) -> str:
-    """A word that was typed, a path of this machine cut to its name: a report goes to other machines."""
+    """An argument as typed, with paths reduced to names, because reports are copied to other machines."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
 
 
 @contextmanager
 def told_in(folder: Path) -> Iterator[None]:
-    """What breaks off unexpectedly leaves its traceback in the study's folder, and is one line.
+    """Write the traceback of an unexpected error to the study's folder, and report the error in one line.
 
     Raises:
-        InputError: something unexpected was raised inside.
+        InputError: an unexpected error was raised inside.
     """
     try:
         yield
@@ -150,6 +148,6 @@ def told_in(folder: Path) -> Iterator[None]:
         path.write_text(without_folders("".join(traceback.format_exception(error))), encoding="utf-8")
         reason = next(iter(str(error).splitlines()), "")
         raise InputError(
-            f"the study broke off ({type(error).__name__}: {reason}); the traceback is in {path}, what was finished is "
-            "kept: the same command goes on from there"
+            f"the study broke off ({type(error).__name__}: {reason}); the traceback is in {path}. Finished work is "
+            "kept: the same command continues from there"
         ) from None

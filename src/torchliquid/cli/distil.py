@@ -1,4 +1,4 @@
-"""``torchliquid distil``: a small network that answers as a saved model does."""
+"""``torchliquid distil``: a small network that reproduces the answers of a saved model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @options.of_a_table("target", "group", "ignore", "keep")
 def distil(
-    teacher: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
+    teacher: Annotated[Path, typer.Argument(help="A model saved by assess or train.")],
     recording: options.New,
     columns: options.Columns,
     test: Annotated[
         Path | None,
-        typer.Option(help="A table to compare the two on, best one that the teacher never saw; without it, a fifth."),
+        typer.Option(help="A table to compare the two on, preferably new to the teacher; default: a fifth."),
     ] = None,
     kind: Annotated[
         str, typer.Option(help="cfc, cfc_ncp, ltc, ltc_ncp, ctrnn, neural_ode, ctgru, ode_lstm, lstm or gru.")
@@ -40,22 +40,22 @@ def distil(
         int | None, typer.Option(min=50, help="Live parameters of the pupil.", show_default="500")
     ] = None,
     until_fits: Annotated[
-        str | None, typer.Option(help="Instead of --parameters: the most that this device's limits allow.")
+        str | None, typer.Option(help="Instead of --parameters: the largest that fits this device's limits.")
     ] = None,
-    flash_limit: Annotated[str | None, typer.Option(help="With --until-fits: so much flash, e.g. 16k.")] = None,
-    ram_limit: Annotated[str | None, typer.Option(help="With --until-fits: so much RAM, e.g. 4k.")] = None,
-    step_limit: Annotated[str | None, typer.Option(help="With --until-fits: so long a step, e.g. 2ms.")] = None,
+    flash_limit: Annotated[str | None, typer.Option(help="With --until-fits: maximum flash, e.g. 16k.")] = None,
+    ram_limit: Annotated[str | None, typer.Option(help="With --until-fits: maximum RAM, e.g. 4k.")] = None,
+    step_limit: Annotated[str | None, typer.Option(help="With --until-fits: maximum time of a step, e.g. 2ms.")] = None,
     updates: Annotated[
-        int | None, typer.Option(min=1, help="At most so many updates of the weights; without it, 2000 or ten passes.")
+        int | None, typer.Option(min=1, help="Maximum updates of the weights; default: 2000 or ten passes.")
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the weights and the shuffling.")] = 0,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the pupil.")] = Path("pupil.safetensors"),
 ) -> None:
-    """Train a small network to answer as a saved model does, on a recording and on shifted copies of it.
+    """Train a small network to reproduce a saved model's answers, on a recording and on shifted copies of it.
 
-    No labels are needed; where the recording has them, both models are scored.
+    No labels are needed. If the recording has them, both models are scored.
     """
     names.check("--kind", kind, names.KINDS)
     names.check("--until-fits", until_fits, names.TARGETS)
@@ -65,7 +65,7 @@ def distil(
     options.check_writable(out, teacher, *map(Path, recording))
     limited = any(limit is not None for limit in limits)
     if until_fits is None and limited:
-        raise InputError("a limit is of a device: name it with --until-fits, like cortex-m4")
+        raise InputError("a limit needs a device: name it with --until-fits, such as cortex-m4")
     if until_fits is not None and (parameters is not None or not limited):
         raise InputError("--until-fits needs --flash-limit, --ram-limit or --step-limit, and finds --parameters itself")
     with loading():
@@ -85,7 +85,7 @@ def distil(
             parameters, cost = largest_that_fits(loaded, kind, target, edge.Limits(*limits))
             console.print(
                 f"The largest {kind} that fits {target.name}: {parameters:,} parameters, {cost.flash:,} bytes of "
-                f"flash, {cost.ram:,} of RAM, about {cost.microseconds:,.1f} µs a step if {target.assumption} hold."
+                f"flash, {cost.ram:,} of RAM, about {cost.microseconds:,.1f} µs per step, assuming {target.assumption}."
             )
         working(f"distilling into {kind}")
         try:
@@ -108,7 +108,7 @@ def distil(
 
 
 def _sentences(found: Distilled) -> list[str]:
-    """How near the pupil comes, clean and under the shift that draws it farthest away."""
+    """How close the pupil comes, on unchanged data and under the shift with the largest difference."""
     from torchliquid.study import words
 
     metric, gain, worst = found.model.task.primary, found.gain, found.worst
@@ -118,9 +118,9 @@ def _sentences(found: Distilled) -> list[str]:
         if gain.known:
             lines.append(f"The pupil's gain over its teacher: {words.gain_interval(metric, gain)} (95 % interval).")
         else:
-            lines.append(f"How much it gains or loses by that is not known: {words.unknown(gain)}.")
+            lines.append(f"Its gain or loss is unknown: {words.unknown(gain)}.")
     lines.append(
-        f"Farthest apart under {worst.shift} ({worst.described}): {_apart(found, worst.distance)}"
+        f"The largest difference is under {worst.shift} ({worst.described}): {_apart(found, worst.distance)}"
         f"{_scores(found, worst)}."
     )
     return lines
@@ -131,7 +131,7 @@ def _apart(found: Distilled, distance: float) -> str:
 
     if found.model.task.kind == "classification":
         return f"{share(distance)} of its answers differ from its teacher's"
-    return f"its answers are {significant(distance, 2)} deviations of the target from its teacher's (RMS)"
+    return f"its answers differ from its teacher's by {significant(distance, 2)} target standard deviations (RMS)"
 
 
 def _scores(found: Distilled, of: Distilled | Under) -> str:
@@ -145,7 +145,7 @@ def _scores(found: Distilled, of: Distilled | Under) -> str:
 
 
 def _costs(teacher: Predictor, pupil: Model, recording: Recording) -> Table:
-    """What is saved, side by side."""
+    """The costs of both models as a table."""
     from torchliquid.page.numbers import count, duration, size
     from torchliquid.study.run.cost import cost
     from torchliquid.study.run.latency import live_step
@@ -155,7 +155,7 @@ def _costs(teacher: Predictor, pupil: Model, recording: Recording) -> Table:
     rows = (
         ("Stored (float32)", *(size(one.bytes) for one in costs)),
         ("State", *(size(one.state_bytes) for one in costs)),
-        ("Operations a sample", *(count(one.operations) for one in costs)),
+        ("Operations per sample", *(count(one.operations) for one in costs)),
         ("Live step here", *(duration(live_step(model, recording.series[0])[0] / 1e6) for model in pair)),
     )
     return table_of("What is saved", ("", "Teacher", "Pupil"), rows)

@@ -16,17 +16,15 @@ from torchliquid.files import check_model_file
 
 @options.of_a_table("target", "group", "ignore", "keep")
 def explain(
-    model: Annotated[Path, typer.Argument(help="A liquid model that assess or train saved.")],
-    recording: Annotated[
-        str, typer.Argument(help="A CSV or Parquet file with the channels the model knows, or a data set's name.")
-    ],
+    model: Annotated[Path, typer.Argument(help="A liquid model saved by assess or train.")],
+    recording: Annotated[str, typer.Argument(help="A table with the model's channels, or the name of a data set.")],
     columns: options.Columns,
     out: Annotated[Path, typer.Option(help="The folder for explain.html and explain.json.")] = Path("explained"),
 ) -> None:
-    """Show time constants, the circuit, the neurons' roles, what the answer rests on, and how stable it all is.
+    """Show time constants, the circuit, the neurons' roles, the inputs behind the answers, and the stability.
 
-    The table is read as the one the model was trained on; options say where it differs. With the target's column in
-    it, each neuron is judged by what the model loses without it.
+    The table is read like the model's training table, except as the options say. If it contains the target's column,
+    each neuron is rated by the model's loss without it.
     """
     from torchliquid.datasets import load, names
 
@@ -54,4 +52,4 @@ def explain(
         write_explanation(explained, out)
     for name, why in explained.left_out.items():
         console.print(f"not measured: {name}: {why}")
-    Terminal().print(f"Page: {out / 'explain.html'}   figures: {out / 'explain.json'}")
+    Terminal().print(f"Page: {out / 'explain.html'}   results: {out / 'explain.json'}")

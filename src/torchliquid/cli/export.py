@@ -1,4 +1,4 @@
-"""``torchliquid export``: a saved model as C or ONNX for a device, proven and measured, or as a page that runs it."""
+"""``torchliquid export``: a saved model as C or ONNX for a device, checked and measured, or as a page that runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Quantization(StrEnum):
-    """What --quantize takes."""
+    """Values of --quantize."""
 
     none = "none"
     int8 = "int8"
@@ -30,7 +30,7 @@ class Quantization(StrEnum):
 
 
 class Mathematics(StrEnum):
-    """What --math takes."""
+    """Values of --math."""
 
     builtin = "builtin"
     libm = "libm"
@@ -38,7 +38,7 @@ class Mathematics(StrEnum):
 
 @options.of_a_table("target", "group", "ignore", "keep")
 def export(
-    model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
+    model: Annotated[Path, typer.Argument(help="A model saved by assess or train.")],
     columns: options.Columns,
     target: Annotated[
         str,
@@ -48,44 +48,46 @@ def export(
             help=f"{names.listed(names.TARGETS)}.",
         ),
     ] = "c99",
-    out: Annotated[Path, typer.Option(help="The folder to write; new, empty, or an earlier export.")] = Path(
+    out: Annotated[Path, typer.Option(help="The folder to write: new, empty, or an earlier export.")] = Path(
         "exported"
     ),
-    data: Annotated[Path | None, typer.Option(help="A recording to prove it on, and to tell the metric of.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A recording to check the export and its metric on.")] = None,
     study: Annotated[Path | None, typer.Option(help="The folder of a study, to compare its contenders' costs.")] = None,
     quantize: Annotated[
         Quantization,
-        typer.Option(help="Integers instead of single precision: int8 weights, or 8 and 16 bits as --error asks for."),
+        typer.Option(help="Integers instead of single precision: int8 weights, or 8 and 16 bits as --error requires."),
     ] = Quantization.none,
     calibrate: Annotated[
-        Path | None, typer.Option(help="A recording to scale integers by, instead of the model's training sample.")
+        Path | None, typer.Option(help="A recording that scales integers; default: the model's training sample.")
     ] = None,
-    error: Annotated[str, typer.Option(help="What integers may cost, of the outputs' spread (RMS).")] = "1%",
-    strict: Annotated[bool, typer.Option("--strict", help="Fail where they cost more, instead of a warning.")] = False,
+    error: Annotated[str, typer.Option(help="Allowed RMS error of integers, relative to the outputs' spread.")] = "1%",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if their error is larger.")] = False,
     math_: Annotated[
         Mathematics | None,
-        typer.Option("--math", help="exp and tanh built in, or of the C library; without it, as suits the target."),
+        typer.Option("--math", help="Built-in exp and tanh, or the C library's; default: as suits the target."),
     ] = None,
-    flash_limit: Annotated[str | None, typer.Option(help="Fail beyond so much flash, e.g. 32k.")] = None,
-    ram_limit: Annotated[str | None, typer.Option(help="Fail beyond so much RAM, e.g. 4k.")] = None,
-    step_limit: Annotated[str | None, typer.Option(help="Fail beyond so long a step, e.g. 2ms.")] = None,
+    flash_limit: Annotated[str | None, typer.Option(help="Maximum flash, e.g. 32k; fail if exceeded.")] = None,
+    ram_limit: Annotated[str | None, typer.Option(help="Maximum RAM, e.g. 4k; fail if exceeded.")] = None,
+    step_limit: Annotated[str | None, typer.Option(help="Maximum time of a step, e.g. 2ms; fail if exceeded.")] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Of the C's files, types and functions; without it, that of the model's file."),
+        typer.Option(help="Name of the C's files, types and functions; default: the model file's name."),
     ] = None,
     plausible: Annotated[
         list[str] | None,
-        typer.Option(help="CHANNEL=LOW:HIGH, what a sensor can give: readings beyond are held. Repeatable."),
+        typer.Option(
+            help="CHANNEL=LOW:HIGH, a sensor's range; the last good reading replaces those beyond. Repeatable."
+        ),
     ] = None,
     longest_gap: Annotated[
-        float | None, typer.Option(help="Longest time between samples that can be real, in the recording's unit.")
+        float | None, typer.Option(help="Longest plausible time between samples, in the recording's unit.")
     ] = None,
-    sample: Annotated[bool, typer.Option(help="Put recorded samples into the self-test, not made-up ones.")] = True,
+    sample: Annotated[bool, typer.Option(help="Put recorded samples into the self-test, not synthetic ones.")] = True,
 ) -> None:
-    """Write a model as C or ONNX for a device, prove that it computes the same, and tell what it costs there; or as a
-    page that runs it in a browser.
+    """Write a model as C or ONNX for a device, check that it computes the same, and measure its costs there; or write
+    it as a page that runs it in a browser.
 
-    A recording is read as the one the model was trained on; options say where it differs.
+    A recording is read like the model's training table, except as the options say.
     """
     names.check("--target", target, names.TARGETS)
     most = device_limits(flash_limit, ram_limit, step_limit)

@@ -1,4 +1,4 @@
-"""What ``--help`` shows: options in groups, each with what it takes in a word, and examples as they are typed."""
+"""``--help``: options in groups, each with the type of its value, and examples that can be copied."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
     },
     "Machine": {"jobs": "N", "ray": "HOST:PORT", "time_limit": "TIME"},
 }
-"""Of each group its options, with what they take."""
+"""The options of each group, with the types of their values."""
 
 
 ARGUMENTS = {"environment": "ENV", "model": "MODEL", "teacher": "MODEL", "recording": "FILE", "name": "TABLE"}
@@ -111,7 +111,7 @@ class _Examples:
     epilog: str | None
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Examples are not wrapped: they are to be copied."""
+        """Examples are not wrapped, so that they can be copied."""
         if self.epilog:
             with formatter.section("Examples"):
                 for line in self.epilog.splitlines():
@@ -132,7 +132,7 @@ class Command(_Examples, TyperCommand):
                     param.rich_help_panel, param.metavar = group, param.metavar or options[param.name]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The groups, in their order here; what is in none comes last."""
+        """The groups, in the order above; options without a group come last."""
         groups: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Arguments", *GROUPS, "Options")}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torchliquid.models import Predictor
 
 SHOWN = 1000
-"""Channels, labels and entries that are printed."""
+"""Maximum number of channels, labels and entries that are printed."""
 
 
-def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")]) -> None:
-    """Tell what a saved model is, what it was trained on, what it expects, and whether it still computes the same."""
+def inspect(model: Annotated[Path, typer.Argument(help="A model saved by assess or train.")]) -> None:
+    """Show what a saved model is, what it was trained on, what it expects, and whether it still computes the same."""
     check_model_file(model)
     with loading():
         from torchliquid.models import KINDS, Model
@@ -35,7 +35,7 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     rows = {
         "kind": f"{label} ({config})" if config else label,
         "size": size(loaded, model),
-        "task": f"{task.kind} of {task.target!r}, one answer a {task.per}",
+        "task": f"{task.kind} of {task.target!r}, one answer per {task.per}",
     }
     if task.horizon is not None:
         rows["forecast"] = f"{task.horizon:g} {task.horizon_unit} ahead" + (task.learnt and f", as {task.learnt}")
@@ -43,20 +43,20 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
         rows["labels"] = ", ".join(task.labels[:SHOWN])
         rows["decided by"] = metric_label(task.primary) + (f", since {task.reason}" if task.reason else "")
     if task.alarm is not None and task.alarm.threshold is not None:
-        rule = task.alarm
-        rows["alarm"] = f"{task.labels[task.positive]!r} from a probability of {rule.threshold:.3g} on"
-        lasts = f", once it has lasted {rule.length:g} {scales.time_unit}" if rule.length else ""
+        alarm = task.alarm
+        rows["alarm"] = f"{task.labels[task.positive]!r} from a probability of {alarm.threshold:.3g} on"
+        lasts = f", once it has lasted {alarm.length:g} {scales.time_unit}" if alarm.length else ""
         rows["alarm"] += lasts + (
-            f"; pauses of up to {rule.merge:g} {scales.time_unit} do not end it" if rule.merge else ""
+            f"; pauses of up to {alarm.merge:g} {scales.time_unit} do not end it" if alarm.merge else ""
         )
     rows["time"] = (
         f"one unit of the model's time is {scales.time_scale:g} {scales.time_unit}, the usual gap in training"
     )
     told = [name for name, untold in zip(scales.channels, scales.untold, strict=True) if not untold]
     of = "" if len(told) == scales.n_channels else f" of {', '.join(told[:SHOWN])}"
-    rows["missing values"] = "hold the last one seen" + (f"; the model is told{of}" if scales.with_mask else "")
+    rows["missing values"] = "replaced by the last value" + (f"; the model gets a mask{of}" if scales.with_mask else "")
     if (interval := Interval.of(loaded)) is not None:
-        along = ", following the errors along time" if interval.adaptive else ""
+        along = ", following the errors over time" if interval.adaptive else ""
         halves = " ".join(f"±{half:.4g}" for half in interval.half[:SHOWN])
         rows["interval"] = f"of {100 * interval.level:g} %: {halves}{along}"
     shown = {name: value for name, value in loaded.metadata.items() if name != "interval"}
@@ -79,13 +79,13 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model that assess or t
     )
     console = Terminal()
     console.print(table)
-    console.print(table_of("Inputs, in this order", ("channel", "training mean", "deviation"), channels))
+    console.print(table_of("Inputs, in this order", ("channel", "training mean", "standard deviation"), channels))
     if scales.n_channels > SHOWN:
         console.print(f"and {scales.n_channels - SHOWN:,} more")
 
 
 def size(model: Predictor, file: Path) -> str:
-    """How large a saved model is, and how much of that is a network's sample."""
+    """The size of a saved model, and the part of a network's sample in it."""
     from torchliquid.models import Model
 
     on_disk = file.stat().st_size

@@ -1,4 +1,4 @@
-"""PyTorch and what builds on it take over a second to load: what can be refused is refused before."""
+"""Importing PyTorch takes over a second, so invalid input raises errors before that."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torchliquid.signals import waiting
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import what needs PyTorch. Ctrl-C waits, which would end the process without a word in the middle, and so does
-    the collector of garbage, which would look through all that is loaded many times, a fifth of the whole."""
+    """A context for imports that need PyTorch. Ctrl-C is delayed, because in the middle it would end the process
+    without a message. Garbage collection is delayed too, because it would take a fifth of the time."""
     with waiting(signal.SIGINT, signal.SIGTERM):
         gc.disable()
         try:

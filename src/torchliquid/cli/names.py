@@ -1,4 +1,4 @@
-"""Names that options take, for their help and so that a wrong one is refused before PyTorch is loaded."""
+"""Names that options accept, for their help and for checks before PyTorch is imported."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def listed(names: tuple[str, ...]) -> str:
 
 
 def check(option: str, given: Iterable[str] | str | None, known: tuple[str, ...]) -> None:
-    """See that names are known.
+    """Check names.
 
     Raises:
-        InputError: one is not.
+        InputError: a name is unknown.
     """
     for name in [given] if isinstance(given, str) else given or ():
         if name not in known:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they turn into a recording and a task."""
+"""Options that several commands share, and how they become a recording and a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
-if TYPE_CHECKING:  # what loads torch is imported by the commands that need it
+if TYPE_CHECKING:  # modules that import torch are imported by the commands that need them
     from torchliquid.cli.alarms import Deciding
     from torchliquid.data import Recording, Windows
     from torchliquid.models import Predictor
@@ -30,121 +30,117 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE...",
-        help=f"A table, or several, a series each: {FILES}. Or a data set's name (occupancy, cmapss, ...).",
+        help=f"A table, or several, each one series: {FILES}. Or a data set's name (occupancy, cmapss, ...).",
     ),
 ]
 New = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help=f"A table with the channels the model knows, or several: {FILES}."),
+    typer.Argument(metavar="FILE...", help=f"A table with the model's channels, or several: {FILES}."),
 ]
 Window = Annotated[
     str | None,
-    typer.Option(help="Training windows as LENGTH,STRIDE,BURN_IN in samples; without it, chosen from the data."),
+    typer.Option(help="Training windows as LENGTH,STRIDE,BURN_IN in samples; default: chosen from the data."),
 ]
 Horizon = Annotated[
     str | None,
-    typer.Option(help="Forecast the target so far ahead: a number of samples (6), or a time with its unit (30min)."),
+    typer.Option(help="How far ahead to forecast the target: a number of samples (6) or a time with its unit (30min)."),
 ]
 Interval = Annotated[
     str | None,
     typer.Option(
-        metavar="SHARE", help="Of values: give each an interval that covers the truth so often, like 0.9 or 90%."
+        metavar="SHARE", help="For values: add intervals that cover this share of the truth, such as 0.9 or 90%."
     ),
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Trainings at a time, no more than there are cores; without it, one a core."),
+    typer.Option(min=1, help="Parallel trainings, at most one per core; default: one per core."),
 ]
 Ray = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST:PORT", help="Train on the Ray cluster at this address; auto: on the one that this machine is in."
+        metavar="HOST:PORT", help="Train on the Ray cluster at this address; auto: the cluster of this machine."
     ),
 ]
-Parameters = Annotated[int, typer.Option(min=50, help="Live parameters of each neural contender.")]
+Parameters = Annotated[int, typer.Option(min=50, help="Number of live parameters of each network.")]
 
 
 class Kind(StrEnum):
-    """What --task takes."""
+    """Values of --task."""
 
     classification = "classification"
     regression = "regression"
 
 
-TaskKind = Annotated[Kind | None, typer.Option("--task", help="What to learn; found from the target where not given.")]
+TaskKind = Annotated[Kind | None, typer.Option("--task", help="What to predict; default: inferred from the target.")]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """How a table is to be read, as the options say, which :func:`of_a_table` gives to a command."""
+    """How a table is to be read. :func:`of_a_table` adds these options to a command."""
 
-    target: Annotated[str | None, typer.Option(help="The column to learn.")] = None
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None
     time: Annotated[
         str | None,
-        typer.Option(
-            help="The column with each sample's time, or two as DATE,CLOCK; without it, samples are one apart."
-        ),
+        typer.Option(help="The column of times, or two as DATE,CLOCK; default: samples are one apart."),
     ] = None
-    time_unit: Annotated[str | None, typer.Option(help="The unit of times that are numbers, e.g. ms, h, cycle.")] = None
-    series: Annotated[str | None, typer.Option(help="The column that tells series apart, e.g. an engine's number.")] = (
+    time_unit: Annotated[str | None, typer.Option(help="Unit of numeric times, e.g. ms, h, cycle.")] = None
+    series: Annotated[str | None, typer.Option(help="The column that names the series, e.g. an engine's number.")] = (
         None
     )
     long: Annotated[
         str | None,
         typer.Option(help="For long tables: the columns of the parameter's name and its value, as NAME,VALUE."),
     ] = None
-    ignore: Annotated[list[str] | None, typer.Option(help="A column to leave out; may be given again.")] = None
+    ignore: Annotated[list[str] | None, typer.Option(help="A column to leave out; repeatable.")] = None
     missing: Annotated[
-        list[str] | None, typer.Option(help="A value that stands for 'not observed', e.g. -1; may be given again.")
+        list[str] | None, typer.Option(help="A value that means 'not observed', e.g. -1; repeatable.")
     ] = None
     time_format: Annotated[
-        str | None, typer.Option(help="How dates are written, e.g. %d/%m/%Y %H:%M; else found out.")
+        str | None, typer.Option(help="Format of dates, e.g. %d/%m/%Y %H:%M; default: detected.")
     ] = None
     group: Annotated[
         str | None,
         typer.Option(
-            help="The column that tells what series have in common, e.g. a person: never in two parts at once."
+            help="The column that names what series share, e.g. a person; a group is never split over two parts."
         ),
     ] = None
     keep: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A column to learn from even where it looks like a row number or a clock; may be given again."
-        ),
+        typer.Option(help="A column to use even if it looks like a row number or a clock; repeatable."),
     ] = None
     decimal: Annotated[
         str | None,
-        typer.Option(metavar="MARK", help="The decimal mark, . or , in text; without it, as the table shows."),
+        typer.Option(metavar="MARK", help="Decimal mark in text, . or ,; default: inferred from the table."),
     ] = None
     on_restart: Annotated[
         str | None,
         typer.Option(
             metavar="sort|split",
-            help="What to do where a clock begins anew: put all rows in order of time, or make each stretch a series.",
+            help="What to do where a clock restarts: sort all rows by time, or split them into series.",
         ),
     ] = None
     date_order: Annotated[
         str | None,
         typer.Option(
             metavar="ORDER",
-            help="Of dates such as 03/04/25: day-first, month-first or year-first; without it, as the table shows.",
+            help="Order of dates such as 03/04/25: day-first, month-first or year-first; default: inferred.",
         ),
     ] = None
-    skip: Annotated[
-        int | None, typer.Option(min=0, help="Lines above the header to leave out; without it, found out.")
-    ] = None
-    comment: Annotated[str | None, typer.Option(help="What lines start with that are no data; without it, #.")] = None
+    skip: Annotated[int | None, typer.Option(min=0, help="Lines above the header to skip; default: detected.")] = None
+    comment: Annotated[str | None, typer.Option(help="Prefix of comment lines; default: #.")] = None
     header: Annotated[
         bool | None,
-        typer.Option("--header/--no-header", help="Whether columns have names; without, column_1, column_2, ..."),
+        typer.Option(
+            "--header/--no-header", help="Whether columns have names; if not, they become column_1, column_2, ..."
+        ),
     ] = None
-    encoding: Annotated[str | None, typer.Option(help="Of the text, e.g. shift_jis; without it, found out.")] = None
+    encoding: Annotated[str | None, typer.Option(help="Encoding of text, e.g. shift_jis; default: detected.")] = None
 
     def given(self) -> dict[str, Any]:
-        """What was given, by the names that :meth:`Recording.read` knows.
+        """The given options, as arguments of :meth:`Recording.read`.
 
         Raises:
-            InputError: ``--long`` that names no two columns.
+            InputError: ``--long`` does not name two columns.
         """
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if self.long is not None:
@@ -158,7 +154,7 @@ class Columns:
         return given
 
     def of_a_test(self) -> Columns:
-        """The same for a table to test on, which needs no series or groups, and may lack what is left out."""
+        """The same for a test table, which needs no series or groups, and may lack columns that are left out."""
         return replace(self, series=None, group=None, ignore=None, keep=None)
 
     def read(
@@ -167,12 +163,12 @@ class Columns:
         channels: Sequence[str] | None = None,
         like: Mapping[str, Any] | None = None,
     ) -> Recording:
-        """The recording in a file, or in several.
+        """The recording in one or more files.
 
         Args:
-            source: the file's name, or their names.
-            channels: None: every column of numbers that has no other meaning.
-            like: how a table like it was read.
+            source: the names of the files.
+            channels: None: all numeric columns without another meaning.
+            like: how a similar table was read.
         """
         from torchliquid.data import Recording
 
@@ -185,12 +181,12 @@ class Columns:
         return recording
 
     def read_for(self, model: Predictor, source: str | Sequence[str], labelled: bool = True) -> Recording:
-        """A recording for a model, read as the table that it was trained on where the options say nothing else.
+        """A recording for a model, read like its training table except as the options say.
 
         Args:
-            model: whose channels it has.
-            source: as of :meth:`read`.
-            labelled: with the model's target, where the table has that column.
+            model: its channels are read.
+            source: as in :meth:`read`.
+            labelled: read the model's target too, if the table has this column.
         """
         like = dict(model.metadata.get("columns", {}))
         if labelled and model.task.horizon is None:
@@ -199,7 +195,7 @@ class Columns:
 
 
 def of_a_table(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose parameter ``columns`` is to be made of the options of :class:`Columns`, but for those named."""
+    """Decorates a command: its parameter ``columns`` becomes the options of :class:`Columns`, except those named."""
     types = get_type_hints(Columns, include_extras=True)
     options = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
@@ -226,14 +222,14 @@ def of_a_table(*without: str) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def name_of(files: Sequence[str]) -> str:
-    """What a recording of these files is called."""
+    """The name of a recording of these files."""
     first = "standard input" if files[0] in ("-", "/dev/stdin") else files[0]
     return first if len(files) == 1 else f"{first} and {len(files) - 1} more"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be learnt from what."""
+    """The recordings and the task of a command."""
 
     name: str
     recording: Recording
@@ -245,7 +241,7 @@ class Question:
 
 
 def say_back(question: Question, console: Terminal) -> None:
-    """What was understood: a line each on the times, the task and the inputs, and one on why it is this task."""
+    """Print what was understood: one line each on the times, the task, the inputs, and why it is this task."""
     from torchliquid.data.summary import understood
     from torchliquid.page.glossary import metric_label
 
@@ -257,16 +253,16 @@ def say_back(question: Question, console: Terminal) -> None:
 
 
 def _why(recording: Recording, task: Task, given: Kind | None) -> str:
-    """Why a task was taken."""
+    """Why this task was chosen."""
     if task.horizon is not None:
-        return "--horizon asks for a forecast"
+        return "--horizon means a forecast"
     if given is not None:
         return f"--task {given.value}"
     if any(s.targets is not None and s.targets.dtype == object for s in recording.series):
-        return f"{task.target!r} is words"
+        return f"{task.target!r} contains words"
     if task.kind == "classification":
-        return f"{task.target!r} has {len(task.labels)} different whole numbers, else --task regression"
-    return f"{task.target!r} is numbers of many values, else --task classification"
+        return f"{task.target!r} has only {len(task.labels)} different whole numbers (--task regression to change)"
+    return f"{task.target!r} has many different numbers (--task classification to change)"
 
 
 def question(
@@ -277,10 +273,10 @@ def question(
     horizon: str | None,
     deciding: Deciding,
 ) -> Question:
-    """Read the recordings and settle the task.
+    """Read the recordings and choose the task.
 
     Raises:
-        InputError: whatever cannot be used, in one line.
+        InputError: something cannot be used; the message is one line.
     """
     from torchliquid.data.columns import nearest
     from torchliquid.datasets import load, names, refuse_dropped
@@ -288,7 +284,7 @@ def question(
     source = sources[0]
     if len(sources) == 1 and source in names() and not Path(source).exists():
         if columns.given() or test or kind or horizon:
-            raise InputError(f"the data set {source} brings its own columns, tests and task; give only its name")
+            raise InputError(f"the data set {source} has its own columns, tests and task; give only its name")
         with loading():
             dataset = load(source)
         tell(source, dataset.train)
@@ -300,7 +296,7 @@ def question(
         refuse_dropped(source)
         raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
     if columns.target is None:
-        raise InputError(f"say which column of {source} to learn, with --target")
+        raise InputError(f"give the column of {source} to predict with --target")
     forecast = horizon is not None
     reading = replace(columns, target=None) if forecast else columns
     check_tables(*sources, *(test or ()))
@@ -327,13 +323,13 @@ def question(
 
 
 def tell(source: str, recording: Recording) -> None:
-    """What reading found or mended."""
+    """Print notes from reading a table."""
     for note in recording.notes:
         Terminal(stderr=True).print(f"Note: {source}: {note}")
 
 
 def windows(text: str | None) -> Windows | None:
-    """What --window says."""
+    """The value of --window."""
     from torchliquid.data import Windows
 
     if text is None:
@@ -341,14 +337,14 @@ def windows(text: str | None) -> Windows | None:
     parts = text.split(",")
     if not all(p.strip().isdigit() for p in parts) or not 1 <= len(parts) <= 3:
         raise InputError(
-            f"--window {text}: give LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, like 64,16,8"
+            f"--window {text}: give LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, such as 64,16,8"
         )
     length, *rest = (int(p) for p in parts)
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
 
 
 def interval(text: str | None) -> float | None:
-    """What --interval says."""
+    """The value of --interval."""
     if text is None:
         return None
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
@@ -357,26 +353,26 @@ def interval(text: str | None) -> float | None:
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise InputError(f"--interval {text}: give a share between 0 and 1, like 0.9 or 90%")
+        raise InputError(f"--interval {text}: give a share between 0 and 1, such as 0.9 or 90%")
     return share
 
 
 def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:
-    """How many trainings run at a time on this machine."""
+    """The number of parallel trainings on this machine."""
     from torchliquid.jobs import cores
 
     if jobs is not None and ray is not None:
-        raise InputError("--jobs is for this machine, --ray for a cluster; give one of them")
+        raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
     if jobs is not None and jobs > cores():
-        console.print(f"Note: this machine has {cores()} cores for it; so many trainings run at a time, not {jobs}.")
+        console.print(f"Note: there are only {cores()} cores, so {cores()} trainings run in parallel, not {jobs}.")
     return min(jobs or cores(), cores())
 
 
 def check_tables(*files: str | Path) -> None:
-    """See that tables are there before PyTorch is loaded.
+    """Check that tables exist before PyTorch is imported.
 
     Raises:
-        InputError: one is not.
+        InputError: one does not.
     """
     from torchliquid.data.files import check_there
 
@@ -388,10 +384,10 @@ def check_tables(*files: str | Path) -> None:
 
 
 def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
-    """See before long work that a file can be written, and that it is none that was read.
+    """Check, before long work, that a file can be written and is not one of the input files.
 
     Raises:
-        InputError: it can't, or it is.
+        InputError: it cannot, or it is.
     """
     if out.is_dir():
         raise InputError(f"{option} {out} is a folder; name a file")
@@ -401,16 +397,16 @@ def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
         return
     out = Path(os.path.realpath(out))
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"{option} {out}: there is no folder {out.parent} that can be written; choose another")
+        raise InputError(f"{option} {out}: there is no writable folder {out.parent}; choose another")
     if any(path.exists() and out.exists() and out.samefile(path) for path in read):
-        raise InputError(f"{option} {out} is the file that is read; choose another name")
+        raise InputError(f"{option} {out} is an input file; choose another name")
 
 
 def check_folder(out: Path) -> None:
-    """See before long work that a folder's name is no file's, and that the folder can be written where it is there.
+    """Check, before long work, that a folder is not a file, and can be written if it exists.
 
     Raises:
-        InputError: it is, or it can't.
+        InputError: it is, or it cannot.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
@@ -419,8 +415,10 @@ def check_folder(out: Path) -> None:
 
 
 def _horizon(text: str, time_unit: str) -> tuple[float, str]:
-    """``6`` is in samples; ``30min`` becomes the recording's own unit."""
-    number, unit = times.amount("--horizon", text, "a number of samples, like 6, or a time with its unit, like 30min")
+    """``6`` is in samples; ``30min`` is converted to the recording's unit."""
+    number, unit = times.amount(
+        "--horizon", text, "a number of samples such as 6, or a time with its unit such as 30min"
+    )
     if not unit:
         return number, "samples"
     return number * times.in_units("--horizon", text, unit, time_unit), time_unit

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Order(StrEnum):
-    """What --order takes."""
+    """Values of --order."""
 
     time = "time"
     rows = "rows"
@@ -33,22 +33,22 @@ class Order(StrEnum):
 
 @options.of_a_table("target", "group", "ignore", "keep")
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model that assess or train saved.")],
+    model: Annotated[Path, typer.Argument(help="A model saved by assess or train.")],
     recording: options.New,
     columns: options.Columns,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write: .parquet, .arrow, or else CSV; without it, CSV to the terminal."),
+        typer.Option(help="File to write: .parquet, .arrow, or else CSV; default: CSV to the terminal."),
     ] = None,
     order: Annotated[
         Order,
-        typer.Option(help="Answers in order of time, series by series; or as the table's rows, with their numbers."),
+        typer.Option(help="Order of the answers: by time in each series, or by rows of the table, with their numbers."),
     ] = Order.time,
 ) -> None:
-    """Predict row by row, the state carried from each row to the next, as a CSV.
+    """Predict row by row, with the state carried from each row to the next, as a CSV.
 
-    The table is read as the one the model was trained on; options say where it differs. Control characters in names
-    stand as their escapes, and a name that a spreadsheet would take for a formula has an apostrophe before it.
+    The table is read like the model's training table, except as the options say. Control characters in names are
+    escaped, and a name that a spreadsheet would take for a formula gets an apostrophe in front.
     """
     check_model_file(model)
     options.check_tables(*recording)
@@ -56,7 +56,7 @@ def predict(
     if out is not None:
         options.check_writable(out, model, *map(Path, recording))
         if out.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
-            raise InputError(f"--out {out}: answers are written as .csv, .parquet or .arrow; choose one of these")
+            raise InputError(f"--out {out}: answers can be written as .csv, .parquet or .arrow; choose one of these")
     with loading():
         import polars as pl
 
@@ -79,8 +79,8 @@ def predict(
     if lost.any():
         first = (lost.arg_max() or 0) + 1
         Terminal(stderr=True).print(
-            f"warning: {lost.sum()} of {frame.height} answers are empty, the first that of sample {first}: the "
-            "network's numbers are not finite there, as an explicit solver's after too long a gap, see solvers"
+            f"warning: {lost.sum()} of {frame.height} answers are empty, the first is that of sample {first}: the "
+            "network's numbers are not finite there, for example with an explicit solver after a long gap; see solvers"
         )
     if out is None:
         sys.stdout.buffer.write(csv(frame).encode())
@@ -91,17 +91,17 @@ def predict(
 
 
 def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
-    """Answers as the rows of the table stand, with the number of each; of several tables one after the other.
+    """Answers in the order of the table's rows, with the number of each; several tables one after the other.
 
     Raises:
-        InputError: there is no answer a row.
+        InputError: there is not one answer per row.
     """
     import numpy as np
     import polars as pl
 
     parts = [s for s in recording.series if s.rows is not None]
     if len(parts) < recording.n_series or sum(map(len, parts)) != frame.height:
-        raise InputError("--order rows: there is one answer for several rows here; leave the order out")
+        raise InputError("--order rows: here one answer covers several rows; leave the option out")
     files = {name: place for place, name in enumerate(dict.fromkeys(s.file for s in parts))}
     of = np.repeat([files[s.file] for s in parts], [len(s) for s in parts])
     numbered = frame.insert_column(0, pl.Series("row", np.concatenate([s.rows for s in parts])))
@@ -111,7 +111,7 @@ def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
 
 
 def write(frame: pl.DataFrame, path: Path, kind: str) -> None:
-    """Answers as a file of this kind."""
+    """The answers in the format of the file."""
     if kind in (".parquet", ".pq"):
         frame.write_parquet(path)
     elif kind in (".arrow", ".feather", ".ipc"):
@@ -121,7 +121,7 @@ def write(frame: pl.DataFrame, path: Path, kind: str) -> None:
 
 
 def csv(frame: pl.DataFrame) -> str:
-    """Answers as CSV that neither steers a terminal nor runs in a spreadsheet; names come from a file."""
+    """Answers as CSV that cannot control a terminal or run in a spreadsheet, because names come from a file."""
     import polars as pl
 
     def safe(name: str | None) -> str | None:

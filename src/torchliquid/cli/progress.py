@@ -1,4 +1,4 @@
-"""Long work shows what runs and how long it still takes."""
+"""Progress of long work: what runs and how long it still takes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 SILENT, BETWEEN = 2.0, 10.0
-"""Seconds after which work is named where there is no terminal, and between what is said of it from then on."""
+"""Seconds after which work is reported if there is no terminal, and between further reports."""
 
 
 class Working:
-    """Says on the standard error what runs, called with its name and how much of it is done, of how much: on a terminal
-    as a bar, with the time that has passed and what is left, gone when it is done; elsewhere in lines, of what takes
-    longer than two seconds alone."""
+    """Reports on standard error what runs. It is called with a name, the finished amount and the whole. On a terminal
+    it is a bar with elapsed and remaining time, which disappears at the end; elsewhere lines, only for work that takes
+    longer than two seconds."""
 
     def __init__(self) -> None:
         self.console = Terminal(stderr=True)
@@ -81,7 +81,7 @@ class Working:
 
 
 class StudyProgress:
-    """One bar for a whole study and a line for each job that runs; quiet lines where there is no terminal."""
+    """One bar for a whole study and a line for each running job; lines of text if there is no terminal."""
 
     def __init__(self, console: Terminal) -> None:
         self.console = console
@@ -110,12 +110,12 @@ class StudyProgress:
         self.progress.stop()
 
     def planned(self, work: Mapping[str, float]) -> None:
-        """The phases of a study, each with the work that is left in it, in any unit; those that were stay."""
+        """Set the phases of a study, with the work left in each, in any unit; earlier phases stay."""
         past = [*self._phases_past(), self.now] if self.now else []
         self.work = {name: self.work[name] for name in past} | dict(work)
 
     def phase(self, name: str, done: int, total: int) -> None:
-        """A new phase of ``total`` jobs begins, ``done`` of which an earlier run finished."""
+        """A new phase of ``total`` jobs begins; an earlier run finished ``done`` of them."""
         self.now, self.done, self.total = name, 0, max(total - done, 0)
         self.work.setdefault(name, 1.0)
         names = list(self.work)
@@ -154,7 +154,7 @@ class StudyProgress:
         return names[: names.index(self.now)] if self.now in names else []
 
     def _move(self) -> None:
-        """The bar: of all work the share that is done, of the present phase by its jobs."""
+        """The bar: the share of all work that is done, estimated in the current phase by its jobs."""
         if self.whole is None:
             return
         share = (self.done + sum(share for _, share in self.running.values())) / max(self.total, 1)
@@ -164,7 +164,7 @@ class StudyProgress:
 
 
 class _Times(ProgressColumn):
-    """How long a study takes already, and about how long it still does; nothing of a single job."""
+    """Elapsed and estimated remaining time of a study; empty for a single job."""
 
     def render(self, task: Task) -> Text:
         if task.total != 1.0 or task.elapsed is None:

@@ -1,4 +1,4 @@
-"""``torchliquid reproduce``: a published table, rerun."""
+"""``torchliquid reproduce``: repeats a published table."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def reproduce(
         str,
         typer.Argument(help="occupancy, traffic, cheetah, walker or physionet."),
     ],
-    contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
+    contender: Annotated[list[str] | None, typer.Option(help="Only this contender; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; without it, five or three.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; default: five or three.")] = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
     tune: Annotated[
-        int, typer.Option(min=0, help="Tuning trials of each contender first; 0: the published settings.")
+        int, typer.Option(min=0, help="Number of tuning trials of each contender; 0: the published settings.")
     ] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results"),
     page: Annotated[Path | None, typer.Option(help="Write all tables of the folder to this Markdown file.")] = None,
 ) -> None:
-    """Rerun a published table of liquid networks and their rivals as its authors ran it.
+    """Repeat a published table of liquid networks and their rivals as its authors ran it.
 
-    Hours on two cores. A run that was stopped goes on when the same command is given again.
+    It takes hours on two cores. The same command continues a run that was interrupted.
     """
     options.check_folder(out)
     if page is not None:
@@ -64,4 +64,4 @@ def reproduce(
         if "failed" in x:
             console.print(f"{x['contender']}, {x['split']} split, seed {x['seed']}: {x['failed']}.")
     more = f" ({', '.join(narrow)} too)" if narrow else ""
-    console.print(f"Figures{more}: {out / f'{name}.json'}")
+    console.print(f"Results{more}: {out / f'{name}.json'}")

@@ -1,4 +1,4 @@
-"""What is printed, and how: names from files are text, neither markup nor what steers a terminal."""
+"""Printing: names from files are plain text, neither markup nor terminal control."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rich.text import Text
 from torchliquid.errors import printable
 
 LOG_WIDTH = 400
-"""Columns of what is no terminal: a table is not wider than what stands in it."""
+"""Width if there is no terminal: a table is not wider than its contents."""
 
 
 class Terminal(Console):
-    """A console for which text is text: no markup, no emoji, and one line of ours stays one line. What is no terminal,
-    such as a log, is as wide as its lines, unless ``COLUMNS`` says how wide it is."""
+    """A console that prints text literally, without markup and emoji, and does not break lines. If it is not a terminal
+    but a log, for example, it is as wide as its lines, unless ``COLUMNS`` sets the width."""
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, highlight=False, emoji=False)
@@ -29,7 +29,7 @@ class Terminal(Console):
             self.width = LOG_WIDTH
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; text is escaped by :func:`printable` and not wrapped, other objects stand for themselves."""
+        """Print text, escaped by :func:`printable` and not wrapped, or other objects of rich."""
         if objects and all(isinstance(one, str) for one in objects):
             options = {"soft_wrap": True, **options}
             objects = tuple(printable(one, keep="\n") for one in objects)
@@ -37,12 +37,12 @@ class Terminal(Console):
 
 
 def cell(text: object, style: str = "") -> Text:
-    """Text for a table or a paragraph of rich's."""
+    """Text for a table or a paragraph of rich."""
     return Text(printable(text), style)
 
 
 def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table of text, names on the left and figures on the right. What is too wide is wrapped between words."""
+    """A table of text, names on the left and numbers on the right. Long cells are wrapped between words."""
     table = Table(
         title=cell(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -59,7 +59,7 @@ def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def print_table(console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Print as many of the first columns as the terminal has room for; the names of the others."""
+    """Print as many of the first columns as fit the terminal; returns the names of the others."""
     endless = console.options.update(max_width=10_000)
     for columns in range(len(heads), 0, -1):
         table = table_of(title, heads[:columns], [row[:columns] for row in rows])
@@ -70,7 +70,7 @@ def print_table(console: Console, title: str, heads: Sequence[str], rows: Sequen
 
 
 def any_encoding() -> None:
-    """Let no letter end a command: where the terminal's encoding lacks one, its escape is printed."""
+    """Prevent encoding errors: letters that the terminal's encoding lacks are printed as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Lengths of time as they are typed: a number and a unit, in the recording's own unit."""
+"""Parsing of lengths of time: a number and a unit, converted to the recording's unit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def amount(option: str, text: str, wanted: str) -> tuple[float, str]:
     """``30min`` as 30 and ``min``; the unit may be missing.
 
     Raises:
-        InputError: it is not of that form; ``wanted`` says what is.
+        InputError: it has another form; ``wanted`` describes the right one.
     """
     match = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([^\W\d]*)\s*", text)
     if match is None:
@@ -20,10 +20,10 @@ def amount(option: str, text: str, wanted: str) -> tuple[float, str]:
 
 
 def in_units(option: str, text: str, unit: str, time_unit: str) -> float:
-    """How many of the recording's units of time a unit is.
+    """The length of a unit in the recording's unit of time.
 
     Raises:
-        InputError: it isn't known.
+        InputError: it is unknown.
     """
     from torchliquid.data.given import MICROSECONDS
 
@@ -32,8 +32,8 @@ def in_units(option: str, text: str, unit: str, time_unit: str) -> float:
     if unit in MICROSECONDS and time_unit in MICROSECONDS:
         return MICROSECONDS[unit] / MICROSECONDS[time_unit]
     if time_unit in MICROSECONDS:
-        raise InputError(f"{option} {text}: {unit!r} is no unit of time; there are {', '.join(MICROSECONDS)}")
-    named = f", or say with --time-unit which they are: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
+        raise InputError(f"{option} {text}: {unit!r} is not a unit of time; use {', '.join(MICROSECONDS)}")
+    named = f", or name their unit with --time-unit: {', '.join(MICROSECONDS)}" if time_unit == "units" else ""
     what = option.removeprefix("--").replace("-", " ")
     raise InputError(f"{option} {text}: the recording's times are in {time_unit!r}; give the {what} in it{named}")
 
@@ -42,9 +42,9 @@ def seconds(option: str, text: str) -> float:
     """``90s``, ``10m`` or ``2h`` as seconds.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it has another form.
     """
-    wanted = "a time with its unit, like 90s, 10m or 2h"
+    wanted = "a time with its unit, such as 90s, 10m or 2h"
     value, unit = amount(option, text, wanted)
     size = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}.get(unit, 0)
     if not value * size > 0:

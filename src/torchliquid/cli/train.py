@@ -37,39 +37,37 @@ def train(
         ),
     ] = None,
     parameters: Annotated[
-        int | None, typer.Option(min=50, help="Live parameters of the network.", show_default="2500")
+        int | None, typer.Option(min=50, help="Number of live parameters of the network.", show_default="2500")
     ] = None,
-    solver: Annotated[str | None, typer.Option(help="fused (of an LTC), euler, rk4, dopri5 or tsit5.")] = None,
-    unfolds: Annotated[int | None, typer.Option(min=1, help="The solver's steps a sample.")] = None,
+    solver: Annotated[str | None, typer.Option(help="fused (LTC only), euler, rk4, dopri5 or tsit5.")] = None,
+    unfolds: Annotated[int | None, typer.Option(min=1, help="Solver steps per sample.")] = None,
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Layers on each other, of equal size.", show_default="1; transformer: 2")
+        int | None, typer.Option(min=1, help="Stacked layers of equal size.", show_default="1; transformer: 2")
     ] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of values dropped between layers in training.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Dropout between layers in training.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="Widths of dense layers before the first, like 16 or 32,16.", show_default="none")
+        str | None, typer.Option(help="Widths of dense layers in front, such as 16 or 32,16.", show_default="none")
     ] = None,
     updates: Annotated[
-        int | None, typer.Option(min=1, help="At most so many updates of the weights; without it, 2000 or ten passes.")
+        int | None, typer.Option(min=1, help="Maximum updates of the weights; default: 2000 or ten passes.")
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many passes over the training part instead.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum passes over the training part instead.")] = None,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights and the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the weights and the shuffling.")] = 0,
     window: options.Window = None,
     start: Annotated[Path | None, typer.Option(help="A saved model to train further, instead of a new one.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Train weights that an export to int8 keeps exactly.")] = False,
-    class_weights: Annotated[bool, typer.Option(help="Let rare classes weigh more.")] = False,
+    class_weights: Annotated[bool, typer.Option(help="Give rare classes a larger weight.")] = False,
     interval: options.Interval = None,
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
-    """Train one network on a recording and save it; a fifth of the recording decides when to stop."""
+    """Train one network on a recording and save it. A fifth of the recording is held out to stop the training."""
     names.check("--kind", kind, names.KINDS)
     names.check("--solver", solver, names.SOLVERS)
     options.check_writable(out, *map(Path, recording))
     if out.is_file() and out.suffix != ".safetensors":
-        raise InputError(f"--out {out} exists and is no model; choose another name, like model.safetensors")
+        raise InputError(f"--out {out} exists and is not a model; choose another name, such as model.safetensors")
     cut, share = options.windows(window), options.interval(interval)
     widths = None if encoder is None else _widths(encoder)
     if start is None:
@@ -88,7 +86,7 @@ def train(
         new |= {"solver": solver, "unfolds": unfolds, "layers": layers, "dropout": dropout, "encoder": encoder}
         for name, value in new.items():
             if value is not None:
-                raise InputError(f"--{name} is of a new model; {start}, which is trained further, has its own")
+                raise InputError(f"--{name} is only for a new model; {start}, which is trained further, has its own")
     console = Terminal()
     options.say_back(question, console)
     with loading():
@@ -100,9 +98,9 @@ def train(
     stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
     if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
         solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)
-        raise InputError(f"--solver and --unfolds are not of a {kind}; they are of {solved}")
+        raise InputError(f"--solver and --unfolds cannot be used with a {kind}; they are for {solved}")
     if unfolds is not None and solver in ADAPTIVE:
-        raise InputError(f"--unfolds is of solvers with a fixed number of steps; {solver} chooses its own")
+        raise InputError(f"--unfolds is for solvers with a fixed number of steps; {solver} chooses its own")
     chained: dict[str, Any] = {"layers": layers, "dropout": dropout, "encoder": widths}
     chained = {name: value for name, value in chained.items() if value is not None}
     settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500} | stepping | chained
@@ -123,35 +121,35 @@ def train(
                 raise InputError(str(error)) from None
             error.model.save(out, sample)
             best = error.model.metadata["training"]["best_epoch"]
-            raise InputError(f"{error}; {out} holds the best weights before, those of epoch {best}") from None
+            raise InputError(f"{error}; {out} holds the best weights so far, those of epoch {best}") from None
     model.save(out, sample)
     scores = model.metadata["training"]["validation"]
     console.print(f"{out}: {size(model, out)}")
     if model.task.learnt:
-        console.print(f"It learns {model.task.learnt}: on the part held out a better start than the mean.")
+        console.print(f"It predicts {model.task.learnt}: on the held-out part this is a better start than the mean.")
     naive = model.metadata["training"]["naive"]
-    for words, figures in (("On the part held out", scores), ("The naive answer there", naive)):
+    for words, figures in (("On the held-out part", scores), ("The naive answer there", naive)):
         console.print(f"{words}: " + ", ".join(f"{metric_label(name)} {value:.4g}" for name, value in figures.items()))
     console.print(_so(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
 
 
 def _so(metric: Metric, own: float, naive: float) -> str:
-    """What was reached, in a line that ends the command."""
+    """The result, in a last line."""
     figures = f"{metric.label} {own:.3g}, and {naive:.3g} without a model"
     if (own - naive) * (1 if metric.higher_is_better else -1) >= metric.matters(naive):
-        return f"It has learnt something: {figures}. Whether a simpler model would do as well, assess tells."
-    return f"It has not learnt what helps: {figures}. More rows, other inputs or more --updates may."
+        return f"It has learnt something: {figures}. Run assess to see whether a simpler model is as good."
+    return f"It has not learnt anything useful: {figures}. More rows, other inputs or more --updates may help."
 
 
 def _widths(encoder: str) -> list[int]:
     parts = encoder.split(",")
     if not all(part.strip().isdecimal() and part.isascii() for part in parts):
-        raise InputError(f"--encoder {encoder}: give the widths of dense layers, like 16 or 32,16")
+        raise InputError(f"--encoder {encoder}: give the widths of dense layers, such as 16 or 32,16")
     return [int(part[:9]) for part in parts]
 
 
 def _further(start: Path, sources: list[str], columns: options.Columns) -> tuple[options.Question, Model]:
-    """A saved model, and its question of this recording."""
+    """A saved model, and the task on this recording."""
     options.check_tables(str(start), *sources)
     with loading():
         from torchliquid.models.storage import load_network

@@ -1,4 +1,4 @@
-"""The verdict and the table in a terminal, with the figures of the report."""
+"""The verdict and the table in a terminal, with the numbers of the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROWS = {"liquid": "bold cyan", "rival": "bold yellow", "naive": "dim", "probe": 
 
 
 LEAST = 2
-"""Columns that are shown in the narrowest terminal: the contender and its figure."""
+"""Columns that even the narrowest terminal shows: the contender and its score."""
 
 
 def print_results(results: StudyResults, console: Terminal) -> None:
@@ -29,15 +29,15 @@ def print_results(results: StudyResults, console: Terminal) -> None:
         columns -= 1
     console.print(_table(content, title, columns))
     if left_out := content.head[columns:]:
-        console.print(f"In the report as well: {', '.join(left_out)}.", style="dim")
+        console.print(f"Only in the report: {', '.join(left_out)}.", style="dim")
     verdict = results.verdict
     if verdict is None:
-        console.print("No verdict: it needs a liquid contender and another one, both scored.", style="yellow")
+        console.print("No verdict: it needs the scores of a liquid contender and of another one.", style="yellow")
         for sentence in results.left_out:
             console.print(cell(sentence))
         return
     rival = results.contender(verdict.rival)
-    simpler = ", as good there as any model and simpler" if rival.family == "naive" else ""
+    simpler = ", which is as good there as any model, and simpler" if rival.family == "naive" else ""
     console.print(
         Text(
             f"Compared (best on validation): {results.contender(verdict.liquid).label} and {rival.label}{simpler}. "
@@ -58,7 +58,7 @@ def print_results(results: StudyResults, console: Terminal) -> None:
 
 
 def _table(content: Content, title: str, columns: int) -> Table:
-    """The first columns of a table, each row a line where there is room for more than the least."""
+    """The first columns of a table, with one line per row if more columns than the minimum fit."""
     heads = ["\n".join(head.rsplit(" ", 1)) for head in content.head[:columns]]
     table = table_of(title, heads, [row[:columns] for row in content.rows])
     for column in table.columns:

@@ -1,4 +1,4 @@
-"""Networks as compiled steppers: one sample at a time without a tensor on the way."""
+"""Networks as compiled steps: one sample at a time, without tensors."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ Parts = tuple[np.ndarray, ...]
 
 
 def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, started: np.ndarray | None = None) -> Any:
-    """A stepper over copies of the module's weights that keeps its state in the given arrays; None where there is none.
+    """A compiled stepper with copies of the module's weights, which keeps its state in the given arrays; None if there
+    is none.
 
     Args:
-        module: a :class:`Model`, or a bare layer or stack.
-        parts: (n, ...) each, as the module's own state: float32, and float64 the sums of a task per series.
+        module: a :class:`Model`, or a layer or stack.
+        parts: (n, ...) each, as the module's own state: float32, or float64 for the sums of a task per series.
         held, started: of a model's preprocessing, (n, C) float64 and (n,) bool.
     """
     if backends.chosen() is not backends.native:
@@ -53,7 +54,7 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
         else:
             chain = tuple(of_layers(module))
     except (InputError, NotImplementedError):
-        return None  # PyTorch's own steps call what is there
+        return None  # PyTorch runs the steps
     if not chain[-1].states:  # a network without memory
         return None
     states = iter(parts)
@@ -77,13 +78,13 @@ def _around(
 
 
 def front(core: Any, rule: Preprocessing, held: np.ndarray | None, started: np.ndarray | None) -> Any:
-    """From readings to inputs, with what is held in these arrays."""
+    """The compiled preprocessing, which keeps its state in these arrays."""
     scales = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
     return core.Front(*scales, held, started, *([rule.untold] if rule.untold.any() else []))
 
 
 def _layer(core: Any, part: Part, states: Iterator[np.ndarray]) -> Any:
-    """A layer that keeps its state in the next of these arrays; None where nothing is compiled."""
+    """A layer that keeps its state in the next of these arrays; None if it is not compiled."""
     made = KERNELS.get(type(part.core))
     recurrence = None if made is None else made(core, part)
     if recurrence is None:
@@ -133,7 +134,7 @@ def _lstm(core: Any, part: Part) -> Any:
 
 
 def _gru(core: Any, part: Part) -> Any:
-    """The new state weighs its two shares apart: four gates over inputs and state."""
+    """The new state weights its two shares separately: four gates over inputs and state."""
     gru: Gru = part.core
     n = gru.candidate.weight.shape[1]
     fresh, recalled = gru.candidate, gru.recalled
@@ -170,7 +171,7 @@ KERNELS: dict[type, Callable[[Any, Part], Any]] = {
     LrcSsm: _lrcssm,
     Encoder: _encoder,
 }
-"""By what is compiled; all else takes PyTorch's own steps."""
+"""The modules with compiled steps. All others use PyTorch."""
 
 
 def _sequence(core: Any, inputs: int, states: int) -> Any:

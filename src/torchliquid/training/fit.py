@@ -29,7 +29,7 @@ from torchliquid.training.loop import Progress, TrainingConfig, train
 HELD_OUT = 0.2
 
 NOTED = 0.01
-"""Of what is held out, the share that was learnt from as well that is told."""
+"""Share of the held-out values that may also be in the training data without a warning."""
 
 log = logging.getLogger(__name__)
 
@@ -57,35 +57,36 @@ def fit(
     """Train one model on a recording.
 
     Args:
-        recording: what to learn from, with a target in it, or with the channel to forecast.
-        target: the channel to forecast with ``horizon``; otherwise the recording knows its target.
+        recording: the training data, with a target or with the channel to forecast.
+        target: the channel to forecast with ``horizon``; otherwise the recording's own target.
         kind: one of :data:`torchliquid.models.KINDS`.
-        task: what is asked; None: found from the recording.
-        horizon, horizon_unit: how far ahead to forecast, a ``timedelta`` too; None: not a forecast.
-        metric: what stops the training and decides, by its name in :mod:`torchliquid.metrics`; empty: as
-            :meth:`Task.infer` finds.
-        alarm: how alarms are made of two classes, and the limit of false ones that the threshold is chosen for; None:
-            as :meth:`Task.infer` finds.
+        task: what to predict; None: inferred from the recording.
+        horizon, horizon_unit: how far ahead to forecast; a ``timedelta`` needs no unit; None: no forecast.
+        metric: name of the metric that stops the training and decides, see :mod:`torchliquid.metrics`; empty: as in
+            :meth:`Task.infer`.
+        alarm: how predictions of two classes become alarms, and the limit of false alarms that sets the threshold;
+            None: as in :meth:`Task.infer`.
         parameters: budget of live parameters.
-        validation: what stops the training; None: a fifth of the recording, whole series of it where there are five
+        validation: the data that stop the training; None: a fifth of the recording, as whole series if there are five
             or more, else the end of each series.
-        windows: how the training part is cut; None: chosen from it.
-        start: a model to train further, instead of a new one: its kind, task and scales stay. With
-            ``config=TrainingConfig(epochs=3, lr=0.002, int8=True)`` it is made ready for int8.
+        windows: how the training part is cut; None: chosen from the data.
+        start: a model to train further, instead of a new one; it keeps its kind, task and scales. With
+            ``config=TrainingConfig(epochs=3, lr=0.002, int8=True)`` it is prepared for int8.
         config: of the training; None: defaults.
-        seed: of the weights, the shuffling and dropout, in the place of ``config``'s; None: that of ``config``.
-        interval: of values, the share that an interval around each answer is to cover, see
-            :mod:`torchliquid.models.conformal`; None: there is none.
-        progress: told how far it is.
-        hyper: more of the kind's config, e.g. ``mode="pure"``.
+        seed: seed of the weights, the shuffling and dropout, which replaces that of ``config``; None: that of
+            ``config``.
+        interval: for values, the share that an interval around each answer should cover, see
+            :mod:`torchliquid.models.conformal`; None: no interval.
+        progress: called with the share that is done and a note.
+        hyper: further entries of the kind's config, e.g. ``mode="pure"``.
 
     Raises:
-        InputError: the recording cannot be used for this, in one line.
+        InputError: the recording cannot be used; the message is one line.
         TrainingError: the loss is no longer finite.
     """
     for name in hyper:
         if name in {field.name for field in fields(TrainingConfig)}:
-            raise InputError(f"{name!r} is of the training: give config=TrainingConfig({name}=...)")
+            raise InputError(f"{name!r} is an option of the training: give config=TrainingConfig({name}=...)")
     if start is None:
         task = task or Task.infer(
             recording, target, horizon=horizon, horizon_unit=horizon_unit, primary=metric, alarm=alarm
@@ -93,7 +94,7 @@ def fit(
     else:
         if target or task or horizon or metric or alarm or hyper:
             raise InputError(
-                "a model that is trained further keeps its kind, its settings and its task: give none of them"
+                "a model that is trained further keeps its kind, settings and task: leave these arguments out"
             )
         task, preprocessing = start.task, start.preprocessing
     training = recording
@@ -110,7 +111,7 @@ def fit(
         if note not in recording.notes:
             log.warning("%s", printable(note))
     if (share := share_in(aligned(validation, preprocessing), [training])) >= NOTED:
-        log.warning("Of the validation part, %.0f%% of the values come in what was learnt from as well.", 100 * share)
+        log.warning("%.0f%% of the values of the validation part also occur in the training data.", 100 * share)
     config = config or TrainingConfig()
     config = config if seed is None else replace(config, seed=seed)
     with seeded(config.seed):
@@ -127,11 +128,11 @@ def fit(
 
 
 def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
-    """A part to train on and a fifth to validate on: whole groups or enough series, else forward in time, where up to
-    two fifths are held out until more than one class occurs there.
+    """A part for training and a fifth for validation: whole groups or enough series, else forward in time. In time, up
+    to two fifths are held out until they contain more than one class.
 
     Raises:
-        InputError: too little to hold any out.
+        InputError: there is too little data to hold out a part.
     """
     if recording.n_series >= ENOUGH or recording.grouped:
         return series_split(task.with_targets(recording) if task.per == "series" else recording, HELD_OUT)
@@ -146,7 +147,7 @@ def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:
     usual = forward_split(recording, HELD_OUT, int(np.ceil(gap)))
     if task.kind == "regression":
         return usual
-    # The end of a recording may hold one class alone: of that nothing is judged.
+    # The end of a recording may contain only one class, which would say nothing.
     for share in (HELD_OUT, 1.5 * HELD_OUT, 2 * HELD_OUT):
         with suppress(InputError):  # too short to hold out more
             parts = forward_split(recording, share, int(np.ceil(gap)))

@@ -1,4 +1,4 @@
-"""Quantisation-aware training: weights on the grid that an export to int8 keeps, as training goes on beside it."""
+"""Quantisation-aware training: weights are rounded to the grid of an int8 export, while training updates exact ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LARGEST = 127.0
 
 @contextmanager
 def on_int8_grid(model: Model) -> Iterator[None]:
-    """Within the block the weights are those that int8 holds exactly: of each row, or of each neuron's synapses, the
-    nearest multiples of a 127th of its largest weight. Then they are as they were, so that many small steps add up.
+    """Inside the block the weights are those that int8 holds exactly: for each row, or for each neuron's synapses, the
+    nearest multiples of a 127th of the largest weight. Afterwards the exact weights return, so that small steps add up.
 
     Gradients taken inside are applied outside (the straight-through estimator, arXiv 1308.3432).
     """
@@ -52,21 +52,21 @@ def _snap(module: nn.Module) -> None:
     else:
         if isinstance(module, CfCCell) and module.sparsity_mask is not None:
             for head in (module.ff1,) if module.mode == "pure" else (module.ff1, module.ff2):
-                head.weight.mul_(module.sparsity_mask)  # a masked weight is no row's largest
+                head.weight.mul_(module.sparsity_mask)  # a masked weight must not be a row's largest
         for child in module.children():
             _snap(child)
 
 
 def _rows(*parts: Tensor) -> None:
-    """Of matrices side by side."""
+    """Round matrices side by side."""
     unit = torch.stack([part.abs().amax(1) for part in parts]).amax(0).clamp_min(1e-9) / LARGEST
     for part in parts:
         part.copy_(_nearest(part, unit[:, None]))
 
 
 def _synapses(cell: LTCCell) -> None:
-    """Conductances by the neuron they end at; slopes in powers of two, as the C shifts them; reversal potentials in one
-    unit for all."""
+    """Conductances are rounded by target neuron, slopes to powers of two, as the C shifts them, and reversal potentials
+    to one common unit."""
     sensory, between = cell.sensory_index, cell.synapse_index
     largest = torch.zeros_like(cell.gleak)
     for name, index in (("sensory_w", sensory), ("w", between)):
@@ -90,5 +90,5 @@ def _nearest(values: Tensor, unit: Tensor) -> Tensor:
 
 
 def _power(largest: Tensor) -> Tensor:
-    """The smallest power of two of which 127 hold so much."""
+    """The smallest power of two of which 127 multiples reach this."""
     return torch.exp2(-torch.floor(torch.log2(LARGEST / largest)))

@@ -1,4 +1,4 @@
-"""What happened in a training."""
+"""The course of a training."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Doubt = Literal["", "plateau", "falling"]
-"""Why a training does not judge its model: it never left the naive answer, or was still improving at its end."""
+"""Why a training says nothing about its model: it never left the naive answer, or was still improving at its end."""
 
 
 @dataclass
 class History:
-    """What happened, from one look at the validation part to the next.
+    """The course of a training, from one validation to the next.
 
     Attributes:
-        loss: mean training loss since the look before.
-        validation: metrics on the validation part, as the model will be used.
-        updates: of the weights, made until each look.
-        epochs: passes over the training part, begun until each look.
-        best: the look (from 0) whose weights the model has.
-        doubt: empty where the training judges the model.
+        loss: mean training loss since the previous validation.
+        validation: metrics on the validation part, with the state carried as in use.
+        updates: number of updates before each validation.
+        epochs: number of passes over the training part, begun before each validation.
+        best: index of the validation whose weights the model has.
+        doubt: empty if the training is conclusive.
     """
 
     loss: list[float] = field(default_factory=list)

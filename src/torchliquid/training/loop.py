@@ -32,28 +32,29 @@ from torchliquid.training.history import Doubt, History
 from torchliquid.training.provenance import provenance
 
 UPDATES = 2000
-"""A liquid network that needs a memory leaves the naive answer after hundreds of updates, however few its epochs."""
+"""A liquid network that needs a memory leaves the naive answer after hundreds of updates, however few epochs these
+are."""
 
 PASSES = 10
-"""Over a large training part, at least."""
+"""Minimum number of passes over a large training part."""
 
 LOOKS = 40
-"""At the validation part in a training, or one an epoch where that is less."""
+"""Number of validations in a training, or one per epoch if these are fewer."""
 
 LEFT = 0.02
-"""Of the naive answer's loss, the share that a model which left it saves."""
+"""Share of the naive answer's loss by which a model must be better to have left it."""
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
-"""Told the share done (0 to 1) and a word on where it stands."""
+"""Called with the share done (0 to 1) and a note."""
 
 
 class TrainingError(RuntimeError):
-    """Training broke off; the message is one line.
+    """A training failed; the message is one line.
 
     Attributes:
-        model: with its best weights so far; None where no epoch came to its end.
+        model: with its best weights so far; None if no epoch was completed.
     """
 
     model: Model | None = None
@@ -64,21 +65,21 @@ class TrainingConfig:
     """How a model is trained.
 
     Attributes:
-        lr: of Adam with decoupled weight decay at its highest; it rises over the first 5 % of all steps and falls along
-            a half cosine to a twentieth.
-        updates: at most so many steps of the optimizer; None: 2,000, or more where ten passes over the training part
-            take more.
-        epochs: at most so many passes over the training part instead, with a look at the validation part after each.
-        batch_size: windows in a batch.
-        patience: stop after so many looks at the validation part without a better score, counted from the first that
-            was better than the naive answer. There are about 40 in all, or one an epoch.
+        lr: maximum learning rate of Adam with decoupled weight decay; it rises over the first 5 % of all steps and
+            falls along a half cosine to a twentieth.
+        updates: maximum number of steps of the optimizer; None: 2,000, or ten passes over the training part if these
+            are more.
+        epochs: maximum number of passes over the training part instead, with a validation after each.
+        batch_size: windows per batch.
+        patience: stop after this many validations without a better score, counted from the first that was better than
+            the naive answer. There are about 40 in all, or one per epoch.
         weight_decay: of matrices, not of biases or gains.
-        clip: largest norm of the gradient.
-        class_weights: whether rare classes weigh more.
-        over_time: how layers step samples in training, see
+        clip: maximum norm of the gradient.
+        class_weights: whether rare classes get a larger weight.
+        over_time: how layers process samples in training, see
             :attr:`torchliquid.layers.recurrent.RecurrentLayer.over_time`.
         int8: train weights that an export to int8 keeps exactly, see :mod:`torchliquid.training.grid`.
-        seed: of the shuffling and of dropout; the weights are the model's already.
+        seed: seed of the shuffling and of dropout; the weights are the model's.
     """
 
     lr: float = 0.01
@@ -99,7 +100,7 @@ class TrainingConfig:
             if value is not None and not value > 0:
                 raise InputError(f"{name} must be greater than 0, not {value}")
         if self.over_time not in OVER_TIME:
-            raise InputError(f"over_time is one of {', '.join(OVER_TIME)}, not {self.over_time!r}")
+            raise InputError(f"over_time must be one of {', '.join(OVER_TIME)}, not {self.over_time!r}")
 
 
 def train(
@@ -111,23 +112,23 @@ def train(
     progress: Progress | None = None,
     on_epoch: Callable[[Model, History], None] | None = None,
 ) -> History:
-    """Train a model in place; it ends with the weights that were best on the validation part, its probabilities
+    """Train a model in place. It ends with the weights that were best on the validation part, with its probabilities
     calibrated there and the threshold of its alarms chosen.
 
-    At each look it is scored as the model will be used: the state carried through whole series. Better means a better
-    primary metric of the task, or the same and a smaller loss. With the same weights, data and config the result is
-    the same, and torch's global generator is left as it was.
+    At each validation it is scored as in use, with the state carried through whole series. Better means a better
+    primary metric of the task, or an equal one and a smaller loss. With the same weights, data and config the result is
+    the same. torch's global generator is not changed.
 
     Args:
         model: from :func:`torchliquid.models.build`.
         training, validation: parts of the recording; the model's task and preprocessing come from the first.
-        windows: how the training part is cut; None: chosen from it.
-        progress: told how far it is.
-        on_epoch: called after each look, e.g. to keep a checkpoint.
+        windows: how the training part is cut; None: chosen from the data.
+        progress: called with the share that is done and a note.
+        on_epoch: called after each validation, e.g. to save a checkpoint.
 
     Raises:
         TrainingError: the loss is no longer finite, or the solver does not reach the end of a span.
-        InputError: nothing to learn from.
+        InputError: there is nothing to learn from.
     """
     config = config or TrainingConfig()
     with seeded(config.seed), _stepping(model, config.over_time):
@@ -265,8 +266,8 @@ def _train(
 def optimizer_of(
     model: torch.nn.Module, config: TrainingConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """What updates the weights, and its learning rate over so many steps. A module's ``undecayed`` names those of its
-    matrices that weight decay leaves alone."""
+    """The optimizer, and its learning rate over the steps. A module's ``undecayed`` names its matrices without weight
+    decay."""
     spared = {id(getattr(m, name)) for m in model.modules() for name in getattr(m, "undecayed", ())}
     matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in spared]
     others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in spared]
@@ -280,12 +281,12 @@ def optimizer_of(
 
 
 def enough_updates(batches: int) -> int:
-    """How many updates a training may take, given the batches of a pass over the training part."""
+    """The maximum number of updates, given the number of batches per pass over the training part."""
     return max(UPDATES, PASSES * batches)
 
 
 def _loss(task: Task, outputs: Sequence[np.ndarray], recording: Recording, class_weights: Tensor | None) -> float:
-    """What training minimises, of decoded answers to a recording with targets."""
+    """The training loss of decoded answers to a recording with targets."""
     encoded = [task.encode(series) for series in recording.series]
     targets, weights = (np.concatenate([np.atleast_1d(part[i]) for part in encoded]) for i in (0, 1))
     said = np.concatenate([np.atleast_2d(output) for output in outputs])
@@ -298,8 +299,8 @@ def _loss(task: Task, outputs: Sequence[np.ndarray], recording: Recording, class
 
 
 def _doubt(task: Task, losses: list[float], history: History, ended: bool) -> Doubt:
-    """Of the losses on the validation part, the naive answer's first, then at each look; whether the last third of the
-    training, in which a falling learning rate flattens any curve, still brought what matters."""
+    """From the losses on the validation part (the naive answer's first, then one per validation): whether the last
+    third of the training, in which a falling learning rate flattens any curve, still improved by what matters."""
     if not min(losses[1:]) < (1 - LEFT) * losses[0]:
         return "plateau"
     late = -(-len(history.validation) // 3)

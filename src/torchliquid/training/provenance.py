@@ -1,4 +1,4 @@
-"""What a saved model says of its making."""
+"""The metadata of a saved model about its training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _descent(history: History) -> dict[str, Any]:
 
 
 def provenance(training: Recording, history: History, seed: int) -> dict[str, Any]:
-    """Plain data for a model's metadata: which version made it and when, how the recording's columns were read (so that
-    the next file is read alike), and how the training went."""
+    """Plain data for a model's metadata: version and date, how the recording's columns were read (so that the next file
+    is read in the same way), and how the training went."""
     columns = dict(training.columns)
     if not training.dated and training.time_unit not in ("samples", "units"):
         columns["time_unit"] = training.time_unit
