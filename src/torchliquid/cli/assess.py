@@ -55,6 +55,14 @@ def assess(
         typer.Option(help="Whether rare classes get a larger weight, in all contenders; default: both are tried."),
     ] = None,
     interval: options.Interval = None,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment",
+            help="Also train on copies with lost samples and drifting sensors, the same for all; the report compares "
+            "both.",
+        ),
+    ] = False,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
     time_limit: Annotated[
@@ -104,6 +112,7 @@ def assess(
             epochs=epochs,
             class_weights=class_weights,
             interval=share,
+            augment=augment,
             windows=cut,
             jobs=processes,
             ray=ray,

@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "alarm_length": "TIME",
         "alarm_merge": "TIME",
         "class_weights": None,
+        "augment": None,
     },
     "World": {
         "expert": "MODULE:FUNCTION",

@@ -24,6 +24,7 @@ from torchliquid.jobs import Job, cores, workers
 from torchliquid.models import KINDS
 from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
+from torchliquid.study import augmentation
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
 from torchliquid.study.plan import Plan
 from torchliquid.study.reporting import tables
@@ -60,6 +61,7 @@ def assess(
     patience: int = 10,
     class_weights: bool | None = None,
     interval: float | None = None,
+    augment: bool = False,
     windows: Windows | None = None,
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
@@ -99,6 +101,9 @@ def assess(
         class_weights: whether rare classes get a larger weight, for all contenders; None: each is tuned with both.
         interval: for values, the share of the truth that an interval around each answer should cover, such as 0.9. Its
             coverage and width are measured, and saved models have it (:mod:`torchliquid.models.conformal`).
+        augment: whether all contenders are also trained on copies of the training part with lost samples and with
+            drifting gain and offset. The chosen settings are trained without these copies as well, and the report
+            compares both. Not possible with a time limit.
         windows: how the training part is cut; None: chosen from the data.
         shifts: changes of the test data under which the trained models are measured again.
         jobs: number of processes, with one thread each; at most the number of cores. If it is more than one, call this
@@ -125,6 +130,8 @@ def assess(
             raise InputError(f"{name} must be at least 1, not {value}")
     if seconds is not None and not seconds > 0:
         raise InputError(f"the time limit must be more than 0 seconds, not {seconds:g}")
+    if augment and seconds is not None:
+        raise InputError("a study with augmentation trains everything twice and has no time limit; leave one out")
     if updates is not None and epochs is not None:
         raise InputError("training is limited by updates or by epochs; give only one of them")
     if task is not None and (metric or alarm):
@@ -141,6 +148,7 @@ def assess(
         patience,
         class_weights,
         interval,
+        augment,
     )
     chosen = _that_suit(chosen, plan, named=contenders is not None)
     for contender in chosen:
@@ -163,6 +171,8 @@ def assess(
     severities = [[shift.name, *shift.severities] for shift in shifts]
     if interval is not None:
         asked["interval"] = interval
+    if augment:
+        asked["augment"] = True
     if settings:
         asked["fixed"] = {c.name: dict(c.fixed) for c in chosen if c.fixed}
     study = asked | {
@@ -176,14 +186,15 @@ def assess(
         listener = listener or Quiet()
         runner = Runner(plan, store, Scope(tuple(chosen), seeds, tuning), run_jobs, shifts, listener, limit)
         competing, probes = runner.run(), runner.run_probes()
+        plain = runner.run_plain(competing) if augment else []
         step = partial(_step, listener)
         listener.phase(ENDING, 0, 4)
         with step("describing the data"):
             data = describe_data(
                 title,
                 plan.task,
-                plan.training,
-                {"training": plan.training, "validation": plan.validation, **plan.tests},
+                plan.unaugmented.training,
+                {"training": plan.unaugmented.training, "validation": plan.validation, **plan.tests},
             )
         results = StudyResults(
             title=title,
@@ -199,6 +210,7 @@ def assess(
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=_machine(),
+            plain=tuple(plain),
         )
         with step("intervals and the verdict"):
             results = judge(results, store.folder)
@@ -314,6 +326,7 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
     decides += f": {plan.task.reason}." if plan.task.reason else "."
     return (
         "All contenders saw the same training, validation and test parts, the same inputs and the same scales.",
+        *([augmentation.sentence()] if plan.original is not None else []),
         decides,
         f"Networks have as near to {plan.parameters} live parameters as their units allow; weights that a wiring "
         "switches off do not count.",

@@ -15,6 +15,7 @@ from torchliquid.errors import InputError
 from torchliquid.models.conformal import check_interval
 from torchliquid.models.predictor import aligned
 from torchliquid.page.glossary import metric_label
+from torchliquid.study.augmentation import augmented
 from torchliquid.study.results import POOLED
 from torchliquid.study.shifts import Usual
 from torchliquid.tasks import Task
@@ -54,6 +55,7 @@ class Plan:
         class_weights: whether rare classes get a larger weight, for all contenders; None: it is tuned.
         interval: for values, the share that an interval around each answer should cover; None: no interval.
         split: sentences about how the parts were made.
+        original: the training part before augmentation; None: there is no augmentation.
     """
 
     task: Task
@@ -70,6 +72,12 @@ class Plan:
     class_weights: bool | None
     split: tuple[str, ...]
     interval: float | None = None
+    original: Recording | None = None
+
+    @property
+    def unaugmented(self) -> Plan:
+        """The same conditions without augmentation."""
+        return self if self.original is None else replace(self, training=self.original, original=None)
 
     @classmethod
     def make(
@@ -85,6 +93,7 @@ class Plan:
         patience: int = 10,
         class_weights: bool | None = None,
         interval: float | None = None,
+        augment: bool = False,
     ) -> Plan:
         """Split the data, and fit the task and the preprocessing on the training part.
 
@@ -168,13 +177,14 @@ class Plan:
         if epochs is None and updates is None:
             updates = enough_updates(-(-len(windows.cut(training)) // TrainingConfig.batch_size))
         held_out = {name: together(test) for name, test in held_out.items()}
+        usual = Usual.of(training)
         return cls(
             task,
-            training,
+            augmented(task, training, usual) if augment else training,
             validation,
             held_out,
             preprocessing,
-            Usual.of(training),
+            usual,
             windows,
             parameters,
             updates,
@@ -183,6 +193,7 @@ class Plan:
             class_weights,
             tuple(split),
             interval,
+            training if augment else None,
         )
 
     def deciding(self, model: Answering) -> Task:

@@ -281,6 +281,7 @@ class StudyResults:
     machine: str = ""
     stretches: tuple[Stretch, ...] = ()
     verdict: Verdict | None = None
+    plain: tuple[ContenderResult, ...] = ()  # with augmentation: the same settings trained without it
     schema: int = SCHEMA
 
     def contender(self, name: str) -> ContenderResult:

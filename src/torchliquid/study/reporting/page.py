@@ -93,6 +93,7 @@ def render(results: StudyResults) -> str:
         metrics=tables.metrics_table(results),
         alarms=tables.alarm_table(results),
         coverage=tables.coverage_table(results),
+        augmentation=tables.augmentation_table(results),
         alarms_from=alarm_rule(results),
         shift_table=tables.shift_table(results),
         channels=tables.channel_table(results),

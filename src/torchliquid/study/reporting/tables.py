@@ -62,6 +62,26 @@ def with_reach(results: StudyResults, interval: Interval | None, value: float, r
     return words.score_with(results.task.primary, interval, reach)
 
 
+def augmentation_table(results: StudyResults) -> Table | None:
+    """Each contender's scores with and without augmentation; None if the study has none."""
+    label = metric_label(results.task.primary)
+    head = ("Contender", f"Test {label}, without", "with", "Mean under shifts, without", "with")
+    pairs = [(plain, results.contender(plain.name)) for plain in results.plain]
+    if not pairs:
+        return None
+    every = [c for pair in pairs for c in pair]
+    reach, shifted = usual_reach([c.primary for c in every]), usual_reach([c.shifted for c in every])
+    rows = tuple(
+        (
+            first.label,
+            *(with_reach(results, c.primary, _value(results, c), reach) for c in (first, second)),
+            *(with_reach(results, c.shifted, math.nan, shifted) for c in (first, second)),
+        )
+        for first, second in pairs
+    )
+    return Table(head, rows)
+
+
 def coverage_table(results: StudyResults) -> Table | None:
     """How often the intervals contain the truth on each test recording, and their width; None without intervals."""
     rows = []

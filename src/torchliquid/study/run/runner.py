@@ -130,6 +130,20 @@ class Runner:
             for c in contenders
         ]
 
+    def run_plain(self, competing: Sequence[ContenderResult]) -> list[ContenderResult]:
+        """The contenders that learn, with the same settings and seeds, trained without augmentation."""
+        learning = [c for c in competing if c.family != "naive"]
+        specs = {c.name: [Spec(c.name, t.hyper, t.seed, plain=True) for t in c.trials] for c in learning}
+        self._train("training without augmentation", list(chain(*specs.values())))
+        specs = {name: [s for s in each if not self.trained(s).broken_off] for name, each in specs.items()}
+        self._measure(list(chain(*specs.values())))
+        untimed = (math.nan, math.nan)
+        return [
+            ContenderResult(c.name, c.label, c.family, tuple(self._result(s, untimed) for s in specs[c.name]))
+            for c in learning
+            if specs[c.name]
+        ]
+
     @property
     def _sign(self) -> float:
         return 1.0 if self.plan.task.higher_is_better else -1.0

@@ -57,24 +57,28 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Spec:
-    """The contender, its settings and its seed; ``share``: of a network's updates, 1 for a full training."""
+    """The contender, its settings and its seed; ``share``: of a network's updates, 1 for a full training; ``plain``:
+    whether it is trained without the study's augmentation."""
 
     contender: str
     hyper: dict[str, Any]
     seed: int
     share: float = 1.0
+    plain: bool = False
 
     @property
     def id(self) -> str:
         """The name of a folder, which is always the same for the same settings."""
         settings = hashlib.sha256(json.dumps(self.hyper, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.contender}-{settings}-seed{self.seed}{'' if self.share == 1 else f'-{self.share:g}'}"
+        part = "" if self.share == 1 else f"-{self.share:g}"
+        return f"{self.contender}-{settings}-seed{self.seed}{part}{'-plain' if self.plain else ''}"
 
     @property
     def words(self) -> str:
         """A description for progress messages."""
         settings = ", ".join(f"{name} {value}" for name, value in self.hyper.items())
         part = "" if self.share == 1 else f", {self.share:.0%} of the updates"
+        part += ", without augmentation" if self.plain else ""
         return f"{self.contender}, seed {self.seed}{part}{f' ({settings})' if settings else ''}"
 
 
@@ -113,6 +117,7 @@ class Trained:
 
 def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
     """Train one trial; yields ``trial.json`` and the model."""
+    plan = plan.unaugmented if spec.plain else plan
     broken_off, history = "", History(updates=[0], epochs=[0])
     start = time.perf_counter()
     with peak_memory() as peak:

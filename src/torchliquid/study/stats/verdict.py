@@ -21,7 +21,7 @@ matters (two one-sided tests, Schuirmann 1987), because a small difference may s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -59,21 +59,29 @@ def judge(results: StudyResults, folder: Path) -> StudyResults:
     Raises:
         InputError: scores are missing or damaged.
     """
-    scores = {
+    results = with_verdict(results, _scores(results.contenders, folder))
+    plain = replace(results, contenders=results.plain)
+    return replace(results, plain=_with_intervals(plain, Comparison(plain, _scores(results.plain, folder))))
+
+
+def _scores(contenders: Sequence[ContenderResult], folder: Path) -> dict[str, Scores]:
+    return {
         contender.name: Scores.load([folder / t.scores for t in contender.trials if t.scores is not None])
-        for contender in results.contenders
+        for contender in contenders
         if contender.trials and all(t.scores for t in contender.trials)
     }
-    return with_verdict(results, scores)
+
+
+def _with_intervals(results: StudyResults, compare: Comparison) -> tuple[ContenderResult, ...]:
+    return tuple(
+        replace(c, primary=compare.alone(c), shifted=compare.alone(c, shifted=True)) for c in results.contenders
+    )
 
 
 def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyResults:
     """As :func:`judge`, with the scores given by contender's name."""
     compare = Comparison(results, scores)
-    contenders = tuple(
-        replace(c, primary=compare.alone(c), shifted=compare.alone(c, shifted=True)) for c in results.contenders
-    )
-    results = replace(results, contenders=contenders)
+    results = replace(results, contenders=_with_intervals(results, compare))
     return replace(results, verdict=_Jury(results, compare).verdict())
 
 
