@@ -177,10 +177,14 @@ def test_alarms_change_only_where_that_was_allowed_and_each_change_is_logged(tmp
     watch.line(b"1000,0,0")
     watch.line(b"1003,0,0")
     assert ask("sensor_now", sensor="plant")["alarm"]["on"]
-    lines = [json.loads(line) for line in (tmp_path / "changes.log").read_text().splitlines()]
+    (tmp_path / "changes.log").rename(tmp_path / "kept.log")
+    (tmp_path / "changes.log").mkdir()  # a change that can't be logged is not made
+    assert "Is a directory" in ask("set_alarm", sensor="plant", threshold=0.5)
+    assert ask("sensor_now", sensor="plant")["alarm"]["threshold"] == 0.0
+    lines = [json.loads(line) for line in (tmp_path / "kept.log").read_text().splitlines()]
     assert [line["to"]["threshold"] for line in lines] == [0.9, 0.0]
     assert lines == ask("sensor_history", sensor="plant")["changes"]
-    assert json.loads(lines[0]["by"]) == "too many\\x0aalarms"
+    assert json.loads(lines[0]["reason"]) == "too many\\x0aalarms"
 
 
 def test_without_samples_or_by_another_name_there_is_one_line(tmp_path: Path) -> None:
@@ -353,3 +357,12 @@ def test_a_study_that_cannot_begin_says_why(tmp_path: Path) -> None:
     failed = ask("read_assess", study=wrong["study"])
     assert failed["state"] == "failed with code 2"
     assert "--out=/tmp/x" in json.loads(failed["last_line"])
+
+
+@pytest.mark.parametrize("missing", ["mcp", "anyio", "uvicorn"])
+def test_without_the_extra_one_line_says_how_to_get_it(missing: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['mcp', '--folder', '.']; "
+    code += "from torchliquid.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    line = "torchliquid: mcp needs the MCP SDK; run: pip install 'torchliquid[mcp]'"
+    assert (done.returncode, done.stderr.strip()) == (2, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,26 @@ def test_a_time_that_does_not_move_or_goes_back_is_counted() -> None:
         watch.line(b"%d,0.1,0.2" % at)
     assert (watch.samples, watch.refused) == (5, 0)
     assert watch.history()["faults"] == {"repeated": 1, "backward": 1}
+
+
+def test_what_is_missing_or_cannot_be_read_is_told() -> None:
+    watch = Watch("plant", small(), "test")
+    for at in range(20):
+        watch.line(json.dumps({"time": at, "heat": "unavailable" if at % 4 == 0 else 0.5}).encode())
+    assert (watch.samples, watch.refused) == (15, 5)
+    watch.line(b'{"time": 20, "heat": 0.5, "load": "unavailable"}')
+    assert watch.history()["faults"] == {"unreadable": 1}
+    assert "No reading came of channel 2 in the last 16 samples." in watch.now()["sentences"]
+
+
+def test_without_times_and_without_a_unit_samples_are_the_usual_gap_apart() -> None:
+    model = copy.deepcopy(small())
+    model.preprocessing = replace(model.preprocessing, time_unit="units")
+    watch = Watch("plant", model, "test")
+    for row in small_run(40).series[0].values:
+        watch.line(b"%.9g,%.9g" % tuple(row))
+    assert watch.samples == 40
+    assert watch.history()["stretches"][-1]["to"] == "39 units"
 
 
 # -- sources

@@ -99,11 +99,12 @@ class Tools:
         reason: Annotated[str, Field(max_length=200, description="Why; it is logged.")] = "",
     ) -> dict[str, Any]:
         """Change from now on how samples of a sensor become alarms; what is not given stays. Each change is logged."""
-        change = self._watch(sensor).set_alarm(threshold, length, merge, reason)
+        return self._watch(sensor).set_alarm(threshold, length, merge, reason, self._record)
+
+    def _record(self, change: dict[str, Any]) -> None:
         if self._log is not None:
             with self._logging, self._log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(change) + "\n")
-        return change
 
     def _watch(self, sensor: str) -> Watch:
         if sensor not in self._watches:

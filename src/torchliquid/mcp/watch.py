@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -146,6 +147,8 @@ class Watch:
             self.refuse(repr(dict(sample.values)).encode(), why)
             return
         with self.lock:
+            self.arrived = sample.arrived
+            self.stream.faults["unreadable"] += unreadable
             if now is not None and now == self.last:
                 self.stream.step(values, time=now)  # which counts it
                 return
@@ -153,9 +156,7 @@ class Watch:
             self.answer = self.stream.step(values, time=now)
             spans = float(self.scales.spans(elapsed)) * self.scales.time_scale
             self.clock += spans if self.kept else 0.0
-            self.last = self.last if now is None else now
-            self.last = self.clock if np.isnan(self.last) else self.last
-            self.arrived = sample.arrived
+            self.last = self.clock if now is None else now
             self.samples += 1
             self.kept.append((self.clock, values))
             if len(sample.answers) == len(self.answer):
@@ -203,8 +204,18 @@ class Watch:
 
     # -- what is changed by hand
 
-    def set_alarm(self, threshold: float | None, length: float | None, merge: float | None, by: str) -> dict[str, Any]:
+    def set_alarm(
+        self,
+        threshold: float | None,
+        length: float | None,
+        merge: float | None,
+        reason: str,
+        record: Callable[[dict[str, Any]], object] = lambda change: None,
+    ) -> dict[str, Any]:
         """Change how samples become alarms from now on; what is None stays.
+
+        Args:
+            record: writes the change down before it is made.
 
         Raises:
             InputError: the model has no two classes, or a number is out of range.
@@ -219,17 +230,18 @@ class Watch:
                 raise InputError(f"{self.name}: nothing to change; give threshold, length or merge")
             if after.threshold is None:
                 raise InputError(f"{self.name}: the model has no threshold yet; give one, a probability from 0 to 1")
-            self.task = replace(self.task, alarm=after)
-            self.alarm = self._alarm_state()
             change = {
                 "at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "sensor": self.name,
-                "by": quoted(by),
+                "reason": quoted(reason),
                 "from": rule(before),
                 "to": rule(after),
             }
+            record(change)
+            self.task = replace(self.task, alarm=after)
+            self.alarm = self._alarm_state()
             self.changes.append(change)
-        log.warning("%s: %s changed the alarm from %s to %s", self.name, quoted(by), rule(before), rule(after))
+        log.warning("%s: alarm changed from %s to %s: %s", self.name, rule(before), rule(after), quoted(reason))
         return change
 
     # -- what is asked
@@ -274,6 +286,10 @@ class Watch:
             found["time"] = self.when(self.last)
             sentences = self._classes(found) if self.task.kind == "classification" else self._values(found)
             found["how_sure"], words = self._sure()
+            unseen = np.isnan(np.array([values for _, values in self.kept])).all(0)
+            if unseen.any():
+                which = ", ".join(f"channel {c + 1}" for c in np.flatnonzero(unseen))
+                sentences.append(f"No reading came of {which} in the last {len(self.kept):,} samples.")
             if found["state"] in ("silent", "ended", "failed"):
                 sentences.insert(0, self._gone(found))
             return found | {"sentences": [*sentences, *words], "names": self.names}
@@ -377,7 +393,7 @@ class Watch:
                 "count": self.counts["alarms"],
                 "last": [self._shown(one) for one in list(self.alarms)[-SHOWN:]],
             }
-            found["faults"] = dict(self.stream.faults)
+            found["faults"] = {what: n for what, n in self.stream.faults.items() if n}
             found["last_refused"] = None
             if self.last_refused is not None:
                 found["last_refused"] = dict(zip(("text", "why"), self.last_refused, strict=True))
