@@ -338,7 +338,13 @@ def test_a_study_is_started_and_its_verdict_read(tmp_path: Path) -> None:
     begun = ask("start_assess", recording="plant.csv", target="state", time="time", **few)
     assert ask("read_assess", study=begun["study"])["state"] == "running"
     found: list[Any] = []
-    until(lambda: found.append(ask("read_assess", study=begun["study"])) or found[-1]["state"] != "running", 400)
+
+    def ended() -> bool:
+        time.sleep(1)
+        found.append(ask("read_assess", study=begun["study"]))
+        return found[-1]["state"] != "running"
+
+    until(ended, 400)
     results = json.loads((tmp_path / "studies" / begun["study"] / "results.json").read_text())
     assert found[-1]["state"] == "finished"
     assert found[-1]["verdict"] == results["verdict"]["answer"]

@@ -153,8 +153,11 @@ def test_what_is_missing_or_cannot_be_read_is_told() -> None:
         watch.line(json.dumps({"time": at, "heat": "unavailable" if at % 4 == 0 else 0.5}).encode())
     assert (watch.samples, watch.refused) == (15, 5)
     watch.line(b'{"time": 20, "heat": 0.5, "load": "unavailable"}')
-    assert watch.history()["faults"] == {"unreadable": 1}
     assert "No reading came of channel 2 in the last 16 samples." in watch.now()["sentences"]
+    for line in (b"time,heat,load", b"21,,", b"22,,0.5"):  # nothing was sampled, which is no fault
+        watch.line(line)
+    assert (watch.samples, watch.refused) == (18, 5)
+    assert watch.history()["faults"] == {"unreadable": 1}
 
 
 def test_without_times_and_without_a_unit_samples_are_the_usual_gap_apart() -> None:

@@ -98,7 +98,7 @@ class Lines:
             own = tuple(float(answers[i]) for i in sorted(answers))
         except (TypeError, ValueError):
             own = ()
-        return Sample(rest, time if time != "" else None, own)
+        return Sample(rest, time, own)
 
     def _object(self, text: str) -> Sample:
         try:
@@ -123,7 +123,7 @@ class Lines:
             names = ["time", *self.channels]
         if len(cells) != len(names):
             raise NoSample(f"a row of {len(cells)} values where {len(names)} are expected")
-        return self.named(dict(zip(names, cells, strict=True)))
+        return self.named({name: cell or None for name, cell in zip(names, cells, strict=True)})
 
 
 def split(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -93,7 +93,7 @@ class Reasons:
                 f"{len(clear)} of {len(roles.roles)} neurons follow something in the last {roles.samples:,} samples."
             )
             sentences += [f"{role.neuron}: {role.sentence}" for role in clear[:5]]
-        return found | {"sentences": sentences, "left_out": left_out, "names": self.watch.names}
+        return found | {"sentences": sentences, "left_out": list(dict.fromkeys(left_out)), "names": self.watch.names}
 
     def _inputs(self, values: np.ndarray, moved: explain.Attribution | None) -> tuple[list[dict[str, Any]], list[str]]:
         """Each channel's last reading against training, and how much it moved the answer; the first comes first."""
