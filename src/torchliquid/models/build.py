@@ -24,7 +24,7 @@ from torchliquid.models.networks import (
     Frames,
     Gated,
     Liquid,
-    Missing,
+    MaskedGRUD,
     Network,
     PictureEncoder,
     Transformer,
@@ -244,7 +244,7 @@ KINDS: dict[str, Kind] = {
     "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
     "gru": Kind("GRU", _gated("gru"), {}, _units),
-    "grud": Kind("GRU-D", Missing, {}, _units, chained=False, masked=True),
+    "grud": Kind("GRU-D", MaskedGRUD, {}, _units, chained=False, masked=True),
     "state_space": Kind("State space", StateSpace, {"states": 8, "layers": 2}, _units, chained=False),
     "feedforward": Kind("Feed-forward", _feedforward, {"frames": 1}, _units),
     "transformer": Kind(

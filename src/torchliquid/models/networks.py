@@ -136,7 +136,7 @@ class Gated(Network):
         return features, tuple(s.squeeze(0) for s in (hx if isinstance(hx, tuple) else (hx,)))
 
 
-class Missing(Network):
+class MaskedGRUD(Network):
     """A GRU-D: its inputs are scaled values and, if ``masked``, behind them their mask, 1 where one was observed."""
 
     def __init__(self, input_size: int, units: int, masked: bool = True) -> None:

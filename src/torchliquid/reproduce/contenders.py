@@ -31,7 +31,7 @@ def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
     return lambda inputs, units, sparsity, **layer: Liquid(make(inputs, units, **layer))
 
 
-class Missing(networks.Missing):
+class Missing(networks.MaskedGRUD):
     """A GRU-D whose inputs are not scaled yet; what it decays to is the mean of the training part."""
 
     mean: Tensor
