@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torchliquid import notebook
 from torchliquid.errors import InputError
 
 Array = np.ndarray
@@ -97,6 +98,20 @@ class Recording:
         for one in self.series:
             if one.values.shape[1] != len(self.channels):
                 raise InputError(f"series {one.name!r} has {one.values.shape[1]} channels, not {len(self.channels)}")
+
+    def _repr_html_(self) -> str:
+        """A summary for notebooks."""
+        values = sum(s.values.size for s in self.series)
+        missing = sum(s.values.size - np.isfinite(s.values).sum() for s in self.series) / max(values, 1)
+        gap = f"; usually {self.median_gap():.4g} {self.time_unit} apart" if self.time_unit != "samples" else ""
+        rows = [
+            ("samples", f"{self.n_samples:,} in {self.n_series:,} series{gap}"),
+            ("channels", notebook.some(self.channels)),
+            ("missing", f"{missing:.1%} of the readings"),
+            ("target", self.target or "none"),
+            *(("note", note) for note in self.notes),
+        ]
+        return notebook.table("Recording", rows)
 
     # -- made from
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 
+from torchliquid import notebook
 from torchliquid.data.columns import nearest
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
@@ -90,6 +91,19 @@ class Predictor:
         raise NotImplementedError
 
     # -- derived from these
+
+    def _repr_html_(self) -> str:
+        """A summary for notebooks."""
+        task = self.task
+        classes = f" ({notebook.some(task.labels)})" if task.labels else ""
+        ahead = "" if task.horizon is None else f", {task.horizon:g} {task.horizon_unit} ahead"
+        rows = [
+            ("task", f"{task.kind} of {task.target}{classes}{ahead}, one answer per {task.per}"),
+            ("channels", notebook.some(self.preprocessing.channels)),
+            ("settings", ", ".join(f"{name} {value}" for name, value in self.config.items()) or "none"),
+            ("parameters", f"{self.live_parameters():,}"),
+        ]
+        return notebook.table(f"Model of kind {self.kind}", rows)
 
     def predict(self, recording: Recording | Any, progress: Progress | None = None) -> pl.DataFrame:
         """Answers row by row, or one row per series.

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from torchliquid import notebook
 from torchliquid.alarms import Alarm, Counts
 from torchliquid.errors import InputError
 from torchliquid.files import to_plain
@@ -283,6 +284,18 @@ class StudyResults:
     verdict: Verdict | None = None
     plain: tuple[ContenderResult, ...] = ()  # with augmentation: the same settings trained without it
     schema: int = SCHEMA
+
+    def _repr_html_(self) -> str:
+        """A summary for notebooks: the verdict, and the contenders with the best on validation first."""
+        sign, metric = (-1.0 if self.task.higher_is_better else 1.0), self.task.primary
+        rated = sorted(self.competing, key=lambda c: (math.isnan(c.validation), sign * c.validation))
+        rows = [
+            (c.label, f"{c.validation:.4g}", f"{np.mean(c.test(metric)):.4g}", f"{c.mean('parameters'):,.0f}")
+            for c in rated
+        ]
+        verdict = "" if self.verdict is None else f": {self.verdict.answer}. {self.verdict.sentence}"
+        head = ("contender", f"{metric}, validation", f"{metric}, test", "parameters")
+        return notebook.table(f"{self.title}{verdict}", rows, head)
 
     def contender(self, name: str) -> ContenderResult:
         return next(contender for contender in self.contenders if contender.name == name)
