@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers.exports import FLOAT_ONLY, HOST, NAMES, every_network, in_int8, make_model, readings, samples_of
+from tests.helpers.layers import MIXTURES
 from tests.helpers.needed import needs
 from tests.helpers.small import small_model
 from torch import nn
@@ -55,7 +56,9 @@ def test_each_step_agrees_with_pytorch_and_compiles_without_a_word(name: str, tm
         made = artifact.make(model, TARGETS[target], math, False, samples_of(model, readings()))  # type: ignore[arg-type]
         assert np.isnan(made.walked.inputs).any()
         found = made.run(None, same_state=True)
-        assert np.abs(found.records["state"]["hidden"] - made.walked.hidden).max() <= 3e-6
+        # The time since an expert's last call is as exact as its own size allows.
+        size = np.maximum(1.0, np.abs(made.walked.hidden)) if name in MIXTURES else 1.0
+        assert (np.abs(found.records["state"]["hidden"] - made.walked.hidden) / size).max() <= 3e-6
         # Untrained readouts magnify rounding; of trained ones test_recordings.py asks for 1e-5.
         assert parity.largest_difference(made.walked, found) <= 1e-4
         assert parity.largest_difference(made.walked, made.run(None, same_state=False)) <= 1e-4
@@ -102,7 +105,8 @@ def test_int8_stays_near(name: str, tmp_path: Path) -> None:
     walked = parity.walk(model, *samples_of(model, readings()))
     if name in FLOAT_ONLY:
         with pytest.raises(
-            InputError, match=r"int8 steps an LTC by the solver fused|LrcSSM cannot be exported in integers"
+            InputError,
+            match=r"int8 steps an LTC by the solver fused|(LrcSSM|mixture of 3 .*) cannot be exported in integers",
         ):
             in_int8(model, walked, Widths(16, 16, 16))
         return
@@ -535,7 +539,8 @@ def test_a_state_is_saved_and_restored_and_others_are_refused(name: str, tmp_pat
     model = make_model(name)
     walked = parity.walk(model, *samples_of(model, readings(40)))
     float32 = artifact.make(model, HOST, "builtin", False, samples_of(model, readings(40)))
-    for i, made in enumerate((float32, in_int8(model, walked, Widths(8, 8, 16)))):
+    int8 = [] if name in FLOAT_ONLY else [in_int8(model, walked, Widths(8, 8, 16))]
+    for i, made in enumerate((float32, *int8)):
         folder = tmp_path / str(i)
         folder.mkdir()
         bundle.write(made, HOST, folder, [], "", [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.helpers.layers import CASES
+from tests.helpers.layers import CASES, MIXTURES
 from tests.helpers.small import small_recording
 
 from torchliquid.data import Preprocessing, Recording
@@ -14,14 +14,19 @@ from torchliquid.edge.calibrate import ranges
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.quantize import Widths
 from torchliquid.edge.targets import TARGETS
-from torchliquid.layers import LTC, CfC, LrcSSM
+from torchliquid.layers import LTC, CfC, LrcSSM, MixtureOfLiquid
 from torchliquid.models import Model
 from torchliquid.models.networks import Gated, Liquid
 from torchliquid.tasks import Task
 
 EXPORTED = tuple(name for name, make in CASES.items() if isinstance(make(), LTC | CfC))
-NAMES = (*EXPORTED, "lstm", "gru", *(name for name, make in CASES.items() if isinstance(make(), LrcSSM)))
-FLOAT_ONLY = ("ltc euler", "ltc ncp rk4", "lrcssm", "lrcssm block")
+NAMES = (
+    *EXPORTED,
+    "lstm",
+    "gru",
+    *(name for name, make in CASES.items() if isinstance(make(), LrcSSM | MixtureOfLiquid)),
+)
+FLOAT_ONLY = ("ltc euler", "ltc ncp rk4", "lrcssm", "lrcssm block", *MIXTURES)
 """Those that there are no integers for."""
 every_network = pytest.mark.parametrize("name", NAMES)
 

@@ -88,7 +88,8 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         "calls": calls(network, [Passed()] * len(network.stages))[0],
         "readout": _readout_call(network),
     }
-    context["functions"] |= {"log1p"} if any(part.with_span for part in network.described.parts) else set()
+    parts = [each for part in network.described.parts for each in (part, *part.inner)]
+    context["functions"] |= {"log1p"} if any(part.with_span for part in parts) else set()
     context["sums"] = [rendered("float32/dense.c.j2", context)]
     context["code"] = code(network, context, [{}] * len(network.stages))
     return render(context)
@@ -98,10 +99,10 @@ def code(network: Network, context: dict[str, Any], own: list[dict[str, Any]]) -
     """The functions of all cores. ``own`` holds further template variables of each stage."""
     made, seen = [], set()
     for stage, more in zip(network.stages, own, strict=True):
-        for core in stage.cores:
-            names = {"q": stage.prefix, "Q": stage.prefix.upper(), "again": type(core) in seen}
+        for core in (each for outer in stage.cores for each in (*outer.inner, outer)):
+            names = {"q": core.prefix, "Q": core.prefix.upper(), "again": (type(core), core.answers) in seen}
             made.append(source(core, context | core.context() | more | names))
-            seen.add(type(core))
+            seen.add((type(core), core.answers))
     return made
 
 

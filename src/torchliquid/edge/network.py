@@ -158,7 +158,7 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
     """
     described = description.describe(model)
     for part, one in zip(described.parts, model.network.chain, strict=True):
-        if type(part.core) not in CORES:
+        if any(type(each.core) not in CORES for each in (part, *part.inner)):
             raise unknown(model.kind, type(getattr(one, "layer", one)))
     if not any(part.states for part in described.parts):
         raise InputError(f"a {model.kind} has no memory and cannot be exported as C or ONNX; export a recurrent model")

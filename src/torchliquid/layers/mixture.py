@@ -84,9 +84,10 @@ class MixtureCell(RecurrentCell):
 
     def route(self, routed: Float[Tensor, "*B R"]) -> Routing:
         """The experts that the router's outputs choose."""
-        probabilities = torch.softmax(self.gate(routed), -1)
-        weights, chosen = probabilities.topk(self.top_k, -1)
-        return Routing(probabilities, chosen, weights)
+        logits = self.gate(routed)
+        probabilities = torch.softmax(logits, -1)
+        chosen = logits.topk(self.top_k, -1).indices
+        return Routing(probabilities, chosen, probabilities.gather(-1, chosen))
 
     def routing(self, inputs: Float[Tensor, "*B C"], states: Float[Tensor, "*B H"]) -> Routing:
         """The experts that were called at samples, from their inputs and from the states after them."""

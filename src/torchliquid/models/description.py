@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.errors import InputError
-from torchliquid.layers import LTC, CfC, LrcSSM
+from torchliquid.layers import LTC, CfC, LrcSSM, MixtureOfLiquid
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
@@ -250,6 +250,24 @@ class Picture:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Experts of which a router calls ``top_k`` at each sample.
+
+    The states are the router's, each expert's, and for each expert the time since its last call.
+
+    Attributes:
+        router, experts: a part each, fed what the mixture is fed.
+        gate: from the router's outputs to a number for each expert; the largest ones are called.
+    """
+
+    units: int
+    router: Part
+    gate: Dense
+    experts: tuple[Part, ...]
+    top_k: int
+
+
 STATELESS = (Encoder, Picture)
 
 
@@ -282,6 +300,19 @@ class Part:
     def states(self) -> int:
         """Number of hidden states that it keeps from sample to sample."""
         return 0 if type(self.core) in STATELESS else self.units
+
+    @property
+    def inner(self) -> tuple[Part, ...]:
+        """The parts that a mixture is made of: the router and the experts."""
+        return (self.core.router, *self.core.experts) if type(self.core) is Mixture else ()
+
+    @property
+    def leave(self) -> Dense | None:
+        """The projection and the output map in one; None where there is neither."""
+        if self.projection is None and self.output_map is None:
+            return None
+        last = self.projection or Dense(np.eye(self.outputs), np.zeros(self.outputs))
+        return last if self.output_map is None else last.after_affine(self.output_map)
 
     @property
     def cells(self) -> int:
@@ -496,6 +527,14 @@ def _lrcssm(layer: LrcSSM) -> Part:
     return Part(core, cell.input_size, cell.state_size, layer.output_size)
 
 
+def _mixture(layer: MixtureOfLiquid) -> Part:
+    layer.read_weights()
+    cell = layer.rnn_cell
+    router, *experts = (_reader(part)(part) for part in cell.parts)
+    core = Mixture(cell.state_size, router, _dense(cell.gate), tuple(experts), cell.top_k)
+    return Part(core, cell.input_size, cell.state_size, layer.output_size)
+
+
 def _known(cfc: Cfc) -> Cfc:
     if cfc.activation not in ACTIVATIONS or cfc.mode not in MODES:
         raise InputError(f"there is no C or ONNX for a CfC of mode {cfc.mode!r} with {cfc.activation!r}")
@@ -556,6 +595,7 @@ LAYERS: dict[type[nn.Module], Callable[..., Part]] = {
     LTC: of_recurrent,
     CfC: of_recurrent,
     LrcSSM: _lrcssm,
+    MixtureOfLiquid: _mixture,
     nn.LSTM: _lstm,
     nn.GRU: _gru,
 }

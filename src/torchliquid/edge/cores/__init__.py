@@ -10,8 +10,9 @@ from torchliquid.edge.cores.dense import EncoderCore
 from torchliquid.edge.cores.gated import GruCore, LstmCore
 from torchliquid.edge.cores.lrcssm import LrcSsmCore
 from torchliquid.edge.cores.ltc import LtcCore
+from torchliquid.edge.cores.mixture import MixtureCore
 from torchliquid.edge.cores.picture import PictureCore
-from torchliquid.models.description import Cfc, Encoder, Gru, LrcSsm, Lstm, Ltc, Picture
+from torchliquid.models.description import Cfc, Encoder, Gru, LrcSsm, Lstm, Ltc, Mixture, Picture
 
 CORES: dict[type, type[Core[Any]]] = {
     Ltc: LtcCore,
@@ -21,5 +22,6 @@ CORES: dict[type, type[Core[Any]]] = {
     Gru: GruCore,
     Encoder: EncoderCore,
     Picture: PictureCore,
+    Mixture: MixtureCore,
 }
 """The core of each class of description. A new cell is added here."""

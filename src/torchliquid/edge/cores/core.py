@@ -155,6 +155,11 @@ class Core(Generic[Data]):
         return {}
 
     @property
+    def inner(self) -> tuple[Core[Any], ...]:
+        """The cores that it calls, each with a prefix of its own."""
+        return ()
+
+    @property
     def answers(self) -> bool:
         """Whether its outputs differ from its states. There are as many of both."""
         return False

@@ -1,0 +1,125 @@
+"""A mixture of experts: only those that the router calls are computed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from torchliquid.edge import text
+from torchliquid.edge.cores.core import Core, Layout, peak
+from torchliquid.edge.text import Constant
+from torchliquid.errors import InputError
+from torchliquid.models.description import Dense, Mixture
+
+if TYPE_CHECKING:
+    from torchliquid.edge.cores.graph import Graph
+
+LONGEST = 1e15
+"""Of the time since a call, in usual gaps: a state beyond 2^60 counts as broken."""
+
+
+class MixtureCore(Core[Mixture]):
+    template = "mixture"
+    call = "mix({x}, span, {h}, {y})"
+    answers = True
+
+    @cached_property
+    def inner(self) -> tuple[Core[Any], ...]:
+        from torchliquid.edge.cores import CORES
+
+        names = ("router_", *(f"expert{k + 1}_" for k in range(len(self.data.experts))))
+        parts = (self.data.router, *self.data.experts)
+        return tuple(
+            CORES[type(part.core)](part.core, part.inputs, part.units, self.model, self.prefix + name)
+            for part, name in zip(parts, names, strict=True)
+        )
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        kinds = dict.fromkeys(core.label for core in self.inner[1:])
+        return f"mixture of {len(self.data.experts)} {' and '.join(kinds)}"
+
+    @property
+    def functions(self) -> set[str]:
+        return set().union(*(core.functions for core in self.inner))
+
+    @property
+    def longest_span(self) -> float:
+        return min(LONGEST, *(core.longest_span for core in self.inner))
+
+    @property
+    def steps(self) -> Any:
+        return self.data.top_k, *((type(core.data).__name__, core.steps) for core in self.inner)
+
+    @property
+    def bounded(self) -> bool:
+        return all(core.bounded for core in self.inner)
+
+    @property
+    def bound(self) -> float:
+        leaving = zip(self.data.experts, self.inner[1:], strict=True)
+        return max(core.bound if part.leave is None else peak(part.leave, core.bound) for part, core in leaving)
+
+    def peaks(self, source: float) -> list[float]:
+        found = [each for core in self.inner for each in core.peaks(max(source, core.bound))]
+        return [*found, peak(self.gate, self.inner[0].bound), self.bound]
+
+    @property
+    def gate(self) -> Dense:
+        """From the router's states to a number for each expert."""
+        leave = self.data.router.leave
+        return self.data.gate if leave is None else self.data.gate.after(leave)
+
+    @property
+    def leaving(self) -> int:
+        """How many outputs each expert has."""
+        first = self.data.experts[0]
+        return first.outputs if first.projection is None else len(first.projection.bias)
+
+    def check(self) -> None:
+        for core in self.inner:
+            core.check()
+
+    def constants(self, layout: Layout) -> list[Constant]:
+        made: list[Constant] = []
+        for core in self.inner:
+            upper = core.prefix.upper()
+            size = f"enum {{ {upper}UNITS = {core.units}, {upper}FEATURES = {core.inputs} }};"
+            made += [Constant(size, f"{core.prefix.rstrip('_')}: {core.label}."), *core.constants(layout)]
+        made += self.named("gate", self.gate, layout, "From the router to a number for each expert.")
+        for part, core in zip(self.data.experts, self.inner[1:], strict=True):
+            if part.leave is not None:
+                made += core.named("leave", part.leave, layout, "What leaves this expert.")
+        return made
+
+    def context(self) -> dict[str, Any]:
+        parts = (self.data.router, *self.data.experts)
+        places = list(accumulate((part.states for part in parts), initial=0))
+        called: list[dict[str, Any]] = []
+        for k, (part, core, at) in enumerate(zip(parts, self.inner, places, strict=False)):
+            h = f"h + {at}" if at else "h"
+            span = f"waited[{k - 1}]" if k else "span"
+            x = f"{core.prefix}x" if part.with_span else "x"
+            call = core.call.format(x=x, h=h, c="", y="answer").replace(", span", f", {span}")
+            read = "answer" if core.answers else f"h + {at + part.first}" if at + part.first else "h"
+            own = {
+                "prefix": core.prefix,
+                "call": core.prefix + call,
+                "read": read,
+                "span": span,
+                "outputs": part.outputs,
+            }
+            called.append(own | {"logs": part.with_span, "features": part.inputs, "leaves": part.leave is not None})
+        return {
+            "router": called[0],
+            "experts": called[1:],
+            "top_k": self.data.top_k,
+            "clocks": places[-1],
+            "leaving": self.leaving,
+            "widest": max(core.units for core in self.inner) if any(core.answers for core in self.inner) else 0,
+            "longest": text.number(self.longest_span),
+        }
+
+    def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
+        raise InputError("there is no ONNX for a mixture, whose experts would all be computed; export it as C")
