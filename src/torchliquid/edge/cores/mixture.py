@@ -6,11 +6,12 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout, peak
 from torchliquid.edge.text import Constant
-from torchliquid.errors import InputError
-from torchliquid.models.description import Dense, Mixture
+from torchliquid.models.description import Dense, Mixture, Part
 
 if TYPE_CHECKING:
     from torchliquid.edge.cores.graph import Graph
@@ -121,5 +122,55 @@ class MixtureCore(Core[Mixture]):
             "longest": text.number(self.longest_span),
         }
 
+    # In a graph all experts are computed, and those that are not called keep their states.
+
     def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
-        raise InputError("there is no ONNX for a mixture, whose experts would all be computed; export it as C")
+        router, *own, waited = g.slices(h, self._sizes)
+        waited = g.add(waited, span)
+        spans = g.slices(waited, [1] * len(own))
+        router, _ = self.inner[0].onnx(g, self._fed(g, self.data.router, x, span), span, router, "")
+        called = self._called(g, self._gated(g, x, router))
+        masks = g.slices(g.call("Cast", called, to=1), [1] * len(own))
+        after = []
+        for core, part, old, time, mask in zip(self.inner[1:], self.data.experts, own, spans, masks, strict=True):
+            new, _ = core.onnx(g, self._fed(g, part, x, time), time, old, "")
+            after.append(g.call("Where", g.call("Greater", mask, 0.5), new, old))
+        return g.concat(router, *after, g.call("Where", called, 0.0, waited)), c
+
+    def onnx_answer(self, g: Graph, x: str, h: str) -> str:
+        router, *own, _ = g.slices(h, self._sizes)
+        gated = self._gated(g, x, router)
+        shares = g.call("Where", self._called(g, gated), g.call("Softmax", gated, axis=1), 0.0)
+        answer = ""
+        for core, part, state, share in zip(
+            self.inner[1:], self.data.experts, own, g.slices(shares, [1] * len(own)), strict=True
+        ):
+            y = _of_outputs(g, part, core, core.onnx_answer(g, x, state))
+            weighted = g.mul(share, y if part.leave is None else g.dense(y, part.leave))
+            answer = g.add(answer, weighted) if answer else weighted
+        return answer
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [*(core.units for core in self.inner), len(self.data.experts)]
+
+    def _gated(self, g: Graph, x: str, router: str) -> str:
+        core, part = self.inner[0], self.data.router
+        return g.dense(_of_outputs(g, part, core, core.onnx_answer(g, x, router)), self.gate)
+
+    def _called(self, g: Graph, gated: str) -> str:
+        from onnx import helper
+
+        largest = [f"v{len(g.nodes)}_values", f"v{len(g.nodes)}_places"]
+        g.nodes.append(helper.make_node("TopK", [gated, g.constant([self.data.top_k], np.int64)], largest, axis=1))
+        return g.call("GreaterOrEqual", gated, g.call("ReduceMin", largest[0], axes=[1]))
+
+    def _fed(self, g: Graph, part: Part, x: str, span: str) -> str:
+        return g.concat(x, g.sub(g.call("Log", g.add(span, 1.0)), float(np.log(2)))) if part.with_span else x
+
+
+def _of_outputs(g: Graph, part: Part, core: Core[Any], y: str) -> str:
+    if part.outputs == core.units:
+        return y
+    ends = (part.first, part.first + part.outputs, 1)
+    return g.call("Slice", y, *(g.constant([end], np.int64) for end in ends))
