@@ -53,9 +53,9 @@ def unrolled(step: Step, over: Sequences, remember: Remember | None = None, seri
     state, cell, active = over.state, over.memory_cell, active_of(over)
     states, cells = [], []
     for t in range(over.inputs.shape[1]):
-        drive, on, anew = (None if x is None else x[:, t] for x in (over.memory_drive, active, over.reset))
+        drive, on, resets = (None if x is None else x[:, t] for x in (over.memory_drive, active, over.reset))
         x, span, rows = over.inputs[:, t], over.timespans[:, t], [s[:, t] for s in series]
-        state, cell = advance(step, remember, x, span, rows, state, cell, drive, on, anew)
+        state, cell = advance(step, remember, x, span, rows, state, cell, drive, on, resets)
         states.append(state)
         if cell is not None:
             cells.append(cell)
@@ -72,13 +72,13 @@ def advance(
     cell: Tensor | None,
     drive: Tensor | None,
     active: Tensor | None,
-    anew: Tensor | None,
+    resets: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """The new state and cell after one sample."""
     before, cell_before = state, cell
-    if anew is not None:
-        state = state.masked_fill(anew.unsqueeze(1), 0.0)
-        cell = None if cell is None else cell.masked_fill(anew.unsqueeze(1), 0.0)
+    if resets is not None:
+        state = state.masked_fill(resets.unsqueeze(1), 0.0)
+        cell = None if cell is None else cell.masked_fill(resets.unsqueeze(1), 0.0)
     if remember is not None and drive is not None and cell is not None:
         state, cell = remember(drive, state, cell)
     state = step(x, state, span, *rows)
@@ -113,7 +113,7 @@ class _Sample:
         rest = iter(sample)
         x, span, *rows = (next(rest) for _ in range(2 + self.n_series))
         flags = (self.with_memory, self.with_lengths, self.with_reset)
-        drive, active, anew = (next(rest) if there else None for there in flags)
+        drive, active, resets = (next(rest) if there else None for there in flags)
         own, remember = weights, None
         if self.with_memory:
             *own, memory = weights
@@ -123,7 +123,7 @@ class _Sample:
 
         step = lambda x, h, span, *rows: self.cell.step(x, h, span, rows, own)  # noqa: E731
         cell = carried[1] if self.with_memory else None
-        new = advance(step, remember, x, span, rows, carried[0], cell, drive, active, anew)
+        new = advance(step, remember, x, span, rows, carried[0], cell, drive, active, resets)
         return [part for part in new if part is not None]
 
 

@@ -137,7 +137,7 @@ def test_the_summary_counts_and_compares() -> None:
     text = summary.section(table, done)
     assert "| LTC, *earlier setting* |" in text
     assert "5 of LTC" in text
-    now = [x | {"made_with": f"{table.mark('LTC')}-0"} for x in done[1:4]]
+    now = [x | {"made_with": f"{table.fingerprint('LTC')}-0"} for x in done[1:4]]
     text = summary.section(table, done + now)
     assert "| LTC | 2.300\N{NO-BREAK SPACE}±" in text
     assert "No row is tuned." in text

@@ -42,7 +42,7 @@ def explain(
     liquid_layers(loaded)
     if published:
         dataset = load(recording)
-        options.tell(recording, dataset.train)
+        options.print_notes(recording, dataset.train)
         found = next(iter(dataset.tests.values()), dataset.train)
     else:
         found = columns.read_for(loaded, recording)

@@ -52,8 +52,8 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model saved by assess 
     rows["time"] = (
         f"one unit of the model's time is {scales.time_scale:g} {scales.time_unit}, the usual gap in training"
     )
-    told = [name for name, untold in zip(scales.channels, scales.untold, strict=True) if not untold]
-    of = "" if len(told) == scales.n_channels else f" of {', '.join(told[:SHOWN])}"
+    masked = [name for name, untold in zip(scales.channels, scales.untold, strict=True) if not untold]
+    of = "" if len(masked) == scales.n_channels else f" of {', '.join(masked[:SHOWN])}"
     rows["missing values"] = "replaced by the last value" + (f"; the model gets a mask{of}" if scales.with_mask else "")
     if (interval := Interval.of(loaded)) is not None:
         along = ", following the errors over time" if interval.adaptive else ""

@@ -177,7 +177,7 @@ class Columns:
             working(f"reading {name_of(files)}")
             one = files[0] if len(files) == 1 else files
             recording = Recording.read(one, **self.given(), channels=channels, like=like)
-        tell(name_of(files), recording)
+        print_notes(name_of(files), recording)
         return recording
 
     def read_for(self, model: Predictor, source: str | Sequence[str], labelled: bool = True) -> Recording:
@@ -287,7 +287,7 @@ def question(
             raise InputError(f"the data set {source} has its own columns, tests and task; give only its name")
         with loading():
             dataset = load(source)
-        tell(source, dataset.train)
+        print_notes(source, dataset.train)
         decided = deciding.change(dataset.task, dataset.train.time_unit)
         return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation, (source,))
     missing = next((s for s in sources if s != "-" and not Path(s).exists()), None)
@@ -322,7 +322,7 @@ def question(
     return Question(name, recording, tests, task, sources=tuple(sources), why=why)
 
 
-def tell(source: str, recording: Recording) -> None:
+def print_notes(source: str, recording: Recording) -> None:
     """Print notes from reading a table."""
     for note in recording.notes:
         Terminal(stderr=True).print(f"Note: {source}: {note}")

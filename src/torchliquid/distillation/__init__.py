@@ -1,4 +1,4 @@
-"""From a trained model to a small one that answers alike."""
+"""From a trained model to a small one that reproduces its answers."""
 
 from torchliquid.distillation.fitting import largest_that_fits
 from torchliquid.distillation.teaching import Distilled, Under, distil

@@ -17,20 +17,20 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.random import seeded
 
 FEWEST, MOST = 50, 20_000
-"""Live parameters between which it is sought."""
+"""Range of live parameters that is searched."""
 
 
 def largest_that_fits(
     teacher: Predictor, kind: str, target: Target, limits: Limits, **hyper: Any
 ) -> tuple[int, Footprint]:
-    """The most live parameters, to a twentieth, with which a network of a kind keeps a device's limits in single
-    precision: what it costs is of its size, and measured before it is trained.
+    """The largest number of live parameters, to a twentieth, with which a network of a kind keeps a device's limits in
+    single precision. Its costs depend only on its size, so they are measured before training.
 
     Raises:
-        InputError: not even the smallest fits, the target is no machine, or what measures it is not installed.
+        InputError: not even the smallest fits, the target is not a machine, or the tools to measure are not installed.
     """
     if not target.triple:
-        raise InputError(f"{target.name} is no machine with limits; name one, like cortex-m4")
+        raise InputError(f"{target.name} is not a machine with limits; name one, such as cortex-m4")
     if lacking := missing(target):
         raise InputError(f"what fits {target.name} is measured in emulation: {lacking}")
 
@@ -49,7 +49,7 @@ def largest_that_fits(
         try:
             found = cost(middle)
             fits = not limits.exceeded(found[1])
-        except InputError:  # larger than the board that is emulated
+        except InputError:  # larger than the emulated board
             fits = False
         if fits:
             low, best = middle, found
@@ -59,7 +59,7 @@ def largest_that_fits(
 
 
 def _least(kind: str, teacher: Predictor, hyper: dict[str, Any]) -> int:
-    """A budget that the smallest network of a kind keeps, or nearly."""
+    """A budget for the smallest network of a kind, or close to it."""
     budget = FEWEST
     while True:
         try:

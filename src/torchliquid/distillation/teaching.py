@@ -1,8 +1,8 @@
-"""A small network is trained to answer as its teacher does, on a recording and on shifted copies of it.
+"""Trains a small network to reproduce a teacher's answers, on a recording and on shifted copies of it.
 
-The teacher's answers, whole probabilities and not labels, are the targets (Hinton et al., Distilling the knowledge in a
-neural network, arXiv 1503.02531). So no labels are needed, and the shifted copies may show the pupil what the recording
-lacks.
+The targets are the teacher's answers, probabilities instead of labels (Hinton et al., Distilling the knowledge in a
+neural network, arXiv 1503.02531). So no labels are needed, and the shifted copies can show the pupil situations that
+the recording lacks.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Teacher = Callable[[Recording], Sequence[np.ndarray]]
 
 @dataclass(frozen=True)
 class Under:
-    """How pupil and teacher answer under one shift at one severity.
+    """Pupil and teacher under one shift at one severity.
 
     Attributes:
         shift, described: its name, and its severity in words.
@@ -60,17 +60,17 @@ class Under:
 
 @dataclass(frozen=True, eq=False)
 class Distilled:
-    """A pupil, and how near it comes to its teacher on a part of the recording that it was not trained on.
+    """A pupil, and how close it is to its teacher on a part of the recording that it was not trained on.
 
     Attributes:
         model: the pupil.
-        distance: of classes the share of answers that differ; of values the root mean square difference, in standard
+        distance: for classes the share of answers that differ; for values the root mean square difference, in standard
             deviations of the target.
         teacher, pupil: the task's metric; None without labels.
-        gain: by how much the pupil is better than the teacher, negative where it is worse, with its 95 % interval;
-            None without labels.
-        shifts: the same under each shift of a study, none of which it was trained on with these draws.
-        samples: of the part.
+        gain: how much better the pupil is than the teacher, negative if it is worse, with its 95 % interval; None
+            without labels.
+        shifts: the same under each shift of a study, with draws that it was not trained on.
+        samples: number of samples in the part.
     """
 
     model: Model
@@ -83,14 +83,13 @@ class Distilled:
 
     @property
     def worst(self) -> Under:
-        """The shift under which the pupil is farthest from its teacher."""
+        """The shift under which the pupil differs most from its teacher."""
         return max(self.shifts, key=lambda under: under.distance)
 
 
 @dataclass(frozen=True, eq=False)
 class _Lesson:
-    """A recording and the teacher's answers to each series, which windows are cut from as targets are from a labelled
-    one."""
+    """A recording with the teacher's answers to each series, which take the place of targets when windows are cut."""
 
     task: Task
     recording: Recording
@@ -101,7 +100,7 @@ class _Lesson:
 
     @classmethod
     def of(cls, task: Task, recording: Recording, teacher: Teacher) -> _Lesson:
-        """Raises InputError where the answers have not the task's shape."""
+        """Check that the answers have the task's shape."""
         answers = {}
         for output, series in zip(_answers(teacher, recording), recording.series, strict=True):
             wanted = (len(series), task.n_outputs) if task.per == "step" else (task.n_outputs,)
@@ -146,19 +145,19 @@ def distil(
     progress: Progress | None = None,
     **hyper: Any,
 ) -> Distilled:
-    """Train a small network to answer as a teacher does.
+    """Train a small network to reproduce a teacher's answers.
 
     Args:
-        teacher: any model of ours, or a function from a recording to decoded answers.
-        recording: inputs that the teacher knows. With targets the pupil is also scored by them; they are not learnt.
-        kind: of the pupil, one of :data:`torchliquid.models.KINDS`.
+        teacher: any torchliquid model, or a function from a recording to decoded answers.
+        recording: with the teacher's inputs. If it has targets, both are scored by them, but not trained on them.
+        kind: kind of the pupil, one of :data:`torchliquid.models.KINDS`.
         parameters: its budget of live parameters.
-        test: what pupil and teacher are compared on; None: a fifth of the recording, which the teacher may have learnt
-            from.
-        task: of a teacher that is a function; None: found from the recording's target.
-        copies: how many shifted copies of the recording are learnt from beside it, the shifts of a study in turn.
-        windows, config, progress: as of :func:`torchliquid.fit`.
-        hyper: more of the kind's config, e.g. ``layers=2``.
+        test: the recording on which pupil and teacher are compared; None: a fifth of the recording, which the teacher
+            may have been trained on.
+        task: the task of a teacher that is a function; None: inferred from the recording's target.
+        copies: number of shifted copies of the recording in the training data, with the shifts of a study in turn.
+        windows, config, progress: as in :func:`torchliquid.fit`.
+        hyper: further entries of the kind's config, e.g. ``layers=2``.
 
     Raises:
         InputError: the recording lacks a channel, is too short, or the teacher's answers do not fit the task.
@@ -175,7 +174,7 @@ def distil(
     task = task or Task.infer(recording)
     rest, test = _parted(recording, task) if test is None else (recording, test)
     training, validation = _parted(rest, task)
-    task, rule = (known.task, known.preprocessing) if known else (task.fit(training), Preprocessing.fit(training))
+    task, scales = (known.task, known.preprocessing) if known else (task.fit(training), Preprocessing.fit(training))
     usual = Usual.of(training)
     shifts = possible(DEFAULT_SHIFTS, training)
     rng = np.random.default_rng(config.seed)
@@ -188,7 +187,7 @@ def distil(
     lessons = [_Lesson.of(task, part, answers) for part in parts]
     exams = [_Lesson.of(task, part, answers) for part in (validation, changed(validation, 1 + copies))]
     with seeded(config.seed):
-        model = build(kind, task, rule, parameters, **hyper)
+        model = build(kind, task, scales, parameters, **hyper)
         _learn(model, lessons, exams, config, windows or Windows.choose(training, task), progress)
     model.metadata["training"]["teacher"] = getattr(teacher, "kind", "a function")
 
@@ -198,8 +197,8 @@ def distil(
         return model.outputs(part), _answers(answers, part)
 
     def figures(part: Recording, own: list[np.ndarray], others: list[np.ndarray]) -> tuple[Any, ...]:
-        """The distance, and how good the teacher is, and the pupil."""
-        scores = (task.metrics(said, part)[task.primary] if labelled else None for said in (others, own))
+        """The distance, and the scores of teacher and pupil."""
+        scores = (task.metrics(answers, part)[task.primary] if labelled else None for answers in (others, own))
         return distance(task, own, others), *scores
 
     def under(shift: Shift, severity: float) -> Under:
@@ -218,7 +217,7 @@ def _answers(teacher: Teacher, recording: Recording) -> list[np.ndarray]:
 
 
 def distance(task: Task, one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    """Between two models' decoded answers, as :attr:`Distilled.distance` says."""
+    """The distance between two models' decoded answers, as in :attr:`Distilled.distance`."""
     rows = [np.concatenate([np.atleast_2d(part) for part in parts]) for parts in (one, other)]
     known = np.isfinite(rows[0]).all(1) & np.isfinite(rows[1]).all(1)
     if task.kind == "classification":
@@ -227,10 +226,10 @@ def distance(task: Task, one: Sequence[np.ndarray], other: Sequence[np.ndarray])
 
 
 def _parted(recording: Recording, task: Task) -> tuple[Recording, Recording]:
-    """A fifth held out, whether there are labels or not."""
+    """The recording in two parts, with a fifth held out, with or without labels."""
     if _labelled(recording, task):
         return hold_out(recording, task)
-    # By time or by whole series, as of values that are forecast: what is not known cannot be stratified.
+    # In time or by whole series, as for forecast values, because unknown labels cannot be stratified.
     blank = replace(recording, series=tuple(replace(s, targets=np.zeros(len(s))) for s in recording.series))
     parts = hold_out(
         blank, replace(task, kind="regression", per="step", labels=(), horizon=None, primary="", alarm=None)
@@ -242,7 +241,7 @@ def _parted(recording: Recording, task: Task) -> tuple[Recording, Recording]:
 
 
 def _labelled(recording: Recording, task: Task) -> bool:
-    """Whether something in it can be scored."""
+    """Whether anything in it can be scored."""
     if task.horizon is None and all(series.targets is None for series in recording.series):
         return False
     return any(np.any(task.encode(series)[1]) for series in task.with_targets(recording).series)
@@ -271,7 +270,7 @@ def _learn(
 
     first = a_pass()
     if not first:
-        raise InputError("the teacher has no finite answer to learn from")
+        raise InputError("the teacher has no finite answer to train on")
     model.sample = covering(first)
     if config.epochs is not None:
         steps, apart = config.epochs * len(first), len(first)
@@ -345,7 +344,7 @@ def _gain(task: Task, test: Recording, own: Sequence[np.ndarray], others: Sequen
     """How much better the pupil is by the task's metric, over blocks of the test part."""
     test = task.with_targets(test)
     cells = Cells.cut([test], task)
-    pupil, teacher = (Term(cells.sums(task, [test], [said])[None], deterministic=True) for said in (own, others))
+    pupil, teacher = (Term(cells.sums(task, [test], [answers])[None], deterministic=True) for answers in (own, others))
     metric = task.metric
     units = cells.independent if cells.units is None else cells.units
     found = compare(pupil, teacher, metric.value, metric.higher_is_better, units, metric.bounds)

@@ -150,8 +150,8 @@ def counter() -> Path:
     emulator = next((e for e in ("qemu-system-arm", "qemu-arm", "qemu-aarch64") if shutil.which(e)), None)
     if emulator is None:
         raise InputError(f"counting instructions needs QEMU: {QEMU}")
-    said = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=True).stdout
-    major = int(re.search(r"version (\d+)", said)[1])  # type: ignore[index]
+    version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=True).stdout
+    major = int(re.search(r"version (\d+)", version)[1])  # type: ignore[index]
     folder = TemporaryDirectory(prefix="torchliquid-")
     _keep.append(folder)
     plugin = Path(folder.name) / "count.so"

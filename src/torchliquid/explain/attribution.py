@@ -250,19 +250,19 @@ def _moments(model: Model, part: Recording, lags: int, moments: int) -> list[tup
 @torch.no_grad()
 def _windows(model: Model, part: Recording, chosen: list[tuple[int, int]], lags: int) -> _Windows:
     weight = model.readout.weight
-    rule = model.preprocessing
+    scales = model.preprocessing
     longest = max(min(t + 1, lags) for _, t in chosen)
-    inputs = weight.new_zeros(len(chosen), longest, rule.n_inputs)
+    inputs = weight.new_zeros(len(chosen), longest, scales.n_inputs)
     spans = weight.new_zeros(len(chosen), longest)
     lengths = torch.tensor([min(t + 1, lags) for _, t in chosen], device=weight.device)
-    taken = np.zeros((len(chosen), longest, rule.n_channels), dtype=int)
+    taken = np.zeros((len(chosen), longest, scales.n_channels), dtype=int)
     states: list[State] = []
     at, row = -1, 0
     for row, (i, t) in enumerate(chosen):
         if i != at:
-            prepared = [torch.from_numpy(a).to(weight) for a in rule(part.series[i])]
+            prepared = [torch.from_numpy(a).to(weight) for a in scales(part.series[i])]
             x, dt = prepared
-            read = last_observed(rule.observed(part.series[i].values)) - 1
+            read = last_observed(scales.observed(part.series[i].values)) - 1
             at, done, state = i, 0, None
         begin = max(t + 1 - lags, 0)
         if begin > done:

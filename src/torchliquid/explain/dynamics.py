@@ -213,7 +213,7 @@ def _growth(
 def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple[FixedPoint, ...]:
     network = copy.deepcopy(model.network).double().eval().requires_grad_(False)
     sizes = _sizes(network, model.preprocessing.n_inputs)
-    rule = model.preprocessing
+    scales = model.preprocessing
     places = {"mean input": inputs.mean(0)}
     places |= {f"{q:.0%} quantile of each input": np.quantile(inputs, q, axis=0) for q in QUANTILES}
     along = states[np.linspace(0, len(states) - 1, STARTS).astype(int)].astype(np.float64)
@@ -221,8 +221,8 @@ def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple
     points = []
     for at, x in places.items():
         x = np.array(x, dtype=np.float64)
-        if rule.with_mask:
-            x[rule.n_channels :] = 1.0
+        if scales.with_mask:
+            x[scales.n_channels :] = 1.0
         step = _step(network, torch.from_numpy(x), [size for own in sizes for size in own])
         found: list[Tensor] = []
         for state in _settled(step, starts):
@@ -234,7 +234,7 @@ def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple
             assert isinstance(slope, Tensor)
             radius = float(torch.linalg.eigvals(slope).abs().max())
             residual = float((step(point) - point).abs().max())
-            raw = x[: rule.n_channels] * rule.std + rule.mean
+            raw = x[: scales.n_channels] * scales.std + scales.mean
             points.append(FixedPoint(at, raw, _neurons(point, sizes), radius, radius < 1, residual))
     return tuple(points)
 

@@ -105,8 +105,8 @@ def neuron_names(model: Model) -> tuple[str, ...]:
 
 def input_names(model: Model) -> tuple[str, ...]:
     """The name of each of the network's inputs: the channels, then with a mask whether each was observed."""
-    rule = model.preprocessing
-    return rule.channels + (tuple(f"{c} observed" for c in rule.channels) if rule.with_mask else ())
+    scales = model.preprocessing
+    return scales.channels + (tuple(f"{c} observed" for c in scales.channels) if scales.with_mask else ())
 
 
 def weights_hash(model: Model) -> str:

@@ -1,7 +1,7 @@
-"""Jobs on a Ray cluster: one task each, its results coming back as it yields them.
+"""Jobs on a Ray cluster: one task each, which sends its results back as it yields them.
 
-The nodes need torchliquid and nothing else: no shared disk, no data. A task whose node dies is done again on another;
-what it had yielded is not kept twice, since a job yields the same again.
+The nodes need only torchliquid, no shared disk and no data. If a node dies, its tasks are repeated on another one. A
+repeated job yields the same results, so none is stored twice.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torchliquid.errors import InputError
 from torchliquid.jobs.job import Job, JobError, Listener, limited
 
 RETRIES = 3
-"""Deaths of its node that a job survives."""
+"""Number of times that a job is repeated after its node died."""
 
 SAME = "install the same versions on every machine of the cluster"
 
 SILENCE = 10.0
-"""Seconds without a job that starts, after which the reason is told."""
+"""Seconds without a new job after which the reason is reported."""
 
 QUICKLY = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": "5", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-"""Ray would try for a quarter of an hour to reach something that is no head, and print all the while."""
+"""Seconds for connecting. Ray itself would try for a quarter of an hour, and print all the time."""
 
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Connect to a cluster, and leave it, ending all that still runs there, at the end of the block.
+    """Connect to a cluster. At the end of the block, running tasks are ended and the connection is closed.
 
     Args:
         address: ``host:port`` of its head, or ``auto`` for the cluster that this machine is in.
@@ -66,12 +66,14 @@ def connected(address: str) -> Iterator[None]:
 
 
 def _check(address: str) -> None:
-    """Say at once what Ray would find out late."""
+    """Raise errors at once that Ray would report late."""
     if address == "auto":
         return
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", address)
     if match is None or not 0 < int(match[2]) < 65536:
-        raise InputError(f"{address!r} is no address of a Ray cluster; give HOST:PORT, like 10.0.0.1:6379, or auto")
+        raise InputError(
+            f"{address!r} is not an address of a Ray cluster; give HOST:PORT, such as 10.0.0.1:6379, or auto"
+        )
     try:
         socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=10).close()
     except OSError as error:
@@ -95,7 +97,7 @@ def _nothing_on_stderr() -> Iterator[None]:
 
 
 def places(threads: int) -> int:
-    """How many jobs with so many threads the cluster can run at a time, at least one."""
+    """The number of jobs with this number of threads that the cluster can run in parallel, at least one."""
     import ray
 
     alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
@@ -107,14 +109,14 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
 
     Raises:
         InputError: no node has that many CPUs.
-        JobError: the processes or nodes of a job died again and again.
-        Exception: whatever a job raised; the others are ended first.
+        JobError: the processes or nodes of a job died repeatedly.
+        Exception: the error of a job; the others are ended first.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     if not any(node["Alive"] and node["Resources"].get("CPU", 0) >= threads for node in ray.nodes()):
-        raise InputError(f"no node of the cluster gives {threads} CPU; start one with `ray start --num-cpus N`")
+        raise InputError(f"no node of the cluster offers {threads} CPU; start one with `ray start --num-cpus N`")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news: Any = ray.remote(News).options(num_cpus=0, scheduling_strategy=here).remote()
     task: Any = ray.remote(_work).options(num_cpus=threads, num_returns="streaming", max_retries=RETRIES)
@@ -172,7 +174,7 @@ def run_on_cluster(jobs: Sequence[Job], listener: Listener, threads: int) -> Non
 
 
 class News:
-    """Where the jobs stand, on its way to who handed them out; an actor beside that process."""
+    """The jobs' progress on its way to the process that started them: an actor beside that process."""
 
     def __init__(self) -> None:
         self.news: list[tuple[int, float, str]] = []
@@ -187,7 +189,7 @@ class News:
 
 
 def _work(threads: int, versions: dict[str, str], news: Any, number: int, *parts: bytes) -> Iterator[Any]:
-    """A job on its node; the parts are its function and its arguments."""
+    """Run a job on its node; the parts are its function and its arguments."""
     if versions != _versions():
         raise InputError(f"{socket.gethostname()} has {_versions()}, not {versions}; {SAME}")
 
@@ -201,5 +203,5 @@ def _work(threads: int, versions: dict[str, str], news: Any, number: int, *parts
 
 
 def _versions() -> dict[str, str]:
-    """What must be the same on every machine, or results would differ."""
+    """The versions that must be the same on every machine, because results depend on them."""
     return {name: version(name) for name in ("torchliquid", "torch", "numpy", "scikit-learn")}

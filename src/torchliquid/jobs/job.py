@@ -1,7 +1,7 @@
-"""A job, and who is told of it.
+"""A job and its listener.
 
-A job is a generator: what it yields travels back to the process that handed it out, which alone keeps it, as soon as
-it is there. So a job is the same in one process, in many, and on a cluster whose machines share no disk.
+A job is a generator. Its results go to the process that started it as soon as they are there, and only that process
+stores them. So a job is the same in one process, in many, and on a cluster without a shared disk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 Progress = Callable[[float, str], None]
-"""Called by a job with the share done (0 to 1) and a word on where it stands."""
+"""Called by a job with the share done (0 to 1) and a note."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Job:
     """One piece of independent work.
 
     Attributes:
-        name: for a person who waits, and no other job's.
-        function: called with ``args`` and ``progress``, it yields results. It stands at the top of a module, since
-            it travels to another process.
-        args: what is large should be the same object in all jobs: it is sent to a cluster once.
-        keep: called with each result, in the process that hands the jobs out.
+        name: a unique name for progress messages.
+        function: called with ``args`` and ``progress``, it yields results. It must be defined at the top of a module,
+            because it is sent to another process.
+        args: large arguments should be the same object in all jobs, because a cluster gets each object once.
+        keep: called with each result, in the process that starts the jobs.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Job:
 
 
 class Listener(Protocol):
-    """Is told how the jobs go on; ``waiting`` says what for, when none of them can start."""
+    """Is informed of the jobs' progress; ``waiting`` gets the reason if none of them can start."""
 
     def waiting(self, reason: str) -> None: ...
     def started(self, job: Job) -> None: ...
@@ -46,7 +46,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """A listener that says nothing."""
+    """A listener that does nothing."""
 
     def waiting(self, reason: str) -> None: ...
     def started(self, job: Job) -> None: ...
@@ -64,7 +64,7 @@ class JobError(RuntimeError):
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """So many threads for all that computes: torch, BLAS, OpenMP."""
+    """Set the number of threads of torch, BLAS and OpenMP."""
     before = torch.get_num_threads()
     with threadpool_limits(threads):
         torch.set_num_threads(threads)

@@ -13,9 +13,9 @@ from torchliquid.errors import InputError
 
 
 def append(file: Path, trial: dict[str, Any]) -> None:
-    """Add a line, whole and on the disk when this returns; several processes may do so at once.
+    """Append a line, which is complete and on the disk when this returns. Several processes may append at once.
 
-    What a broken write left at the end is cut off first; a last line that only wants its end gets it.
+    An incomplete last line, left by an interrupted write, is cut off first; one that only lacks its line end gets it.
     """
     with file.open("ab+") as opened:
         lock_descriptor(opened.fileno())
@@ -28,10 +28,10 @@ def append(file: Path, trial: dict[str, Any]) -> None:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The trials in a file, without what a broken write left at its end.
+    """The trials in a file, without an incomplete last line left by an interrupted write.
 
     Raises:
-        InputError: a line is no trial.
+        InputError: a line is not a trial.
     """
     if not file.exists():
         return []
@@ -45,7 +45,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def _whole(text: bytes) -> bytes:
-    """The text without what a broken write left at its end; a last line that only wants its end stays."""
+    """The text without an incomplete last line; a last line that only lacks its line end stays."""
     end = text.rfind(b"\n") + 1
     try:
         whole = isinstance(json.loads(text[end:]), dict)

@@ -34,12 +34,12 @@ from torchliquid.jobs.job import Job, JobError, Listener, limited
 from torchliquid.signals import waiting
 
 LONGEST_FOLDER = 60
-"""Bytes of the path of the temporary files' folder that leave room for a socket's name."""
+"""Maximum length in bytes of the path of the folder for temporary files, which leaves room for a socket's name."""
 log = logging.getLogger(__name__)
 
 
 def cores() -> int:
-    """That this process may use, as its affinity and its container say."""
+    """The number of cores that this process may use, by its affinity and its container."""
     return int(cpu_count())
 
 
@@ -65,12 +65,12 @@ def run_jobs(jobs: Sequence[Job], listener: Listener, processes: int, threads: i
 
 
 def _no_processes() -> str:
-    """Why no processes can be started here; empty where they can."""
+    """Why no processes can be started here; empty if they can."""
     if current_process().daemon:
-        return "a process of a pool can start no others"
+        return "a process of a pool cannot start others"
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     if path is not None and not Path(path).exists():  # the standard input
-        return "the program is no file that other processes could read"
+        return "the program is not a file that other processes could read"
     return ""
 
 
@@ -95,7 +95,7 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
             for receiver in [r for r in running if r in ready]:
                 job, process = running[receiver]
                 try:
-                    kind, told = receiver.recv()
+                    kind, content = receiver.recv()
                 except EOFError:
                     process.join()
                     code = process.exitcode or 0
@@ -109,11 +109,11 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
                         job.name,
                     ) from None
                 if kind == "error":
-                    raise told
+                    raise content
                 if kind == "result":
-                    job.keep(told)
+                    job.keep(content)
                 elif kind == "progress":
-                    listener.advanced(job, *told)
+                    listener.advanced(job, *content)
                 else:
                     process.join()
                     del running[receiver]
@@ -124,7 +124,8 @@ def _run_in_processes(waiting: list[Job], listener: Listener, processes: int, th
 
 
 def _context(jobs: Sequence[Job]) -> Any:
-    """How processes are started: from a server that has all imported, or anew where there is none, as on Windows."""
+    """How processes are started: from a server that has imported everything, or separately if there is none, as on
+    Windows."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     _talk_over_short_paths()
@@ -155,8 +156,8 @@ def _talk_over_short_paths() -> None:
 
 
 def _work(work: bytes, threads: int, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are looked at afterwards
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, about numbers that are checked afterwards
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         function, args = pickle.loads(work)

@@ -1,4 +1,4 @@
-"""Who does the jobs: the processes of this machine, or a Ray cluster."""
+"""Runs jobs in processes of this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torchliquid.jobs.processes import cores, run_jobs
 
 @dataclass(frozen=True)
 class Workers:
-    """Called with jobs and a listener, runs the jobs to their end; what one of them raised ends the others and is
-    raised. ``at_once`` is how many run at a time."""
+    """Called with jobs and a listener, runs all jobs. An error in one of them ends the others and is raised.
+    ``at_once`` is the number of parallel jobs."""
 
     run: Callable[[Sequence[Job], Listener], None]
     at_once: int
@@ -25,15 +25,15 @@ class Workers:
 
 @contextmanager
 def workers(processes: int, threads: int, ray: str | None = None) -> Iterator[Workers]:
-    """Who does the jobs, each with so many threads: ``processes`` of this machine, or a Ray cluster.
+    """The workers for jobs with this number of threads: ``processes`` of this machine, or a Ray cluster.
 
     Args:
-        processes: at a time; 1 means this one, and no more than :func:`cores` are started.
-        threads: of each job, wherever it runs.
-        ray: address of a cluster, ``host:port`` or ``auto``; ``processes`` does not matter then.
+        processes: number of parallel processes, at most :func:`cores`; 1: this process.
+        threads: number of threads of each job.
+        ray: address of a cluster, ``host:port`` or ``auto``; then ``processes`` has no effect.
 
     Raises:
-        InputError: no cluster can be reached there.
+        InputError: there is no cluster at that address.
     """
     if ray is None:
         processes = min(processes, cores())

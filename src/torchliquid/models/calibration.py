@@ -155,17 +155,17 @@ class Reliability:
         """From answers (N, K) and true classes (N,)."""
         answers = task.answers(probabilities, truth)
         if probabilities.shape[1] == 2:
-            said, true = probabilities[:, task.positive], truth == task.positive
+            stated, true = probabilities[:, task.positive], truth == task.positive
         else:
-            said, true = probabilities.max(1), probabilities.argmax(1) == truth
-        order = np.argsort(said, kind="stable")
-        weight = np.cumsum(said[order] * (1 - said[order]) + SMALLEST)
+            stated, true = probabilities.max(1), probabilities.argmax(1) == truth
+        order = np.argsort(stated, kind="stable")
+        weight = np.cumsum(stated[order] * (1 - stated[order]) + SMALLEST)
         edges = np.searchsorted(weight, weight[-1] * np.arange(1, BINS) / BINS)
         parts = [part for part in np.split(order, edges) if len(part)]
         return cls(
             find("log_loss")(answers),
             find("brier")(answers),
-            tuple(float(said[part].mean()) for part in parts),
+            tuple(float(stated[part].mean()) for part in parts),
             tuple(float(true[part].mean()) for part in parts),
             tuple(map(len, parts)),
         )

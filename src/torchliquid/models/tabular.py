@@ -163,15 +163,15 @@ class Tabular(Predictor):
 
     def _owners(self) -> np.ndarray:
         """(F,) the channel that each column is made of, -1 where it is of time alone."""
-        rule, n = self.preprocessing, max(self.config["lookback"], self.config.get("aligned", 0)) + 1
+        scales, n = self.preprocessing, max(self.config["lookback"], self.config.get("aligned", 0)) + 1
         rng, spans = np.random.default_rng(0), np.ones(n, dtype=np.float32)
-        still = self.table(np.zeros((n, rule.n_inputs), dtype=np.float32), spans, slice(None))
+        still = self.table(np.zeros((n, scales.n_inputs), dtype=np.float32), spans, slice(None))
         owners = np.full(still.shape[1], -1)
-        for channel in range(rule.n_channels):
-            moving = np.zeros((n, rule.n_inputs), dtype=np.float32)
+        for channel in range(scales.n_channels):
+            moving = np.zeros((n, scales.n_inputs), dtype=np.float32)
             moving[:, channel] = rng.normal(size=n)
-            if rule.with_mask:
-                moving[::-2, rule.n_channels + channel] = 1
+            if scales.with_mask:
+                moving[::-2, scales.n_channels + channel] = 1
             owners[(self.table(moving, spans, slice(None)) != still).any(0)] = channel
         return owners
 
@@ -342,8 +342,8 @@ class TabularSteps:
 
     def __init__(self, model: Tabular, n: int) -> None:
         self.model = model
-        rule, config = model.preprocessing, model.config
-        self.channels, self.inputs = rule.n_channels, rule.n_inputs
+        scales, config = model.preprocessing, model.config
+        self.channels, self.inputs = scales.n_channels, scales.n_inputs
         self.lookback = config["lookback"] if model.task.per == "step" else 0
         aligned = 0 if self.lookback else config["aligned"]
         self.places = aligned_places(aligned, self.channels)

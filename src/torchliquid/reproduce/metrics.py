@@ -29,5 +29,5 @@ def score(metric: str, given: Tensor, targets: Tensor) -> float:
     if metric == "AUC":
         likely = given.double().numpy()
         return metrics.find("roc_auc")(metrics.Answers(np.column_stack([1 - likely, likely]), truth))
-    said = given.flatten().numpy()
-    return 100 * metrics.find("accuracy")(metrics.Answers(np.zeros((len(truth), 2)), truth, said))
+    predicted = given.flatten().numpy()
+    return 100 * metrics.find("accuracy")(metrics.Answers(np.zeros((len(truth), 2)), truth, predicted))

@@ -49,8 +49,8 @@ class Parts:
     test: Sequences
     outputs: int
 
-    def mark(self, with_test: bool = True) -> str:
-        """A mark of the data."""
+    def fingerprint(self, with_test: bool = True) -> str:
+        """A fingerprint of the data."""
         data = hashlib.sha256()
         for piece in (self.train, self.validation, self.test)[: 3 if with_test else 2]:
             for tensor in (piece.inputs, piece.timespans, piece.targets):
@@ -144,8 +144,8 @@ class Protocol:
         """The contenders of the whole table."""
         return [name for name in self.settings if name not in ON_REQUEST]
 
-    def mark(self, contender: str) -> str:
-        """A mark of a contender's setting."""
+    def fingerprint(self, contender: str) -> str:
+        """A fingerprint of a contender's setting."""
         return hashlib.sha256(repr((self.settings[contender], self.sparsity)).encode()).hexdigest()[:8]
 
     def with_setup(self, contender: str, setup: Mapping[str, Any]) -> Protocol:

@@ -103,11 +103,11 @@ def _run(
     listener.planned({"tuning": float(tune * tuning.EPOCHS), "training": 5.0} if tune else {"training": 1.0})
     tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs) if tune else {}
     wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
-    marks = _marks(table, {split: piece.mark() for split, piece in parts.items()}, pairs)
+    fingerprints = _fingerprints(table, {split: piece.fingerprint() for split, piece in parts.items()}, pairs)
     done = {
         (x["split"], x["contender"], x["seed"], tuning_trials(x)): x
         for x in read(file)
-        if x.get("made_with") == marks.get((x["split"], x["contender"]))
+        if x.get("made_with") == fingerprints.get((x["split"], x["contender"]))
     }
     work = []
     for split, contender, seed, choice in wanted:
@@ -118,7 +118,9 @@ def _run(
             append(file, plain | {"tuned": choice})
             continue
         args = (table, parts[split], split, contender, seed, choice)
-        work.append(Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(_keep, file, marks)))
+        work.append(
+            Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(_keep, file, fingerprints))
+        )
     listener.phase("training", len(wanted) - len(work), len(wanted))
     try:
         run_jobs(work, listener)
@@ -140,18 +142,22 @@ def _tune(
     """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
     file = folder / f"{table.name}.tuning.jsonl"
     pairs = [pair for pair in pairs if pair[1] not in FITTED]
-    marks = _marks(table, {split: piece.mark(with_test=False) for split, piece in parts.items()}, pairs)
+    fingerprints = _fingerprints(
+        table, {split: piece.fingerprint(with_test=False) for split, piece in parts.items()}, pairs
+    )
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
         every = {(x["split"], x["contender"], x["trial"], x.get("made_with")): x for x in read(file)}
-        return {pair: [x for key, x in every.items() if key[:2] == pair and key[3] == marks[pair]] for pair in pairs}
+        return {
+            pair: [x for key, x in every.items() if key[:2] == pair and key[3] == fingerprints[pair]] for pair in pairs
+        }
 
     work = [
         Job(
             f"{contender}, {split} split",
             tuning.tune,
             (table, parts[split], split, contender, trials, done),
-            partial(_keep, file, marks),
+            partial(_keep, file, fingerprints),
         )
         for (split, contender), done in lines().items()
         if len(done) < trials
@@ -161,17 +167,17 @@ def _tune(
     return {pair: {"trials": trials, "setup": tuning.best(table, done, trials)} for pair, done in lines().items()}
 
 
-Marks = Mapping[tuple[Split, str], str]
-"""Of each split and contender: a mark of its setting and, behind a dash, of the data."""
+Fingerprints = Mapping[tuple[Split, str], str]
+"""For each split and contender the fingerprint of its setting, a dash, and that of the data."""
 
 
-def _marks(table: Protocol, data: Mapping[Split, str], pairs: Sequence[tuple[Split, str]]) -> Marks:
-    return {(split, contender): f"{table.mark(contender)}-{data[split]}" for split, contender in pairs}
+def _fingerprints(table: Protocol, data: Mapping[Split, str], pairs: Sequence[tuple[Split, str]]) -> Fingerprints:
+    return {(split, contender): f"{table.fingerprint(contender)}-{data[split]}" for split, contender in pairs}
 
 
-def _keep(file: Path, marks: Marks, line: dict[str, Any]) -> None:
-    """Append a line with its mark: with another setting or other data the work does not count."""
-    append(file, line | {"made_with": marks[line["split"], line["contender"]]})
+def _keep(file: Path, fingerprints: Fingerprints, line: dict[str, Any]) -> None:
+    """Append a line with its fingerprint: with another setting or other data the work does not count."""
+    append(file, line | {"made_with": fingerprints[line["split"], line["contender"]]})
 
 
 def write_tables(folder: Path, page: Path) -> None:

@@ -186,13 +186,13 @@ def table(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> tuple[list[st
                 "seconds": f"{row['seconds']:.0f}",
             }
         )
-    told = [name for name in (rows[0] if rows else ()) if {row[name] for row in rows} - {"", "published"}]
-    return told, [[row[name].replace(" ± ", UNBROKEN) for name in told] for row in rows]
+    head = [name for name in (rows[0] if rows else ()) if {row[name] for row in rows} - {"", "published"}]
+    return head, [[row[name].replace(" ± ", UNBROKEN) for name in head] for row in rows]
 
 
 def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
     """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
-    told, rows = table(protocol, trials)
+    head, rows = table(protocol, trials)
     trials = counting(trials)
     lines = [
         f"## {protocol.name.capitalize()}",
@@ -201,7 +201,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
         f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
         "",
         *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
-        *([f"| {' | '.join(told)} |", "|---" * len(told) + "|"] if told else ["No training has ended yet."]),
+        *([f"| {' | '.join(head)} |", "|---" * len(head) + "|"] if head else ["No training has ended yet."]),
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
     hours = sum(x["seconds"] for x in trials) / 3600
@@ -221,7 +221,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
 
 def outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
     """Whether a training was done with another setting than today's; what the data was is seen when it is rerun."""
-    return trial.get("made_with", "").split("-")[0] != protocol.mark(trial["contender"])
+    return trial.get("made_with", "").split("-")[0] != protocol.fingerprint(trial["contender"])
 
 
 def _range(numbers: Iterable[int]) -> str:

@@ -57,11 +57,11 @@ def tune(
         setup = draw(protocol, contender, lines)
         epochs = max(round(EPOCHS * protocol.settings[contender].epochs), 1)
 
-        def told(share: float, note: str, number: int = number) -> None:
+        def report(share: float, note: str, number: int = number) -> None:
             progress((number + share) / trials, f"trial {number + 1}, {note}")
 
         tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
-        _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, told)
+        _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, report)
         line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
         yield line
         lines.append(line)

@@ -67,20 +67,26 @@ def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, st
 def _around(
     core: Any, description: Description, parts: Parts, held: np.ndarray | None, started: np.ndarray | None
 ) -> dict[str, Any]:
-    rule, task = description.preprocessing, description.task
+    scales, task = description.preprocessing, description.task
     total, count = (None, None) if task.per == "step" else parts[-2:]
     scale = [np.array(v, dtype=np.float64) if task.kind == "regression" else None for v in (task.mean, task.std)]
     last = [task.column, task.change] if task.change else []
     return {
-        "front": front(core, rule, held, started),
+        "front": front(core, scales, held, started),
         "back": core.Back(_linear(core, description.readout), total, count, *scale, *last),
     }
 
 
-def front(core: Any, rule: Preprocessing, held: np.ndarray | None, started: np.ndarray | None) -> Any:
+def front(core: Any, scales: Preprocessing, held: np.ndarray | None, started: np.ndarray | None) -> Any:
     """The compiled preprocessing, which keeps its state in these arrays."""
-    scales = [rule.mean.astype(np.float64), rule.unit.astype(np.float64), rule.time_scale, LIMIT, rule.with_mask]
-    return core.Front(*scales, held, started, *([rule.untold] if rule.untold.any() else []))
+    numbers = [
+        scales.mean.astype(np.float64),
+        scales.unit.astype(np.float64),
+        scales.time_scale,
+        LIMIT,
+        scales.with_mask,
+    ]
+    return core.Front(*numbers, held, started, *([scales.untold] if scales.untold.any() else []))
 
 
 def _layer(core: Any, part: Part, states: Iterator[np.ndarray]) -> Any:

@@ -330,8 +330,8 @@ class ModelStream:
         return None if len(ends) < max(len(self._bands), 1) else ends[0] if self.n == 1 else np.stack(ends)
 
     def _band(self, values: np.ndarray, elapsed: Any, answer: np.ndarray, repeated: np.ndarray | None = None) -> None:
-        rule, column = self.model.preprocessing, self.model.task.column or 0
-        spans = rule.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)).astype(float) * rule.time_scale
+        scales, column = self.model.preprocessing, self.model.task.column or 0
+        spans = scales.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)).astype(float) * scales.time_scale
         rows, answers = np.reshape(values, (self.n, -1)), np.reshape(answer, (self.n, -1))
         for i, (band, span) in enumerate(zip(self._bands, np.broadcast_to(spans, self.n), strict=True)):
             if repeated is None or not repeated[i]:

@@ -354,24 +354,24 @@ def _tuned(runner: Runner, budget: str) -> list[str]:
     if tuning == 1:
         return ["All contenders have their defaults: none was tuned."]
     had = {c.label: (len(runner.settings(c, tuning)), c) for c in contenders if c.space}
-    said = [
+    sentences = [
         f"Tuning, from one seed, with the defaults first: {_counted(had)}. Of the settings within a tenth of the best "
         "one's errors on validation, or a twentieth of its RMSE, the first was chosen."
     ]
     if any(c.seeded for c in contenders) and tuning > 2:
         half = ", the better half of them half of it" if tuning > 4 else ""
-        said.append(
+        sentences.append(
             f"For networks, all settings had a quarter of the budget of {budget}{half}, and the better half of these "
             "the "
             "whole budget."
         )
     left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == tuning}
     if left:
-        said.append(
+        sentences.append(
             "Possible settings that the budget left out: "
             f"{', '.join(f'{n} of {had[label][1].possible} of {label}' for label, n in left.items())}."
         )
-    return said
+    return sentences
 
 
 def _counted(had: Mapping[str, tuple[int, Contender]]) -> str:

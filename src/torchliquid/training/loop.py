@@ -289,11 +289,11 @@ def _loss(task: Task, outputs: Sequence[np.ndarray], recording: Recording, class
     """The training loss of decoded answers to a recording with targets."""
     encoded = [task.encode(series) for series in recording.series]
     targets, weights = (np.concatenate([np.atleast_1d(part[i]) for part in encoded]) for i in (0, 1))
-    said = np.concatenate([np.atleast_2d(output) for output in outputs])
+    answers = np.concatenate([np.atleast_2d(output) for output in outputs])
     if task.kind == "classification":
-        raw = np.log(np.clip(said, 1e-12, None))
+        raw = np.log(np.clip(answers, 1e-12, None))
     else:
-        raw, targets = (said - task.mean) / task.std, targets.reshape(len(said), -1)
+        raw, targets = (answers - task.mean) / task.std, targets.reshape(len(answers), -1)
     known = None if class_weights is None else class_weights.cpu().double()
     return float(task.loss(torch.from_numpy(raw), torch.from_numpy(targets), torch.from_numpy(weights), known))
 
@@ -313,4 +313,4 @@ def _doubt(task: Task, losses: list[float], history: History, ended: bool) -> Do
 
 
 def _unstable(model: Model, longest: float) -> str | None:
-    return next((said for cell in model.network.cells if (said := cell.instability(longest))), None)
+    return next((advice for cell in model.network.cells if (advice := cell.instability(longest))), None)

@@ -102,21 +102,23 @@ def stretches(
     )
 
 
-def _stretch_of(task: Task, name: str, test: Recording, said: Mapping[str, Sequence[np.ndarray]], most: int) -> Stretch:
+def _stretch_of(
+    task: Task, name: str, test: Recording, outputs: Mapping[str, Sequence[np.ndarray]], most: int
+) -> Stretch:
     truths = [_truth(task, test, j) for j in range(test.n_series)]
     one_answer_each = np.median([np.isfinite(t).sum() for t in truths]) <= 1
     if task.per == "series" or (test.n_series > 1 and one_answer_each):
         asked = [(j, int(np.flatnonzero(np.isfinite(t))[-1])) for j, t in enumerate(truths) if np.isfinite(t).any()]
         asked.sort(key=lambda place: truths[place[0]][place[1]])
         truth = np.array([truths[j][k] for j, k in asked[:STRETCH]])
-        rows = {c: np.array([_shown(task, out[j])[k] for j, k in asked[:STRETCH]]) for c, out in said.items()}
+        rows = {c: np.array([_shown(task, out[j])[k] for j, k in asked[:STRETCH]]) for c, out in outputs.items()}
         return _stretch(task, name, "", np.arange(1.0, len(truth) + 1), "series", truth, rows)
     best = max(range(test.n_series), key=lambda j: _liveliest(truths[j], STRETCH)[1])
-    series, columns = test.series[best], 2 + len(said) + min(len(test.channels), MOST_CHANNELS)
+    series, columns = test.series[best], 2 + len(outputs) + min(len(test.channels), MOST_CHANNELS)
     start, _ = _liveliest(truths[best], room := max(STRETCH, most // columns))
     window = slice(start, start + room)
     times, truth, values = series.times[window], truths[best][window], series.values[window]
-    rows = {c: _shown(task, out[best])[window] for c, out in said.items()}
+    rows = {c: _shown(task, out[best])[window] for c, out in outputs.items()}
     made = _stretch(task, name, series.name, times, test.time_unit, truth, rows)
     first, _ = _liveliest(truth, STRETCH)
     return replace(

@@ -173,7 +173,7 @@ def confusion_chart(results: StudyResults, counts: np.ndarray) -> Figure:
         "type": "heatmap",
         "x": places,
         "y": places,
-        "customdata": [[f"{true} answered by {said}" for said in labels] for true in labels],
+        "customdata": [[f"{true} answered by {answer}" for answer in labels] for true in labels],
         "z": to_plain(share, DIGITS),
         "colorscale": [[0, "--heat-low"], [1, "--heat-middle"]],
         "zmin": 0,
@@ -384,10 +384,10 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
         elif _sparse(stretch.truth):
             truth |= {"mode": "markers", "marker": {"symbol": "circle-open", "size": 10, "color": colour("truth")}}
     traces = [truth]
-    for name, said in stretch.outputs.items():
+    for name, answers in stretch.outputs.items():
         contender = results.contender(name)
         part = role(results, contender)
-        trace: Figure = {**line, "name": plotly_text(contender.label), "y": packed(said)}
+        trace: Figure = {**line, "name": plotly_text(contender.label), "y": packed(answers)}
         if single:
             mark = {"symbol": "circle" if part == "liquid" else "square", "size": 5, "color": colour(part)}
             trace |= {"mode": "markers", "marker": mark}
@@ -518,13 +518,13 @@ def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figu
         ("as trained", [f.before for f in found], {"color": "--other", "width": 2, "dash": "dash"}),
         ("calibrated", [f.after for f in found], {"color": color, "width": 3}),
     ):
-        said, true = (np.mean([getattr(one, axis) for one in each], axis=0) for axis in ("said", "true"))
+        stated, true = (np.mean([getattr(one, axis) for one in each], axis=0) for axis in ("said", "true"))
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": name,
-                "x": to_plain(said.tolist(), DIGITS),
+                "x": to_plain(stated.tolist(), DIGITS),
                 "y": to_plain(true.tolist(), DIGITS),
                 "line": line,
                 "marker": {"size": 7, "color": line["color"]},

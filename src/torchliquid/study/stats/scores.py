@@ -112,8 +112,8 @@ class Cells:
         """
         metric, total, first = metric or task.metric, None, 0
         series = [s for recording in tests for s in recording.series]
-        said = [o for test in outputs for o in test]
-        for one, output, cuts in zip(series, said, self.cuts, strict=True):
+        every_output = [o for test in outputs for o in test]
+        for one, output, cuts in zip(series, every_output, self.cuts, strict=True):
             rows, truth, times = task.labelled(output, one)
             for start in range(0, len(times), ROWS):
                 part = slice(start, start + ROWS)
