@@ -21,8 +21,8 @@ from torchliquid.jobs import lines as trials
 from torchliquid.reproduce import summary
 from torchliquid.reproduce.contenders import Missing, TableModel
 from torchliquid.reproduce.picture import LIQUID_COLOUR, OTHER_COLOUR, drawing
-from torchliquid.reproduce.protocol import Protocol, Sequences, Setting
-from torchliquid.reproduce.protocols import protocol
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting
+from torchliquid.reproduce.protocols import protocol, xor
 from torchliquid.reproduce.run import reproduce, write_tables
 from torchliquid.reproduce.trial import train
 from torchliquid.study.run.runner import Quiet
@@ -237,3 +237,35 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -
     assert out.exit_code == 2
     assert f"--page {tmp_path / 'no/p.md'}: there is no writable folder" in out.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_of_bits_is_told_by_its_changes_and_keeps_its_parity() -> None:
+    """A second implementation, bit by bit, of what the authors publish with the seed of their test part."""
+    found = xor.streams(200, xor.SEEDS[1])
+    rng = np.random.RandomState(xor.SEEDS[1])
+    for i in range(200):
+        events, since, ones, last = [], 0, 0, -1
+        for _ in range(rng.randint(2, 32)):
+            bit, since = int(rng.randint(0, 2)), since + 1
+            ones += bit
+            if bit != last:
+                events.append((bit, since))
+                since = 0
+            last = bit
+        events += [(last, since)] * (since > 0)
+        n = int(found.lengths[i])
+        told = zip(found.inputs[i, :n, 0].tolist(), (32 * found.timespans[i, :n]).tolist(), strict=True)
+        assert events == list(told)
+        assert int(found.targets[i]) == ones % 2
+        assert not found.inputs[i, n:].any()
+
+
+def test_a_cfc_learns_the_parity_of_short_streams() -> None:
+    table = protocol("xor")
+    streams = xor.streams(6000, 0)
+    short = streams.pick(torch.nonzero(32 * streams.timespans.sum(1) < 5).flatten())
+    smaller = {"units": 32, "lr": 0.01, "decay": 1.0, "batch": 32, "epochs": 25, "span": 8.0}
+    setting = dataclasses.replace(table.settings["CfC"], **smaller)
+    small = dataclasses.replace(table, settings={"CfC": setting})
+    line = train(small, Parts(short, short, short, outputs=2), "CfC", 0, lambda share, note: None)
+    assert line["validation"] > 95

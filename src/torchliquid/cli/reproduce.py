@@ -16,7 +16,7 @@ from torchliquid.cli.terminal import Terminal, print_table
 def reproduce(
     name: Annotated[
         str,
-        typer.Argument(help="occupancy, traffic, cheetah, walker or physionet."),
+        typer.Argument(help="occupancy, traffic, cheetah, walker, physionet or xor."),
     ],
     contender: Annotated[list[str] | None, typer.Option(help="Only this contender; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split: published or time.")] = None,

@@ -12,7 +12,7 @@ from torchliquid.errors import InputError
 if TYPE_CHECKING:
     from torchliquid.reproduce.protocol import Protocol
 
-NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet")
+NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet", "xor")
 
 
 def check_name(name: str) -> None:
