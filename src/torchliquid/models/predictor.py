@@ -153,9 +153,9 @@ class Predictor:
 
     def score(self, recording: Recording | Any, metric: str | None = None) -> float:
         """A metric on labelled data, over all samples (or series) with a label.
-            recording: as in :meth:`predict`, with the target's column, or the channel of a forecast.
+
         Args:
-            recording: as in :meth:`predict`, with the target's column; of a forecast with its channel.
+            recording: as in :meth:`predict`, with the target's column, or the channel of a forecast.
             metric: its name, see :func:`torchliquid.metrics.find`; None: the one that decided the training,
                 ``task.primary``. Whether higher is better is ``task.higher_is_better``.
 
