@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from torchliquid.data.columns import nearest
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
@@ -295,3 +296,28 @@ def constant(values: np.ndarray) -> bool:
 def _decimals(value: np.floating) -> int:
     """Number of decimals in its shortest form."""
     return len(np.format_float_positional(value, trim="-").partition(".")[2])
+
+
+def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
+    """The recording with only the model's channels, in its order.
+
+    Raises:
+        InputError: a channel is missing, or times have another unit.
+    """
+    wanted = preprocessing.channels
+    for channel in wanted:
+        if channel not in recording.channels:
+            raise InputError(
+                f"the model needs the channel {channel!r}, which the recording lacks; "
+                f"{nearest(channel, recording.channels)}"
+            )
+    if recording.time_unit != preprocessing.time_unit:
+        raise InputError(
+            f"the model was trained on times in {preprocessing.time_unit!r}, the recording's are in "
+            f"{recording.time_unit!r}; read it with the same time column and the same unit of time"
+        )
+    if recording.channels == wanted:
+        return recording
+    order = [recording.channels.index(c) for c in wanted]
+    series = tuple(replace(s, values=s.values[:, order]) for s in recording.series)
+    return replace(recording, series=series, channels=wanted)

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torchliquid.data.batch import Batch, batches
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording, Series
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.build import build
 from torchliquid.models.model import Model
-from torchliquid.models.predictor import Predictor, aligned
+from torchliquid.models.predictor import Predictor
 from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.study.results import Interval

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.edge.emulator import RESET, SET_STATE, Replayed, record_types
@@ -18,7 +18,6 @@ from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.models.model import Sample, evaluating, unlabelled_batches
-from torchliquid.models.predictor import aligned
 from torchliquid.models.sample import LENGTH, covering
 
 MATCHING = 16

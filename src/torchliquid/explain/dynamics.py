@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchliquid.data.preprocessing import aligned
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import follow, liquid_layers, neuron_names
@@ -19,7 +20,6 @@ from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Network
-from torchliquid.models.predictor import aligned
 
 MULTIPLES = np.logspace(-1, 3, 17)
 """Quantiles of the recording's gaps."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchliquid.data.preprocessing import aligned
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.layers.cell import RecurrentCell
@@ -18,7 +19,6 @@ from torchliquid.layers.cfc import WiredCfCCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, evaluating
 from torchliquid.models.networks import Encoder, Liquid, PictureEncoder
-from torchliquid.models.predictor import aligned
 
 LIQUID_KINDS = ("ltc", "ltc_ncp", "cfc", "cfc_ncp")
 

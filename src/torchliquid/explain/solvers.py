@@ -16,11 +16,11 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from torchliquid import metrics
+from torchliquid.data.preprocessing import aligned
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model
-from torchliquid.models.predictor import aligned
 from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import significant
 from torchliquid.solvers import ADAPTIVE, LIMITS, SolverError

@@ -22,9 +22,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from torchliquid.data import Recording
 from torchliquid.data.files import check_there
 from torchliquid.data.given import MICROSECONDS
+from torchliquid.data.preprocessing import aligned
 from torchliquid.errors import InputError
 from torchliquid.mcp.lines import Lines, NoSample, Sample, split
-from torchliquid.models.predictor import Predictor, aligned
+from torchliquid.models.predictor import Predictor
 
 POLL = 0.25
 """Seconds between two looks whether to stop."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
-from torchliquid.models.predictor import Predictor, aligned
 from torchliquid.tasks import ACROSS, Task
 
 RECENT = 100
@@ -30,6 +30,16 @@ RATE = 0.1
 
 FEWEST = 20
 """Minimum number of labelled samples, or series, in a validation part."""
+
+
+class Predicting(Protocol):
+    """A model whose answers can have intervals."""
+
+    task: Task
+    preprocessing: Preprocessing
+    metadata: dict[str, Any]
+
+    def outputs(self, recording: Recording) -> list[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Interval:
         return bool(self.recent)
 
     @classmethod
-    def of(cls, model: Predictor) -> Interval | None:
+    def of(cls, model: Predicting) -> Interval | None:
         """The interval of a model; None if it has none.
 
         Raises:
@@ -73,7 +83,7 @@ class Interval:
         return made
 
 
-def add_interval(model: Predictor, validation: Recording, level: float) -> None:
+def add_interval(model: Predicting, validation: Recording, level: float) -> None:
     """Set a model's interval from its errors on the validation part.
 
     Raises:
@@ -131,7 +141,7 @@ class Tracker:
             self.half = max(self.half + RATE * max(self.recent) * ((error > half) - self.miss), 0.0)
 
 
-def bounds(model: Predictor, recording: Recording, outputs: list[np.ndarray]) -> list[np.ndarray]:
+def bounds(model: Predicting, recording: Recording, outputs: list[np.ndarray]) -> list[np.ndarray]:
     """(T, K, 2) lower and upper ends for the answers of each series, or (K, 2) with one answer per series.
 
     Args:
@@ -173,7 +183,7 @@ def _known_at(task: Task, times: np.ndarray) -> np.ndarray:
     return np.searchsorted(times, times + task.horizon * (1 - 1e-6))
 
 
-def coverage(model: Predictor, recording: Recording, outputs: list[np.ndarray]) -> tuple[float, float]:
+def coverage(model: Predicting, recording: Recording, outputs: list[np.ndarray]) -> tuple[float, float]:
     """The share of labelled samples whose truth lies inside the interval, and the mean width.
 
     Args:

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.data.columns import nearest
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
 from torchliquid.models.linear import Linear
-from torchliquid.models.predictor import Predictor, Progress, aligned
+from torchliquid.models.predictor import Predictor, Progress
 from torchliquid.models.tabular import MOST_NUMBERS, decoded
 from torchliquid.tasks import Task
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from torchliquid.data.batch import Batch, batches
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration
 from torchliquid.models.networks import Network, State
-from torchliquid.models.predictor import Predictor, aligned
+from torchliquid.models.predictor import Predictor
 from torchliquid.tasks import Task
 
 CHUNK = 256

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
-from torchliquid.models.predictor import Predictor, Progress, aligned
+from torchliquid.models.predictor import Predictor, Progress
 from torchliquid.tasks import Task
 
 

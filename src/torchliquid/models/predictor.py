@@ -18,6 +18,7 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.roles import column_of
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
+from torchliquid.models.conformal import Interval, bounds, columns
 from torchliquid.tasks import Task
 
 if TYPE_CHECKING:
@@ -124,14 +125,12 @@ class Predictor:
         Raises:
             InputError: as :meth:`outputs` and :meth:`Recording.from_frame`.
         """
-        from torchliquid.models import conformal
-
         read = self._read(recording)
         outputs = self.outputs(read, progress=progress)
         frame = as_frame(self.task, read, outputs)
-        if conformal.Interval.of(self) is None:
+        if Interval.of(self) is None:
             return frame
-        return frame.with_columns(**conformal.columns(conformal.bounds(self, read, outputs)))
+        return frame.with_columns(**columns(bounds(self, read, outputs)))
 
     def predict_proba(self, recording: Recording | Any, progress: Progress | None = None) -> np.ndarray:
         """Probabilities of the classes.
@@ -282,28 +281,3 @@ def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
     usual = float(np.median(gaps)) if len(gaps) else 1.0
     to_come = times[-1] + usual * np.arange(1, ahead + 1) if len(times) else times
     return np.concatenate([times, to_come])[ahead:]
-
-
-def aligned(recording: Recording, preprocessing: Preprocessing) -> Recording:
-    """The recording with only the model's channels, in its order.
-
-    Raises:
-        InputError: a channel is missing, or times have another unit.
-    """
-    wanted = preprocessing.channels
-    for channel in wanted:
-        if channel not in recording.channels:
-            raise InputError(
-                f"the model needs the channel {channel!r}, which the recording lacks; "
-                f"{nearest(channel, recording.channels)}"
-            )
-    if recording.time_unit != preprocessing.time_unit:
-        raise InputError(
-            f"the model was trained on times in {preprocessing.time_unit!r}, the recording's are in "
-            f"{recording.time_unit!r}; read it with the same time column and the same unit of time"
-        )
-    if recording.channels == wanted:
-        return recording
-    order = [recording.channels.index(c) for c in wanted]
-    series = tuple(replace(s, values=s.values[:, order]) for s in recording.series)
-    return replace(recording, series=series, channels=wanted)

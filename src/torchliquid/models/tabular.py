@@ -14,14 +14,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.data.columns import nearest
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
 from torchliquid.models.features import MOST_VALUES, aligned_places, aligned_values, features
 from torchliquid.models.linear import STRENGTHS, Linear, fit_linear
-from torchliquid.models.predictor import Predictor, Progress, aligned
+from torchliquid.models.predictor import Predictor, Progress
 from torchliquid.models.trees import Trees, boost
 from torchliquid.tasks import Task
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.overlap import share_in
+from torchliquid.data.preprocessing import aligned
 from torchliquid.data.splits import ENOUGH, together
 from torchliquid.errors import InputError
 from torchliquid.models.conformal import check_interval
-from torchliquid.models.predictor import aligned
 from torchliquid.page.glossary import metric_label
 from torchliquid.study.augmentation import augmented
 from torchliquid.study.results import POOLED

@@ -13,7 +13,7 @@ import numpy as np
 
 from torchliquid.alarms import Alarm
 from torchliquid.data.overlap import share_in
-from torchliquid.data.preprocessing import Preprocessing
+from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
@@ -21,7 +21,6 @@ from torchliquid.errors import InputError, printable
 from torchliquid.models.build import build
 from torchliquid.models.conformal import add_interval, check_interval
 from torchliquid.models.model import Model
-from torchliquid.models.predictor import aligned
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
 from torchliquid.training.loop import Progress, TrainingConfig, train

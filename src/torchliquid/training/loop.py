@@ -14,6 +14,7 @@ from torch import Tensor
 
 from torchliquid import metrics
 from torchliquid.data.batch import Batch, batches
+from torchliquid.data.preprocessing import aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
@@ -21,7 +22,6 @@ from torchliquid.layers.recurrent import OVER_TIME, RecurrentLayer
 from torchliquid.models.calibration import calibrate
 from torchliquid.models.model import Model
 from torchliquid.models.naive import Naive
-from torchliquid.models.predictor import aligned
 from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.solvers import SolverError
