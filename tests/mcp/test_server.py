@@ -154,7 +154,8 @@ def test_names_from_outside_are_data_in_fields_of_their_own(tmp_path: Path) -> N
                 assert text.startswith('"'), text
                 assert "\u202e" not in text
                 assert json.loads(text).startswith((EVIL, "{", "'"))
-    assert answers[1]["names"]["channel 1"] == json.dumps(names[0])
+    assert answers[2]["names"]["channel 1"] == json.dumps(names[0])
+    assert answers[4]["names"]["channel 2"] == json.dumps(names[1])
     assert "units of time" in answers[1]["sentences"][1]
     assert answers[5]["samples"] == 300
     broken = ask("predict", model="model.safetensors", recording=f"{EVIL}.csv", time="none")

@@ -30,6 +30,7 @@ from torchliquid.data import Recording
 from torchliquid.errors import InputError
 from torchliquid.mcp import watch as watching
 from torchliquid.mcp.lines import LONGEST, Lines, NoSample, split
+from torchliquid.mcp.reasons import Reasons
 from torchliquid.mcp.sources import Source
 from torchliquid.mcp.watch import Watch
 
@@ -154,9 +155,12 @@ def test_what_is_missing_or_cannot_be_read_is_told() -> None:
     assert (watch.samples, watch.refused) == (15, 5)
     watch.line(b'{"time": 20, "heat": 0.5, "load": "unavailable"}')
     assert "No reading came of channel 2 in the last 16 samples." in watch.now()["sentences"]
+    watch.line(b'{"time": 20.5, "heat": 1e300, "load": Infinity}')  # impossible: not observed
+    why = Reasons(watch)()
+    assert {one["channel"]: one["reading"] for one in why["inputs"]} == {"channel 1": 0.5, "channel 2": None}
     for line in (b"time,heat,load", b"21,,", b"22,,0.5"):  # nothing was sampled, which is no fault
         watch.line(line)
-    assert (watch.samples, watch.refused) == (18, 5)
+    assert (watch.samples, watch.refused) == (19, 5)
     assert watch.history()["faults"] == {"unreadable": 1}
 
 

@@ -17,12 +17,15 @@ import numpy as np
 from torchliquid import explain
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
-from torchliquid.mcp.watch import Watch
+from torchliquid.mcp.watch import Watch, with_names
 from torchliquid.models.model import Model
 from torchliquid.page.numbers import number, share, span
 
 LAGS, ROLES = 256, 2000
 """Samples that an attribution, and the neurons' roles, look back."""
+
+SHOWN = 100
+"""Channels and neurons that an answer has."""
 
 ENOUGH = 100
 """Samples from which on neurons' roles are looked for."""
@@ -76,29 +79,30 @@ class Reasons:
         if self.twin is None:
             left_out.append(f"a model of kind {self.watch.model.kind!r} has no neurons to explain")
         inputs, sentences = self._inputs(series.values, moved)
-        found: dict[str, Any] = {"sensor": self.watch.name, "sample": n, "inputs": inputs}
+        found: dict[str, Any] = {"sensor": self.watch.name, "sample": n, "inputs": inputs[:SHOWN]}
         if taus is not None:
             values = taus.shown[0]
             found["time_constants"] = {
                 "name": taus.name,
                 "unit": taus.unit,
-                "now": dict(zip(taus.neurons, (_plain(v) for v in values[-1]), strict=True)),
+                "now": dict(list(zip(taus.neurons, map(_plain, values[-1]), strict=True))[:SHOWN]),
                 "meaning": taus.meaning,
             }
             sentences.append(_taus(taus.name, taus.unit, values))
         if roles is not None:
             clear = [role for role in roles.roles if role.clear or role.close]
-            found["neurons"] = {role.neuron: role.sentence for role in clear}
+            found["neurons"] = {role.neuron: role.sentence for role in clear[:SHOWN]}
             sentences.append(
                 f"{len(clear)} of {len(roles.roles)} neurons follow something in the last {roles.samples:,} samples."
             )
             sentences += [f"{role.neuron}: {role.sentence}" for role in clear[:5]]
-        return found | {"sentences": sentences, "left_out": list(dict.fromkeys(left_out)), "names": self.watch.names}
+        found |= {"sentences": sentences, "left_out": list(dict.fromkeys(left_out))}
+        return with_names(found, self.watch.model)
 
     def _inputs(self, values: np.ndarray, moved: explain.Attribution | None) -> tuple[list[dict[str, Any]], list[str]]:
         """Each channel's last reading against training, and how much it moved the answer; the first comes first."""
         scales = self.watch.scales
-        seen = ~np.isnan(values)
+        seen = scales.observed(values)
         places = [int(np.flatnonzero(column)[-1]) if column.any() else None for column in seen.T]
         readings = [np.nan if at is None else float(values[at, c]) for c, at in enumerate(places)]
         shares = None if moved is None else moved.share.sum(1)
@@ -126,7 +130,9 @@ class Reasons:
                     f"{one['channel']} {most}: {share(one['share'])} of all that did, on average {one['mean_age']} "
                     f"ago; it is {what}."
                 )
-        if moved is not None:
+        if moved is not None and not moved.share.any():
+            sentences.append("No reading moved this answer yet.")
+        elif moved is not None:
             before = f"; {share(moved.older)} is of what was before them" if moved.older >= 0.01 else ""
             kept = "stays" if moved.answers_kept > 0.5 else "changes"
             sentences.append(

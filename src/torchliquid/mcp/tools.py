@@ -20,7 +20,7 @@ from torchliquid.mcp.folders import MODEL, TABLES, Folders
 from torchliquid.mcp.lines import quoted
 from torchliquid.mcp.reasons import Reasons
 from torchliquid.mcp.studies import Studies
-from torchliquid.mcp.watch import Watch, names_of, rule, unit_of, validation
+from torchliquid.mcp.watch import Watch, rule, unit_of, validation, with_names
 from torchliquid.models.build import KINDS
 from torchliquid.models.predictor import Predictor
 from torchliquid.tasks import Task
@@ -67,7 +67,7 @@ class Tools:
             one = watch.status()
             if one["samples"]:
                 one |= {k: v for k, v in watch.now().items() if k in ("time", "class", "probabilities", "values")}
-                one["names"] = {k: v for k, v in watch.names.items() if not k.startswith("channel")}
+                one = with_names(one, watch.model)
             found.append(one)
         return {"sensors": found}
 
@@ -209,7 +209,7 @@ def _reasons_as_data(file: str) -> Iterator[None]:
 def _described(model: Predictor) -> dict[str, Any]:
     task, scales = model.task, model.preprocessing
     looked_for = f"class {task.positive + 1}" if len(task.labels) == 2 else None
-    return {
+    found = {
         "kind": model.kind,
         "label": KINDS[model.kind].label if model.kind in KINDS else model.kind,
         "live_parameters": model.live_parameters(),
@@ -228,8 +228,8 @@ def _described(model: Predictor) -> dict[str, Any]:
         "of_channels": scales.n_channels,
         "decided_by": task.primary,
         "validation": validation(model),
-        "names": names_of(model, SHOWN),
     }
+    return with_names(found, model)
 
 
 def _predicted(model: Predictor, path: Path, columns: dict[str, str | None]) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _predicted(model: Predictor, path: Path, columns: dict[str, str | None]) -> 
         scores = task.metrics(outputs, recording)
         found["against_the_truth"] = {name: _five(value) for name, value in scores.items()}
     found["notes"] = [quoted(note) for note in recording.notes]
-    return found | {"names": names_of(model, SHOWN)}
+    return with_names(found, model)
 
 
 def _in_classes(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -36,6 +38,9 @@ LISTED = 1000
 
 SHOWN = 20
 """Of them, the last ones that an answer has."""
+
+LABELS = 100
+"""Classes that are named in an answer."""
 
 SILENT, GAPS = 5.0, 10
 """A device is silent after so many seconds, and so many usual gaps, without a sample."""
@@ -246,11 +251,6 @@ class Watch:
 
     # -- what is asked
 
-    @property
-    def names(self) -> dict[str, str]:
-        """What stands for a name in sentences, and the name: they come from a file or a device and are only data."""
-        return names_of(self.model)
-
     def when(self, moment: float) -> str:
         """A time as it is shown: a date where it is one."""
         if self.second is not None and DATES[0] <= moment / self.second <= DATES[1]:
@@ -286,13 +286,14 @@ class Watch:
             found["time"] = self.when(self.last)
             sentences = self._classes(found) if self.task.kind == "classification" else self._values(found)
             found["how_sure"], words = self._sure()
-            unseen = np.isnan(np.array([values for _, values in self.kept])).all(0)
+            unseen = ~self.scales.observed(np.array([values for _, values in self.kept])).any(0)
             if unseen.any():
-                which = ", ".join(f"channel {c + 1}" for c in np.flatnonzero(unseen))
-                sentences.append(f"No reading came of {which} in the last {len(self.kept):,} samples.")
+                which = ", ".join(f"channel {c + 1}" for c in np.flatnonzero(unseen)[:SHOWN])
+                more = f" and {unseen.sum() - SHOWN:,} more" if unseen.sum() > SHOWN else ""
+                sentences.append(f"No reading came of {which}{more} in the last {len(self.kept):,} samples.")
             if found["state"] in ("silent", "ended", "failed"):
                 sentences.insert(0, self._gone(found))
-            return found | {"sentences": [*sentences, *words], "names": self.names}
+            return with_names(found | {"sentences": [*sentences, *words]}, self.model)
 
     def _checked(self) -> dict[str, Any]:
         found = self.status()
@@ -410,7 +411,7 @@ class Watch:
                 sentences.append(
                     f"{self.refused:,} things came that are no samples; the last: {found['last_refused']['why']}."
                 )
-            return found | {"sentences": sentences, "names": self.names}
+            return with_names(found | {"sentences": sentences}, self.model)
 
     def _shown(self, one: Stretch) -> dict[str, Any]:
         named = {"class": f"class {one.label + 1}"} if one.label >= 0 else {}
@@ -437,13 +438,17 @@ class Watch:
         return number, Recording((series,), channels, None, self.unit, ())
 
 
-def names_of(model: Predictor, most: int | None = None) -> dict[str, str]:
-    """What stands for each name of a model in sentences, and the name, quoted; of channels and classes the first."""
+def with_names(found: dict[str, Any], model: Predictor) -> dict[str, Any]:
+    """An answer with what stands for a name in it, and the name, quoted: names come from a file or a device. Of the
+    channels those that the answer speaks of."""
     task, scales = model.task, model.preprocessing
-    labels = {f"class {i}": quoted(label) for i, label in enumerate(task.labels[:most], 1)}
-    channels = {f"channel {i}": quoted(name) for i, name in enumerate(scales.channels[:most], 1)}
-    unit = {} if unit_of(scales.time_unit) == scales.time_unit else {OTHER_UNIT: quoted(scales.time_unit)}
-    return {"the target": quoted(task.target), **labels, **channels, **unit}
+    names = {"the target": quoted(task.target)}
+    names |= {f"class {i}": quoted(label) for i, label in enumerate(task.labels[:LABELS], 1)}
+    for number in sorted(map(int, set(re.findall(r"channel (\d+)", json.dumps(found))))):
+        names[f"channel {number}"] = quoted(scales.channels[number - 1])
+    if unit_of(scales.time_unit) != scales.time_unit:
+        names[OTHER_UNIT] = quoted(scales.time_unit)
+    return found | {"names": names}
 
 
 def unit_of(name: str) -> str:
