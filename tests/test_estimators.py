@@ -38,7 +38,7 @@ def waves(n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     ("estimator", "updates", "but"),
     [
         (LiquidClassifier, 150, {}),
-        (LiquidRegressor, 20, {"check_regressors_train": "wants a table fitted whose columns are in no order of time"}),
+        (LiquidRegressor, 20, {"check_regressors_train": "fits a table whose columns are not in the order of time"}),
     ],
 )
 def test_scikit_learns_checks(estimator, updates, but):

@@ -123,7 +123,7 @@ def test_copies_of_one_series_are_said(caplog):
     assert any("is also in the training part" in line for line in (*plan.split, *plan.training.notes))
     with caplog.at_level(logging.WARNING):
         fit(recording, parameters=100, config=TrainingConfig(epochs=1))
-    assert "learnt from as well" in caplog.text
+    assert "also occur in the training data" in caplog.text
 
 
 def test_a_validation_part_that_was_learnt_from_is_said():
@@ -132,7 +132,7 @@ def test_a_validation_part_that_was_learnt_from_is_said():
         Recording.from_arrays(v, targets=v[:, 0]) for v in (values[:400], values[250:450], values[450:])
     )
     plan = Plan.make(recording, Task.infer(recording), {"later": test}, validation)
-    (line,) = [line for line in plan.split if "learnt from as well" in line]
+    (line,) = [line for line in plan.split if "also occur in the training data" in line]
     assert "the validation part" in line
     assert "75%" in line or "74%" in line
 

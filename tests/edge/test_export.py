@@ -470,7 +470,7 @@ def test_limits_are_set_in_the_channels_units(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     done = subprocess.run(["make", "check"], cwd=tmp_path / "out", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for wrong, word in (("a", "like temperature=-20:60"), ("q=1:2", "no such channel"), ("a=2:1", "less than")):
+    for wrong, word in (("a", "such as temperature=-20:60"), ("q=1:2", "no such channel"), ("a=2:1", "less than")):
         refused = CliRunner().invoke(app, [*asked, "--plausible", wrong])
         assert refused.exit_code == 2
         assert word in " ".join(refused.output.split())

@@ -272,7 +272,7 @@ def test_a_clock_that_is_nowhere_breaks_the_description(elapsed: Any) -> None:
     assert seen["elapsed"] == 2
     assert len(tl.stream(actor).seen[0].channels) == 4
     seen["elapsed"] = elapsed
-    with pytest.raises(InputError, match="the policy's description is broken"):
+    with pytest.raises(InputError, match="the policy's description is invalid"):
         tl.stream(actor)
 
 

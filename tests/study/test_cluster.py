@@ -108,7 +108,7 @@ def test_who_waits_for_others_is_told_and_who_waits_in_vain_stopped(
         assert len(kept) == 3
         assert record.events[0] == ("waiting", "a free CPU of the cluster")
         assert [event for event, _ in record.events].count("waiting") == 1
-    with pytest.raises(InputError, match="no node of the cluster gives 3 CPU"), workers(1, 3, "auto") as run:
+    with pytest.raises(InputError, match="no node of the cluster offers 3 CPU"), workers(1, 3, "auto") as run:
         run([Job("a", three, (), print)], Record())
 
 
@@ -134,8 +134,8 @@ def test_nodes_that_lack_or_differ_are_named(two_nodes, tmp_path: Path, monkeypa
     ("address", "reason"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 "),
-        ("somewhere", "'somewhere' is no address"),
-        ("127.0.0.1:99999", "'127.0.0.1:99999' is no address"),
+        ("somewhere", "'somewhere' is not an address"),
+        ("127.0.0.1:99999", "'127.0.0.1:99999' is not an address"),
     ],
 )
 def test_a_wrong_address_is_one_line(tmp_path: Path, address: str, reason: str) -> None:
