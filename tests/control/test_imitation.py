@@ -13,7 +13,10 @@ from tests.control.toys import Toy
 
 import torchliquid as tl
 from torchliquid import Model, control
+from torchliquid.control.contenders import CONTENDERS, PUBLISHED, Contender
+from torchliquid.control.environments import at
 from torchliquid.control.imitation import seen_in
+from torchliquid.data.recording import Series
 from torchliquid.errors import InputError
 from torchliquid.models import KINDS
 from torchliquid.models.networks import Frames, PictureEncoder
@@ -108,6 +111,26 @@ def test_dagger_adds_what_the_policy_visits(tmp_path: Path) -> None:
         control.imitate(shown, "lstm", config=QUICK, dagger=1)
     with pytest.raises(InputError, match="has no expert of its own"):
         control.imitate(shown, "lstm", config=QUICK, dagger=1, env=Finds())
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> control.Demonstrations:
+    return control.record(Finds, knows, 3, tmp_path_factory.mktemp("blocks") / "shown")
+
+
+@pytest.mark.parametrize("contender", [*CONTENDERS, PUBLISHED], ids=lambda one: one.name)
+def test_every_contender_learns_from_pictures_and_steers_with_a_memory(
+    contender: Contender, blocks: control.Demonstrations
+) -> None:
+    model = control.imitate(blocks, contender.kind, config=TrainingConfig(updates=1), **contender.hyper)
+    (episode,) = control.evaluate(model, Finds(), 1).episodes
+    assert (episode.steps, episode.why) == (30, "")
+    policy, one = tl.stream(model), blocks.episodes[0]
+    series = Series(one.times, flat(policy.seen, one.observations).astype(float))
+    recording = tl.Recording((series,), model.preprocessing.channels, time_unit=model.preprocessing.time_unit)
+    for k, answer in enumerate(model.outputs(recording)[0][:12]):
+        action = policy(at(one.observations, k), float(one.elapsed[k]))
+        np.testing.assert_allclose(action, np.clip(answer, -1, 1), rtol=0, atol=1e-5)
 
 
 class Fails(Finds):

@@ -23,7 +23,7 @@ from torchliquid.edge import artifact, onnx, parity
 from torchliquid.edge.network import describe
 from torchliquid.edge.quantize import Widths, weights
 from torchliquid.errors import InputError
-from torchliquid.models import Model
+from torchliquid.models import KINDS, Model
 from torchliquid.models.networks import Chain
 from torchliquid.study.run.cost import cost
 from torchliquid.training import TrainingConfig
@@ -54,6 +54,18 @@ def made(name: str) -> Model:
         model.readout.weight /= answers.std(0).unsqueeze(1)
         model.readout.bias.copy_(-(answers.mean(0) - model.readout.bias) / answers.std(0))
     return model
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if not kind.masked])
+def test_every_kind_behind_pictures_goes_on_in_pieces(kind: str) -> None:
+    network = small_model(kind, parameters=6000, pictures=[[0, 1, 2, 1]]).network
+    x, spans = torch.randn(2, 9, small_model("gru").preprocessing.n_inputs), torch.rand(2, 9)
+    whole, last = network(x, spans)
+    assert len(last) == network.state_parts
+    first, state = network(x[:, :4], spans[:, :4])
+    rest, after = network(x[:, 4:], spans[:, 4:], None, state)
+    torch.testing.assert_close(torch.cat([first, rest], 1), whole, rtol=0, atol=1e-5)
+    assert [part.shape for part in after] == [part.shape for part in last]
 
 
 @every_chain

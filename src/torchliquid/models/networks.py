@@ -308,6 +308,8 @@ class Transformer(Network):
     the spans before them (B, context - 1), and which of these places hold a sample.
     """
 
+    state_parts = 3
+
     def __init__(
         self,
         input_size: int,
