@@ -1,1 +1,1 @@
-"""The papers' tables, rerun by one command each: ``torchliquid reproduce NAME``."""
+"""The papers' tables, each repeated by one command: ``torchliquid reproduce NAME``."""

@@ -1,4 +1,4 @@
-"""Gradient boosting: what most people would try before a network."""
+"""Gradient boosting, which most people would try before a network."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from torchliquid.reproduce.metrics import score
 from torchliquid.reproduce.protocol import Parts, Protocol
 
 ROUNDS = 300
-"""At most; the validation part chooses."""
+"""Maximum number of rounds; the validation part chooses."""
 
 ROWS = 200_000
-"""To learn from at most: of more every second, third, ... sequence is taken, and each seed begins with another one."""
+"""Maximum number of training sequences. If there are more, every second, third, ... is used, with another first one for
+each seed."""
 
 Staged = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
-    """Answers on validation and test, and what the trees hold.
+    """Answers on validation and test, and the size of the trees.
 
-    Histogram gradient boosting as :class:`torchliquid.models.tabular.Tabular` has it: rate 0.1, 15 leaves a tree; of
-    several values each has its own. The validation part chooses the rounds and what a row sees, see
+    Histogram gradient boosting as in :class:`torchliquid.models.tabular.Tabular`: rate 0.1, 15 leaves per tree,
+    separate trees for each of several values. The validation part chooses the number of rounds and the features, see
     :mod:`torchliquid.reproduce.features`.
 
     Args:
-        seed: of the sequences that are learnt from, where there are too many.
+        seed: chooses the training sequences if there are too many.
     """
     every = max(-(-parts.train.inputs[..., 0].numel() // ROWS), 1) if parts.train.lengths is None else 1
     train = parts.train.pick(torch.arange(seed % every, len(parts.train), every))
@@ -67,7 +68,7 @@ def _fit(
 def _stopped(
     protocol: Protocol, staged: Staged, rows: tuple[np.ndarray, ...], targets: list[Tensor]
 ) -> tuple[Tensor, Tensor, int]:
-    """Answers on validation and test after the rounds that are best on validation, and how many those are."""
+    """Answers on validation and test after the best number of rounds on validation, and this number."""
 
     def shaped(found: np.ndarray, truth: Tensor) -> Tensor:
         return torch.from_numpy(found).view(truth.shape)

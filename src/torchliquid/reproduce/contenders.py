@@ -32,7 +32,7 @@ def _layer(make: Callable[..., Any]) -> Callable[..., Network]:
 
 
 class Missing(networks.MaskedGRUD):
-    """A GRU-D whose inputs are not scaled yet; what it decays to is the mean of the training part."""
+    """A GRU-D with unscaled inputs, which decay to the mean of the training part."""
 
     mean: Tensor
     deviation: Tensor
@@ -43,7 +43,7 @@ class Missing(networks.MaskedGRUD):
         self.register_buffer("deviation", torch.ones(inputs // 2))
 
     def standardise(self, train: Sequences) -> None:
-        """Measure the scales of what was observed in the training part."""
+        """Compute the scales of the observed values in the training part."""
         values, observed = train.inputs.double().chunk(2, -1)
         count = observed.sum((0, 1)).clamp_min(1)
         mean = (values * observed).sum((0, 1)) / count
@@ -62,13 +62,13 @@ class Missing(networks.MaskedGRUD):
 def _mixed(inputs: int, units: int, sparsity: float, forget_bias: float = 1.0, **layer: Any) -> Network:
     cfc = CfC(inputs, units, mixed_memory=True, **layer)
     assert cfc.lstm is not None
-    with torch.no_grad():  # the cell itself adds 1 to its forget gate
+    with torch.no_grad():  # the cell adds 1 to its forget gate
         cfc.lstm.input_map.bias[2 * units : 3 * units] += forget_bias - 1
     return Liquid(cfc)
 
 
 def _lstm(inputs: int, units: int, sparsity: float) -> Network:
-    """Its forget gates begin open, as in the papers' TensorFlow (Jozefowicz et al., 2015)."""
+    """Forget gates start open, as in the papers' TensorFlow (Jozefowicz et al., 2015)."""
     gated = Gated("lstm", inputs, units)
     with torch.no_grad():
         gated.rnn.bias_ih_l0[units : 2 * units] += 1
@@ -97,11 +97,11 @@ MAKERS: dict[str, Callable[..., Network]] = {
 }
 
 WIRED = {"LTC", "LTC on NCP", "CfC on NCP"}
-"""Those that are sparse by their wiring; an NCP always is, by half."""
+"""Contenders whose wiring makes them sparse; an NCP always is, by half."""
 
 
 class TableModel(nn.Module):
-    """A network of a table; outputs for every sample, or for each sequence's last where it has one label.
+    """A network of a table. It returns outputs for every sample, or for the last one if sequences have one label.
 
     Weights are drawn from torch's global generator.
     """
@@ -116,7 +116,7 @@ class TableModel(nn.Module):
                     nn.init.xavier_uniform_(parameter, setting.gain)
         self.readout = nn.Linear(self.network.output_size, outputs)
         self.span, self.per_sequence = setting.span, per_sequence
-        # What a wired network misses are synapses that its wiring lacks.
+        # The sparsity of a wired network is that of its wiring.
         sparse = protocol.sparsity and name not in WIRED
         matrices = [p for p in self.network.parameters() if p.dim() == 2] if sparse else []
         self.masks = [(p, (torch.rand(p.shape) >= protocol.sparsity).to(p)) for p in matrices]
@@ -136,6 +136,6 @@ class TableModel(nn.Module):
         return out
 
     def live_parameters(self) -> int:
-        """Weights that are not masked."""
+        """Number of weights that are not masked."""
         hidden = sum(int((mask == 0).sum()) for _, mask in self.masks)
         return self.network.live_parameters() + sum(p.numel() for p in self.readout.parameters()) - hidden

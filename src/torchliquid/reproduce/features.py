@@ -1,4 +1,4 @@
-"""Sequences as rows of a table, for models that know no order."""
+"""Sequences as rows of a table, for models that ignore order."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from jaxtyping import Float
 from torchliquid.reproduce.protocol import Sequences
 
 SAMPLES = (1, 8)
-"""How far back a row of samples looks: at the current one, or at so many; the validation part chooses."""
+"""Numbers of samples that a row contains, up to the current one; the validation part chooses."""
 
 
 def tables(part: Sequences) -> list[Float[np.ndarray, "R F"]]:
-    """The part in each way in which a model may see it: sequences with one label each by their summaries, others sample
-    by sample with as many before it as :data:`SAMPLES` says."""
+    """The part in each form that a model may use: sequences with one label each as summaries, others as one row per
+    sample with the preceding samples, see :data:`SAMPLES`."""
     return [lagged(part, samples) for samples in SAMPLES] if part.lengths is None else [summaries(part)]
 
 
 def lagged(part: Sequences, samples: int) -> Float[np.ndarray, "R F"]:
-    """Of each sample the inputs and timespans of the last ones of its sequence, 0 before the first."""
+    """For each sample the inputs and timespans of the last samples of its sequence, 0 before the first."""
     x = torch.cat([part.inputs, part.timespans.unsqueeze(2)], 2).double()
     earlier = [torch.nn.functional.pad(x, (0, 0, back, 0))[:, : x.shape[1]] for back in range(samples)]
     rows: np.ndarray = torch.cat(earlier, 2).flatten(0, 1).numpy()
@@ -27,14 +27,14 @@ def lagged(part: Sequences, samples: int) -> Float[np.ndarray, "R F"]:
 
 
 def summaries(part: Sequences) -> Float[np.ndarray, "N F"]:
-    """An irregular series as one row: of the observed values of each channel the first, last, mean, least and greatest
-    and their number; and the number of samples and the time from the first to the last.
+    """An irregular series as one row: for each channel the first, last, mean, smallest and largest observed value and
+    their number; and the number of samples and the time from the first to the last.
 
     Args:
-        part: its inputs are values, and behind them their mask.
+        part: its inputs are values, followed by their mask.
 
     Returns:
-        One row a series; NaN for a channel that was never observed.
+        One row per series; NaN for a channel that was never observed.
     """
     assert part.lengths is not None
     rows = []

@@ -1,4 +1,4 @@
-"""Linear and logistic regression: what needs no network, no start at random and no epochs."""
+"""Linear and logistic regression, without a network, random initialisation or epochs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torchliquid.reproduce.metrics import score
 from torchliquid.reproduce.protocol import Parts, Protocol
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
-"""Of the squared weights of standardised inputs; the validation part chooses."""
+"""Penalties on the squared weights of standardised inputs; the validation part chooses."""
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
     """Answers on validation and test, and the number of weights.
 
-    The validation part chooses the penalty and what a row sees, see :mod:`torchliquid.reproduce.features`.
+    The validation part chooses the penalty and the features, see :mod:`torchliquid.reproduce.features`.
 
     Args:
-        seed: makes no difference.
+        seed: has no effect.
     """
     views = zip(*(tables(piece) for piece in (parts.train, parts.validation, parts.test)), strict=True)
 

@@ -1,4 +1,4 @@
-"""What a table measures, of networks and of models that are none."""
+"""The metrics of a table, for networks and other models."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torchliquid import metrics
 
 
 def answers(metric: str, outputs: Tensor) -> Tensor:
-    """What the metric reads, of a network's outputs (..., K): the likelihood of the second class, the likeliest class,
-    or the values themselves."""
+    """The answers that the metric uses, from a network's outputs (..., K): the score of the second class, the most
+    probable class, or the values."""
     if metric == "AUC":
         return outputs.softmax(-1)[..., 1]
     return outputs if metric == "squared error" else outputs.argmax(-1)
 
 
 def score(metric: str, given: Tensor, targets: Tensor) -> float:
-    """The metric of answers, of the shape of the targets; NaN where they are not finite."""
+    """The metric of answers in the shape of the targets; NaN if they are not finite."""
     if not torch.isfinite(given).all():
         return math.nan
     if metric == "squared error":

@@ -1,4 +1,4 @@
-"""MiniRocket on series with one label each (Dempster et al., arXiv 2012.08791): no recurrence, hardly any training."""
+"""MiniRocket on series with one label each (Dempster et al., arXiv 2012.08791): no recurrence, little training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchliquid.errors import InputError
 from torchliquid.reproduce.protocol import Parts, Protocol, Sequences
 
 KERNELS = 10_000
-"""Features at most."""
+"""Maximum number of features."""
 
 
 def on_grid(
@@ -24,17 +24,17 @@ def on_grid(
     end: float,
     bins: int,
 ) -> Float[np.ndarray, "N C bins"]:
-    """Irregular samples on an even grid, which MiniRocket needs: the last observed value at the end of each bin.
+    """Irregular samples on a regular grid, which MiniRocket needs: the last observed value at the end of each bin.
 
     Args:
-        inputs: values, and behind them their mask; what was not observed yet is 0.
-        timespans: time since the sample before.
-        lengths: samples of each series.
-        end: time at which the last bin ends, counted from the first sample.
-        bins: of equal width.
+        inputs: values, followed by their mask; 0 before the first observation.
+        timespans: time since the previous sample.
+        lengths: number of samples of each series.
+        end: time at which the last bin ends, from the first sample.
+        bins: number of bins of equal width.
 
     Returns:
-        The values held, one channel for each pair of value and mask.
+        The last observed values, one channel for each pair of value and mask.
     """
     values, observed = np.split(inputs, 2, axis=2)
     place = np.clip((np.cumsum(timespans, 1) / end * bins).astype(int), 0, bins - 1)
@@ -55,11 +55,11 @@ def scores(
     seed: int,
     kernels: int = KERNELS,
 ) -> Float[np.ndarray, " M"]:
-    """How strongly each test series speaks for label 1: a ridge classifier on MiniRocket's features.
+    """A score of label 1 for each test series: a ridge classifier on MiniRocket's features.
 
     Args:
-        seed: of the choice of channels and biases.
-        kernels: features at most.
+        seed: seed of the choice of channels and biases.
+        kernels: maximum number of features.
 
     Raises:
         InputError: aeon is not installed.
@@ -68,7 +68,7 @@ def scores(
         from aeon.transformations.collection.convolution_based import MiniRocket
     except ImportError:
         raise InputError("MiniRocket needs aeon: pip install 'torchliquid[reproduce]'") from None
-    threads = torch.get_num_threads()  # aeon leaves another number behind, with which later trials would differ
+    threads = torch.get_num_threads()  # aeon changes the number, which would change later trials
     rocket = MiniRocket(n_kernels=kernels, random_state=seed, n_jobs=1)
     features = rocket.fit_transform(train)
     ridge = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 7), class_weight="balanced"))
@@ -79,11 +79,11 @@ def scores(
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
-    """Answers on validation and test, how strongly each series speaks for the second class; and the classifier's
-    weights at most.
+    """Answers on validation and test, scores of the second class for each series; and the maximum number of the
+    classifier's weights.
 
     Args:
-        parts: of 48 hours at most.
+        parts: of at most 48 hours.
         seed: as in :func:`scores`.
     """
 

@@ -11,17 +11,17 @@ from torchliquid.models.networks import Network, State, at_last, packed, padded
 
 
 class NeuralCDE(Network):
-    """dz = f(z) dX along the straight lines between samples; X holds the inputs and the time.
+    """dz = f(z) dX along straight lines between samples, where X contains the inputs and the time.
 
-    z starts at a linear map of the first sample. Between two samples dX is constant, and one step of RK4 goes along it,
-    so that the features of a sample know that sample and those before it, none after. f(z) = tanh of two linear maps.
+    z starts from a linear map of the first sample. Between two samples dX is constant, and one step of RK4 is taken. So
+    the features of a sample depend on this sample and earlier ones only. f(z) = tanh of two linear maps.
 
     Args:
-        input_size: inputs C.
+        input_size: number of inputs C.
         units: H, size of z.
         hidden: size of the field's hidden layer.
-        masked: the second half of the inputs is the mask of the first: values that were not observed stay at what was
-            last observed (0 before that), and the mask is counted up, as the paper does for missing values.
+        masked: whether the second half of the inputs is the mask of the first. Values that were not observed keep the
+            last observed value (0 before the first), and the mask is accumulated, as in the paper.
 
     The state is z (B, H), the path's last point (B, C), and whether there was a sample before (B, 1).
     """
@@ -46,7 +46,7 @@ class NeuralCDE(Network):
         z, before, begun = state
         path = self._path(inputs, before) if self.masked else inputs
         changes = torch.cat([torch.diff(path, dim=1, prepend=before.unsqueeze(1)), timespans.unsqueeze(2)], 2)
-        # Longest first: a step is one of the sequences that have not ended.
+        # The longest sequences come first: a step processes those that have not ended.
         sequences = packed(changes, lengths)
         assert sequences.sorted_indices is not None
         _, *others = sequences.data.split(sequences.batch_sizes.tolist())
@@ -64,7 +64,7 @@ class NeuralCDE(Network):
         for i in range(inputs.shape[1]):
             held = torch.where(observed[:, i] > 0, values[:, i], held)
             filled.append(held)
-        # A count of a hundred is as far as a value of one.
+        # A count of a hundred is scaled to the size of a value.
         return torch.cat([torch.stack(filled, 1), counts.unsqueeze(1) + observed.cumsum(1) / 100], -1)
 
     def _along(self, z: Float[Tensor, "B H"], change: Float[Tensor, "B D"]) -> Float[Tensor, "B H"]:

@@ -1,4 +1,4 @@
-"""A table as a picture: each contender's mean and deviation, ours and in print, on one axis."""
+"""A table as a picture: mean and standard deviation of each contender, ours and the published ones, on one axis."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LIQUID_COLOUR, OTHER_COLOUR, PRINT_COLOUR = "#0072b2", "#555555", "#d55e00"
 
 
 def drawing(protocol: Protocol, rows: list[dict[str, Any]]) -> str:
-    """An SVG of one split's rows, as in :func:`~torchliquid.reproduce.summary.summary`, best on top.
+    """An SVG of one split's rows, as in :func:`~torchliquid.reproduce.summary.summary`, the best on top.
 
-    A filled dot is ours, a hollow one the paper's; lines reach one deviation to both sides. The axis is
-    logarithmic where the values lie more than ten times apart.
+    A filled dot is ours, a hollow one the paper's. Lines extend by one standard deviation to both sides. The axis is
+    logarithmic if the values differ by more than a factor of ten.
     """
     shown = {row["contender"]: (row["mean"], row["std"]) for row in rows}
     names = sorted(shown, key=lambda name: shown[name][0], reverse=protocol.higher_is_better)
@@ -76,7 +76,7 @@ def drawing(protocol: Protocol, rows: list[dict[str, Any]]) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Five or so round values around a range."""
+    """About five round values around a range."""
     raw = max(high - low, 1e-3 * abs(high), 1e-9) / 4
     size = 10 ** np.floor(np.log10(raw))
     step = size * min((1, 2, 5, 10), key=lambda factor: abs(factor * size - raw))

@@ -1,4 +1,4 @@
-"""What a published table is made of: its data cut as its authors cut it, its metric, and each contender's training."""
+"""The parts of a published table: data split as by its authors, the metric, and the training of each contender."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Split = Literal["published", "time"]
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences that are trained or measured on.
+    """Sequences for training or measuring.
 
     Attributes:
         inputs: (N, T, C).
         timespans: (N, T), in units of the usual gap.
-        targets: class indices (N, T), values (N, T, K), or one class a sequence (N,).
-        lengths: samples of each sequence, where they differ.
+        targets: class indices (N, T), values (N, T, K), or one class per sequence (N,).
+        lengths: number of samples of each sequence, if they differ.
     """
 
     inputs: Float[Tensor, "N T C"]
@@ -42,7 +42,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts, and how many outputs a network has."""
+    """The three parts, and the number of outputs of a network."""
 
     train: Sequences
     validation: Sequences
@@ -63,18 +63,18 @@ class Setting:
     """How one contender is built and trained.
 
     Attributes:
-        units: of the layer.
-        lr: of Adam at the start.
-        decay: of the learning rate, each epoch.
-        batch: sequences in a batch.
-        epochs: at most so many.
-        patience: epochs without a better validation metric after which training stops.
-        clip: largest norm of the gradient; None: not clipped.
-        weight_decay: decoupled.
-        class_weight: of the second of two classes.
-        span: units of the layer's time from one sample to the next, where the data's spans are 1.
-        gain: of a Xavier draw of all matrices; 0: the layer's own start.
-        layer: more arguments of the layer.
+        units: number of units of the layer.
+        lr: initial learning rate of Adam.
+        decay: factor of the learning rate per epoch.
+        batch: sequences per batch.
+        epochs: maximum number of epochs.
+        patience: number of epochs without a better validation metric after which training stops.
+        clip: maximum norm of the gradient; None: not clipped.
+        weight_decay: decoupled weight decay.
+        class_weight: weight of the second of two classes.
+        span: the layer's time from one sample to the next, if the spans of the data are 1.
+        gain: gain of a Xavier initialisation of all matrices; 0: the layer's own initialisation.
+        layer: further arguments of the layer.
     """
 
     units: int = 32
@@ -92,12 +92,12 @@ class Setting:
 
     @property
     def class_weights(self) -> dict[int, float] | None:
-        """The class weight as scikit-learn takes it."""
+        """The class weight in scikit-learn's form."""
         return {1: self.class_weight} if self.class_weight != 1 else None
 
 
 ON_REQUEST = ("LrcSSM",)
-"""Contenders that run only where they are named: no table waits for them."""
+"""Contenders that run only if they are named; a table is complete without them."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,17 @@ class Protocol:
     """One table.
 
     Attributes:
-        name: as the command knows it.
+        name: name for the command.
         source: the paper.
         metric: ``"accuracy %"``, ``"squared error"``, or ``"AUC"`` of the second of two classes.
-        published: mean and deviation of each contender, as printed.
-        settings: of each contender that is run, ours among them.
-        parts: cuts the data.
-        redraw: cuts it anew for a seed, where the published cut is not known.
-        splits: ``"published"``, and ``"time"`` where that one leaks.
+        published: mean and standard deviation of each contender, as printed.
+        settings: of each contender that is run, including ours.
+        parts: splits the data.
+        redraw: splits it again for a seed, if the published split is not known.
+        splits: ``"published"``, and ``"time"`` if the published one leaks.
         sparsity: share of weights that a random mask sets to zero in all networks.
-        notes: what a reader must know, each a sentence.
-        sampling_error: standard error that the published figures have from the test part's size alone.
+        notes: sentences that a reader must know.
+        sampling_error: standard error of the published values that the size of the test part alone causes.
     """
 
     name: str
@@ -136,12 +136,12 @@ class Protocol:
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, else -1."""
+        """1 if higher is better, else -1."""
         return 1 if self.higher_is_better else -1
 
     @property
     def awaited(self) -> list[str]:
-        """The contenders of the whole table."""
+        """The contenders of a complete table."""
         return [name for name in self.settings if name not in ON_REQUEST]
 
     def fingerprint(self, contender: str) -> str:
@@ -149,28 +149,28 @@ class Protocol:
         return hashlib.sha256(repr((self.settings[contender], self.sparsity)).encode()).hexdigest()[:8]
 
     def with_setup(self, contender: str, setup: Mapping[str, Any]) -> Protocol:
-        """The table with other values of some fields of one contender's setting."""
+        """The table with some fields of one contender's setting replaced."""
         return replace(self, settings={**self.settings, contender: replace(self.settings[contender], **setup)})
 
 
 def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.ndarray]:
     """The same windows of each array (T, ...): (N, length, ...).
 
-    None reaches the last row, as in the authors' code: one window more, and the seed of a published permutation gives
-    another split.
+    None contains the last row, as in the authors' code: with one more window, the seed of a published permutation would
+    give another split.
     """
     starts = range(0, len(arrays[0]) - length, stride)
     return [np.stack([a[s : s + length] for s in starts]) for a in arrays]
 
 
 def cut(series: Iterable[Sequence[np.ndarray]], length: int, stride: int) -> Sequences:
-    """The windows of series behind each other; each series is its inputs, its targets and perhaps its timespans."""
+    """The windows of consecutive series; each series is its inputs, its targets and perhaps its timespans."""
     pieces = [windows(arrays, length, stride) for arrays in series]
     return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
 
 
 def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None = None) -> Sequences:
-    """A part from arrays; spans of 1 where none are given."""
+    """A part from arrays, with spans of 1 if none are given."""
     x = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
     spans = torch.ones(x.shape[:2]) if timespans is None else torch.from_numpy(timespans.astype(np.float32))
     classes = targets.dtype.kind in "iu"
@@ -178,7 +178,7 @@ def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None =
 
 
 def at_random(whole: Sequences, seed: int, shares: Sequence[float]) -> list[Sequences]:
-    """Parts of these shares in the order of NumPy's old permutation of that seed, and last what is left."""
+    """Parts of these shares in the order of NumPy's old permutation for the seed, and the remaining sequences last."""
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(whole)))
     cuts = np.cumsum([int(share * len(whole)) for share in shares])
     return [whole.pick(rows) for rows in torch.tensor_split(order, torch.from_numpy(cuts))]

@@ -1,4 +1,4 @@
-"""A table rerun: what is not done yet, handed to processes, and the results written as they come."""
+"""Runs a table: starts processes for the missing trainings and writes results as they arrive."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def reproduce(
     tune: int = 0,
     ray: str | None = None,
 ) -> dict[str, Any]:
-    """Rerun a table, going on where an earlier run stopped.
+    """Repeat a table, continuing an earlier run.
 
     Args:
         name: one of :data:`torchliquid.reproduce.protocols.NAMES`.
-        folder: gets ``NAME.trials.jsonl``, a line a finished trial, and ``NAME.json``, what they add up to.
-        listener: told how it goes on.
+        folder: for ``NAME.trials.jsonl``, with a line per finished trial, and ``NAME.json``, their summary.
+        listener: is informed of the progress.
         contenders, splits: only these; empty: all.
-        seeds: trainings of each; None: five of liquid networks, LSTM and GRU, three of the others.
-        jobs: processes at a time, one thread each, and no more than there are cores.
-        tune: tuning trials of each contender before it trains with the best, kept in ``NAME.tuning.jsonl``; 0: all
-            train with the published settings.
-        ray: address of a Ray cluster that does the trials instead, as of :func:`torchliquid.assess`.
+        seeds: number of trainings of each; None: five for liquid networks, LSTM and GRU, three for the others.
+        jobs: number of parallel processes with one thread each, at most one per core.
+        tune: number of tuning trials of each contender, kept in ``NAME.tuning.jsonl``, before it trains with the best
+            setting; 0: all train with the published settings.
+        ray: address of a Ray cluster that runs the trials instead, as in :func:`torchliquid.assess`.
 
     Raises:
-        InputError: an unknown name, data that is not there, no cluster at that address.
+        InputError: the name is unknown, data are missing, or there is no cluster at that address.
         JobError: the process of a training was killed.
     """
     table = protocol(name)
@@ -79,7 +79,7 @@ def reproduce(
     for split in splits:
         if split not in table.splits:
             raise InputError(f"{name} has no split {split!r}; {nearest(split, table.splits)}")
-    # What is missing, data or Optuna, is said before anything is written.
+    # Missing data, or a missing Optuna, raise before anything is written.
     parts = {split: table.parts(split) for split in table.splits if not splits or split in splits}
     if tune:
         tuning.space(Setting())
@@ -114,7 +114,7 @@ def _run(
         plain = done.get((split, contender, seed, 0))
         if (split, contender, seed, choice["trials"] if choice else 0) in done:
             continue
-        if choice and plain and not choice["setup"]:  # the published setting was best: it has been trained already
+        if choice and plain and not choice["setup"]:  # the published setting was best and is trained already
             append(file, plain | {"tuned": choice})
             continue
         args = (table, parts[split], split, contender, seed, choice)
@@ -139,7 +139,8 @@ def _tune(
     listener: StudyListener,
     run_jobs: Workers,
 ) -> dict[tuple[Split, str], dict[str, Any]]:
-    """Run the tuning trials that are missing; of each split and contender what was chosen, and from how many."""
+    """Run the missing tuning trials; returns the chosen setting of each split and contender, and the number of
+    trials."""
     file = folder / f"{table.name}.tuning.jsonl"
     pairs = [pair for pair in pairs if pair[1] not in FITTED]
     fingerprints = _fingerprints(

@@ -1,4 +1,4 @@
-"""What the trials of a table add up to: the figures for programs, and the page for people."""
+"""The results of a table's trials: numbers for programs, and a page for readers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIVE = LIQUID | {"LSTM", "GRU"}
 UNBROKEN = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 NORMAL = 1.96
-"""Half of a 95 % interval in known standard errors."""
+"""Half of a 95 % interval in units of a known standard error."""
 
 TUNING = """Tuned rows: the first tuning trial of a contender has the published setting, the others have a learning \
 rate, its decay, a clipping norm and a batch size drawn by Optuna, from one space for all contenders. A trial has seed \
@@ -30,18 +30,18 @@ in `results/`."""
 
 
 def seeds_of(protocol: Protocol, contender: str) -> int:
-    """How often a contender is trained; where each seed draws its own cut, all see the same cuts."""
+    """Number of trainings of a contender. If each seed draws its own split, all contenders get the same splits."""
     return 5 if contender in FIVE or protocol.redraw else 3
 
 
 def tuning_trials(trial: dict[str, Any]) -> int:
-    """From how many tuning trials the settings of a training were chosen; 0: they are the published ones."""
+    """Number of tuning trials from which the settings of a training were chosen; 0: the published settings."""
     return int(trial.get("tuned", {}).get("trials", 0))
 
 
 def counting(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each contender and split the trainings with the most tuning trials, one of each seed: settings never mix in a
-    row, those of the last line count, and what two runs did both counts once."""
+    """For each contender and split the trainings with the most tuning trials, one per seed. Settings are never mixed in
+    a row: those of the last line count, and what two runs did counts once."""
     newest = {(x["contender"], x["split"]): x.get("made_with") for x in trials}
     once: dict[tuple[str, str, int, int], dict[str, Any]] = {}
     for x in trials:
@@ -55,7 +55,7 @@ def counting(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The table as plain data: a row for each contender and split that has a finished trial."""
+    """The table as plain data: a row for each contender and split with a finished trial."""
     rows, trials = [], counting(trials)
     for split in protocol.splits:
         for contender in protocol.settings:
@@ -85,7 +85,7 @@ def summary(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, A
 
 
 def to_reach(protocol: Protocol, contender: str) -> float | None:
-    """The published figure of a contender; of a liquid one that the paper does not have, of the paper's best liquid."""
+    """The published result of a contender; for a liquid one that is not in the paper, that of its best liquid one."""
     if contender in protocol.published:
         return protocol.published[contender][0]
     liquid = [mean for name, (mean, _) in protocol.published.items() if name in LIQUID]
@@ -93,10 +93,10 @@ def to_reach(protocol: Protocol, contender: str) -> float | None:
 
 
 def reached(protocol: Protocol, row: dict[str, Any]) -> str:
-    """Whether ours comes up to :func:`to_reach`: in words, with the 95 % interval of how far ours lies ahead.
+    """Whether our result reaches :func:`to_reach`, in words, with the 95 % interval of our advantage.
 
-    Short of it: the whole interval lies behind. Reached: it does not, and all of it lies above what would matter behind
-    (:func:`_matters`). Anything else can't be told from so many trainings.
+    Short of it: the whole interval is below zero. Reached: it is not, and its lower end is above the disadvantage that
+    would matter (:func:`_matters`). Anything else cannot be decided from so few trainings.
     """
     published = to_reach(protocol, row["contender"])
     if published is None or row["split"] != "published":
@@ -116,8 +116,8 @@ def reached(protocol: Protocol, row: dict[str, Any]) -> str:
 
 
 def _matters(protocol: Protocol, published: float) -> float:
-    """What would matter, as in a study's verdict: a tenth of the published errors, or a twentieth of the root of a
-    squared error, which is nearly a tenth of it."""
+    """The difference that matters, as in a study's verdict: a tenth of the published errors, or a twentieth of the root
+    of a squared error, which is nearly a tenth of the squared error."""
     if protocol.metric == "squared error":
         return (1 - (1 - MARGIN_OF_RMSE) ** 2) * published
     whole = 100 if protocol.metric == "accuracy %" else 1
@@ -134,8 +134,8 @@ def _digits(protocol: Protocol) -> int:
 
 
 def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Where each seed draws its own cut: how far each contender lies from the best liquid one on the cuts that both
-    had, with half of the 95 % interval of that difference."""
+    """If each seed draws its own split: the difference between each contender and the best liquid one on their common
+    splits, with half of its 95 % interval."""
     if protocol.redraw is None:
         return {}
     of: dict[str, dict[int, float]] = {}
@@ -156,7 +156,7 @@ def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, st
 
 
 def table(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows as text, without columns that tell nothing."""
+    """The head and the rows as text, without columns that are constant."""
     digits, apart = _digits(protocol), behind(protocol, trials)
     trials = counting(trials)
     of: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -191,7 +191,7 @@ def table(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> tuple[list[st
 
 
 def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
-    """The table in Markdown, with what is missing from it, and below its heading the picture of that name."""
+    """The table in Markdown, with what is missing from it, and its picture below the heading."""
     head, rows = table(protocol, trials)
     trials = counting(trials)
     lines = [
@@ -220,7 +220,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
 
 
 def outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
-    """Whether a training was done with another setting than today's; what the data was is seen when it is rerun."""
+    """Whether a training used another setting than the current one. Changed data are noticed when it is run again."""
     return trial.get("made_with", "").split("-")[0] != protocol.fingerprint(trial["contender"])
 
 
@@ -230,7 +230,7 @@ def _range(numbers: Iterable[int]) -> str:
 
 
 def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
-    """Trainings that are still to be done, in words; empty where there are none."""
+    """The trainings that are still missing, in words; empty if there are none."""
     found, trials = [], counting(trials)
     for split in protocol.splits:
         done = Counter(x["contender"] for x in trials if x["split"] == split and not outdated(protocol, x))

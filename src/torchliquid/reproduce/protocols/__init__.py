@@ -1,4 +1,4 @@
-"""One published table a file."""
+"""The published tables, one file each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("occupancy", "traffic", "cheetah", "walker", "physionet", "xor")
 
 
 def check_name(name: str) -> None:
-    """See that there is a table of that name.
+    """Check that there is a table of this name.
 
     Raises:
         InputError: there is none.
@@ -27,7 +27,7 @@ def check_name(name: str) -> None:
 
 
 def protocol(name: str) -> Protocol:
-    """The table of that name.
+    """The table of this name.
 
     Raises:
         InputError: there is none.
