@@ -236,7 +236,7 @@ def serving(folder: Path, *words: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_a_hundred_clients_at_once_and_the_stream_goes_on(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_over_the_standard_streams_only_messages_are_written_and_a_signal_ends_i
         number = int(found[-1]["structuredContent"]["time"].split()[0])
         os.kill(number, 0)  # the device runs
         process.terminate()
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         until(lambda: not Path(f"/proc/{number}").exists())
 
 

@@ -34,7 +34,7 @@ from torchliquid.mcp.reasons import Reasons
 from torchliquid.mcp.sources import Source
 from torchliquid.mcp.watch import Watch
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
