@@ -47,9 +47,13 @@ ENTRIES = (
     Entry("LSTM", "lstm"),
     Entry("GRU", "gru"),
     Entry("Transformer", "transformer"),
+    Entry("State space", "state_space"),
     Entry("CfC", "cfc"),
+    Entry("CfC with mixed memory", "cfc_mm"),
     Entry("CfC on NCP", "cfc_ncp"),
     Entry("CfC, closed form", "cfc", (("mode", "pure"),)),
+    Entry("LrcSSM", "lrcssm"),
+    Entry("LTC", "ltc"),
     Entry("LTC on NCP", "ltc_ncp"),
     Entry("LTC on NCP, one step", "ltc_ncp", (("unfolds", 1),)),
 )

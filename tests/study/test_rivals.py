@@ -67,7 +67,7 @@ def delayed(lag: int) -> tuple[Recording, Recording]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "lag", "hyper"), [("transformer", 20, {}), ("ltc", 5, {"unfolds": 1}), ("state_space", 20, {})]
+    ("kind", "lag", "hyper"), [("transformer", 20, {}), ("ltc", 5, {"unfolds": 1}), ("state_space", 3, {})]
 )
 def test_networks_that_need_a_memory_find_it(kind, lag, hyper):
     training, held = delayed(lag)
