@@ -10,6 +10,7 @@ import numpy as np
 from torchliquid.alarms import runs
 from torchliquid.explain.attribution import Attribution
 from torchliquid.explain.dynamics import Dynamics
+from torchliquid.explain.experts import Experts
 from torchliquid.explain.explanation import Moments
 from torchliquid.explain.roles import Roles
 from torchliquid.explain.time_constants import TimeConstants
@@ -35,6 +36,27 @@ LONGEST_NAME = 20
 
 KEPT = 6
 """Number of characters kept on either side of the part in which long names differ."""
+
+
+MOST_CALLS = 1000
+"""Maximum number of samples of which a chart shows the experts."""
+
+
+def expert_chart(found: Experts) -> Figure:
+    """The experts that are called, over the beginning of the longest series."""
+    i = int(np.argmax([len(times) for times in found.times]))
+    times = (found.times[i] - found.times[i][0])[:MOST_CALLS]
+    unit, factor = time_unit(float(times[-1]) / 4, found.unit)
+    chosen, n = found.chosen[i][:MOST_CALLS], len(found.experts)
+    names = [f"expert {k + 1}" for k in range(n)]
+    traces = []
+    for k in range(n):
+        called = (chosen == k).any(1)
+        x = to_plain(times[called] / factor, DIGITS)
+        marker = {"color": "--liquid", "symbol": "line-ns-open", "size": 14}
+        traces.append({"type": "scatter", "mode": "markers", "x": x, "y": [k] * int(called.sum()), "marker": marker})
+    axis = {"tickvals": list(range(n)), "ticktext": names, "range": [n - 0.5, -0.5]}
+    return figure(traces, f"Time ({unit})", "", 90 + 36 * n, yaxis=axis)
 
 
 def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None) -> Figure:

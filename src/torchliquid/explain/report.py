@@ -77,13 +77,14 @@ def plain(explained: Explanation) -> Any:
     those of the moments."""
     taus = explained.time_constants
     slim = replace(taus, times=(), values=(), stepped=None, towards=None, inputs=(), states=())
-    return to_plain(replace(explained, time_constants=slim), DIGITS)
+    experts = explained.experts and replace(explained.experts, times=(), chosen=(), weights=())
+    return to_plain(replace(explained, time_constants=slim, experts=experts), DIGITS)
 
 
 def render(explained: Explanation) -> str:
     """The page as text."""
     charts = {
-        "taus": [tau_chart(explained)],
+        "taus": [tau_chart(explained), *expert_charts(explained)],
         "roles": role_charts(explained),
         "attribution": attribution_charts(explained),
         "dynamics": dynamics_charts(explained),
@@ -377,6 +378,36 @@ def tau_chart(explained: Explanation) -> Chart:
         Table(head, rows, (), f"In {taus.unit}, over all samples."),
         f"{taus.meaning} {shaded}".strip(),
     )
+
+
+def expert_charts(explained: Explanation) -> list[Chart]:
+    """Which expert of a mixture is called when; nothing where there are none."""
+    found = explained.experts
+    if found is None:
+        return []
+    head = ("Expert", "Called at", "Median wait", "Mean weight", "Called when", "Follows")
+    rows: list[tuple[str, ...]] = []
+    for k, one in enumerate(found.experts):
+        (by, area), (follows, correlation) = one.called_by, one.follows
+        when = f"{by} is {'high' if area > 0.5 else 'low'} ({share(max(area, 1 - area))})"
+        if not one.load:
+            rows.append((f"expert {k + 1}", "never", "", "", "", ""))
+            continue
+        own = (share(one.load), significant(one.wait), significant(one.weight))
+        rows.append((f"expert {k + 1}", *own, when, f"{follows} ({significant(correlation)})"))
+    note = (
+        f"Waits between two calls in {found.unit}. In brackets: how often the input is higher, or lower, at a call "
+        "than at another sample, where 50 % tells nothing; and the rank correlation of the input with the output."
+    )
+    return [
+        Chart(
+            "experts",
+            "Which expert is called when",
+            figures.expert_chart(found),
+            Table(head, tuple(rows), (), note),
+            "At each sample the router chooses which experts step. The others wait, and are told how long they waited.",
+        )
+    ]
 
 
 def shading(explained: Explanation) -> tuple[float | None, str]:
