@@ -27,10 +27,10 @@ from torchliquid.runtime.stepper import compiled
 log = logging.getLogger(__name__)
 
 LARGEST = 2.0**60
-"""Of a state's numbers; a step that would end beyond is a fault in exported C too."""
+"""Largest number in a state. A step that would exceed it is a fault in exported C too."""
 
 Recurrence = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
-"""From inputs (n, 1, C), timespans (n, 1) and a state to outputs and the new state; None is the first state."""
+"""From inputs (n, 1, C), timespans (n, 1) and a state to outputs and the new state; None: the initial state."""
 
 
 @overload
@@ -38,7 +38,7 @@ def stream(model_or_layer: Predictor, n: int = 1) -> ModelStream: ...
 @overload
 def stream(model_or_layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> LayerStream: ...
 def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | LayerStream:
-    """Run a model, or a bare layer, on ``n`` live streams at once.
+    """Run a model, or a layer, on ``n`` parallel live streams.
 
     Args:
         model_or_layer: any model (:class:`Model`, :class:`~torchliquid.models.Tabular`,
@@ -46,18 +46,18 @@ def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | L
             are actions (:class:`torchliquid.runtime.policy.PolicyStream`); or a layer (``LTC``, ``CfC`` and their
             relatives, ``nn.LSTM``, ``nn.GRU``, stacked or not), fed as it is. It is put in evaluation mode, and its
             weights must not change afterwards.
-        n: streams that go on side by side, each with its own state.
+        n: number of parallel streams, each with its own state.
 
     Raises:
-        InputError: something else was given, a layer that also runs backwards, or less than one stream.
+        InputError: the first argument is neither a model nor a layer, or a bidirectional layer; or ``n`` is below 1.
     """
     if n < 1:
-        raise InputError(f"a stream needs n of 1 or more, not {n}")
+        raise InputError(f"n must be 1 or more, not {n}")
     if isinstance(model_or_layer, Predictor):
         return model_or_layer.live(n)
     if isinstance(model_or_layer, RecurrentLayer | nn.LSTM | nn.GRU):
         return LayerStream(model_or_layer, n)
-    raise InputError(f"a model or a layer can be streamed, not a {type(model_or_layer).__name__}")
+    raise InputError(f"only a model or a layer can be streamed, not a {type(model_or_layer).__name__}")
 
 
 class LayerStream:
@@ -69,9 +69,7 @@ class LayerStream:
 
     def __init__(self, layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> None:
         if layer.bidirectional:
-            raise InputError(
-                "a stream takes layers of one direction: the other would need the samples that are to come"
-            )
+            raise InputError("a bidirectional layer cannot be streamed, because it needs future samples")
         self.n = n
         self.layer = layer
         self._prepare()
@@ -92,7 +90,7 @@ class LayerStream:
 
         Args:
             values: (C,), or (n, C) of several streams.
-            elapsed: time since the sample before, in the layer's own unit, a number or (n,); None: 1.
+            elapsed: time since the previous sample, in the layer's unit, a number or (n,); None: 1.
 
         Returns:
             (O,), or (n, O), float32.
@@ -114,7 +112,7 @@ class LayerStream:
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """Copies of the state's parts, (n, ...) each, of a stack layer by layer; they can be set again."""
+        """Copies of the state's parts, (n, ...) each, for a stack layer by layer; can be set."""
         return self._core.state
 
     @state.setter
@@ -183,26 +181,25 @@ class ModelStream:
         """One sample of each stream, or several samples one after the other.
 
         Args:
-            values: (C,) raw readings in the order of the model's channels, or (n, C) of several streams; NaN, masked,
-                None or ``pd.NA`` where not observed. By name as well: a mapping, a pandas Series or a data frame, whose
-                order does not matter; a channel without a reading is not observed, which is said, as is a reading
-                without a channel. Text is read as in the table of the training, with its decimal mark and its marks for
-                missing values; a column of words stands under its own name (``{"valve": "open"}``). A text that is no
-                number, such as ``"unavailable"``, and a word that is not known are not observed and counted.
-                (T, C), or (T, n, C), are T samples.
-            elapsed: time since the sample before, in the recording's unit or as a ``timedelta``, one or (n,). A
-                stream's first is not used; None, NaN, a negative or an infinite one counts as the usual gap.
-            time: the sample's time in its place, a number in the recording's unit or a date. A sample of the same time
-                as the one before changes nothing: the last answer is given again. In a mapping it may stand under the
-                name of the column of times that the model was trained with.
+            values: (C,) raw readings in the order of the model's channels, or (n, C) for several streams; NaN, masked,
+                None or ``pd.NA`` if not observed. Or by name: a mapping, a pandas Series or a data frame, in any order.
+                A channel without a reading is not observed; this is logged, as is a reading without a channel. Text is
+                read as in the training's table, with its decimal mark and its placeholders for missing values; a column
+                of words has its own name (``{"valve": "open"}``). Text that is not a number, such as
+                ``"unavailable"``, and unknown words are not observed and counted. (T, C), or (T, n, C), are T samples.
+            elapsed: time since the previous sample, in the recording's unit or as a ``timedelta``, one or (n,). It is
+                not used for a stream's first sample. None, NaN, negative and infinite times count as the usual gap.
+            time: the sample's time instead, a number in the recording's unit or a date. A sample with the same time as
+                the previous one changes nothing and gets the last answer. In a mapping, the time may have the name of
+                the training's column of times.
 
         Returns:
-            (K,), or (n, K), float64: the classes' probabilities in the order of ``model.task.labels``, or values. Of a
-            task per series, the answer to the series so far. Of T samples (T, K), or (T, n, K).
+            (K,), or (n, K), float64: the classes' probabilities in the order of ``model.task.labels``, or values. For a
+            task per series, the answer to the series so far. For T samples (T, K), or (T, n, K).
 
         Raises:
-            InputError: a sample of another shape or without any of the channels, complex numbers, a typed time where
-                the model's is in no unit of time.
+            InputError: a sample has another shape, none of the channels or complex numbers; or a time has a unit and
+                the model's times have none.
         """
         plain = type(values) is np.ndarray and values.dtype.kind == "f" and time is None
         plain = plain and (elapsed is None or (isinstance(elapsed, float | int) and not elapsed < 0))
@@ -222,7 +219,9 @@ class ModelStream:
         sample, unreadable, names = given.readings(values, scales.channels, table)
         self._tell_names(*names)
         if unreadable:
-            self._count("unreadable", unreadable, f"{unreadable} texts among the readings are no numbers: not observed")
+            self._count(
+                "unreadable", unreadable, f"{unreadable} texts among the readings are not numbers: not observed"
+            )
         if sample.ndim == (1 if self.n == 1 else 2) + 1 and sample.shape != (self.n, scales.n_channels):
             whens = [_each(when, len(sample), self.n) for when in (elapsed, time)]
             return np.stack([self._one(*each) for each in zip(sample, *whens, strict=True)])
@@ -239,7 +238,7 @@ class ModelStream:
             self._last = np.where(np.isnan(now), self._last, now)
         elapsed = _elapsed(np.nan if elapsed is None else given.span(elapsed, scales.time_unit), self.n)
         if (backward := int((elapsed < 0).sum())) > 0:
-            self._count("backward", backward, "a clock went back: the usual gap is taken")
+            self._count("backward", backward, "a clock went back: the usual gap is used")
         before, last = (self.state, self._answer) if repeated.any() else ((), None)
         answer = self._advanced(sample, elapsed)
         if self._alarms:
@@ -247,7 +246,7 @@ class ModelStream:
         if self._bands:
             self._band(sample, elapsed, answer, repeated)
         if repeated.any():
-            self._count("repeated", int(repeated.sum()), "a second sample of the same time: nothing is changed by it")
+            self._count("repeated", int(repeated.sum()), "a second sample with the same time: it is ignored")
             self.state = _mixed_states(repeated, before, self.state)
             answer = answer if last is None else _mixed(repeated, last, answer)
         self._answer = answer.copy()
@@ -258,7 +257,7 @@ class ModelStream:
         return self._restarted(sample, elapsed, answer) if self._core.broken().any() else answer
 
     def _stepped(self, sample: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
-        """What Preprocessing does with a series, for one sample (n, C) of n streams, and the network."""
+        """Preprocess one sample (n, C) of n streams, as Preprocessing does for a series, and run the network."""
         spans = float(elapsed) if elapsed.ndim == 0 else np.broadcast_to(elapsed, self.n).astype(np.float64)
         if (fast := self._core.fast(sample if self.n > 1 else sample[0], spans)) is not None:
             return fast
@@ -273,14 +272,14 @@ class ModelStream:
         return answer if self.n > 1 else answer[0]
 
     def _restarted(self, sample: np.ndarray, elapsed: Any, answer: np.ndarray) -> np.ndarray:
-        """The answer where streams whose state is no longer finite restart with this sample."""
+        """The answer after streams whose state is no longer finite were restarted with this sample."""
         broken = self._core.broken()
         if not broken.any():
             return answer
         self._count(
             "restarts",
             int(broken.sum()),
-            "the state was no longer finite, as an explicit solver's after too long a gap: the stream begins anew",
+            "the state was no longer finite, for example with an explicit solver after a long gap: the stream restarts",
         )
         after = self._core.state
         self._core.reset(broken)
@@ -297,7 +296,7 @@ class ModelStream:
         self.faults[what] += times
 
     def _tell_names(self, missing: tuple[str, ...], more: tuple[str, ...]) -> None:
-        """Say once which channels have no reading, and which readings no channel."""
+        """Log once which channels have no reading, and which readings have no channel."""
         if (missing or more) and (missing, more) not in self._told:
             self._told.add((missing, more))
             for words, names in (("no reading of", missing), ("not among the model's channels:", more)):

@@ -32,7 +32,7 @@ from torchliquid.study.reporting.describe import describe_data, stretches
 from torchliquid.study.reporting.page import write_report
 from torchliquid.study.results import ContenderResult, StudyResults, TaskResult
 from torchliquid.study.run.limit import Limit, Scope
-from torchliquid.study.run.mending import made_anew
+from torchliquid.study.run.mending import made_again
 from torchliquid.study.run.runner import ENDING, THREADS, Quiet, Runner, StudyListener
 from torchliquid.study.run.store import Store
 from torchliquid.study.run.trial import Spec, untrained
@@ -203,7 +203,7 @@ def assess(
             contenders=(*competing, *probes),
             shifts=tuple(describe(shift) for shift in shifts),
             split=plan.split,
-            conditions=(*_conditions(runner, jobs, ray), *_broken_off(competing), *made_anew(store)),
+            conditions=(*_conditions(runner, jobs, ray), *_broken_off(competing), *made_again(store)),
             left_out=runner.left_out,
             settings=asked | _done(runner),
             versions=_versions(),

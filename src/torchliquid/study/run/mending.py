@@ -45,7 +45,7 @@ def mend_evaluation(store: Store, name: str) -> None:
         _tell(store, f"{name} was measured again: {wrong}.")
 
 
-def made_anew(store: Store) -> tuple[str, ...]:
+def made_again(store: Store) -> tuple[str, ...]:
     """A sentence for each trial that was made again, in this run and earlier ones."""
     path = store.folder / MADE_ANEW
     return tuple(map(str, read_json(path, list))) if path.exists() else ()
@@ -109,4 +109,4 @@ def _forget_latency(store: Store, name: str) -> None:
 
 def _tell(store: Store, sentence: str) -> None:
     log.warning("%s", printable(sentence))
-    write_json(store.folder / MADE_ANEW, [*made_anew(store), sentence])
+    write_json(store.folder / MADE_ANEW, [*made_again(store), sentence])
