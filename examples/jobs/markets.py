@@ -33,7 +33,7 @@ from torchliquid.tasks import Task
 FOLDER, PAGE = Path("build/jobs/markets"), Path("docs/jobs/markets.md")
 INDICES = {"S&P 500": "sp500", "NASDAQ": "nasdaq"}
 YEARS = range(2008, 2019)
-NETWORKS = {"CfC": "cfc", "LTC on NCP": "ltc_ncp", "GRU": "gru"}
+NETWORKS = {"CfC": "cfc", "LTC on NCP": "ltc_ncp"}
 SEEDS = 3
 PARAMETERS = 500
 WEEK, MONTH = 5, 22
@@ -170,8 +170,8 @@ def judged(index: str, module: str, days: pd.DataFrame) -> str:
     task = Task.infer(recording, "log_variance", horizon=1)
     with StudyProgress(Terminal()) as progress:
         results = assess(
-            recording, FOLDER / "studies" / module, task=task, parameters=PARAMETERS, jobs=cores(), title=index,
-            listener=progress,
+            recording, FOLDER / "studies" / module, task=task, parameters=PARAMETERS, seeds=SEEDS, tuning=2,
+            jobs=cores(), title=index, listener=progress,
         )  # fmt: skip
     assert results.verdict is not None
     return results.verdict.sentence
