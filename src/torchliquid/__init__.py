@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torchliquid.training.fit import fit
     from torchliquid.training.loop import TrainingConfig
     from torchliquid.versions import show_versions
+    from torchliquid.watching import watch
 
 _HOMES = {
     "CTGRU": "layers",
@@ -60,6 +61,7 @@ _HOMES = {
     "read": "data.reading",
     "show_versions": "versions",
     "stream": "runtime",
+    "watch": "watching",
 }
 
 __all__ = [
@@ -92,6 +94,7 @@ __all__ = [
     "rl",
     "show_versions",
     "stream",
+    "watch",
     "wirings",
 ]
 

@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from torchliquid.data import Preprocessing, Recording
+from torchliquid.edge import table
 from torchliquid.models import build
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.results import Interval
@@ -22,21 +24,19 @@ def fitted() -> SimpleNamespace:
     return SimpleNamespace(recording=recording, task=task, preprocessing=Preprocessing.fit(recording))
 
 
-def tabular(fitted: SimpleNamespace, kind: str) -> Tabular:
-    return Tabular.fit(kind, fitted.task, fitted.preprocessing, fitted.recording, fitted.recording, lookback=1)
-
-
-def test_trees_are_packed_by_the_node(fitted):
-    """8 bytes a split and 4 a leaf, which is 4 bytes for each of the numbers that an answer needs."""
-    model = tabular(fitted, "boosting")
-    found = cost(model)
-    assert found.bytes == 4 * model.live_parameters()
-    assert 0 < found.operations < 20 * model.live_parameters()
-
-
-def test_a_linear_model_is_its_coefficients(fitted):
-    model = tabular(fitted, "linear")
-    assert cost(model).bytes == 4 * model.live_parameters()
+@pytest.mark.parametrize("kind", ["linear", "boosting"])
+@pytest.mark.parametrize("lookback", [1, 16])
+def test_linear_models_and_trees_cost_what_their_c_holds(fitted, kind, lookback):
+    model = Tabular.fit(kind, fitted.task, fitted.preprocessing, fitted.recording, fitted.recording, lookback=lookback)
+    found, described = cost(model), table.describe(model)
+    text = table.sources(described, "builtin")["model.c"]
+    sizes = {"float": 4, "int32_t": 4, "uint32_t": 4, "uint16_t": 2, "uint8_t": 1, "int16_t": 2}
+    arrays = re.findall(r"static const (\w+) (\w+)\[(\d+)\]", text)
+    scales = {"input_shift", "input_scale", "lowest", "highest"}
+    assert found.bytes == sum(sizes[kind] * int(n) for kind, name, n in arrays if name not in scales)
+    kept = {field.name: field.size for field in table.fields(described)}
+    assert found.state_bytes == sum(kept.get(name, 0) for name in ("history", "spans", "kept"))
+    assert 0 < found.operations < 20 * max(model.live_parameters(), model.n_features)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from torchliquid.cli.reproduce import reproduce
 from torchliquid.cli.solvers import solvers
 from torchliquid.cli.terminal import Terminal, any_encoding
 from torchliquid.cli.train import train
+from torchliquid.cli.watch import watch
 from torchliquid.errors import InputError
 
 app = typer.Typer(
@@ -71,6 +72,11 @@ COMMANDS: dict[Callable[..., None], tuple[str, str]] = {
         "Train a small network to reproduce a saved model.",
         "torchliquid distil study-plant/model.safetensors plant.csv --parameters 300\n"
         "torchliquid distil model.safetensors plant.csv --kind ltc_ncp",
+    ),
+    watch: (
+        "Find what departs from a recording's usual course, without labels.",
+        "torchliquid watch pump.csv --time when --good 30% --out watched\n"
+        "torchliquid watch new.csv --model watched/watch.safetensors",
     ),
     export: (
         "Write a saved model as C or ONNX for a device.",

@@ -15,6 +15,7 @@ from torchliquid.cli.amounts import device_limits, limits_of, share_of
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal, table_of
+from torchliquid.errors import InputError
 from torchliquid.files import check_model_file
 
 if TYPE_CHECKING:
@@ -100,10 +101,14 @@ def export(
         from torchliquid.edge import footprint
         from torchliquid.edge.names import model_name
         from torchliquid.edge.targets import find
-        from torchliquid.models.storage import load_network
+        from torchliquid.models import Model
+        from torchliquid.models.storage import load
+        from torchliquid.models.tabular import Tabular
         from torchliquid.study.run.trained import trained
     machine = find(target)
-    loaded = load_network(model, "exported")
+    loaded = load(model)
+    if not isinstance(loaded, Model | Tabular):
+        raise InputError(f"{model} holds a {loaded.kind} model, of which there is no C: export another model")
 
     def read(path: Path | None) -> Recording | None:
         if path is None:

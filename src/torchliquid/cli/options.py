@@ -345,6 +345,15 @@ def windows(text: str | None) -> Windows | None:
 
 def interval(text: str | None) -> float | None:
     """The value of --interval."""
+    return share_of("--interval", text)
+
+
+def share_of(option: str, text: str | None, advice: str = "") -> float | None:
+    """A share between 0 and 1.
+
+    Raises:
+        InputError: it is none; ``advice`` is what else the option takes.
+    """
     if text is None:
         return None
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
@@ -353,7 +362,7 @@ def interval(text: str | None) -> float | None:
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise InputError(f"--interval {text}: give a share between 0 and 1, such as 0.9 or 90%")
+        raise InputError(f"{option} {text}: give a share between 0 and 1, such as 0.9 or 90%{advice}")
     return share
 
 

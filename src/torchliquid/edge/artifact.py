@@ -9,14 +9,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from torchliquid.edge import calibrate, choose, compilers, emulator, parity, quantize
+from torchliquid.edge import calibrate, choose, compilers, emulator, parity, quantize, table
 from torchliquid.edge.cores.integers import Widths
 from torchliquid.edge.generate import Field, Math, sources, state_fields
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.parity import Samples, Walk
+from torchliquid.edge.table import Table
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.models import Model
+from torchliquid.models.tabular import Tabular
 
 ENOUGH = 0.01
 """Largest error that integers may cause by default, as a share of the outputs' spread."""
@@ -36,8 +38,8 @@ class Artifact:
             PyTorch's on ``chosen_on``, in standard deviations of the output. The state is carried on in both.
     """
 
-    model: Model
-    network: Network
+    model: Model | Tabular
+    network: Network | Table
     math: Math
     files: dict[str, str]
     fields: list[Field]
@@ -49,11 +51,24 @@ class Artifact:
 
     @property
     def arithmetic(self) -> str:
+        if isinstance(self.network, Table):
+            return table.arithmetic(self.network)
         return "Single precision." if self.widths is None else f"In integers: {self.widths.words}."
 
     @property
     def state_bytes(self) -> int:
         return sum(f.size for f in self.fields)
+
+    @property
+    def by(self) -> str:
+        """Whose answers it is compared with."""
+        return "Python" if isinstance(self.network, Table) else "PyTorch"
+
+    def undecided(self, walked: Walk) -> np.ndarray:
+        """(T,) where single precision may answer otherwise: a tree's feature lies at a threshold."""
+        if isinstance(self.network, Table):
+            return table.undecided(self.network, walked)
+        return np.zeros(len(walked), dtype=bool)
 
     def made_up(self, steps: int) -> Walk:
         """PyTorch's outputs for synthetic readings."""
@@ -80,7 +95,10 @@ class Artifact:
         compilers.name_for_programs(self.network.name, folder)
         program = folder / "replay"
         bare = target is not None and target.bare
-        defines = [f"-DSTACK_RANGE={stack_range(target, self.state_bytes)}"]
+        defines = [
+            f"-DSTACK_RANGE={stack_range(target, self.state_bytes)}",
+            f"-DFIRST_MEMBER={emulator.first_member(self.fields)}",
+        ]
         source = folder / f"{self.network.name}.c"
         compilers.compile_program(
             target, source, ["replay.c"] if bare else ["replay.c", "io_hosted.c"], program, defines
@@ -104,12 +122,12 @@ def stack_range(target: Target | None, state: int) -> int:
 
 
 def make(
-    model: Model,
+    model: Model | Tabular,
     target: Target,
     math: Math,
     int8: bool,
     samples: Samples,
-    network: Network | None = None,
+    network: Network | Table | None = None,
     *,
     calibration: Samples | None = None,
     choice: Samples | None = None,
@@ -129,7 +147,11 @@ def make(
     Raises:
         InputError: there is no C for the network, or integers cannot hold its values.
     """
-    network = network or describe(model)
+    if isinstance(model, Tabular):
+        described = network if isinstance(network, Table) else table.describe(model, integers=int8)
+        walked = parity.walk(model, *samples, described.limits)
+        return Artifact(model, described, math, table.sources(described, math), table.fields(described), walked)
+    network = network if isinstance(network, Network) else describe(model)
     walked = parity.walk(model, *samples, network.limits)
     if not int8:
         files = sources(network, math, target.layout)
@@ -144,9 +166,11 @@ def make(
 
 def integers(artifact: Artifact) -> Callable[[Widths], Artifact]:
     """Returns a function that makes the artifact in integers of given widths, with the ranges of its calibration."""
-    network, scaled_by = artifact.network, artifact.scaled_by
+    model, network, scaled_by = artifact.model, artifact.network, artifact.scaled_by
+    assert isinstance(model, Model)
+    assert isinstance(network, Network)
     assert scaled_by is not None
-    seen = calibrate.ranges(artifact.model, network, scaled_by)
+    seen = calibrate.ranges(model, network, scaled_by)
 
     def of(widths: Widths) -> Artifact:
         files = quantize.sources_int8(network, quantize.formats(network, seen, widths), artifact.math)
@@ -161,16 +185,25 @@ def root_mean_square(walked: Walk, found: emulator.Replayed) -> float:
     return float((error / walked.spread).max())
 
 
-def check_parity(artifact: Artifact, target: Target | None, same_state: float) -> float:
-    """The largest difference of a single step in single precision, in standard deviations of the output.
+def check_parity(artifact: Artifact, target: Target | None, same_state: float) -> tuple[float, int]:
+    """The largest difference of a single step in single precision, in standard deviations of the output, and the number
+    of samples that differ by more than ``same_state`` because a tree's feature lies at a threshold. These are left out.
 
     Raises:
-        InputError: it is larger than ``same_state``.
+        InputError: it is larger than ``same_state``, and than what integer leaves explain.
     """
-    difference = parity.largest_difference(artifact.walked, artifact.run(target, same_state=True))
-    if not difference <= same_state:
+    found = artifact.run(target, same_state=isinstance(artifact.network, Network))
+    each = parity.differences(artifact.walked, found)
+    beyond = each
+    if isinstance(artifact.network, Table):
+        beyond = each - (table.rounding(artifact.network) / artifact.walked.spread).max()
+    other = ~(beyond <= same_state)
+    if other.any():
+        other &= artifact.undecided(artifact.walked)
+    difference = float(each[~other].max(initial=0.0))
+    if not (beyond[~other] <= same_state).all():
         raise InputError(
             f"the exported C differs from the model by {difference:.2g} of an output's spread "
             f"{'on this machine' if target is None else 'on ' + target.name}, more than {same_state:g}: not exported"
         )
-    return difference
+    return difference, int(other.sum())

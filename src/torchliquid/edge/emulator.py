@@ -36,15 +36,20 @@ class Replayed:
     instructions: np.ndarray | None  # per step
 
 
+def first_member(fields: list[Field]) -> str:
+    """The first of what a step remembers, behind what it is fed."""
+    return next(field.name for field in fields if field.name not in ("features", "last"))
+
+
 def record_types(inputs: int, outputs: int, fields: list[Field]) -> tuple[np.dtype, np.dtype]:
-    """The record types that replay.c reads and writes. The state has the struct's members from ``hidden`` to the one
-    before ``faults``."""
+    """The record types that replay.c reads and writes. The state has the struct's members from
+    :func:`first_member` to the one before ``faults``."""
     names = [field.name for field in fields]
-    kept = fields[names.index("hidden") : names.index("faults")]
-    kinds = {"float": "<f4", "uint32_t": "<u4", "int32_t": "<i4", "int16_t": "<i2", "int8_t": "i1"}
+    kept = fields[names.index(first_member(fields)) : names.index("faults")]
+    kinds = {"float": "<f4", "uint32_t": "<u4", "int32_t": "<i4", "int16_t": "<i2", "int8_t": "i1", "uint8_t": "u1"}
     # The members are in the struct's order, after the features.
     whole = np.dtype([(f.name, kinds[f.kind], (f.length,) if f.length else ()) for f in fields], align=True)
-    first, last = whole.fields["hidden"][1], whole.fields["faults"][1]  # type: ignore[index]
+    first, last = whole.fields[kept[0].name][1], whole.fields["faults"][1]  # type: ignore[index]
     state: np.dtype[Any] = np.dtype(  # type: ignore[call-overload]
         {
             "names": [f.name for f in kept],

@@ -17,7 +17,7 @@ import filelock
 import numpy as np
 
 from torchliquid.data.recording import Recording, Series
-from torchliquid.edge import bundle, emulator, footprint, onnx, parity, web
+from torchliquid.edge import bundle, emulator, footprint, onnx, parity, table, web
 from torchliquid.edge.artifact import ENOUGH, Artifact, check_parity, make, root_mean_square
 from torchliquid.edge.compilers import has_zig
 from torchliquid.edge.footprint import Footprint, Limits
@@ -32,6 +32,7 @@ from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
 from torchliquid.files import to_plain, write_json
 from torchliquid.models import Model
+from torchliquid.models.tabular import LABELS, Tabular
 
 COARSE = 1e-3
 """Warn if single precision has larger steps than this, in standard deviations of the value."""
@@ -59,11 +60,11 @@ class Report:
 
 
 def export(
-    model: Model,
+    model: Model | Tabular,
     target: Target,
     out: Path,
     data: Recording | None = None,
-    others: Mapping[str, Model] | None = None,
+    others: Mapping[str, Model | Tabular] | None = None,
     int8: bool = False,
     math: Math | None = None,
     limits: Limits | None = None,
@@ -83,12 +84,12 @@ def export(
     """Write a model into a folder: as C, as ONNX for the target ``onnx``, or for ``web`` as a page that runs it.
 
     Args:
-        model: a trained model.
+        model: a trained model; for a linear model and trees there is only C.
         target: one of :data:`torchliquid.edge.targets.TARGETS`.
         out: the folder: new, empty, or holding an earlier export.
         data: a recording on which the export is checked. If it has targets, the task's metric is reported too.
         others: models to compare costs with, the best first.
-        int8: use integers instead of single precision.
+        int8: use integers instead of single precision; for trees, without changing the path of a sample.
         math: use built-in exp and tanh, or those of the C library; None: the target's default.
         limits: the most that the model may cost.
         name: name of the model in tables.
@@ -112,6 +113,8 @@ def export(
     report_stage = progress or (lambda what: None)
     check_model_name(c_name)
     _check(target, out, int8, math, limits, bool(others), c_name)
+    if isinstance(model, Tabular):
+        _check_table(model, target, calibrate)
     lacking = emulator.missing(target)
     if not 0 < error < 1:
         raise InputError(f"--error {error:g} must be a share of the outputs' spread between 0 and 1, such as 1%")
@@ -121,7 +124,14 @@ def export(
         raise InputError("--plausible, --longest-gap and --strict are for C, not for ONNX: leave them out")
     report = Report()
     _precision(model, report)
+    if "interval" in model.metadata:
+        half = ", ".join(f"{float(v):.3g}" for v in model.metadata["interval"]["half"][:20])
+        what = (
+            "it gives forecasts of the next sample, no scores" if "watch" in model.metadata else "it gives the values"
+        )
+        report.warnings.append(f"the interval is not in the export: {what}; half widths of the answers: {half}")
     if target.name == "onnx":
+        assert isinstance(model, Model)
         samples = _samples(model, data, False, None, report).checked
         report_stage("the graph, against PyTorch")
         with _filled(out) as folder:
@@ -140,8 +150,13 @@ def export(
             (folder / "README.md").write_text(onnx.readme(model, report.measured), encoding="utf-8")
         return report
 
-    def built(one: Model, arithmetic: Math, of: Report) -> Artifact:
-        described = describe(one, find_plausible(one.preprocessing, plausible, longest_gap), c_name)
+    def built(one: Model | Tabular, arithmetic: Math, of: Report) -> Artifact:
+        within = find_plausible(one.preprocessing, plausible, longest_gap)
+        if isinstance(one, Tabular):
+            asked = int8 and (one is model or one.trees is not None)  # beside others a linear model is as it is
+            seen = _samples(one, data, False, None, of).checked
+            return make(one, target, arithmetic, asked, seen, table.describe(one, within, c_name, asked))
+        described = describe(one, within, c_name)
         parts = _samples(one, data, int8, calibrate, of)
         return make(
             one, target, arithmetic, int8, parts.checked, described,
@@ -155,7 +170,8 @@ def export(
     if calibrate is not None:
         _metric(model, partial(_run, artifact), "C", calibrate, report, "calibrated on")
     _within(report, error, auto, strict)
-    _lyapunov(artifact, data, report)
+    if isinstance(model, Model):
+        _lyapunov(artifact, model, data, report)
     if target.triple and not lacking:
         report_stage(f"flash, RAM and instructions on {target.name}")
         report.costs[name] = footprint.measure(artifact, target)
@@ -198,8 +214,8 @@ def export(
             )
             write_json(folder / "footprint.json", report.plain)
             return report
-        table = footprint.table(report.costs) if report.costs else ""
-        bundle.write(artifact, target, folder, report.measured, table, report.warnings, sample)
+        costs = footprint.table(report.costs) if report.costs else ""
+        bundle.write(artifact, target, folder, report.measured, costs, report.warnings, sample)
         write_json(folder / "footprint.json", report.plain)
     return report
 
@@ -238,6 +254,16 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
         raise InputError(f"{out} cannot be written (no permission in {nearest}); choose another folder with --out")
 
 
+def _check_table(model: Tabular, target: Target, calibrate: Recording | None) -> None:
+    kind = LABELS[model.kind]
+    if target.name == "onnx":
+        raise InputError(f"{kind} has no ONNX graph here: what it sees of the last samples is C; take --target c99")
+    if target.name == "web":
+        raise InputError(f"{kind} has no circuit for a page to show; take --target c99")
+    if calibrate is not None:
+        raise InputError(f"--calibrate is of networks: the integers of {kind} have their scale from the trees")
+
+
 def _earlier(out: Path) -> str:
     """The name of the export in a folder."""
     try:
@@ -258,17 +284,20 @@ class _Parts:
     chosen_on: Samples | None = None
 
 
-def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report) -> _Parts:
+def _samples(
+    model: Model | Tabular, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report
+) -> _Parts:
     scales = model.preprocessing
     if not int8:
         if data is not None:
             return _Parts(parity.samples_of(model, data))
-        if model.sample is not None:
+        if isinstance(model, Model) and model.sample is not None:
             return _Parts(parity.samples_of_model(model))
         report.warnings.append(
             "the model file holds no sample of the training data: the export was checked on synthetic readings"
         )
         return _Parts(parity.made_up(scales, 256))
+    assert isinstance(model, Model)
     others = None if data is None else parity.samples_of(model, data)
     if calibrate is not None:
         scaled_by = parity.samples_covering(model, calibrate)
@@ -304,7 +333,7 @@ def _samples(model: Model, data: Recording | None, int8: bool, calibrate: Record
     return _Parts(checked, scaled_by, chosen_on)
 
 
-def _precision(model: Model, report: Report) -> None:
+def _precision(model: Model | Tabular, report: Report) -> None:
     """Warn of values far from zero: a device works in single precision, which is coarse there."""
     scales, task = model.preprocessing, model.task
     given = list(zip((repr(c) for c in scales.channels), scales.mean, scales.std, strict=True))
@@ -325,11 +354,18 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
     where = "this machine" if machine is None else target.name
     steps = len(artifact.walked)
     if artifact.widths is None:
-        difference = check_parity(artifact, machine, SAME_STATE)
+        difference, other = check_parity(artifact, machine, SAME_STATE)
         report.measured.append(
-            f"on {where} a step differs from PyTorch by up to {difference:.1e} of the output's spread ({steps:,} rows)"
+            f"on {where} a step differs from {artifact.by} by up to {difference:.1e} of the output's spread "
+            f"({steps:,} rows)"
         )
         report.plain["difference_same_state"] = difference
+        if other:
+            report.measured.append(
+                f"in {other:,} of the rows a tree went another way than in {artifact.by}: there a feature is at a "
+                "threshold, as far as single precision can tell"
+            )
+            report.plain["other_ways"] = other
     else:
         found = artifact.run(machine, same_state=False)
         error, worst = root_mean_square(artifact.walked, found), parity.largest_difference(artifact.walked, found)
@@ -376,7 +412,7 @@ def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, reset: np.
 
 
 def _metric(
-    model: Model, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report, kind: str = ""
+    model: Model | Tabular, run: Callable[..., np.ndarray], where: str, data: Recording, report: Report, kind: str = ""
 ) -> None:
     """The task's metric on a whole recording, of PyTorch and of the export."""
     inputs, elapsed, reset = parity.samples_of(model, data, data.n_samples)
@@ -388,16 +424,17 @@ def _metric(
         report.warnings.append(f"the recording has no metric: {error}")
         return
     primary = model.task.primary
+    by = "PyTorch" if isinstance(model, Model) else "Python"
     report.measured.append(
-        f"{primary} on the recording{f' {kind}' if kind else ''}: {before[primary]:.4f} in PyTorch, "
+        f"{primary} on the recording{f' {kind}' if kind else ''}: {before[primary]:.4f} in {by}, "
         f"{after[primary]:.4f} in {where} ({len(elapsed):,} samples)"
     )
     found = {"name": primary, "pytorch": before[primary], "export": after[primary]}
     report.plain["metric_calibrated" if kind else "metric"] = found
 
 
-def _lyapunov(artifact: Artifact, data: Recording | None, report: Report) -> None:
-    exponent = largest_lyapunov_exponent(artifact.model, _recorded(artifact) if data is None else data)
+def _lyapunov(artifact: Artifact, model: Model, data: Recording | None, report: Report) -> None:
+    exponent = largest_lyapunov_exponent(model, _recorded(artifact) if data is None else data)
     report.plain["lyapunov"] = to_plain(exponent)
     if exponent > 0:
         report.warnings.append(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jinja2
 import numpy as np
 
-from torchliquid.data.preprocessing import LIMIT
+from torchliquid.data.preprocessing import LIMIT, Preprocessing
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout
 from torchliquid.edge.names import enumerators
@@ -20,7 +20,8 @@ from torchliquid.edge.network import Network
 from torchliquid.edge.plausible import Plausible, in_order
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
-from torchliquid.models.description import Picture, arrays
+from torchliquid.models.description import arrays
+from torchliquid.tasks import Task
 
 Math = Literal["builtin", "libm"]
 
@@ -40,11 +41,57 @@ class Field:
 
     @property
     def bytes(self) -> int:
-        return {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1}[self.kind]
+        return {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}[self.kind]
 
     @property
     def size(self) -> int:
         return self.bytes * max(self.length, 1)
+
+
+class Exported(Protocol):
+    """What the generated C does with any model: readings come in and are prepared, answers go out.
+
+    Attributes:
+        limits: which readings and gaps are plausible.
+        name: of the C's files, types and functions.
+        words: the model in a few words.
+        units, cells: numbers of its state that a step could leave unusable.
+        features: values that a sample feeds it.
+        with_span: whether the logarithm of the span is the last of these.
+        longest_span: longer ones are cut to it.
+        pixels: places of readings that need no name.
+        alike: whether all readings have one scale: that of the first stands for all.
+        averages: whether the answer to a series is the mean over its samples.
+    """
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def limits(self) -> Plausible: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def words(self) -> str: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def cells(self) -> int: ...
+    @property
+    def features(self) -> int: ...
+    @property
+    def with_span(self) -> bool: ...
+    @property
+    def longest_span(self) -> float: ...
+    @property
+    def pixels(self) -> frozenset[int]: ...
+    @property
+    def alike(self) -> bool: ...
+    @property
+    def averages(self) -> bool: ...
+    def bounded(self) -> bool:
+        """Whether no input can make a state overflow in single precision."""
 
 
 @cache
@@ -84,7 +131,7 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         "quantized": False,
         "uneven": False,
         "clips": False,
-        "functions": set().union(*(core.functions for core in network.cores)),
+        "functions": {"exp"}.union(*(core.functions for core in network.cores)),
         "calls": calls(network, [Passed()] * len(network.stages))[0],
         "readout": _readout_call(network),
     }
@@ -182,7 +229,7 @@ def render(context: dict[str, Any]) -> dict[str, str]:
 
 
 def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
-    """The members of the state: what must be remembered from sample to sample."""
+    """What a network's state holds: what must be remembered from sample to sample."""
     n = network.features
     fields = [Field(features, "features", n, "what the network is fed: the last good readings, scaled")]
     if network.task.change and features != "float":
@@ -190,11 +237,18 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
     fields.append(Field(hidden, "hidden", network.units, "the neurons"))
     if network.cells:
         fields.append(Field(hidden, "cell", network.units, "and their memory"))
-    if network.task.per == "series":
+    if network.averages:
         fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
         fields.append(Field("float", "rest", network.task.n_outputs, "the part of it that single precision drops"))
-    fields.append(Field("uint32_t", "samples", 0, "number of samples; it stops at the largest number"))
-    fields.append(Field("uint32_t", "faults", 0, "how often a reading, a time or a step was faulty"))
+    return [*fields, *counted(network)]
+
+
+def counted(network: Exported) -> list[Field]:
+    """The end of every state: samples, faults, alarms."""
+    fields = [
+        Field("uint32_t", "samples", 0, "number of samples; it stops at the largest number"),
+        Field("uint32_t", "faults", 0, "how often a reading, a time or a step was faulty"),
+    ]
     if alarm(network) and network.task.per == "step":
         fields.append(Field("uint32_t", "alarm", 0, "bits: one is on; the last sample exceeded its threshold"))
         fields.append(Field("float", "alarm_times", 2, "time since the first of these samples, and since the last"))
@@ -203,7 +257,7 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
     return fields
 
 
-def alarm(network: Network) -> dict[str, Any] | None:
+def alarm(network: Exported) -> dict[str, Any] | None:
     """The alarm rule of the task, with times in units of the model's time scale; None if there is none."""
     task, scale = network.task, network.preprocessing.time_scale
     if task.alarm is None or task.alarm.threshold is None:
@@ -216,7 +270,7 @@ def alarm(network: Network) -> dict[str, Any] | None:
     }
 
 
-def frame(network: Network, constants: list[Constant], fields: list[Field], math: Math) -> dict[str, Any]:
+def frame(network: Exported, constants: list[Constant], fields: list[Field], math: Math) -> dict[str, Any]:
     """The template variables other than those of the recurrence. They are the same for float32 and integers."""
     task, scales = network.task, network.preprocessing
     for name in (*scales.channels, *task.labels):
@@ -234,20 +288,23 @@ def frame(network: Network, constants: list[Constant], fields: list[Field], math
         "outputs": task.n_outputs,
         "units": network.units,
         "features": network.features,
+        "size_remark": "neurons, what each sample feeds them, words of flags",
+        "ordered": False,
         "fields": fields,
         "saved_bytes": 8 + sum(field.size for field in fields),
         "has_floats": any(field.kind == "float" for field in fields),
         "constants": constants,
         "channels": [text.string(c) for c in scales.channels],
         "labels": [text.string(label) for label in task.labels],
-        "slots": _slots(scales.channels, "CHANNEL", _pixels(network)),
-        "scale_at": "0" if alike(network) else "i",
+        "slots": _slots(scales.channels, "CHANNEL", network.pixels),
+        "scale_at": "0" if network.alike else "i",
         "label_slots": _slots(task.labels, "CLASS"),
         "limited": limits.limited,
         "limits_set": bool(limits.set_by_hand.any()),
         "longest_gap": text.number(float(limits.longest_gap)) if np.isfinite(limits.longest_gap) else "",
         "gap_set": limits.gap_set_by_hand,
         "per_series": task.per == "series",
+        "averages": network.averages,
         "alarm": alarm(network),
         "column": task.column,
         "last": f"state->features[{task.column}]",
@@ -275,69 +332,48 @@ def _slots(names: tuple[str, ...], instead: str, left_out: frozenset[int] = froz
     ]
 
 
-def _pixels(network: Network) -> frozenset[int]:
-    """Indices of the readings that need no name: a picture's pixels, except its first."""
-    found: list[int] = []
-    places = list(range(network.preprocessing.n_channels))
-    for part in network.described.parts:
-        if type(part.core) is Picture:
-            own = places[part.core.start : part.core.start + part.core.size]
-            found += own[1:]
-            places = [place for place in places if place not in set(own)]
-    return frozenset(found)
-
-
 def fingerprint(network: Network, fields: list[Field], units: object = "") -> str:
-    """A fingerprint of everything that determines the meaning of a saved state, so that no other model accepts it:
-    weights and scales, the layout of the state, the stepping, and the ``units`` of integers. Names and remarks are
-    not part of it.
-    """
-    scales = network.preprocessing
-    form = [(field.kind, field.length) for field in fields]
+    """The :func:`checksum` of a network, with the ``units`` of integers."""
     parts = [each for s in network.stages for each in (type(s.core.data).__name__, s.core.steps, s.part.first)]
-    facts = repr((*parts, scales.with_mask, form, units))
-    crc = zlib.crc32(facts.encode())
     datas = [core.data for stage in network.stages for core in stage.cores[::-1]]
-    for array in arrays(*datas, network.readout, scales.mean, scales.unit, np.array(scales.time_scale)):
+    return checksum(network.preprocessing, fields, (*parts,), units, arrays(*datas, network.readout))
+
+
+def checksum(
+    scales: Preprocessing, fields: list[Field], facts: tuple[object, ...], units: object, weights: Iterable[np.ndarray]
+) -> str:
+    """Of all that gives a saved state its meaning, so that no other model takes it: weights and scales, the state's
+    form, how it is stepped. Names and remarks are not among it.
+    """
+    form = [(field.kind, field.length) for field in fields]
+    crc = zlib.crc32(repr((*facts, scales.with_mask, form, units)).encode())
+    for array in (*weights, scales.mean, scales.unit, np.array(scales.time_scale)):
         numbers = array.astype("<f4") if array.dtype == np.float64 else array.astype("<i8")
         crc = zlib.crc32(numbers.tobytes(), zlib.crc32(repr(array.shape).encode(), crc))
     return f"0x{crc:08x}u"
 
 
-def title(network: Network) -> str:
+def title(model: Exported) -> str:
     """One line that describes the model."""
-    task = network.task
+    task = model.task
     ahead = "" if task.horizon is None else f", {task.horizon:g} {text.remark(task.horizon_unit)} ahead"
     ahead += task.learnt and f", as the change from the last value of {text.remark(task.target)}"
-    stage = network.stages[-1]
-    kind = stage.core.label + (" with mixed memory" if len(stage.cores) > 1 else "")
-    layers = sum(part.states > 0 for part in network.described.parts)
-    kind = kind if layers == 1 else f"{layers} layers of {kind}"
-    seen = any(type(part.core) is Picture for part in network.described.parts)
-    encoded = " behind convolutions" if seen else " behind dense layers" if layers < len(network.stages) else ""
-    return f"{kind} of {network.units} neurons{encoded}: {task.kind} of {text.remark(task.target)}{ahead}"
+    return f"{model.words}: {task.kind} of {text.remark(task.target)}{ahead}"
 
 
-def mean_rest(network: Network) -> np.ndarray:
+def mean_rest(network: Exported) -> np.ndarray:
     """The part of the channels' means that single precision drops, where this changes the scaled reading."""
     mean, std = network.preprocessing.mean, network.preprocessing.std
     rest: np.ndarray = mean - mean.astype(np.float32)
     return rest if (np.abs(rest) > 1e-7 * std).any() else np.zeros_like(rest)
 
 
-def alike(network: Network) -> bool:
-    """Whether all readings have the same scale, as pixels do. Then one scale is stored."""
-    scales = network.preprocessing
-    pictures = any(type(part.core) is Picture for part in network.described.parts)
-    return pictures and bool((scales.mean == scales.mean[0]).all() and (scales.unit == scales.unit[0]).all())
-
-
-def scale_constants(network: Network) -> list[Constant]:
+def scale_constants(network: Exported) -> list[Constant]:
     """Means and standard deviations of the readings and of the target."""
     scales, task = network.preprocessing, network.task
     # Means are negated, so that the code adds. Software floating point needs its addition routine anyway.
     remark = "Readings: the training part's means, negated, and 1 / standard deviations."
-    one = slice(1 if alike(network) else None)
+    one = slice(1 if network.alike else None)
     made = [Constant(text.array("input_shift", -scales.mean[one]), remark)]
     if mean_rest(network).any():
         remark = "The part of the means that single precision drops."

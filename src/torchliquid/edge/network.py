@@ -14,7 +14,7 @@ from torchliquid.edge.cores.core import LARGEST, Core, peak
 from torchliquid.edge.plausible import Plausible, plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model, description
-from torchliquid.models.description import Dense, Description, Part, arrays, unknown
+from torchliquid.models.description import Dense, Description, Part, Picture, arrays, unknown
 from torchliquid.tasks import Task
 
 LONGEST_LOG = 89.0
@@ -132,6 +132,43 @@ class Network:
         """Longer spans have the same effect and are cut here, because they would overflow."""
         return min(core.longest_span for core in self.cores)
 
+    @property
+    def averages(self) -> bool:
+        """Whether the answer to a series is the mean over its samples."""
+        return self.task.per == "series"
+
+    @property
+    def words(self) -> str:
+        """The model in a few words."""
+        stage = self.stages[-1]
+        kind = stage.core.label + (" with mixed memory" if len(stage.cores) > 1 else "")
+        layers = sum(part.states > 0 for part in self.described.parts)
+        kind = kind if layers == 1 else f"{layers} layers of {kind}"
+        encoded = " behind convolutions" if self._seen else " behind dense layers" if layers < len(self.stages) else ""
+        return f"{kind} of {self.units} neurons{encoded}"
+
+    @property
+    def _seen(self) -> bool:
+        return any(type(part.core) is Picture for part in self.described.parts)
+
+    @cached_property
+    def pixels(self) -> frozenset[int]:
+        """Places of readings that need no name: a picture's, but its first."""
+        found: list[int] = []
+        places = list(range(self.preprocessing.n_channels))
+        for part in self.described.parts:
+            if type(part.core) is Picture:
+                own = places[part.core.start : part.core.start + part.core.size]
+                found += own[1:]
+                places = [place for place in places if place not in set(own)]
+        return frozenset(found)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all readings have one scale, as pixels do: that of the first stands for all."""
+        scales = self.preprocessing
+        return self._seen and bool((scales.mean == scales.mean[0]).all() and (scales.unit == scales.unit[0]).all())
+
     def bounded(self) -> bool:
         """Whether the equations rule out that a state overflows in single precision, for every input."""
         return all(core.bounded for core in self.cores) and self.reach() < LARGEST
@@ -175,7 +212,15 @@ def _check(network: Network) -> None:
             raise InputError("a weight of the model is not a finite number; train it again")
     for core in network.cores:
         core.check()
-    scales = network.preprocessing
+    check_scales(network.preprocessing, network.task)
+
+
+def check_scales(scales: Preprocessing, task: Task) -> None:
+    """Whether single precision holds them.
+
+    Raises:
+        InputError: it does not.
+    """
     for name, std, mean in zip(scales.channels, scales.std, scales.mean, strict=True):
         if not (1e-30 < std < 1e30 and abs(mean) < 1e30):
             raise InputError(
@@ -183,5 +228,5 @@ def _check(network: Network) -> None:
             )
     if not 1e-30 < scales.time_scale < 1e30:
         raise InputError(f"single precision cannot hold the time scale {scales.time_scale:g}; use another unit of time")
-    if not all(abs(v) < 1e30 for v in (*network.task.mean, *network.task.std, network.task.change)):
+    if not all(abs(v) < 1e30 for v in (*task.mean, *task.std, task.change)):
         raise InputError("single precision cannot hold the target's scale; scale the target before training")

@@ -1,4 +1,4 @@
-"""PyTorch's outputs for a recording, step by step, and how far a compiled export is from them."""
+"""Python's outputs for a recording, step by step, and how far a compiled export is from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model
 from torchliquid.models.model import Sample, evaluating, unlabelled_batches
+from torchliquid.models.predictor import Predictor
 from torchliquid.models.sample import LENGTH, covering
+from torchliquid.models.tabular import Tabular
+from torchliquid.runtime.stream import ModelStream
 
 MATCHING = 16
 """Number of rows by which a piece of one recording is recognised in another."""
@@ -66,7 +69,7 @@ class Walk:
         return len(self.elapsed)
 
 
-def samples_of(model: Model, recording: Recording, most: int = 10_000) -> Samples:
+def samples_of(model: Predictor, recording: Recording, most: int = 10_000) -> Samples:
     """Up to ``most`` samples of a recording: raw inputs (T, C), elapsed times (T,) and where a series starts (T,)."""
     inputs, elapsed, reset = [], [], []
     left = most
@@ -203,10 +206,12 @@ def made_up(scales: Preprocessing, count: int) -> Samples:
 
 
 def walk(
-    model: Model, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray, limits: Plausible | None = None
+    model: Model | Tabular, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray, limits: Plausible | None = None
 ) -> Walk:
-    """Run PyTorch, one sample after the other. It does not see readings beyond ``limits`` that were set by hand."""
+    """Run the model, one sample after the other. It does not see readings beyond ``limits`` that were set by hand."""
     readings, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
+    if isinstance(model, Tabular):
+        return _walk_table(model, (inputs, elapsed, reset), readings, times)
     scales, per_series = model.preprocessing, model.task.per == "series"
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean", "rest")}
     samples = np.zeros(len(elapsed), dtype=np.uint32)
@@ -233,6 +238,19 @@ def walk(
     return Walk(inputs, elapsed, reset, samples=samples, probabilities=probabilities, **stacked)
 
 
+def _walk_table(model: Tabular, given: Samples, readings: np.ndarray, times: np.ndarray) -> Walk:
+    """By the live stream, whose state is nothing but the last samples."""
+    stream, outputs, samples = ModelStream(model), [], np.zeros(len(times), dtype=np.uint32)
+    spans = np.where(times >= 0, times, np.nan).astype(np.float64)  # what is no time is the usual gap
+    for i, begins in enumerate(given[2]):
+        if begins:
+            stream.reset()
+        outputs.append(stream.step(readings[i].astype(np.float64), float(spans[i])))
+        samples[i] = 1 if begins or not i else samples[i - 1] + 1
+    no = np.empty((len(times), 0), np.float32)
+    return Walk(*given, np.stack(outputs), no, no, no, no, samples, model.task.kind == "classification")
+
+
 def _side_by_side(states: list[torch.Tensor]) -> np.ndarray:
     return np.concatenate([each[0].numpy() for each in states]) if states else np.empty(0, np.float32)
 
@@ -255,6 +273,12 @@ def records(walked: Walk, fields: Sequence[Field], same_state: bool) -> tuple[np
     return made, found
 
 
+def differences(walked: Walk, found: Replayed) -> np.ndarray:
+    """(T,) of each sample the largest difference of an output, in its spread."""
+    off: np.ndarray = np.abs(found.records["outputs"] - walked.outputs) / walked.spread
+    return off.max(1)
+
+
 def largest_difference(walked: Walk, found: Replayed) -> float:
     """Largest difference of an output, in units of its spread."""
-    return float((np.abs(found.records["outputs"] - walked.outputs) / walked.spread).max(initial=0.0))
+    return float(differences(walked, found).max(initial=0.0))

@@ -16,7 +16,6 @@ from torchliquid.edge.generate import (
     Field,
     Math,
     Passed,
-    alike,
     calls,
     code,
     fingerprint,
@@ -225,7 +224,7 @@ def _scales(network: Network, chosen: Formats) -> list[Constant]:
     """The readings' scales, which bring them directly into the units of the inputs."""
     n = network.preprocessing.n_channels
     scale = 2.0 ** np.array(chosen.inputs[:n]) / network.preprocessing.unit
-    finer = Constant(text.array("input_scale", scale[:1] if alike(network) else scale))
+    finer = Constant(text.array("input_scale", scale[:1] if network.alike else scale))
     scales = scale_constants(network)
     made = [finer if c.text.startswith("static const float input_scale") else c for c in scales]
     if chosen.finer.any():

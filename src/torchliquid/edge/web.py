@@ -15,6 +15,7 @@ from torchliquid.edge.generate import title
 from torchliquid.explain.report import answer_names, drawn, synapse_table
 from torchliquid.explain.wiring import wiring
 from torchliquid.files import to_plain
+from torchliquid.models import Model
 from torchliquid.page.glossary import NETWORKS
 from torchliquid.page.numbers import count
 
@@ -69,6 +70,7 @@ def _compiled(artifact: Artifact) -> bytes:
 
 def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
     model, network = artifact.model, artifact.network
+    assert isinstance(model, Model)
     scales, task = model.preprocessing, model.task
     circuit = wiring(model)
     answers = answer_names(task)

@@ -88,7 +88,7 @@ def add_interval(model: Predicting, validation: Recording, level: float) -> None
 
     Raises:
         InputError: the model predicts classes or a quantile, the level is not a share, or there are too few labelled
-            samples.
+            samples for it.
     """
     task = model.task
     check_interval(task, level)
@@ -97,12 +97,8 @@ def add_interval(model: Predicting, validation: Recording, level: float) -> None
     pairs = [task.labelled(output, series)[:2] for output, series in zip(outputs, labelled.series, strict=True)]
     errors = np.concatenate([np.abs(answer - truth) for answer, truth in pairs])
     errors = errors[np.isfinite(errors).all(1)]
-    if len(errors) < FEWEST:
-        raise InputError(
-            f"an interval needs {FEWEST} labelled samples (or series) in the validation part; there are {len(errors)}"
-        )
-    rank = min(int(np.ceil((len(errors) + 1) * level)), len(errors))
-    half = np.sort(errors, axis=0)[rank - 1]
+    _check_number(len(errors), level)
+    half = np.sort(errors, axis=0)[int(np.ceil((len(errors) + 1) * level)) - 1]
     recent = errors[-RECENT:, 0] if task.horizon is not None else np.empty(0)
     made = Interval(level, tuple(half.tolist()), tuple(recent.tolist()))
     model.metadata["interval"] = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(made).items()}
@@ -120,6 +116,29 @@ def check_interval(task: Task, level: float) -> None:
         raise InputError("only values can have an interval; classes have probabilities: leave the interval out")
     if task.quantile is not None:
         raise InputError("an interval and a quantile exclude each other: leave one of them out")
+
+
+def check_enough(task: Task, validation: Recording, level: float) -> None:
+    """Whether a validation part has the labels that an interval needs.
+
+    Args:
+        task: fitted.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    labelled = task.with_targets(validation)
+    _check_number(sum(int((np.atleast_1d(task.encode(s)[1]) > 0).sum()) for s in labelled.series), level)
+
+
+def _check_number(n: int, level: float) -> None:
+    """Of ``n`` errors the largest covers ``n / (n + 1)`` of new ones, and none covers more."""
+    fewest = max(FEWEST, int(np.ceil(level / (1 - level) - 1e-9)))
+    if n < fewest:
+        raise InputError(
+            f"an interval at {level:.4g} needs {fewest} labelled samples (or series) to validate on; there are {n}"
+            + (f", enough for {np.floor(1000 * n / (n + 1)) / 1000:.3f}" if n >= FEWEST else "")
+        )
 
 
 class Tracker:

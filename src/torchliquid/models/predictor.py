@@ -169,7 +169,10 @@ class Predictor:
         """Answers to live samples, one at a time; see :func:`torchliquid.stream`."""
         from torchliquid.runtime.policy import POLICY, PolicyStream
         from torchliquid.runtime.stream import ModelStream
+        from torchliquid.runtime.watch import WATCH, WatchStream
 
+        if WATCH in self.metadata:
+            return WatchStream(self, n)
         return PolicyStream(self, n) if POLICY in self.metadata else ModelStream(self, n)
 
     def n_bytes(self) -> int:
@@ -230,7 +233,7 @@ class Predictor:
         return list(self.preprocessing.channels)
 
 
-def _shown(times: np.ndarray, recording: Recording) -> pl.Series:
+def shown_times(times: np.ndarray, recording: Recording) -> pl.Series:
     """Times in the form of their table: dates, in UTC if they had a time zone, or numbers."""
     if not recording.dated:
         if not recording.origin:
@@ -252,9 +255,11 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
         frame["series"] = np.repeat(names, [len(s) for s in recording.series]) if per_step else names
     if per_step:
         times = np.concatenate([s.times for s in recording.series])
-        frame["time"] = _shown(times, recording)
+        frame["time"] = shown_times(times, recording)
         if task.horizon is not None:
-            frame["time_for"] = _shown(np.concatenate([_ahead(task, s.times) for s in recording.series]), recording)
+            frame["time_for"] = shown_times(
+                np.concatenate([_ahead(task, s.times) for s in recording.series]), recording
+            )
     rows = np.concatenate(outputs) if per_step else np.stack(outputs)
     if task.kind == "classification":
         labels = np.array([*task.labels, None], dtype=object)

@@ -368,9 +368,12 @@ class TabularSteps:
         self.memory[rows] = 0.0
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        return self.model.answer(self.rows(inputs, spans))
+
+    def rows(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        """(n, F) what is seen with samples, which are remembered."""
         features = self._look_back if self.lookback else self._follow
-        rows = [features(*each) for each in zip(self.memory, inputs, spans.tolist(), strict=True)]
-        return self.model.answer(np.stack(rows))
+        return np.stack([features(*each) for each in zip(self.memory, inputs, spans.tolist(), strict=True)])
 
     def _look_back(self, state: np.ndarray, x: np.ndarray, span: float) -> np.ndarray:
         back, model = self.lookback, self.model

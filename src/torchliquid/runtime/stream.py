@@ -201,7 +201,8 @@ class ModelStream:
             InputError: a sample has another shape, none of the channels or complex numbers; or a time has a unit and
                 the model's times have none.
         """
-        plain = type(values) is np.ndarray and values.dtype.kind == "f" and time is None
+        one = 1 if self.n == 1 else 2
+        plain = type(values) is np.ndarray and values.dtype.kind == "f" and values.ndim == one and time is None
         plain = plain and (elapsed is None or (isinstance(elapsed, float | int) and not elapsed < 0))
         if plain and (answer := self._core.fast(values, elapsed)) is not None:
             if answer.item(0) != answer.item(0) or (self.n > 1 and np.isnan(answer).any()):
@@ -211,6 +212,10 @@ class ModelStream:
             if self._bands:
                 self._band(values, elapsed, answer)
             return answer
+        return self._read(values, elapsed, time)
+
+    def _read(self, values: Any, elapsed: Any, time: Any) -> np.ndarray:
+        """A sample, or several, of any form."""
         scales = self.model.preprocessing
         table = self.model.metadata.get("columns", {})
         if isinstance(values, Mapping) and table.get("time") not in scales.channels:
@@ -222,7 +227,7 @@ class ModelStream:
             self._count(
                 "unreadable", unreadable, f"{unreadable} texts among the readings are not numbers: not observed"
             )
-        if sample.ndim == (1 if self.n == 1 else 2) + 1 and sample.shape != (self.n, scales.n_channels):
+        if sample.ndim == (1 if self.n == 1 else 2) + 1:
             whens = [_each(when, len(sample), self.n) for when in (elapsed, time)]
             return np.stack([self._one(*each) for each in zip(sample, *whens, strict=True)])
         return self._one(sample, elapsed, time)

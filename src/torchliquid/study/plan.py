@@ -13,7 +13,7 @@ from torchliquid.data.overlap import share_in
 from torchliquid.data.preprocessing import aligned
 from torchliquid.data.splits import ENOUGH, together
 from torchliquid.errors import InputError
-from torchliquid.models.conformal import check_interval
+from torchliquid.models.conformal import check_enough, check_interval
 from torchliquid.page.glossary import metric_label
 from torchliquid.study.augmentation import augmented
 from torchliquid.study.results import POOLED
@@ -144,6 +144,8 @@ class Plan:
         split += task.notes(training)
         task = task.fit(training)
         held_out = {"the validation part": validation, **tests}
+        if interval is not None:
+            check_enough(task, validation, interval)
         for name, part in held_out.items():
             try:
                 held_out[name] = aligned(part, preprocessing)

@@ -19,7 +19,7 @@ from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError, printable
 from torchliquid.models.build import build
-from torchliquid.models.conformal import add_interval, check_interval
+from torchliquid.models.conformal import add_interval, check_enough, check_interval
 from torchliquid.models.model import Model
 from torchliquid.random import seeded
 from torchliquid.tasks import Task
@@ -106,6 +106,8 @@ def fit(
     if interval is not None:
         check_interval(task, interval)
     task.check(validation, "the part held out for validation")
+    if interval is not None:
+        check_enough(task, validation, interval)
     for note in (*training.notes, *preprocessing.notes, *task.notes(recording)):
         if note not in recording.notes:
             log.warning("%s", printable(note))

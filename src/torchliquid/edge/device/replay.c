@@ -1,6 +1,6 @@
 /* Steps a generated model over recorded samples, on any machine, real or emulated.
 
-   in.bin has records of: flags (uint32), the state from `hidden` to before `faults` (raw), inputs, elapsed.
+   in.bin has records of: flags (uint32), the state from FIRST_MEMBER to before `faults` (raw), inputs, elapsed.
    out.bin gets the state's size, and a record each of: status, faults, stack in bytes (uint32), outputs, state (raw). */
 
 #include <stddef.h>
@@ -8,7 +8,11 @@
 #include "under_test.h"
 
 enum { RESET = 1, SET_STATE = 2, MEASURE_STACK = 4 };
-enum { FIRST = offsetof(model_state, hidden), STATE_BYTES = offsetof(model_state, faults) - FIRST };
+
+#ifndef FIRST_MEMBER
+#define FIRST_MEMBER hidden
+#endif
+enum { FIRST = offsetof(model_state, FIRST_MEMBER), STATE_BYTES = offsetof(model_state, faults) - FIRST };
 
 #ifndef STACK_RANGE
 #define STACK_RANGE 32768 /* bytes below the caller that are watched */

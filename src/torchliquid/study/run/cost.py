@@ -1,9 +1,9 @@
 """The costs of models on equal terms: each as it would be stored and computed best on the same device.
 
-A network's weights are float32, as in exports. A tree's split takes 8 bytes (a float32 threshold, and 2 bytes each for
-the feature and the next node) and a leaf 4. A linear model's scales are included in its coefficients. Operations are
-those of one sample: additions, multiplications and comparisons count one, a function such as tanh ten. They are counted
-from the model's structure, so that they depend neither on the machine nor on versions of other libraries.
+All is as the exporter packs it in single precision: a network's weights; a tree's splits, with equal ones stored once,
+and its leaves; a linear model's coefficients, with the scales folded in; and the samples that both look back at.
+Operations are those of one sample: additions, multiplications and comparisons count one, a function such as tanh ten.
+They are counted from the model's structure, so that no machine and no version of another library has a say in them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
+from torchliquid.edge.generate import counted
+from torchliquid.edge.plausible import plausible
+from torchliquid.edge.table import Table, fields, stored
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.models import Model
@@ -24,7 +27,6 @@ from torchliquid.models.state_space import StateSpace
 from torchliquid.models.tabular import Tabular
 
 FLOAT = 4
-SPLIT, LEAF = 8, 4
 FUNCTION = 10
 """Operations of an exponential, a sigmoid or a tanh."""
 
@@ -59,19 +61,14 @@ def cost(model: Model | Plain) -> Cost:
 
 
 def _of_table(model: Tabular) -> Cost:
-    channels, config, features = model.preprocessing.n_channels, model.config, model.n_features
-    if model.task.per == "step":
-        raw = config["lags"] * channels
-        state = FLOAT * (config["lookback"] - 1) * model.preprocessing.n_inputs
-    else:
-        raw = config["aligned"] * channels
-        state = FLOAT * features
-    weights = 0 if model.linear is None else model.linear.numbers
-    size, work = FLOAT * weights, FEATURE * max(features - raw, 0) + 2.0 * weights
+    table = Table(model, plausible(model.preprocessing))
+    size = sum(array.nbytes for array in stored(table)[0].values())
+    state = sum(field.size for field in fields(table)[1:]) - sum(field.size for field in counted(table))
+    weights = 0 if model.linear is None else table.raw * (table.own.size + table.past.size)
+    work = FEATURE * table.own.size + 2.0 * weights
     if (trees := model.trees) is not None:
-        size += SPLIT * trees.splits + LEAF * trees.leaves
         work += 2 * trees.comparisons() + trees.roots.size
-    return Cost(int(size), int(state), float(work))
+    return Cost(size, state, work)
 
 
 def _of_rocket(model: MiniRocket) -> Cost:

@@ -1,20 +1,22 @@
-"""The networks in a study's folder."""
+"""The models in a study's folder."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import numpy as np
+
 from torchliquid.errors import InputError
-from torchliquid.explain.neurons import weights_hash
-from torchliquid.models import KINDS, Model
-from torchliquid.models.storage import load_network
+from torchliquid.models import Model
+from torchliquid.models.storage import Saved, load
+from torchliquid.models.tabular import Tabular
 from torchliquid.study.results import StudyResults
 from torchliquid.study.run.trial import MODEL, Spec
 
 
-def trained(study: Path, but: Model) -> dict[str, Model]:
-    """The network of each contender that is best on validation, the best one first, except ``but``, wherever its file
+def trained(study: Path, but: Model | Tabular) -> dict[str, Model | Tabular]:
+    """The model of each contender that is best on validation, the best one first, except ``but``, wherever its file
     is.
 
     Raises:
@@ -30,11 +32,19 @@ def trained(study: Path, but: Model) -> dict[str, Model]:
     for contender in results.contenders:
         for trial in contender.trials:
             path = study / "trials" / Spec(contender.name, trial.hyper, trial.seed).id / MODEL
-            if contender.name in KINDS and path.exists() and not math.isnan(trial.validation):
+            if path.exists() and not math.isnan(trial.validation):
                 found.append((sign * trial.validation, contender.name, path))
-    best: dict[str, Model] = {}
+    best: dict[str, Model | Tabular] = {}
     for _, name, path in sorted(found, key=lambda each: -each[0]):
         label = f"{name} of the study"
         if label not in best:
-            best[label] = load_network(path, "compared")
-    return {label: model for label, model in best.items() if weights_hash(model) != weights_hash(but)}
+            model = load(path)
+            if isinstance(model, Model | Tabular):
+                best[label] = model
+    return {label: model for label, model in best.items() if not _same(model, but)}
+
+
+def _same(one: Saved, other: Saved) -> bool:
+    """Whether all their numbers are."""
+    mine, theirs = list(one.numbers()), list(other.numbers())
+    return len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))

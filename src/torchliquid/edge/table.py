@@ -1,0 +1,399 @@
+"""Linear models and boosted trees as C99: what they see of the last samples, kept up to date, and their answer.
+
+Trees can be integers: a float's bits are compared as a whole number of the same order, which takes the same ways
+through every tree and needs no software arithmetic, and leaves are int16 of one scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from torchliquid.edge import text
+from torchliquid.edge.generate import (
+    Field,
+    Math,
+    checksum,
+    counted,
+    frame,
+    render,
+    rendered,
+    scale_constants,
+)
+from torchliquid.edge.network import check_scales
+from torchliquid.edge.parity import Walk
+from torchliquid.edge.plausible import Plausible, in_order, plausible
+from torchliquid.edge.text import Constant
+from torchliquid.errors import InputError
+from torchliquid.models.tabular import Tabular
+from torchliquid.models.trees import Trees
+
+STATISTICS = 6
+"""Of each channel in a window."""
+
+LONGEST_SPAN = 1e15
+"""In usual gaps: sums of squares of times stay finite, or end as infinity that is divided by."""
+
+CLOSE = 2e-6
+"""Of a feature, beside 1: nearer to a threshold, single precision may take the other way."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A linear model or boosted trees on its way to a device.
+
+    Attributes:
+        model: whose arrays are exported.
+        limits: which readings and gaps are plausible.
+        name: of the C's files, types and functions.
+        integers: of trees.
+    """
+
+    model: Tabular
+    limits: Plausible
+    name: str = "model"
+    integers: bool = False
+
+    units = cells = 0
+    with_span = alike = averages = False
+    longest_span = LONGEST_SPAN
+    pixels: frozenset[int] = frozenset()
+
+    @property
+    def preprocessing(self) -> Any:
+        return self.model.preprocessing
+
+    @property
+    def task(self) -> Any:
+        return self.model.task
+
+    @property
+    def features(self) -> int:
+        return int(self.preprocessing.n_inputs)
+
+    def bounded(self) -> bool:
+        """Readings are, and so are all sums of so many of them."""
+        return True
+
+    @property
+    def words(self) -> str:
+        """The model in a few words."""
+        linear, trees = self.model.linear, self.model.trees
+        seen = f"of {self.own.size + self.past.size:,} features"
+        if trees is None:
+            return f"Linear model {seen}"
+        beside = "" if linear is None else " beside a linear model"
+        return f"{trees.roots.size:,} boosted trees with {trees.splits:,} splits{beside}, {seen}"
+
+    @property
+    def raw(self) -> int:
+        """Values before they become answers: of two classes one."""
+        task = self.task
+        return 1 if task.kind == "classification" and task.n_outputs == 2 else int(task.n_outputs)
+
+    @cached_property
+    def groups(self) -> dict[str, np.ndarray]:
+        """What is seen, in the order of :func:`torchliquid.models.features.features`: names, and the columns of each;
+        without those that no tree looks at."""
+        model, c = self.model, self.preprocessing.n_channels
+        uneven, mask = model.config["uneven"], c * self.preprocessing.with_mask
+        window = uneven + STATISTICS * c + mask
+        sizes = {"inputs": self.features, "span": int(uneven)}
+        if self.task.per == "series":
+            past = model.n_features - self.features - uneven - window
+            sizes |= {"window": window, "past": past}
+        else:
+            lags = model.config["lags"]
+            sizes |= {f"window {w}": window for w in model.windows} | {"past": lags * c}
+            sizes |= {"ages": lags * uneven, "held": lags * c * uneven, "silence": mask if lags else 0}
+        ends = np.cumsum(list(sizes.values()))
+        assert ends[-1] == model.n_features
+        found = {n: np.arange(end - size, end) for (n, size), end in zip(sizes.items(), ends, strict=True) if size}
+        if model.linear is not None or model.trees is None:
+            return found
+        seen = model.trees.feature[model.trees.feature >= 0]
+        always = ("inputs", "span", "window")
+        return {name: columns for name, columns in found.items() if name in always or np.isin(columns, seen).any()}
+
+    @property
+    def past(self) -> np.ndarray:
+        """Columns of readings that are seen as they are, in the state."""
+        return self.groups.get("past", np.empty(0, dtype=np.int64))
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """All other columns, which are made of the state at each sample."""
+        return np.concatenate([columns for name, columns in self.groups.items() if name != "past"])
+
+    @property
+    def windows(self) -> list[int]:
+        return [int(name.split()[1]) for name in self.groups if name.startswith("window ")]
+
+    @property
+    def timed(self) -> bool:
+        """Whether the ages of the last samples are needed."""
+        return bool(self.windows) or not {"ages", "held", "silence"}.isdisjoint(self.groups)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the last samples are kept."""
+        return self.task.per == "step" and (self.timed or self.past.size > 0)
+
+    def places(self) -> np.ndarray:
+        """(F,) where the C finds each column: behind its own the readings that the state holds."""
+        found = np.full(self.model.n_features, -1)
+        found[self.own] = np.arange(self.own.size)
+        behind = np.arange(self.past.size)
+        if self.remembers and self.past.size:  # channel by channel, the newest first
+            lags = self.model.config["lags"]
+            behind = behind // lags * self.model.config["lookback"] + behind % lags + 1
+        found[self.past] = self.own.size + behind
+        return found
+
+
+def describe(model: Tabular, limits: Plausible | None = None, name: str = "model", integers: bool = False) -> Table:
+    """A linear model or trees, checked.
+
+    Args:
+        limits: None: those that its training part gives.
+        name: an identifier.
+        integers: of the trees.
+
+    Raises:
+        InputError: numbers that single precision cannot hold; integers of a model without trees.
+    """
+    if integers and model.trees is None:
+        raise InputError("a linear model is exported in single precision alone: leave --quantize out")
+    check_scales(model.preprocessing, model.task)
+    found = Table(model, limits or plausible(model.preprocessing), name, integers)
+    arrays = [bias(found), *([] if model.linear is None else [weights(found)])]
+    arrays += [] if model.trees is None else [model.trees.value, model.trees.threshold]
+    if not all((np.abs(array) < 1e30).all() for array in arrays):
+        raise InputError("a number of the model is larger than single precision holds; train it again")
+    return found
+
+
+def weights(table: Table) -> np.ndarray:
+    """(K, F) of features as they are; scales and the temperature are folded in."""
+    linear = table.model.linear
+    assert linear is not None
+    return np.asarray(linear.weight / linear.scale / table.model.calibration.temperature)
+
+
+def bias(table: Table) -> np.ndarray:
+    """(K,) what all is added to: of both parts, with the calibration's shift."""
+    model, found = table.model, np.zeros(table.raw)
+    temperature = model.calibration.temperature
+    if model.linear is not None:
+        found += model.linear.bias / temperature - weights(table) @ model.linear.mean
+    if model.trees is not None:
+        found += model.trees.baseline / temperature
+    if shift := model.calibration.shift:
+        if table.raw == 1:
+            found += shift if table.task.positive == 1 else -shift
+        else:
+            found[table.task.positive] += shift
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Trees as the C walks them: each tree's splits, one before those on its left, and these before those on its
+    right; its leaves from left to right.
+
+    Attributes:
+        splits: (R * K,) of each tree.
+        feature, threshold: (S,) of each split.
+        left: (S,) how many splits are on its left.
+        leaves: (L,) what they add.
+    """
+
+    splits: np.ndarray
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    leaves: np.ndarray
+
+    @classmethod
+    def of(cls, trees: Trees) -> Packed:
+        below = np.zeros(len(trees.feature), dtype=np.int64)  # splits from a node on; children stand behind parents
+        for node in np.flatnonzero(trees.feature >= 0)[::-1]:
+            below[node] = 1 + below[trees.left[node]] + below[trees.right[node]]
+        order, leaves = [], []
+        for root in trees.roots.ravel():
+            waiting = [int(root)]
+            while waiting:
+                node = waiting.pop()
+                if trees.feature[node] < 0:
+                    leaves.append(node)
+                    continue
+                order.append(node)
+                waiting += [int(trees.right[node]), int(trees.left[node])]
+        at = np.array(order, dtype=np.int64)
+        each = trees.feature[at], trees.threshold[at], below[trees.left[at]], trees.value[leaves]
+        # C knows no empty arrays: one number that is never read.
+        return cls(below[trees.roots.ravel()], *(array if len(array) else np.zeros(1, array.dtype) for array in each))
+
+
+def fields(table: Table) -> list[Field]:
+    """What must be remembered from sample to sample."""
+    scales, config = table.preprocessing, table.model.config
+    c = scales.n_channels
+    found = [Field("float", "features", table.features, "the last good readings, scaled")]
+    if table.task.per == "series":
+        found.append(Field("float", "clock", 3, "since the first sample; the mean of that; the squares about it"))
+        found.append(Field("float", "sums", 6 * c, "mean, squares about it, low, high, product with time, first"))
+        if scales.with_mask:
+            found.append(Field("uint32_t", "seen", c, "how often each reading was there"))
+        if table.past.size:
+            found.append(Field("float", "history", table.past.size, "the readings at chosen places"))
+    elif table.remembers:
+        kept = config["lookback"]
+        found.append(Field("float", "history", c * kept, "the last samples of each reading, the newest first"))
+        if table.timed:
+            found.append(Field("float", "spans", kept, "the time before each"))
+        found.append(Field("uint32_t", "kept", 0, "how many there are"))
+        if table.task.change:
+            found.append(Field("uint32_t", "known", 0, "whether there was a value of what is forecast"))
+        if scales.with_mask:
+            found.append(Field("uint8_t", "seen", c * kept, "whether each was there"))
+    return [*found, *counted(table)]
+
+
+def stored(table: Table) -> tuple[dict[str, np.ndarray], float]:
+    """The constants besides scales, in their types, and what integers of leaves are in."""
+    model, scale = table.model, 0.0
+    made: dict[str, np.ndarray] = {"bias": bias(table).astype(np.float32)}
+    if model.linear is not None:
+        made["own_weight"] = weights(table)[:, table.own].astype(np.float32)
+        if table.past.size:
+            made["past_weight"] = weights(table)[:, table.past].astype(np.float32)
+    if table.task.per == "series" and table.past.size:
+        made["kept_at"] = _narrow(model.steps(1).places)
+    if model.trees is not None:
+        packed = Packed.of(model.trees)
+        at = table.places()[packed.feature]
+        threshold = packed.threshold.astype(np.float32)
+        split = in_order(threshold).astype(np.int32) if table.integers else threshold
+        leaves = packed.leaves / model.calibration.temperature
+        scale = float(np.abs(leaves).max(initial=0.0)) / 32767 or 1.0
+        asked, which = np.unique(np.stack([at, in_order(threshold)]), axis=1, return_inverse=True)
+        first = np.zeros(asked.shape[1], dtype=np.int64)
+        first[which.ravel()[::-1]] = np.arange(len(at))[::-1]
+        apart: dict[str, np.ndarray] = {"split_feature": _narrow(at), "split_at": split}
+        together: dict[str, np.ndarray] = {
+            "split": _narrow(which.ravel()),
+            "split_feature": _narrow(at[first]),
+            "split_at": split[first],
+        }
+        made |= {"tree_splits": _narrow(packed.splits)}
+        sizes = [sum(array.nbytes for array in each.values()) for each in (apart, together)]
+        made |= apart if sizes[0] <= sizes[1] else together
+        made["splits_left"] = _narrow(packed.left)
+        made["leaf"] = np.round(leaves / scale).astype(np.int16) if table.integers else leaves.astype(np.float32)
+    return made, scale
+
+
+def _narrow(whole: np.ndarray) -> np.ndarray:
+    """In the smallest type without a sign."""
+    return whole.astype(text.index_type(int(whole.max(initial=0))).removesuffix("_t"))
+
+
+REMARKS = {
+    "bias": "What all is added to.",
+    "own_weight": "The linear model's coefficients.",
+    "past_weight": "And those of earlier readings.",
+    "kept_at": "Samples whose readings are kept.",
+    "tree_splits": "Of each tree, how many splits it has.",
+    "split": "Of each split, which question it asks.",
+    "split_feature": "Of each question, what is looked at, and the largest value that goes left.",
+    "splits_left": "Of each split, how many are on its left.",
+    "leaf": "What is added at the end of each way.",
+}
+
+
+def sources(table: Table, math: Math) -> dict[str, str]:
+    """The header and the source."""
+    model, n = table.model, len(table.own)
+    arrays, scale = stored(table)
+    made = scale_constants(table)
+    for name, array in arrays.items():
+        kind = "float" if array.dtype == np.float32 else f"{array.dtype}_t"
+        made.append(Constant(text.array(name, array, kind), REMARKS.get(name, "")))
+    held = fields(table)
+    functions = {"sqrt"} if table.windows or table.task.per == "series" else set()
+    if model.config["uneven"] or "silence" in table.groups:
+        functions.add("log1p")
+    context: dict[str, Any] = {
+        **frame(table, made, held, math),
+        "size_remark": "readings as they are fed, words of flags",
+        "fingerprint": checksum(table.preprocessing, held, (table.integers,), "", tuple(model.numbers())),
+        "arithmetic": arithmetic(table),
+        "quantized": False,
+        "uneven": False,
+        "clips": False,
+        "functions": functions,
+        "calls": ["answer(state, span, outputs);"],
+        "readout": "",
+        "ordered": table.integers,
+        "integers": table.integers,
+        "shared": "split" in arrays,
+        "leaf_scale": text.number(scale),
+        "linear": model.linear is not None,
+        "trees": 0 if model.trees is None else model.trees.roots.size,
+        "past": bool(model.trees is not None and table.past.size),
+        "past_columns": table.past.size,
+        "own": n,
+        "raw": table.raw,
+        "remembers": table.remembers,
+        "timed": table.timed,
+        "lookback": model.config.get("lookback", 0) if table.task.per == "step" else 0,
+        "lags": model.config.get("lags", 0),
+        "windows": table.windows,
+        "irregular": model.config["uneven"],
+        "uses": {name: name in table.groups for name in ("span", "ages", "held", "silence")},
+        "sums": [],
+    }
+    seen = rendered(f"table/{'series' if table.task.per == 'series' else 'step'}.c.j2", context)
+    context["code"] = [seen, rendered("table/answer.c.j2", context)]
+    return render(context)
+
+
+def arithmetic(table: Table) -> str:
+    """In a sentence."""
+    return "Trees in integers, all else in single precision." if table.integers else "Single precision."
+
+
+def rounding(table: Table) -> np.ndarray:
+    """(K,) by how much an output can be off because leaves are integers: half a step a tree."""
+    trees, scale = table.model.trees, stored(table)[1] if table.integers else 0.0
+    most = 0.0 if trees is None else len(trees.roots) * scale / 2
+    slope = np.array(table.task.std) if table.task.kind == "regression" else np.full(table.task.n_outputs, 0.5)
+    return np.asarray(most * slope)
+
+
+def undecided(table: Table, walked: Walk) -> np.ndarray:
+    """(T,) true where a feature lies so near to a threshold on its way that single precision may go the other."""
+    trees = table.model.trees
+    if trees is None:
+        return np.zeros(len(walked), dtype=bool)
+    scales, steps, rows = table.preprocessing, table.model.steps(1), []
+    inputs, elapsed = table.limits.cleaned(walked.inputs, walked.elapsed)
+    for i in range(len(walked)):
+        if walked.reset[i] or not i:
+            hold = scales.start()
+            steps.reset(slice(None))
+        x, span = scales.step(hold, inputs[i].astype(np.float64), float(elapsed[i]))
+        rows.append(steps.rows(x[None], np.array([span])))
+    seen = np.concatenate(rows)
+    node = np.tile(trees.roots.ravel(), (len(seen), 1))
+    close = np.zeros(len(seen), dtype=bool)
+    while (going := trees.feature[node] >= 0).any():
+        feature = np.take_along_axis(seen, np.maximum(trees.feature[node], 0), 1)
+        close |= (going & (np.abs(feature - trees.threshold[node]) <= CLOSE * (1 + np.abs(feature)))).any(1)
+        further = np.where(feature <= trees.threshold[node], trees.left[node], trees.right[node])
+        node = np.where(going, further, node)
+    return close

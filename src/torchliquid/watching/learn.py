@@ -1,0 +1,111 @@
+"""The usual course of all channels: what comes next, and how far readings lie from that while all is well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from torchliquid.data.preprocessing import Preprocessing, last_observed
+from torchliquid.data.recording import Recording, Series
+from torchliquid.errors import InputError
+from torchliquid.models.tabular import Tabular
+from torchliquid.runtime.watch import WATCH, score
+from torchliquid.tasks import Task
+
+LOOKBACKS = (1, 8, 32)
+"""Samples that a forecast may look back at; the one with the smallest error on the later part is taken."""
+
+FITTED = 0.7
+"""Of the good stretch; the rest tells how far forecasts are off."""
+
+FEWEST = 50
+"""Samples of a good stretch."""
+
+FINEST = 1e-3
+"""Half widths are no smaller than this share of a channel's deviation, or of its value where it stood still."""
+
+NEXT = "next sample"
+
+
+def learn(good: Recording, level: float, length: float, merge: float, words: str) -> tuple[Tabular, list[str]]:
+    """A model of one-step forecasts with what is usual among its metadata, and notes.
+
+    Args:
+        good: series in which all was well.
+        level: the share of good samples all of whose readings are to lie within their intervals.
+        length, merge: of an alarm, in the recording's unit of time.
+        words: on the stretch, kept with the model.
+
+    Raises:
+        InputError: the stretch is too short.
+    """
+    series = [one for one in (_with_next(s) for s in good.series) if len(one) > 1]
+    if sum(map(len, series)) < FEWEST:
+        raise InputError(
+            f"the good stretch has {sum(map(len, good.series))} samples; {FEWEST} or more are needed: give a longer one"
+        )
+    cuts = [int(FITTED * len(one)) for one in series]
+    fitted = replace(good, target=NEXT, series=tuple(s.cut(0, n) for s, n in zip(series, cuts, strict=True)))
+    later = replace(good, target=NEXT, series=tuple(s.cut(n, len(s)) for s, n in zip(series, cuts, strict=True)))
+    for channel, seen in zip(
+        good.channels, np.isfinite(np.concatenate([s.values for s in fitted.series])).T, strict=True
+    ):
+        if not seen.any():
+            raise InputError(f"{channel!r} has no reading in the good stretch: leave the column out, or give another")
+    scales = Preprocessing.fit(fitted)
+    task = Task.infer(fitted, kind="regression", per="step").fit(fitted)
+    tried = []
+    for lookback in LOOKBACKS:
+        if lookback == 1 or lookback * 4 <= min(map(len, fitted.series)):
+            model = Tabular.fit("linear", task, scales, fitted, later, lookback=lookback)
+            errors = _errors(model, later)
+            tried.append((float(np.nanmean(np.square(errors / scales.std))), model, errors))
+    _, model, errors = min(tried, key=lambda each: each[0])
+    half, reached = joint(errors, scales, level)
+    notes = []
+    if reached < level:
+        notes.append(
+            f"{len(errors)} good samples to measure by can vouch for {reached:.1%} at most, not {level:.1%}: "
+            "the intervals are as wide as the largest of their errors"
+        )
+    if scales.left_out:
+        notes.append(f"constant in the good stretch: any change of {', '.join(scales.left_out[:5])} is unusual")
+    model.metadata["interval"] = {"level": reached, "half": half.tolist(), "recent": []}
+    if good.columns:
+        model.metadata["columns"] = dict(good.columns)
+    model.metadata[WATCH] = {"length": length, "merge": merge, "good": words}
+    return model, notes
+
+
+def joint(errors: np.ndarray, scales: Preprocessing, level: float) -> tuple[np.ndarray, float]:
+    """(C,) half widths within which all readings of a sample lie at once as often as the level says, by split conformal
+    prediction of the largest error (Lei et al. 2018, arXiv 1604.04173), each channel in units of its own; and the level
+    that so many errors can vouch for.
+
+    Args:
+        errors: (N, C) absolute; NaN where there was no reading.
+    """
+    n = len(errors)
+    own = np.array([_conformal(column[np.isfinite(column)], level) for column in errors.T])
+    still = np.isinf(scales.unit)
+    own = np.maximum(own, FINEST * np.where(still, np.maximum(np.abs(scales.mean), FINEST), scales.std))
+    return own * max(_conformal(score(errors / own), level), 1e-9), min(level, n / (n + 1))
+
+
+def _conformal(errors: np.ndarray, level: float) -> float:
+    n = len(errors)
+    return float(np.sort(errors)[min(int(np.ceil((n + 1) * level)), n) - 1]) if n else 0.0
+
+
+def _with_next(series: Series) -> Series:
+    """With each sample's next readings as its target, held where there is none; without the last sample."""
+    rows = last_observed(np.isfinite(series.values))
+    held = np.take_along_axis(np.concatenate([np.full((1, series.values.shape[1]), np.nan), series.values]), rows, 0)
+    return Series(series.times[:-1], series.values[:-1], held[1:], series.name)
+
+
+def _errors(model: Tabular, recording: Recording) -> np.ndarray:
+    """(N, C) absolute errors of all forecasts; NaN where the next sample lacks a reading."""
+    pairs = zip(model.outputs(recording), recording.series, strict=True)
+    return np.concatenate([np.abs(output[:-1] - s.values[1:]) for output, s in pairs])
