@@ -27,4 +27,4 @@ def test_a_network_that_forgets_is_solved_and_a_chaotic_one_is_not() -> None:
     found = explain.over_time(chaotic, recording)
     assert found.lyapunov > 0
     assert not found.converges
-    assert str(found).startswith("parallel over time does not pay here: no solution in")
+    assert str(found).startswith("parallel over time is not faster here: no solution in")

@@ -158,7 +158,7 @@ def test_what_cannot_be_mixed_is_refused():
     router = CfC(3, 2)
     for message, experts, k in (
         ("top_k is 3, and there are 2 experts", [one, two], 3),
-        ("top_k is at least 1", [one, two], 0),
+        ("top_k must be at least 1", [one, two], 0),
         ("twice", [one, one], 1),
         ("twice", [one, router], 1),
         (r"experts\[1\] takes 2 inputs", [one, CfC(2, 4)], 1),

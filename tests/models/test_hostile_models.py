@@ -26,7 +26,7 @@ from torchliquid.tasks import Task
 
 
 def saved(kind: str, path: Path, per: str = "step", task: str = "classification") -> Path:
-    model = small_model(kind, per, task=task, parameters=400)
+    model = small_model(kind, per, task=task, parameters=600)
     n = model.preprocessing.n_inputs
     model.sample = Sample(torch.randn(3, 5, n), torch.rand(3, 5), torch.tensor([5, 1, 3]))
     model.metadata = {"created": "today", "columns": {"time": "t", "missing": [-1.0]}, "training": {"epochs": 3}}

@@ -40,13 +40,13 @@ COARSE = 1e-3
 SAME_STATE = 1e-3
 """Reject exports that differ by more in a single step. Those of trained models differ by about 1e-6."""
 
-PARTS = ("selftest.c", "Makefile", "README.md", "footprint.json", "step.onnx", "sequence.onnx")
+PARTS = ("selftest.c", "live.c", "Makefile", "README.md", "footprint.json", "step.onnx", "sequence.onnx")
 LOCK = ".lock"
 
 
 def mine(name: str) -> set[str]:
     """The files of an export of this name, and the files that `make` makes from them."""
-    return {*PARTS, "selftest", *(f"{name}.{kind}" for kind in ("h", "c", "py", "html")), f"lib{name}.so"}
+    return {*PARTS, "selftest", "live", *(f"{name}.{kind}" for kind in ("h", "c", "py", "html")), f"lib{name}.so"}
 
 
 @dataclass
