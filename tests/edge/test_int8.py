@@ -261,4 +261,4 @@ def test_a_saved_model_is_trained_further_for_int8(tmp_path: Path) -> None:
     assert Model.load(out).kind == "ltc_ncp"
     refused = CliRunner().invoke(app, [*command, "--kind", "cfc"])
     assert refused.exit_code == 2
-    assert "--kind is of a new model" in refused.output
+    assert "--kind is only for a new model" in refused.output

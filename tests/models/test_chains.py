@@ -259,7 +259,7 @@ def test_from_the_command_line_and_as_a_contender(tmp_path: Path) -> None:
     best = Model.load(tmp_path / "study" / "model.safetensors")
     assert len(best.network.chain) == 2
     assert "layers 2" in (tmp_path / "study" / "report.html").read_text()
-    with pytest.raises(InputError, match="takes no part"):
+    with pytest.raises(InputError, match="is not a contender"):
         torchliquid.assess(recording, tmp_path / "b", contenders=["gru"], settings={"cfc": {"layers": 2}})
     with pytest.raises(InputError, match="a cfc has no 'depth'"):
         torchliquid.assess(recording, tmp_path / "b", contenders=["cfc"], settings={"cfc": {"depth": 2}})

@@ -227,5 +227,5 @@ def test_a_dense_ltc_takes_part_where_it_is_named(tmp_path: Path) -> None:
     x = np.random.default_rng(7).normal(size=(400, 2))
     named = {"contenders": ["naive", "ltc", "linear"], "seeds": 1, "tuning": 1, "parameters": 300, "updates": 20}
     results = assess(Recording.from_arrays(x, targets=x[:, 0]), tmp_path / "study", shifts=(), **named)
-    assert [c.name for c in results.competing] == ["linear", "naive", "ltc"]
+    assert [c.name for c in results.competing] == ["ltc", "linear", "naive"]
     assert Model.load(tmp_path / "study" / "model.safetensors").kind == "ltc"
