@@ -10,6 +10,9 @@ from torchliquid.edge.export import export
 from torchliquid.edge.targets import TARGETS
 from torchliquid.files import write_atomically
 
+CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru", "transformer", "linear", "boosting", "naive")
+"""Those of a job's study: what people would take, in the time that a job may take."""
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]

@@ -103,6 +103,7 @@ def main() -> None:
             FOLDER / "study",
             task=dataset.task,
             tests=dataset.tests,
+            contenders=common.CONTENDERS,
             interval=LEVEL,
             jobs=cores(),
             title="cmapss",

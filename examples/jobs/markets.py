@@ -167,12 +167,19 @@ def main() -> None:
 def judged(index: str, module: str, days: pd.DataFrame) -> str:
     """What ``assess`` says of the whole series, forward in time."""
     recording = recording_of(days)
-    task = Task.infer(recording, "log_variance", horizon=1)
     with StudyProgress(Terminal()) as progress:
         results = assess(
-            recording, FOLDER / "studies" / module, task=task, parameters=PARAMETERS, seeds=SEEDS, tuning=2,
-            jobs=cores(), title=index, listener=progress,
-        )  # fmt: skip
+            recording,
+            FOLDER / "studies" / module,
+            task=Task.infer(recording, "log_variance", horizon=1),
+            contenders=common.CONTENDERS,
+            parameters=PARAMETERS,
+            seeds=SEEDS,
+            tuning=2,
+            jobs=cores(),
+            title=index,
+            listener=progress,
+        )
     assert results.verdict is not None
     return results.verdict.sentence
 
