@@ -1,4 +1,4 @@
-# make demo      the main job on a real recording, in three minutes
+# make demo      the main job on a real recording, in four minutes
 # make test      the tests                    make test-slow  the long ones
 # make test-pure   the layers without their kernels       make test-shapes  the layers, their annotations checked at each call
 # make test-lowest   the tests with the lowest versions that pyproject.toml names, make test-newest   with the newest
