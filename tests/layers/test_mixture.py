@@ -140,6 +140,7 @@ def test_the_loss_of_an_uneven_load():
 
 
 def test_resets_of_other_sequences_and_compiled_calls_change_nothing():
+    torch.compiler.reset()  # of what other tests compiled
     layer = some(CASES["mixture of others"])
     x, spans = torch.randn(2, 12, INPUTS), torch.rand(2, 12)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
