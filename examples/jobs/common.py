@@ -9,6 +9,7 @@ from torchliquid import Model, Recording
 from torchliquid.edge.export import export
 from torchliquid.edge.targets import TARGETS
 from torchliquid.files import write_atomically
+from torchliquid.models.tabular import Tabular
 
 CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru", "transformer", "linear", "boosting", "naive")
 """Those of a job's study: what people would take, in the time that a job may take."""
@@ -23,12 +24,11 @@ def bullets(sentences: Sequence[str]) -> str:
     return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
-def on_device(label: str, model: Model, data: Recording, folder: Path, target: str = "cortex-m4") -> list[str]:
-    """What the exported C costs on a device, and how it agrees with PyTorch: sentences."""
-    report = export(model, TARGETS[target], folder, data=data)
-    cost = next(iter(report.costs.values()))
-    costs = f"{label}: {cost.flash:,} bytes of flash, {cost.ram:,} of RAM, {cost.instructions:,} instructions a sample"
-    return [costs, *report.measured]
+def on_device(
+    label: str, model: Model | Tabular, data: Recording, folder: Path, target: str = "cortex-m4"
+) -> list[str]:
+    """What the exported C costs on a device, and how it agrees with Python: sentences."""
+    return [f"{label}: {sentence}" for sentence in export(model, TARGETS[target], folder, data=data).measured]
 
 
 def write(page: Path, text: str) -> None:
