@@ -29,6 +29,7 @@ from torchliquid.control.shifts import Jitter
 from torchliquid.jobs.job import Job, Silent
 from torchliquid.jobs.lines import append, read
 from torchliquid.jobs.processes import run_jobs
+from torchliquid.page.document import Table
 from torchliquid.rl import LiquidPolicy, WithElapsed
 
 PAGE = Path(__file__).parents[1] / "docs/rl.md"
@@ -186,11 +187,9 @@ def written(lines: list[dict[str, Any]], command: str) -> str:
                 interval([reward_at(one, fastest) for one in own]),
             )
         )
-    table = [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
+    table = Table(head, tuple(rows)).markdown()
     seeds, steps = max(len(own) for own in by.values()), lines[0]["steps"]
-    return HEAD.format(command=command, seeds=seeds, steps=steps, fastest=fastest, episodes=EPISODES) + (
-        "\n".join(table) + "\n"
-    )
+    return HEAD.format(command=command, seeds=seeds, steps=steps, fastest=fastest, episodes=EPISODES) + f"{table}\n"
 
 
 def main() -> None:

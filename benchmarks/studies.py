@@ -115,9 +115,9 @@ def section(results: StudyResults, dataset: Dataset, folder: Path) -> str:
         f"`{results.command}` on {results.machine}, {results.created[:10]}. Data: {dataset.source}, {dataset.licence}.",
         f"**{numbers.capital(verdict.answer)}.** {verdict.sentence}",
         "\n".join(f"* {finding.sentence}" for finding in verdict.findings),
-        markdown(tables.main_table(results)),
+        tables.main_table(results).markdown(),
         f"The recommended liquid model (`model.safetensors`: {chosen.label}, {hyper}):",
-        markdown(recommended(dataset, folder)),
+        recommended(dataset, folder).markdown(),
         "\n".join(f"* {sentence}" for sentence in (*results.split, *results.conditions, *dataset.notes)),
     ]
     return "\n\n".join(lines) + "\n"
@@ -133,11 +133,6 @@ def recommended(dataset: Dataset, folder: Path) -> Table:
     metrics = list(next(iter(found.values())))
     rows = [(name, *(words.score(m, scores[m]) for m in metrics)) for name, scores in found.items()]
     return Table(("Test recording", *(numbers.capital(metric_label(m)) for m in metrics)), tuple(rows))
-
-
-def markdown(table: Table) -> str:
-    lines = [table.head, tuple("---" for _ in table.head), *table.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
 
 
 if __name__ == "__main__":

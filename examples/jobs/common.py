@@ -1,4 +1,4 @@
-"""What the jobs share: tables of their pages, and what a model costs on a device."""
+"""What the jobs share: lists of their pages, and what a model costs on a device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from torchliquid.models.tabular import Tabular
 
 CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru", "transformer", "linear", "boosting", "naive")
 """Those of a job's study: what people would take, in the time that a job may take."""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def bullets(sentences: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from torchliquid.cli.terminal import Terminal
 from torchliquid.datasets import load
 from torchliquid.jobs import cores
 from torchliquid.models.predictor import Predictor
+from torchliquid.page.document import Table
 from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 
@@ -123,13 +124,12 @@ def main() -> None:
         rows.append((f"{label} ({what})", *figures))
         device += common.on_device(label, model, dataset.tests["last cycle"], FOLDER / "device" / file)
     rows += [(*published, "–", "–") for published in PUBLISHED]
-    shifts = tables.shift_table(results)
     text = TEXT.format(
         answer=verdict.answer.capitalize(),
         sentence=verdict.sentence,
         findings=common.bullets([finding.sentence for finding in verdict.findings]),
-        rows=common.table(("model", "RMSE, flights", "NASA's score", "truth inside", "mean width"), rows),
-        shifts=common.table(shifts.head, shifts.rows),
+        rows=Table(("model", "RMSE, flights", "NASA's score", "truth inside", "mean width"), tuple(rows)).markdown(),
+        shifts=tables.shift_table(results).markdown(),
         device=common.bullets(device),
         conditions=common.bullets([*results.split, *results.conditions, *dataset.notes, f"{results.machine}."]),
     )

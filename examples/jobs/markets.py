@@ -27,6 +27,7 @@ from torchliquid import Model, Recording, TrainingConfig, fit
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.jobs import cores
+from torchliquid.page.document import Table
 from torchliquid.study.assess import assess
 from torchliquid.tasks import Task
 
@@ -153,8 +154,10 @@ def main() -> None:
         devices += common.on_device(f"{index}, CfC", model, recording_of(days), FOLDER / "device" / module)
     text = TEXT.format(
         verdicts=common.bullets(verdicts),
-        overall=common.table(("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR"), overall),
-        years=common.table(("index", "year", *forecasters()), by_year),
+        overall=Table(
+            ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR"), tuple(overall)
+        ).markdown(),
+        years=Table(("index", "year", *forecasters()), tuple(by_year)).markdown(),
         device=common.bullets(devices),
         seeds=SEEDS,
         parameters=PARAMETERS,

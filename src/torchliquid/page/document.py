@@ -31,6 +31,11 @@ class Table:
     kinds: tuple[str, ...] = ()
     caption: str = ""
 
+    def markdown(self) -> str:
+        """The head and the rows as a Markdown table."""
+        lines = [self.head, tuple("---" for _ in self.head), *self.rows]
+        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
 
 @dataclass(frozen=True)
 class Chart:
