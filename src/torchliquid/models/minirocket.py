@@ -6,8 +6,7 @@ Series may have any length and sampling: each stands on a grid of usual spans, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -22,8 +21,9 @@ from torchliquid.data.recording import Recording
 from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
+from torchliquid.models.fitted import Fitted
 from torchliquid.models.linear import Linear
-from torchliquid.models.predictor import Predictor, Progress
+from torchliquid.models.predictor import Progress
 from torchliquid.models.tabular import MOST_NUMBERS, decoded
 from torchliquid.tasks import Task
 
@@ -117,7 +117,7 @@ class Kernels:
         return torch.cat(shares).numpy()
 
 
-class MiniRocket(Predictor):
+class MiniRocket(Fitted):
     """MiniRocket, with the interface of :class:`torchliquid.models.Model`.
 
     Attributes:
@@ -210,17 +210,12 @@ class MiniRocket(Predictor):
         """(K,) decoded for a series on its grid (C, T)."""
         return decoded(self.task, self.linear(self.kernels(grid)[None]), self.calibration)[0]
 
-    def recalibrate(self, calibration: Calibration) -> None:
-        """Use this calibration for all further answers."""
-        self.calibration = calibration
-        self.metadata["calibration"] = asdict(calibration)
-
     def steps(self, n: int) -> MiniRocketSteps:
         return MiniRocketSteps(self, n)
 
-    def numbers(self) -> Iterator[np.ndarray]:
-        for part in (self.kernels, self.linear):
-            yield from (getattr(part, each.name) for each in fields(part))
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"kernels": self.kernels, "linear": self.linear}
 
     def live_parameters(self) -> int:
         """Number of biases and coefficients."""

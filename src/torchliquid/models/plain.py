@@ -40,12 +40,9 @@ def arrays(model: Plain) -> dict[str, np.ndarray]:
     """The model's arrays by their names in its file, such as ``linear.weight``."""
     if isinstance(model, Naive):
         return {"naive.constant": np.asarray(model.constant, dtype=np.float64)}
-    parts: dict[str, Any] = {"linear": model.linear}
-    parts |= {"trees": model.trees} if isinstance(model, Tabular) else {"kernels": model.kernels}
     return {
         f"{name}.{each.name}": np.ascontiguousarray(getattr(part, each.name))
-        for name, part in parts.items()
-        if part is not None
+        for name, part in model.parts.items()
         for each in fields(part)
     }
 

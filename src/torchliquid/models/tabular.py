@@ -5,8 +5,6 @@ scikit-learn fits them. They are stored as plain arrays, which files, streams an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +18,9 @@ from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
 from torchliquid.models.features import MOST_VALUES, aligned_places, aligned_values, features
+from torchliquid.models.fitted import Fitted
 from torchliquid.models.linear import STRENGTHS, Linear, fit_linear
-from torchliquid.models.predictor import Predictor, Progress
+from torchliquid.models.predictor import Progress
 from torchliquid.models.trees import Trees, boost
 from torchliquid.tasks import Task
 
@@ -51,7 +50,7 @@ LABELS = {"linear": "Linear", "boosting": "Gradient boosting"}
 """The kinds and their names in reports."""
 
 
-class Tabular(Predictor):
+class Tabular(Fitted):
     """A linear model or boosted trees, with the interface of :class:`torchliquid.models.Model`.
 
     Attributes:
@@ -295,18 +294,12 @@ class Tabular(Predictor):
             raw = raw if part is None else raw + part(table)
         return decoded(task, task.with_last(raw, table) if task.change else raw, self.calibration)
 
-    def recalibrate(self, calibration: Calibration) -> None:
-        """Use this calibration for all further answers."""
-        self.calibration = calibration
-        self.metadata["calibration"] = asdict(calibration)
-
     def steps(self, n: int) -> TabularSteps:
         return TabularSteps(self, n)
 
-    def numbers(self) -> Iterator[np.ndarray]:
-        for part in (self.linear, self.trees):
-            if part is not None:
-                yield from (getattr(part, each.name) for each in fields(part))
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {name: part for name, part in (("linear", self.linear), ("trees", self.trees)) if part is not None}
 
     def live_parameters(self) -> int:
         """Number of coefficients, and for trees of a feature and a threshold per split and a value per leaf."""
