@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.fingerprint import code
 from benchmarks.processes import PROCESSES, Process
-from benchmarks.studies import code
 from torchliquid.data import Preprocessing
 from torchliquid.files import write_atomically, write_json
 from torchliquid.jobs import cores

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-from benchmarks.studies import code
+from benchmarks.fingerprint import code
 from torchliquid.data import Recording
 from torchliquid.data.splits import forward_split
 from torchliquid.datasets import load

@@ -17,7 +17,7 @@ from rich.console import Console
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from benchmarks.studies import code
+from benchmarks.fingerprint import code
 from torchliquid import Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.jobs import cores

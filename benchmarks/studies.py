@@ -1,18 +1,17 @@
 """Studies on published recordings, written to docs/studies.md: ``python -m benchmarks.studies`` (`make studies`).
 
-Each is what ``torchliquid assess NAME`` does; the studies stay in build/studies and go on where they were stopped. Code
-that could give other figures begins anew, in a folder of its own. The page is written when all are done.
+Each study is what ``torchliquid assess NAME`` does. The studies are kept in build/studies, and a second run continues
+them. After a change of code that could change the figures they start again, in another folder. The page is written when
+all are complete.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from pathlib import Path
 
 from rich.console import Console
 
-import torchliquid
+from benchmarks.fingerprint import code
 from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.datasets import Dataset, load
@@ -28,34 +27,6 @@ from torchliquid.study.results import StudyResults
 
 STUDIES = ("occupancy", "cmapss", "japanese_vowels", "skab")
 FOLDER = Path("build/studies")
-DECIDING = (
-    "backends",
-    "cells",
-    "data",
-    "jobs",
-    "layers",
-    "models",
-    "solvers",
-    "study",
-    "training",
-    "alarms.py",
-    "metrics.py",
-    "random.py",
-    "scan.py",
-    "tasks.py",
-    "tracing.py",
-    "wirings.py",
-)
-"""What may change a trial's figures, of the package; and the kernels."""
-TELLING = (
-    "study/reporting",
-    "study/stats/comparison.py",
-    "study/stats/decide.py",
-    "study/stats/intervals.py",
-    "study/stats/verdict.py",
-    "study/words.py",
-)
-"""Of a study, what only judges and tells of them: that is done again each time."""
 PAGE = Path("docs/studies.md")
 HEAD = """# Studies of published recordings
 
@@ -63,25 +34,6 @@ Written by `python -m benchmarks.studies` (`make studies`); not by hand. Each se
 with its defaults: nine contenders with four tuning trials and five seeds each, and about 2,500 live parameters per
 network. "±" is half the width of the 95 % interval over seeds and test data. Verdicts are quoted from the report.
 """
-
-
-@functools.cache
-def code(*more: str, kinds: tuple[str, ...] = (".py", ".cc", ".h", ".txt")) -> str:
-    """A fingerprint of what decides the figures.
-
-    Args:
-        more: of the package, what else does.
-        kinds: of files.
-    """
-    package = Path(torchliquid.__file__).parent
-    places = [package / name for name in (*DECIDING, *more)] + [Path("native")]
-    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()]
-    telling = [package / name for name in TELLING]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        if file.suffix in kinds and not any(file.is_relative_to(place) for place in telling):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ import torch
 from scipy import stats
 
 from benchmarks.best_possible import chosen
-from benchmarks.studies import code
+from benchmarks.fingerprint import code
 from torchliquid import Recording
 from torchliquid.data import Preprocessing
 from torchliquid.files import write_atomically, write_json
