@@ -13,8 +13,8 @@ import onnxruntime
 import torch
 from torch import nn
 
-from torchliquid import stream
-from torchliquid.layers import LTC, CfC
+from torchliquid import backends, stream
+from torchliquid.layers import LTC, CfC, MixtureOfLiquid
 from torchliquid.wirings import AutoNCP
 
 Run = Callable[[], object]
@@ -154,6 +154,11 @@ def live_steps() -> list[Case]:
             one_ltc.step(row, 1.0)
 
     alone = ltc_multiply_adds(wired)
+    mixture = MixtureOfLiquid([CfC(8, 32, backbone_units=32) for _ in range(4)], CfC(8, 8, backbone_layers=0))
+    one_mixture = stream(mixture)
+    with backends.use("reference"):
+        through_pytorch = stream(mixture)
+    called = sum(cfc_multiply_adds(each, equal_spans=False) for each in (mixture.experts[0], mixture.router))
     return [
         Case(
             "one live step, CfC(8, 32)",
@@ -174,6 +179,16 @@ def live_steps() -> list[Case]:
             100,
             alone,
             (1000, 10),
+        ),
+        Case(
+            "one live step, one of four CfC(8, 32) with 32 backbone units",
+            "PyTorch",
+            lambda: one_mixture.step(values, 1.0),
+            lambda: through_pytorch.step(values, 1.0),
+            100,
+            500,
+            called,
+            (2000, 10),
         ),
         Case(
             "500 of 10,000 streams, LTC on AutoNCP(32, 4), one step",

@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <variant>
@@ -169,10 +170,20 @@ struct Back {
   double change;                // so many times; 0: not at all
 };
 
-// One layer of a chain, fed by the one before.
+struct LayerArguments;
+
+// Parts that share a state: the router's, the experts', and the time since each expert's last call.
+struct MixtureArguments {
+  std::vector<LayerArguments> parts;  // the router, then the experts
+  LinearArguments gate;
+  int top_k;
+};
+
+// One layer of a chain, fed by the one before; or a part of a mixture, which has no h of its own.
 struct LayerArguments {
   // linear: with tanh, stateless
-  std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments, LrcSsmLayerArguments> recurrence;
+  std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments, LrcSsmLayerArguments, MixtureArguments>
+      recurrence;
   Maybe<State> h;  // (n, H)
   Maybe<State> c;  // (n, H)
   int first_feature, features;
@@ -185,32 +196,39 @@ struct LayerArguments {
 constexpr int kFewStreams = 8;         // so many go one by one: lanes over streams would be mostly empty
 constexpr int kStreamsOfAThread = 256;  // fewer are not worth a thread
 
-class Layer {
-  LayerArguments s;
-  int n, H = 0, workers;
-  const float* spans;
-  std::unique_ptr<Live> memory, single, projection;
-  std::unique_ptr<Many> many;
-  std::vector<float> after, shown;  // shown: a block's outputs
+Sequence sizes_of(const SequenceArguments& a) {
+  if (a.input.ndim() != 3 || a.state.ndim() != 2) throw std::invalid_argument("input (B, T, C), state (B, H) expected");
+  Sequence s{};
+  s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1));
+  return s;
+}
+
+void map(const Maybe<std::vector<Floats>>& map, const float* from, float* to, int size) {
+  if (!map) return;
+  const float *weight = (*map)[0].data(), *bias = (*map)[1].data();
+  for (int j = 0; j < size; ++j) to[j] = from[j] * weight[j] + bias[j];
+}
+
+// One layer for one stream at a time; its state is where the caller keeps it.
+class Single {
+  const InstructionSet& set;
+  int workers;
+  std::unique_ptr<Live> step, memory, projection;
 
  public:
-  int inputs = 0, outputs;
-  std::vector<float> x;  // (n, inputs)
+  LayerArguments s;
+  int inputs = 0, states = 0, answers = 0, outputs;  // answers: where they are not its states
 
-  Layer(const LayerArguments& arguments, int n, int workers, const float* spans)
-      : s(arguments), n(n), workers(workers), spans(spans) {
-    if (s.h) H = int(s.h->shape(1)), checked(*s.h, {n, H}, "h");
-    if (s.c) checked(*s.c, {n, H}, "c");
-    const InstructionSet& set = instruction_set();
-    std::visit([&](const auto& a) { make(a, set); }, s.recurrence);
+  Single(const LayerArguments& arguments, int workers)
+      : set(instruction_set()), workers(workers), s(arguments) {
+    std::visit([&](const auto& a) { make(a); }, s.recurrence);
     if (s.memory) {
       if (!s.c) throw std::invalid_argument("c: mixed memory needs it");
       const Gated g = gated(*s.memory);
-      if (g.inputs != inputs || g.units != H) throw std::invalid_argument("memory: sizes do not fit");
+      if (g.inputs != inputs || g.units != states) throw std::invalid_argument("memory: sizes do not fit");
       memory = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
     }
-    x.resize(size_t(n) * inputs);
-    if (s.first_feature < 0 || s.features < 0 || s.first_feature + s.features > H)
+    if (s.first_feature < 0 || s.features < 0 || s.first_feature + s.features > (answers ? answers : states))
       throw std::invalid_argument("features: not in the state");
     outputs = s.features;
     for (const auto* map : {&s.input_map, &s.output_map})
@@ -226,10 +244,159 @@ class Layer {
       projection = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
     }
   }
+  bool remembers() const { return bool(memory); }
+  size_t read_size() const { return s.features + outputs; }
+  size_t work_size() const { return inputs + read_size(); }
+
+  void run(int worker, const float* x, float span, float* h, float* c, float* own) const {
+    if (memory) memory->run(worker, x, span, h, c);
+    if (s.input_map) {
+      map(s.input_map, x, own, inputs);
+      x = own;
+    }
+    step->run(worker, x, span, h, c);
+  }
+  // The outputs, from its answers or states: there, or in `own`.
+  const float* read(int worker, const float* from, float* own) const {
+    const float* features = from + s.first_feature;
+    if (s.output_map) {
+      map(s.output_map, features, own, s.features);
+      features = own;
+      own += s.features;
+    }
+    if (projection) {
+      projection->run(worker, features, 0, own, nullptr);
+      features = own;
+    }
+    return features;
+  }
+
+ private:
+  template <class Problem>
+  void make_liquid(const Problem& p, const Step<Problem>& with) {
+    inputs = p.sequence.inputs, states = p.sequence.units;
+    step = std::make_unique<LiveStep<Problem>>(p, with, workers);
+  }
+  void make(const LtcArguments& a) { make_liquid(ltc(a, sizes_of(a.sequence)), set.step_ltc); }
+  void make(const CfcArguments& a) { make_liquid(cfc(a, sizes_of(a.sequence)), set.step_cfc); }
+  void make(const GatedArguments& a) {
+    const Gated g = gated(a);
+    inputs = g.inputs, states = g.units;
+    if (g.lstm && !s.c) throw std::invalid_argument("c: an LSTM needs it");
+    step = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
+  }
+  void make(const LrcSsmLayerArguments& a) {
+    auto made = std::make_unique<LiveLrcSsm>(a, set, workers);
+    inputs = made->inputs, states = made->units, answers = a.feed.empty() ? 0 : made->units;
+    step = std::move(made);
+  }
+  void make(const LinearArguments& a) {
+    const Linear l = linear(a);
+    inputs = l.inputs, states = l.outputs;
+    if (s.h || s.c || s.memory) throw std::invalid_argument("h: a dense layer has no state");
+    step = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
+  }
+  void make(const MixtureArguments& a);
+};
+
+// The router steps, the gate makes a number for each expert of what it says, and the top_k with the largest step over the
+// time since their last call.
+class LiveMixture final : public Live {
+  std::vector<Single> parts;
+  LiveStep<Linear> gate;
+  int experts, top_k;
+  mutable std::vector<float> memory;
+  size_t widest = 0, work = 0, size;
+
+ public:
+  int inputs, states = 0, outputs;
+
+  LiveMixture(const MixtureArguments& a, int workers)
+      : gate(linear(a.gate), instruction_set().step_linear, workers), experts(int(a.parts.size()) - 1), top_k(a.top_k) {
+    if (experts < 1 || top_k < 1 || top_k > experts) throw std::invalid_argument("top_k: from 1 to the number of experts");
+    parts.reserve(a.parts.size());
+    for (const LayerArguments& part : a.parts) {
+      parts.emplace_back(part, workers);
+      const Single& one = parts.back();
+      if (one.s.span_input || one.remembers() || one.inputs != parts[0].inputs ||
+          (parts.size() > 2 && one.outputs != parts[1].outputs))
+        throw std::invalid_argument("parts: sizes do not fit");
+      states += one.states;
+      widest = std::max(widest, size_t(one.answers));
+      work = std::max(work, one.work_size());
+    }
+    const Linear l = linear(a.gate);
+    if (l.inputs != parts[0].outputs || l.outputs != experts) throw std::invalid_argument("gate: sizes do not fit");
+    states += experts;
+    inputs = parts[0].inputs, outputs = parts[1].outputs;
+    size = widest + work + 2 * experts + 32;  // workers far apart
+    memory.resize(size * workers);
+  }
+  void run(int worker, const float* x, float span, float* h, float* y) const override {
+    float *answer = memory.data() + worker * size, *own = answer + widest, *logits = own + work, *shares = logits + experts;
+    float* waited = h + states - experts;
+    gate.run(worker, called(parts[0], worker, x, span, h, answer, own), 0, logits, nullptr);
+    const float largest = *std::max_element(logits, logits + experts);
+    float sum = 0;
+    for (int k = 0; k < experts; ++k) {
+      sum += shares[k] = std::exp(logits[k] - largest);
+      waited[k] += span;
+    }
+    std::fill(y, y + outputs, 0.0f);
+    for (int call = 0; call < top_k; ++call) {
+      const int best = int(std::max_element(logits, logits + experts) - logits);
+      float* own_state = h + parts[0].states;
+      for (int k = 0; k < best; ++k) own_state += parts[1 + k].states;
+      const float* said = called(parts[1 + best], worker, x, waited[best], own_state, answer, own);
+      for (int j = 0; j < outputs; ++j) y[j] += shares[best] / sum * said[j];
+      waited[best] = 0, logits[best] = -INFINITY;
+    }
+  }
+
+ private:
+  static const float* called(const Single& part, int worker, const float* x, float span, float* h, float* answer, float* own) {
+    part.run(worker, x, span, h, answer, own);
+    return part.read(worker, part.answers ? answer : h, own);
+  }
+};
+
+void Single::make(const MixtureArguments& a) {
+  auto made = std::make_unique<LiveMixture>(a, workers);
+  inputs = made->inputs, states = made->states, answers = made->outputs;
+  step = std::move(made);
+}
+
+class Layer {
+  Single one;
+  const LayerArguments& s = one.s;
+  int n, H;
+  const float* spans;
+  std::unique_ptr<Many> many;
+  std::vector<float> after, shown;  // shown: answers that are not states
+
+ public:
+  int inputs, outputs;
+  std::vector<float> x;  // (n, inputs)
+
+  Layer(const LayerArguments& arguments, int n, int workers, const float* spans)
+      : one(arguments, workers), n(n), H(one.states), spans(spans), inputs(one.inputs), outputs(one.outputs) {
+    const bool dense = std::holds_alternative<LinearArguments>(s.recurrence);
+    if (!dense && !s.h) throw std::invalid_argument("h: (n, H) expected");
+    for (const auto* state : {&s.h, &s.c})
+      if (*state) checked(**state, {n, H}, state == &s.h ? "h" : "c");
+    x.resize(size_t(n) * inputs);
+    if (dense) after.resize(size_t(n) * H);
+    shown.resize(size_t(n) * one.answers);
+    const InstructionSet& set = instruction_set();
+    if (const auto* a = std::get_if<LtcArguments>(&s.recurrence))
+      make_many(ltc(*a, sizes_of(a->sequence)), set.ltc, workers);
+    else if (const auto* a = std::get_if<CfcArguments>(&s.recurrence))
+      make_many(cfc(*a, sizes_of(a->sequence)), set.cfc, workers);
+  }
   int lanes() const { return many ? many->lanes() : 1; }
   int fed() const { return inputs - s.span_input; }
-  size_t work_size() const { return inputs + read_size(); }
-  size_t read_size() const { return s.features + outputs; }
+  size_t work_size() const { return one.work_size(); }
+  size_t read_size() const { return one.read_size(); }
 
   // Streams from start, whose inputs are in x, to stop.
   void run(int start, int stop, int worker, float* own, Layer* next) {
@@ -248,24 +415,13 @@ class Layer {
 
   // The outputs of stream i, in the state or in `own`.
   const float* read(int i, int worker, float* own) {
-    const float* features = (shown.empty() ? state(i) : &shown[size_t(i) * H]) + s.first_feature;
-    if (s.output_map) {
-      map(s.output_map, features, own, s.features);
-      features = own;
-      own += s.features;
-    }
-    if (projection) {
-      projection->run(worker, features, 0, own, nullptr);
-      features = own;
-    }
-    return features;
+    return one.read(worker, one.answers ? &shown[size_t(i) * one.answers] : state(i), own);
   }
 
  private:
   template <class Problem>
-  void make_many(const Problem& p, const Recurrence<Problem> (&choices)[2]) {
+  void make_many(const Problem& p, const Recurrence<Problem> (&choices)[2], int workers) {
     if (n < kFewStreams || s.memory) return;
-    x.resize(size_t(n) * inputs);
     after.resize(size_t(n) * H);
     Sequence sequence{};
     sequence.batch = n, sequence.time = 1, sequence.inputs = inputs, sequence.units = H;
@@ -273,66 +429,13 @@ class Layer {
     sequence.states = after.data();
     many = std::make_unique<ManySteps<Problem>>(p, sequence, choices, workers);
   }
-  template <class Problem>
-  void make_liquid(const Problem& p, const Recurrence<Problem> (&choices)[2], const Step<Problem>& step) {
-    inputs = p.sequence.inputs;
-    if (!s.h || p.sequence.units != H) throw std::invalid_argument("h: (n, H) expected");
-    single = std::make_unique<LiveStep<Problem>>(p, step, workers);
-    make_many(p, choices);
-  }
-  static Sequence sizes(const SequenceArguments& a) {
-    if (a.input.ndim() != 3 || a.state.ndim() != 2) throw std::invalid_argument("input (B, T, C), state (B, H) expected");
-    Sequence s{};
-    s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1));
-    return s;
-  }
-  void make(const LtcArguments& a, const InstructionSet& set) {
-    make_liquid(ltc(a, sizes(a.sequence)), set.ltc, set.step_ltc);
-  }
-  void make(const CfcArguments& a, const InstructionSet& set) {
-    make_liquid(cfc(a, sizes(a.sequence)), set.cfc, set.step_cfc);
-  }
-  void make(const GatedArguments& a, const InstructionSet& set) {
-    const Gated g = gated(a);
-    inputs = g.inputs;
-    if (!s.h || g.units != H) throw std::invalid_argument("h: (n, H) expected");
-    if (g.lstm && !s.c) throw std::invalid_argument("c: an LSTM needs it");
-    single = std::make_unique<LiveStep<Gated>>(g, set.step_gated, workers);
-  }
-  void make(const LrcSsmLayerArguments& a, const InstructionSet& set) {
-    auto made = std::make_unique<LiveLrcSsm>(a, set, workers);
-    inputs = made->inputs;
-    if (!s.h || made->units != H) throw std::invalid_argument("h: (n, H) expected");
-    if (!a.feed.empty()) shown.resize(size_t(n) * H);
-    single = std::move(made);
-  }
-  void make(const LinearArguments& a, const InstructionSet& set) {
-    const Linear l = linear(a);
-    inputs = l.inputs;
-    if (s.h || s.c || s.memory) throw std::invalid_argument("h: a dense layer has no state");
-    H = l.outputs;
-    single = std::make_unique<LiveStep<Linear>>(l, set.step_linear, workers);
-    after.resize(size_t(n) * H);
-  }
 
   float* state(int i) { return s.h ? s.h->data() + size_t(i) * H : &after[size_t(i) * H]; }
 
   void run_one(int i, int worker, float* own) {
-    const float* in = &x[size_t(i) * inputs];
-    float *h = state(i), *c = s.c ? s.c->data() + size_t(i) * H : shown.empty() ? nullptr : &shown[size_t(i) * H];
-    if (memory) memory->run(worker, in, spans[i], h, c);
-    if (s.input_map) {
-      map(s.input_map, in, own, inputs);
-      in = own;
-    }
-    single->run(worker, in, spans[i], h, c);
+    float *h = state(i), *c = s.c ? s.c->data() + size_t(i) * H : one.answers ? &shown[size_t(i) * one.answers] : nullptr;
+    one.run(worker, &x[size_t(i) * inputs], spans[i], h, c, own);
     for (int j = 0; !s.h && j < H; ++j) h[j] = std::tanh(h[j]);
-  }
-
-  static void map(const Maybe<std::vector<Floats>>& map, const float* from, float* to, int size) {
-    if (!map) return;
-    const float *weight = (*map)[0].data(), *bias = (*map)[1].data();
-    for (int j = 0; j < size; ++j) to[j] = from[j] * weight[j] + bias[j];
   }
 };
 
@@ -482,7 +585,10 @@ void bind_stepper(nb::module_& m) {
   nb::class_<LrcSsmLayerArguments>(m, "LrcSsmLayer")
       .def(nb::init<LrcSsmArguments, Floats, Floats, LinearArguments, Maybe<LinearArguments>, std::vector<LinearArguments>>(),
            nb::arg("neurons"), nb::arg("slope"), nb::arg("offset"), nb::arg("drive"), nb::arg("enter").none(), nb::arg("feed"));
-  nb::class_<LayerArguments>(m, "Layer")
+  nb::class_<LayerArguments> layer(m, "Layer");
+  nb::class_<MixtureArguments>(m, "Mixture")
+      .def(nb::init<std::vector<LayerArguments>, LinearArguments, int>(), nb::arg("parts"), nb::arg("gate"), nb::arg("top_k"));
+  layer
       .def(
           "__init__",
           [](LayerArguments* self, nb::handle recurrence, Maybe<State> h, Maybe<State> c, int first_feature, int features,
@@ -498,6 +604,8 @@ void bind_stepper(nb::module_& m) {
               s.recurrence = nb::cast<LinearArguments>(recurrence);
             else if (nb::isinstance<LrcSsmLayerArguments>(recurrence))
               s.recurrence = nb::cast<LrcSsmLayerArguments>(recurrence);
+            else if (nb::isinstance<MixtureArguments>(recurrence))
+              s.recurrence = nb::cast<MixtureArguments>(recurrence);
             else
               s.recurrence = nb::cast<GatedArguments>(recurrence);
             new (self) LayerArguments(std::move(s));

@@ -176,6 +176,13 @@ def streams(native: Any) -> None:
                 assert not bare.step(values, -1.0, out)
                 assert model.step(values, random.random(n), answers)
                 assert np.allclose(answers.sum(1), 1)
+            parts = [native.Layer(each, None, None, 0, units) for each in recurrences if each is not gates]
+            chosen = native.Linear(normal(len(parts) - 1, units), normal(len(parts) - 1))
+            state = np.zeros((n, (units + 1) * len(parts) - 1), np.float32)
+            mixture = native.Stepper([native.Layer(native.Mixture(parts, chosen, 2), state, None, 0, units)], threads=4)
+            for _ in range(3):
+                assert mixture.step(random.normal(size=(n, inputs)), random.random(n), out)
+                assert np.isfinite(out).all()
 
 
 def state_spaces(native: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from tests.helpers.needed import NO_KERNELS
 from torch import nn
 
@@ -15,7 +17,7 @@ from torchliquid.backends import native
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers import CTRNN, LTC, CfC, LrcSSM, MixtureOfLiquid
 from torchliquid.models import build
 from torchliquid.tasks import Task
 from torchliquid.wirings import AutoNCP
@@ -41,6 +43,17 @@ LAYERS = {
     "cfc on cfc on cfc, memory": lambda: CfC(3, 6, num_layers=3, mixed_memory=True, proj_size=2),
     "lstm on lstm": lambda: nn.LSTM(3, 9, num_layers=2, batch_first=True),
     "gru on gru": lambda: nn.GRU(3, 9, num_layers=2),
+}
+
+EXPERTS = {
+    "cfc": lambda: CfC(3, 4, backbone_units=5),
+    "cfc pure, projected": lambda: CfC(3, 5, 4, mode="pure", backbone_layers=0),
+    "cfc wired": lambda: CfC(3, AutoNCP(9, 4), mode="no_gate"),
+    "ltc": lambda: LTC(3, 4, output_mapping=None),
+    "ltc wired": lambda: LTC(3, AutoNCP(9, 4)),
+    "lrcssm": lambda: LrcSSM(3, 4, solver="exponential"),
+    "lrcssm block": lambda: LrcSSM(3, 4, elastance="symmetric", solver="exponential", block=True),
+    "mixture": lambda: MixtureOfLiquid([CfC(3, 7, 4), LrcSSM(3, 4, solver="exponential", block=True)], LTC(3, 2)),
 }
 
 
@@ -77,6 +90,47 @@ def test_a_layer_steps_as_in_pytorch(name: str, n: int) -> None:
     before = fast.step(values, 1.0)
     fast.state = kept
     assert np.array_equal(before, fast.step(values, 1.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(EXPERTS)), min_size=1, max_size=4),
+    st.sampled_from(sorted(EXPERTS)),
+    st.sampled_from([1, 4, 300]),
+    st.lists(st.sampled_from([0.0, 0.01, 1.0, 30.0, None]), min_size=1, max_size=8),
+    st.integers(0, 99),
+    st.data(),
+)
+def test_a_mixture_steps_as_in_pytorch(experts, router, n, spans, seed, data) -> None:
+    """Whatever it is made of: what it says, its states, and the time since each call."""
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    top_k = data.draw(st.integers(1, len(experts)))
+    layer = MixtureOfLiquid([EXPERTS[name]() for name in experts], EXPERTS[router](), top_k)
+    fast, slow = both(lambda: stream(layer, n))
+    for span in spans:
+        values = 3 * random.normal(size=(n, 3) if n > 1 else 3)
+        one, other = fast.step(values, span), slow.step(values, span)
+        inputs = torch.from_numpy(values).float().reshape(n, 3)
+        with torch.no_grad():
+            routing = layer.rnn_cell.routing(inputs, torch.from_numpy(slow.state[0]))
+        ranked = routing.probabilities.sort(-1, descending=True).values
+        if top_k < len(experts):  # far from where rounding chooses
+            assume((ranked[:, top_k - 1] - ranked[:, top_k]).min() > 1e-5)
+        np.testing.assert_allclose(one, other, atol=3e-6)
+        np.testing.assert_allclose(fast.state[0], slow.state[0], rtol=1e-6, atol=3e-6)
+        if data.draw(st.booleans()):
+            for s in (fast, slow):
+                s.reset([0])
+        elif data.draw(st.booleans()):  # to another stream and back
+            other = stream(layer, n)
+            other.state, fast.state = fast.state, [part + 1 for part in fast.state]
+            fast = other
+
+
+def test_a_mixture_of_what_is_not_compiled_is_stepped_by_pytorch() -> None:
+    for experts, router in (([CTRNN(3, 4), CfC(3, 4)], CfC(3, 2)), ([CfC(3, 4)], LTC(3, 4, solver="rk4"))):
+        assert stream(MixtureOfLiquid(experts, router))._core._stepper is None
 
 
 def test_any_sequence_of_numbers_will_do_and_others_are_refused() -> None:

@@ -19,6 +19,7 @@ from torchliquid.models import KINDS
 MODELS = {(kind, per): small_model(kind, per) for kind in KINDS for per in ("step", "series")}
 MODELS |= {("context", "step"): small_model("transformer", context=5)}
 MODELS |= {(solver, "step"): small_model("ltc_ncp", solver=solver) for solver in ("rk4", "tsit5")}
+MODELS |= {(f"{kind} experts", "step"): small_model("mixture", expert=kind, top_k=2) for kind in ("ltc", "lrcssm")}
 readings = st.one_of(st.just(np.nan), st.just(np.inf), st.just(-1e30), st.floats(-500, 500))
 
 

@@ -23,6 +23,7 @@ from torchliquid.models.description import (
     LrcSsm,
     Lstm,
     Ltc,
+    Mixture,
     Part,
     Synapses,
     describe,
@@ -89,16 +90,16 @@ def front(core: Any, scales: Preprocessing, held: np.ndarray | None, started: np
     return core.Front(*numbers, held, started, *([scales.untold] if scales.untold.any() else []))
 
 
-def _layer(core: Any, part: Part, states: Iterator[np.ndarray]) -> Any:
-    """A layer that keeps its state in the next of these arrays; None if it is not compiled."""
+def _layer(core: Any, part: Part, states: Iterator[np.ndarray] | None) -> Any:
+    """A layer that keeps its state in the next of these arrays, or in its mixture's; None if it is not compiled."""
     made = KERNELS.get(type(part.core))
     recurrence = None if made is None else made(core, part)
     if recurrence is None:
         return None
     return core.Layer(
         recurrence,
-        h=next(states) if part.states else None,
-        c=next(states) if part.cells else None,
+        h=next(states) if states and part.states else None,
+        c=next(states) if states and part.cells else None,
         first_feature=part.first,
         features=part.outputs,
         input_map=_affine(getattr(part.core, "input_map", None)),
@@ -165,6 +166,12 @@ def _lrcssm(core: Any, part: Part) -> Any:
     return core.LrcSsmLayer(neurons, _single(lrc.slope), _single(lrc.offset), _linear(core, lrc.drive), enter, feed)
 
 
+def _mixture(core: Any, part: Part) -> Any:
+    mixture: Mixture = part.core
+    parts = [_layer(core, each, None) for each in part.inner]
+    return None if None in parts else core.Mixture(parts, _linear(core, mixture.gate), mixture.top_k)
+
+
 def _encoder(core: Any, part: Part) -> Any:
     return _linear(core, part.core.dense)
 
@@ -175,6 +182,7 @@ KERNELS: dict[type, Callable[[Any, Part], Any]] = {
     Lstm: _lstm,
     Gru: _gru,
     LrcSsm: _lrcssm,
+    Mixture: _mixture,
     Encoder: _encoder,
 }
 """The modules with compiled steps. All others use PyTorch."""
