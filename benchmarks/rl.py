@@ -42,6 +42,7 @@ HEAD = """# Reinforcement learning in figures
 
 Written by `{command}`; not by hand. The policies are those of [Reinforcement learning](guides/rl.md).
 
+{short}
 CartPole without its velocities, at control intervals that jitter by up to 90 %: a policy knows where the cart and the
 pole are, and how long ago they were seen elsewhere. Each is sb3-contrib's `RecurrentPPO` with the same settings, the
 same number of parameters, actor and critic together, and the same {steps:,} steps of the environment, with {seeds}
@@ -168,13 +169,19 @@ def written(lines: list[dict[str, Any]], command: str) -> str:
     by = {name: sorted(own, key=lambda one: one["seed"]) for name, own in by.items() if own}
     fastest = min(float(np.mean([one["seconds"] for one in own])) for own in by.values())
     head = ("memory", "parameters", "reward at the end", "against the LSTM", "each seed", "processor", "after as long")
-    rows = []
+    rows, answers = [], list[str]()
     for name, own in by.items():
         rewards = [float(np.mean(one["rewards"])) for one in own]
         against = "–"
         if name != "lstm" and "lstm" in by and len(own) > 1:
             others = [float(np.mean(one["rewards"])) for one in by["lstm"]]
             found = stats.ttest_ind(rewards, others, equal_var=False).confidence_interval()
+            side = "better than" if found.low > 0 else "worse than" if found.high < 0 else "not shown to differ from"
+            times = np.mean([one["seconds"] for one in by["lstm"]]) / np.mean([one["seconds"] for one in own])
+            answers.append(
+                f"* After as many steps, the {MEMORIES[name].label}'s reward is **{side}** the LSTM's. "
+                f"Its training took {100 / times:.0f} % of the LSTM's processor time."
+            )
             against = f"{np.mean(rewards) - np.mean(others):+.0f} ({found.low:+.0f} to {found.high:+.0f})"
         rows.append(
             (
@@ -189,7 +196,10 @@ def written(lines: list[dict[str, Any]], command: str) -> str:
         )
     table = Table(head, tuple(rows)).markdown()
     seeds, steps = max(len(own) for own in by.values()), lines[0]["steps"]
-    return HEAD.format(command=command, seeds=seeds, steps=steps, fastest=fastest, episodes=EPISODES) + f"{table}\n"
+    text = HEAD.format(
+        command=command, short="\n".join([*answers, ""]), seeds=seeds, steps=steps, fastest=fastest, episodes=EPISODES
+    )
+    return f"{text}{table}\n"
 
 
 def main() -> None:
