@@ -11,6 +11,7 @@ import pytest
 from torchliquid.cli import names
 from torchliquid.edge.targets import TARGETS
 from torchliquid.models import KINDS
+from torchliquid.models.build import EXPERTS
 from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.solvers import ADAPTIVE, FIXED
 from torchliquid.study.contenders import BY_NAME
@@ -52,6 +53,9 @@ finally:
         ("assess table.csv --target y --contender ltc_npc", 2, "did you mean 'ltc_ncp'"),
         ("train table.csv --target y --kind none", 2, "--kind none"),
         ("train table.csv --target y --solver none", 2, "--solver none"),
+        ("train table.csv --target y --kind mixture --expert gru", 2, "--expert gru"),
+        ("train table.csv --target y --kind mixture --top-k 0", 2, "--top-k"),
+        ("train table.csv --target y --experts 3", 2, "add --kind mixture"),
         ("export model.safetensors --target cortex-m5", 2, "'cortex-m4'"),
         ("export model.safetensors --flash-limit much", 2, "--flash-limit much"),
         ("export model.safetensors --error much", 2, "--error much"),
@@ -81,6 +85,7 @@ def test_refused_or_answered_before_torch_is_loaded(words: str, code: int, said:
 def test_names_that_are_known_beforehand_are_those_of_the_library() -> None:
     tables = [protocol(name) for name in NAMES]
     assert set(names.KINDS) == set(KINDS)
+    assert set(names.EXPERTS) == set(EXPERTS)
     assert set(names.CONTENDERS) == set(BY_NAME)
     assert set(names.TARGETS) == set(TARGETS)
     assert set(names.SOLVERS) == {"fused", *FIXED, *ADAPTIVE}

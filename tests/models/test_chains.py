@@ -242,6 +242,16 @@ def test_from_the_command_line_and_as_a_contender(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, [*asked[:-1], str(tmp_path / "n.safetensors"), *wrong])
         assert refused.exit_code == 2, refused.output
         assert not (tmp_path / "n.safetensors").exists()
+    mixture = ["--kind", "mixture", "--expert", "ltc", "--experts", "3", "--out", str(tmp_path / "x.safetensors")]
+    refused = CliRunner().invoke(app, [*asked, *mixture, "--top-k", "4"])
+    assert refused.exit_code == 2
+    assert "top_k is 4, and there are 3 experts" in refused.output
+    done = CliRunner().invoke(app, [*asked, *mixture, "--top-k", "2"])
+    assert done.exit_code == 0, done.output
+    config = Model.load(tmp_path / "x.safetensors").config
+    assert (config["expert"], config["experts"], config["top_k"]) == ("ltc", 3, 2)
+    refused = CliRunner().invoke(app, [*asked[:4], "--start", str(model), "--experts", "3"])
+    assert "--experts is only for a new model" in refused.output.replace("\n", " ")
     exported = CliRunner().invoke(app, ["export", str(model), "--quantize", "int8", "--out", str(tmp_path / "c")])
     assert exported.exit_code == 0, exported.output
     checked = subprocess.run(["make", "check"], cwd=tmp_path / "c", capture_output=True, text=True, check=False)

@@ -57,6 +57,8 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "layers": "N",
         "dropout": "SHARE",
         "encoder": "WIDTHS",
+        "experts": "N",
+        "top_k": "N",
         "start": "MODEL",
         "int8": None,
     },

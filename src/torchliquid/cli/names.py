@@ -10,6 +10,7 @@ KINDS = (
     "cfc", "cfc_mm", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "mixture", "ode_lstm",
     "lstm", "gru", "grud", "state_space", "feedforward", "transformer",
 )  # fmt: skip
+EXPERTS = ("cfc", "ltc", "lrcssm")
 SOLVERS = ("fused", "euler", "rk4", "dopri5", "tsit5")
 CONTENDERS = (
     "cfc", "cfc_mm", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "mixture", "lstm", "gru", "grud", "transformer",

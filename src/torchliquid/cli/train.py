@@ -48,6 +48,21 @@ def train(
     encoder: Annotated[
         str | None, typer.Option(help="Widths of dense layers in front, such as 16 or 32,16.", show_default="none")
     ] = None,
+    expert: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What a mixture is made of: {names.listed(names.EXPERTS)}.",
+            show_default="cfc",
+            metavar="NAME",
+            rich_help_panel="Network",
+        ),
+    ] = None,
+    experts: Annotated[
+        int | None, typer.Option(min=1, help="How many experts a mixture has.", show_default="4")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="How many of them are called at each sample.", show_default="1")
+    ] = None,
     updates: Annotated[
         int | None, typer.Option(min=1, help="Maximum updates of the weights; default: 2000 or ten passes.")
     ] = None,
@@ -65,6 +80,10 @@ def train(
     """Train one network on a recording and save it. A fifth of the recording is held out to stop the training."""
     names.check("--kind", kind, names.KINDS)
     names.check("--solver", solver, names.SOLVERS)
+    names.check("--expert", expert, names.EXPERTS)
+    mixed = {name: value for name, value in (("expert", expert), ("experts", experts), ("top_k", top_k)) if value}
+    if mixed and start is None and kind != "mixture":
+        raise InputError("--expert, --experts and --top-k are for a mixture: add --kind mixture")
     options.check_writable(out, *map(Path, recording))
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is not a model; choose another name, such as model.safetensors")
@@ -84,6 +103,7 @@ def train(
         }
         new |= {"alarm-length": alarm_length, "alarm-merge": alarm_merge, "parameters": parameters}
         new |= {"solver": solver, "unfolds": unfolds, "layers": layers, "dropout": dropout, "encoder": encoder}
+        new |= {"expert": expert, "experts": experts, "top-k": top_k}
         for name, value in new.items():
             if value is not None:
                 raise InputError(f"--{name} is only for a new model; {start}, which is trained further, has its own")
@@ -103,7 +123,8 @@ def train(
         raise InputError(f"--unfolds is for solvers with a fixed number of steps; {solver} chooses its own")
     chained: dict[str, Any] = {"layers": layers, "dropout": dropout, "encoder": widths}
     chained = {name: value for name, value in chained.items() if value is not None}
-    settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500} | stepping | chained
+    settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500}
+    settings |= stepping | chained | mixed
     with Working() as working:
         working(f"training {kind}")
         try:
