@@ -1,9 +1,14 @@
-"""What a notebook shows: whole tables with every text escaped."""
+"""What a notebook shows: whole tables with every text escaped; and the notebooks of the site run."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 
+import nbformat
 import numpy as np
+import pytest
+from nbclient import NotebookClient
 
+from tests.helpers.needed import needs
 from tests.helpers.small import small_model, small_recording
 from tests.helpers.studies import Truth, simulate
 from torchliquid import Recording
@@ -37,7 +42,9 @@ class Cells(HTMLParser):
 def test_recordings_and_models_of_every_sort_show_what_they_are():
     recording = small_recording()
     cells = Cells(recording._repr_html_()).found
-    assert "70 in 3 series; usually 1.4 ms apart" in " ".join(cells).replace(f"{recording.median_gap():.4g}", "1.4")
+    size = f"70 samples in 3 series, usually {recording.median_gap():.4g} ms apart"
+    assert size in cells
+    assert repr(recording) == f"<Recording: {size}; channels a, b, c; target {recording.target}>"
     assert "a, b, c" in cells
     model = small_model("cfc_ncp")
     cells = Cells(model._repr_html_()).found
@@ -63,3 +70,18 @@ def test_results_show_the_verdict_and_the_best_contender_first():
     assert len(rows) == 1 + len(results.competing)
     assert rows[1, 0] == max(results.competing, key=lambda c: c.validation).label
     assert rows[-1, 0] == "Naive"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_notebooks_run_and_show_what_their_cells_give(path: Path, tmp_path: Path):
+    if path.stem == "device":
+        needs("qemu-system-arm")
+    stored = nbformat.read(path, as_version=4)
+    run = NotebookClient(nbformat.from_dict(stored), timeout=600, resources={"metadata": {"path": str(tmp_path)}})
+    for old, new in zip(stored.cells, run.execute().cells, strict=True):
+        assert {out.output_type for out in old.get("outputs", ())} == {
+            out.output_type for out in new.get("outputs", ())
+        }

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchliquid import backends, cells, control, explain, rl, wirings
+    from torchliquid import backends, cells, control, datasets, edge, explain, rl, wirings
     from torchliquid.data import Recording
     from torchliquid.data.reading import read
     from torchliquid.distillation import distil
@@ -86,7 +86,9 @@ __all__ = [
     "backends",
     "cells",
     "control",
+    "datasets",
     "distil",
+    "edge",
     "explain",
     "fit",
     "from_ncps",
@@ -101,7 +103,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Modules are imported on first use, so that the command line responds before torch is imported.
-    if name in ("backends", "cells", "control", "explain", "rl", "wirings"):
+    if name in ("backends", "cells", "control", "datasets", "edge", "explain", "rl", "wirings"):
         return import_module(f"torchliquid.{name}")
     if name in _HOMES:
         return getattr(import_module(f"torchliquid.{_HOMES[name]}"), name)

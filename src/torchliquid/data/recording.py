@@ -50,6 +50,10 @@ class Series:
     def __len__(self) -> int:
         return len(self.times)
 
+    def __repr__(self) -> str:
+        samples, channels = self.values.shape
+        return f"<Series {self.name!r}: {samples:,} samples of {channels:,} channels>"
+
     @property
     def per_step(self) -> bool:
         """Whether there is a target for each sample."""
@@ -99,13 +103,20 @@ class Recording:
             if one.values.shape[1] != len(self.channels):
                 raise InputError(f"series {one.name!r} has {one.values.shape[1]} channels, not {len(self.channels)}")
 
+    def __repr__(self) -> str:
+        target = "" if self.target is None else f"; target {self.target}"
+        return f"<Recording: {self._samples()}; channels {notebook.some(self.channels)}{target}>"
+
+    def _samples(self) -> str:
+        gap = f", usually {self.median_gap():.4g} {self.time_unit} apart" if self.time_unit != "samples" else ""
+        return f"{self.n_samples:,} samples in {self.n_series:,} series{gap}"
+
     def _repr_html_(self) -> str:
         """A summary for notebooks."""
         values = sum(s.values.size for s in self.series)
         missing = sum(s.values.size - np.isfinite(s.values).sum() for s in self.series) / max(values, 1)
-        gap = f"; usually {self.median_gap():.4g} {self.time_unit} apart" if self.time_unit != "samples" else ""
         rows = [
-            ("samples", f"{self.n_samples:,} in {self.n_series:,} series{gap}"),
+            ("size", self._samples()),
             ("channels", notebook.some(self.channels)),
             ("missing", f"{missing:.1%} of the readings"),
             ("target", self.target or "none"),
