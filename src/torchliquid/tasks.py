@@ -96,6 +96,11 @@ class Task:
         return find(self.primary)
 
     @property
+    def horizons(self) -> tuple[float, ...]:
+        """How far ahead each value of a forecast is, in ``horizon_unit``; empty if it is none."""
+        return () if self.horizon is None else (self.horizon,)
+
+    @property
     def quantile(self) -> float | None:
         """The quantile to predict, if the primary metric is a pinball loss; None: the mean."""
         return quantile(self.primary) if self.primary.startswith("pinball") else None

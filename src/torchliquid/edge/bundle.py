@@ -17,6 +17,11 @@ from torchliquid.edge.parity import Walk
 from torchliquid.edge.plausible import CLIPPED
 from torchliquid.edge.table import Table
 from torchliquid.edge.targets import Target
+from torchliquid.models.conformal import Interval, Tracker
+from torchliquid.tasks import ACROSS
+
+DENSER, MOST_WAITING = 8, 2**20
+"""Forecasts that wait for their truth: room for samples this many times as dense as usual, and at most this many."""
 
 STEPS = 48
 """Recorded samples in a self-test, before the samples with faults."""
@@ -37,6 +42,7 @@ def write(
     context: dict[str, Any] = {
         **frame(network, [], artifact.fields, artifact.math),
         **_selftest(artifact if sample else replace(artifact, walked=artifact.made_up(STEPS))),
+        **_following(network),
         "target": target,
         "arithmetic": artifact.arithmetic,
         "bounded": network.bounded() or artifact.widths is not None,
@@ -109,6 +115,10 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
         expected, status = ran["outputs"], status | (ran["status"] & CLIPPED)
         words = "of the output's spread, against the same integers where it was exported"
     spread = artifact.walked.spread
+    between = {}
+    if network.interval is not None:
+        half, off = _halves(network.interval, walked.outputs, walked.reset)
+        between = {"half": [_row(row) for row in half], "off": [_row(row) for row in off]}
     return {
         "steps": len(walked),
         "tolerance": text.number(tolerance),
@@ -120,6 +130,40 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
         "skips": bool(np.isnan(expected).any()),
         "expected": [_row(row) for row in expected],
         "spread": text.wrapped(_number(v) for v in spread),
+        **between,
+    }
+
+
+def _halves(interval: Interval, outputs: np.ndarray, reset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, K) half widths, and how far from its output each truth is told to be: every third a miss."""
+    half, off = np.empty(outputs.shape), np.zeros(outputs.shape)
+    for k in range(outputs.shape[1]):
+        for i in range(len(outputs)):
+            if not interval.adaptive:
+                half[i, k] = interval.half[k]
+                continue
+            if reset[i] or not i:
+                tracker = Tracker(interval, k)
+            half[i, k] = tracker.half
+            off[i, k] = tracker.half * (1.5 if (i + k) % 3 == 0 else -0.5)
+            tracker.learn(abs(off[i, k]), tracker.half)
+    return half, off
+
+
+def _following(network: Network | Table) -> dict[str, Any]:
+    """How the program for lines tells an interval the truths of its forecasts."""
+    task, usual = network.task, network.preprocessing.time_scale
+    if network.interval is None or not network.interval.adaptive:
+        return {"follows": False, "by_samples": False}
+    by_samples, farthest = task.horizon_unit == "samples", max(task.horizons)
+    waiting = farthest + 1 if by_samples else DENSER * farthest / usual + 16
+    return {
+        "follows": True,
+        "by_samples": by_samples,
+        "horizon_unit": "samples" if by_samples else text.remark(task.horizon_unit),
+        "ahead": ", ".join(f"{horizon:.9g}" for horizon in task.horizons),
+        "waiting": int(min(waiting, MOST_WAITING)),
+        "across": f"{ACROSS * usual:.9g}",
     }
 
 

@@ -99,8 +99,11 @@ def name_for_programs(name: str, folder: Path) -> None:
     """A header that gives the model's names, whatever they are, the fixed names that parts of :data:`DEVICE` use."""
     lines = [f'#include "{name}.h"']
     if name != "model":
-        lines += [f"#define model_{what} {name}_{what}" for what in ("state", "init", "step")]
+        lines += [f"#define model_{what} {name}_{what}" for what in ("state", "init", "step", "interval", "truth")]
         lines += [f"#define MODEL_{what} {name.upper()}_{what}" for what in ("INPUTS", "OUTPUTS")]
+        for what in ("LEVEL", "RECENT"):
+            own = f"{name.upper()}_{what}"
+            lines += [f"#ifdef {own}", f"#define MODEL_{what} {own}", "#endif"]
     (folder / "under_test.h").write_text("\n".join([*lines, ""]))
 
 

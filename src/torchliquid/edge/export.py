@@ -32,6 +32,7 @@ from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
 from torchliquid.files import to_plain, write_json
 from torchliquid.models import Model
+from torchliquid.models.conformal import Interval
 from torchliquid.models.tabular import LABELS, Tabular
 
 COARSE = 1e-3
@@ -124,12 +125,14 @@ def export(
         raise InputError("--plausible, --longest-gap and --strict are for C, not for ONNX: leave them out")
     report = Report()
     _precision(model, report)
-    if "interval" in model.metadata:
-        half = ", ".join(f"{float(v):.3g}" for v in model.metadata["interval"]["half"][:20])
-        what = (
-            "it gives forecasts of the next sample, no scores" if "watch" in model.metadata else "it gives the values"
+    if "watch" in model.metadata:
+        report.warnings.append("the export gives forecasts of the next sample with their intervals, no scores or alarms")
+    elif (interval := Interval.of(model)) is not None and target.name in ("onnx", "web"):
+        half = ", ".join(f"{v:.3g}" for v in interval.half[:20])
+        what = "graph" if target.name == "onnx" else "page"
+        report.warnings.append(
+            f"the interval is in the C alone: this {what} gives the values; half widths of the answers: {half}"
         )
-        report.warnings.append(f"the interval is not in the export: {what}; half widths of the answers: {half}")
     if target.name == "onnx":
         assert isinstance(model, Model)
         samples = _samples(model, data, False, None, report).checked

@@ -24,7 +24,8 @@ class Footprint:
     """Costs of one model.
 
     Attributes:
-        flash: bytes of code and constants that model_init and model_step need, with everything they call.
+        flash: bytes of code and constants that model_init and model_step need, and model_interval and model_truth if
+            there are intervals, with everything they call.
         state, stack: bytes of the state, and of the deepest stack of model_step.
         instructions: instructions of the longest step counted; ``fewest``: of the shortest.
         microseconds: estimated time of a step, from the target's clock and its cycles per instruction.

@@ -20,6 +20,7 @@ from torchliquid.edge.network import Network
 from torchliquid.edge.plausible import Plausible, in_order
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
+from torchliquid.models.conformal import RATE, RECENT, Interval
 from torchliquid.models.description import arrays
 from torchliquid.tasks import Task
 
@@ -32,12 +33,13 @@ than 4,095 bytes."""
 
 @dataclass(frozen=True)
 class Field:
-    """A member of the C state. ``length`` 0: not an array."""
+    """A member of the C state. ``length`` 0: not an array. It starts with zeros, or as the constant ``start`` says."""
 
     kind: str
     name: str
     length: int
     meaning: str
+    start: str = ""
 
     @property
     def bytes(self) -> int:
@@ -54,6 +56,7 @@ class Exported(Protocol):
     Attributes:
         limits: which readings and gaps are plausible.
         name: of the C's files, types and functions.
+        interval: around its answers, if any.
         words: the model in a few words.
         units, cells: numbers of its state that a step could leave unusable.
         features: values that a sample feeds it.
@@ -72,6 +75,8 @@ class Exported(Protocol):
     def limits(self) -> Plausible: ...
     @property
     def name(self) -> str: ...
+    @property
+    def interval(self) -> Interval | None: ...
     @property
     def words(self) -> str: ...
     @property
@@ -254,6 +259,11 @@ def counted(network: Exported) -> list[Field]:
         fields.append(Field("float", "alarm_times", 2, "time since the first of these samples, and since the last"))
     words = -(-network.preprocessing.n_channels // 32)
     fields.append(Field("uint32_t", "faulty", words, "a bit for each reading of the last sample that was faulty"))
+    if network.interval is not None and network.interval.adaptive:
+        k = network.task.n_outputs
+        fields.append(Field("float", "half", k, "how far each interval extends to each side", "first_half"))
+        fields.append(Field("float", "errors", k * RECENT, "the last errors of each answer", "first_errors"))
+        fields.append(Field("uint8_t", "oldest", k, "which of them the next one replaces", "first_oldest"))
     return fields
 
 
@@ -306,6 +316,11 @@ def frame(network: Exported, constants: list[Constant], fields: list[Field], mat
         "per_series": task.per == "series",
         "averages": network.averages,
         "alarm": alarm(network),
+        "interval": network.interval,
+        "recent": RECENT,
+        "rate": text.number(RATE),
+        "level": 0.0 if network.interval is None else float(f"{network.interval.level:.6g}"),
+        "miss": "" if network.interval is None else text.number(1 - network.interval.level),
         "column": task.column,
         "last": f"state->features[{task.column}]",
         "change": text.number(task.change) if task.change else "",
@@ -385,8 +400,24 @@ def scale_constants(network: Exported) -> list[Constant]:
     if not task.labels:
         made.append(Constant(text.array("target_mean", task.mean), "The target's scale."))
         made.append(Constant(text.array("target_scale", task.std)))
+    if network.interval is not None:
+        made += _interval(network.interval)
     if network.limits.limited:
         made += _limits(network.limits)
+    return made
+
+
+def _interval(interval: Interval) -> list[Constant]:
+    if not all(number < 1e30 for row in (interval.half, *interval.recent) for number in row):
+        raise InputError("single precision cannot hold the interval's width; scale the target before training")
+    made = [Constant(text.array("first_half", interval.half), "Intervals: how far they extend to each side.")]
+    if interval.adaptive:
+        counts = [len(row) for row in interval.recent]
+        errors = np.zeros((len(counts), RECENT))
+        for row, (count, known) in enumerate(zip(counts, interval.recent, strict=True)):
+            errors[row, :count] = known
+        made.append(Constant(text.array("first_errors", errors), "The last errors on the validation part."))
+        made.append(Constant(text.array("first_oldest", np.array(counts) % RECENT, "uint8_t")))
     return made
 
 

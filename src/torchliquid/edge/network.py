@@ -14,6 +14,7 @@ from torchliquid.edge.cores.core import LARGEST, Core, peak
 from torchliquid.edge.plausible import Plausible, plausible
 from torchliquid.errors import InputError
 from torchliquid.models import Model, description
+from torchliquid.models.conformal import Interval
 from torchliquid.models.description import Dense, Description, Part, Picture, arrays, unknown
 from torchliquid.tasks import Task
 
@@ -58,11 +59,13 @@ class Network:
         described: its arrays.
         limits: which readings and gaps are plausible.
         name: name of the C's files, types and functions.
+        interval: around the answers, if any.
     """
 
     described: Description
     limits: Plausible
     name: str = "model"
+    interval: Interval | None = None
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -201,7 +204,7 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
         raise InputError(f"a {model.kind} has no memory and cannot be exported as C or ONNX; export a recurrent model")
     if any(part.projection is not None or part.output_map is not None for part in described.parts[:-1]):
         raise InputError("only the last layer can be exported with a projection or an output mapping")
-    found = Network(described, limits or plausible(model.preprocessing), name)
+    found = Network(described, limits or plausible(model.preprocessing), name, Interval.of(model))
     _check(found)
     return found
 

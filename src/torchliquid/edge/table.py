@@ -28,6 +28,7 @@ from torchliquid.edge.parity import Walk
 from torchliquid.edge.plausible import Plausible, in_order, plausible
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
+from torchliquid.models.conformal import Interval
 from torchliquid.models.tabular import Tabular
 from torchliquid.models.trees import Trees
 
@@ -61,6 +62,10 @@ class Table:
     with_span = alike = averages = False
     longest_span = LONGEST_SPAN
     pixels: frozenset[int] = frozenset()
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        return Interval.of(self.model)
 
     @property
     def preprocessing(self) -> Any:

@@ -22,8 +22,8 @@ SHOWN = 120
 TIMES = ("time", "timestamp", "datetime", "t")
 """Names under which a device may send the time of a sample, besides the name that the model was trained with."""
 
-ANSWER = re.compile(r"answer\[(\d+)\]")
-"""Under such names the exported C sends its own outputs (``make live``)."""
+ANSWER = re.compile(r"(answer|lower|upper)\[(\d+)\]")
+"""Under such names the exported C sends its own outputs, and the ends of their intervals (``make live``)."""
 
 
 def quoted(text: object, longest: int = SHOWN) -> str:
@@ -90,15 +90,16 @@ class Lines:
         """
         time = next((values[name] for name in self.times if name in values), None)
         others = {name: value for name, value in values.items() if name not in (*self.times, *self.channels)}
-        answers = {int(found[1]): value for name, value in others.items() if (found := ANSWER.fullmatch(name))}
+        own = ((found, value) for name, value in others.items() if (found := ANSWER.fullmatch(name)))
+        answers = {int(found[2]): value for found, value in own if found[1] == "answer"}
         rest = {n: v for n, v in values.items() if n in self.channels or (n in others and not ANSWER.fullmatch(n))}
         if any(isinstance(value, list | dict) for value in (time, *rest.values())):
             raise NoSample("a value that is neither a number nor a text")
         try:
-            own = tuple(float(answers[i]) for i in sorted(answers))
+            outputs = tuple(float(answers[i]) for i in sorted(answers))
         except (TypeError, ValueError):
-            own = ()
-        return Sample(rest, time, own)
+            outputs = ()
+        return Sample(rest, time, outputs)
 
     def _object(self, text: str) -> Sample:
         try:

@@ -12,7 +12,7 @@ Angelopoulos et al. 2023, arXiv 2307.16895, with its step of a tenth of the larg
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,12 +49,13 @@ class Interval:
     Attributes:
         level: the share of values that should lie inside.
         half: for each value, how far the interval extends to each side.
-        recent: the last absolute errors of a forecast on the validation part; empty if the truth never becomes known.
+        recent: for each value of a forecast, its last absolute errors on the validation part; empty if the truth never
+            becomes known.
     """
 
     level: float
     half: tuple[float, ...]
-    recent: tuple[float, ...] = ()
+    recent: tuple[tuple[float, ...], ...] = ()
 
     @property
     def adaptive(self) -> bool:
@@ -71,13 +72,17 @@ class Interval:
         if found is None:
             return None
         try:
-            made = cls(float(found["level"]), tuple(map(float, found["half"])), tuple(map(float, found["recent"])))
+            recent = found["recent"]
+            rows = recent if not recent or isinstance(recent[0], list) else [recent]  # of one value as it is
+            errors = tuple(tuple(map(float, row)) for row in rows)
+            made = cls(float(found["level"]), tuple(map(float, found["half"])), errors)
         except (TypeError, ValueError, KeyError, OverflowError):
             made = cls(0.0, ())
-        numbers = (*made.half, *made.recent)
-        fits = 0 < made.level < 1 and len(made.half) == model.task.n_outputs and len(made.recent) <= RECENT
+        numbers = (*made.half, *(error for row in made.recent for error in row))
+        fits = 0 < made.level < 1 and len(made.half) == model.task.n_outputs
         if made.recent:
-            fits = fits and len(made.half) == 1 and model.task.horizon is not None
+            fits = fits and all(0 < len(row) <= RECENT for row in made.recent)
+            fits = fits and len(made.half) == len(made.recent) == len(model.task.horizons)
         if not fits or not all(np.isfinite(v) and v >= 0 for v in numbers):
             raise InputError("the model's interval is invalid; save the model again")
         return made
@@ -99,9 +104,9 @@ def add_interval(model: Predicting, validation: Recording, level: float) -> None
     errors = errors[np.isfinite(errors).all(1)]
     _check_number(len(errors), level)
     half = np.sort(errors, axis=0)[int(np.ceil((len(errors) + 1) * level)) - 1]
-    recent = errors[-RECENT:, 0] if task.horizon is not None else np.empty(0)
-    made = Interval(level, tuple(half.tolist()), tuple(recent.tolist()))
-    model.metadata["interval"] = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(made).items()}
+    recent = errors[-RECENT:].T.tolist() if task.horizon is not None else []
+    recent = recent[0] if len(recent) == 1 else recent
+    model.metadata["interval"] = {"level": level, "half": half.tolist(), "recent": recent}
 
 
 def check_interval(task: Task, level: float) -> None:
@@ -142,16 +147,16 @@ def _check_number(n: int, level: float) -> None:
 
 
 class Tracker:
-    """The half width of a forecast over time.
+    """The half width of value ``k`` of a forecast over time.
 
     Attributes:
         half: the current half width.
     """
 
-    def __init__(self, interval: Interval) -> None:
+    def __init__(self, interval: Interval, k: int = 0) -> None:
         self.miss = 1 - interval.level
-        self.half = interval.half[0]
-        self.recent = deque(interval.recent, maxlen=RECENT)
+        self.half = interval.half[k]
+        self.recent = deque(interval.recent[k], maxlen=RECENT)
 
     def learn(self, error: float, half: float) -> None:
         """Update with the absolute error of a forecast whose truth became known, and the half width that it had."""
@@ -179,27 +184,27 @@ def bounds(model: Predicting, recording: Recording, outputs: list[np.ndarray]) -
 
 
 def _along(task: Task, interval: Interval, series: Series, output: np.ndarray) -> np.ndarray:
-    truth, tracker = task.forecast(series), Tracker(interval)
-    due = _known_at(task, series.times)
-    halves = np.empty(len(output))
-    order = np.argsort(due, kind="stable")
-    place = 0
-    for i in range(len(output)):
-        while place < len(order) and due[order[place]] <= i:
-            j = order[place]
-            if j < i:
-                tracker.learn(float(np.abs(output[j, 0] - truth[j])), halves[j])
-            place += 1
-        halves[i] = tracker.half
-    return np.stack([output - halves[:, None], output + halves[:, None]], -1)
+    truth = task.forecast(series).reshape(output.shape)
+    halves = np.empty(output.shape)
+    for k, horizon in enumerate(task.horizons):
+        tracker, due = Tracker(interval, k), _known_at(task, horizon, series.times)
+        order = np.argsort(due, kind="stable")
+        place = 0
+        for i in range(len(output)):
+            while place < len(order) and due[order[place]] <= i:
+                j = order[place]
+                if j < i:
+                    tracker.learn(float(np.abs(output[j, k] - truth[j, k])), halves[j, k])
+                place += 1
+            halves[i, k] = tracker.half
+    return np.stack([output - halves, output + halves], -1)
 
 
-def _known_at(task: Task, times: np.ndarray) -> np.ndarray:
+def _known_at(task: Task, horizon: float, times: np.ndarray) -> np.ndarray:
     """(T,) the sample at which the truth of each forecast becomes known."""
-    assert task.horizon is not None
     if task.horizon_unit == "samples":
-        return np.arange(len(times)) + int(task.horizon)
-    return np.searchsorted(times, times + task.horizon * (1 - 1e-6))
+        return np.arange(len(times)) + int(horizon)
+    return np.searchsorted(times, times + horizon * (1 - 1e-6))
 
 
 def coverage(model: Predicting, recording: Recording, outputs: list[np.ndarray]) -> tuple[float, float]:
@@ -240,10 +245,13 @@ class Band:
 
     def reset(self) -> None:
         self.ends: np.ndarray | None = None
-        self._tracker = Tracker(self.interval) if self.interval.adaptive else None
-        self._waiting: deque[tuple[float, float, float, float]] = deque()  # time due, time made, answer, half width
-        self._now, self._last, self._at = 0.0, np.nan, -np.inf
-        self._gaps: deque[float] = deque(maxlen=int(self.task.horizon or 1))  # gaps before the latest samples
+        samples, trackers = self.task.horizon_unit == "samples", []
+        if self.interval.adaptive:
+            trackers = [Tracker(self.interval, k) for k in range(len(self.task.horizons))]
+        self._followed = [
+            _Followed(tracker, horizon, samples, self.usual)
+            for tracker, horizon in zip(trackers, self.task.horizons, strict=False)
+        ]
 
     def step(self, reading: float, span: float, answer: np.ndarray) -> None:
         """Add a sample.
@@ -254,25 +262,34 @@ class Band:
             answer: (K,) the answer to this sample.
         """
         half = np.array(self.interval.half)
-        if self._tracker is not None and self.task.horizon is not None:
-            samples = self.task.horizon_unit == "samples"
-            self._now += 1.0 if samples else span
-            self._gaps.append(span)
-            self._resolve(reading, 0.0 if samples else 1e-6 * self.task.horizon)
-            half = np.array([self._tracker.half])
-            self._waiting.append((self._now + self.task.horizon, self._now, float(answer[0]), self._tracker.half))
+        for k, followed in enumerate(self._followed):
+            half[k] = followed.step(reading, span, float(answer[k]))
         self.ends = np.stack([answer - half, answer + half], -1)
 
-    def _resolve(self, reading: float, slack: float) -> None:
-        assert self._tracker is not None
-        assert self.task.horizon is not None
-        while self._waiting and self._waiting[0][0] <= self._now + slack:
-            due, made, answer, half = self._waiting.popleft()
-            truth = reading if self._now <= due + slack else np.nan
-            if self.task.horizon_unit == "samples" and sum(self._gaps) > ACROSS * self.task.horizon * self.usual:
+
+class _Followed:
+    """One value of a forecast, whose truth comes with later readings."""
+
+    def __init__(self, tracker: Tracker, horizon: float, samples: bool, usual: float) -> None:
+        self.tracker, self.horizon, self.samples, self.usual = tracker, horizon, samples, usual
+        self.slack = 0.0 if samples else 1e-6 * horizon
+        self.waiting: deque[tuple[float, float, float, float]] = deque()  # time due, time made, answer, half width
+        self.now, self.last, self.at = 0.0, np.nan, -np.inf
+        self.gaps: deque[float] = deque(maxlen=int(horizon) if samples else 1)  # gaps before the latest samples
+
+    def step(self, reading: float, span: float, answer: float) -> float:
+        """The half width around the answer to a sample."""
+        self.now += 1.0 if self.samples else span
+        self.gaps.append(span)
+        while self.waiting and self.waiting[0][0] <= self.now + self.slack:
+            due, made, before, half = self.waiting.popleft()
+            truth = reading if self.now <= due + self.slack else np.nan
+            if self.samples and sum(self.gaps) > ACROSS * self.horizon * self.usual:
                 truth = np.nan  # across a gap, as in Task.forecast
-            if np.isnan(truth) and self.task.horizon_unit != "samples" and self._at > made + self.task.horizon / 2:
-                truth = self._last
-            self._tracker.learn(abs(answer - truth), half)
+            if np.isnan(truth) and not self.samples and self.at > made + self.horizon / 2:
+                truth = self.last
+            self.tracker.learn(abs(before - truth), half)
         if np.isfinite(reading):
-            self._last, self._at = reading, self._now
+            self.last, self.at = reading, self.now
+        self.waiting.append((self.now + self.horizon, self.now, answer, self.tracker.half))
+        return self.tracker.half
