@@ -150,7 +150,7 @@ def test_flash_and_state_count_what_intervals_need(tmp_path):
     model, costs = deepcopy(fitted("linear", "samples")), []
     for name in ("with", "without"):
         done = export(model, TARGETS["cortex-m0"], tmp_path / name, c_name="pump")
-        costs.append((done.plain["flash"] if "flash" in done.plain else done.plain["models"]["this model"]["flash"]))
+        costs.append(done.plain["flash"] if "flash" in done.plain else done.plain["models"]["this model"]["flash"])
         header = (tmp_path / name / "pump.h").read_text()
         assert ("pump_interval" in header) == (name == "with")
         model.metadata.pop("interval", None)

@@ -125,14 +125,13 @@ def export(
         raise InputError("--plausible, --longest-gap and --strict are for C, not for ONNX: leave them out")
     report = Report()
     _precision(model, report)
-    if "watch" in model.metadata:
-        report.warnings.append("the export gives forecasts of the next sample with their intervals, no scores or alarms")
-    elif (interval := Interval.of(model)) is not None and target.name in ("onnx", "web"):
-        half = ", ".join(f"{v:.3g}" for v in interval.half[:20])
-        what = "graph" if target.name == "onnx" else "page"
-        report.warnings.append(
-            f"the interval is in the C alone: this {what} gives the values; half widths of the answers: {half}"
-        )
+    if (interval := Interval.of(model)) is not None:
+        half = f"half widths of the answers: {', '.join(f'{v:.3g}' for v in interval.half[:20])}"
+        if "watch" in model.metadata:
+            report.warnings.append(f"it gives forecasts of the next sample, no scores; {half}")
+        elif target.name in ("onnx", "web"):
+            what = "graph" if target.name == "onnx" else "page"
+            report.warnings.append(f"the interval is in the C alone: this {what} gives the values; {half}")
     if target.name == "onnx":
         assert isinstance(model, Model)
         samples = _samples(model, data, False, None, report).checked

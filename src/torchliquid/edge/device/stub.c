@@ -26,6 +26,8 @@ void model_interval(
 
 void model_truth(model_state *state, int output, float truth, float lower, float upper)
 {
-    state->half[output] = truth + lower + upper;
+    (void)lower;
+    (void)upper;
+    state->half[output] = truth;
 }
 #endif
