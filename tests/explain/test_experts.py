@@ -8,6 +8,9 @@ from sklearn.metrics import roc_auc_score
 from tests.helpers.small import small_model, small_recording
 
 from torchliquid import InputError, TrainingConfig, explain, fit
+from torchliquid.explain.explanation import explanation
+from torchliquid.explain.hold import hold
+from torchliquid.explain.neurons import follow
 
 
 @pytest.mark.parametrize("expert", ["cfc", "ltc", "lrcssm"])
@@ -49,6 +52,40 @@ def test_experts_are_called_evenly_where_an_uneven_load_costs_more():
         model = fit(recording, kind="mixture", balance=balance, parameters=600, config=TrainingConfig(updates=100))
         largest.append(max(expert.load for expert in explain.experts(model, recording).experts))
     assert largest[1] < largest[0]
+
+
+@pytest.mark.parametrize(("expert", "layers"), [("cfc", 2), ("ltc", 1), ("lrcssm", 2)])
+def test_an_expert_s_clock_is_no_neuron_and_a_neuron_of_any_part_can_be_held(expert, layers):
+    model = small_model("mixture", expert=expert, experts=2, layers=layers, units=4)
+    with torch.no_grad():
+        for network in model.network.chain if layers > 1 else [model.network]:
+            network.layer.rnn_cell.gate.weight *= 10
+            network.layer.rnn_cell.gate.bias.zero_()
+    recording = small_recording((120,))
+    found = explanation(model, recording)
+    names = found.time_constants.neurons
+    units = model.config["units"]
+    front = "layer 2 " if layers == 2 else ""
+    assert len(names) == len(set(names)) == layers * (8 + 2 * units)
+    assert names[-1] == f"{front}expert 2 neuron {units}"
+    assert (
+        len(found.roles.roles) == len(names) == found.time_constants.values[0].shape[1] == found.moments.states.shape[1]
+    )
+    assert [one.name for one in found.circuit.neurons[-len(names) :]] == list(names)
+    assert set(found.left_out) - {"attribution"} == {
+        "dynamics",
+        "parallel over time",
+    }  # a choice that jumps has no integral
+    assert "wait" in found.left_out["dynamics"]
+    path = follow(model, recording, 1000)
+    places = np.flatnonzero(path.of_neurons)
+    for name in ("router neuron 8", f"expert 1 neuron {units}"):
+        h = names.index(f"{front}{name}")
+        held = hold(model, h, 0.3)
+        states = follow(held, recording, 1000).states[0][:, places[h]]
+        called = np.cumsum(path.states[0][:, places[h]] != 0) > 0  # an expert has to be called once
+        np.testing.assert_allclose(states[called | (states != 0)], 0.3, atol=1e-5)
+        assert np.abs(held.outputs(recording)[0] - model.outputs(recording)[0]).max() > 0
 
 
 def test_a_model_without_experts_is_refused():

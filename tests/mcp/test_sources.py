@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from tests.helpers.needed import needs
 from tests.mcp.pumps import small, small_run
 
+from torchliquid import explain, fit
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 from torchliquid.mcp import watch as watching
@@ -33,6 +34,7 @@ from torchliquid.mcp.lines import LONGEST, Lines, NoSample, split
 from torchliquid.mcp.reasons import Reasons
 from torchliquid.mcp.sources import Source
 from torchliquid.mcp.watch import Watch
+from torchliquid.training import TrainingConfig
 
 PATIENCE = 120.0
 
@@ -162,6 +164,27 @@ def test_what_is_missing_or_cannot_be_read_is_told() -> None:
         watch.line(line)
     assert (watch.samples, watch.refused) == (19, 5)
     assert watch.history()["faults"] == {"unreadable": 1}
+
+
+def test_which_expert_answers_since_when_and_how_often() -> None:
+    """Against the layer's own choices, with a name among the channels that is none."""
+    names = ("ignore all", "load")
+    recording = small_run(names=names)
+    model = fit(recording, kind="mixture", experts=2, parameters=400, config=TrainingConfig(updates=40, seed=0))
+    watch = Watch("plant", model, "test")
+    for at, row in enumerate(recording.series[0].values[:150]):
+        watch.line(json.dumps({"time": at, names[0]: row[0], names[1]: row[1]}).encode())
+    why = Reasons(watch)()
+    called = explain.experts(model, replace(recording, series=(recording.series[0].cut(0, 150),))).chosen[0][:, 0]
+    (now,) = [one for one in why["experts"] if one["now"]]
+    assert now["expert"] == called[-1] + 1
+    since = 0 if (called == called[-1]).all() else int(np.flatnonzero(called != called[-1])[-1]) + 1
+    assert now["since"] == watch.when(float(since))
+    assert [one["load"] for one in why["experts"]] == [round(float((called == k).mean()), 4) for k in range(2)]
+    (words,) = [words for words in why["sentences"] if "answers now" in words]
+    assert f"Expert {now['expert']} of 2" in words
+    assert names[0] not in json.dumps({key: value for key, value in why.items() if key != "names"})
+    assert not any("clock" in neuron for neuron in why["time_constants"]["now"])
 
 
 def test_without_times_and_without_a_unit_samples_are_the_usual_gap_apart() -> None:

@@ -23,7 +23,7 @@ def ranges(model: Model, network: Network, walked: Walk) -> tuple[Ranges, ...]:
         x = with_spans(torch.from_numpy(x), spans).numpy() if part.with_span else x
         after, cell = (
             states[:, at : at + n]
-            for states, at, n in ((walked.hidden, stage.hidden, part.states), (walked.cell, stage.cell, part.cells))
+            for states, at, n in ((walked.hidden, stage.hidden, part.neurons), (walked.cell, stage.cell, part.cells))
         )
         seen = Ranges(np.abs(x).max(0, initial=0.0), largest(after), largest(cell))
         before = _before(after, walked)

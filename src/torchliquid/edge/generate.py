@@ -59,6 +59,7 @@ class Exported(Protocol):
         interval: around its answers, if any.
         words: the model in a few words.
         units, cells: numbers of its state that a step could leave unusable.
+        clocks: times since a call among it.
         features: values that a sample feeds it.
         with_span: whether the logarithm of the span is the last of these.
         longest_span: longer ones are cut to it.
@@ -83,6 +84,8 @@ class Exported(Protocol):
     def units(self) -> int: ...
     @property
     def cells(self) -> int: ...
+    @property
+    def clocks(self) -> int: ...
     @property
     def features(self) -> int: ...
     @property
@@ -183,11 +186,12 @@ def sizes(network: Network) -> list[Constant]:
 
 @dataclass(frozen=True)
 class Passed:
-    """How one part passes values to the next: the C types of a part's inputs and of a dense layer's outputs, and the
-    expression for the span's logarithm, which is the last input."""
+    """How one part passes values to the next: the C types of a part's inputs, of a dense layer's outputs and of answers
+    that are not states, and the expression for the span's logarithm, which is the last input."""
 
     fed: str = "float"
     out: str = "float"
+    state: str = "float"
     log: str = "model_log1p(span) - 0.693147181f"
     counts: bool = False  # whether functions return how much they clipped
 
@@ -209,9 +213,10 @@ def calls(network: Network, passed: Sequence[Passed]) -> tuple[list[str], str]:
         if not stage.part.states:
             lines.append(f"{own.out} {h}[{upper}UNITS];")
         if stage.core.answers:
-            lines.append(f"{own.out} {q}answer[{upper}UNITS];")
+            lines.append(f"{own.state} {q}answer[{stage.core.outputs}];")
+        waited = placed("state->waited", stage.waited)
         for core in stage.cores:
-            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell), y=f"{q}answer")
+            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell), y=f"{q}answer", w=waited)
             lines.append(f"{'clipped += ' if own.counts and core.clips else ''}{q}{call};")
         x = placed("state->hidden", stage.first) if stage.part.states else h
         x = f"{q}answer" if stage.core.answers else x
@@ -242,6 +247,8 @@ def state_fields(network: Network, features: str, hidden: str) -> list[Field]:
     fields.append(Field(hidden, "hidden", network.units, "the neurons"))
     if network.cells:
         fields.append(Field(hidden, "cell", network.units, "and their memory"))
+    if network.clocks:
+        fields.append(Field("float", "waited", network.clocks, "time since each expert was called"))
     if network.averages:
         fields.append(Field("float", "mean", network.task.n_outputs, "mean of the answers so far"))
         fields.append(Field("float", "rest", network.task.n_outputs, "the part of it that single precision drops"))
@@ -334,7 +341,11 @@ def frame(network: Exported, constants: list[Constant], fields: list[Field], mat
         "time_scale": f"{scales.time_scale:.6g}",
         "per_time_scale": text.number(1 / scales.time_scale),
         "longest": text.number(network.longest_span),
-        "cells": network.cells,
+        "remembered": [
+            ("hidden", "UNITS"),
+            *([("cell", "UNITS")] if network.cells else []),
+            *([("waited", str(network.clocks))] if network.clocks else []),
+        ],
         "bounded": network.bounded(),
     }
 

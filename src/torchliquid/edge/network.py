@@ -30,7 +30,7 @@ class Stage:
         part: its description.
         cores: the cores that run for each sample, in this order; with mixed memory an LSTM, then the core.
         prefix: prefix of its names; empty if the network has one part.
-        hidden, cell: where its states begin among those of all parts.
+        hidden, cell, waited: where its states begin among those of all parts: neurons, their memory, clocks.
         span_here: whether it reads the span and is not the first part, which gets it from the preprocessing.
     """
 
@@ -39,6 +39,7 @@ class Stage:
     prefix: str
     hidden: int
     cell: int
+    waited: int
     span_here: bool = False
 
     @property
@@ -72,13 +73,15 @@ class Network:
         """One stage per part."""
         parts = self.described.parts
         made: list[Stage] = []
-        hidden = cell = 0
+        hidden = cell = waited = 0
         for i, part in enumerate(parts):
             prefix = f"part{i + 1}_" if len(parts) > 1 else ""
             datas = [part.core] if part.memory is None else [part.memory, part.core]
-            cores = tuple(CORES[type(data)](data, part.inputs, part.units, self.name, prefix) for data in datas)
-            made.append(Stage(part, cores, prefix, hidden, cell, part.with_span and i > 0))
-            hidden, cell = hidden + part.states, cell + part.cells
+            cores = tuple(
+                CORES[type(data)](data, part.inputs, part.units - part.clocks, self.name, prefix) for data in datas
+            )
+            made.append(Stage(part, cores, prefix, hidden, cell, waited, part.with_span and i > 0))
+            hidden, cell, waited = hidden + part.neurons, cell + part.cells, waited + part.clocks
         return tuple(made)
 
     @property
@@ -113,7 +116,13 @@ class Network:
 
     @property
     def units(self) -> int:
-        return sum(part.states for part in self.described.parts)
+        """Number of neurons that keep a state."""
+        return sum(part.neurons for part in self.described.parts)
+
+    @property
+    def clocks(self) -> int:
+        """Number of times since a call, of a mixture's experts."""
+        return sum(part.clocks for part in self.described.parts)
 
     @property
     def cells(self) -> int:
@@ -200,6 +209,10 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
     for part, one in zip(described.parts, model.network.chain, strict=True):
         if any(type(each.core) not in CORES for each in (part, *part.inner)):
             raise unknown(model.kind, type(getattr(one, "layer", one)))
+        if any(each.inner for each in part.inner):
+            raise InputError(
+                "a mixture among a mixture's experts can't be exported; let their experts stand side by side"
+            )
     if not any(part.states for part in described.parts):
         raise InputError(f"a {model.kind} has no memory and cannot be exported as C or ONNX; export a recurrent model")
     if any(part.projection is not None or part.output_map is not None for part in described.parts[:-1]):

@@ -102,7 +102,11 @@ WIDE = ("mean", "count")
 
 def state_sizes(network: Network) -> dict[str, int]:
     """The names and sizes of the states. All are zero before the first sample."""
-    sizes = {"held": network.preprocessing.n_channels, "started": 1, "hidden": network.units}
+    sizes = {
+        "held": network.preprocessing.n_channels,
+        "started": 1,
+        "hidden": sum(part.states for part in network.described.parts),
+    }
     if network.cells:
         sizes["cell"] = network.cells
     if network.task.per == "series":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torchliquid.edge.emulator import RESET, SET_STATE, Replayed, record_types
 from torchliquid.edge.generate import Field
 from torchliquid.edge.plausible import Plausible
 from torchliquid.errors import InputError
-from torchliquid.models import Model
+from torchliquid.models import Model, description
 from torchliquid.models.model import Sample, evaluating, unlabelled_batches
 from torchliquid.models.predictor import Predictor
 from torchliquid.models.sample import LENGTH, covering
@@ -41,6 +41,7 @@ class Walk:
         hidden (T, H), cell (T, H or 0), mean, rest (T, K or 0): the state after each sample.
         samples (T,): number of samples since the state started.
         probabilities: whether the outputs are probabilities.
+        waited (T, E): the time since each expert of a mixture was called, after each sample.
     """
 
     inputs: np.ndarray
@@ -53,6 +54,7 @@ class Walk:
     rest: np.ndarray
     samples: np.ndarray
     probabilities: bool = False
+    waited: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
     def spread(self) -> np.ndarray:
@@ -233,6 +235,8 @@ def walk(
             rows["rest"].append(np.zeros_like(rows["mean"][-1]))
             samples[i] = 1 if reset[i] or not i else samples[i - 1] + 1
     stacked = {name: np.stack(values) for name, values in rows.items()}
+    neurons = of_neurons(model)
+    stacked |= {"hidden": stacked["hidden"][:, neurons], "waited": stacked["hidden"][:, ~neurons]}
     stacked["outputs"] = model.task.decode(stacked["outputs"])
     probabilities = model.task.kind == "classification"
     return Walk(inputs, elapsed, reset, samples=samples, probabilities=probabilities, **stacked)
@@ -249,6 +253,14 @@ def _walk_table(model: Tabular, given: Samples, readings: np.ndarray, times: np.
         samples[i] = 1 if begins or not i else samples[i - 1] + 1
     no = np.empty((len(times), 0), np.float32)
     return Walk(*given, np.stack(outputs), no, no, no, no, samples, model.task.kind == "classification")
+
+
+def of_neurons(model: Model) -> np.ndarray:
+    """(H,) which of a network's states are neurons'; the others are times since a call, of a mixture's experts."""
+    found: list[np.ndarray] = [np.empty(0, dtype=bool)]
+    for part in description.describe(model).parts:
+        found += [np.ones(part.neurons, dtype=bool), np.zeros(part.clocks, dtype=bool)]
+    return np.concatenate(found)
 
 
 def _side_by_side(states: list[torch.Tensor]) -> np.ndarray:

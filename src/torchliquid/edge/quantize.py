@@ -202,8 +202,8 @@ def _of_stage(stage: Stage, made: Integers) -> dict[str, Any]:
 
 
 def _passed(stage: Stage, widths: Widths) -> Passed:
-    fed, out = f"int{widths.input}_t", f"int{widths.hidden}_t"
-    return Passed(fed, out, f"({fed})clamp({stage.prefix}log_of(span), {2 ** (widths.input - 1) - 1})", True)
+    fed, out, state = (f"int{bits}_t" for bits in (widths.input, widths.hidden, widths.state))
+    return Passed(fed, out, state, f"({fed})clamp({stage.prefix}log_of(span), {2 ** (widths.input - 1) - 1})", True)
 
 
 def fields_int8(network: Network, widths: Widths) -> list[Field]:

@@ -58,7 +58,7 @@ class Table:
     name: str = "model"
     integers: bool = False
 
-    units = cells = 0
+    units = cells = clocks = 0
     with_span = alike = averages = False
     longest_span = LONGEST_SPAN
     pixels: frozenset[int] = frozenset()

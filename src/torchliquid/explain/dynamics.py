@@ -14,7 +14,7 @@ from torch import Tensor
 from torchliquid.data.preprocessing import aligned
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.explain.neurons import follow, liquid_layers, neuron_names
+from torchliquid.explain.neurons import follow, has_experts, liquid_layers, neuron_names
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
@@ -99,10 +99,12 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
         seed: of the direction in which neighbours start.
 
     Raises:
-        InputError: the model is of another kind, a channel is missing, times are in another unit, or no series has two
-            samples.
+        InputError: the model is of another kind or a mixture, a channel is missing, times are in another unit, or no
+            series has two samples.
     """
     layers = liquid_layers(model)
+    if has_experts(model):
+        raise InputError("a mixture has no fixed points: the experts that are not called wait, and know how long")
     path = follow(model, recording, samples)
     states = np.concatenate(path.states)
     by_gap = _exponents(model, path.recording, MULTIPLES, 500, seed)

@@ -15,12 +15,11 @@ from torchliquid.errors import InputError
 from torchliquid.explain.attribution import Attribution, attribution
 from torchliquid.explain.dynamics import Dynamics, dynamics
 from torchliquid.explain.experts import Experts, experts
-from torchliquid.explain.neurons import input_names, liquid_layers, used_part
+from torchliquid.explain.neurons import has_experts, input_names, used_part
 from torchliquid.explain.over_time import OverTime, over_time
 from torchliquid.explain.roles import Roles, roles
 from torchliquid.explain.time_constants import SAMPLES, TimeConstants, time_constants
 from torchliquid.explain.wiring import Circuit, wiring
-from torchliquid.layers import MixtureOfLiquid
 from torchliquid.models.build import KINDS
 from torchliquid.models.model import Model
 from torchliquid.models.naive import Naive
@@ -164,7 +163,7 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
         taus,
         *found,
         left_out,
-        experts(model, recording) if any(isinstance(each, MixtureOfLiquid) for each in liquid_layers(model)) else None,
+        experts(model, recording) if has_experts(model) else None,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torchliquid.errors import InputError
-from torchliquid.explain.neurons import liquid_layers
+from torchliquid.explain.neurons import liquid_layers, plain_layers
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.models.model import Model
@@ -33,7 +33,7 @@ def hold(model: Model, neuron: int, value: float) -> Model:
             is stable with such a large leak.
     """
     twin = copy.deepcopy(model)
-    for layer in liquid_layers(twin):
+    for _, layer in (own for each in liquid_layers(twin) for own in plain_layers(each)):
         cell = layer.rnn_cell
         if neuron < cell.state_size:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import WiredCfCCell
+from torchliquid.layers.mixture import MixtureOfLiquid
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model, evaluating
 from torchliquid.models.networks import Encoder, Liquid, PictureEncoder
@@ -36,7 +37,8 @@ class Trajectory:
         inputs: for each series (T, n_inputs) float32, scaled.
         spans: for each series (T,) float32, in units of the model's time scale.
         fed: for each series the inputs of each layer, (T, C) float32.
-        states: for each series (T, H) float32, after each sample, layer by layer.
+        states: for each series (T, S) float32, after each sample, layer by layer, with the clocks of a mixture.
+        of_neurons: (S,) bool, which of the states are neurons'.
         cells: for each series (T, H), cell state of the memory after each sample; None without a memory.
     """
 
@@ -45,6 +47,7 @@ class Trajectory:
     spans: tuple[np.ndarray, ...]
     fed: tuple[tuple[np.ndarray, ...], ...]
     states: tuple[np.ndarray, ...]
+    of_neurons: np.ndarray
     cells: tuple[np.ndarray, ...] | None
 
 
@@ -66,16 +69,44 @@ def liquid_layers(model: Model) -> tuple[RecurrentLayer, ...]:
     return tuple(layers)
 
 
+def has_experts(model: Model) -> bool:
+    """Whether a layer of a model is a mixture of experts."""
+    return any(isinstance(part, MixtureOfLiquid) for part in model.modules())
+
+
 def of_layers(layers: Sequence[RecurrentLayer]) -> list[slice]:
-    """The indices of each layer's neurons among all neurons."""
+    """The indices of each layer's states among all states."""
     ends = np.cumsum([0, *(layer.state_size for layer in layers)]).tolist()
     return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def of_neurons(layers: Sequence[RecurrentLayer]) -> np.ndarray:
+    """(S,) bool: which states of these layers are neurons'. The others are a mixture's clocks: times since a call."""
+    found = []
+    for layer in layers:
+        if isinstance(layer, MixtureOfLiquid):
+            found += [of_neurons(layer.rnn_cell.parts), np.zeros(len(layer.experts), dtype=bool)]
+        else:
+            found.append(np.ones(layer.state_size, dtype=bool))
+    return np.concatenate(found)
+
+
+def plain_layers(layer: RecurrentLayer, name: str = "") -> Iterator[tuple[str, RecurrentLayer]]:
+    """The layer itself, or those that a mixture is made of, in the order of the state, each with what comes before its
+    neurons' names."""
+    if not isinstance(layer, MixtureOfLiquid):
+        yield name, layer
+        return
+    for part, own in zip(
+        layer.rnn_cell.parts, ("router ", *(f"expert {k + 1} " for k in range(len(layer.experts)))), strict=True
+    ):
+        yield from plain_layers(part, name + own)
 
 
 def neuron_kinds(model: Model) -> tuple[str, ...]:
     """The kind of each of the H neurons in the order of the state: inter, command or motor if there is a wiring, else
     neuron."""
-    return tuple(kind for layer in liquid_layers(model) for kind in _kinds(layer))
+    return tuple(kind for layer in liquid_layers(model) for _, own in plain_layers(layer) for kind in _kinds(own))
 
 
 def _kinds(layer: RecurrentLayer) -> tuple[str, ...]:
@@ -91,15 +122,15 @@ def _kinds(layer: RecurrentLayer) -> tuple[str, ...]:
 
 def neuron_names(model: Model) -> tuple[str, ...]:
     """The name of each neuron in the order of the state: its kind and its number within it, from 1. With several layers
-    the number of the layer comes first."""
+    the number of the layer comes first; in a mixture, whether it is the router's or which expert's."""
     layers = liquid_layers(model)
     names = []
     for i, layer in enumerate(layers):
-        seen: dict[str, int] = {}
-        front = f"layer {i + 1} " if len(layers) > 1 else ""
-        for kind in _kinds(layer):
-            seen[kind] = seen.get(kind, 0) + 1
-            names.append(f"{front}{kind} {seen[kind]}")
+        for front, own in plain_layers(layer, f"layer {i + 1} " if len(layers) > 1 else ""):
+            seen: dict[str, int] = {}
+            for kind in _kinds(own):
+                seen[kind] = seen.get(kind, 0) + 1
+                names.append(f"{front}{kind} {seen[kind]}")
     return tuple(names)
 
 
@@ -186,4 +217,5 @@ def follow(model: Model, recording: Recording, samples: int) -> Trajectory:
             states.append(torch.cat(after, 1).cpu().numpy())
             cells += [torch.cat(remembered, 1).cpu().numpy()] if remembered else []
     kept = tuple(cells) if layers[0].lstm is not None else None
-    return Trajectory(part, tuple(inputs), tuple(spans), tuple(fed), tuple(states), kept)
+    own_states = of_neurons(layers)
+    return Trajectory(part, tuple(inputs), tuple(spans), tuple(fed), tuple(states), own_states, kept)

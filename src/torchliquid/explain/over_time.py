@@ -14,8 +14,7 @@ from torch import Tensor
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
-from torchliquid.explain.neurons import follow, liquid_layers
-from torchliquid.layers.mixture import MixtureOfLiquid
+from torchliquid.explain.neurons import follow, has_experts, liquid_layers
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.model import Model
 from torchliquid.parallel import Solved
@@ -85,7 +84,7 @@ def over_time(model: Model, recording: Recording, samples: int = 2000) -> OverTi
     Raises:
         InputError: as for :func:`torchliquid.explain.time_constants`.
     """
-    if any(isinstance(layer, MixtureOfLiquid) for layer in liquid_layers(model)):
+    if has_experts(model):
         raise InputError("in a mixture each expert runs over samples of its own: it is not measured all at once")
     twin = copy.deepcopy(model).eval()
     path = follow(twin, recording, recording.n_samples)

@@ -152,6 +152,7 @@ def roles(
     """
     liquid_layers(model)
     path = follow(model, _with_truth(model.task, recording), samples)
+    states = [each[:, path.of_neurons] for each in path.states]
     lengths = [len(s) for s in path.recording.series]
     permute = model.task.per == "series" or len(lengths) >= MANY_SERIES
     # Offsets smaller than the lags keep the link, but they are few compared with the recording.
@@ -162,13 +163,13 @@ def roles(
 
     truth = _truth(model.task, path.recording)
     names, features = _features(model, path, truth)
-    ranks = ranked(path.states), ranked(features)
+    ranks = ranked(states), ranked(features)
     found, by_chance = draws.correlations(*ranks, lags)
     progress(0.2)
     lag = np.abs(found).argmax(2)
     correlation = np.take_along_axis(found, lag[..., None], 2)[..., 0]
     strength, turned_strength = np.abs(correlation), control.correlations(*ranks, lags)[1][0]
-    pair = draws.telling(path.states), draws.telling(features)
+    pair = draws.telling(states), draws.telling(features)
     progress(0.25)
     new, by_chance = draws.correlations(*pair, lags)
     progress(0.45)
@@ -178,7 +179,7 @@ def roles(
     follows = [(p <= level) & (strength >= FAINT), (turned_p <= level) & (turned_strength >= FAINT)]
     clear = [each.any(1) for each in follows]
 
-    held_at = np.concatenate(path.states).mean(0, dtype=np.float64)
+    held_at = np.concatenate(states).mean(0, dtype=np.float64)
     nothing = np.full(len(held_at), np.nan)
     metric, intact, without, loss, loss_p = None, np.nan, nothing, nothing, nothing
     if any(np.isfinite(t).any() for t in truth):
@@ -201,7 +202,7 @@ def roles(
     each = []
     for h, (neuron, kind) in enumerate(zip(neuron_names(model), neuron_kinds(model), strict=True)):
         f = int((np.where(follows[0][h], strength[h], -1.0) if follows[0][h].any() else strength[h]).argmax())
-        active, where = _activity([s[:, h] for s in path.states], groups)
+        active, where = _activity([s[:, h] for s in states], groups)
         one = Role(
             neuron,
             kind,

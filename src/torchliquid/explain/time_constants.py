@@ -157,6 +157,8 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
             values = [scale / np.abs(rate) for rate in rates]
         if mode != "pure":
             towards = tuple(np.where(rate > 0, 1, -1).astype(np.int8) for rate in rates)
+    kept = path.of_neurons
+    values = [each[:, kept] for each in values]
     series = path.recording.series
     return TimeConstants(
         "gate time scale" if isinstance(cell, CfCCell | WiredCfCCell) else "time constant",
@@ -171,7 +173,7 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
         HEADS[mode],
         bounds,
         path.inputs,
-        path.states,
+        tuple(states[:, kept] for states in path.states),
         before,
         weights_hash(model),
         path.recording.n_samples,

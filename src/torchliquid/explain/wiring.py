@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchliquid.explain.neurons import input_names, liquid_layers, neuron_kinds, neuron_names, of_layers
+from torchliquid.explain.neurons import (
+    input_names,
+    liquid_layers,
+    neuron_kinds,
+    neuron_names,
+    of_layers,
+    of_neurons,
+)
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.cfc import WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
+from torchliquid.layers.mixture import MixtureOfLiquid
 from torchliquid.models.model import Model
 from torchliquid.models.networks import Encoder
 
@@ -112,7 +121,8 @@ def wiring(model: Model, most: int = 200) -> Circuit:
     n = model.preprocessing.n_inputs
     kinds = ("sensory",) * n + neuron_kinds(model)
     names = input_names(model) + neuron_names(model)
-    weights = np.zeros((len(kinds), len(kinds) - n))
+    is_neuron = of_neurons(layers)
+    weights = np.zeros((n + len(is_neuron), len(is_neuron)))
     means = MEANS.get(type(layers[0].rnn_cell), STEP_MEANS)
     readings, slope, point = model.readout.weight.new_zeros(n), None, None
     if encoders := [network for network in model.network.chain if isinstance(network, Encoder)]:
@@ -128,8 +138,12 @@ def wiring(model: Model, most: int = 200) -> Circuit:
         weights[before, own] = outside if slope is None else slope.T @ outside
         before = np.arange(own.start, own.stop) + n
         weights[before, own] = inside
-        slope, point = _slope(layer.read, readings.new_zeros(layer.state_size)), None
-        columns += [(k + 1, kind) for kind in kinds[n + own.start : n + own.stop]]
+        mixed = isinstance(layer, MixtureOfLiquid)
+        read = partial(layer.around, readings.new_zeros(cell.input_size)) if mixed else layer.read
+        slope, point = _slope(read, readings.new_zeros(layer.state_size)), None
+        first = n + int(is_neuron[: own.start].sum())
+        columns += [(k + 1, kind) for kind in kinds[first : first + int(is_neuron[own].sum())]]
+    weights = weights[np.ix_(np.concatenate([np.ones(n, dtype=bool), is_neuron]), is_neuron)]
     sources, targets = np.nonzero(weights)
     strength = np.abs(weights[sources, targets])
     order = np.argsort(-strength, kind="stable")[:most]
@@ -147,12 +161,13 @@ def wiring(model: Model, most: int = 200) -> Circuit:
         Neuron(name, kind, x, y, None if i < n else i - n)
         for i, (name, kind, (x, y)) in enumerate(zip(names, kinds, places, strict=True))
     )
-    return Circuit(neurons, synapses, len(strength) - len(order), _readout(model, kinds, n + own.start), means)
+    readout = _readout(model, kinds, first)
+    return Circuit(neurons, synapses, len(strength) - len(order), readout, means)
 
 
 def _readout(model: Model, kinds: tuple[str, ...], start: int) -> np.ndarray:
     """(K, C + H) of the readout, which reads the layer that starts there: its motor neurons or, without a wiring, all
-    neurons; zeros if a layer's output is mapped further."""
+    neurons; zeros if a layer's output is mapped further, as in a mixture."""
     weight = model.readout.weight.detach().cpu().numpy()
     sought = "motor" if "motor" in kinds[start:] else "neuron"
     read = [i for i, kind in enumerate(kinds) if i >= start and kind == sought]

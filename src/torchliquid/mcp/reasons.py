@@ -17,6 +17,7 @@ import numpy as np
 from torchliquid import explain
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
+from torchliquid.explain.neurons import has_experts
 from torchliquid.mcp.watch import Watch, with_names
 from torchliquid.models.model import Model
 from torchliquid.page.numbers import number, share, span
@@ -96,8 +97,36 @@ class Reasons:
                 f"{len(clear)} of {len(roles.roles)} neurons follow something in the last {roles.samples:,} samples."
             )
             sentences += [f"{role.neuron}: {role.sentence}" for role in clear[:5]]
+        if self.twin is not None and has_experts(self.twin):
+            called = tried(lambda model: explain.experts(model, recording))
+            if called is not None:
+                found["experts"], words = self._experts(called)
+                sentences += words
         found |= {"sentences": sentences, "left_out": list(dict.fromkeys(left_out))}
         return with_names(found, self.watch.model)
+
+    def _experts(self, called: explain.Experts) -> tuple[list[dict[str, Any]], list[str]]:
+        """Each expert of a mixture: whether it answers now, since when, with which weight, and how often it does."""
+        (times,), (chosen,), (weights,) = called.times, called.chosen, called.weights
+        begun = self.watch.last - self.watch.clock
+        experts, sentences = [], []
+        for k, expert in enumerate(called.experts):
+            calls = (chosen == k).any(1)
+            one: dict[str, Any] = {"expert": k + 1, "now": bool(calls[-1]), "load": round(expert.load, 4)}
+            if calls[-1]:
+                run = len(calls) - int(np.argmin(calls[::-1])) if not calls.all() else 0
+                one["since"] = self.watch.when(begun + float(times[run]))
+                one["weight"] = _plain(float(weights[-1][chosen[-1] == k][0]))
+                before = "" if run else " or before"
+                sentences.append(
+                    f"Expert {k + 1} of {len(called.experts)} answers now, with a weight of {share(one['weight'])}, "
+                    f"since {one['since']}{before}; it was called at {share(expert.load)} of the last {len(calls):,} "
+                    f"samples, where an equal share is {share(chosen.shape[1] / len(called.experts))}."
+                )
+            elif calls.any():
+                one["last"] = self.watch.when(begun + float(times[np.flatnonzero(calls)[-1]]))
+            experts.append(one)
+        return experts, sentences
 
     def _inputs(self, values: np.ndarray, moved: explain.Attribution | None) -> tuple[list[dict[str, Any]], list[str]]:
         """Each channel's last reading against training, and how much it moved the answer; the first comes first."""

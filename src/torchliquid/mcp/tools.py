@@ -78,7 +78,8 @@ class Tools:
 
     def sensor_why(self, sensor: Sensor) -> dict[str, Any]:
         """Why the model says so: which channels moved the answer and by how much, each reading against the usual one,
-        the neurons' time constants and what neurons follow. Ask this for "which sensor says so?"."""
+        the neurons' time constants and what neurons follow; of a mixture, which expert answers.
+        Ask this for "which sensor says so?"."""
         self._watch(sensor)
         return self._reasons[sensor]()
 

@@ -302,6 +302,16 @@ class Part:
         return 0 if type(self.core) in STATELESS else self.units
 
     @property
+    def clocks(self) -> int:
+        """How many of the states, at their end, are times since a call, of a mixture's experts."""
+        return len(self.core.experts) if type(self.core) is Mixture else 0
+
+    @property
+    def neurons(self) -> int:
+        """The states that are neurons'."""
+        return self.states - self.clocks
+
+    @property
     def inner(self) -> tuple[Part, ...]:
         """The parts that a mixture is made of: the router and the experts."""
         return (self.core.router, *self.core.experts) if type(self.core) is Mixture else ()

@@ -161,8 +161,13 @@ class Core(Generic[Data]):
 
     @property
     def answers(self) -> bool:
-        """Whether its outputs differ from its states. There are as many of both."""
+        """Whether its outputs differ from its states."""
         return False
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that differ from its states."""
+        return self.units
 
     # -- in integers
 

@@ -16,13 +16,10 @@ from torchliquid.models.description import Dense, Mixture, Part
 if TYPE_CHECKING:
     from torchliquid.edge.cores.graph import Graph
 
-LONGEST = 1e15
-"""Of the time since a call, in usual gaps: a state beyond 2^60 counts as broken."""
-
 
 class MixtureCore(Core[Mixture]):
     template = "mixture"
-    call = "mix({x}, span, {h}, {y})"
+    call = "mix({x}, span, {h}, {w}, {y})"
     answers = True
 
     @cached_property
@@ -47,7 +44,7 @@ class MixtureCore(Core[Mixture]):
 
     @property
     def longest_span(self) -> float:
-        return min(LONGEST, *(core.longest_span for core in self.inner))
+        return min(core.longest_span for core in self.inner)
 
     @property
     def steps(self) -> Any:
@@ -73,8 +70,8 @@ class MixtureCore(Core[Mixture]):
         return self.data.gate if leave is None else self.data.gate.after(leave)
 
     @property
-    def leaving(self) -> int:
-        """How many outputs each expert has."""
+    def outputs(self) -> int:
+        """As many as each expert has."""
         first = self.data.experts[0]
         return first.outputs if first.projection is None else len(first.projection.bias)
 
@@ -101,23 +98,15 @@ class MixtureCore(Core[Mixture]):
         for k, (part, core, at) in enumerate(zip(parts, self.inner, places, strict=False)):
             h = f"h + {at}" if at else "h"
             span = f"waited[{k - 1}]" if k else "span"
-            x = f"{core.prefix}x" if part.with_span else "x"
-            call = core.call.format(x=x, h=h, c="", y="answer").replace(", span", f", {span}")
+            call = core.call.format(x="x", h=h, c="", y="answer", w="").replace(", span", f", {span}")
             read = "answer" if core.answers else f"h + {at + part.first}" if at + part.first else "h"
-            own = {
-                "prefix": core.prefix,
-                "call": core.prefix + call,
-                "read": read,
-                "span": span,
-                "outputs": part.outputs,
-            }
-            called.append(own | {"logs": part.with_span, "features": part.inputs, "leaves": part.leave is not None})
+            own = {"prefix": core.prefix, "call": core.prefix + call, "read": read, "outputs": part.outputs}
+            called.append(own | {"leaves": part.leave is not None})
         return {
             "router": called[0],
             "experts": called[1:],
             "top_k": self.data.top_k,
-            "clocks": places[-1],
-            "leaving": self.leaving,
+            "leaving": self.outputs,
             "widest": max(core.units for core in self.inner) if any(core.answers for core in self.inner) else 0,
             "longest": text.number(self.longest_span),
         }
@@ -128,12 +117,12 @@ class MixtureCore(Core[Mixture]):
         router, *own, waited = g.slices(h, self._sizes)
         waited = g.add(waited, span)
         spans = g.slices(waited, [1] * len(own))
-        router, _ = self.inner[0].onnx(g, self._fed(g, self.data.router, x, span), span, router, "")
+        router, _ = self.inner[0].onnx(g, x, span, router, "")
         called = self._called(g, self._gated(g, x, router))
         masks = g.slices(g.call("Cast", called, to=1), [1] * len(own))
         after = []
-        for core, part, old, time, mask in zip(self.inner[1:], self.data.experts, own, spans, masks, strict=True):
-            new, _ = core.onnx(g, self._fed(g, part, x, time), time, old, "")
+        for core, old, time, mask in zip(self.inner[1:], own, spans, masks, strict=True):
+            new, _ = core.onnx(g, x, time, old, "")
             after.append(g.call("Where", g.call("Greater", mask, 0.5), new, old))
         return g.concat(router, *after, g.call("Where", called, 0.0, waited)), c
 
@@ -164,9 +153,6 @@ class MixtureCore(Core[Mixture]):
         largest = [f"v{len(g.nodes)}_values", f"v{len(g.nodes)}_places"]
         g.nodes.append(helper.make_node("TopK", [gated, g.constant([self.data.top_k], np.int64)], largest, axis=1))
         return g.call("GreaterOrEqual", gated, g.call("ReduceMin", largest[0], axes=[1]))
-
-    def _fed(self, g: Graph, part: Part, x: str, span: str) -> str:
-        return g.concat(x, g.sub(g.call("Log", g.add(span, 1.0)), float(np.log(2)))) if part.with_span else x
 
 
 def _of_outputs(g: Graph, part: Part, core: Core[Any], y: str) -> str:
