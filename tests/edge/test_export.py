@@ -41,7 +41,7 @@ from torchliquid.edge.footprint import Footprint
 from torchliquid.edge.network import describe
 from torchliquid.errors import InputError
 from torchliquid.explain.dynamics import largest_lyapunov_exponent
-from torchliquid.layers import LTC, CfC
+from torchliquid.layers import LTC, CfC, MixtureOfLiquid
 from torchliquid.models import Model, build
 from torchliquid.models.model import Sample
 from torchliquid.models.networks import Liquid
@@ -339,6 +339,25 @@ def walk_of(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     values = np.cumsum(rng.normal(size=(200, model.preprocessing.n_channels)) * 0.3, 0)
     return values.astype(np.float32), rng.exponential(1, 200).astype(np.float32), np.arange(200) == 0
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_the_longest_step_of_a_mixture_calls_the_costliest_experts_though_no_sample_does(top_k: int) -> None:
+    emulated()
+    recording, costs = readings(60), []
+    samples = samples_of(make_model("cfc"), recording)
+    for called in ((1, 2), (0, 3)):  # of which no large one, and of which both
+        model = make_model("cfc", with_mask=False)
+        torch.manual_seed(0)
+        experts = [CfC(3, 4, backbone_units=n) for n in (40, 2, 2, 30)]
+        layer = MixtureOfLiquid(experts, CfC(3, 2, backbone_layers=0), top_k)
+        with torch.no_grad():
+            layer.rnn_cell.gate.bias.fill_(-50.0)[list(called)] = 50.0
+        model.network = Liquid(layer)
+        costs.append(footprint.measure(artifact.make(model, M4, "builtin", False, samples), M4))
+    cheap, dear = costs
+    assert cheap.instructions == pytest.approx(dear.instructions, rel=0.01)
+    assert cheap.fewest < dear.instructions / 2
 
 
 @pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7"])

@@ -57,6 +57,18 @@ def test_an_ltcs_operations_grow_with_its_steps(fitted):
     assert 3 < six / one < 6
 
 
+@pytest.mark.parametrize("expert", ["cfc", "ltc", "lrcssm"])
+def test_an_expert_that_is_not_called_costs_bytes_and_no_operations(fitted, expert):
+    made = {"expert": expert, "units": 12}
+    two, eight = (build("mixture", fitted.task, fitted.preprocessing, experts=n, **made) for n in (2, 8))
+    both = build("mixture", fitted.task, fitted.preprocessing, experts=8, top_k=2, **made)
+    few, many, called = cost(two), cost(eight), cost(both)
+    assert many.bytes > 3 * few.bytes
+    assert many.operations < 1.3 * few.operations
+    assert called.bytes == many.bytes
+    assert 1.3 < called.operations / many.operations < 2
+
+
 def test_what_would_decide_follows_from_the_variances():
     data = Interval(0.02, -0.02, 0.06, 30, "series", data=4e-4)
     said = what_would_decide(data, 0.01, 1, 0.0)

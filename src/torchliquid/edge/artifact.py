@@ -164,6 +164,13 @@ def make(
     return replace(sized(widths), errors=dict(errors))
 
 
+def over(artifact: Artifact, network: Network, target: Target) -> Artifact:
+    """The same C over other weights."""
+    if artifact.widths is not None:
+        return integers(replace(artifact, network=network))(artifact.widths)
+    return replace(artifact, network=network, files=sources(network, artifact.math, target.layout))
+
+
 def integers(artifact: Artifact) -> Callable[[Widths], Artifact]:
     """Returns a function that makes the artifact in integers of given widths, with the ranges of its calibration."""
     model, network, scaled_by = artifact.model, artifact.network, artifact.scaled_by

@@ -8,12 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from torchliquid.edge import elf, emulator, parity
-from torchliquid.edge.artifact import Artifact, stack_range
+from torchliquid.edge.artifact import Artifact, over, stack_range
 from torchliquid.edge.compilers import DEVICE, compile_program, name_for_programs
+from torchliquid.edge.cores.mixture import MixtureCore
 from torchliquid.edge.emulator import MEASURE_STACK
+from torchliquid.edge.network import Network
 from torchliquid.edge.targets import Target
 from torchliquid.edge.text import prose
 from torchliquid.errors import InputError
+from torchliquid.models.description import Mixture
 
 STEPS = 64
 """Number of samples whose instructions are counted."""
@@ -27,7 +30,8 @@ class Footprint:
         flash: bytes of code and constants that model_init and model_step need, and model_interval and model_truth if
             there are intervals, with everything they call.
         state, stack: bytes of the state, and of the deepest stack of model_step.
-        instructions: instructions of the longest step counted; ``fewest``: of the shortest.
+        instructions: instructions of the longest step counted; ``fewest``: of the shortest. Of a mixture whose experts
+            differ in cost, the longest step calls the costliest, whether or not a sample does.
         microseconds: estimated time of a step, from the target's clock and its cycles per instruction.
     """
 
@@ -75,27 +79,55 @@ def measure(artifact: Artifact, target: Target) -> Footprint:
     Raises:
         InputError: the emulator is not installed, or the model does not fit the emulated board.
     """
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        program = artifact.compile(target, folder)
-        given, found = parity.records(artifact.walked, artifact.fields, same_state=False)
-        given = given[:STEPS].copy()
-        # On Linux the first call also links the library's functions. So the stack is watched from the second call on.
-        given["flags"][1:4] |= MEASURE_STACK
-        ran = emulator.replay(target, program, given, found, True, artifact.network.name)
-        flash = _flash(target, artifact.network.name, folder)
-    counts = ran.instructions
-    assert counts is not None
-    stack = int(ran.records["stack"].max())
+    ran = _counted(artifact, target)
+    costliest = _costliest(artifact, target)
+    longest = ran if costliest is None else _counted(costliest, target)
+    stack = int(max(each.records["stack"].max() for each in (ran, longest)))
     if stack >= stack_range(target, artifact.state_bytes):
         raise InputError(
             f"model_step needs {stack:,} bytes of stack or more, too many for {target.name}: "
             "choose a smaller model or another target"
         )
-    most = int(counts.max())
+    most = max(_most(ran), _most(longest))
     microseconds = most * target.cycles / target.clock_mhz
+    assert ran.instructions is not None
     # The first step is left out: it starts with a state of zeros, with which software floating point is faster.
-    return Footprint(flash, ran.state_bytes, stack, most, int(counts[1:].min(initial=most)), microseconds)
+    fewest = int(ran.instructions[1:].min(initial=most))
+    return Footprint(flash(artifact, target), ran.state_bytes, stack, most, fewest, microseconds)
+
+
+def _counted(artifact: Artifact, target: Target) -> emulator.Replayed:
+    """The first samples, run with their instructions counted."""
+    with TemporaryDirectory() as name:
+        program = artifact.compile(target, Path(name))
+        given, found = parity.records(artifact.walked, artifact.fields, same_state=False)
+        given = given[:STEPS].copy()
+        # On Linux the first call also links the library's functions. So the stack is watched from the second call on.
+        given["flags"][1:4] |= MEASURE_STACK
+        return emulator.replay(target, program, given, found, True, artifact.network.name)
+
+
+def _most(ran: emulator.Replayed) -> int:
+    assert ran.instructions is not None
+    return int(ran.instructions.max())
+
+
+def _costliest(artifact: Artifact, target: Target) -> Artifact | None:
+    """The same with routers that call the costliest experts at every sample; None where all cost the same."""
+    network = artifact.network
+    if not isinstance(network, Network):
+        return None
+    called: dict[int, Mixture] = {}
+    for i, stage in enumerate(network.stages):
+        core = stage.core
+        if not isinstance(core, MixtureCore) or len(alike := core.kinds_of_cost()) == 1:
+            continue
+        cost: dict[int, int] = {}
+        for experts in alike:
+            alone = network.with_cores({i: core.calling(experts[:1])})
+            cost |= dict.fromkeys(experts, _most(_counted(over(artifact, alone, target), target)))
+        called[i] = core.calling(sorted(cost, key=cost.__getitem__)[-core.data.top_k :])
+    return over(artifact, network.with_cores(called), target) if called else None
 
 
 def flash(artifact: Artifact, target: Target) -> int:

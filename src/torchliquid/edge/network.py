@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -180,6 +181,11 @@ class Network:
         """Whether all readings have one scale, as pixels do: that of the first stands for all."""
         scales = self.preprocessing
         return self._seen and bool((scales.mean == scales.mean[0]).all() and (scales.unit == scales.unit[0]).all())
+
+    def with_cores(self, cores: Mapping[int, Any]) -> Network:
+        """The same with other arrays in these parts."""
+        parts = tuple(replace(p, core=cores.get(i, p.core)) for i, p in enumerate(self.described.parts))
+        return replace(self, described=replace(self.described, parts=parts))
 
     def bounded(self) -> bool:
         """Whether the equations rule out that a state overflows in single precision, for every input."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -64,7 +65,7 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
     background is shaded where the truth is above a value."""
     x = to_plain(moments.times, DIGITS)
     finite = np.where(np.isfinite(moments.taus) & (moments.taus > 0), moments.taus, np.nan)
-    low, middle, high = to_plain(np.nanquantile(finite, [0.25, 0.5, 0.75], axis=1), DIGITS)
+    low, middle, high = to_plain(quantiles(finite, [0.25, 0.5, 0.75], axis=1), DIGITS)
     band: Figure = {"type": "scatter", "mode": "lines", "x": x, "hoverinfo": "skip", "line": {"width": 0}}
     traces = [
         {**band, "y": low, "showlegend": False},
@@ -108,6 +109,13 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
     return _with_legend(made)
 
 
+def quantiles(values: np.ndarray, at: Sequence[float], axis: int) -> np.ndarray:
+    """Of the finite values; NaN where there are none, as of an expert that is never called."""
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        found: np.ndarray = np.nanquantile(np.where(np.isfinite(values), values, np.nan), at, axis=axis)
+    return found
+
+
 def _ends(drawn: Iterable[list[float | None]]) -> tuple[float, float]:
     """The smallest and the largest value drawn; 1 and 1 if there is none."""
     values = [v for line in drawn for v in line if v is not None]
@@ -115,7 +123,7 @@ def _ends(drawn: Iterable[list[float | None]]) -> tuple[float, float]:
 
 
 def _liveliest(finite: np.ndarray) -> list[int]:
-    low, high = np.nanquantile(np.log(finite), [0.05, 0.95], axis=0)
+    low, high = quantiles(np.log(finite), [0.05, 0.95], axis=0)
     return [int(h) for h in np.argsort(-np.nan_to_num(high - low, nan=-1.0), kind="stable")]
 
 

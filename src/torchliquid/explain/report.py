@@ -148,7 +148,7 @@ def in_words(explained: Explanation) -> str:
     """How long the neurons remember, compared with the usual gap between samples."""
     taus, gap = explained.time_constants, explained.gap
     values = np.concatenate(taus.shown)
-    middle = np.nanmedian(np.where(np.isfinite(values), values, np.nan), axis=0)
+    (middle,) = figures.quantiles(values, [0.5], axis=0)
     low, high = tau_span(explained)
     span = f"the neurons' {taus.name}s move between {low} and {high} {taus.unit}"
     if taus.name != "time constant":
@@ -157,7 +157,7 @@ def in_words(explained: Explanation) -> str:
     usual = f"the usual gap of {_time(gap, taus.unit)}"
     if short > len(middle) / 2:
         return f"{span}, most shorter than {usual}: most neurons forget within one sample"
-    longest = significant(float(np.max(middle) / gap), 2)
+    longest = significant(float(np.nanmax(middle) / gap), 2)
     return f"{span}, most longer than {usual}: neurons remember up to about {longest} samples"
 
 
@@ -356,8 +356,7 @@ def synapse_table(circuit: Circuit) -> Table:
 def tau_chart(explained: Explanation) -> Chart:
     taus = explained.time_constants
     values = np.concatenate(taus.shown)
-    finite = np.where(np.isfinite(values), values, np.nan)
-    low, middle, high = np.nanquantile(finite, [0.05, 0.5, 0.95], axis=0)
+    low, middle, high = figures.quantiles(values, [0.05, 0.5, 0.95], axis=0)
     head: tuple[str, ...] = ("Neuron", "5 % quantile", "Median", "95 % quantile")
     columns = [[significant(float(v)) for v in part] for part in (low, middle, high)]
     if taus.stepped is not None:

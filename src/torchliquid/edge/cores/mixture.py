@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import numpy as np
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout, peak
 from torchliquid.edge.text import Constant
-from torchliquid.models.description import Dense, Mixture, Part
+from torchliquid.models.description import Dense, Mixture, Part, arrays
 
 if TYPE_CHECKING:
     from torchliquid.edge.cores.graph import Graph
@@ -74,6 +76,20 @@ class MixtureCore(Core[Mixture]):
         """As many as each expert has."""
         first = self.data.experts[0]
         return first.outputs if first.projection is None else len(first.projection.bias)
+
+    def kinds_of_cost(self) -> list[list[int]]:
+        """The experts, those together that cost the same."""
+        found: dict[Any, list[int]] = {}
+        for k, (part, core) in enumerate(zip(self.data.experts, self.inner[1:], strict=True)):
+            form = type(core), core.steps, tuple(array.shape for array in arrays(part))
+            found.setdefault(form, []).append(k)
+        return list(found.values())
+
+    def calling(self, experts: Sequence[int]) -> Mixture:
+        """The same, whose router chooses these experts at every sample."""
+        bias = self.data.gate.bias.copy()
+        bias[list(experts)] += 10 * peak(self.gate, self.inner[0].bound) + 1
+        return replace(self.data, gate=Dense(self.data.gate.weight, bias), top_k=len(experts))
 
     def check(self) -> None:
         for core in self.inner:

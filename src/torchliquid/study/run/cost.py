@@ -18,6 +18,8 @@ from torchliquid.edge.plausible import plausible
 from torchliquid.edge.table import Table, fields, stored
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
+from torchliquid.layers.mixture import MixtureCell
+from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models import Model
 from torchliquid.models.minirocket import KERNELS, LENGTH, MiniRocket
 from torchliquid.models.naive import Naive
@@ -96,9 +98,12 @@ def _of_part(model: Model, network: Network) -> float:
     weights = network.live_parameters()
     repeats = int(model.config.get("unfolds", 1)) * STAGES.get(str(model.config.get("solver")), 1)
     cell = next(iter(network.cells), None)
-    if isinstance(cell, LTCCell):
-        synapses = len(cell.sensory_w) + repeats * len(cell.w)
-        operations = SYNAPSE * synapses + FUNCTION * repeats * cell.state_size
+    if isinstance(cell, MixtureCell):
+        router, *experts = (_of_layer(part) for part in cell.parts)
+        gate = 2 * cell.gate.weight.numel() + FUNCTION * len(experts)
+        operations = router + gate + sum(sorted(experts)[-cell.top_k :])  # of the step that costs most
+    elif isinstance(cell, LTCCell):
+        operations = _of_synapses(cell, repeats)
         memory = [part for part in network.modules() if isinstance(part, MemoryCell)]
         operations += sum(2 * p.numel() for part in memory for p in part.parameters())
         operations += 5 * FUNCTION * cell.state_size * len(memory)
@@ -116,3 +121,16 @@ def _of_part(model: Model, network: Network) -> float:
         units = int(model.config["units"]) + int(model.config.get("backbone_units", 0))
         operations = repeats * (2 * weights + FUNCTION * GATES * units)
     return operations
+
+
+def _of_synapses(cell: LTCCell, repeats: int) -> float:
+    synapses = len(cell.sensory_w) + repeats * len(cell.w)
+    return SYNAPSE * synapses + FUNCTION * repeats * cell.state_size
+
+
+def _of_layer(layer: RecurrentLayer) -> float:
+    """Of a router or an expert of a mixture."""
+    if isinstance(layer.rnn_cell, LTCCell):
+        return _of_synapses(layer.rnn_cell, layer.rnn_cell.ode_unfolds)
+    hidden = sum(int(one.out_features) for one in getattr(layer.rnn_cell, "backbone", ()))
+    return 2 * layer.live_parameters() + FUNCTION * GATES * (layer.state_size + hidden)
