@@ -35,7 +35,7 @@ def time(seconds: float) -> str:
 
 
 def main() -> None:
-    dataset = load("occupancy")  # what is missing is said before the minutes of measuring
+    dataset = load("occupancy")  # missing data must raise now, not after minutes of measuring
     torch.manual_seed(0)
     torch.set_num_threads(THREADS)
     about = measure.machine()
@@ -136,7 +136,7 @@ How much faster is a study of occupancy, with the same results? `python -m bench
 ## To the first word
 
 How long a command takes until it says something, with nothing kept from an earlier call; also alone, by
-`python -m benchmarks.startup`. A file, a column or an option that is not there is said before PyTorch is loaded.
+`python -m benchmarks.startup`. A missing file, column or option is reported before PyTorch is loaded.
 
 | command | first word after |
 |---|---|

@@ -1,8 +1,8 @@
-"""Do the intervals of success rates keep what they promise? Comparisons without a true difference, simulated.
+"""Are the intervals of success rates reliable? Simulates comparisons without a true difference.
 
-A policy succeeds with a chance that depends on its seed, on the world, on both together and on the shift. The 95 %
-interval of a rate, and of a difference, should hold the truth in 95 of 100 comparisons, and "worth it" should be said
-without a true difference in at most 5. ``--comparisons`` says how many of each kind.
+A policy's probability of success depends on its seed, on the world, on both together and on the shift. The 95 %
+intervals of a rate and of a difference should contain the truth in 95 of 100 comparisons. Without a true difference,
+at most 5 of 100 should say "worth it". ``--comparisons`` is the number of comparisons of each kind.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=1000)
     comparisons = parser.parse_args().comparisons
     print(f"{SEEDS} seeds, {WORLDS} worlds, {comparisons} comparisons of each kind")
-    print("| success | seeds | worlds | both | shifts | rate held | difference held | worth it without a difference |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| success | seeds | worlds | both | shifts | rate covered | difference covered | false worth it |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for middle in (0.0, 1.5, 3.0):
         for seed, world, both, shifts in (
             (0.0, 0.0, 0.0, 1),

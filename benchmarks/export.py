@@ -108,8 +108,8 @@ def speed() -> list[str]:
         for _ in range(7):
             times["runtime"] += measure.together(lambda: session.run(None, given), inner=(300,))
             for n, program in programs.items():
-                said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
-                times[n].append(float(np.median([float(line) for line in said.split()])))
+                output = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+                times[n].append(float(np.median([float(line) for line in output.split()])))
     runtime = float(np.median(times["runtime"]))
     lines = ["| one step of CfC(8, 32) | µs | of ONNX Runtime's time | aim |", "|---|---|---|---|"]
     lines.append(f"| ONNX Runtime {onnxruntime.__version__}, one thread, from Python | {runtime * 1e6:.2f} | 1 | |")

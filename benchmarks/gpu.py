@@ -246,7 +246,7 @@ def page(device: str | None, small: bool = False) -> str:
 def main() -> None:
     if not triton.available():
         raise SystemExit("Triton is not installed: pip install triton")
-    import triton as compiler  # noqa: F401  (its version is told)
+    import triton as compiler  # noqa: F401  (its version is printed)
 
     PAGE.write_text(page("cuda" if torch.cuda.is_available() else None))
     print(f"wrote {PAGE.relative_to(ROOT)}")

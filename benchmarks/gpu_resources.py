@@ -88,9 +88,9 @@ def _of(name: str, compiled: Any, threads: int) -> Resources:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
-    of = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told.stdout)}
-    return Resources(name, threads, of["REG"], of["STACK"] + of["LOCAL"], compiled.metadata.shared)
+        dump = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", dump.stdout)}
+    return Resources(name, threads, used["REG"], used["STACK"] + used["LOCAL"], compiled.metadata.shared)
 
 
 def layers() -> dict[str, Callable[[], Any]]:

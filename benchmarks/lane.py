@@ -28,9 +28,9 @@ class Both:
         self.apart = 0.0
 
     def __call__(self, observation: Any, elapsed: float) -> Any:
-        done, said = self.first(observation, elapsed), self.second(observation, elapsed)
-        self.apart = max(self.apart, float(np.abs(done - said).max()))
-        return done
+        action, other = self.first(observation, elapsed), self.second(observation, elapsed)
+        self.apart = max(self.apart, float(np.abs(action - other).max()))
+        return action
 
 
 def lap(policy: Any, seed: int) -> Run:

@@ -40,7 +40,7 @@ class Process:
         return Task.infer(recording, self.target, horizon=self.horizon)
 
     def reached(self, part: Recording) -> float:
-        """The primary metric of the best possible answer on one part of a recording, which begins anew."""
+        """The primary metric of the best possible answer on one part of a recording, which starts without a past."""
         (series,) = self.task(part).with_targets(part).series
         answers = self.answers(series.values[:, 0], np.diff(series.times, prepend=series.times[0]))
         truth = np.asarray(series.targets)

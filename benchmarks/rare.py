@@ -3,7 +3,7 @@
 
 First, simulated studies of two models whose scores are drawn, judged as a study judges. Then a made recording in which
 one sample in a hundred is positive and the best possible answer is known, assessed as a user would; that study stays in
-build/rare and goes on where it was stopped, or begins anew where the code that decides its figures has changed.
+build/rare and continues where it was stopped, or starts again if the code that decides its figures has changed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ SEEDS = 5
 PAGE = Path("docs/rare.md")
 HEAD = f"""# Rare events
 
-Written by `python -m benchmarks.rare`; not by hand. Where the commonest class holds more than four labels in five, a
-study is decided by average precision, since accuracy would hide the others.
+Written by `python -m benchmarks.rare`; not by hand. If the most common class has more than
+four in five labels, average precision decides a study, because accuracy would hide the other classes.
 
 ## Are the intervals true?
 
-{STUDIES} simulated studies a row without a true difference and {STUDIES} with one, two models of {SEEDS} seeds each, on
-one recording whose events come in runs. Their scores are drawn, nothing is trained. *Coverage* is how often the 95 %
-interval holds the true difference; *false* how often "worth it" is said where there is none, at most 5 % is allowed;
-*power* how often it is said where there is one.
+Each row has {STUDIES} simulated studies without a true difference and {STUDIES} with one: two models with {SEEDS} seeds
+each, on one recording whose events come in runs. Their scores are random, nothing is trained. *Coverage* is how
+often the 95 % interval contains the true difference; *false* is how often a study says "worth it" without a difference,
+which may happen in at most 5 %; *power* is how often it says so with a difference.
 
 """
 
@@ -98,8 +98,8 @@ def row(name: str, kind: Kind) -> str:
         each = [np.mean([metric(Answers(np.column_stack([1 - q, q]), true)) for q in model[:2]]) for model in p]
         return float(each[0] - each[1])
 
-    covered, said = 0, {0.0: 0, kind.gain: 0}
-    for gain in said:
+    covered, verdicts = 0, {0.0: 0, kind.gain: 0}
+    for gain in verdicts:
         true_gain = exact(gain) if gain else 0.0
         for _ in range(STUDIES):
             p, true = scores(rng, kind, (gain, 0.0), kind.samples)
@@ -107,8 +107,8 @@ def row(name: str, kind: Kind) -> str:
             over = compare(*terms, metric.value, True, False, (0.0, 1.0))
             covered += over.low <= true_gain <= over.high
             rival = float(metric.value(terms[1].sums.sum(1)).mean())
-            said[gain] += answer(over, margin(task, rival)) == "worth it"
-    shares = [covered / (2 * STUDIES), *(n / STUDIES for n in said.values())]
+            verdicts[gain] += answer(over, margin(task, rival)) == "worth it"
+    shares = [covered / (2 * STUDIES), *(n / STUDIES for n in verdicts.values())]
     cells = f"{kind.rare:.0%} of {kind.samples:,}, neighbours {kind.memory:g}"
     return f"| {metric.label} | {cells} | " + " | ".join(f"{share:.1%}" for share in shares) + " |"
 

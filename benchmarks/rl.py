@@ -114,8 +114,8 @@ class Curve(BaseCallback):
         return True
 
 
-class Said(Silent):
-    """Says what is finished."""
+class Progress(Silent):
+    """Prints each finished training."""
 
     def finished(self, job: Job) -> None:
         print(job.name, "is trained", flush=True)
@@ -165,19 +165,19 @@ def reward_at(line: dict[str, Any], seconds: float) -> float:
 
 def written(lines: list[dict[str, Any]], command: str) -> str:
     """The page."""
-    by = {name: [one for one in lines if one["memory"] == name] for name in MEMORIES}
-    by = {name: sorted(own, key=lambda one: one["seed"]) for name, own in by.items() if own}
-    fastest = min(float(np.mean([one["seconds"] for one in own])) for own in by.values())
+    by_memory = {name: [one for one in lines if one["memory"] == name] for name in MEMORIES}
+    by_memory = {name: sorted(own, key=lambda one: one["seed"]) for name, own in by_memory.items() if own}
+    fastest = min(float(np.mean([one["seconds"] for one in own])) for own in by_memory.values())
     head = ("memory", "parameters", "reward at the end", "against the LSTM", "each seed", "processor", "after as long")
     rows, answers = [], list[str]()
-    for name, own in by.items():
+    for name, own in by_memory.items():
         rewards = [float(np.mean(one["rewards"])) for one in own]
         against = "–"
-        if name != "lstm" and "lstm" in by and len(own) > 1:
-            others = [float(np.mean(one["rewards"])) for one in by["lstm"]]
+        if name != "lstm" and "lstm" in by_memory and len(own) > 1:
+            others = [float(np.mean(one["rewards"])) for one in by_memory["lstm"]]
             found = stats.ttest_ind(rewards, others, equal_var=False).confidence_interval()
             side = "better than" if found.low > 0 else "worse than" if found.high < 0 else "not shown to differ from"
-            times = np.mean([one["seconds"] for one in by["lstm"]]) / np.mean([one["seconds"] for one in own])
+            times = np.mean([one["seconds"] for one in by_memory["lstm"]]) / np.mean([one["seconds"] for one in own])
             answers.append(
                 f"* After as many steps, the {MEMORIES[name].label}'s reward is **{side}** the LSTM's. "
                 f"Its training took {100 / times:.0f} % of the LSTM's processor time."
@@ -195,7 +195,7 @@ def written(lines: list[dict[str, Any]], command: str) -> str:
             )
         )
     table = Table(head, tuple(rows)).markdown()
-    seeds, steps = max(len(own) for own in by.values()), lines[0]["steps"]
+    seeds, steps = max(len(own) for own in by_memory.values()), lines[0]["steps"]
     text = HEAD.format(
         command=command, short="\n".join([*answers, ""]), seeds=seeds, steps=steps, fastest=fastest, episodes=EPISODES
     )
@@ -214,7 +214,7 @@ def main() -> None:
     there = {key(line) for line in read(given.lines)}
     keep = partial(append, given.lines)
     jobs = [Job(f"{one[0]}, seed {one[1]}", trained, one, keep) for one in wanted if one not in there]
-    run_jobs(jobs, Said(), given.jobs, 1)
+    run_jobs(jobs, Progress(), given.jobs, 1)
     lines = {key(line): line for line in read(given.lines)}
     changed = [name for name in ("seeds", "steps") if getattr(given, name) != parser.get_default(name)]
     options = "".join(f" --{name} {getattr(given, name)}" for name in changed)

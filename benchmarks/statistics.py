@@ -1,8 +1,9 @@
-"""Do a study's intervals keep what they promise? ``python -m benchmarks.statistics`` writes docs/statistics.md.
+"""Are the intervals of studies reliable? ``python -m benchmarks.statistics`` writes docs/statistics.md.
 
-Simulated studies of two models whose true accuracies are known: their errors are drawn, nothing is trained. Each kind
-of study is drawn 400 times without a true difference and 400 times with one, and judged by the estimator of
-:mod:`torchliquid.study.stats.intervals` and by that of the first version, kept here as :func:`first_version`.
+It simulates studies of two models with known accuracies. Their errors are random, nothing is trained. Each kind of
+study is simulated 400 times without a true difference and 400 times with one. The intervals come from
+:mod:`torchliquid.study.stats.intervals` and from the first version's estimator, which is kept as
+:func:`first_version`.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ CELLS = 256
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of study. Whether a sample is answered right is a latent normal variable below a threshold; the weights
-    are standard deviations of its parts, scaled so that their squares add to 1.
+    """One kind of study. An answer is right if a latent normal variable is below a threshold. This variable is a sum of
+    parts; their standard deviations are scaled so that the squares add up to 1.
 
     Attributes:
-        name: on the page.
-        units: series, or groups of them, that are independent; 1: one recording.
-        samples: in each.
-        series: in each unit, that the first version took for independent.
+        name: name on the page.
+        units: number of independent series or groups of series; 1: one recording.
+        samples: samples of each unit.
+        series: series in each unit, which the first version takes for independent.
         memory: correlation of neighbouring samples.
-        accuracy: of the second model.
-        gain: by which the first is better where there is a difference.
-        seeds: trainings of each.
-        own, interaction, unit, luck, draw: what is a model's own a sample, a seed's own a sample, a model's own a
-            unit, a seed's own, and a model's own a draw of the shift; beside the difficulty that all share, 2.
-        draws: of the shift.
+        accuracy: accuracy of the second model.
+        gain: advantage of the first model if there is a difference.
+        seeds: trainings of each model.
+        own, interaction, unit, luck, draw: standard deviations of the parts, relative to 2 for the difficulty that all
+            models share. They differ by model and sample, by seed and sample, by model and unit, by seed, and by model
+            and draw of the shift.
+        draws: draws of the shift.
     """
 
     name: str
@@ -80,7 +82,7 @@ KINDS = (
 
 
 def simulate(rng: np.random.Generator, kind: Kind, gain: float) -> list[Term]:
-    """The errors of two models, summed in cells: (seeds, draws, cells, 2) counts and hits each."""
+    """The errors of two models, summed in cells: (seeds, draws, cells, 2) counts and hits of each."""
     parts = (2.0, kind.own, kind.interaction, kind.unit, kind.luck, kind.draw)
     common, own, interaction, unit, luck, draw = np.array(parts) / np.linalg.norm(parts)
     seeds, draws, units, n = kind.seeds, kind.draws, kind.units, kind.samples
@@ -107,15 +109,15 @@ def simulate(rng: np.random.Generator, kind: Kind, gain: float) -> list[Term]:
 
 
 def judge(kind: Kind, terms: list[Term]) -> Interval:
-    """As a study does today."""
+    """The interval of today's studies."""
     cells = terms[0].sums.shape[2]
     units = False if kind.units == 1 else np.arange(cells) * kind.units // cells
     return compare(*terms, _ratio, True, units, (0.0, 1.0))
 
 
 def first_version(kind: Kind, terms: list[Term]) -> Interval:
-    """As the first version did: one draw of a shift; 20 series or more are independent, whatever they share, and fewer
-    are cut in time; seeds and data are added with their interaction in both; no variance is no doubt."""
+    """The interval of the first version. It uses one draw of a shift, takes 20 or more series for independent, splits
+    fewer in time, counts the interaction of seeds and data twice, and takes zero variance for certainty."""
     sums = [term.sums[:, 0] for term in terms]
     cells = sums[0].shape[1]
     value = float(_ratio(sums[0].sum(1)).mean() - _ratio(sums[1].sum(1)).mean())
@@ -144,7 +146,7 @@ def first_version(kind: Kind, terms: list[Term]) -> Interval:
 
 @dataclass(frozen=True)
 class Found:
-    """Of one kind and one estimator, shares of studies."""
+    """The results of one kind of study with one estimator: shares of studies."""
 
     coverage: float
     false: float
@@ -154,16 +156,16 @@ class Found:
 
 
 def study(kind: Kind, estimator: Callable[[Kind, list[Term]], Interval]) -> Found:
-    covered, said, known = [], {0.0: [], kind.gain: []}, []
-    for gain in said:
+    covered, verdicts, known = [], {0.0: [], kind.gain: []}, []
+    for gain in verdicts:
         for i in range(STUDIES):
             terms = simulate(np.random.default_rng([i, round(1000 * gain)]), kind, gain)
             interval = estimator(kind, terms)
             covered.append(interval.low <= gain <= interval.high)
             rival = float(_ratio(terms[1].sums.sum(2)).mean())
-            said[gain].append(answer(interval, margin(ACCURACY, rival)) == "worth it")
+            verdicts[gain].append(answer(interval, margin(ACCURACY, rival)) == "worth it")
             known.append(interval.high - interval.low if interval.known else np.nan)
-    shares = [float(np.mean(each)) for each in (covered, said[0.0], said[kind.gain], np.isnan(known))]
+    shares = [float(np.mean(each)) for each in (covered, verdicts[0.0], verdicts[kind.gain], np.isnan(known))]
     return Found(*shares, float(np.nanmedian(known)) if shares[3] < 1 else np.nan)
 
 
@@ -220,21 +222,22 @@ better by the true gain.
   independent.
 * The interaction of seed and data appears in the spread between seeds and in the jackknife over the data. It is
   counted once.
-* If blocks seldom differ, the interval is widened to what the truth could be if it consisted of rare events of the
-  observed size. If nothing differs, that proves nothing; the first version gave an interval of zero width.
+* If blocks seldom differ, the difference may consist of rare events. The interval is widened to all differences that
+  rare events of the observed size could explain. If no block differs, this proves nothing; the first version gave an
+  interval of zero width.
 * A shift is drawn several times, separately for each series, and the spread between draws is included.
 * The length of blocks in one recording follows from the autocorrelation of each model's errors and of their
   difference. The variance that a block of that length misses is added.
 
 ## Limits
 
-If a whole recording contains only a handful of events, no estimator can tell well how often they occur. The coverage
-of intervals for errors that are rare and come in runs is still too low, and lower the rarer and longer the runs are.
-Only more test data helps.
+If a whole recording contains only a handful of events, no estimator can tell well how often they occur. If
+errors are rare and come in runs, the coverage is still too low. The rarer and longer the runs, the lower it is. Only
+more test data helps.
 
 A study of many contenders also chooses between them. `tests/study/test_verdict.py` (`make test-slow`) simulates whole
-verdicts with nine contenders and a pair chosen on validation: "worth it" in at most 5 of 100 studies without a true
-difference.
+verdicts with nine contenders and a pair chosen on validation data. Without a true difference, at most 5 of 100 studies
+say "worth it".
 """
 
 

@@ -130,8 +130,8 @@ def measured(setting: Setting, contender: Contender, seed: int) -> dict[str, Any
             model = chosen(contender.name, task, scales, (training, validation))
     except TrainingError as error:
         return {"missed": math.nan, "doubt": str(error), "seconds": time.perf_counter() - begun}
-    naive, said = (m.outputs(test)[0][:, 0] for m in (Naive.fit(task, scales, training), model))
-    missed = float(np.square(said - best).mean() / np.square(naive - best).mean())
+    naive, answers = (m.outputs(test)[0][:, 0] for m in (Naive.fit(task, scales, training), model))
+    missed = float(np.square(answers - best).mean() / np.square(naive - best).mean())
     return {"missed": missed, "doubt": doubt, "seconds": time.perf_counter() - begun}
 
 
@@ -253,9 +253,9 @@ def figure(cell: Cell, name: str) -> str:
     mean, reach = mean_and_reach(cell.missed[name])
     if not math.isfinite(mean):
         return "broke off"
-    said = f"{mean:.3f}" + (f" ± {reach:.3f}" if math.isfinite(reach) else "")
+    text = f"{mean:.3f}" + (f" ± {reach:.3f}" if math.isfinite(reach) else "")
     best = min(float(np.mean(each)) for each in cell.missed.values())
-    return f"**{said}**" if mean == best else said
+    return f"**{text}**" if mean == best else text
 
 
 def difference(cell: Cell) -> str:

@@ -178,7 +178,7 @@ def test_noise_leads_astray_and_the_expert_leads_back(tmp_path: Path) -> None:
     spread = [np.std(np.concatenate([one.actions[:, 0] for one in each.episodes])) for each in (still, pushed)]
     assert spread[0] == 0
     assert spread[1] > 0.05
-    with pytest.raises(InputError, match="noise is of continuous actions"):
+    with pytest.raises(InputError, match="noise is for continuous actions"):
         control.record(Toy(does="discrete"), toy_expert, 1, tmp_path / "none", noise=0.5)
 
 

@@ -153,7 +153,7 @@ def test_a_user_adds_one() -> None:
         (shifts.ActuatorGain, ("vector", "discrete"), 0.1, "its actions are not continuous"),
         (shifts.Wind, ("vector",), 1.0, "wind cannot be applied to Toy: it has no setting 'wind'"),
         (shifts.Jitter, ("vector", "continuous", True), 0.5, "Toy has a fixed control interval"),
-        (shifts.SlowerControl, ("vector", "continuous", True), 0.5, "a severity is a whole number"),
+        (shifts.SlowerControl, ("vector", "continuous", True), 0.5, "the severity must be a whole number"),
     ],
 )
 def test_what_cannot_be_shifted(kind: Any, toy: Any, severity: float, says: str) -> None:

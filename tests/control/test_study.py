@@ -91,7 +91,7 @@ def test_the_report_and_the_page_show_it(finished: tuple[Path, dict[str, Any]], 
     folder, results = finished
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert len(page.encode()) < 6_000_000
-    for words in ("CfC", "Feed-forward", "dropped frames 0.4", "data:image/jpeg;base64,", "fixed before"):
+    for words in ("CfC", "Feed-forward", "dropped frames 0.4", "data:image/jpeg;base64,", "chosen before"):
         assert words in page
     write_document(folder.parent, tmp_path / "control.md")
     text = (tmp_path / "control.md").read_text()
@@ -157,7 +157,7 @@ def test_a_training_that_breaks_off_is_kept_as_such_and_the_comparison_goes_on(
 
     lost["kind"] = "feedforward"
     alone = Setting(**{**vars(setting), "contenders": ("cfc", "feedforward")})
-    words = "all trainings of networks that are not liquid broke off, so that nothing can be compared; of Feed-forward"
+    words = "all trainings of networks that are not liquid broke off, so nothing can be compared; of Feed-forward"
     with pytest.raises(InputError, match=words):
         control.assess(Finds, knows, tmp_path / "none", alone)
 
@@ -169,10 +169,10 @@ def test_what_was_met_in_training_is_said() -> None:
 
     assert said(0.25) == (
         "All training was in the clean world, with 20 % of the frames lost and control intervals up to 25 % longer or "
-        "shorter: that much of these two shifts is not new."
+        "shorter; to that degree these shifts are not new."
     )
-    assert "with 40 % of the frames lost:" in said(0.0, dropped=0.4)
-    assert said(0.0, dropped=0.0) == "All training was in the clean world, at even times."
+    assert "with 40 % of the frames lost;" in said(0.0, dropped=0.4)
+    assert said(0.0, dropped=0.0) == "All training was in the clean world, at regular times."
     assert "recorded elsewhere" in said(0.25, "abc")
     assert "20 % of the frames lost" in said(0.25, "abc", dagger=1, dropped=0.0)
 

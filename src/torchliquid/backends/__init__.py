@@ -1,8 +1,8 @@
-"""What runs the recurrences of :mod:`torchliquid.cells`: the fastest code that can.
+"""Run the recurrences of :mod:`torchliquid.cells` by the fastest code that supports them.
 
-On an NVIDIA GPU Triton's kernels run, where Triton can be imported; float32 on the CPU goes to the compiled kernels;
-anything else, and what has no kernel, to the PyTorch reference. :func:`use` or the environment variable
-``TORCHLIQUID_KERNELS`` choose by hand. Under ``torch.compile`` and ``torch.export`` a recurrence is one operator, see
+The Triton kernels run on an NVIDIA GPU if Triton can be imported. The compiled kernels run float32 on the CPU. The
+PyTorch reference runs everything else. :func:`use` or the environment variable ``TORCHLIQUID_KERNELS`` select a backend
+by name. Under ``torch.compile`` and ``torch.export`` a recurrence is one operator, see
 :mod:`torchliquid.backends.operators`.
 """
 
@@ -22,22 +22,22 @@ __all__ = ["BACKENDS", "Backend", "chosen", "native", "operators", "reference", 
 
 
 def run(cell: Recurrence, over: Sequences) -> States:
-    """The states of a recurrence after each sample, and the memory's cell states, (B, 0, H) without one.
+    """The states of a recurrence after each sample, and the memory's cell states, (B, 0, H) without a memory.
 
     Raises:
-        InputError: a backend chosen by hand has the recurrence and can't take these tensors.
+        InputError: the selected backend has the recurrence, but does not support these tensors.
     """
-    # An operator knows no torch.func transform: inside one, even a compiled one, the reference is traced.
+    # Operators do not support torch.func transforms. Inside one, even a compiled one, the reference is traced.
     if torch.compiler.is_compiling() and not is_transformed() and operators.has(cell):
         return operators.call(cell, over)
     return chosen(cell, tensors_of_both(cell, over)).run(cell, over)
 
 
 def tensors_of_both(cell: Recurrence, over: Sequences) -> list[Tensor]:
-    """Those that a backend is chosen by."""
+    """The tensors that decide which backend is used."""
     return [*tensors_of(over), *tensors_of(cast(Any, cell))]
 
 
 def state_space(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-    """See :func:`torchliquid.cells.state_space.state_space`; all arguments by position."""
+    """See :func:`torchliquid.cells.state_space.state_space`; all arguments are positional."""
     return chosen(None, tensors).state_space(*tensors)

@@ -1,4 +1,4 @@
-"""A backend's two passes as a function of autograd; second derivatives are taken through the reference."""
+"""An autograd function from a backend's forward and backward pass. Second derivatives use the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N = len(Sequences._fields)
 
 @runtime_checkable
 class Passes(Protocol):
-    """What a backend runs without autograd."""
+    """The two passes of a backend, without autograd."""
 
     def run_forward(self, cell: Any, over: Sequences) -> States:
         """The states after each sample, and the memory's cell states."""
@@ -36,11 +36,11 @@ class Passes(Protocol):
         grads: tuple[Tensor, Tensor],
         wanted: Sequence[bool],
     ) -> list[Tensor | None]:
-        """Gradients of the sequences' tensors (inputs and timespans only where wanted) and the cell's."""
+        """Gradients of the tensors of the sequences (inputs and timespans only if wanted) and of the cell."""
 
 
 def run(passes: Passes, cell: Any, over: Sequences) -> States:
-    """As :func:`torchliquid.scan.run`, by these passes."""
+    """Run a recurrence by these passes; see :func:`torchliquid.scan.run`."""
     tensors = tensors_of(cell)
     if not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*over, *tensors))):
         return passes.run_forward(cell, over)
@@ -49,7 +49,7 @@ def run(passes: Passes, cell: Any, over: Sequences) -> States:
 
 
 class _Run(torch.autograd.Function):
-    """One recurrence over a batch. Arguments: the passes, it, the sequences' tensors, its own."""
+    """One recurrence over a batch. Arguments: the passes, the cell, the tensors of the sequences and of the cell."""
 
     @staticmethod
     def forward(ctx: Any, passes: Passes, cell: Any, *tensors: Any) -> States:
@@ -69,7 +69,7 @@ class _Run(torch.autograd.Function):
             )
         if torch.is_grad_enabled():
             _say_once()
-            # As views: one of these tensors may have been made from another, which must not count twice.
+            # Views, because one of these tensors may have been computed from another, which must not count twice.
             tensors = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
             outputs = scan.run(with_tensors(ctx.hollow, tensors[N:]), Sequences(*tensors[:N]))
             pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.numel()]

@@ -1,7 +1,7 @@
-"""The recurrences of :mod:`torchliquid.cells` as compiled kernels: float32 on the CPU, same sums.
+"""The recurrences of :mod:`torchliquid.cells` as compiled kernels for float32 on the CPU.
 
-Samples of a batch run side by side in vector lanes. Forward keeps the states alone; backward recomputes the rest.
-A second derivative is taken through the reference.
+The samples of a batch run in parallel in vector lanes. The forward pass stores only the states; the backward pass
+recomputes the rest. Second derivatives use the reference.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def available() -> bool:
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Those of this processor that the kernels are compiled for, the one in use first; empty without kernels."""
+    """The instruction sets of this processor that have kernels, the one in use first; empty without kernels."""
     if _native is None:
         return ()
     used = _native.instruction_set()
@@ -48,7 +48,7 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def has(cell: Any) -> bool:
-    """Whether there is a kernel of this recurrence, with its solver."""
+    """Whether there is a kernel for this recurrence and its solver."""
     solver = getattr(cell, "solver", None)
     if type(cell) is cells.LTC:
         return solver is None
@@ -56,32 +56,32 @@ def has(cell: Any) -> bool:
 
 
 def supports(*tensors: Tensor | None) -> bool:
-    """Whether the kernels take these tensors: plain, floating ones in float32, on the CPU, outside transforms."""
+    """Whether the kernels support these tensors: plain tensors on the CPU, float32 if floating, outside transforms."""
     if is_transformed() or is_forward_mode():
         return False
     return all(type(t) in KINDS and t.is_cpu and t.dtype in DTYPES for t in tensors if t is not None)
 
 
 def run(cell: Any, over: Sequences) -> States:
-    """As :func:`torchliquid.scan.run`."""
+    """See :func:`torchliquid.scan.run`."""
     return autograd.run(sys.modules[__name__], cell, over)
 
 
 def state_space(
     fading: Tensor, which: Tensor, gain: Tensor, inputs: Tensor, read: Tensor, state: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`torchliquid.cells.state_space.state_space`; on one thread, and differentiable once."""
+    """See :func:`torchliquid.cells.state_space.state_space`. It uses one thread and can be differentiated once."""
     outputs, last = _StateSpace.apply(fading, which, gain, inputs, read, state, sizes)
     return outputs, last
 
 
 class Kernel(NamedTuple):
-    """How the compiled side takes a recurrence.
+    """How a recurrence is passed to its compiled kernel.
 
     Attributes:
-        problem: from the sequences there and the recurrence to the problem there.
-        trained: of the recurrence, the tensors whose gradients come back, in the order in which they do.
-        gradients: of these, those of all the recurrence's tensors.
+        problem: creates the compiled problem from the compiled sequences and the recurrence.
+        trained: the recurrence's tensors that have gradients, in the kernel's order.
+        gradients: converts these gradients to those of all the recurrence's tensors.
     """
 
     problem: Callable[[Any, Any], Any]
@@ -130,7 +130,7 @@ KERNELS: dict[type, Kernel] = {
         )
     ),
 }
-"""By the class of the recurrence."""
+"""The kernels by class of recurrence."""
 
 
 class _StateSpace(torch.autograd.Function):
@@ -152,11 +152,11 @@ class _StateSpace(torch.autograd.Function):
 
 
 FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
-"""What kernels write into, whatever torch's defaults are."""
+"""Dtype and device of the kernels' outputs, independent of torch's defaults."""
 
 
 def run_forward(cell: Any, over: Sequences) -> States:
-    """:func:`run` without autograd."""
+    """The forward pass, without autograd."""
     n, time, _ = over.inputs.shape
     units = over.state.shape[1]
     states = torch.empty(n, time, units, **FLOATS)
@@ -174,12 +174,13 @@ def run_backward(
     grads: tuple[Tensor, Tensor],
     wanted: Sequence[bool] = (True, True),
 ) -> list[Tensor | None]:
-    """Gradients of the sequences' tensors (inputs and timespans only where wanted) and the cell's; no autograd."""
+    """The backward pass: gradients of the tensors of the sequences (inputs and timespans only if wanted) and of the
+    cell, without autograd."""
     kernel, mixed = KERNELS[type(cell)], over.memory_weight is not None
     trained = [*kernel.trained(cell), *(() if over.memory_weight is None else (over.memory_weight,))]
     sizes = [p.numel() for p in trained]
     flat = torch.empty(sum(sizes), **FLOATS)
-    # Zeros, because the kernels leave alone what lies behind a sequence's end.
+    # Zeros, because the kernels do not write after the end of a sequence.
     to_inputs, to_timespans = (_zeros(t) if want else None for t, want in zip(over[:2], wanted, strict=False))
     to_state = _zeros(over.state)
     to_drive, to_cell = _zeros(over.memory_drive), _zeros(over.memory_cell)
@@ -204,6 +205,6 @@ def _zeros(like: Tensor | None) -> Tensor | None:
 
 
 def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
-    # Not by .numpy(), after which a storage can never be resized again, as sharding and ``out=`` do.
+    # Not by .numpy(): after it, a storage can never be resized again, which sharding and ``out=`` need.
     hand_over: Any = dlpack.to_dlpack  # type: ignore[attr-defined]
     return [None if t is None else hand_over(t.detach().contiguous()) for t in tensors]

@@ -1,8 +1,9 @@
 """Each recurrence as one ``torch.library`` operator with its gradient, for ``torch.compile`` and ``torch.export``.
 
-Traced step by step, a hundred samples of an LTC are thousands of graph nodes and minutes of compilation; as an
-operator they are one node forward and one backward. ``torchliquid::ltc`` and the others run whatever backend takes
-their tensors. Their gradient runs that code again and goes back through it; they can be differentiated once.
+Traced step by step, a hundred samples of an LTC become thousands of graph nodes and take minutes to compile. As an
+operator, they are one node in the forward and one in the backward pass. An operator such as ``torchliquid::ltc`` runs
+the backend that supports its tensors. Its gradient runs this code again and backpropagates through it; operators can
+be differentiated once.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ MEMORY = "Tensor? memory_drive, Tensor? memory_weight, Tensor? cell, "
 
 
 class Operator(NamedTuple):
-    """How a recurrence is an operator.
+    """The operator of a recurrence.
 
     Attributes:
-        name: the operator's; that of its gradient ends with ``_backward``.
-        schema: the recurrence's own arguments.
-        make: from them to the recurrence.
+        name: name of the operator; its gradient has the suffix ``_backward``.
+        schema: schema of the recurrence's own arguments.
+        make: creates the recurrence from these arguments.
         mixed: whether it can have a memory in front.
     """
 
@@ -41,7 +42,7 @@ class Operator(NamedTuple):
     mixed: bool = True
 
     def taken(self, args: Sequence[Any]) -> tuple[Any, Sequences]:
-        """The recurrence and the sequences of its arguments."""
+        """The recurrence and the sequences from the operator's arguments."""
         inputs, timespans, state, lengths, *own, reset = args
         drive = weight = c = None
         if self.mixed:
@@ -59,7 +60,7 @@ OPERATORS = {
     cells.CfC: Operator(
         "cfc",
         "Tensor[]? backbone, Tensor[] heads, SymInt[] layer_sizes, str mode, str activation, Tensor[]? dropout_masks",
-        # Ahead-of-time compilation makes None of an empty list.
+        # Ahead-of-time compilation replaces an empty list by None.
         lambda backbone, heads, sizes, mode, activation, masks: cells.CfC(
             backbone or [], heads, sizes, mode, activation, masks or []
         ),
@@ -88,27 +89,27 @@ OPERATORS = {
         mixed=False,
     ),
 }
-"""By the class of the recurrence."""
+"""The operators by class of recurrence."""
 
 
 def has(cell: Any) -> bool:
-    """Whether a recurrence is an operator: those are that have a kernel."""
+    """Whether a recurrence has an operator: those with a compiled kernel do."""
     return type(cell) in OPERATORS and native.has(cell)
 
 
 def call(cell: Any, over: Sequences) -> States:
-    """:func:`torchliquid.backends.run` by the operator."""
+    """Run a recurrence by its operator; see :func:`torchliquid.backends.run`."""
     states, cell_states = getattr(torch.ops.torchliquid, OPERATORS[type(cell)].name)(*arguments(cell, over))
     return states, cell_states
 
 
 def arguments(cell: Any, over: Sequences) -> tuple[Any, ...]:
-    """Those of a recurrence's operator."""
+    """The arguments of a recurrence's operator."""
     own: list[Any] = []
     for value in cell:
         own += (value.name, value.unfolds) if isinstance(value, Solver) else (value,)
     if type(cell) is cells.LTC:
-        own.pop()  # no solver but its own
+        own.pop()  # the operator always uses the fused solver
     inputs, timespans, state, lengths, *memory, reset = over
     return (inputs, timespans, state, lengths, *own, *(memory if OPERATORS[type(cell)].mixed else ()), reset)
 

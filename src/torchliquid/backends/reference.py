@@ -1,4 +1,4 @@
-"""The recurrences by plain PyTorch, as :mod:`torchliquid.cells` has them: any cell, device and floating dtype."""
+"""The reference backend runs the cells in plain PyTorch: any cell, on any device, in any floating dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways to run a recurrence, and which of them does."""
+"""The table of backends, and the choice between them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Backend(Protocol):
-    """A module with the functions of one way to run recurrences."""
+    """The interface of a backend, which is a module."""
 
     takes: str
-    """Which tensors, for the message where they are others."""
+    """The supported tensors, for error messages."""
 
     missing: str
-    """The message where it is not there."""
+    """The error message if the backend is not available."""
 
     def available(self) -> bool:
-        """Whether it is there."""
+        """Whether the backend is available."""
 
     def has(self, cell: Any) -> bool:
-        """Whether it knows this recurrence, with its settings."""
+        """Whether the backend has this recurrence, with its settings."""
 
     def supports(self, *tensors: Tensor | None) -> bool:
-        """Whether it takes these tensors, here and now."""
+        """Whether the backend supports these tensors in the current context."""
 
     def run(self, cell: Any, over: Sequences) -> States:
         """The states after each sample, and the memory's cell states."""
@@ -50,19 +50,20 @@ BACKENDS: dict[str, Backend] = {
     "native": cast(Backend, native),
     "reference": cast(Backend, reference),
 }
-"""By name, the fastest first; the last one runs everything."""
+"""The backends by name, the fastest first. The last one runs everything."""
 
 _named: str | None = None
 
 
 def use(name: str | None) -> AbstractContextManager[None]:
-    """Run the recurrences by ``"reference"``, ``"native"`` or ``"triton"`` code; None: by the fastest that can. From
-    now on, or within ``with use(...):``. With one of the last two a call that the kernels can't take, such as one in
-    float64, is an :class:`InputError`.
+    """Select the backend ``"reference"``, ``"native"`` or ``"triton"``; None: the fastest that supports a call.
+
+    The choice holds from now on, or within ``with use(...):``. With ``"native"`` or ``"triton"``, a call that the
+    kernels do not support, for example in float64, raises an :class:`InputError`.
 
     Raises:
-        InputError: another name; ``"native"`` where the package was built without its kernels; ``"triton"`` where
-            that can't be imported.
+        InputError: the name is unknown; the package was built without its kernels (``"native"``), or Triton cannot be
+            imported (``"triton"``).
     """
     global _named
     if name is not None and name not in BACKENDS:
@@ -83,12 +84,12 @@ def _until_its_end(before: str | None) -> Iterator[None]:
 
 
 def chosen(cell: Recurrence | None = None, tensors: Sequence[Tensor] = ()) -> Backend:
-    """What runs a recurrence with these tensors; without one, what runs those that every backend has.
+    """The backend for a recurrence with these tensors; without a cell, for recurrences that every backend has.
 
     Raises:
-        InputError: as :func:`run`.
+        InputError: the selected backend does not support the tensors.
     """
-    if not is_traced():  # what a kernel computes leaves no trace
+    if not is_traced():  # kernels cannot be traced
         for name, backend in BACKENDS.items():
             if _named in (None, name) and backend.available() and (cell is None or backend.has(cell)):
                 if backend.supports(*tensors):

@@ -1,4 +1,4 @@
-"""The recurrences in plain PyTorch, one a file: the truth that every other implementation is held against.
+"""The recurrences in plain PyTorch, one per file: the reference that all other implementations are compared with.
 
 Each is a cell with its weights (:class:`~torchliquid.cells.recurrence.Recurrence`).
 :func:`torchliquid.backends.run` runs it over sequences.

@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
 }
-"""Activations of a CfC's backbone, by the name a user gives."""
+"""Activations of a CfC's backbone, by name."""
 
 MODES = ("default", "no_gate", "pure")
 
@@ -31,19 +31,19 @@ class CfC(NamedTuple):
         no_gate   h <- tanh(f) + s tanh(g)
         pure      h <- A - A exp(-t (|w_tau| + |f|)) f
 
-    The state is the layers' states side by side; layer l reads the new state of layer l - 1.
+    The state is the concatenation of the layers' states. Layer l gets the new state of layer l - 1.
 
     Attributes:
         backbone: ``(weight, bias)`` of each hidden layer in turn, weights (U, in) as in ``nn.Linear``; empty without a
-            backbone. Only a cell of one layer has one.
-        heads: for each layer of the stack ``(weight, bias)`` of the heads f, g, a, b stacked in this order,
-            (4 * units, in) and (4 * units,); in mode ``pure`` ``(weight, bias, w_tau, A)`` with (units, in), (units,),
-            (units,), (units,). A wiring's mask is already in the weights.
+            backbone. Only a cell of one layer can have one.
+        heads: for each layer of the stack, ``(weight, bias)`` of the heads f, g, a, b in this order, with shapes
+            (4 * units, in) and (4 * units,). In mode ``pure``, ``(weight, bias, w_tau, A)`` with shapes (units, in),
+            (units,), (units,), (units,). The weights are already masked by the wiring.
         layer_sizes: units of each layer.
         mode: one of :data:`MODES`.
-        activation: the backbone's, one of :data:`ACTIVATIONS`.
-        dropout_masks: one a backbone layer, (B, T, U), 0 or 1 / (1 - p), multiplied after the activation; empty for
-            none.
+        activation: activation of the backbone, one of :data:`ACTIVATIONS`.
+        dropout_masks: one per backbone layer, (B, T, U), 0 or 1 / (1 - p), multiplied after the activation; empty
+            without dropout.
     """
 
     backbone: Sequence[Tensor]
@@ -56,7 +56,7 @@ class CfC(NamedTuple):
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The dropout masks; the weights."""
+        """The dropout masks, and the weights."""
         return self.dropout_masks, (*self.backbone, *self.heads)
 
     def step(
@@ -77,12 +77,13 @@ class CfC(NamedTuple):
     def rates(
         self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
     ) -> Float[Tensor, "*B H"]:
-        """How fast each neuron's gate moves with the timespan, per unit of it: ``a`` of sigmoid(a t + b), or in mode
-        ``pure`` |w_tau| + |f| of its exponential.
+        """The rate at which each neuron's gate changes with the timespan: ``a`` of sigmoid(a t + b), or in mode
+        ``pure`` |w_tau| + |f| of the exponential.
 
         Args:
-            before: states that a sample's step starts from, after the memory where there is one.
-            after: states that it ends in.
+            inputs: inputs of the samples.
+            before: states at the start of each step, after the memory if there is one.
+            after: states at the end of each step.
         """
         rates, x = [], inputs
         sizes = list(self.layer_sizes)
@@ -98,7 +99,7 @@ class CfC(NamedTuple):
         return [heads[i : i + per_layer] for i in range(0, len(heads), per_layer)]
 
     def _features(self, x: Tensor, h: Tensor, backbone: Sequence[Tensor], masks: Sequence[Tensor] = ()) -> Tensor:
-        """z, what the heads read."""
+        """z, the input of the heads."""
         z, activation = torch.cat([x, h], -1), ACTIVATIONS[self.activation]
         for i in range(0, len(backbone), 2):
             z = activation(F.linear(z, backbone[i], backbone[i + 1]))
@@ -110,7 +111,7 @@ class CfC(NamedTuple):
 def gate(
     maps: Sequence[Float[Tensor, "B H"]], span: Float[Tensor, "B 1"], mode: str, *own: Tensor
 ) -> Float[Tensor, "B H"]:
-    """The new state from what the heads say: f, g, a, b, or in mode ``pure`` f, with ``w_tau, A``."""
+    """The new state from the outputs of the heads: f, g, a, b, or in mode ``pure`` f, with ``w_tau, A``."""
     if mode == "pure":
         (f,), (w_tau, amplitude) = maps, own
         return amplitude - amplitude * torch.exp(-span * (w_tau.abs() + f.abs())) * f

@@ -17,22 +17,22 @@ Map = Callable[[Float[Tensor, "B H"]], Tensor]
 
 
 class CTGRU(NamedTuple):
-    """Recurrence of a continuous-time GRU (arXiv 1710.04110): M traces a unit, tau_i = 10^(i / 2), i = 0 to M - 1.
+    """Recurrence of a continuous-time GRU (arXiv 1710.04110): M traces per unit, tau_i = 10^(i / 2), i = 0 to M - 1.
 
-    With traces e (H, M), faded by exp(-span / tau_i) during the span before the sample, and h their sum over i:
+    With traces e (H, M), which decay by exp(-span / tau_i) during the span before the sample, and h their sum over i:
 
         r = softmax_i -(ln tau_R - ln tau_i)^2,   ln tau_R = W_R x + U_R h + b_R
         q = tanh(W_Q x + U_Q sum_i r_i e_i + b_Q)
         s = softmax_i -(ln tau_S - ln tau_i)^2,   ln tau_S = W_S x + U_S h + b_S
         e_i <- (1 - s_i) e_i + s_i q
 
-    The paper fades the traces at the end of a step, for the time until the next event; here a span is known when the
-    sample that ends it comes. The state is the traces, (B, H M), those of one unit side by side.
+    In the paper, the traces decay at the end of a step, for the time until the next event. Here a span is known only
+    when the sample at its end arrives. The state is the traces, (B, H M), with those of one unit next to each other.
 
     Attributes:
-        gates: W_R and U_R side by side, and below them those of S.
+        gates: [W_R, U_R], and below it [W_S, U_S].
         gates_bias: b_R and b_S.
-        signal: W_Q and U_Q side by side.
+        signal: [W_Q, U_Q].
         signal_bias: b_Q.
         scales: M.
     """
@@ -46,7 +46,7 @@ class CTGRU(NamedTuple):
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The inputs' shares of gates and signal, and how much fades; U_R above U_S, and U_Q."""
+        """The parts of gates and signal from the inputs, and the decay of the traces; U_R above U_S, and U_Q."""
         n = inputs.shape[2]
         from_input = F.linear(
             inputs,
@@ -74,7 +74,7 @@ class CTGRU(NamedTuple):
 
 
 def advance(state: Float[Tensor, "B HM"], lost: Float[Tensor, "B M"], gates: Map, signal: Map) -> Float[Tensor, "B HM"]:
-    """One step, with the maps to ln tau_R and ln tau_S and to the signal's argument called."""
+    """One step, where ``gates`` maps to ln tau_R and ln tau_S, and ``signal`` to the argument of q's tanh."""
     before = state.unflatten(1, (-1, lost.shape[-1]))
     traces = before - before * lost.unsqueeze(1)
     r, s = _weights(gates(traces.sum(2)), lost.shape[-1])
@@ -83,7 +83,7 @@ def advance(state: Float[Tensor, "B HM"], lost: Float[Tensor, "B M"], gates: Map
 
 
 def faded_share(timespans: Float[Tensor, "*B"], scales: int) -> Float[Tensor, "*B M"]:
-    """What share of each scale's traces fades; as a factor just below 1 its rounding would add up over the steps."""
+    """The share of each scale's traces that decays. A factor just below 1 would accumulate rounding errors instead."""
     share = timespans.unsqueeze(-1) / _log_tau(timespans, scales).exp()
     if is_written_down():  # ONNX has no expm1; this is the same
         return torch.tanh(share / 2) * (1 + torch.exp(-share))
@@ -92,7 +92,7 @@ def faded_share(timespans: Float[Tensor, "*B"], scales: int) -> Float[Tensor, "*
 
 def _weights(log_taus: Float[Tensor, "B H2"], scales: int) -> tuple[Tensor, Tensor]:
     """r and s, (B, H, M) each, from ln tau_R and ln tau_S."""
-    log_tau, beyond = _log_tau(log_taus, scales), 64.0  # where all weights but the nearest's are 0
+    log_tau, beyond = _log_tau(log_taus, scales), 64.0  # from here on all weights but the nearest are 0
     near = log_taus.clamp(-beyond, (scales - 1) * math.log(10) / 2 + beyond).unsqueeze(2) - log_tau
     r, s = torch.softmax(-near.square(), 2).chunk(2, 1)
     return r, s

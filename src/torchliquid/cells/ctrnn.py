@@ -14,16 +14,16 @@ from torchliquid.solvers import Solver
 
 
 class CTRNN(NamedTuple):
-    """Recurrence of dh/dt = -rate h + tanh(W x + U h + b), the input held during the span before it.
+    """Recurrence of dh/dt = -rate h + tanh(W x + U h + b), with a constant input during the span before the sample.
 
-    Without a rate it is the Neural ODE of the LTC paper's tables (arXiv 2006.04439); without inputs, C = 0, and with a
-    rate of 1 what an ODE-LSTM has behind its memory (arXiv 2006.04418).
+    Without a rate, it is the Neural ODE of the LTC paper's tables (arXiv 2006.04439). Without inputs (C = 0) and with a
+    rate of 1, it is the ODE after the memory of an ODE-LSTM (arXiv 2006.04418).
 
     Attributes:
-        weight: W and U side by side.
+        weight: [W, U].
         bias: b.
-        rate: of the leak; None: no leak.
-        solver: steps the equation.
+        rate: rate of the leak; None: no leak.
+        solver: solver of the ODE.
     """
 
     weight: Float[Tensor, "H CH"]
@@ -34,7 +34,7 @@ class CTRNN(NamedTuple):
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """W x + b; U and the rate."""
+        """W x + b, and the weights U and rate."""
         n = inputs.shape[2]
         held = F.linear(inputs, self.weight[:, :n], self.bias)
         return (held,), (self.weight[:, n:], *(() if self.rate is None else (self.rate,)))
@@ -56,6 +56,6 @@ class CTRNN(NamedTuple):
         recurrent: Float[Tensor, "H H"],
         rate: Float[Tensor, " H"] | None = None,
     ) -> Float[Tensor, "B H"]:
-        """dh/dt, with W x + b ``held``."""
+        """dh/dt, where ``held`` is W x + b."""
         drive = torch.tanh(held + F.linear(h, recurrent))
         return drive if rate is None else drive - rate * h

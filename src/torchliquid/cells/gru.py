@@ -1,4 +1,4 @@
-"""One step of a gated recurrent unit, for the cells that have one in them."""
+"""One step of a gated recurrent unit, for the cells that contain one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def gru_step(
     input_bias: Float[Tensor, " H3"],
     state_bias: Float[Tensor, " H3"],
 ) -> Float[Tensor, "B H"]:
-    """The new state, with weights as ``nn.GRUCell`` has them."""
+    """The new state, with weights as in ``nn.GRUCell``."""
     if not is_written_down():
         return torch.gru_cell(x, h, input_weight, state_weight, input_bias, state_bias)
-    # The same in operators that ONNX has.
+    # The same with operators that ONNX has.
     r, z, n = F.linear(x, input_weight, input_bias).chunk(3, 1)
     r_h, z_h, n_h = F.linear(h, state_weight, state_bias).chunk(3, 1)
     z = torch.sigmoid(z + z_h)

@@ -15,21 +15,21 @@ from torchliquid.cells.gru import gru_step
 
 
 class GRUD(NamedTuple):
-    """Recurrence of a GRU-D (arXiv 1606.01865); an input of NaN is one that was not observed.
+    """Recurrence of a GRU-D (arXiv 1606.01865). An input of NaN was not observed.
 
-    With m the mask, d the time since a channel was last observed, x' what was observed then, and a mean of 0:
+    With m the mask, d the time since a channel was last observed, and x' the value observed then:
 
         x <- m x + (1 - m) exp(-max(0, w_x d + b_x)) x'
         h <- exp(-max(0, W_h d + b_h)) h
         h <- GRU([x, m], h)
 
-    Inputs are standardised, so that the mean to which they decay is 0. The state, (B, H + 2 C), is h, each channel's
-    last value observed, and the time since.
+    Inputs are standardised, so the mean to which they decay is 0. The state, (B, H + 2 C), consists of h, the last
+    observed value of each channel, and the time since then.
 
     Attributes:
         decay, decay_bias: w_x and b_x.
         fading, fading_bias: W_h and b_h.
-        update: the GRU's weights, as in ``nn.GRUCell``.
+        update: weights of the GRU, as in ``nn.GRUCell``.
     """
 
     decay: Float[Tensor, " C"]
@@ -41,7 +41,7 @@ class GRUD(NamedTuple):
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """No series; the weights."""
+        """No series, and the weights."""
         return (), (self.decay, self.decay_bias, self.fading, self.fading_bias, *self.update)
 
     def step(
@@ -66,7 +66,7 @@ def advance(
     fading: Callable[[Tensor], Tensor],
     update: Callable[[Tensor, Tensor], Tensor],
 ) -> Float[Tensor, "B S"]:
-    """One step, with the map to the state's decay and the GRU called."""
+    """One step, where ``fading`` is the linear map of the state's decay and ``update`` the GRU."""
     channels = x.shape[1]
     h, last, since = state.split([state.shape[1] - 2 * channels, channels, channels], 1)
     seen = ~x.isnan()

@@ -13,28 +13,28 @@ from torch import Tensor
 from torchliquid.tracing import is_written_down
 
 LEAST = -30.0
-"""Of the sum in a resistance: below it, a rate of 1e-13, nothing fades any more."""
+"""Lower bound of the sum in a resistance. There the rate is 1e-13, so the state does not decay."""
 
 
 class LrcSSM(NamedTuple):
-    """Recurrence of neurons that act on the next layer alone, never on each other.
+    """Recurrence of neurons that are not connected with each other within a layer.
 
-    With F and G what the inputs' synapses bring (:func:`drive`), each neuron's state h follows
+    With F and G the inputs' part (:func:`drive`), each neuron's state h follows
 
         dh/dt = e (a h + b),   y = sigmoid(sigma (h - mu)),
         a = -sigmoid(F + w y),   b = vleak tanh(G + k y),
 
-    with the elastance e = sigmoid(p h + q), or symmetric e = sigmoid(p h + q + r) - sigmoid(p h + q - r). A sample is
-    one Euler step over its span, as published (where the span is always 1); or the step that is exact while a, b and e
-    stay as they are, h <- h + (1 - exp(e a span)) / -a (a h + b), which is stable at any span.
+    with the elastance e = sigmoid(p h + q), or the symmetric one e = sigmoid(p h + q + r) - sigmoid(p h + q - r). A
+    sample is one Euler step over its span, as published (where the span is always 1). The alternative is the step that
+    is exact for constant a, b and e, h <- h + (1 - exp(e a span)) / -a (a h + b). It is stable at any span.
 
-    A state depends on the state before of its own neuron alone: the Jacobian is diagonal.
+    A neuron's state depends only on its own previous state, so the Jacobian is diagonal.
 
     Attributes:
-        synapses: ``(w, k, mu, sigma)``, one value a neuron.
-        vleak: one value a neuron.
-        elastance: ``(p, q)`` or ``(p, q, r)``, one value a neuron.
-        exponential: whether the second step is taken.
+        synapses: ``(w, k, mu, sigma)``, one value per neuron.
+        vleak: one value per neuron.
+        elastance: ``(p, q)`` or ``(p, q, r)``, one value per neuron.
+        exponential: whether to use the second kind of step.
     """
 
     synapses: Sequence[Float[Tensor, " H"]]
@@ -44,13 +44,13 @@ class LrcSSM(NamedTuple):
 
     @property
     def diagonal(self) -> bool:
-        """That no neuron acts on another."""
+        """Whether the Jacobian is diagonal."""
         return True
 
     def prepare(
         self, inputs: Float[Tensor, "B T H2"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """F and G; the weights."""
+        """F and G, and the weights."""
         return inputs.chunk(2, 2), (*self.synapses, self.vleak, *self.elastance)
 
     def step(
@@ -68,13 +68,13 @@ class LrcSSM(NamedTuple):
         return h + d * (rest - rate * h)
 
     def time_constants(self, inputs: Float[Tensor, "*B H2"], h: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
-        """1 / (e |a|), at these states and inputs."""
+        """1 / (e |a|) at these states and inputs."""
         rate, _, elastance = _liquid(h, inputs.chunk(2, -1), (*self.synapses, self.vleak, *self.elastance))
         return 1 / (elastance * rate)
 
 
 def _lost(u: Tensor) -> Tensor:
-    """1 - exp(-u), exact near 0."""
+    """1 - exp(-u), accurate near 0."""
     if is_written_down():  # for ONNX, which has no expm1
         t = torch.tanh(u / 2)
         return 2 * t / (1 + t)
@@ -98,5 +98,5 @@ def drive(
     weight: Float[Tensor, "H2 C"],
     gleak: Float[Tensor, " H"],
 ) -> Float[Tensor, "*B H2"]:
-    """What the inputs bring: F and G = gleak + W sigmoid(sigma (u - mu)), with the W of each one below the other."""
+    """The inputs' part: F and G = gleak + W sigmoid(sigma (u - mu)). ``weight`` has the W of F above that of G."""
     return F.linear(torch.sigmoid(sigma * (inputs - mu)), weight, torch.cat([gleak, gleak]))

@@ -21,22 +21,22 @@ class LTC(NamedTuple):
 
         cm dv/dt = gleak vleak + sum g_j erev_j - (gleak + sum g_j + epsilon) v,
 
-    the input held. The authors' fused semi-implicit solver (eq. 3) takes ``unfolds`` sub-steps of length
+    with a constant input. The authors' fused semi-implicit solver (eq. 3) takes ``unfolds`` sub-steps of length
     d = timespan / unfolds,
 
-        v <- (cm v + d (gleak vleak + sum g_j erev_j)) / (cm + d (gleak + sum g_j + epsilon)),
+        v <- (cm v + d (gleak vleak + sum g_j erev_j)) / (cm + d (gleak + sum g_j + epsilon)).
 
-    written below as an increment, so that a span of zero leaves v exactly where it is.
+    The code computes this as an increment, so that a span of zero does not change v at all.
 
     Attributes:
-        leak: ``(gleak, vleak, cm)``, one value a neuron; gleak and cm positive.
-        synapses: ``(w, mu, sigma, erev)``, one value a synapse between neurons; w positive.
+        leak: ``(gleak, vleak, cm)``, one value per neuron; gleak and cm are positive.
+        synapses: ``(w, mu, sigma, erev)``, one value per synapse between neurons; w is positive.
         synapse_index: source and target neuron of each synapse, ordered by target.
         sensory: ``(w, mu, sigma, erev)`` of the synapses from inputs to neurons.
         sensory_index: source input and target neuron of each, ordered by target.
-        unfolds: fused steps a sample.
-        epsilon: keeps the denominator away from zero.
-        solver: steps the equation instead of the fused solver.
+        unfolds: fused steps per sample.
+        epsilon: avoids a denominator of zero.
+        solver: solver to use instead of the fused one.
     """
 
     leak: Sequence[Float[Tensor, " H"]]
@@ -51,7 +51,7 @@ class LTC(NamedTuple):
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Pull and conductance of leak and inputs; cm and the synapses between neurons."""
+        """Pull and conductance of leak and inputs, and the weights: cm and the synapses between neurons."""
         gleak, vleak, cm = self.leak
         pull, conductance = _arriving(inputs, gleak.shape[0], self.sensory_index, self.sensory)
         return (pull + gleak * vleak, conductance + gleak + self.epsilon), (self.synapse_index, cm, *self.synapses)
@@ -88,9 +88,9 @@ class LTC(NamedTuple):
         return (pull + pull_in - (conductance + conductance_in) * v) / cm
 
     def time_constants(self, inputs: Float[Tensor, "*B C"], v: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
-        """Effective time constants cm / (gleak + sum g) of neurons at these potentials and inputs.
+        """Effective time constants cm / (gleak + sum g) of the neurons at these potentials and inputs.
 
-        They lie between cm / (gleak + sum w) and cm / gleak whatever the inputs are (arXiv 2006.04439, theorem 1).
+        For any input they lie between cm / (gleak + sum w) and cm / gleak (arXiv 2006.04439, theorem 1).
         """
         gleak, _, cm = self.leak
         conductance = _arriving(v, v.shape[-1], self.synapse_index, self.synapses)[1]
@@ -100,12 +100,12 @@ class LTC(NamedTuple):
 def _arriving(
     source: Float[Tensor, "*B N"], units: int, index: Int[Tensor, "2 S"], synapses: Sequence[Float[Tensor, " S"]]
 ) -> tuple[Float[Tensor, "*B H"], Float[Tensor, "*B H"]]:
-    """What the synapses from these sources bring to each neuron: sum of g erev, and sum of g."""
+    """For each neuron, the sum of g erev and the sum of g over the synapses from these sources."""
     w, mu, sigma, erev = synapses
     pre, post = index
     g = w * torch.sigmoid(sigma * (source.index_select(-1, pre) - mu))
     none = g.new_zeros(*source.shape[:-1], units)
-    if is_written_down():  # for ONNX, which has no index_add of a free batch
+    if is_written_down():  # ONNX has no index_add with a variable batch size
         post = post.expand(g.shape)
         return none.scatter_add(-1, post, g * erev), none.scatter_add(-1, post, g)
     return none.index_add(-1, post, g * erev), none.index_add(-1, post, g)

@@ -15,14 +15,14 @@ from torchliquid.solvers import Solver
 
 
 class ODERNN(NamedTuple):
-    """Recurrence of an ODE-RNN: dh/dt = V tanh(U h + b) + c during the span, then a GRU cell takes the sample in
+    """Recurrence of an ODE-RNN: dh/dt = V tanh(U h + b) + c during the span, then a GRU cell updates h with the sample
     (arXiv 1907.03907, algorithm 1).
 
     Attributes:
         flow: ``(U, b, V, c)``, (H, H) and (H,) each.
-        update: the GRU's weights for input and state and their biases, (3 H, C), (3 H, H), (3 H,) and (3 H,), as in
+        update: weights of the GRU for input and state and their biases, (3 H, C), (3 H, H), (3 H,) and (3 H,), as in
             ``nn.GRUCell``.
-        solver: steps the equation.
+        solver: solver of the ODE.
     """
 
     flow: Sequence[Tensor]
@@ -32,7 +32,7 @@ class ODERNN(NamedTuple):
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """No series; the weights."""
+        """No series, and the weights."""
         return (), (*self.flow, *self.update)
 
     def step(

@@ -1,4 +1,4 @@
-"""What a recurrence is, and what it runs over."""
+"""The interface of a recurrence, and the sequences that it runs over."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 class Recurrence(Protocol):
     """A cell with its weights: a ``NamedTuple`` of tensors, tuples of tensors, and settings.
 
-    Weights arrive as they act: positive, masked and packed. Nothing here knows of layers, and nothing of loops: what
-    goes over time (:mod:`torchliquid.scan`) and what runs it (:mod:`torchliquid.backends`) need the two methods alone.
-    Both work in any floating dtype, on any device, and can be differentiated any number of times. B batch, T time,
-    C channels, H units.
+    The weights are in their final form: positive, masked and packed. A recurrence knows nothing of layers or loops. The
+    loop over time (:mod:`torchliquid.scan`) and the backends (:mod:`torchliquid.backends`) need only its two methods.
+    Both methods work in any floating dtype, on any device, and can be differentiated any number of times. B batch,
+    T time, C channels, H units.
     """
 
     def prepare(
         self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
     ) -> tuple[Sequence[Float[Tensor, "B T ..."]], Sequence[Tensor]]:
-        """What does not wait for the state.
+        """Compute everything that does not depend on the state.
 
         Args:
-            inputs: of each sample.
-            timespans: time since the sample before, finite and not negative.
+            inputs: inputs of each sample.
+            timespans: time since the previous sample, finite and not negative.
 
         Returns:
-            Series, with a row for each sample, and weights, which all steps share.
+            Series, with a row for each sample, and weights, which are the same for all steps.
         """
         ...
 
@@ -43,24 +43,24 @@ class Recurrence(Protocol):
     ) -> Float[Tensor, "B H"]:
         """The state after one sample.
 
-        The rows are independent of each other. A step reads its arguments and the cell's settings, and none of the
-        cell's own tensors: a graph's loop takes in tensors as arguments alone.
+        Rows of the batch are independent. A step uses its arguments and the cell's settings, but none of the cell's
+        tensors, because loops in graphs take tensors only as arguments.
         """
         ...
 
 
 class Sequences(NamedTuple):
-    """A batch of sequences for a recurrence, maybe with a memory in front (see :mod:`torchliquid.cells.memory`).
+    """A batch of sequences for a recurrence, optionally with a memory in front (see :mod:`torchliquid.cells.memory`).
 
     Attributes:
-        inputs: what each sample feeds in.
-        timespans: time since the sample before, finite and not negative.
-        state: before the first sample.
-        lengths: samples of each sequence; later ones leave the state alone. None: all of them.
-        memory_drive: the input's share of the memory's gates; None: no memory.
-        memory_weight: the memory's recurrent weight.
-        memory_cell: the memory's cell state before the first sample.
-        reset: true where the state is zero before the sample, as where an episode begins; None: nowhere.
+        inputs: inputs of each sample.
+        timespans: time since the previous sample, finite and not negative.
+        state: state before the first sample.
+        lengths: number of samples of each sequence; later ones do not change the state. None: T.
+        memory_drive: the input's part of the memory's gates; None: no memory.
+        memory_weight: recurrent weight of the memory.
+        memory_cell: cell state of the memory before the first sample.
+        reset: True where the state is set to zero before a sample, such as at the start of an episode; None: nowhere.
     """
 
     inputs: Float[Tensor, "B T C"]
@@ -78,7 +78,7 @@ States = tuple[Float[Tensor, "B T H"], Float[Tensor, "B N H"]]
 
 
 def tensors_of(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors of a recurrence, or of sequences, in their order."""
+    """The tensors of a recurrence or of sequences, in order."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
@@ -89,7 +89,7 @@ def tensors_of(values: Iterable[Any]) -> list[Tensor]:
 
 
 def with_tensors(cell: Any, tensors: Iterable[Any]) -> Any:
-    """The same recurrence with other tensors, given in the order of :func:`tensors_of`; ``...`` keeps a place free."""
+    """The same recurrence with other tensors, in the order of :func:`tensors_of`; ``...`` is a placeholder."""
     new, values = iter(tensors), []
     for value in cell:
         if isinstance(value, (list, tuple)):

@@ -16,23 +16,23 @@ def state_space(
     state: Float[Tensor, "B 2 N W"],
     sizes: Int[Tensor, " T"],
 ) -> tuple[Float[Tensor, "P W"], Float[Tensor, "B 2 N W"]]:
-    """Diagonal state-space recurrence (arXiv 2206.11893), N complex states of each of W channels.
+    """Diagonal state-space recurrence (arXiv 2206.11893) with N complex states for each of W channels.
 
     With u a sample's input, h <- fading[which] h + gain u, and the output is the real part of C h, summed over N.
-    Complex numbers are pairs of their real and their imaginary part.
+    Complex numbers are pairs of real and imaginary part.
 
     Args:
         fading: K different factors.
-        which: of these that of each sample.
-        gain: what an input adds to each state.
-        inputs: of P packed samples: the first of each sequence, the second of those that have one, and so on, the
+        which: index of the factor of each sample.
+        gain: factor of the inputs.
+        inputs: inputs of P packed samples: the first sample of each sequence, then the second ones, and so on, with the
             longest sequence first.
-        read: real and minus imaginary part of C.
-        state: before each sequence's first sample.
-        sizes: how many sequences have a first sample, a second, ... a last.
+        read: real part and negative imaginary part of C.
+        state: state before the first sample of each sequence.
+        sizes: number of sequences that have a first sample, a second one, and so on.
 
     Returns:
-        Outputs, and the state after each sequence's last sample.
+        The outputs, and the state after the last sample of each sequence.
     """
     fading, gain, read, h = (torch.complex(*x.unbind(-3)) for x in (fading, gain, read, state))
     counts = sizes.tolist()

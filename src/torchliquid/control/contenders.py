@@ -1,4 +1,4 @@
-"""Who steers in a comparison: kinds of networks at equal live parameters, all behind the same encoder of pictures."""
+"""The contenders of a comparison: kinds of networks of equal live parameters behind the same image encoder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torchliquid.errors import InputError
 
 @dataclass(frozen=True)
 class Contender:
-    """One kind of policy under the name that reports show.
+    """One kind of policy.
 
     Attributes:
-        name: as it is asked for.
-        label: for people.
+        name: its name in commands.
+        label: its name in reports.
         family: ``"liquid"`` or ``"other"``.
-        kind: of :data:`torchliquid.models.KINDS`.
-        hyper: more of its config; where it fixes the size, the budget of parameters is not used.
+        kind: one of :data:`torchliquid.models.KINDS`.
+        hyper: further settings of the kind. If they fix the size, the budget of parameters is not used.
     """
 
     name: str
@@ -36,8 +36,8 @@ PUBLISHED = Contender(
     "ltc_ncp",
     {"units": 19, "motors": 1, "sparsity": 0.38, "wiring_seed": 0},
 )
-"""The published size, 19 neurons and 253 synapses behind 32 features for one action (Lechner et al., Nature Machine
-Intelligence 2, 2020): a wiring of 19 neurons drawn at this sparsity has 251."""
+"""The published size: 19 neurons and 253 synapses behind 32 features for one action (Lechner et al., Nature Machine
+Intelligence 2, 2020). A wiring of 19 neurons drawn with this sparsity has 251 synapses."""
 
 CONTENDERS: tuple[Contender, ...] = (
     Contender("ltc_ncp", "LTC on NCP", "liquid", "ltc_ncp"),
@@ -54,14 +54,14 @@ CONTENDERS: tuple[Contender, ...] = (
 BY_NAME = {one.name: one for one in (*CONTENDERS, PUBLISHED)}
 
 FEW = ("ltc_ncp", "cfc", "lstm", "feedforward")
-"""Of a small comparison."""
+"""The contenders of a small comparison."""
 
 
 def named(names: tuple[str, ...]) -> tuple[Contender, ...]:
-    """Contenders by name.
+    """The contenders with the given names.
 
     Raises:
-        InputError: there is none of a name, or not a liquid one and another to hold it against.
+        InputError: a name is unknown, or there is no liquid contender or no other one.
     """
     for name in names:
         if name not in BY_NAME:
@@ -69,6 +69,6 @@ def named(names: tuple[str, ...]) -> tuple[Contender, ...]:
     found = tuple(BY_NAME[name] for name in dict.fromkeys(names))
     if len({one.family for one in found}) < 2:
         raise InputError(
-            f"{', '.join(names)}: a comparison needs a liquid contender and another one, like cfc and lstm"
+            f"{', '.join(names)}: a comparison needs a liquid contender and another one, such as cfc and lstm"
         )
     return found

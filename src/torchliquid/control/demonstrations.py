@@ -1,4 +1,4 @@
-"""What an expert did, with the real times: recorded into a Minari data set, and read from any."""
+"""Record an expert's episodes with their real times as a Minari data set, and read Minari data sets."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Demonstration:
     """One episode.
 
     Attributes:
-        times: (T,) since its first observation.
-        elapsed: (T,) since the observation before each.
-        observations: T of them, as the space has them.
-        actions: T of them; each follows the observation of the same place.
-        rewards: (T,) that followed.
-        success: whether it ended in one; None: not known.
+        times: (T,) time since the first observation.
+        elapsed: (T,) time since the previous observation.
+        observations: T observations, in the form of the space.
+        actions: T actions, each chosen at the observation of the same index.
+        rewards: (T,) rewards of these actions.
+        success: whether the episode ended in success; None: not known.
     """
 
     times: Array
@@ -55,10 +55,10 @@ class Demonstrations:
     """Episodes of one environment.
 
     Attributes:
-        episodes: one or more.
-        observation_space, action_space: of all.
-        environment: its name in Gymnasium; empty: not known.
-        time_unit: ``"s"``, or ``"samples"`` where the set holds no times.
+        episodes: one or more episodes.
+        observation_space, action_space: the spaces of all episodes.
+        environment: name in Gymnasium; empty: not known.
+        time_unit: ``"s"``, or ``"samples"`` if the data set has no times.
     """
 
     episodes: tuple[Demonstration, ...]
@@ -71,13 +71,13 @@ class Demonstrations:
         return len(self.episodes)
 
     def recording(self) -> Recording:
-        """Observations as channels and actions as targets, an episode a series, for :func:`torchliquid.fit`.
+        """A recording for :func:`torchliquid.fit`: a series per episode, observations as channels, actions as targets.
 
         Discrete actions become labels.
 
         Raises:
-            InputError: the observations are pictures, which a recording cannot hold, or the actions are neither a
-                vector nor discrete.
+            InputError: the observations are images, which a recording cannot hold, or the actions are neither vectors
+                nor discrete.
         """
         if any(is_image(box) for box in boxes(self.observation_space)):
             raise InputError(
@@ -112,7 +112,7 @@ def _stacked(values: list[Any]) -> Tree:
 
 
 DROPPED, JITTER = 0.2, 0.25
-"""What :func:`record` and DAgger lose of the observations, and by what share their control intervals jitter."""
+"""The share of observations that :func:`record` and DAgger drop, and by which their control intervals vary."""
 
 
 def record(
@@ -128,33 +128,33 @@ def record(
     max_steps: int = 10_000,
     progress: Callable[[int], None] | None = None,
 ) -> Demonstrations:
-    """Let an expert act, and keep what it saw and did with the real times, as a Minari data set in a new folder.
+    """Record an expert's observations and actions with their real times, as a Minari data set in a new folder.
 
     Args:
-        env: its name in Gymnasium, itself, or a function that makes it.
-        expert: called with the environment without its wrappers, whose state it may read, and the observation; answers
-            the action. None: the one that a world of ours has.
-        episodes: how many.
-        folder: where the data set goes; it appears once it is whole. ``minari.load_dataset`` finds it by its name and
-            version where ``MINARI_DATASETS_PATH`` is the folder above; a name without a version gets ``-v0`` inside.
-        dropped: the share of observations that are lost; the action before holds, ``infos["elapsed"]`` tells the time.
-        jitter: by what share control intervals are longer or shorter; environments with fixed ones have none.
-        noise: how far pushes lead away from what the expert does, a share of half the range of continuous actions;
-            about half of the time, for a quarter of a second or longer, so that the demonstrations show how to come
-            back (Laskey et al., arXiv 1703.09327). What is kept is the expert's action.
-        seed: of the first episode; others follow.
-        max_steps: after which an episode is cut.
-        progress: called with the number of episodes that are done.
+        env: name in Gymnasium, an environment, or a function that makes one.
+        expert: called with the environment without its wrappers, whose state it may read, and the observation; returns
+            the action. None: the expert of a world of this package.
+        episodes: number of episodes.
+        folder: the new folder; it appears when it is complete. If ``MINARI_DATASETS_PATH`` is the folder above,
+            ``minari.load_dataset`` finds it by name and version. A name without a version gets ``-v0`` inside.
+        dropped: share of observations that are lost. The previous action is kept meanwhile, and ``infos["elapsed"]``
+            has the true time.
+        jitter: share by which control intervals are longer or shorter; 0 for environments with a fixed interval.
+        noise: size of random pushes that are added to the expert's action, as a share of half the range of continuous
+            actions. They act about half of the time, for a quarter of a second or longer, so that the demonstrations
+            show how to recover (Laskey et al., arXiv 1703.09327). The expert's own action is recorded.
+        seed: seed of the first episode; the following episodes count up.
+        max_steps: maximum length of an episode.
+        progress: called with the number of finished episodes.
 
     Raises:
-        InputError: the environment cannot be made or named, the expert answers what is no action of it, or the folder
-            exists.
+        InputError: the environment cannot be made or named, the expert does not return an action, or the folder exists.
     """
     storage = _minari("minari.dataset.minari_storage").MinariStorage
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
     if episodes < 1:
         raise InputError(f"{episodes} episodes; give 1 or more")
-    folder = Path(folder).absolute()  # Minari adds up sizes of relative paths wrongly
+    folder = Path(folder).absolute()  # Minari computes wrong sizes for relative paths
     base = made(env)
     expert = expert_of(base, expert)
     if expert is None:
@@ -162,7 +162,7 @@ def record(
             f"{name_of(base)} has no expert of its own; give one: a function of the environment and observation"
         )
     if noise and not isinstance(base.action_space, spaces.Box):
-        raise InputError(f"noise is of continuous actions; those of {name_of(base)} are {base.action_space}")
+        raise InputError(f"noise is for continuous actions; those of {name_of(base)} are {base.action_space}")
     spec = _spec(base)
     world = DroppedFrames(Jitter(base, jitter if can_be_set(base) else 0.0), dropped)
     with _appearing(folder) as part:
@@ -175,7 +175,7 @@ def record(
         name = re.sub(r"[^-\w]", "-", folder.name) + version
         store.update_metadata({"dataset_id": name, "minari_version": _minari("minari").__version__})
         for i in range(episodes):
-            act = _Pushed(base.action_space, noise, seed + i) if noise else None
+            act = _WithNoise(base.action_space, noise, seed + i) if noise else None
             store.update_episodes([buffer(id=i, seed=seed + i, **episode(world, expert, seed + i, max_steps, act))])
             if progress is not None:
                 progress(i + 1)
@@ -183,10 +183,10 @@ def record(
 
 
 def _spec(env: Env) -> Any:
-    """How Gymnasium makes the environment again, as a data set can hold it: a class or function by its name.
+    """The environment's spec as plain data, with its entry point as a name.
 
     Raises:
-        InputError: it has no such name, or settings that are no plain data.
+        InputError: the entry point has no name, or the settings are not plain data.
     """
     spec = env.spec
     if spec is None:
@@ -196,8 +196,8 @@ def _spec(env: Env) -> Any:
         name = f"{getattr(entry, '__module__', '')}:{getattr(entry, '__qualname__', '<')}"
         if "<" in name:
             raise InputError(
-                f"{spec.id} is registered with a function that has no name ({entry}), so that a data set cannot say "
-                'what it is of: register it with entry_point="module:Class", or give the function in its place'
+                f"{spec.id} is registered with a function that has no name ({entry}), so a data set cannot refer to "
+                'it: register it with entry_point="module:Class", or pass the function as env'
             )
         spec = replace(spec, entry_point=name)
     try:
@@ -207,8 +207,8 @@ def _spec(env: Env) -> Any:
     return spec
 
 
-class _Pushed:
-    """Does what the expert says and something besides, which stays for some steps."""
+class _WithNoise:
+    """The expert's action with random pushes, each of which lasts for some steps."""
 
     def __init__(self, space: spaces.Space[Any], noise: float, seed: int) -> None:
         assert isinstance(space, spaces.Box)
@@ -216,13 +216,13 @@ class _Pushed:
         self.rng = np.random.default_rng([seed, 77])
         self.left, self.push = 0, 0.0 * self.size
 
-    def __call__(self, observation: Any, seconds: float, said: Any) -> Any:
+    def __call__(self, observation: Any, seconds: float, action: Any) -> Any:
         if not self.left:
             self.left = int(self.rng.integers(5, 15))
             pushing = self.rng.random() < 0.5
             self.push = pushing * self.size * self.rng.uniform(-1, 1, self.space.shape)
         self.left -= 1
-        return within(self.space, said + self.push)
+        return within(self.space, action + self.push)
 
 
 def episode(
@@ -233,14 +233,15 @@ def episode(
     act: Callable[[Any, float, Any], Any] | None = None,
     may_fail: bool = False,
 ) -> dict[str, Any]:
-    """What Minari keeps of an episode, with the expert's actions.
+    """Run an episode and return what Minari stores of it, with the expert's actions.
 
     Args:
-        act: what is done instead, of the observation, the seconds since the one before and the expert's action.
-        may_fail: whether an episode ends where the simulator or ``act`` fails.
+        act: returns the action to do instead, from the observation, the seconds since the previous one and the expert's
+            action.
+        may_fail: whether a failure of the simulator or of ``act`` ends the episode instead of raising.
 
     Raises:
-        InputError: the expert answers no action, or something fails that may not.
+        InputError: the expert does not return an action, or the simulator or ``act`` fails.
     """
     try:
         observation, info = world.reset(seed=seed)
@@ -256,7 +257,7 @@ def episode(
         try:
             action, beyond = checked_action(_asked(expert, world, observation), world, "the expert")
         except FloatingPointError as error:
-            raise InputError(f"{error}, which is no action of {name_of(world)}") from None
+            raise InputError(f"{error}, which is no action of {name_of(world)}; return finite numbers") from None
         if beyond:
             raise InputError(
                 f"the expert answers an action outside the bounds of {name_of(world)}; clip it in the expert"
@@ -307,10 +308,10 @@ def _asked(expert: Expert, world: Env, observation: Any) -> Any:
 
 @contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder to fill that gets its name once it is whole.
+    """A folder that gets its name when it is complete.
 
     Raises:
-        InputError: there is one of the name, or its place cannot be written.
+        InputError: the folder exists, or cannot be written.
     """
     if folder.exists():
         raise InputError(f"{folder} exists; give another folder, or remove it")
@@ -330,15 +331,15 @@ def _appearing(folder: Path) -> Iterator[Path]:
 def demonstrations(
     source: str | os.PathLike[str] | Any, env: Env | None = None, step: float | None = None
 ) -> Demonstrations:
-    """Read a Minari data set, whoever made it. Nothing in it is run, and its environment is not made.
+    """Read any Minari data set. Nothing in it is run, and its environment is not made.
 
     Args:
         source: its folder, its name among the user's data sets, or a ``MinariDataset``.
-        env: what it must be of; None: of any.
-        step: seconds of a step where the set holds no times (``infos["elapsed"]``); None: steps are 1 apart.
+        env: the environment it must belong to; None: any.
+        step: seconds per step if the data set has no times (``infos["elapsed"]``); None: steps are 1 apart.
 
     Raises:
-        InputError: there is no such set, it is damaged or empty, or of another environment.
+        InputError: the data set does not exist, is damaged or empty, or belongs to another environment.
     """
     dataset = _opened(source)
     if env is not None:

@@ -1,4 +1,4 @@
-"""Environments by name, and what goes into and comes out of them, checked."""
+"""Make environments, and check the actions that go into them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torchliquid.errors import InputError
 
 Env = gym.Env[Any, Any]
 Expert = Callable[[Env, Any], Any]
-"""What an expert would do now: of the environment without wrappers, whose state it may read, and the observation."""
+"""Called with the environment without its wrappers, whose state it may read, and the observation; returns an action."""
 
 Tree = Any
-"""An array, or a dict or tuple of such, as a space has it; its first axis is time."""
+"""An array, or a dict or tuple of arrays as in the space. The first axis is time."""
 
 
 def made(env: str | Env | Callable[[], Env]) -> Env:
-    """An environment: one as it is, or made of its name in Gymnasium or by a function.
+    """The given environment, or one made from its name in Gymnasium or by a function.
 
     Raises:
-        InputError: there is none of the name, or it cannot be made here.
+        InputError: the name is unknown, or the environment cannot be made here.
     """
     if isinstance(env, gym.Env):
         return env
@@ -39,7 +39,7 @@ def made(env: str | Env | Callable[[], Env]) -> Env:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line, with what to do where OpenGL is missing."""
+    """An error in one line, with advice if OpenGL is missing."""
     words = " ".join(f"{type(error).__name__}: {error}".split())
     if re.search(r"OpenGL|\bgl[A-Z]\w+|\bE?GL\b|egl|GLFW|OSMesa|DISPLAY", words):
         words += "; without a screen install OSMesa (apt-get install libosmesa6) and set MUJOCO_GL=osmesa, or =egl"
@@ -47,26 +47,29 @@ def reason(error: BaseException) -> str:
 
 
 def own_expert(env: Env, observation: Any) -> Any:
-    """The expert that one of our worlds brings along."""
+    """The expert that a world of this package has."""
     return env.expert()  # type: ignore[attr-defined]
 
 
 def expert_of(env: Env, given: Expert | None) -> Expert | None:
-    """The given expert, else the environment's own; None where it has none."""
+    """The given expert, or else the environment's own; None if it has none."""
     return given or (own_expert if hasattr(env.unwrapped, "expert") else None)
 
 
 def checked_action(action: Any, env: Env, whose: str) -> tuple[Any, bool]:
-    """An action in the space's type and bounds, and whether it lay beyond these.
+    """Convert an action to the type and the bounds of the action space.
 
     Args:
-        action: as it was answered; tensors too.
-        env: where it goes.
-        whose: who answered it, for the error.
+        action: an array, a number or a tensor.
+        env: the environment.
+        whose: who chose the action, for the error.
+
+    Returns:
+        The action, and whether it was out of bounds.
 
     Raises:
-        InputError: it has another shape or kind than the space's.
-        FloatingPointError: it holds what is no number.
+        InputError: the action has another shape or kind than the action space.
+        FloatingPointError: it contains NaN or infinity.
     """
     space = env.action_space
     if isinstance(space, spaces.Box):
@@ -79,7 +82,7 @@ def checked_action(action: Any, env: Env, whose: str) -> tuple[Any, bool]:
         if not np.isfinite(numbers).all():
             raise FloatingPointError(f"{whose} answers {_brief(action)}")
         inside = np.clip(numbers, space.low, space.high).astype(space.dtype)
-        # What float32 rounds at a bound is no excess.
+        # Rounding to float32 at a bound does not count.
         beyond = bool((abs(inside - numbers) > 1e-6 * (1 + abs(numbers))).any())
         return inside, beyond
     if isinstance(space, spaces.Discrete):
@@ -106,7 +109,7 @@ def _brief(value: Any) -> str:
 
 
 def at(tree: Tree, place: Any) -> Tree:
-    """The part of each array at a place or slice in time."""
+    """Index each array in time."""
     if isinstance(tree, dict):
         return {name: at(part, place) for name, part in tree.items()}
     return tuple(at(part, place) for part in tree) if isinstance(tree, tuple) else tree[place]

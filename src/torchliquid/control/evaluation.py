@@ -1,4 +1,4 @@
-"""Let a policy steer, in the environment as it is and shifted, and count what comes of it."""
+"""Evaluate a policy in an environment, unchanged and under shifts."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from torchliquid.runtime.policy import PolicyStream
 
 Array = np.ndarray
 Policy = Callable[[Any, float], Any]
-"""The action for an observation and the seconds since the one before. One with a method ``reset`` is told by it that an
-episode begins."""
+"""Returns the action for an observation and the seconds since the previous one. If it has a method ``reset``, this is
+called at the start of each episode."""
 
 CLEAN = "clean"
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """What came of one episode.
+    """The result of one episode.
 
     Attributes:
-        shift, unit, severity: what had changed; ``"clean"`` and 0: nothing.
-        seed: of its reset.
-        success: as ``info["is_success"]`` says at its end, else whether the reward reaches what the environment calls
-            solved; None: neither is known.
-        crashed: as ``info["crashed"]`` says, or the simulator failed.
-        why: the simulator's error, or the policy's answer that was no number; else empty.
-        steps, seconds: how long it lasted.
-        reward: all of it.
-        clipped: how many actions lay beyond their bounds.
-        path: (N, D) ``info["position"]`` at each step, metres; None: not told.
-        path_error: metres from the path to the expert's in the same scene, the mean over steps; None: not known.
+        shift, unit, severity: the shift; ``"clean"``, ``""`` and 0 without one.
+        seed: seed of the reset.
+        success: ``info["is_success"]`` at the end, or else whether the sum of rewards reaches the environment's
+            ``reward_threshold``; None: neither is known.
+        crashed: ``info["crashed"]`` at the end, or True if the simulator failed.
+        why: the simulator's error, or the action if it was not finite; otherwise empty.
+        steps, seconds: length of the episode.
+        reward: sum of the rewards.
+        clipped: number of actions that were out of bounds.
+        path: (N, D) ``info["position"]`` at each step, in metres; None: not given.
+        path_error: mean distance to the expert's path in the same scene, in metres; None: not known.
     """
 
     shift: str
@@ -66,16 +66,16 @@ class Evaluation:
     """All episodes of a policy.
 
     Attributes:
-        environment: its name.
-        episodes: in the order of shifts, severities and seeds.
+        environment: name of the environment.
+        episodes: the episodes, ordered by shift, severity and seed.
     """
 
     environment: str
     episodes: tuple[Episode, ...]
 
     def summary(self) -> pl.DataFrame:
-        """A row for each shift and severity: ``episodes``, ``success`` (share), ``crashes``, ``time_to_target`` (the
-        median of those that succeed, seconds), ``path_error`` (mean, metres), ``reward`` (mean)."""
+        """One row per shift and severity: ``episodes``, ``success`` (share), ``crashes``, ``time_to_target`` (median of
+        the successful episodes, seconds), ``path_error`` (mean, metres), ``reward`` (mean)."""
         columns = ("shift", "severity", "success", "crashed", "seconds", "path_error", "reward")
         kinds = (pl.String, pl.Float64, pl.Boolean, pl.Boolean, pl.Float64, pl.Float64, pl.Float64)
         frame = pl.DataFrame(
@@ -104,28 +104,28 @@ def evaluate(
     jobs: int = 1,
     progress: Callable[[Episode], None] | None = None,
 ) -> Evaluation:
-    """Let a policy steer, first in the environment as it is, then under each shift; nothing is trained.
+    """Run a policy in the environment, first unchanged and then under each shift. Nothing is trained.
 
-    An episode in which the simulator fails is recorded as crashed, and the evaluation goes on in a new environment, or
-    where the environment itself was given in a new episode.
+    An episode in which the simulator fails counts as crashed. The evaluation continues in a new environment, or in a
+    new episode if ``env`` is an environment.
 
     Args:
-        policy: called with an observation and the seconds since the one before; answers an action. Numbers beyond the
-            action's bounds are put to them, and counted. A model that :func:`torchliquid.control.imitate` trained too.
-        env: its name in Gymnasium, itself, or a function that makes it.
-        episodes: for each shift and severity; their seeds are the same under each.
-        shifts: classes, each tried at all its ``severities``, or pairs with a severity.
-        expert: whose path the policy's is held against, as in :func:`torchliquid.control.record`; None: that of a world
-            of ours, and none elsewhere.
-        seed: of the first episode; others follow.
-        max_steps: after which an episode is cut.
-        jobs: episodes at a time, each in a process of its own, so that a simulator that takes its process down is a
-            crash as well; 1: all in this process. More need ``env`` as a name or a function.
+        policy: called with an observation and the seconds since the previous one; returns an action. Actions out of
+            bounds are clipped and counted. A model from :func:`torchliquid.control.imitate` can be passed, too.
+        env: name in Gymnasium, an environment, or a function that makes one.
+        episodes: number of episodes for each shift and severity, with the same seeds for each.
+        shifts: classes, each used at all its ``severities``, or pairs of a class and a severity.
+        expert: the expert whose path is the reference, see :func:`torchliquid.control.record`; None: the expert of a
+            world of this package, or none.
+        seed: seed of the first episode; the following episodes count up.
+        max_steps: maximum length of an episode.
+        jobs: number of episodes at a time, each in its own process. Then a simulator that ends its process counts as a
+            crash, too. With more than 1, ``env`` must be a name or a function.
         progress: called after each episode.
 
     Raises:
-        InputError: the environment cannot be made or reset, a shift does not suit it, or the policy cannot take its
-            observations or answers what is no action of it.
+        InputError: the environment cannot be made or reset, a shift does not suit it, or the policy fails on an
+            observation or does not return an action.
     """
     if episodes < 1 or jobs < 1:
         raise InputError(f"{episodes} episodes, {jobs} at a time; give 1 or more of each")
@@ -136,7 +136,7 @@ def evaluate(
             f"the policy is a {type(policy).__name__}; give a function of an observation and the seconds elapsed"
         )
     tried = [(None, 0.0), *_severities(shifts)]
-    for shift, severity in tried:  # what does not suit is said before hours of flight
+    for shift, severity in tried:  # an unsuitable shift must fail now, not after hours
         world = shifted(env, shift, severity)
         name = name_of(world)
         if not isinstance(env, gym.Env):
@@ -155,28 +155,28 @@ def evaluate(
 
     if jobs == 1:
         for place, call in enumerate(calls):
-            keep(place, fly(*call, not done))
+            keep(place, run_episode(*call, not done))
     elif isinstance(env, gym.Env):
         raise InputError("an environment cannot be sent to other processes: give its name or a function, or jobs=1")
     else:
-        _fly_apart(calls, jobs, keep)
+        _in_processes(calls, jobs, keep)
     return Evaluation(name, tuple(done[place] for place in range(len(calls))))
 
 
 def policy_of(model: Predictor) -> Policy:
-    """What a model does with live observations.
+    """The policy of a model.
 
     Raises:
-        InputError: it was not trained to act.
+        InputError: the model was not trained to act.
     """
     stream = model.live()
     if not isinstance(stream, PolicyStream):
-        raise InputError("the model is no policy: it was trained on a recording; train one with tl.control.imitate")
+        raise InputError("the model is no policy: it was trained on a recording; train one by tl.control.imitate")
     return stream
 
 
-def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int, Episode], None]) -> None:
-    """Each episode in a process of its own: one whose process dies is a crash, and those that end with it fly again."""
+def _in_processes(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int, Episode], None]) -> None:
+    """Run each episode in its own process. If the process dies, the episode is a crash; interrupted ones run again."""
     from torchliquid.jobs.job import Job, JobError, Silent
     from torchliquid.jobs.processes import run_jobs
 
@@ -188,7 +188,7 @@ def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int
 
     while left:
         todo = [
-            Job(str(place), _flown, (cloudpickle.dumps((*calls[place], place == 0)),), partial(finished, place))
+            Job(str(place), _episode_job, (cloudpickle.dumps((*calls[place], place == 0)),), partial(finished, place))
             for place in sorted(left)
         ]
         try:
@@ -196,18 +196,18 @@ def _fly_apart(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int
         except JobError as error:
             place = int(error.job)
             _, _, shift, severity, seed, _, _ = calls[place]
-            finished(place, ended(shift, severity, seed))
+            finished(place, process_died(shift, severity, seed))
 
 
-def ended(shift: type[Shift] | None, severity: float, seed: int) -> Episode:
-    """An episode that took its process down."""
+def process_died(shift: type[Shift] | None, severity: float, seed: int) -> Episode:
+    """The result of an episode that ended its process."""
     why = "the simulator ended its process"
     named = (shift.name, shift.unit) if shift is not None else (CLEAN, "")
     return Episode(*named, severity, seed, False, True, why, 0, 0.0, 0.0, 0, None)
 
 
-def _flown(packed: bytes, progress: object) -> Iterator[Episode]:
-    yield fly(*cloudpickle.loads(packed))
+def _episode_job(packed: bytes, progress: object) -> Iterator[Episode]:
+    yield run_episode(*cloudpickle.loads(packed))
 
 
 def _severities(
@@ -225,7 +225,7 @@ def shifted(env: str | Env | Callable[[], Env], shift: type[Shift] | None, sever
     return world if shift is None else shift(world, severity)
 
 
-def fly(
+def run_episode(
     policy: Policy,
     env: str | Env | Callable[[], Env],
     shift: type[Shift] | None,
@@ -235,7 +235,7 @@ def fly(
     max_steps: int,
     first: bool = False,
 ) -> Episode:
-    """One episode, as of :func:`evaluate`; where the ``first`` cannot even be reset, it is no crash but an error."""
+    """Run one episode, see :func:`evaluate`. If the ``first`` one cannot be reset, this raises instead of a crash."""
     world = shifted(env, shift, severity)
     teacher = expert_of(world, expert)
     run = Run(world, max_steps)
@@ -273,7 +273,7 @@ def fly(
 
 
 class Run:
-    """One episode as it goes, so that what was reached is known where it breaks off."""
+    """One running episode. Its attributes stay known if the simulator fails."""
 
     def __init__(self, world: Env, max_steps: int) -> None:
         self.world, self.max_steps = world, max_steps
@@ -331,7 +331,7 @@ def _shapes(space: spaces.Space[Any]) -> str:
 
 
 def expert_path(world: Env, expert: Expert, seed: int, max_steps: int) -> Array | None:
-    """(N, D) where an expert goes in the same scene; None where the simulator fails under it as well."""
+    """(N, D) the expert's path in the same scene; None if the simulator fails under the expert, too."""
     base: Any = world.unwrapped
     run = Run(world, max_steps)
     if expert is own_expert:
@@ -349,7 +349,7 @@ def expert_path(world: Env, expert: Expert, seed: int, max_steps: int) -> Array 
 
 
 def _path_error(path: Array, other: Array | None) -> float | None:
-    """The mean of the metres from each place of a path to another path, whose places straight lines join."""
+    """Mean distance of a path's points to another path, which consists of straight lines between its points."""
     if other is None or path.shape[1] != other.shape[1] or len(other) < 2:
         return None
     start, way = other[:-1], np.diff(other, axis=0)

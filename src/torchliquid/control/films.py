@@ -1,4 +1,4 @@
-"""What a policy sees on a flight, what it looks at, and how fast it forgets meanwhile."""
+"""One episode of a policy for the report: its images, their saliency, and the time constants of its neurons."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.runtime.policy import flat
 
 FRAMES = 6
-"""Of a film strip."""
+"""Number of frames of a film strip."""
 
 LARGER = 3
+"""Enlargement of the frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """One flight.
+    """One episode.
 
     Attributes:
-        strip: JPEG as a data URI: frames above, below them what the policy looks at.
-        seconds: of the frames.
-        times: (T,) seconds of all steps.
-        constants: (T, H) of the neurons, seconds; None where the policy has none.
-        neurons: their names.
-        quantity: what the constants are.
-        success: how it ended.
+        strip: JPEG as a data URI: the frames, and below them their saliency.
+        seconds: times of the frames.
+        times: (T,) times of all steps, in seconds.
+        constants: (T, H) time constants of the neurons, in seconds; None if the policy has none.
+        neurons: names of the neurons.
+        quantity: what the constants are called.
+        success: whether the episode succeeded.
     """
 
     strip: str
@@ -51,8 +52,8 @@ class Film:
     success: bool
 
 
-class _Kept:
-    """A policy that keeps what it saw."""
+class _Recorded:
+    """A policy that records its observations."""
 
     def __init__(self, policy: Any) -> None:
         self.policy, self.seen, self.spans = policy, list[np.ndarray](), list[float]()
@@ -74,13 +75,13 @@ def film(
     seed: int,
     max_steps: int,
 ) -> Film | None:
-    """Fly once more, and look; None where the policy sees no picture."""
+    """Run an episode again and record it; None if the policy has no image."""
     policy: Any = policy_of(model)
     assert isinstance(model, Model)
     camera = next((one for one in policy.seen if one.kind == "picture"), None)
     if camera is None:
         return None
-    kept = _Kept(policy)
+    kept = _Recorded(policy)
     run = Run(shifted(env, shift, severity), max_steps)
     kept.reset()
     run.go(kept, seed)
@@ -110,8 +111,8 @@ def film(
 
 
 def _saliency(model: Model, recording: Recording, chosen: np.ndarray) -> np.ndarray:
-    """(N, C) by how much each input moves the answer at the chosen samples, the state as it was (gradients, Simonyan
-    et al., arXiv 1312.6034)."""
+    """(N, C) gradients of the answer at the chosen samples by each input, with the state constant (Simonyan et al.,
+    arXiv 1312.6034)."""
     inputs, spans = (torch.from_numpy(each).unsqueeze(0) for each in model.preprocessing(recording.series[0]))
     model.eval()
     state, found, done = None, [], 0

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a policy that does what an expert did, from demonstrations with their real times."""
+"""Behaviour cloning: train a policy to imitate an expert, from demonstrations with their real times."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from torchliquid.tasks import Task
 from torchliquid.training.loop import Progress, TrainingConfig, train
 
 WINDOWS = Windows(32, 28, 4)
-"""How episodes are cut: long enough to remember what is hidden for a second, short enough to train in minutes."""
+"""Training windows of episodes: long enough to bridge a second without sight, short enough to train in minutes."""
 
 HELD_OUT = 0.2
 FIRST_SEED = 500_000
-"""Of the episodes of DAgger, so that none is one of the demonstrations or of an evaluation."""
+"""First seed of DAgger's episodes. Demonstrations and evaluations use other seeds."""
 
 
 def imitate(
@@ -56,37 +56,39 @@ def imitate(
     progress: Progress | None = None,
     **hyper: Any,
 ) -> Model:
-    """Train a policy to do what demonstrations show.
+    """Train a policy to imitate demonstrations.
 
-    Observations are vectors, whole numbers, pictures (height, width, 1 or 3 channels of 8 bits), or a Dict of these;
-    actions vectors or discrete. Pictures pass strided convolutions, the first parts of the network
-    (:class:`torchliquid.models.networks.PictureEncoder`), which are trained with the rest. Vectors are scaled by the
-    training part; pixels all alike. A fifth of the episodes is held out and stops the training.
+    Observations are vectors, integers, images (height, width, 1 or 3 channels of 8 bits), or a Dict of these. Actions
+    are vectors or discrete. Images pass through strided convolutions
+    (:class:`torchliquid.models.networks.PictureEncoder`), which are part of the network and trained with it. Vectors
+    are scaled by the training part, all pixels in the same way. A fifth of the episodes is held out to stop the
+    training.
 
-    With ``dagger`` the policy steers after it was trained, the expert says what it would have done at each
-    observation, and the training goes on with these episodes added (Ross et al., arXiv 1011.0686).
+    With ``dagger`` the trained policy steers, the expert says what it would have done at each observation, and the
+    training continues with these episodes added (Ross et al., arXiv 1011.0686).
 
     Args:
-        source: demonstrations, or what :func:`torchliquid.control.demonstrations` reads.
+        source: demonstrations, or an argument of :func:`torchliquid.control.demonstrations`.
         kind: one of :data:`torchliquid.models.KINDS`.
-        parameters: budget of live parameters, the pictures' encoders apart.
-        config: of the training; None: defaults.
-        dagger: rounds of it; each has the updates of the training before.
-        dagger_episodes: in each round.
-        env, expert: of which DAgger is, as in :func:`torchliquid.control.record`; None: what the demonstrations name,
-            and the expert that a world of ours has.
-        max_steps: after which an episode of DAgger is cut.
-        seed: of weights, shuffling and DAgger's episodes.
-        progress: told how far it is.
-        hyper: more of the kind's config, e.g. ``units=19``.
+        parameters: budget of live parameters, without the image encoders.
+        config: settings of the training; None: defaults.
+        dagger: number of rounds of DAgger. Each round trains for as many updates as the first training.
+        dagger_episodes: number of episodes per round.
+        env, expert: environment and expert for DAgger, see :func:`torchliquid.control.record`; None: the environment
+            that the demonstrations name, and the expert of a world of this package.
+        max_steps: maximum length of an episode of DAgger.
+        seed: seed of the weights, the shuffling and DAgger's episodes.
+        progress: is told about the progress.
+        hyper: further settings of the kind, e.g. ``units=19``.
 
     Returns:
-        A model that :meth:`~torchliquid.Model.save` writes as one file, with its encoder and the actions' bounds.
-        :func:`torchliquid.stream` makes a policy of it, which takes an observation and the seconds since the one
-        before.
+        A model. :meth:`~torchliquid.Model.save` writes it as one file, with its encoder and the bounds of the actions.
+        :func:`torchliquid.stream` makes a policy of it, which takes an observation and the seconds since the previous
+        one.
 
     Raises:
-        InputError: observations or actions that cannot be learnt, too few demonstrations, or no expert for DAgger.
+        InputError: observations or actions are not supported, there are too few demonstrations, or there is no expert
+            for DAgger.
         TrainingError: the loss is no longer finite.
     """
     shown = source if isinstance(source, Demonstrations) else demonstrations(source)
@@ -122,7 +124,7 @@ def imitate(
 
 
 def _shared(progress: Progress | None, rounds: int) -> Any:
-    """For each round, who is told its share of the whole."""
+    """For each round, a progress function that reports the share of the whole."""
     for i in range(rounds):
         yield None if progress is None else (lambda share, note, i=i: progress((i + share) / rounds, note))
 
@@ -138,8 +140,8 @@ def _world(env: str | Env | Callable[[], Env], expert: Expert | None) -> tuple[E
 
 
 def _visited(model: Model, world: Env, teacher: Expert, seed: int, max_steps: int) -> Demonstration | None:
-    """An episode that the policy steers and the expert comments, up to where the simulator fails under it; None where
-    that is at once."""
+    """An episode in which the policy steers, with the expert's actions, until the simulator fails; None if it fails at
+    once."""
     policy: Any = model.live()
     found = episode(world, teacher, seed, max_steps, lambda seen, seconds, said: policy(seen, seconds), may_fail=True)
     if not found["rewards"]:
@@ -157,7 +159,7 @@ def seen_in(space: spaces.Space[Any]) -> tuple[Seen, ...]:
     """The parts of an observation.
 
     Raises:
-        InputError: a part that cannot be learnt from.
+        InputError: a part has a kind that is not supported.
     """
     if isinstance(space, spaces.Dict):
         return tuple(_seen(name, part) for name, part in space.spaces.items())
@@ -177,10 +179,10 @@ def _seen(name: str | None, space: spaces.Space[Any]) -> Seen:
 
 
 def done_in(space: spaces.Space[Any]) -> Does:
-    """What an action is.
+    """The form of an action.
 
     Raises:
-        InputError: neither numbers nor one of two or more.
+        InputError: an action is neither bounded numbers nor a choice between two or more.
     """
     if isinstance(space, spaces.Discrete) and space.n > 1:
         return Does(n=int(space.n), first=int(space.start))
@@ -194,7 +196,7 @@ def done_in(space: spaces.Space[Any]) -> Does:
 
 
 def _parts(shown: Demonstrations) -> tuple[list[Demonstration], list[Demonstration]]:
-    """Episodes to learn from, the last fifth apart; of a single one its end."""
+    """Training and validation episodes: the last fifth is held out, or the end of a single episode."""
     episodes = list(shown.episodes)
     if len(episodes) > 1:
         held = max(1, round(HELD_OUT * len(episodes)))
@@ -237,12 +239,12 @@ def _task(training: Recording, does: Does) -> Task:
 
 
 def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
-    """Vectors by their own means and deviations, pixels to -2 to 2."""
+    """Scales vectors by their own mean and standard deviation, and pixels to -2 to 2."""
     means, deviations, ends, place = [], [], [], 0
     for part in seen:
         if part.kind == "picture":
             mean, std = np.full(part.size, 127.5), np.full(part.size, 63.75)
-            ends.append(np.full((2, part.size), np.nan))  # no pixel can be beyond what it may be
+            ends.append(np.full((2, part.size), np.nan))  # pixels are never out of range
         else:
             values = np.concatenate([s.values[:, place : place + part.size] for s in training.series])
             mean, std = mean_and_std(values)
@@ -266,7 +268,7 @@ def _scales(training: Recording, seen: tuple[Seen, ...]) -> Preprocessing:
 
 
 def _pictures(seen: tuple[Seen, ...]) -> tuple[list[list[int]], int]:
-    """Where pictures begin, with their sizes, as the models' config has them; and how many parameters see them."""
+    """The first channel and the size of each image, as in a model's config, and the parameters of all encoders."""
     found, place, parameters = [], 0, 0
     for part in seen:
         if part.kind == "picture":

@@ -1,4 +1,4 @@
-"""A comparison of policies as one page."""
+"""The report of a comparison of policies, as one page."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from torchliquid.page.glossary import NETWORKS
 
 GLOSSARY = {
     **NETWORKS,
-    "success": "What the environment calls so: the target reached, or a lap in the lane.",
+    "success": "As the environment defines it: the target was reached, or a lap was driven in the lane.",
     "shift": "A change between training and use, such as fog or lost frames. Nothing is trained again for it.",
-    "path error": "Metres from the policy's places to the path that the expert takes in the same world, on average.",
-    "95 % interval": "Where the true rate lies in 95 of 100 such comparisons; over seeds and worlds together.",
-    "pair": "The liquid contender and the other one that succeeded most on validation worlds. It was written down "
-    "before a test world was seen.",
-    "saliency": "How much the answer moves when a pixel changes a little, with the memory as it was.",
-    "time constant": "How fast a neuron forgets at that moment; of a CfC the time scale of its gate.",
+    "path error": "Mean distance between the policy's path and the expert's in the same world, in metres.",
+    "95 % interval": "It contains the true rate in 95 of 100 such comparisons, over seeds and worlds together.",
+    "pair": "The best liquid contender and the best other one on validation worlds. It was written down before any "
+    "test world was used.",
+    "saliency": "How much the answer changes when a pixel changes a little, with the same state.",
+    "time constant": "How fast a neuron forgets at that moment; for a CfC, the time scale of its gate.",
 }
 WIDE = 150
 
@@ -147,7 +147,7 @@ def _severities(results: Mapping[str, Any]) -> list[Chart]:
 def _paths(
     results: Mapping[str, Any], lines: list[dict[str, Any]], env: str | Callable[[], Env], expert: Expert | None
 ) -> list[Chart]:
-    """From above: where all went in the first test world, clean and under the shift that tells most apart."""
+    """Paths in the first test world from above, clean and under the shift in which the contenders differ most."""
     first = [line for line in lines if line["seed"] == 0]
     if not any(one["path"] for line in first for one in line["episodes"]):
         return []
@@ -213,7 +213,7 @@ def _kind(name: str) -> Any:
 def _films(
     folder: Path, results: Mapping[str, Any], lines: list[dict[str, Any]], env: str | Callable[[], Env]
 ) -> list[tuple[str, Film]]:
-    """A flight of each of the pair that succeeds, and the first under a shift that does not."""
+    """For both of the pair: one episode that succeeds, and one under a shift that fails."""
     found = []
     label = {one["name"]: one["label"] for one in results["contenders"]}
     for side in ("liquid", "other"):
@@ -246,7 +246,7 @@ def _films(
 
 
 def _constants(i: int, one: Film) -> Chart:
-    """How fast the neurons forget along a flight."""
+    """The time constants of the neurons during an episode."""
     traces = []
     if one.constants is not None:
         step = max(1, len(one.times) // WIDE)
@@ -264,6 +264,6 @@ def _constants(i: int, one: Film) -> Chart:
                 }
             )
     made = figure(
-        traces, "seconds of the flight", f"{one.quantity}, s", height=260, yaxis={"type": "log"}, showlegend=False
+        traces, "seconds of the episode", f"{one.quantity}, s", height=260, yaxis={"type": "log"}, showlegend=False
     )
-    return Chart(f"constants{i}", f"{one.quantity.capitalize()}s meanwhile, of the eight liveliest neurons", made)
+    return Chart(f"constants{i}", f"{one.quantity.capitalize()}s of the eight neurons in which they vary most", made)

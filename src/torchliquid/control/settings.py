@@ -1,4 +1,4 @@
-"""How large the comparisons in our own worlds are, and the page that they make together."""
+"""The sizes of comparisons in the worlds of this package, and the page that shows several comparisons."""
 
 from __future__ import annotations
 
@@ -40,29 +40,31 @@ DRIVE = Setting(
 SMALL = {"fly": FLY, "drive": DRIVE}
 ALL = tuple(one.name for one in CONTENDERS)
 NOT_OF = {"fly": ("OtherTrack", "WornMarkings"), "drive": ("Wind", "Distance", "MovingTarget", "Decoys", "Fog")}
-"""Shifts of the other world."""
+"""Shifts that exist only in the other world."""
 
-HEAD = """# Does a liquid policy hold where it was never trained?
+HEAD = """# Does a liquid policy work where it was never trained?
 
 Written by `torchliquid control`; not by hand. The worlds are those of [the closed loop](guides/closed-loop.md).
 
-Networks learn by behaviour cloning from the same demonstrations of an expert who knows the world's state, see the
-world through the same encoder of pictures, and have the same number of live parameters within 10 % besides. Then they
-steer by themselves, in worlds of other seeds, as they are and changed. The liquid network and the other one that
-succeed most on validation worlds are compared; the pair is written down before a test world is seen. *Worth it*: the
-95 % interval of how much oftener the liquid one succeeds lies above zero, and the difference is 5 points or more.
-*Not worth it*: no difference of 5 points can be there. *Not shown*: anything else; from one seed nothing else can be
-said, since nobody knows what another training would do.
+All networks learn by behaviour cloning from the same demonstrations. The expert knows the world's state. The networks
+have the same image encoder and, besides it, the same number of live parameters within 10 %. Then they steer in worlds
+of other seeds, unchanged and under shifts. The best liquid network on the validation worlds is compared with the best
+other one. The pair is written down before any test world is used.
+
+* *Worth it*: the 95 % interval of the difference in success rates lies above zero, and the difference is 5 points or
+  more in favour of the liquid network.
+* *Not worth it*: the interval excludes a difference of 5 points or more in favour of the liquid network.
+* *Not shown*: anything else. One seed always ends here, since it does not show what another training would give.
 """
 
 
 def setting_of(environment: str, full: bool, given: dict[str, Any]) -> Setting:
-    """The setting of a comparison, with what was asked for besides.
+    """The setting of a comparison.
 
     Args:
         environment: ``"fly"``, ``"drive"`` or any other.
-        full: all contenders, 5 seeds, 3 tuning trials, all shifts at all their severities.
-        given: attributes of :class:`Setting`.
+        full: whether to use all contenders, 5 seeds, 3 tuning trials, and all shifts at all their severities.
+        given: attributes of :class:`Setting` to change.
     """
     setting = SMALL.get(environment, Setting())
     if full:
@@ -88,10 +90,10 @@ def setting_of(environment: str, full: bool, given: dict[str, Any]) -> Setting:
 
 
 def write_document(folder: Path, path: Path) -> None:
-    """All comparisons in a folder as one page of Markdown.
+    """Write all comparisons in a folder as one page of Markdown.
 
     Raises:
-        InputError: the page's folder can't be written, or a comparison's figures are damaged.
+        InputError: there is no comparison, its figures are damaged, or the page cannot be written.
     """
     found = sorted(folder.glob("*/results.json"))
     sections = []

@@ -1,7 +1,7 @@
-"""What may change between training and use, as Gymnasium wrappers: small named classes, each with a severity.
+"""Shifts: changes between training and use, as Gymnasium wrappers with a severity.
 
-A severity of 0 changes nothing. What is drawn is drawn from the seed of the reset, for each shift from numbers of its
-own, so that the severities of one seed differ in nothing else. To add one, write a class like these::
+A severity of 0 changes nothing. Random numbers come from the seed of the reset, separately for each shift, so that runs
+of the same seed differ only in the severity. To add a shift, write a class like this one::
 
     class Mirrored(Shift):
         \"\"\"The picture is mirrored.\"\"\"
@@ -11,7 +11,7 @@ own, so that the severities of one seed differ in nothing else. To add one, writ
         def observation(self, observation):
             return observation[:, ::-1].copy()
 
-and give it to :func:`torchliquid.control.evaluate` among the others.
+and pass it to :func:`torchliquid.control.evaluate` with the others.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ Array = np.ndarray
 Env = gym.Env[Any, Any]
 Step = tuple[Any, Any, bool, bool, dict[str, Any]]
 FAR = 1e6
-"""A bound beyond which a space counts as without."""
+"""A space whose bounds are larger counts as unbounded."""
 
 
 class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """An environment that has changed; children override ``begin``, ``action``, ``observation`` or ``shifted_step``.
+    """A changed environment. Subclasses override ``begin``, ``action``, ``observation`` or ``shifted_step``.
 
     Args:
         env: the environment.
-        severity: how much, in ``unit``; 0 changes nothing.
+        severity: size of the change, in ``unit``; 0 changes nothing.
 
     Attributes:
-        name: what a report calls it.
-        unit: of the severity.
-        severities: those that a study tries.
-        rng: where all that is drawn comes from.
+        name: the shift's name in reports.
+        unit: unit of the severity.
+        severities: the severities that a study uses.
+        rng: the source of all random numbers.
 
     Raises:
-        InputError: a severity that is no number or negative, or an environment that has not what the shift changes.
+        InputError: the severity is negative or not finite, or the shift does not suit the environment.
     """
 
     name: ClassVar[str]
@@ -81,14 +81,14 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         return self.observation(observation), reward, terminated, truncated, info
 
     def begin(self) -> None:
-        """Draw what stays for an episode."""
+        """Draw what is constant during an episode."""
 
     def action(self, action: Any) -> Any:
-        """What reaches the environment of an action."""
+        """The action that reaches the environment."""
         return action
 
     def observation(self, observation: Any) -> Any:
-        """What reaches the policy of an observation."""
+        """The observation that reaches the policy."""
         return observation
 
     def shifted_reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
@@ -96,18 +96,18 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         return self.env.reset(seed=seed, options=options)
 
     def shifted_step(self, action: Any) -> Step:
-        """The environment's step, or several."""
+        """One step of the environment, or several."""
         return self.env.step(action)
 
     def refuse(self, why: str) -> InputError:
         return InputError(f"{self.name} cannot be applied to {name_of(self.env)}: {why}")
 
 
-# -- what a space holds
+# -- spaces
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a space is of pictures: (height, width, 1 or 3) of 8 bits."""
+    """Whether a space contains images: (height, width, 1 or 3) of 8 bits."""
     return (
         isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] in (1, 3)
     )
@@ -123,7 +123,7 @@ def boxes(space: spaces.Space[Any]) -> list[spaces.Box]:
 
 
 def change_boxes(space: spaces.Space[Any], value: Any, change: Callable[[spaces.Box, Array], Array]) -> Any:
-    """A value of a space with each of its boxes' arrays changed, then put back into its bounds and type."""
+    """A value with the array of each box changed, then clipped to the box's bounds and converted to its type."""
     if isinstance(space, spaces.Dict):
         return {name: change_boxes(part, value[name], change) for name, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -132,14 +132,14 @@ def change_boxes(space: spaces.Space[Any], value: Any, change: Callable[[spaces.
 
 
 def within(box: spaces.Box, value: Array) -> Array:
-    """A new array of the box's type, within its bounds."""
+    """A new array of the box's type, clipped to its bounds."""
     if np.issubdtype(box.dtype, np.integer):
         value = np.rint(value)
     return np.clip(value, box.low, box.high).astype(box.dtype)
 
 
 def scale(box: spaces.Box) -> Array:
-    """Half the width of a box; 1 where it has no bounds."""
+    """Half the range of a box; 1 where it is unbounded."""
     low, high = box.low.astype(float), box.high.astype(float)
     half = np.full(box.shape, 1.0)
     bounded = (np.abs(low) < FAR) & (np.abs(high) < FAR)
@@ -147,18 +147,18 @@ def scale(box: spaces.Box) -> Array:
     return half
 
 
-# -- what the sensors say, and when
+# -- sensors and their timing
 
 
 class _SensorShift(Shift):
     def __init__(self, env: Env, severity: float) -> None:
         super().__init__(env, severity)
         if not boxes(env.observation_space):
-            raise self.refuse("its observations hold no numbers that are measured")
+            raise self.refuse("its observations hold no numbers")
 
 
 class SensorNoise(_SensorShift):
-    """Every reading and every pixel has noise."""
+    """Every reading and every pixel gets noise."""
 
     name, unit, severities = "sensor noise", "standard deviation (share of half the range)", (0.1, 0.2, 0.4)
 
@@ -171,15 +171,15 @@ class SensorNoise(_SensorShift):
 
 
 class DroppedFrames(Shift):
-    """Observations are lost at random; the last action holds until one comes, and the true time since the one before
-    stands in ``info["elapsed"]``."""
+    """Observations are lost at random. The last action is kept until the next one arrives, and ``info["elapsed"]`` has
+    the true time since the previous one."""
 
     name, unit, severities = "dropped frames", "lost (share)", (0.2, 0.4, 0.6, 0.8)
 
     def __init__(self, env: Env, severity: float) -> None:
         super().__init__(env, severity)
         if severity > 0.95:
-            raise self.refuse(f"{severity:g} of the observations lost; at most 0.95 can be")
+            raise self.refuse(f"{severity:g} of the observations lost; at most 0.95 is possible")
 
     def shifted_step(self, action: Any) -> Step:
         total, seconds = 0.0, 0.0
@@ -192,7 +192,7 @@ class DroppedFrames(Shift):
 
 
 class Delay(Shift):
-    """The policy sees what was some steps ago."""
+    """The policy sees observations from some steps ago."""
 
     name, unit, severities = "delay", "steps", (1.0, 2.0, 4.0)
 
@@ -201,12 +201,12 @@ class Delay(Shift):
 
     def observation(self, observation: Any) -> Any:
         self._seen.append(observation)
-        # The first observation is given more than once until the delay has passed, each time as a new one.
+        # Until the delay has passed, the first observation is repeated, each time as a copy.
         return change_boxes(self.observation_space, self._seen[0], lambda box, value: value)
 
 
 class _Interval(Shift):
-    """A shift of the control interval, which it puts back."""
+    """A shift of the control interval. It restores the interval after each step."""
 
     def __init__(self, env: Env, severity: float) -> None:
         super().__init__(env, severity)
@@ -232,7 +232,7 @@ class Jitter(_Interval):
     def __init__(self, env: Env, severity: float) -> None:
         super().__init__(env, severity)
         if severity > 0.95:
-            raise self.refuse(f"intervals shorter by {severity:g} of themselves; at most 0.95 can be")
+            raise self.refuse(f"intervals shorter by a share of {severity:g}; at most 0.95 is possible")
         if severity and not can_be_set(env):
             set_interval(env, self.usual)
 
@@ -241,15 +241,15 @@ class Jitter(_Interval):
 
 
 class SlowerControl(_Interval):
-    """The policy is asked less often; a severity of 1 is half as often. Where the interval cannot be set each action
-    holds for whole steps."""
+    """The policy acts less often; a severity of 1 is half as often. If the interval cannot be set, each action is
+    repeated for whole steps."""
 
     name, unit, severities = "slower control", "longer by (share)", (0.5, 1.0)
 
     def __init__(self, env: Env, severity: float) -> None:
         super().__init__(env, severity)
         if not can_be_set(env) and severity != round(severity):
-            raise self.refuse(f"its steps are fixed, so that a severity is a whole number, not {severity:g}")
+            raise self.refuse(f"its steps are fixed, so the severity must be a whole number, not {severity:g}")
 
     def shifted_step(self, action: Any) -> Step:
         if can_be_set(self.env):
@@ -264,7 +264,7 @@ class SlowerControl(_Interval):
 
 
 class FasterControl(_Interval):
-    """The policy is asked more often; a severity of 1 is twice as often."""
+    """The policy acts more often; a severity of 1 is twice as often."""
 
     name, unit, severities = "faster control", "more often by (share)", (0.5, 1.0)
 
@@ -278,7 +278,8 @@ class FasterControl(_Interval):
 
 
 class SilentSensor(_SensorShift):
-    """Some sensors read 0 (or what is nearest to it) for the whole episode: numbers of a vector, or whole pictures."""
+    """Some sensors read 0, or the closest possible value, for the whole episode. A sensor is an element of a vector or
+    a whole image."""
 
     name, unit, severities = "silent sensor", "silent (number)", (1.0, 2.0)
 
@@ -299,11 +300,11 @@ class SilentSensor(_SensorShift):
         return change_boxes(self.observation_space, observation, silence)
 
 
-# -- what a camera sees
+# -- cameras
 
 
 class ImageShift(Shift):
-    """A shift of pictures; children say what becomes of one, (height, width, channels) float from 0 to 255."""
+    """A shift of images. Subclasses change one image, (height, width, channels) float from 0 to 255."""
 
     def __init__(self, env: Env, severity: float) -> None:
         super().__init__(env, severity)
@@ -321,12 +322,12 @@ class ImageShift(Shift):
         )
 
     def image(self, image: Array) -> Array:
-        """What becomes of a picture."""
+        """The changed image."""
         raise NotImplementedError
 
 
 class Occlusion(ImageShift):
-    """Grey patches, such as dirt on the lens, hide a share of the picture for the whole episode."""
+    """Grey patches, like dirt on the lens, hide a share of the picture for the whole episode."""
 
     name, unit, severities = "occlusion", "hidden (share)", (0.1, 0.2, 0.4)
     PATCHES = 3
@@ -344,7 +345,7 @@ class Occlusion(ImageShift):
 
 
 class Brightness(ImageShift):
-    """The picture is brighter or darker, drawn for each episode."""
+    """The picture is brighter or darker, at random for each episode."""
 
     name, unit, severities = "brightness", "factor of 2, to the power of", (0.5, 1.0, 2.0)
 
@@ -363,7 +364,7 @@ class Contrast(ImageShift):
 
 
 class Hue(ImageShift):
-    """All colours are turned round the colour circle, to a side drawn for each episode."""
+    """All colours are rotated on the colour circle, in a random direction for each episode."""
 
     name, unit, severities = "hue", "degrees", (15.0, 30.0, 60.0)
 
@@ -383,7 +384,7 @@ class Hue(ImageShift):
 
 
 class Fog(ImageShift):
-    """Fog: in a world that has fog of its own that, thicker by the severity; else a veil of light grey."""
+    """Fog. In a world that has its own fog, that one is used; otherwise the picture fades to light grey."""
 
     name, unit, severities = "fog", "share of a colour that is lost (in 10 m, where there are metres)", (0.2, 0.4, 0.6)
 
@@ -401,7 +402,7 @@ class Fog(ImageShift):
 
 
 class RotatedCamera(ImageShift):
-    """The camera is turned about its axis, to a side drawn for each episode; at the rim the picture's edge goes on."""
+    """The camera is rotated about its axis, in a random direction for each episode. Edge pixels fill the corners."""
 
     name, unit, severities = "rotated camera", "degrees", (5.0, 10.0, 20.0)
 
@@ -420,7 +421,7 @@ class RotatedCamera(ImageShift):
         return np.asarray(upper * (1 - down) + lower * down)
 
 
-# -- what the actuators do
+# -- actuators
 
 
 class _ActuatorShift(Shift):
@@ -434,7 +435,7 @@ class _ActuatorShift(Shift):
 
 
 class ActuatorGain(_ActuatorShift):
-    """Each actuator does more or less than it is asked for, drawn for each episode."""
+    """Each actuator does more or less than commanded, at random for each episode."""
 
     name, unit, severities = "actuator gain", "more or less by (share)", (0.1, 0.3, 0.5)
 
@@ -444,7 +445,7 @@ class ActuatorGain(_ActuatorShift):
 
 
 class ActuatorOffset(_ActuatorShift):
-    """Each actuator is off by a constant, drawn for each episode."""
+    """Each actuator has a constant offset, random for each episode."""
 
     name, unit, severities = "actuator offset", "off by (share of half the range)", (0.05, 0.1, 0.2)
 
@@ -453,17 +454,17 @@ class ActuatorOffset(_ActuatorShift):
         return within(self.action_space, np.asarray(action) + self.sides * self.severity * scale(self.action_space))
 
 
-# -- what is different in our own worlds
+# -- worlds of this package
 
 
 def settings_of(env: Env) -> tuple[str, ...]:
-    """The settings that a reset of the environment takes, where it is a world of ours."""
+    """The options that a reset takes in a world of this package; empty for other environments."""
     settings = getattr(env.unwrapped, "settings", None)
     return tuple(field.name for field in fields(settings)) if is_dataclass(settings) else ()
 
 
 class WorldShift(Shift):
-    """A shift of a setting of a world; children name it and say its value."""
+    """A shift of one setting of a world. Subclasses give its name and value."""
 
     setting: ClassVar[str]
 
@@ -476,11 +477,11 @@ class WorldShift(Shift):
         return super().shifted_reset(seed, {self.setting: self.value(), **(options or {})})
 
     def value(self) -> Any:
-        """Of the setting."""
+        """The value of the setting."""
         return self.severity
 
     def chosen(self, values: tuple[str, ...]) -> str:
-        """One of several, counted from 1 by the severity."""
+        """The value whose number, from 1, is the severity."""
         at = round(self.severity)
         if at > len(values):
             raise self.refuse(f"severity {at} of {len(values)}: {', '.join(values)}")
@@ -488,7 +489,7 @@ class WorldShift(Shift):
 
 
 class Season(WorldShift):
-    """Another season, or a lawn in town ("urban"); ``unit`` says which of the world's the severities are."""
+    """Another season, or a lawn in town ("urban"). ``unit`` names the season of each severity."""
 
     name, unit, severities, setting = "season", "1 to 3, the world's seasons", (1.0, 2.0, 3.0), "season"
 
@@ -504,7 +505,7 @@ class Season(WorldShift):
 
 
 class Wind(WorldShift):
-    """Wind from a side that is drawn, with gusts."""
+    """Wind from a random direction, with gusts."""
 
     name, unit, severities, setting = "wind", "m/s", (2.0, 4.0, 6.0), "wind"
 
@@ -516,13 +517,13 @@ class Distance(WorldShift):
 
 
 class MovingTarget(WorldShift):
-    """The target moves to and fro."""
+    """The target moves back and forth."""
 
     name, unit, severities, setting = "moving target", "m/s", (0.5, 1.0), "target_speed"
 
 
 class Decoys(WorldShift):
-    """More decoys stand about."""
+    """There are more decoys."""
 
     name, unit, severities, setting = "decoys", "number", (4.0, 8.0), "decoys"
 
@@ -562,14 +563,14 @@ ANYWHERE: tuple[type[Shift], ...] = (
     ActuatorGain,
     ActuatorOffset,
 )
-"""Shifts of any environment that has what they change."""
+"""Shifts of any environment. Some need images, continuous actions or a control interval."""
 
 WORLDS: tuple[type[Shift], ...] = (Season, Wind, Distance, MovingTarget, Decoys, OtherTrack, WornMarkings)
-"""Shifts of our own worlds."""
+"""Shifts of the worlds of this package."""
 
 
 def possible(env: Env) -> tuple[type[Shift], ...]:
-    """The shifts that an environment has something for."""
+    """The shifts that suit an environment."""
     found = []
     for shift in (*ANYWHERE, *WORLDS):
         try:

@@ -1,13 +1,13 @@
-"""Policies of many kinds, trained on the same demonstrations, judged in the loop: clean and under shifts.
+"""Compare kinds of policies that learn from the same demonstrations, in the closed loop: clean and under shifts.
 
-    OUT/study.json            what is compared; another comparison never mixes with it
-    OUT/demonstrations/N/     Minari data sets, some episodes each
+    OUT/study.json            what is compared; a folder holds one comparison
+    OUT/demonstrations/N/     Minari data sets of a few episodes each
     OUT/policies/ID.safetensors
-    OUT/lines.jsonl           what is finished, a line each; none is done again
+    OUT/lines.jsonl           finished work, one line each; it is not repeated
     OUT/results.json, OUT/report.html
 
-A line's ``what`` is ``"trained"``, ``"validated"``, ``"pair"`` or ``"tested"``. The pair that is compared is written
-before a test world is seen.
+``what`` of a line is ``"trained"``, ``"validated"``, ``"pair"`` or ``"tested"``. The pair to compare is written before
+any test world is used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torchliquid.control import shifts as all_shifts
 from torchliquid.control.contenders import BY_NAME, FEW, Contender, named
 from torchliquid.control.demonstrations import JITTER, Demonstrations, demonstrations, record
 from torchliquid.control.environments import Env, Expert, expert_of, made
-from torchliquid.control.evaluation import CLEAN, Episode, ended, fly, policy_of
+from torchliquid.control.evaluation import CLEAN, Episode, policy_of, process_died, run_episode
 from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import Shift
@@ -49,31 +49,32 @@ from torchliquid.training.loop import TrainingConfig, TrainingError
 Array = np.ndarray
 LINES = "lines.jsonl"
 RATES = (0.01, 0.005, 0.02)
-"""Learning rates of the tuning trials, the same for all."""
+"""Learning rates of the tuning trials, the same for all contenders."""
 
 DEMONSTRATED, VALIDATED, TESTED = 100_000, 200_000, 300_000
-"""The first seeds of the worlds of each part, so that no world is in two of them."""
+"""First seeds of the worlds of each part. No world is in two parts."""
 
 CHUNK = 2
-"""Demonstrations in a data set: what a killed run does again at most."""
+"""Demonstrations per data set. A killed run repeats at most this many."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How large a comparison is.
+    """The size of a comparison.
 
     Attributes:
-        contenders: names.
-        seeds: trainings of each.
-        trials: learning rates tried for each with the first seed; the best on validation worlds trains all seeds.
-        demonstrations: episodes of the expert.
-        noise, dropped: as in :func:`torchliquid.control.record`.
-        updates: of the weights.
-        dagger: rounds of it.
-        parameters: budget of live ones, encoder apart.
-        validation, test: worlds; each test world is steered clean and under each shift.
-        shifts: names of classes with severities.
-        max_steps: of an episode.
+        contenders: their names.
+        seeds: number of trainings of each contender.
+        trials: number of learning rates tried for each contender with the first seed. The best one on the validation
+            worlds is used for all seeds.
+        demonstrations: number of episodes of the expert.
+        noise, dropped: see :func:`torchliquid.control.record`.
+        updates: number of updates of the weights.
+        dagger: number of rounds of DAgger.
+        parameters: budget of live parameters, without the encoder.
+        validation, test: number of worlds. Each test world is used clean and under each shift.
+        shifts: class names of the shifts, with their severities.
+        max_steps: maximum length of an episode.
     """
 
     contenders: tuple[str, ...] = FEW
@@ -121,32 +122,33 @@ def assess(
     title: str = "",
     command: str = "",
 ) -> dict[str, Any]:
-    """Train policies of several kinds on what an expert does, and judge them in the loop.
+    """Train policies of several kinds to imitate an expert, and compare them in the closed loop.
 
-    All see the same demonstrations, have the same number of live parameters within 10 % behind the same encoder of
-    pictures, and the same tuning trials. The liquid contender and the other one that succeed most on validation worlds
-    are compared on test worlds, clean and under shifts for which nothing is trained again. The demonstrations are of
-    the clean world, but with lost frames (``setting.dropped``) and jittering intervals, as
-    :func:`torchliquid.control.record` makes them: that much of these two shifts is not new to any policy. A training
-    that breaks off, such as by a loss that is no longer finite, does not count, and the comparison goes on.
+    All policies learn from the same demonstrations and have the same image encoder, the same number of live parameters
+    behind it (within 10 %) and the same tuning trials. The best liquid contender on the validation worlds is compared
+    with the best other one on the test worlds, clean and under shifts. No policy is trained again for a shift. The
+    demonstrations come from the clean world, but with lost frames (``setting.dropped``) and irregular intervals, see
+    :func:`torchliquid.control.record`. So all policies have met these two shifts to that degree. A training that fails,
+    for example because the loss is not finite, does not count, and the comparison continues.
 
     Args:
-        env: its name in Gymnasium, or a function that makes it.
-        expert: as in :func:`torchliquid.control.record`; None: that of a world of ours.
-        folder: of the comparison. One that was stopped goes on when the same is asked for again.
-        setting: how large it is; None: small, with the shifts that suit the environment at a middle severity.
-        source: demonstrations from elsewhere, of the same environment; None: the expert gives them.
-        jobs: processes at a time; an environment that takes its process down is a crash with 2 or more alone.
+        env: name in Gymnasium, or a function that makes the environment.
+        expert: see :func:`torchliquid.control.record`; None: the expert of a world of this package.
+        folder: folder of the comparison. A stopped comparison continues if the function is called with the same
+            arguments.
+        setting: size of the comparison; None: small, with the shifts that suit the environment at a middle severity.
+        source: existing demonstrations of the same environment; None: the expert is recorded.
+        jobs: number of processes. With 2 or more, an environment that ends its process counts as a crash.
         ray: address of a Ray cluster that does the work instead.
-        listener: told how it goes on.
+        listener: is told about the progress.
         title, command: for the report.
 
     Returns:
         The figures, as in ``results.json``; ``report.html`` shows them.
 
     Raises:
-        InputError: the environment cannot be made, a policy cannot learn or steer it, a shift does not suit it, the
-            folder holds another comparison, or all trainings of a side broke off.
+        InputError: the environment cannot be made, its observations or actions are not supported, a shift does not suit
+            it, the folder holds another comparison, or all trainings of the liquid or of the other contenders failed.
     """
     setting = setting or Setting()
     contenders = named(setting.contenders)
@@ -156,7 +158,7 @@ def assess(
         tried = [kind for kind in all_shifts.possible(world) if kind.severities]
         chosen = tuple((kind.__name__, kind.severities[len(kind.severities) // 2]) for kind in tried)
         setting = replace(setting, shifts=chosen)
-    if not isinstance(world.action_space, spaces.Box):  # nothing that could be pushed
+    if not isinstance(world.action_space, spaces.Box):  # noise needs continuous actions
         setting = replace(setting, noise=0.0)
     units = {kind.name: kind(world, severity).unit for kind, severity in shift_kinds(setting.shifts)}
     jitter = JITTER if can_be_set(world) else 0.0
@@ -168,7 +170,7 @@ def assess(
     world.close()
     for one in contenders:
         if one.hyper.get("motors", 0) and len(done_in(world.action_space).low) > 1:
-            raise InputError(f"the contender {one.name} is for one action; {name} has more: leave it out")
+            raise InputError(f"the contender {one.name} is for one action, but {name} has more; leave it out")
     place = Path(folder)
     shown = source if source is None or isinstance(source, Demonstrations) else demonstrations(source, made(env))
     if shown is not None:
@@ -185,7 +187,7 @@ def assess(
     of = {"expert": _name(expert), "demonstrations": _digest(shown)}
     about = json.loads(json.dumps({"environment": name, **of, "setting": asdict(setting)}))
     _claim(place, about)
-    with locked(place / ".lock", f"another run is at work in {place}; wait for its end, or choose another folder"):
+    with locked(place / ".lock", f"another run uses {place}; wait until it ends, or choose another folder"):
         remove_leftovers(place)
         write_json(place / "study.json", about)
         with workers(jobs, THREADS, ray) as run_jobs:
@@ -200,13 +202,15 @@ def assess(
 
 
 def _claim(folder: Path, about: dict[str, Any]) -> None:
-    """Raises:
-    InputError: the folder cannot be written, or holds another comparison or other files.
+    """Check that the folder is empty or holds this comparison.
+
+    Raises:
+        InputError: the folder cannot be written, or holds another comparison or other files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {folder} can't be written ({error.strerror}); choose another (--out)") from None
+        raise InputError(f"the folder {folder} cannot be written ({error.strerror}); choose another (--out)") from None
     path = folder / "study.json"
     if path.exists():
         found = read_json(path, dict)
@@ -216,15 +220,15 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
         if wrong:
             what = ", ".join(dict.fromkeys(wrong))
             raise InputError(
-                f"the folder {folder} holds another comparison (it differs in {what}); give the same command to go on "
-                "with it, or choose another folder (--out)"
+                f"the folder {folder} holds another comparison (it differs in {what}); give the same command to "
+                "continue it, or choose another folder (--out)"
             )
     elif any(not one.name.startswith(".") for one in folder.iterdir()):
-        raise InputError(f"the folder {folder} holds files that no comparison wrote; choose an empty one (--out)")
+        raise InputError(f"the folder {folder} holds other files; choose an empty one (--out)")
 
 
 def _name(expert: Expert | None) -> str:
-    """Of a function by its module and name, of another object by its class's."""
+    """Module and name of a function, or of an object's class."""
     if expert is None:
         return ""
     named = expert if hasattr(expert, "__qualname__") else type(expert)
@@ -232,7 +236,7 @@ def _name(expert: Expert | None) -> str:
 
 
 def _digest(shown: Demonstrations | None) -> str:
-    """Of what was done when; empty where the expert is still to do it."""
+    """A fingerprint of given demonstrations: their times and actions."""
     if shown is None:
         return ""
     return hashlib.sha256(
@@ -241,10 +245,10 @@ def _digest(shown: Demonstrations | None) -> str:
 
 
 def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], float]]:
-    """Classes by their names.
+    """The classes of shifts that are given by name, with their severities.
 
     Raises:
-        InputError: there is none of a name.
+        InputError: a name is unknown.
     """
     known = {kind.__name__: kind for kind in (*all_shifts.ANYWHERE, *all_shifts.WORLDS)}
     for name, _ in shifts:
@@ -255,7 +259,7 @@ def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], 
 
 @dataclass
 class _Study:
-    """The work, phase by phase."""
+    """The phases of a comparison."""
 
     folder: Path
     packed: bytes
@@ -266,7 +270,7 @@ class _Study:
     on_cluster: bool
 
     def done(self, what: str) -> dict[str, dict[str, Any]]:
-        """Finished lines of a kind by their id."""
+        """The finished lines of a kind, by their id."""
         return {line["id"]: line for line in read(self.folder / LINES) if line["what"] == what}
 
     def keep(self, what: str, name: str, line: dict[str, Any]) -> None:
@@ -312,10 +316,6 @@ class _Study:
         self.listener.phase("demonstrations", len(starts) - len(todo), len(starts))
         run_jobs(todo, self.listener)
 
-    def shown(self) -> Demonstrations:
-        """All demonstrations."""
-        return self.source or all_demonstrations(self.folder / "demonstrations")
-
     # -- trainings
 
     def _train(self, phase: str, policies: list[Policy], run_jobs: Any) -> None:
@@ -324,7 +324,7 @@ class _Study:
         todo = [one for one in policies if one.id not in trained]
         self.listener.phase(phase, len(policies) - len(todo), len(policies))
         if todo:
-            # Processes of this machine read for themselves; a cluster's may share no disk.
+            # Processes on this machine read the files themselves; those of a cluster may share no disk.
             shown = self.source or self.folder / "demonstrations"
             shown = all_demonstrations(shown) if self.on_cluster and isinstance(shown, Path) else shown
             args = (self.packed, shown, self.setting)
@@ -332,7 +332,7 @@ class _Study:
             jobs = [Job(one.words, _trained, (*args, one), partial(self._keep_trained, one)) for one in todo]
             try:
                 run_jobs(jobs, self.listener)
-            except JobError as error:  # in DAgger's rounds policies steer
+            except JobError as error:  # in the rounds of DAgger, policies steer and may crash the simulator
                 died = [one for one in todo if one.words == error.job]
                 if not died or not self.setting.dagger:
                     raise
@@ -345,8 +345,8 @@ class _Study:
         told = [one["success"] for one in episodes if not one["why"]]
         if told and all(success is None for success in told):
             raise InputError(
-                "the environment never says whether an episode succeeded, so that nothing can be compared: give "
-                'info["is_success"] at its end, or a reward_threshold where it is registered'
+                "the environment never says whether an episode succeeded, so nothing can be compared: set "
+                'info["is_success"] at the end of an episode, or register it with a reward_threshold'
             )
 
     def _keep_trained(self, one: Policy, found: tuple[bytes | None, dict[str, Any]]) -> None:
@@ -357,7 +357,7 @@ class _Study:
         self.keep("trained", one.id, {**named, **about})
 
     def _whole(self, policies: list[Policy]) -> list[Policy]:
-        """Those whose training did not break off."""
+        """The policies whose training did not fail."""
         trained = self.done("trained")
         return [one for one in policies if "broken_off" not in trained[one.id]]
 
@@ -365,8 +365,8 @@ class _Study:
         return self.folder / "policies" / f"{one.id}.safetensors"
 
     def _best(self) -> dict[str, float]:
-        """Of each contender the learning rate of the trial that succeeds most on validation worlds, of equals the
-        first; one that broke off only if all did."""
+        """For each contender, the learning rate of its best trial on the validation worlds, of equals the first. A
+        failed trial counts only if all failed."""
         validated = self.done("validated")
 
         def best(contender: Contender) -> Policy:
@@ -377,10 +377,10 @@ class _Study:
         return {contender.name: best(contender).lr for contender in self.contenders}
 
     def _fix_pair(self, policies: list[Policy]) -> None:
-        """The liquid contender and the other one that succeed most on validation worlds, before any test.
+        """Write down the best liquid contender and the best other one on the validation worlds, before any test.
 
         Raises:
-            InputError: all trainings of a side broke off.
+            InputError: all trainings of the liquid or of the other contenders failed.
         """
         validated, whole, pair = self.done("validated"), self._whole(policies), {}
         for family in ("liquid", "other"):
@@ -393,7 +393,7 @@ class _Study:
                 first = next(one for one in policies if one.contender.family == family)
                 side = "liquid networks" if family == "liquid" else "networks that are not liquid"
                 raise InputError(
-                    f"all trainings of {side} broke off, so that nothing can be compared; of {first.words}: "
+                    f"all trainings of {side} broke off, so nothing can be compared; of {first.words}: "
                     f"{self.done('trained')[first.id]['broken_off']}"
                 )
             pair[family] = max(scores, key=scores.__getitem__)
@@ -415,8 +415,8 @@ class _Study:
         self._steer("tested", todo, run_jobs)
 
     def _steer(self, what: str, groups: list[tuple[Any, ...]], run_jobs: Any) -> None:
-        """Episodes of policies, a job a group; one whose simulator takes the process down has crashed in all its
-        worlds."""
+        """Run episodes, one job per group. If the simulator ends the process, all worlds of the group count as
+        crashed."""
         left = {group[0]: group for group in groups}
 
         def keep(group: tuple[Any, ...], episodes: list[dict[str, Any]]) -> None:
@@ -444,7 +444,7 @@ class _Study:
                     raise
                 group = left[names[error.job]]
                 _, _, kind, severity, first, worlds = group
-                keep(group, [_plain(ended(kind, severity, first + i)) for i in range(worlds)])
+                keep(group, [_plain(process_died(kind, severity, first + i)) for i in range(worlds)])
 
 
 def _words(group: tuple[Any, ...]) -> str:
@@ -453,13 +453,13 @@ def _words(group: tuple[Any, ...]) -> str:
 
 
 def all_demonstrations(folder: Path) -> Demonstrations:
-    """Those of all data sets in a folder."""
+    """The demonstrations of all data sets in a folder."""
     parts = [demonstrations(place) for place in sorted(folder.iterdir(), key=lambda p: int(p.name)) if place.is_dir()]
     return replace(parts[0], episodes=tuple(one for part in parts for one in part.episodes))
 
 
 def _score(line: dict[str, Any]) -> tuple[float, float]:
-    """Share of successes, and for ties how near the expert's path it keeps."""
+    """The share of successes, and for ties the closeness to the expert's path."""
     episodes = line["episodes"]
     errors = [one["path_error"] for one in episodes if one["path_error"] is not None]
     reward = float(np.mean([one["reward"] for one in episodes]))
@@ -472,7 +472,7 @@ def _score(line: dict[str, Any]) -> tuple[float, float]:
 def _demonstrated(
     packed: bytes, episodes: int, seed: int, setting: Setting, progress: Callable[[float, str], None]
 ) -> Iterator[dict[str, bytes]]:
-    """The files of a data set."""
+    """The files of one recorded data set."""
     env, expert = cloudpickle.loads(packed)
 
     def told(done: int) -> None:
@@ -492,7 +492,7 @@ def _trained(
     one: Policy,
     progress: Callable[[float, str], None],
 ) -> Iterator[tuple[bytes | None, dict[str, Any]]]:
-    """The policy's file and its figures; of a training that broke off no file, and why."""
+    """The policy's file and its figures. If the training fails: None and the reason."""
     env, expert = cloudpickle.loads(packed)
     shown = all_demonstrations(source) if isinstance(source, Path) else source
     begun, used = time.perf_counter(), time.process_time()
@@ -545,14 +545,14 @@ def _steered(
         steering = _Timed(policy_of(Model.load(place)))
     found = []
     for i in range(worlds):
-        one = fly(steering, env, kind, severity, first + i, expert, setting.max_steps, first=False)
+        one = run_episode(steering, env, kind, severity, first + i, expert, setting.max_steps, first=False)
         found.append(_plain(one) | {"step_ms": steering.milliseconds()})
         progress((i + 1) / worlds, f"{sum(bool(e['success']) for e in found)} of {i + 1} succeed")
     yield found
 
 
 class _Timed:
-    """A policy whose steps are timed."""
+    """A policy that measures the processor time of its steps."""
 
     def __init__(self, policy: Any) -> None:
         self.policy, self.times = policy, list[float]()
@@ -571,7 +571,7 @@ class _Timed:
 
 
 def _plain(one: Episode) -> dict[str, Any]:
-    """For a line; the path as 60 places at most."""
+    """An episode as plain data, its path thinned to about 60 points."""
     kept = ("seed", "success", "crashed", "why", "steps", "seconds", "reward", "clipped", "path_error")
     path = None
     if one.path is not None:

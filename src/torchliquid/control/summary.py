@@ -1,4 +1,4 @@
-"""What the lines of a comparison add up to: the figures, the verdicts, and the section of a page."""
+"""The figures, the verdicts and the Markdown section of a comparison, from its lines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torchliquid.control.contenders import BY_NAME
 from torchliquid.control.demonstrations import DROPPED, JITTER
 from torchliquid.control.evaluation import CLEAN
 from torchliquid.files import to_plain
+from torchliquid.page.document import Table
 from torchliquid.page.numbers import duration, number, significant, size
 from torchliquid.study.results import Answer, Interval
 from torchliquid.study.stats.comparison import CLOSE
@@ -31,8 +32,8 @@ def rate(sums: np.ndarray) -> np.ndarray:
 
 
 def successes(lines: Sequence[Line]) -> np.ndarray:
-    """(seeds, worlds, 2) episodes and successes of a contender's lines, those of one world under several shifts
-    together: they share the world, and so their luck."""
+    """(seeds, worlds, 2) episodes and successes of a contender. Episodes of one world under several shifts are summed,
+    because they are not independent."""
     seeds = sorted({line["seed"] for line in lines})
     worlds = sorted({one["seed"] for line in lines for one in line["episodes"]})
     sums = np.zeros((len(seeds), len(worlds), 2))
@@ -43,7 +44,7 @@ def successes(lines: Sequence[Line]) -> np.ndarray:
 
 
 def answer(difference: Interval) -> Answer:
-    """What the 95 % interval of how much oftener the liquid contender succeeds says."""
+    """The verdict from the 95 % interval of the difference in success rates, liquid minus other."""
     if not difference.known:
         return "not shown"
     if difference.low > 0 and difference.value >= MATTERS:
@@ -52,7 +53,7 @@ def answer(difference: Interval) -> Answer:
 
 
 def both(clean: Answer, shifted: Answer, differences: Sequence[Interval]) -> Answer:
-    """Of clean and shifted worlds together: worth it in one of them, and not worse in the other."""
+    """The verdict on clean and shifted worlds together: worth it in one of them, and not worse in the other."""
     if "worth it" in (clean, shifted) and all(not d.known or d.high > 0 for d in differences):
         return "worth it"
     return "not worth it" if clean == shifted == "not worth it" else "not shown"
@@ -64,10 +65,10 @@ def summary(
     """All figures as plain data.
 
     Args:
-        lines: what is finished.
-        about: as in ``study.json``.
-        units: of the shifts' severities, by their names.
-        jitter: by what share the demonstrations' intervals were longer or shorter.
+        lines: the finished lines.
+        about: the content of ``study.json``.
+        units: unit of the severity of each shift, by the shift's name.
+        jitter: the share by which the demonstrations' intervals varied.
         title, command: for the report.
     """
     setting = about["setting"]
@@ -80,7 +81,7 @@ def summary(
     contenders = []
     for name in names:
         own = [line for line in tested if line["contender"] == name]
-        if not own:  # all its trainings broke off
+        if not own:  # all its trainings failed
             continue
         ids = {f"{name}-{line['seed']}-{line['lr']:g}" for line in own}
         runs = [trained[one] for one in sorted(ids)]
@@ -121,7 +122,7 @@ def summary(
         found = compare(first, second, rate, True, True, BOUNDS)
         differences.append(found)
         answers.append(answer(found))
-        verdicts[part] = {"interval": vars(found), "answer": answers[-1], "words": _said(found)}
+        verdicts[part] = {"interval": vars(found), "answer": answers[-1], "words": _in_words(found)}
     overall = both(answers[0], answers[1], differences)
     return to_plain(
         {
@@ -144,22 +145,22 @@ def summary(
 
 
 def pair_of(lines: Sequence[Line], contenders: list[str], seeds: int) -> dict[str, str]:
-    """Who was fixed with these contenders and seeds: a folder that was asked for others too holds several pairs."""
+    """The pair that was chosen from these contenders and seeds. A folder that was used with others too has more."""
     pairs = [line for line in lines if line["what"] == "pair" and json.loads(line["id"])[1:] == [seeds, contenders]]
     return {side: pairs[-1][side] for side in ("liquid", "other")}
 
 
 def near(chosen: str, validated: Iterable[Line], contenders: Sequence[str], seeds: int) -> int:
-    """How many of a side, the chosen one among them, might as well have been best on validation: the best of several
-    owes part of its place to lucky seeds, which show in test worlds too."""
+    """The number of contenders in the chosen one's family, itself included, that could have been best on the validation
+    worlds by chance. The best of several is partly so by luck of its seeds, and the test worlds use the same seeds."""
     rates: dict[str, dict[int, float]] = {}
     for line in validated:
         if line["contender"] in contenders and BY_NAME[line["contender"]].family == BY_NAME[chosen].family:
-            of, won = rates.setdefault(line["contender"], {}), _mean(line["episodes"], "success") or 0.0
-            of[line["seed"]] = max(won, of.get(line["seed"], 0.0))  # the best of the tuning trials
+            by_seed, rate = rates.setdefault(line["contender"], {}), _mean(line["episodes"], "success") or 0.0
+            by_seed[line["seed"]] = max(rate, by_seed.get(line["seed"], 0.0))  # the best of the tuning trials
     means, errors = {}, {}
-    for name, of in rates.items():
-        own = [won for seed, won in of.items() if seed < seeds]
+    for name, by_seed in rates.items():
+        own = [rate for seed, rate in by_seed.items() if seed < seeds]
         means[name] = np.mean(own)
         errors[name] = np.std(own, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else 0.0
     return sum(abs(means[n] - means[chosen]) <= CLOSE * np.hypot(errors[n], errors[chosen]) for n in means)
@@ -170,12 +171,12 @@ def _is(line: Line, part: str) -> bool:
 
 
 def _figures(lines: Sequence[Line]) -> dict[str, Any]:
-    """Success with its interval, path error, time to target, crashes of lines of one contender."""
+    """Success rate with its interval, path error, time to target and crashes, from the lines of one contender."""
     if not lines:
         return {"episodes": 0, "success": None, "low": None, "high": None}
     episodes = [one for line in lines for one in line["episodes"]]
     sums = successes(lines)
-    # Of one training alone: what another seed would do stays unknown, and is said elsewhere.
+    # With one training, the interval does not cover other seeds; the page says so.
     found = estimate([Term(sums, deterministic=len(sums) == 1)], rate, True, BOUNDS)
     reached = [one["seconds"] for one in episodes if one["success"]]
     return {
@@ -194,7 +195,7 @@ def _mean(episodes: Sequence[Line], what: str) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _said(difference: Interval) -> str:
+def _in_words(difference: Interval) -> str:
     points = f"{number(100 * difference.value, 0)} points"
     if not difference.known:
         return f"{points}, but {unknown(difference)}"
@@ -215,7 +216,7 @@ def share(figures: Mapping[str, Any]) -> str:
 
 
 def cells(one: Mapping[str, Any]) -> tuple[str, ...]:
-    """A contender's row of figures."""
+    """A contender's row of the table of figures."""
     clean, shifted = one["clean"], one["shifted"]
     error, seconds = clean.get("path_error"), clean.get("time_to_target")
     return (
@@ -247,30 +248,30 @@ HEAD = (
 
 
 def sentence(results: Mapping[str, Any]) -> str:
-    """The verdict in a sentence or two."""
+    """The verdict in two sentences."""
     label = {one["name"]: one["label"] for one in results["contenders"]}
     pair, verdict = results["pair"], results["verdict"]
     return (
-        f"{label[pair['liquid']]} against {label[pair['other']]}, fixed on validation worlds. How much oftener the "
+        f"{label[pair['liquid']]} against {label[pair['other']]}, chosen on validation worlds. How much more often the "
         f"liquid one succeeds: clean {verdict['clean']['words']}: {verdict['clean']['answer']}; under shifts "
         f"{verdict['shifted']['words']}: {verdict['shifted']['answer']}."
     )
 
 
 def trained_for(results: Mapping[str, Any]) -> str:
-    """Which of the shifts were met in training."""
+    """Which shifts the training already contained."""
     setting, met = results["setting"], []
     elsewhere = bool(results.get("demonstrations"))
     if elsewhere and not setting["dagger"]:
-        return "What the demonstrations, which were recorded elsewhere, hold of the shifts is not known here."
+        return "The demonstrations were recorded elsewhere; whether they contain any of the shifts is not known."
     dropped = max(0.0 if elsewhere else setting["dropped"], DROPPED if setting["dagger"] else 0.0)
     if dropped:
         met.append(f"{number(100 * dropped, 0)} % of the frames lost")
     if jitter := results.get("jitter", JITTER):
         met.append(f"control intervals up to {number(100 * jitter, 0)} % longer or shorter")
     if not met:
-        return "All training was in the clean world, at even times."
-    return f"All training was in the clean world, with {' and '.join(met)}: that much of these two shifts is not new."
+        return "All training was in the clean world, at regular times."
+    return f"All training was in the clean world, with {' and '.join(met)}; to that degree these shifts are not new."
 
 
 def world_of(world: Mapping[str, Any]) -> str:
@@ -282,18 +283,18 @@ def world_of(world: Mapping[str, Any]) -> str:
 
 
 def broken_off(results: Mapping[str, Any]) -> list[str]:
-    """The rule for trainings that broke off, and each of them; empty where there was none."""
+    """A paragraph that lists the trainings that failed; an empty list if there was none."""
     found = results.get("broken_off", [])
     rule = (
-        "Trainings that broke off do not count, and the others of their contender do; one of which all broke off takes "
-        "no part."
+        "Trainings that broke off do not count; the other trainings of the same contender do. A contender is left out "
+        "if all its trainings broke off."
     )
     each = [f"{one['label']}, seed {one['seed']}, rate {one['lr']:g}: {one['broken_off']}." for one in found]
     return [" ".join([rule, *each])] if found else []
 
 
 def section(results: Mapping[str, Any]) -> str:
-    """A part of a Markdown page."""
+    """The section of a comparison in a Markdown page."""
     setting, contenders = results["setting"], results["contenders"]
     worlds = contenders[0]["worlds"]
     lines = [
@@ -305,23 +306,21 @@ def section(results: Mapping[str, Any]) -> str:
         "",
         f"{setting['demonstrations']} demonstrations, {setting['updates']} updates of each training, "
         f"{setting['seeds']} {'seed' if setting['seeds'] == 1 else 'seeds'}, {setting['trials']} tuning "
-        f"{'trial' if setting['trials'] == 1 else 'trials'} a contender, {setting['validation']} validation worlds, "
+        f"{'trial' if setting['trials'] == 1 else 'trials'} per contender, {setting['validation']} validation worlds, "
         f"{setting['test']} test worlds, each clean and under {len(setting['shifts'])} shifts: "
         f"{results['episodes']} test episodes. Nothing is trained again for a shift. {trained_for(results)}",
         "",
-        f"| {' | '.join(HEAD)} |",
-        "|---" * len(HEAD) + "|",
-        *(f"| {' | '.join(cells(one))} |" for one in contenders),
+        Table(HEAD, tuple(cells(one) for one in contenders)).markdown(),
         "",
         "Success by world; in brackets the 95 % interval, over seeds and worlds"
         + (", of this one training" if setting["seeds"] == 1 else "")
         + ".",
         "",
-        f"| world | {' | '.join(one['label'] for one in contenders)} |",
-        "|---" * (len(contenders) + 1) + "|",
+        Table(
+            ("world", *(one["label"] for one in contenders)),
+            tuple((world_of(w), *(share(one["worlds"][i]) for one in contenders)) for i, w in enumerate(worlds)),
+        ).markdown(),
     ]
-    for i, world in enumerate(worlds):
-        lines.append(f"| {world_of(world)} | {' | '.join(share(one['worlds'][i]) for one in contenders)} |")
     if results["crashed_simulators"]:
         lines += [
             "",

@@ -1,7 +1,7 @@
-"""Linear models and boosted trees as C99: what they see of the last samples, kept up to date, and their answer.
+"""Linear models and boosted trees as C99: the features of the last samples, updated at each sample, and the answer.
 
-Trees can be integers: a float's bits are compared as a whole number of the same order, which takes the same ways
-through every tree and needs no software arithmetic, and leaves are int16 of one scale.
+Trees can use integers. The bits of a float, compared as an integer, have the same order. So every tree takes the same
+branches, without floating-point arithmetic in software. Leaves become int16 with a common scale.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from torchliquid.models.tabular import Tabular
 from torchliquid.models.trees import Trees
 
 STATISTICS = 6
-"""Of each channel in a window."""
+"""Number of statistics of each channel in a window."""
 
 LONGEST_SPAN = 1e15
-"""In usual gaps: sums of squares of times stay finite, or end as infinity that is divided by."""
+"""Longest span in usual gaps. Up to it, sums of squared times are finite, or an infinity that is only divided by."""
 
 CLOSE = 2e-6
-"""Of a feature, beside 1: nearer to a threshold, single precision may take the other way."""
+"""Relative distance of a feature to a threshold below which single precision may take the other branch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A linear model or boosted trees on its way to a device.
+    """A linear model or boosted trees to export.
 
     Attributes:
-        model: whose arrays are exported.
-        limits: which readings and gaps are plausible.
-        name: of the C's files, types and functions.
-        integers: of trees.
+        model: the model.
+        limits: limits of plausible readings and gaps.
+        name: name of the C files, types and functions.
+        integers: whether trees use integers.
     """
 
     model: Tabular
@@ -80,12 +80,12 @@ class Table:
         return int(self.preprocessing.n_inputs)
 
     def bounded(self) -> bool:
-        """Readings are, and so are all sums of so many of them."""
+        """Whether all values are bounded: readings are, and so are sums of a fixed number of them."""
         return True
 
     @property
     def words(self) -> str:
-        """The model in a few words."""
+        """A short description of the model."""
         linear, trees = self.model.linear, self.model.trees
         seen = f"of {self.own.size + self.past.size:,} features"
         if trees is None:
@@ -95,14 +95,14 @@ class Table:
 
     @property
     def raw(self) -> int:
-        """Values before they become answers: of two classes one."""
+        """Number of raw outputs: one for two classes, otherwise one per output."""
         task = self.task
         return 1 if task.kind == "classification" and task.n_outputs == 2 else int(task.n_outputs)
 
     @cached_property
     def groups(self) -> dict[str, np.ndarray]:
-        """What is seen, in the order of :func:`torchliquid.models.features.features`: names, and the columns of each;
-        without those that no tree looks at."""
+        """The groups of features by name, with the columns of each, in the order of
+        :func:`torchliquid.models.features.features`, without groups that no tree uses."""
         model, c = self.model, self.preprocessing.n_channels
         uneven, mask = model.config["uneven"], c * self.preprocessing.with_mask
         window = uneven + STATISTICS * c + mask
@@ -125,12 +125,12 @@ class Table:
 
     @property
     def past(self) -> np.ndarray:
-        """Columns of readings that are seen as they are, in the state."""
+        """Columns of past readings, which the state holds."""
         return self.groups.get("past", np.empty(0, dtype=np.int64))
 
     @cached_property
     def own(self) -> np.ndarray:
-        """All other columns, which are made of the state at each sample."""
+        """All other columns, which are computed from the state at each sample."""
         return np.concatenate([columns for name, columns in self.groups.items() if name != "past"])
 
     @property
@@ -148,7 +148,7 @@ class Table:
         return self.task.per == "step" and (self.timed or self.past.size > 0)
 
     def places(self) -> np.ndarray:
-        """(F,) where the C finds each column: behind its own the readings that the state holds."""
+        """(F,) position of each column in the C code: first the computed ones, then the readings in the state."""
         found = np.full(self.model.n_features, -1)
         found[self.own] = np.arange(self.own.size)
         behind = np.arange(self.past.size)
@@ -160,15 +160,16 @@ class Table:
 
 
 def describe(model: Tabular, limits: Plausible | None = None, name: str = "model", integers: bool = False) -> Table:
-    """A linear model or trees, checked.
+    """A linear model or trees for the export, checked.
 
     Args:
-        limits: None: those that its training part gives.
-        name: an identifier.
-        integers: of the trees.
+        model: the model.
+        limits: limits of plausible values; None: from its training part.
+        name: name of the C files, an identifier.
+        integers: whether trees use integers.
 
     Raises:
-        InputError: numbers that single precision cannot hold; integers of a model without trees.
+        InputError: a number is too large for single precision, or ``integers`` without trees.
     """
     if integers and model.trees is None:
         raise InputError("a linear model is exported in single precision alone: leave --quantize out")
@@ -182,14 +183,14 @@ def describe(model: Tabular, limits: Plausible | None = None, name: str = "model
 
 
 def weights(table: Table) -> np.ndarray:
-    """(K, F) of features as they are; scales and the temperature are folded in."""
+    """(K, F) weights of the raw features, with scales and temperature folded in."""
     linear = table.model.linear
     assert linear is not None
     return np.asarray(linear.weight / linear.scale / table.model.calibration.temperature)
 
 
 def bias(table: Table) -> np.ndarray:
-    """(K,) what all is added to: of both parts, with the calibration's shift."""
+    """(K,) bias of the linear model and the trees together, with the calibration's shift."""
     model, found = table.model, np.zeros(table.raw)
     temperature = model.calibration.temperature
     if model.linear is not None:
@@ -206,14 +207,14 @@ def bias(table: Table) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Trees as the C walks them: each tree's splits, one before those on its left, and these before those on its
-    right; its leaves from left to right.
+    """Trees in the order in which the C code walks them: the splits of each tree in preorder, left before right, and
+    its leaves from left to right.
 
     Attributes:
-        splits: (R * K,) of each tree.
-        feature, threshold: (S,) of each split.
-        left: (S,) how many splits are on its left.
-        leaves: (L,) what they add.
+        splits: (R * K,) number of splits of each tree.
+        feature, threshold: (S,) feature and threshold of each split.
+        left: (S,) number of splits to the left of each split.
+        leaves: (L,) values of the leaves.
     """
 
     splits: np.ndarray
@@ -224,7 +225,7 @@ class Packed:
 
     @classmethod
     def of(cls, trees: Trees) -> Packed:
-        below = np.zeros(len(trees.feature), dtype=np.int64)  # splits from a node on; children stand behind parents
+        below = np.zeros(len(trees.feature), dtype=np.int64)  # splits from a node on; children come after parents
         for node in np.flatnonzero(trees.feature >= 0)[::-1]:
             below[node] = 1 + below[trees.left[node]] + below[trees.right[node]]
         order, leaves = [], []
@@ -239,12 +240,12 @@ class Packed:
                 waiting += [int(trees.right[node]), int(trees.left[node])]
         at = np.array(order, dtype=np.int64)
         each = trees.feature[at], trees.threshold[at], below[trees.left[at]], trees.value[leaves]
-        # C knows no empty arrays: one number that is never read.
+        # C has no empty arrays, so they get one number that is never read.
         return cls(below[trees.roots.ravel()], *(array if len(array) else np.zeros(1, array.dtype) for array in each))
 
 
 def fields(table: Table) -> list[Field]:
-    """What must be remembered from sample to sample."""
+    """The fields of the state."""
     scales, config = table.preprocessing, table.model.config
     c = scales.n_channels
     found = [Field("float", "features", table.features, "the last good readings, scaled")]
@@ -269,7 +270,7 @@ def fields(table: Table) -> list[Field]:
 
 
 def stored(table: Table) -> tuple[dict[str, np.ndarray], float]:
-    """The constants besides scales, in their types, and what integers of leaves are in."""
+    """The constants besides the scales, in their types, and the scale of integer leaves."""
     model, scale = table.model, 0.0
     made: dict[str, np.ndarray] = {"bias": bias(table).astype(np.float32)}
     if model.linear is not None:
@@ -303,25 +304,25 @@ def stored(table: Table) -> tuple[dict[str, np.ndarray], float]:
 
 
 def _narrow(whole: np.ndarray) -> np.ndarray:
-    """In the smallest type without a sign."""
+    """The array in the smallest unsigned type."""
     return whole.astype(text.index_type(int(whole.max(initial=0))).removesuffix("_t"))
 
 
 REMARKS = {
-    "bias": "What all is added to.",
-    "own_weight": "The linear model's coefficients.",
-    "past_weight": "And those of earlier readings.",
+    "bias": "Start of the sums.",
+    "own_weight": "Coefficients of the linear model.",
+    "past_weight": "Coefficients of past readings.",
     "kept_at": "Samples whose readings are kept.",
-    "tree_splits": "Of each tree, how many splits it has.",
-    "split": "Of each split, which question it asks.",
-    "split_feature": "Of each question, what is looked at, and the largest value that goes left.",
-    "splits_left": "Of each split, how many are on its left.",
-    "leaf": "What is added at the end of each way.",
+    "tree_splits": "Number of splits of each tree.",
+    "split": "Index of each split's question.",
+    "split_feature": "Feature of each question, and the largest value that goes left.",
+    "splits_left": "Number of splits to the left of each split.",
+    "leaf": "Values of the leaves.",
 }
 
 
 def sources(table: Table, math: Math) -> dict[str, str]:
-    """The header and the source."""
+    """The header and the source file."""
     model, n = table.model, len(table.own)
     arrays, scale = stored(table)
     made = scale_constants(table)
@@ -368,12 +369,12 @@ def sources(table: Table, math: Math) -> dict[str, str]:
 
 
 def arithmetic(table: Table) -> str:
-    """In a sentence."""
+    """The arithmetic of the C code, in a sentence."""
     return "Trees in integers, all else in single precision." if table.integers else "Single precision."
 
 
 def rounding(table: Table) -> np.ndarray:
-    """(K,) by how much an output can be off because leaves are integers: half a step a tree."""
+    """(K,) largest error of the outputs from integer leaves: half a step per tree."""
     trees, scale = table.model.trees, stored(table)[1] if table.integers else 0.0
     most = 0.0 if trees is None else len(trees.roots) * scale / 2
     slope = np.array(table.task.std) if table.task.kind == "regression" else np.full(table.task.n_outputs, 0.5)
@@ -381,7 +382,7 @@ def rounding(table: Table) -> np.ndarray:
 
 
 def undecided(table: Table, walked: Walk) -> np.ndarray:
-    """(T,) true where a feature lies so near to a threshold on its way that single precision may go the other."""
+    """(T,) True where a feature is so close to a threshold on its path that single precision may branch differently."""
     trees = table.model.trees
     if trees is None:
         return np.zeros(len(walked), dtype=bool)

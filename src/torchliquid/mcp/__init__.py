@@ -1,1 +1,1 @@
-"""Sensors and models for a language model: a server of the Model Context Protocol."""
+"""A Model Context Protocol server that lets a language model ask about sensors and models."""

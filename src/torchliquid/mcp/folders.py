@@ -1,4 +1,4 @@
-"""The folders that may be read, and what is in them."""
+"""The folders that may be read, and their files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from torchliquid.errors import InputError
 
 LONGEST = 1024
-"""Characters of a path that is asked for."""
+"""Maximum length of a path, in characters."""
 
 LISTED, DEEP = 500, 4
-"""Files that are listed, and folders below one another that are looked into."""
+"""Maximum number of files in a list, and maximum depth of folders."""
 
 MODEL = ".safetensors"
 
@@ -23,13 +23,13 @@ TABLES = (
 
 
 class Folders:
-    """What may be read.
+    """The folders that may be read.
 
     Args:
-        folders: that are there.
+        folders: existing folders.
 
     Raises:
-        InputError: one is no folder.
+        InputError: one of them is not a folder.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -39,10 +39,10 @@ class Folders:
         self.folders = tuple(Path(os.path.realpath(folder)) for folder in folders)
 
     def find(self, name: str) -> Path:
-        """A file in one of the folders, wherever links lead.
+        """The path of a file in one of the folders, with links resolved.
 
         Raises:
-            InputError: there is none of that name, or it lies outside.
+            InputError: there is no such file, or it is outside the folders.
         """
         if len(name) > LONGEST:
             raise InputError(f"a path of {len(name):,} characters; the longest has {LONGEST:,}")
@@ -63,7 +63,7 @@ class Folders:
         raise InputError(f"there is no file {name!r} in the allowed folders; list_files lists the files that there are")
 
     def files(self, *suffixes: str) -> tuple[list[str], bool]:
-        """The names of files with these endings, as :meth:`find` takes them, and whether there are more."""
+        """The names of the files with these endings, for :meth:`find`, and whether the list is incomplete."""
         found: list[str] = []
         for folder in self.folders:
             for at, inside, names in os.walk(folder):
@@ -80,7 +80,7 @@ class Folders:
         return found, False
 
     def _shown(self, path: Path) -> bool:
-        """Whether it may be read, and has a name that can be shown."""
+        """Whether a file may be read and its name is printable."""
         try:
             return str(path).isprintable() and self.find(str(path)).is_file()
         except InputError:

@@ -1,4 +1,4 @@
-"""What a device sends, line by line, as samples; and names and texts from outside as quoted data."""
+"""Read the lines of a device as samples, and quote names and texts from outside."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from torchliquid.data.roles import column_of
 from torchliquid.errors import printable
 
 LONGEST = 65_536
-"""Bytes of a line; a longer one is no sample."""
+"""Maximum length of a line, in bytes."""
 
 SHOWN = 120
-"""Characters of a text from outside that are shown."""
+"""Maximum length of a quoted text, in characters."""
 
 TIMES = ("time", "timestamp", "datetime", "t")
-"""Names under which a device may send the time of a sample, besides the name that the model was trained with."""
+"""Names that a device can use for the time of a sample, besides the name in the training data."""
 
 ANSWER = re.compile(r"(answer|lower|upper)\[(\d+)\]")
-"""Under such names the exported C sends its own outputs, and the ends of their intervals (``make live``)."""
+"""The names that exported C uses for its own outputs and the ends of their intervals (``make live``)."""
 
 
 def quoted(text: object, longest: int = SHOWN) -> str:
-    """A text from outside, as data: in quotation marks, without characters that are not seen, and short."""
+    """A text from outside as data: shortened, in quotation marks, without invisible characters."""
     return json.dumps(printable(text, longest=longest), ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a device sent at once.
+    """One sample from a device.
 
     Attributes:
-        values: readings by the channels' names, as they were sent.
-        time: as it was sent; None: the time at which it arrived counts.
-        answers: the device's own outputs; empty where it sent none.
-        arrived: seconds since 1970 on this machine.
+        values: readings as they were sent, by channel name.
+        time: time as it was sent; None: the time of arrival is used.
+        answers: the device's own outputs; empty if it sent none.
+        arrived: time of arrival on this machine, in seconds since 1970.
     """
 
     values: Mapping[str, Any]
@@ -49,16 +49,18 @@ class Sample:
 
 
 class NoSample(ValueError):
-    """What came is no sample; the message says why."""
+    """The data is not a sample; the message says why."""
 
 
 class Lines:
-    """Reads a device's lines: JSON objects by name, or rows of CSV with the names in a first line, or without names in
-    the order of the model's channels, with or without the time before them.
+    """Reads a device's lines: JSON objects, or rows of CSV.
+
+    Rows can have a header line. Without one, the values are in the order of the model's channels, optionally after the
+    time.
 
     Args:
-        channels: of the model.
-        time: the name of the column of times that the model was trained with.
+        channels: the model's channels.
+        time: name of the time column in the training data.
     """
 
     def __init__(self, channels: tuple[str, ...], time: str | None = None) -> None:
@@ -67,26 +69,26 @@ class Lines:
         self.header: list[str] = []
 
     def read(self, line: bytes) -> Sample | None:
-        """A sample, or None for an empty line and for one of names.
+        """Read a line. Returns None for an empty line and for a header.
 
         Raises:
-            NoSample: it is neither.
+            NoSample: the line is not a sample.
         """
         if len(line) > LONGEST:
             raise NoSample(f"a line of more than {LONGEST:,} bytes")
         try:
             text = line.decode().strip("\r\n\0 ")
         except UnicodeDecodeError:
-            raise NoSample("bytes that are no text") from None
+            raise NoSample("bytes that are not text") from None
         if not text:
             return None
         return self._object(text) if text.startswith("{") else self._row(text)
 
     def named(self, values: Mapping[str, Any]) -> Sample:
-        """A sample of values by name.
+        """A sample from values by name.
 
         Raises:
-            NoSample: none of the names is known.
+            NoSample: a value is neither a number nor a text.
         """
         time = next((values[name] for name in self.times if name in values), None)
         others = {name: value for name, value in values.items() if name not in (*self.times, *self.channels)}
@@ -128,8 +130,8 @@ class Lines:
 
 
 def split(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The whole lines in chunks of bytes: what is cut off before its end is none. Of one that is too long only the
-    beginning, one byte more than is allowed."""
+    """The complete lines in chunks of bytes. Of a line that is too long, only the beginning is returned: one byte more
+    than is allowed."""
     rest, skipping = b"", False
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

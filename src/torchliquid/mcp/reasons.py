@@ -1,7 +1,7 @@
-"""Why a live model says what it says: inputs, time constants and neurons, in sentences with their figures.
+"""Explain the last answer of a live model in sentences: its inputs, time constants and neurons.
 
-All analyses run on a copy of the model in which channels and classes are numbered, so that no name from a file or a
-device stands in a sentence.
+All analyses run on a copy of the model in which channels and classes are numbered. So no sentence contains a name from
+a file or a device.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from torchliquid.models.model import Model
 from torchliquid.page.numbers import number, share, span
 
 LAGS, ROLES = 256, 2000
-"""Samples that an attribution, and the neurons' roles, look back."""
+"""Maximum number of past samples for an attribution, and for the neurons' roles."""
 
 SHOWN = 100
-"""Channels and neurons that an answer has."""
+"""Maximum number of channels and neurons in an answer."""
 
 ENOUGH = 100
-"""Samples from which on neurons' roles are looked for."""
+"""Minimum number of samples for the neurons' roles."""
 
 T = TypeVar("T")
 
 
 class Reasons:
-    """The reasons of one live model. One call computes at a time; those that wait for it share its answer."""
+    """The reasons of one live model. Only one call computes at a time; waiting calls get the same result."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.lock = threading.Lock()
-        self.made: tuple[int, dict[str, Any]] | None = None
+        self.latest: tuple[int, dict[str, Any]] | None = None
         self.twin = _numbered(watch) if isinstance(watch.model, Model) else None
 
     def __call__(self) -> dict[str, Any]:
-        """Why the model answers what it answers, of the last sample that had come when this was asked, or a later one.
+        """The reasons for the model's answer, at the last sample before this call or a later one.
 
         Raises:
-            InputError: no sample has come yet.
+            InputError: no sample has arrived yet.
         """
         asked, _ = self.watch.window(1)
         with self.lock:
-            if self.made is None or self.made[0] < asked:
+            if self.latest is None or self.latest[0] < asked:
                 n, recording = self.watch.window(ROLES)
-                self.made = n, self._found(n, recording)
-            return self.made[1]
+                self.latest = n, self._compute(n, recording)
+            return self.latest[1]
 
-    def _found(self, n: int, recording: Recording) -> dict[str, Any]:
+    def _compute(self, n: int, recording: Recording) -> dict[str, Any]:
         left_out: list[str] = []
 
-        def tried(analyse: Callable[[Model], T]) -> T | None:
+        def attempt(analyse: Callable[[Model], T]) -> T | None:
             if self.twin is None:
                 return None
             try:
@@ -70,13 +70,13 @@ class Reasons:
 
         (series,) = recording.series
         lags = min(LAGS, len(series))
-        moved = tried(lambda model: explain.attribution(model, recording, lags=lags, moments=1))
-        taus = tried(lambda model: explain.time_constants(model, recording))
+        moved = attempt(lambda model: explain.attribution(model, recording, lags=lags, moments=1))
+        taus = attempt(lambda model: explain.time_constants(model, recording))
         roles = None
         if len(series) < ENOUGH:
-            left_out.append(f"neurons' roles need {ENOUGH} samples; {len(series)} have come")
+            left_out.append(f"neurons' roles need {ENOUGH} samples; {len(series)} have arrived")
         else:
-            roles = tried(lambda model: explain.roles(model, recording))
+            roles = attempt(lambda model: explain.roles(model, recording))
         if self.twin is None:
             left_out.append(f"a model of kind {self.watch.model.kind!r} has no neurons to explain")
         inputs, sentences = self._inputs(series.values, moved)
@@ -98,7 +98,7 @@ class Reasons:
             )
             sentences += [f"{role.neuron}: {role.sentence}" for role in clear[:5]]
         if self.twin is not None and has_experts(self.twin):
-            called = tried(lambda model: explain.experts(model, recording))
+            called = attempt(lambda model: explain.experts(model, recording))
             if called is not None:
                 found["experts"], words = self._experts(called)
                 sentences += words
@@ -129,7 +129,7 @@ class Reasons:
         return experts, sentences
 
     def _inputs(self, values: np.ndarray, moved: explain.Attribution | None) -> tuple[list[dict[str, Any]], list[str]]:
-        """Each channel's last reading against training, and how much it moved the answer; the first comes first."""
+        """Each channel's last reading compared with training, and its share in the answer, the largest first."""
         scales = self.watch.scales
         seen = scales.observed(values)
         places = [int(np.flatnonzero(column)[-1]) if column.any() else None for column in seen.T]
@@ -156,18 +156,18 @@ class Reasons:
             elif one["share"] >= 0.01:
                 most = "moved this answer most" if not rank else "moved it too"
                 sentences.append(
-                    f"{one['channel']} {most}: {share(one['share'])} of all that did, on average {one['mean_age']} "
-                    f"ago; it is {what}."
+                    f"{one['channel']} {most}: {share(one['share'])} of all influence, on average by readings "
+                    f"{one['mean_age']} ago; it is {what}."
                 )
         if moved is not None and not moved.share.any():
-            sentences.append("No reading moved this answer yet.")
+            sentences.append("No reading has moved this answer yet.")
         elif moved is not None:
-            before = f"; {share(moved.older)} is of what was before them" if moved.older >= 0.01 else ""
-            kept = "stays" if moved.answers_kept > 0.5 else "changes"
+            before = f"; earlier samples have {share(moved.older)} of the influence" if moved.older >= 0.01 else ""
+            kept = "stays the same" if moved.answers_kept > 0.5 else "changes"
             sentences.append(
-                f"Under noise of {moved.noise:g} deviations on all readings the answer {kept}, and what moved it is "
-                f"{number(moved.alike, 2)} alike (1 is the same). Found by integrated gradients over the last "
-                f"{len(moved.lags):,} samples{before}."
+                f"If noise of {moved.noise:g} standard deviations is added to all readings, the answer {kept}, and the "
+                f"influences have a similarity of {number(moved.alike, 2)} (1 is the same). Computed by integrated "
+                f"gradients over the last {len(moved.lags):,} samples{before}."
             )
         return inputs, sentences
 
@@ -179,7 +179,8 @@ def _off(one: dict[str, Any]) -> str:
         return f"{one['reading']:.4g}"
     side = "above" if one["deviations"] > 0 else "below"
     return (
-        f"{one['reading']:.4g}, {abs(one['deviations']):.2g} deviations {side} its mean in training, {one['usual']:.4g}"
+        f"{one['reading']:.4g}, {abs(one['deviations']):.2g} standard deviations {side} its mean in training, "
+        f"{one['usual']:.4g}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where live samples come from: a program, a serial port, a socket, an MQTT broker, or a recording that is replayed."""
+"""Sources of live samples: a program, a serial port, a socket, an MQTT broker, or a replayed recording."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from torchliquid.mcp.lines import Lines, NoSample, Sample, split
 from torchliquid.models.predictor import Predictor
 
 POLL = 0.25
-"""Seconds between two looks whether to stop."""
+"""Seconds between two checks whether to stop."""
 
 FIRST, LAST = 0.5, 30.0
-"""Seconds before a lost device is tried again: the first time, and at most."""
+"""Seconds before a lost device is tried again: for the first time, and at most."""
 
 CHUNK = 65_536
 
@@ -39,7 +39,7 @@ FORMS = "exec:COMMAND, serial:PORT?baud=115200, tcp://HOST:PORT, mqtt://HOST:POR
 
 
 class Sink(Protocol):
-    """Takes what a source gives."""
+    """Receives the samples of a source."""
 
     model: Predictor
     lines: Lines
@@ -58,7 +58,7 @@ class Source:
     Attributes:
         kind: one of :data:`KINDS`.
         where: a command, a port, an address or a file.
-        options: what stands behind a question mark.
+        options: the options after the question mark.
     """
 
     kind: str
@@ -67,14 +67,14 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """A source as it is typed, such as ``tcp://192.168.0.7:5000``.
+        """A source from its text, such as ``tcp://192.168.0.7:5000``.
 
         Raises:
-            InputError: it is of no known form, or has an option that is not known.
+            InputError: the form or an option is unknown.
         """
         kind, _, where = text.partition(":")
         if kind not in KINDS or not where:
-            raise InputError(f"{text}: no source of samples; give {FORMS}")
+            raise InputError(f"{text} is no source of samples; give {FORMS}")
         if kind == "exec":
             try:
                 shlex.split(where)[0]
@@ -102,14 +102,14 @@ class Source:
         return cls(kind, where, options)
 
     def __str__(self) -> str:
-        """As it is shown: of a command the program, and without a password."""
+        """The source as it is displayed: only the program of a command, and no password."""
         where = Path(shlex.split(self.where)[0]).name if self.kind == "exec" else self.where
         if self.kind in ("mqtt", "mqtts"):
             where = "//" + where.removeprefix("//").rpartition("@")[2]
         return f"{self.kind}:{where}"
 
     def start(self, sink: Sink, stop: threading.Event) -> threading.Thread:
-        """Give samples to a sink until told to stop, in a thread of its own."""
+        """Send samples to a sink in a new thread, until ``stop`` is set."""
         thread = threading.Thread(target=self._run, args=(sink, stop), name=str(self), daemon=True)
         thread.start()
         return thread
@@ -135,7 +135,7 @@ def _address(kind: str, where: str) -> Any:
 
 
 def _exec(source: Source, sink: Sink, stop: threading.Event) -> None:
-    """A program that writes lines; it is started once."""
+    """The lines of a program, which is started once."""
     command = shlex.split(source.where)
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as process:
@@ -168,13 +168,13 @@ def _killed(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
             process.kill()
 
 
-def _again(opened: Callable[[], Iterator[bytes]], sink: Sink, stop: threading.Event) -> None:
-    """The lines of a device that may go and come again."""
+def _reconnecting(connect: Callable[[], Iterator[bytes]], sink: Sink, stop: threading.Event) -> None:
+    """The lines of a device; a lost connection is opened again."""
     wait = FIRST
     while not stop.is_set():
         why = "the device closed the connection"
         try:
-            for line in split(opened()):
+            for line in split(connect()):
                 sink.line(line)
                 wait = FIRST
                 if stop.is_set():
@@ -189,7 +189,7 @@ def _again(opened: Callable[[], Iterator[bytes]], sink: Sink, stop: threading.Ev
 def _tcp(source: Source, sink: Sink, stop: threading.Event) -> None:
     address = _address(source.kind, source.where)
 
-    def opened() -> Iterator[bytes]:
+    def connect() -> Iterator[bytes]:
         with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
             sink.set_state("live")
             connection.settimeout(POLL)
@@ -201,7 +201,7 @@ def _tcp(source: Source, sink: Sink, stop: threading.Event) -> None:
                     continue
                 yield chunk
 
-    _again(opened, sink, stop)
+    _reconnecting(connect, sink, stop)
 
 
 def _serial(source: Source, sink: Sink, stop: threading.Event) -> None:
@@ -210,18 +210,18 @@ def _serial(source: Source, sink: Sink, stop: threading.Event) -> None:
     except ImportError:
         raise InputError("a serial port needs pyserial; run: pip install 'torchliquid[mcp]'") from None
 
-    def opened() -> Iterator[bytes]:
+    def connect() -> Iterator[bytes]:
         with serial.Serial(source.where, int(float(source.options.get("baud", 115200))), timeout=POLL) as port:
             sink.set_state("live")
             while not stop.is_set():
                 if chunk := port.read(max(port.in_waiting, 1)):
                     yield chunk
 
-    _again(opened, sink, stop)
+    _reconnecting(connect, sink, stop)
 
 
 def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
-    """Messages of a topic: JSON objects by name, or one reading each, whose channel is the topic's last level."""
+    """The messages of a topic: JSON objects, or single readings of the channel that the topic's last level names."""
     try:
         from paho.mqtt.client import Client, MQTTMessage
         from paho.mqtt.enums import CallbackAPIVersion
@@ -240,8 +240,8 @@ def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
     def lost(_client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
         sink.set_state("connecting", f"the broker is gone: {code}")
 
-    def came(_client: Client, _data: Any, message: MQTTMessage) -> None:
-        if message.retain:  # of whatever time before
+    def received(_client: Client, _data: Any, message: MQTTMessage) -> None:
+        if message.retain:  # its age is unknown
             return
         payload, name = bytes(message.payload), message.topic.rpartition("/")[2]
         if payload.lstrip().startswith(b"{"):
@@ -250,10 +250,10 @@ def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
         try:
             sink.sample(sink.lines.named({name: json.loads(payload) if _is_number(payload) else payload.decode()}))
         except (NoSample, ValueError) as error:
-            sink.refuse(payload, str(error) if isinstance(error, NoSample) else "bytes that are no text")
+            sink.refuse(payload, str(error) if isinstance(error, NoSample) else "bytes that are not text")
 
     client = Client(CallbackAPIVersion.VERSION2)
-    client.on_connect, client.on_disconnect, client.on_message = connected, lost, came
+    client.on_connect, client.on_disconnect, client.on_message = connected, lost, received
     client.reconnect_delay_set(1, int(LAST))
     if address.username is not None:
         client.username_pw_set(unquote(address.username), unquote(address.password or ""))
@@ -273,7 +273,7 @@ def _is_number(payload: bytes) -> bool:
 
 
 def _replay(source: Source, sink: Sink, stop: threading.Event) -> None:
-    """A recording at its own pace, or ``speed`` times as fast; 0: without a pause."""
+    """The samples of a recording at its own pace, or ``speed`` times as fast; 0: without pauses."""
     model, speed = sink.model, float(source.options.get("speed", 1))
     like = model.metadata.get("columns", {})
     recording = Recording.read(source.where, channels=model.preprocessing.channels, like=like)

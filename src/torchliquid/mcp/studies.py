@@ -1,4 +1,4 @@
-"""Studies in the background: ``torchliquid assess`` as a process of its own, its progress and its verdict."""
+"""Studies in the background: run ``torchliquid assess`` in its own process, and read its progress and verdict."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from torchliquid.mcp.lines import quoted
 from torchliquid.study.results import StudyResults
 
 TAIL = 4096
-"""Bytes of a log's end that are looked at."""
+"""Bytes that are read from the end of a log."""
 
 
 class Studies:
-    """The studies in a folder, of which one runs at a time.
+    """The studies in a folder. One runs at a time.
 
     Args:
-        folder: where they are written; it is made where it is missing.
+        folder: folder of the studies; it is created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,16 +34,17 @@ class Studies:
         self.running: tuple[str, subprocess.Popen[bytes]] | None = None
 
     def start(self, recording: Path, options: Mapping[str, str | Sequence[str] | None]) -> str:
-        """Begin a study, at a low priority.
+        """Start a study at low priority.
 
         Args:
-            options: of ``assess``, by name; None: not given.
+            recording: file of the recording.
+            options: options of ``assess``, by name; None: not given.
 
         Returns:
-            Its name.
+            The name of the study.
 
         Raises:
-            InputError: another one runs.
+            InputError: another study is running.
         """
         each = {name: [value] if isinstance(value, str) else value or () for name, value in options.items()}
         given = [f"--{name}={value}" for name, values in each.items() for value in values]
@@ -60,14 +61,14 @@ class Studies:
         return name
 
     def names(self) -> list[str]:
-        """All studies that were begun in the folder."""
+        """The names of all studies in the folder."""
         return sorted(path.stem for path in self.folder.glob("*.log"))
 
     def read(self, name: str) -> dict[str, Any]:
-        """How far a study is, and its verdict once it has one.
+        """The progress of a study, and its verdict when it is finished.
 
         Raises:
-            InputError: there is no study of that name.
+            InputError: there is no study of this name.
         """
         if name not in self.names():
             raise InputError(
@@ -89,7 +90,7 @@ class Studies:
         return found
 
     def stop(self) -> None:
-        """End the one that runs; what was finished is kept."""
+        """Stop the running study. Its finished trials are kept."""
         if self.running is not None and self.running[1].poll() is None:
             self.running[1].terminate()
             self.running[1].wait()
@@ -106,7 +107,7 @@ class Studies:
 
 
 def _verdict(results: StudyResults) -> dict[str, Any]:
-    """The verdict and the figures behind it; sentences that may hold names of the data are quoted."""
+    """The verdict and its figures. Sentences that can contain names from the data are quoted."""
     primary, verdict = results.task.primary, results.verdict
     contenders = [
         {"contender": c.label, "validation": c.validation, "test": c.primary and c.primary.value}
@@ -115,7 +116,7 @@ def _verdict(results: StudyResults) -> dict[str, Any]:
     ]
     found: dict[str, Any] = {"metric": primary, "contenders": contenders, "target": quoted(results.task.target)}
     if verdict is None:
-        found["verdict"] = "none: it needs a liquid contender and another one, both scored"
+        found["verdict"] = "none: it needs scores of a liquid contender and of another one"
     else:
         found["verdict"] = verdict.answer
         found["sentences"] = [verdict.sentence, *(f"{f.question}: {f.answer}. {f.sentence}" for f in verdict.findings)]

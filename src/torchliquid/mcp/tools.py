@@ -1,4 +1,4 @@
-"""What a language model can ask for: each public method of :class:`Tools` is a tool, its docstring what it is told."""
+"""The tools for a language model: each public method of :class:`Tools` is a tool, described by its docstring."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.tasks import Task
 
 AT_ONCE = 4
-"""Predictions at a time; more are refused."""
+"""Maximum number of simultaneous predictions."""
 
 LARGEST = 512 * 2**20
-"""Bytes of a recording that is predicted."""
+"""Maximum size of a recording to predict, in bytes."""
 
 SHOWN = 50
-"""Stretches, files and channels in an answer."""
+"""Maximum number of stretches and of channels in an answer."""
 
 Sensor = Annotated[str, Field(max_length=100, description="Name of a live sensor, from list_sensors.")]
 File = Annotated[str, Field(max_length=1024, description="A file in an allowed folder, from list_files.")]
@@ -40,13 +40,13 @@ Option = Annotated[str | None, Field(max_length=200)]
 
 
 class Tools:
-    """The tools over live models, folders and studies.
+    """The tools for live models, folders and studies.
 
     Args:
-        watches: live models.
-        folders: what may be read.
-        studies: None: no study may be started.
-        log: where each change is appended, as a line of JSON; None: it is only logged.
+        watches: the live models.
+        folders: the folders that may be read.
+        studies: the studies; None: studies are not allowed.
+        log: file to which each change is appended, as a line of JSON; None: changes are only logged.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Tools:
     # -- live sensors
 
     def list_sensors(self) -> dict[str, Any]:
-        """All live sensors: whether samples come from each, how many came, and the class it is in now."""
+        """List all live sensors: whether each sends samples, how many have arrived, and its current class."""
         found = []
         for watch in self._watches.values():
             one = watch.status()
@@ -72,34 +72,32 @@ class Tools:
         return {"sensors": found}
 
     def sensor_now(self, sensor: Sensor) -> dict[str, Any]:
-        """What the model says of a sensor now: the class with its probability (or the value), since when, whether an
-        alarm is on, and how sure it is. Ask this for "is it well?", "since when not?" and "how sure are you?"."""
+        """The model's current answer for a sensor: the class with its probability (or the value), since when, whether
+        an alarm is on, and how sure it is. Use this for "is it OK?", "since when not?" and "how sure are you?"."""
         return self._watch(sensor).now()
 
     def sensor_why(self, sensor: Sensor) -> dict[str, Any]:
-        """Why the model says so: which channels moved the answer and by how much, each reading against the usual one,
-        the neurons' time constants and what neurons follow; of a mixture, which expert answers.
-        Ask this for "which sensor says so?"."""
+        """Why the model gives this answer: which channels moved it and by how much, each reading compared with the
+        usual one, the time constants of the neurons, and what neurons follow; of a mixture, which expert answers. Use
+        this for "which channel is it?"."""
         self._watch(sensor)
         return self._reasons[sensor]()
 
     def sensor_history(self, sensor: Sensor) -> dict[str, Any]:
-        """How often and when: the last stretches of each class, alarms, what was no sample, and what was changed."""
+        """How often and when: the last stretches of each class, alarms, data that was no sample, and changes."""
         return self._watch(sensor).history()
 
     def set_alarm(
         self,
         sensor: Sensor,
-        threshold: Annotated[
-            float | None, Field(description="Probability from which on it is an alarm, 0 to 1.")
-        ] = None,
+        threshold: Annotated[float | None, Field(description="Smallest probability that counts, 0 to 1.")] = None,
         length: Annotated[
-            float | None, Field(description="How long it must last, in the model's unit of time.")
+            float | None, Field(description="How long it must last before the alarm, in the model's unit of time.")
         ] = None,
         merge: Annotated[float | None, Field(description="The longest pause that does not end an alarm.")] = None,
-        reason: Annotated[str, Field(max_length=200, description="Why; it is logged.")] = "",
+        reason: Annotated[str, Field(max_length=200, description="The reason, for the log.")] = "",
     ) -> dict[str, Any]:
-        """Change from now on how samples of a sensor become alarms; what is not given stays. Each change is logged."""
+        """Change when a sensor raises an alarm, from now on. Values that are not given stay. Each change is logged."""
         return self._watch(sensor).set_alarm(threshold, length, merge, reason, self._record)
 
     def _record(self, change: dict[str, Any]) -> None:
@@ -116,40 +114,39 @@ class Tools:
     # -- files
 
     def list_files(self) -> dict[str, Any]:
-        """The models and recordings in the allowed folders, by the names that the other tools take."""
+        """List the models and recordings in the allowed folders, by the names that the other tools take."""
         models, more_models = self._folders.files(MODEL)
         recordings, more = self._folders.files(*TABLES)
         return {"models": models, "recordings": recordings, "left_out": more or more_models}
 
     def inspect_model(self, model: File) -> dict[str, Any]:
-        """What a saved model is: kind, size, task, classes, alarm, unit of time, channels, and how good it was where it
-        was validated."""
+        """Describe a saved model: kind, size, task, classes, alarm, time unit, channels, and its validation scores."""
         return _described(self._load(model))
 
     def predict(
         self,
         model: File,
         recording: File,
-        time: Annotated[Option, Field(description="The column of times, where it is not that of the training.")] = None,
-        time_unit: Annotated[Option, Field(description="The unit of times that are numbers.")] = None,
+        time: Annotated[Option, Field(description="The time column, if it differs from the training's.")] = None,
+        time_unit: Annotated[Option, Field(description="The unit of numeric times.")] = None,
     ) -> dict[str, Any]:
-        """Run a saved model on a recording: how often each class was the answer, when and for how long, alarms, and how
-        good it was where the recording holds the truth."""
+        """Run a saved model on a recording: how often each class was the answer, when and for how long, alarms, and the
+        scores if the recording has the true values."""
         path = self._folders.find(recording)
         if path.stat().st_size > LARGEST:
             raise InputError(f"{recording!r} has more than {LARGEST // 2**20} MiB; cut it, or use torchliquid predict")
         if not self._predicting.acquire(blocking=False):
-            raise InputError(f"{AT_ONCE} predictions run already; ask again in a while")
+            raise InputError(f"{AT_ONCE} predictions are already running; ask again later")
         try:
             loaded = self._load(model)
-            with _reasons_as_data(recording):
+            with _quoted_errors(recording):
                 return _predicted(loaded, path, {"time": time, "time_unit": time_unit})
         finally:
             self._predicting.release()
 
     def _load(self, model: str) -> Predictor:
         path = self._folders.find(model)
-        with _reasons_as_data(model):
+        with _quoted_errors(model):
             return Predictor.load(path)
 
     # -- studies
@@ -158,17 +155,17 @@ class Tools:
         self,
         recording: File,
         target: Annotated[str, Field(max_length=200, description="The column to learn.")],
-        time: Annotated[Option, Field(description="The column of times.")] = None,
-        horizon: Annotated[Option, Field(description="Forecast the target so far ahead: 6, or 30min.")] = None,
-        metric: Annotated[Option, Field(description="What decides, such as f1 or rmse.")] = None,
+        time: Annotated[Option, Field(description="The time column.")] = None,
+        horizon: Annotated[Option, Field(description="How far ahead to forecast the target: 6, or 30min.")] = None,
+        metric: Annotated[Option, Field(description="The metric that decides, such as f1 or rmse.")] = None,
         time_limit: Annotated[Option, Field(description="About how long it may take, such as 10m or 2h.")] = None,
-        seeds: Annotated[int | None, Field(ge=1, le=20, description="Trainings of each network.")] = None,
-        updates: Annotated[int | None, Field(ge=1, description="At most so many updates of a network.")] = None,
+        seeds: Annotated[int | None, Field(ge=1, le=20, description="Number of trainings of each network.")] = None,
+        updates: Annotated[int | None, Field(ge=1, description="Maximum number of updates of a network.")] = None,
         tuning: Annotated[int | None, Field(ge=1, le=20, description="Settings tried for each contender.")] = None,
         contenders: Annotated[list[str] | None, Field(max_length=20, description="Only these: ltc_ncp, ...")] = None,
     ) -> dict[str, Any]:
-        """Start a study in the background: is a liquid network worth it for a recording? It takes minutes to hours;
-        read it with read_assess."""
+        """Start a study in the background: is a liquid network worth it for a recording? It takes minutes to hours. Get
+        its progress and result with read_assess."""
         options = {
             "target": target,
             "time": time,
@@ -181,15 +178,17 @@ class Tools:
             "contender": contenders,
         }
         name = self._allowed().start(self._folders.find(recording), options)
-        return {"study": name, "state": "running", "sentences": ["It runs in the background; ask read_assess."]}
+        return {"study": name, "state": "running", "sentences": ["It runs in the background; call read_assess."]}
 
-    def read_assess(self, study: Annotated[str, Field(max_length=100, description="Its name.")]) -> dict[str, Any]:
-        """How far a study is and, once it has ended, its verdict with the figures."""
+    def read_assess(
+        self, study: Annotated[str, Field(max_length=100, description="Name of the study.")]
+    ) -> dict[str, Any]:
+        """The progress of a study or, when it is finished, its verdict with the figures."""
         return self._allowed().read(study)
 
     def _allowed(self) -> Studies:
         if self._studies is None:
-            raise InputError("no study can be started here: the server was started without --studies FOLDER")
+            raise InputError("studies are not allowed: the server was started without --studies FOLDER")
         return self._studies
 
 
@@ -199,8 +198,8 @@ CONTROLLING = ("set_alarm",)
 
 
 @contextmanager
-def _reasons_as_data(file: str) -> Iterator[None]:
-    """Why a file can't be used may hold names that stand in it."""
+def _quoted_errors(file: str) -> Iterator[None]:
+    """Quote errors about a file, because they can contain names from it."""
     try:
         yield
     except InputError as error:
@@ -258,7 +257,7 @@ def _predicted(model: Predictor, path: Path, columns: dict[str, str | None]) -> 
 
 
 def _in_classes(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) -> dict[str, Any]:
-    """How often each class, in which stretches, and how many alarms."""
+    """The number of samples of each class, the stretches, and the number of alarms."""
     stretches, alarms, counts = [], 0, np.zeros(len(task.labels), dtype=int)
     for series, rows in zip(recording.series, outputs, strict=True):
         rows = np.atleast_2d(rows)

@@ -1,4 +1,4 @@
-"""One live model: takes samples as they come, and keeps what it said, since when, and how often."""
+"""One live model: takes samples as they arrive, and keeps its answers, since when, and how often."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from torchliquid.runtime.policy import POLICY
 log = logging.getLogger(__name__)
 
 KEPT = 4096
-"""Samples that are kept, from which reasons are found."""
+"""Number of samples that are kept for explanations."""
 
 LISTED = 1000
-"""Stretches, alarms and changes that are kept; all are counted."""
+"""Number of stretches, alarms and changes that are kept. All are counted."""
 
 SHOWN = 20
-"""Of them, the last ones that an answer has."""
+"""Number of these in an answer, the last ones."""
 
 LABELS = 100
-"""Classes that are named in an answer."""
+"""Maximum number of class names in an answer."""
 
 SILENT, GAPS = 5.0, 10
-"""A device is silent after so many seconds, and so many usual gaps, without a sample."""
+"""A device is silent without a sample for more than this many seconds and this many usual gaps."""
 
 OTHER_UNIT = "units of time"
-"""Stands for a unit that is none of those that are known."""
+"""Stands for an unknown unit."""
 
 DATES = (datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 """Times between these, in seconds since 1970, are shown as dates."""
@@ -54,8 +54,8 @@ DATES = (datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzin
 
 @dataclass
 class Stretch:
-    """Samples in a row of the same class, or of one alarm; -1 is no class. Times are in the model's unit, or of
-    arrival."""
+    """Consecutive samples of the same class, or of one alarm. Label -1 means no class. Times are in the model's unit,
+    ``arrived`` is the time of arrival."""
 
     label: int
     start: float
@@ -65,17 +65,17 @@ class Stretch:
     highest: float = 0.0
 
     def grow(self, end: float, probability: float) -> None:
-        """By a sample."""
+        """Add a sample."""
         self.end, self.samples, self.highest = end, self.samples + 1, max(self.highest, probability)
 
 
 class Watch:
-    """A model on a device's samples. Its methods may be called from several threads.
+    """A model that runs on the samples of a device. Its methods are thread-safe.
 
     Args:
-        name: by which it is asked for.
-        model: any but a policy.
-        source: where samples come from, as it is shown.
+        name: the sensor's name.
+        model: any model except a policy.
+        source: the source of samples, as it is displayed.
 
     Raises:
         InputError: the model is a policy.
@@ -83,7 +83,7 @@ class Watch:
 
     def __init__(self, name: str, model: Predictor, source: str) -> None:
         if POLICY in model.metadata:
-            raise InputError(f"{name}: the model is a policy, which steers; give one that was trained on a recording")
+            raise InputError(f"{name}: the model is a policy; give one that was trained on a recording")
         self.name, self.model, self.source = name, model, source
         self.task, self.scales = model.task, model.preprocessing
         self.table = model.metadata.get("columns", {})
@@ -105,17 +105,17 @@ class Watch:
         self.difference: float | None = None
         self.last, self.arrived, self.clock = np.nan, 0.0, 0.0
 
-    # -- what a source calls
+    # -- called by a source
 
     def set_state(self, state: str, why: str = "") -> None:
-        """How the connection is: connecting, live, ended or failed, and why."""
+        """Set the state of the connection (connecting, live, ended or failed) and its reason."""
         with self.lock:
             self.state, self.why = state, why
         if why:
             log.warning("%s: %s: %s", self.name, state, printable(why))
 
     def restart(self) -> None:
-        """A new series begins."""
+        """Start a new series."""
         with self.lock:
             self.stream.reset()
             self.kept.clear()
@@ -123,7 +123,7 @@ class Watch:
             self.last, self.clock = np.nan, 0.0
 
     def line(self, line: bytes) -> None:
-        """A line; what is no sample is counted, and the stream goes on."""
+        """Take a line. If it is not a sample, it is counted, and the stream continues."""
         try:
             sample = self.lines.read(line)
         except NoSample as error:
@@ -133,7 +133,7 @@ class Watch:
             self.sample(sample)
 
     def refuse(self, what: bytes, why: str) -> None:
-        """Something came that is no sample."""
+        """Count data that is not a sample."""
         with self.lock:
             self.refused += 1
             self.last_refused = quoted(what[:200].decode(errors="replace")), why
@@ -141,7 +141,7 @@ class Watch:
             log.warning("%s: no sample: %s (more of them are counted)", self.name, why)
 
     def sample(self, sample: Sample) -> None:
-        """A sample; one that has no reading of the model's is refused."""
+        """Take a sample. It is refused if it has no reading of the model's channels."""
         try:
             values, unreadable, _ = given.readings(dict(sample.values), self.scales.channels, self.table)
             if values.ndim != 1 or (unreadable and np.isnan(values).all()):
@@ -170,7 +170,7 @@ class Watch:
             self._follow(spans)
 
     def _time(self, sample: Sample) -> float | None:
-        """In the model's unit; None where neither the device nor a clock tells it."""
+        """The time in the model's unit; None if it is unknown."""
         if sample.time is None:
             return None if self.second is None else sample.arrived * self.second
         try:
@@ -178,11 +178,11 @@ class Watch:
         except ValueError:
             now = float(given.stamp(sample.time, self.scales.time_unit, self.table)[0])
         if not np.isfinite(now):
-            raise NoSample("a time that is none")
+            raise NoSample("a time that is not finite")
         return now
 
     def _follow(self, spans: float) -> None:
-        """Stretches and alarms after a sample."""
+        """Update the stretches and alarms after a sample."""
         task = self.task
         if task.kind != "classification":
             return
@@ -207,7 +207,7 @@ class Watch:
         alarm = self.task.alarm if self.task.per == "step" else None
         return None if alarm is None or alarm.threshold is None else AlarmState(alarm)
 
-    # -- what is changed by hand
+    # -- changes
 
     def set_alarm(
         self,
@@ -217,16 +217,18 @@ class Watch:
         reason: str,
         record: Callable[[dict[str, Any]], object] = lambda change: None,
     ) -> dict[str, Any]:
-        """Change how samples become alarms from now on; what is None stays.
+        """Change when an alarm is raised, from now on. None keeps a value.
 
         Args:
-            record: writes the change down before it is made.
+            threshold, length, merge: see :class:`torchliquid.alarms.Alarm`.
+            reason: reason of the change, for the log.
+            record: called with the change before it takes effect, to write it down.
 
         Raises:
-            InputError: the model has no two classes, or a number is out of range.
+            InputError: the model does not have two classes and an answer per sample, or a number is out of range.
         """
         if self.task.kind != "classification" or len(self.task.labels) != 2 or self.task.per != "step":
-            raise InputError(f"{self.name}: alarms need a model of two classes with an answer a sample; this has none")
+            raise InputError(f"{self.name}: alarms need a model with two classes and one answer per sample")
         with self.lock:
             before = self.task.alarm or Alarm()
             new = {"threshold": threshold, "length": length, "merge": merge}
@@ -249,17 +251,17 @@ class Watch:
         log.warning("%s: alarm changed from %s to %s: %s", self.name, rule(before), rule(after), quoted(reason))
         return change
 
-    # -- what is asked
+    # -- questions
 
     def when(self, moment: float) -> str:
-        """A time as it is shown: a date where it is one."""
+        """A time as text, as a date if it is one."""
         if self.second is not None and DATES[0] <= moment / self.second <= DATES[1]:
             whole = datetime.fromtimestamp(round(moment / self.second, 3), UTC).replace(tzinfo=None)
             return whole.isoformat(" ", "milliseconds").removesuffix(".000")
         return f"{moment:.10g} {self.unit}"
 
     def status(self) -> dict[str, Any]:
-        """Whether samples come, and how many came."""
+        """Whether samples are arriving, and how many have arrived."""
         with self.lock:
             silent = time.time() - self.arrived if self.samples else 0.0
             gap = 0.0 if self.second is None else self.scales.time_scale / self.second
@@ -276,10 +278,10 @@ class Watch:
             }
 
     def now(self) -> dict[str, Any]:
-        """What the model says of the last sample, since when, and how sure it is.
+        """The model's answer for the last sample, since when, and how sure it is.
 
         Raises:
-            InputError: no sample has come yet.
+            InputError: no sample has arrived yet.
         """
         with self.lock:
             found = self._checked()
@@ -299,13 +301,13 @@ class Watch:
         found = self.status()
         if not self.samples:
             why = f" ({quoted(self.why)})" if self.why else ""
-            garbage = f"; {self.refused:,} things that are no samples did" if self.refused else ""
+            garbage = f"; {self.refused:,} things that are no samples have" if self.refused else ""
             raise InputError(f"{self.name}: no sample has come yet{garbage}; the source is {self.state}{why}")
         return found
 
     def _gone(self, found: dict[str, Any]) -> str:
         silent = span(found["silent_for_s"], "s")
-        return f"Nothing has come for {silent} (the source is {found['state']}); what follows is of the last sample."
+        return f"Nothing has come for {silent} (the source is {found['state']}). The following is for the last sample."
 
     def _classes(self, found: dict[str, Any]) -> list[str]:
         task, at = self.task, f"at sample {self.samples:,} ({found['time']})"
@@ -325,7 +327,7 @@ class Watch:
             sentences.append(f"Before that it was class {self.stretches[-2].label + 1}.")
         if len(task.labels) == 2:
             found["looked_for"] = f"class {task.positive + 1}"
-            sentences.append(f"class {task.positive + 1}, the rarer in training, is the one that is looked for.")
+            sentences.append(f"class {task.positive + 1}, the rarer one in training, is the one to detect.")
         found["alarm"] = None
         if self.alarm is not None:
             found["alarm"] = {"on": self.alarm.on, **rule(self.alarm.alarm)}
@@ -333,7 +335,7 @@ class Watch:
                 found["alarm"]["since"] = self._shown(self.alarms[-1])
             since = f" since {self.when(self.alarms[-1].start)}" if self.alarm.on else ""
             sentences.append(
-                f"An alarm is {'on' + since if self.alarm.on else 'not on'}; it begins where the probability of "
+                f"An alarm is {'on' + since if self.alarm.on else 'not on'}; it begins when the probability of "
                 f"class {task.positive + 1} reaches {self.alarm.alarm.threshold:.3g} for {self._length(self.alarm)}."
             )
         return sentences
@@ -357,7 +359,7 @@ class Watch:
         return [f"The answer for the target{ahead} is {values}{around and ', with its interval'}{around} {at}."]
 
     def _sure(self) -> tuple[dict[str, Any], list[str]]:
-        """How good the model was where it was validated, and whether the device computes the same."""
+        """The model's validation scores, and whether the device computes the same outputs."""
         scores = validation(self.model)
         calibrated = getattr(self.model, "calibration", None) is not None
         sure: dict[str, Any] = {
@@ -377,7 +379,7 @@ class Watch:
         return sure, sentences
 
     def history(self) -> dict[str, Any]:
-        """Since when, how often and for how long: stretches of a class, alarms, what was refused, what was changed."""
+        """Since when, how often and for how long: stretches of each class, alarms, refused data and changes."""
         with self.lock:
             found = self._checked()
             labels = range(len(self.task.labels))
@@ -409,7 +411,7 @@ class Watch:
                 sentences.append("There was one alarm." if n == 1 else f"There were {count(n)} alarms.")
             if self.refused:
                 sentences.append(
-                    f"{self.refused:,} things came that are no samples; the last: {found['last_refused']['why']}."
+                    f"{self.refused:,} things came that are no samples; the last one: {found['last_refused']['why']}."
                 )
             return with_names(found | {"sentences": sentences}, self.model)
 
@@ -425,10 +427,10 @@ class Watch:
         }
 
     def window(self, n: int) -> tuple[int, Recording]:
-        """How many samples came, and the last ``n`` of them, with channels by their numbers.
+        """The number of samples so far, and the last ``n`` of them as a recording with numbered channels.
 
         Raises:
-            InputError: no sample has come yet.
+            InputError: no sample has arrived yet.
         """
         with self.lock:
             self._checked()
@@ -439,8 +441,8 @@ class Watch:
 
 
 def with_names(found: dict[str, Any], model: Predictor) -> dict[str, Any]:
-    """An answer with what stands for a name in it, and the name, quoted: names come from a file or a device. Of the
-    channels those that the answer speaks of."""
+    """An answer with the names of its numbered classes and channels, quoted, because names come from a file or a
+    device. Only channels that the answer mentions are named."""
     task, scales = model.task, model.preprocessing
     names = {"the target": quoted(task.target)}
     names |= {f"class {i}": quoted(label) for i, label in enumerate(task.labels[:LABELS], 1)}
@@ -452,12 +454,12 @@ def with_names(found: dict[str, Any], model: Predictor) -> dict[str, Any]:
 
 
 def unit_of(name: str) -> str:
-    """A unit of time that is known; any other is a name from a file too."""
+    """The unit of time if it is known. Any other is a text from a file and is not shown."""
     return name if name in MICROSECONDS or name in ("samples", "units") else OTHER_UNIT
 
 
 def validation(model: Predictor) -> dict[str, float]:
-    """The metrics that a model had where it was validated, those that are known."""
+    """The model's validation scores, for known metrics."""
     found: dict[str, float] = {}
     for name, value in model.metadata.get("training", {}).get("validation", {}).items():
         with suppress(InputError, TypeError, ValueError):
@@ -466,12 +468,12 @@ def validation(model: Predictor) -> dict[str, float]:
 
 
 def rule(alarm: Alarm) -> dict[str, Any]:
-    """How samples become alarms, as plain data."""
+    """The rule of an alarm as plain data."""
     return {"threshold": alarm.threshold, "length": alarm.length, "merge": alarm.merge}
 
 
 def _five(value: float) -> float | None:
-    """With five digits; None where it is not finite."""
+    """The value with five digits; None if it is not finite."""
     return float(f"{value:.5g}") if np.isfinite(value) else None
 
 

@@ -22,7 +22,7 @@ from torchliquid.models.conformal import Interval, bounds, columns
 from torchliquid.tasks import Task
 
 if TYPE_CHECKING:
-    from torchliquid.runtime.stream import ModelStream
+    from torchliquid.runtime import ModelStream
 
 Progress = Callable[[int], object]
 
@@ -167,13 +167,9 @@ class Predictor:
 
     def live(self, n: int = 1) -> ModelStream:
         """Answers to live samples, one at a time; see :func:`torchliquid.stream`."""
-        from torchliquid.runtime.policy import POLICY, PolicyStream
-        from torchliquid.runtime.stream import ModelStream
-        from torchliquid.runtime.watch import WATCH, WatchStream
+        from torchliquid.runtime import live
 
-        if WATCH in self.metadata:
-            return WatchStream(self, n)
-        return PolicyStream(self, n) if POLICY in self.metadata else ModelStream(self, n)
+        return live(self, n)
 
     def n_bytes(self) -> int:
         """Size of the saved file without its sample."""

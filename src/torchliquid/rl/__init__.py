@@ -1,7 +1,7 @@
-"""Reinforcement learning with liquid policies: for the ``RecurrentPPO`` of sb3-contrib.
+"""Reinforcement learning with liquid policies, for ``RecurrentPPO`` of sb3-contrib.
 
-Memory that knows how much time passed, episodes that begin inside a sequence, and a trained policy as a
-:class:`torchliquid.Model`, which streams, exports and is evaluated like any other.
+The memory can use the elapsed time, and episodes can begin inside a sequence. A trained policy becomes a
+:class:`torchliquid.Model`, which can be streamed, exported and evaluated like any other model.
 """
 
 from torchliquid.errors import InputError

@@ -1,4 +1,4 @@
-"""The time since the observation before, as a part of an observation: put there, and found again."""
+"""Add the time since the previous observation to observations, and separate it again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ KEY = "elapsed"
 
 
 class WithElapsed(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """An environment whose observations hold the seconds since the one before: the last number of a vector, or the part
-    ``"elapsed"`` of a Dict.
+    """An environment whose observations contain the seconds since the previous one: as the last number of a vector, or
+    as the key ``"elapsed"`` of a Dict.
 
-    The seconds are ``info["elapsed"]``, which the shifts of :mod:`torchliquid.control.shifts` give, else the
-    environment's ``dt`` or ``tau``, else 1. At the start of an episode they are the usual interval.
+    The seconds are ``info["elapsed"]``, which the shifts of :mod:`torchliquid.control.shifts` set, or else the
+    environment's ``dt`` or ``tau``, or else 1. At the start of an episode they are the usual interval.
 
     Raises:
-        InputError: observations are neither vectors nor a Dict, or have a part of that name.
+        InputError: observations are neither vectors nor a Dict, or already have the key.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -58,7 +58,7 @@ def without(space: spaces.Space[Any], where: str | int) -> spaces.Space[Any]:
     """An observation space without the elapsed time.
 
     Raises:
-        InputError: it is not there, is no single number, or is all that there is.
+        InputError: the space has no elapsed time, it is not a single number, or the space has nothing else.
     """
     if isinstance(space, spaces.Dict):
         part = space.spaces.get(str(where))
@@ -80,12 +80,12 @@ def without(space: spaces.Space[Any], where: str | int) -> spaces.Space[Any]:
 
 
 class Timed(BaseFeaturesExtractor):
-    """The features that another extractor finds in the rest of an observation, then the elapsed time.
+    """The features from another extractor for the rest of an observation, followed by the elapsed time.
 
     Args:
-        space: of observations with the elapsed time in them.
-        where: it stands: a key or an index.
-        extractor: of the rest.
+        observation_space: the space of observations with the elapsed time.
+        where: key or index of the elapsed time.
+        extractor: extractor for the rest.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The trained actor as a model of ours: saved without pickle, streamed, evaluated, exported as C and ONNX."""
+"""Convert a trained actor to a :class:`torchliquid.Model`: to save it without pickle, and to stream and export it."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from torchliquid.tasks import Task
 
 
 def policy_of(model: Any, interval: float | None = None) -> Model:
-    """The actor of a trained ``RecurrentPPO`` as a model: its likeliest action for each observation.
+    """The actor of a trained ``RecurrentPPO`` as a model. It gives the most likely action for each observation.
 
-    :func:`torchliquid.stream` makes of it a policy that takes an observation, as the environment gives it, and the
-    seconds since the one before. Where the observation tells the elapsed time, that part of it is not read. What a
-    ``VecNormalize`` scaled in training is scaled in the model; its clipping is left out. The last rollout becomes the
-    model's sample, by which exports are checked and integers are scaled.
+    :func:`torchliquid.stream` makes a policy of it, which takes an observation of the environment and the seconds since
+    the previous one. If the observation contains the elapsed time, this part is not used. The scaling of a
+    ``VecNormalize`` becomes part of the model, its clipping does not. The last rollout becomes the model's sample,
+    which is used to check exports and to scale integers.
 
     Args:
-        model: a ``RecurrentPPO`` with a :class:`LiquidPolicy`, or that policy.
-        interval: seconds from one observation to the next in training. It is needed where the policy was told no
-            elapsed time, and must be left out where it was.
+        model: a ``RecurrentPPO`` with a :class:`LiquidPolicy`, or the policy.
+        interval: seconds from one observation to the next in training. It is required if the policy did not get the
+            elapsed time, and must be left out if it did.
 
     Returns:
         A model that shares no weights with the policy.
 
     Raises:
-        InputError: another policy, one whose actor has dense layers behind its memory, observes pictures or has actions
-            that are neither numbers nor one choice; or an interval is missing.
+        InputError: it is another policy; its actor has dense layers after the memory; it observes images; its actions
+            are neither numbers nor a single choice; or the interval is missing.
     """
     policy = getattr(model, "policy", model)
     if not isinstance(policy, LiquidPolicy):
@@ -81,8 +81,8 @@ def _seen(space: spaces.Space[Any], elapsed: str | int | None) -> tuple[Seen, ..
 
 
 def _visited(model: Any, seen: tuple[Seen, ...], elapsed: str | int | None, scales: Preprocessing) -> Recording | None:
-    """The episodes of the last rollout as the environment gave them, from their beginning or the rollout's; None before
-    there was one."""
+    """The episodes of the last rollout in the environment's units, cut at the start of the rollout; None if there was
+    no rollout yet."""
     buffer = getattr(model, "rollout_buffer", None)
     if buffer is None or not buffer.full:
         return None
@@ -122,7 +122,7 @@ def _task(does: Does) -> Task:
 def _scales(
     model: Any, space: spaces.Space[Any], elapsed: str | int | None, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation by which a ``VecNormalize`` scaled each channel; 0 and 1 where there was none."""
+    """Mean and standard deviation by which a ``VecNormalize`` scaled each channel; 0 and 1 without one."""
     scaled = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
     if scaled is None or not scaled.norm_obs:
         return np.zeros(size), np.ones(size)

@@ -1,4 +1,4 @@
-"""An actor and a critic whose memory is a liquid network."""
+"""A policy of sb3-contrib whose memory is a liquid network."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from torchliquid.models.networks import Encoder, Liquid
 from torchliquid.rl.elapsed import Timed, without
 
 NOT_OURS = ("dropout", "pictures")
-"""Of a network's config: dropout would make the same actions unlikelier in training than when they were taken, pictures
-have the extractors of Stable-Baselines3."""
+"""Settings of a network that are not allowed. Dropout would change the probabilities of actions between the rollout and
+the training. Images are encoded by the extractors of Stable-Baselines3."""
 
 
 class Memory(nn.Module):
-    """A network of liquid layers in the call form that a policy needs.
+    """A network of liquid layers with the interface that a recurrent policy needs.
 
     Args:
-        kind: of :data:`torchliquid.models.KINDS`.
-        config: of the network.
-        input_size: of a sample, without its elapsed time.
-        time_scale: what becomes a span of 1; None: samples have no elapsed time, all spans are 1.
+        kind: one of :data:`torchliquid.models.KINDS`.
+        config: settings of the network.
+        input_size: number of features, without the elapsed time.
+        time_scale: elapsed time that becomes a span of 1; None: samples have no elapsed time, and all spans are 1.
 
     Attributes:
-        num_layers, hidden_size: of the state, (num_layers, B, hidden_size), all parts of it beside each other.
-        output_size: of the features.
+        num_layers, hidden_size: shape of the state, (num_layers, B, hidden_size), with all parts side by side.
+        output_size: number of output features.
 
     Raises:
-        InputError: the kind has no liquid layers, or the config does not fit it.
+        InputError: the kind has no liquid layers, or the config does not suit it.
     """
 
     num_layers = 1
@@ -70,12 +70,12 @@ class Memory(nn.Module):
         """Run over sequences.
 
         Args:
-            features: (B, T, F), the elapsed time the last one where there is any.
-            state: (B, hidden_size).
-            starts: (B, T) bool, where an episode begins: the state before is zeros, and the span 1.
+            features: (B, T, F); if there is an elapsed time, it is the last feature.
+            state: (B, hidden_size) state before the first sample.
+            starts: (B, T) bool, True where an episode begins. There the state is set to zeros, and the span is 1.
 
         Returns:
-            (B, T, output_size), and the state after the last sample.
+            The outputs (B, T, output_size), and the state after the last sample.
 
         Raises:
             InputError: an elapsed time is negative.
@@ -85,8 +85,8 @@ class Memory(nn.Module):
             features, seconds = features[..., :-1], features[..., -1]
             if not seconds.is_cuda and bool((seconds < 0).any()):
                 raise InputError(
-                    f"an observation's elapsed time is {float(seconds.min()):g}; it must not be negative, and nothing "
-                    "may scale it: with VecNormalize observe a Dict, and leave it out of norm_obs_keys"
+                    f"an observation's elapsed time is {float(seconds.min()):g}; it must not be negative or be scaled: "
+                    "with VecNormalize observe a Dict, and leave it out of norm_obs_keys"
                 )
             spans = torch.where(starts, spans, seconds / self.time_scale)
         before = iter(self.network.own_states(state.split(self.sizes, 1)))
@@ -102,28 +102,28 @@ class Memory(nn.Module):
 
 
 class LiquidPolicy(RecurrentActorCriticPolicy):
-    """The policy of a ``RecurrentPPO`` whose memory is liquid::
+    """A policy for ``RecurrentPPO`` with a liquid network as its memory::
 
         RecurrentPPO(LiquidPolicy, env, policy_kwargs={"memory": "cfc", "units": 32, "elapsed": -1, "time_scale": 0.02})
 
     Args:
         observation_space, action_space, lr_schedule: given by ``RecurrentPPO``.
-        memory: a kind of liquid network, of :data:`torchliquid.models.KINDS`: ``"cfc"``, ``"ltc"``, wired ``"cfc_ncp"``
-            and ``"ltc_ncp"``, or another with liquid layers.
-        units: neurons of it; of a wired one all, also its motor neurons.
-        memory_kwargs: more of the kind's config: ``{"mode": "pure"}``, ``{"motors": 4}``, ``{"encoder": [16]}``.
-        elapsed: where an observation tells the time since the one before: a key of a Dict, or an index of a vector. It
-            is the memory's time, and none of its inputs. None: observations come at even times.
+        memory: a kind of network with liquid layers, one of :data:`torchliquid.models.KINDS`: ``"cfc"``, ``"ltc"``,
+            with a wiring ``"cfc_ncp"`` and ``"ltc_ncp"``, or another one.
+        units: number of neurons. With a wiring, this includes the motor neurons.
+        memory_kwargs: further settings of the kind: ``{"mode": "pure"}``, ``{"motors": 4}``, ``{"encoder": [16]}``.
+        elapsed: where an observation has the time since the previous one: a key of a Dict, or an index of a vector. The
+            memory uses it as time, not as an input. None: observations come at regular times.
         time_scale: the usual elapsed time, in the unit of the observation.
-        net_arch: dense layers behind the memory as in Stable-Baselines3, none by default.
-        features_extractor_class: of all but the elapsed time; None: by the observation, as the policies of
-            Stable-Baselines3 choose.
-        shared_lstm, enable_critic_lstm: whether the critic has the actor's memory, or one of its own, as in
-            sb3-contrib; with neither it has none.
-        others: of ``ActorCriticPolicy``.
+        net_arch: dense layers after the memory, as in Stable-Baselines3; none by default.
+        features_extractor_class: extractor for everything but the elapsed time; None: chosen by the observation, as in
+            the policies of Stable-Baselines3.
+        shared_lstm, enable_critic_lstm: whether the critic shares the actor's memory, or has its own, as in
+            sb3-contrib. If both are False, it has no memory.
+        others: other arguments of ``ActorCriticPolicy``.
 
     Raises:
-        InputError: an unknown memory, or an elapsed time that is not in the observation.
+        InputError: the memory is unknown, or the elapsed time is not in the observation.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class LiquidPolicy(RecurrentActorCriticPolicy):
         return Timed(self.observation_space, self.elapsed, extractor)
 
     def _build_mlp_extractor(self) -> None:
-        """The memories and what is behind them; called before the optimizer is made."""
+        """Create the memories and the layers after them; called before the optimizer is created."""
         self.lstm_actor = self._memory()
         self.lstm_critic = self._memory() if self.enable_critic_lstm else None
         self.critic = None
@@ -192,8 +192,8 @@ class LiquidPolicy(RecurrentActorCriticPolicy):
     def _process_sequence(
         features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: Any
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Outputs (n_seq T, O) of features (n_seq T, F) and the new state, for sb3-contrib, which keeps two tensors:
-        all of the state is in the first."""
+        """Outputs (n_seq T, O) from features (n_seq T, F), and the new state. sb3-contrib keeps two state tensors; the
+        first one holds the whole state."""
         n_seq = lstm_states[0].shape[1]
         starts = episode_starts.reshape(n_seq, -1) > 0.5
         outputs, state = lstm(features.unflatten(0, (n_seq, -1)), lstm_states[0][0], starts)
@@ -206,7 +206,7 @@ class LiquidPolicy(RecurrentActorCriticPolicy):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """As in sb3-contrib. Without a state, all observations are the first of an episode."""
+        """As in sb3-contrib. Without a state, every observation counts as the first of an episode."""
         if state is None and episode_start is None:
             batch, _ = self.obs_to_tensor(observation)
             episode_start = np.ones(len(next(iter(batch.values())) if isinstance(batch, dict) else batch), bool)

@@ -1,4 +1,4 @@
-"""A policy on live observations: a model whose answers are actions."""
+"""Run a policy on live observations: a model whose outputs are actions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.runtime.stream import ModelStream
 
 POLICY = "policy"
-"""Of a model's metadata: the name under which a policy says what it sees and does."""
+"""The key of a model's metadata that describes a policy's observations and actions."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Seen:
     """One part of an observation.
 
     Attributes:
-        name: under which it stands in the observation; None: it is all of it.
-        kind: ``"numbers"``, ``"picture"``, or ``"choice"``, one of ``shape[0]`` whole numbers from ``first``.
-        shape: of its array.
-        first: of a choice.
-        elapsed: the index of a vector at which it tells the elapsed time, which becomes no channel; None: nowhere.
+        name: key in the observation; None: the whole observation.
+        kind: ``"numbers"``, ``"picture"``, or ``"choice"``, which is one of ``shape[0]`` integers from ``first``.
+        shape: shape of the array.
+        first: smallest value of a choice.
+        elapsed: index of the elapsed time in a vector, which is not a channel; None: there is none.
     """
 
     name: str | None
@@ -36,7 +36,7 @@ class Seen:
 
     @property
     def size(self) -> int:
-        """Channels that it becomes."""
+        """Number of channels."""
         return math.prod(self.shape) - (self.elapsed is not None)
 
     @property
@@ -45,10 +45,10 @@ class Seen:
         return [f"{name}[{','.join(map(str, at))}]" for at in np.ndindex(*self.shape) if at != (self.elapsed,)]
 
     def flat(self, values: Any) -> np.ndarray:
-        """(..., size) of such parts, pictures as they are and all else float32.
+        """Flatten such parts to channels (..., size): images as uint8, everything else as float32.
 
         Raises:
-            InputError: they have another shape.
+            InputError: the shape or the values do not match.
         """
         array = np.asarray(values)
         if self.kind == "choice":
@@ -75,7 +75,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Does:
-    """An action: numbers of a shape within bounds, or one of ``n`` whole numbers from ``first``."""
+    """The form of an action: an array with bounds, or one of ``n`` integers from ``first``."""
 
     shape: tuple[int, ...] = ()
     low: tuple[float, ...] = ()
@@ -84,17 +84,17 @@ class Does:
     first: int = 0
 
     def of(self, answer: np.ndarray) -> Any:
-        """The action that a model's answer means."""
+        """The action for a model's output."""
         if self.n:
             return int(answer.argmax()) + self.first
         return np.clip(answer, self.low, self.high).astype(np.float32).reshape(self.shape)
 
 
 def flat(seen: tuple[Seen, ...], observation: Any) -> np.ndarray:
-    """(..., C) the channels of an observation, or of many at once; uint8 where they are pictures alone.
+    """(..., C) the channels of one or many observations; uint8 if all of them are pixels.
 
     Raises:
-        InputError: it lacks a part, or one has another shape.
+        InputError: a part is missing, or its shape or values do not match.
     """
     parts = []
     for one in seen:
@@ -109,19 +109,19 @@ def flat(seen: tuple[Seen, ...], observation: Any) -> np.ndarray:
 
 
 def described(seen: tuple[Seen, ...], does: Does, environment: str) -> dict[str, Any]:
-    """Plain data for a model's metadata."""
+    """A policy's observations and actions as plain data for a model's metadata."""
     kept = [asdict(one) for one in seen]
     parts = [{name: part[name] for name in part if name != "elapsed" or part[name] is not None} for part in kept]
     return {"environment": environment, "seen": parts, "does": asdict(does)}
 
 
 class PolicyStream(ModelStream):
-    """A policy: observations in, actions within their bounds out. It is called like a function, as
+    """A policy: takes observations, returns actions within their bounds. It can be called like a function, as
     :func:`torchliquid.control.evaluate` does.
 
     Attributes:
         seen: the parts of an observation.
-        does: what an action is.
+        does: the form of an action.
     """
 
     def __init__(self, model: Predictor, n: int = 1) -> None:
@@ -147,12 +147,12 @@ class PolicyStream(ModelStream):
         """The action for an observation.
 
         Args:
-            values: the observation, as the environment gives it.
-            elapsed: seconds since the one before; that of an episode's first is not used.
-            time: as of :class:`ModelStream`.
+            values: the observation from the environment.
+            elapsed: seconds since the previous one; not used for the first observation of an episode.
+            time: see :class:`ModelStream`.
 
         Raises:
-            InputError: an observation of another shape, or without a part that the policy was trained on.
+            InputError: the observation has another shape, or a part is missing.
         """
         sample = flat(self.seen, values)
         if sample.ndim != 1:

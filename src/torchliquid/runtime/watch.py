@@ -1,4 +1,4 @@
-"""A model of the usual course on live samples: how far each reading lies from what was to be expected, and alarms."""
+"""Run a model of the usual course on live samples: the distance of each reading from its forecast, and alarms."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from torchliquid.models.predictor import Predictor
 
 WATCH = "watch"
-"""The part of a model's metadata that makes it one that watches."""
+"""The key of a model's metadata for models that watch."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is unusual, and when that is an alarm.
+    """The limits of what is usual, and the rule for alarms.
 
     Attributes:
-        half: (C,) how far a reading may lie from its forecast.
-        alarm: how long some reading must lie farther.
-        good: a sentence on what was learnt as usual.
+        half: (C,) the largest usual distance between a reading and its forecast.
+        alarm: how long some reading must be beyond this distance.
+        good: description of the good stretch.
     """
 
     half: np.ndarray
@@ -37,10 +37,10 @@ class Rule:
 
     @classmethod
     def of(cls, model: Predictor) -> Rule:
-        """A model's.
+        """The rule of a model.
 
         Raises:
-            InputError: it has none, or it is broken.
+            InputError: the model has no rule, or it is invalid.
         """
         found = model.metadata.get(WATCH)
         if found is None:
@@ -56,26 +56,26 @@ class Rule:
         return rule
 
     def ratios(self, readings: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """(..., C) how far readings lie from their forecasts, 1 being as far as is usual; NaN where there is none."""
+        """(..., C) distances of readings from their forecasts, where 1 is the limit of the usual; NaN if missing."""
         with np.errstate(invalid="ignore", over="ignore"):
             return np.asarray(np.abs(readings - expected) / self.half)
 
 
 def score(ratios: np.ndarray) -> np.ndarray:
-    """(...,) the largest of each sample's; 0 where there is none."""
+    """(...,) the largest ratio of each sample; 0 if it has none."""
     return np.asarray(np.where(np.isnan(ratios), 0.0, ratios).max(-1))
 
 
 class WatchStream(ModelStream):
-    """Readings in, how unusual they are out: :meth:`step` gives (C,) how far each lies from its forecast, 1 being as
-    far as is usual; NaN of the first sample and where there is no reading.
+    """A stream of readings. :meth:`step` returns (C,) the distance of each reading from its forecast, where 1 is the
+    limit of what is usual; NaN for the first sample and without a reading.
 
     Attributes:
-        rule: what is unusual.
-        score: of the last sample, the largest of these.
-        sensor: the channel that it is of; None where the score is 0.
-        unusual_for: how long the score has been above 1, or was within the alarm that is on, in the recording's unit;
-            None where it is not.
+        rule: the rule of the model.
+        score: the largest distance at the last sample.
+        sensor: the channel of this distance; None if the score is 0.
+        unusual_for: how long the score has been above 1, or how long since it first was if an alarm is on, in the
+            recording's unit; None otherwise.
     """
 
     def __init__(self, model: Predictor, n: int = 1) -> None:
@@ -101,7 +101,7 @@ class WatchStream(ModelStream):
         return self._watching.on
 
     def step(self, values: Any, elapsed: Any = None, time: Any = None) -> np.ndarray:
-        """One sample, or several one after the other; as of :class:`ModelStream`, but for what it returns."""
+        """One sample, or several in turn; see :meth:`ModelStream.step` for the arguments."""
         return self._read(values, elapsed, time)
 
     def _one(self, sample: np.ndarray, elapsed: Any, time: Any) -> np.ndarray:

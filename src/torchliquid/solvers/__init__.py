@@ -1,4 +1,4 @@
-"""How an ODE is stepped from one sample to the next."""
+"""Solvers of ODEs, from one sample to the next."""
 
 from torchliquid.solvers.adaptive import ADAPTIVE, SolverError, adaptive
 from torchliquid.solvers.fixed import FIXED, Field, euler, rk4

@@ -1,4 +1,4 @@
-"""Adaptive solvers, each sample with steps of its own, through torchode (arXiv 2210.12375)."""
+"""Adaptive solvers, with separate steps for each sample, by torchode (arXiv 2210.12375)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torchliquid.errors import InputError
 from torchliquid.torch_private import is_transformed, is_vmapped
 
 ADAPTIVE = ("dopri5", "tsit5")
-"""Adaptive solvers by name: Dormand and Prince 1980; Tsitouras 2011. Both of order 5."""
+"""Names of the adaptive solvers: Dormand and Prince 1980; Tsitouras 2011. Both have order 5."""
 
 MAX_STEPS = 10_000
-"""Steps within one span before a sample counts as stuck."""
+"""Maximum number of steps within one span."""
 
 
 class SolverError(InputError):
-    """A solver did not reach the end of a span with finite numbers."""
+    """A solver failed: it needed too many steps, or its numbers became infinite or NaN."""
 
 
 def adaptive(
@@ -34,30 +34,30 @@ def adaptive(
     drives: Sequence[Float[Tensor, "B ..."]] = (),
     weights: Sequence[Tensor] = (),
 ) -> Float[Tensor, "B H"]:
-    """The state a span later, with steps chosen so that each one's estimated error stays within the tolerances.
+    """The state after a span, with steps whose estimated error stays within the tolerances.
 
-    Each sample has steps of its own: what stands beside it in the batch changes nothing. Gradients go back through
-    the steps, or with ``adjoint`` through an ODE solved backwards from the end (Pontryagin; arXiv 1806.07366), whose
-    memory does not grow with the steps. The adjoint's own error norm leaves the gradients of drives and weights out
-    (arXiv 2009.09457); it loses the way backwards where a span is many time constants long, and then says so.
+    Each sample has its own steps, so the other samples of a batch do not change its result. Gradients are computed
+    through the steps. With ``adjoint``, an ODE is solved backwards from the end instead (Pontryagin; arXiv 1806.07366),
+    and the memory does not grow with the number of steps. The adjoint's error norm ignores the gradients of drives and
+    weights (arXiv 2009.09457). If a span is many time constants long, the adjoint is inaccurate and raises an error.
 
     Args:
         field: rate of change, called as ``field(state, *drives, *weights)``.
-        state: before the span.
-        span: one a sample, finite and not negative; 0 leaves the state.
+        state: state before the span.
+        span: one per sample, finite and not negative; 0 does not change the state.
         method: one of :data:`ADAPTIVE`.
-        rtol, atol: a step's error is at most ``atol + rtol * |state|``, root mean square over the neurons.
-        adjoint: gradients by the adjoint. They reach state, span, drives and weights, and nothing else that the field
-            reads.
-        drives: what the field reads with one row a sample, constant within the span.
-        weights: what the field reads and all samples share.
+        rtol, atol: the error of a step is at most ``atol + rtol * |state|``, as a root mean square over the neurons.
+        adjoint: whether to compute gradients by the adjoint. They reach state, span, drives and weights, but no other
+            tensor that the field uses.
+        drives: arguments of the field with one row per sample, constant within the span.
+        weights: arguments of the field that all samples share.
 
     Raises:
-        InputError: unknown method, tolerances not positive, torchode is not installed.
-        InputError: also in ``torch.func.vmap``, with the adjoint in any transform of ``torch.func``, and in a trace or
-            an export, which would take down the steps of its example: how many there are depends on values.
-        SolverError: a sample's solution is not finite or needs more than :data:`MAX_STEPS` steps; going backwards, the
-            adjoint does not find back to where the span began.
+        InputError: the method is unknown, a tolerance is not positive, or torchode is not installed.
+        InputError: in ``torch.func.vmap``, in any transform of ``torch.func`` with the adjoint, and in a trace or an
+            export, because the number of steps depends on values.
+        SolverError: a sample's solution is not finite or needs more than :data:`MAX_STEPS` steps, or the adjoint does
+            not return to the state at the start of the span.
     """
     if method not in ADAPTIVE:
         raise InputError(f"an adaptive solver is {' or '.join(ADAPTIVE)}, not {method!r}")
@@ -84,7 +84,7 @@ def adaptive(
 
 
 def _solve(field: Callable[[Tensor], Tensor], state: Tensor, method: str, rtol: float, atol: float, n: int) -> Tensor:
-    """From time 0 to 1; the error norm looks at the first ``n`` columns."""
+    """Solve from time 0 to 1. The error norm covers the first ``n`` columns."""
     try:
         import torchode
     except ImportError:
@@ -111,7 +111,7 @@ def _advice(stuck: bool) -> str:
 
 
 class _Adjoint(torch.autograd.Function):
-    """A solution whose gradient comes from the adjoint equations, solved for each sample on its own."""
+    """A solution whose gradient comes from the adjoint equations, solved separately for each sample."""
 
     @staticmethod
     def forward(
@@ -162,5 +162,5 @@ class _Adjoint(torch.autograd.Function):
         grads = [
             g.view_as(r) if dim == 0 else g.sum(0).view_as(r) for g, r, dim in zip(found, reads, over, strict=True)
         ]
-        in_span = (grad * field(after, *reads)).sum(1, keepdim=True)  # along a solution a . f does not change
+        in_span = (grad * field(after, *reads)).sum(1, keepdim=True)  # a . f is constant along a solution
         return None, None, None, a, in_span, *grads

@@ -1,4 +1,4 @@
-"""Explicit solvers of fixed steps: Euler (order 1) and the classical Runge-Kutta method (order 4)."""
+"""Explicit solvers with fixed steps: Euler (order 1) and the classical Runge-Kutta method (order 4)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 Field = Callable[[Tensor], Tensor]
-"""A state's rate of change, (B, H) from (B, H); within a sample it depends on nothing else."""
+"""The rate of change (B, H) of a state (B, H). Within a sample it depends only on the state."""
 
 Step = Callable[[Field, Tensor, Tensor, int], Tensor]
 
 
 def euler(field: Field, state: Float[Tensor, "B H"], span: Float[Tensor, "B 1"], unfolds: int) -> Float[Tensor, "B H"]:
-    """The state a span later, by ``unfolds`` Euler steps of equal length: v <- v + d f(v).
+    """The state after a span, by ``unfolds`` Euler steps of equal length: v <- v + d f(v).
 
-    Stable while d |lambda| < 2 for every eigenvalue lambda of the field's Jacobian. A span of 0 leaves the state.
+    Stable if d |lambda| < 2 for every eigenvalue lambda of the field's Jacobian. A span of 0 does not change the state.
     """
     d = span / unfolds
     for _ in range(unfolds):
@@ -25,10 +25,10 @@ def euler(field: Field, state: Float[Tensor, "B H"], span: Float[Tensor, "B 1"],
 
 
 def rk4(field: Field, state: Float[Tensor, "B H"], span: Float[Tensor, "B 1"], unfolds: int) -> Float[Tensor, "B H"]:
-    """The state a span later, by ``unfolds`` classical Runge-Kutta steps of equal length, four field calls each.
+    """The state after a span, by ``unfolds`` classical Runge-Kutta steps of equal length with four field calls each.
 
-    Stable while d |lambda| < 2.785 (Hairer and Wanner, Solving Ordinary Differential Equations II, IV.2). A span of 0
-    leaves the state.
+    Stable if d |lambda| < 2.785 (Hairer and Wanner, Solving Ordinary Differential Equations II, IV.2). A span of 0 does
+    not change the state.
     """
     d = span / unfolds
     for _ in range(unfolds):
@@ -41,4 +41,4 @@ def rk4(field: Field, state: Float[Tensor, "B H"], span: Float[Tensor, "B 1"], u
 
 
 FIXED: dict[str, Step] = {"euler": euler, "rk4": rk4}
-"""Solvers of fixed steps by name."""
+"""The solvers with fixed steps, by name."""

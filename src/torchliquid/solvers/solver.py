@@ -1,4 +1,4 @@
-"""A solver chosen by name, with its settings."""
+"""A solver by name, with its settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Solver:
     """A solver by name.
 
     Attributes:
-        name: ``"euler"`` or ``"rk4"``, with steps of equal length; ``"dopri5"`` or ``"tsit5"``, with steps of each
-            sample's own within the tolerances (needs ``torchliquid[solvers]``).
-        unfolds: steps a sample; of the first two.
-        rtol, atol: tolerances of the others.
-        adjoint: gradients of the others by the adjoint instead of back through the steps.
+        name: ``"euler"`` or ``"rk4"`` with fixed steps, ``"dopri5"`` or ``"tsit5"`` with adaptive ones (needs
+            ``torchliquid[solvers]``).
+        unfolds: number of fixed steps per sample.
+        rtol, atol: tolerances of adaptive steps.
+        adjoint: whether gradients of an adaptive solver are computed by the adjoint instead of through the steps.
 
     Raises:
-        InputError: another name, no step, an adjoint where there is none, a tolerance of nothing.
+        InputError: the name is unknown, ``unfolds`` is below 1, a tolerance is not positive, or a solver with fixed
+            steps has ``adjoint``.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Solver:
         drives: Sequence[Tensor] = (),
         weights: Sequence[Tensor] = (),
     ) -> Float[Tensor, "B H"]:
-        """The state a span later; ``field(state, *drives, *weights)`` as in :func:`torchliquid.solvers.adaptive`."""
+        """The state after a span, see :func:`torchliquid.solvers.adaptive` for the arguments."""
         if self.name in FIXED:
             return FIXED[self.name](lambda v: field(v, *drives, *weights), state, span, self.unfolds)
         return adaptive(field, state, span, self.name, self.rtol, self.atol, self.adjoint, drives, weights)

@@ -1,4 +1,4 @@
-"""How short an explicit solver's steps must be."""
+"""The stability of explicit solvers: how short their steps must be."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ LIMITS = {"euler": 2.0, "rk4": 2.785}
 
 
 def steps_that_hold(solver: str, rate: float, span: float) -> int:
-    """The least number of steps with which an explicit solver is stable over a span.
+    """The smallest number of steps with which an explicit solver is stable over a span.
 
     Args:
         solver: one of :data:`LIMITS`.
-        rate: the fastest decay there can be, 1 / time.
-        span: the longest span, in the same time.
+        rate: the fastest possible decay, 1 / time.
+        span: the longest span, in the same unit of time.
     """
     return math.floor(rate * span / LIMITS[solver]) + 1
 
 
 def instability(solver: str, unfolds: int, rate: float, span: float, otherwise: str = "fused") -> str | None:
-    """One line on what to do where a solver's steps may be too long; None where they are short enough.
+    """A warning in one line if a solver's steps may be too long; None if they are short enough.
 
-    Any solver that is not in :data:`LIMITS` is stable at every span; ``otherwise`` names one that the network has.
+    A solver that is not in :data:`LIMITS` is stable at any span; ``otherwise`` names such a solver of the network.
     """
     if solver not in LIMITS or not math.isfinite(rate * span):
         return None

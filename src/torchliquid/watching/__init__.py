@@ -1,4 +1,4 @@
-"""Alarms without labels: a recording's usual course, learnt from a stretch that was good, and what departs from it."""
+"""Alarms without labels: learn the usual course of a recording from a good stretch, and find deviations from it."""
 
 from torchliquid.watching.findings import Finding, Watched, watch
 

@@ -1,4 +1,4 @@
-"""What of a recording departs from its usual course: a score a sample, alarms, which sensor and since when."""
+"""Find deviations from a recording's usual course: a score per sample, alarms, the sensor and the start of each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from torchliquid.runtime.watch import Rule, score
 from torchliquid.watching.learn import learn
 
 SHARE = 0.3
-"""Of a recording, from its beginning, that is taken for good where nobody says otherwise."""
+"""Share of a recording, from its start, that counts as good by default."""
 
 LEVEL = 0.99
 SAMPLES, PAUSE = 3, 10
-"""Of an alarm: samples in a row that are unusual, and those that may be usual again without ending it."""
+"""Defaults of an alarm: consecutive unusual samples that start it, and usual samples in between that do not end it."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Finding:
     """One alarm.
 
     Attributes:
-        series: the name of the series.
-        since: the time of its first unusual sample; ``raised`` when the alarm began, ``until`` its last sample, in the
-            recording's unit.
-        sensor: whose reading was the most unusual at first.
-        others: other channels that were unusual in more than half of its samples, the worst first.
+        series: name of the series.
+        since, raised, until: times of the first unusual sample, of the start of the alarm and of the last unusual
+            sample, in the recording's unit.
+        sensor: the channel with the most unusual reading at the first sample.
+        others: other channels that were unusual in more than half of the samples, the worst first.
         peak: the largest score.
     """
 
@@ -51,16 +51,17 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """A recording, watched.
+    """The result of watching a recording.
 
     Attributes:
-        model: of the usual course; save it, and :func:`torchliquid.stream` watches live samples with it.
-        recording: the model's channels.
-        ratios: (T, C) of each series: how far each reading lies from its forecast, 1 being as far as is usual.
-        on: (T,) of each series, whether an alarm is on.
+        model: the model of the usual course. Save it to watch live samples with :func:`torchliquid.stream`.
+        recording: the recording with the model's channels.
+        ratios: for each series, (T, C) the distance of each reading from its forecast, where 1 is the limit of what is
+            usual.
+        on: for each series, (T,) whether an alarm is on.
         findings: the alarms.
-        good: (T,) of each series, what was learnt from; nothing where the model was given.
-        notes: what a user should know.
+        good: for each series, (T,) whether a sample was used to learn; all False if the model was given.
+        notes: notes for the user.
     """
 
     model: Predictor
@@ -73,11 +74,11 @@ class Watched:
 
     @property
     def scores(self) -> list[np.ndarray]:
-        """(T,) of each series, the largest ratio; beyond 1 some reading is unusual."""
+        """For each series, (T,) the largest ratio; above 1, some reading is unusual."""
         return [score(each) for each in self.ratios]
 
     def frame(self) -> pl.DataFrame:
-        """A row a sample: ``series`` where there are several, ``time``, ``score``, ``sensor``, ``alarm``, ``good``."""
+        """One row per sample: ``series`` if there are several, ``time``, ``score``, ``sensor``, ``alarm``, ``good``."""
         found = self.model.predict(self.recording).select(pl.col("^series|time$"))
         names = np.array([*self.recording.channels, None], dtype=object)
         ratios = np.nan_to_num(np.concatenate(self.ratios))
@@ -98,26 +99,26 @@ def watch(
     length: Any = None,
     merge: Any = None,
 ) -> Watched:
-    """Find what departs from a recording's usual course, without labels.
+    """Find deviations from a recording's usual course, without labels.
 
-    Each sample is forecast from those before it, all channels at once, by ridge regression that learnt the first 70 %
-    of a stretch in which all was well. The rest of that stretch tells how far readings lie from their forecasts: by
-    split conformal prediction, all readings of a sample lie within their intervals as often as ``level`` says. Beyond,
-    a sample is unusual; an alarm begins where that stays so.
+    A ridge regression forecasts all channels of each sample from the previous samples. It learns from the first 70 % of
+    a good stretch. The rest of the stretch gives the usual distance between readings and forecasts: by split conformal
+    prediction, all readings of a sample lie within their intervals with probability ``level``. Other samples are
+    unusual. An alarm starts if samples stay unusual.
 
     Args:
-        recording: a recording; a Polars or pandas frame, or an array (T, C), as :func:`torchliquid.read` takes them.
-        good: the share at the beginning of each series that was good, or its first and last time, as numbers in the
-            recording's unit or dates. None: 30 %, which is noted.
-        model: watch with one that was learnt before, or its file; then nothing is learnt.
-        level: of good samples, the share that is to be usual.
-        length: how long samples must be unusual before an alarm begins, in the recording's unit or as a ``timedelta``.
+        recording: a recording, a Polars or pandas frame, or an array (T, C), as for :func:`torchliquid.read`.
+        good: the good stretch: the share at the start of each series, or its first and last time as numbers in the
+            recording's unit or as dates. None: 30 %, with a note.
+        model: a model that was learnt before, or its file. Then nothing is learnt.
+        level: share of good samples that count as usual.
+        length: how long samples must be unusual before an alarm starts, in the recording's unit or as a ``timedelta``.
             None: three samples at the usual gap.
-        merge: the longest pause that does not end it. None: ten samples.
+        merge: the longest pause that does not end an alarm. None: ten samples.
 
     Raises:
-        InputError: a share or level that is none, a stretch without samples or with too few, a model that watches
-            nothing.
+        InputError: the share or the level is invalid, the good stretch has too few samples, or the model was not
+            learnt by this function.
     """
     read = Recording.from_frame(recording) if not isinstance(recording, Recording | np.ndarray) else recording
     read = Recording.from_arrays(read) if isinstance(read, np.ndarray) else read
@@ -133,7 +134,7 @@ def watch(
             raise InputError(f"the level is a share of the good samples between 0 and 1, like 0.99, not {level:g}")
         where, words = _good(read, good)
         if good is None:
-            notes.append(f"taken for good: {words}; say which stretch was, and it is more to be relied on")
+            notes.append(f"taken for good: {words}; if you say which stretch was good, the result is more reliable")
         gap = read.median_gap()
         times = [
             default * gap if asked is None else float(given.span(asked, read.time_unit))
@@ -167,7 +168,7 @@ def _findings(
         while first and over[first - 1]:
             first -= 1
         part = np.nan_to_num(ratios[first:stop])[over[first:stop]]
-        sensor = int(part[0].argmax())  # later on its readings have led the forecasts of others astray
+        sensor = int(part[0].argmax())  # later, its readings also disturb the forecasts of other channels
         others = [channels[i] for i in np.argsort(-part.mean(0)) if i != sensor and (part[:, i] > 1).mean() > 0.5]
         last = start + int(np.flatnonzero(over[start:stop])[-1])
         found.append(
@@ -185,7 +186,7 @@ def _findings(
 
 
 def _good(recording: Recording, good: Any) -> tuple[list[np.ndarray], str]:
-    """(T,) of each series where it is good, and that in words."""
+    """For each series, (T,) whether a sample is in the good stretch; and the stretch in words."""
     share = SHARE if good is None else good
     if isinstance(share, int | float):
         if not 0 < share <= 1:
@@ -202,7 +203,7 @@ def _good(recording: Recording, good: Any) -> tuple[list[np.ndarray], str]:
 
 
 def _cut(recording: Recording, where: list[np.ndarray]) -> Recording:
-    """The good part; times do not decrease, so it is one stretch of each series."""
+    """The good stretch of each series. Times do not decrease, so it is contiguous."""
     found = []
     for series, good in zip(recording.series, where, strict=True):
         rows = np.flatnonzero(good)

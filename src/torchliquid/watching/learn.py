@@ -1,4 +1,4 @@
-"""The usual course of all channels: what comes next, and how far readings lie from that while all is well."""
+"""Learn the usual course of all channels: one-step forecasts, and the usual distance of readings from them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from torchliquid.runtime.watch import WATCH, score
 from torchliquid.tasks import Task
 
 LOOKBACKS = (1, 8, 32)
-"""Samples that a forecast may look back at; the one with the smallest error on the later part is taken."""
+"""Numbers of past samples that are tried for the forecast. The one with the smallest error on the later part is used.
+"""
 
 FITTED = 0.7
-"""Of the good stretch; the rest tells how far forecasts are off."""
+"""Share of the good stretch for the fit. The rest measures the errors of the forecasts."""
 
 FEWEST = 50
-"""Samples of a good stretch."""
+"""Minimum number of samples in a good stretch."""
 
 FINEST = 1e-3
-"""Half widths are no smaller than this share of a channel's deviation, or of its value where it stood still."""
+"""Smallest half width, as a share of a channel's standard deviation, or of its value if it was constant."""
 
 NEXT = "next sample"
 
 
 def learn(good: Recording, level: float, length: float, merge: float, words: str) -> tuple[Tabular, list[str]]:
-    """A model of one-step forecasts with what is usual among its metadata, and notes.
+    """Learn a model of one-step forecasts, with its limits in the metadata. Returns the model and notes.
 
     Args:
-        good: series in which all was well.
-        level: the share of good samples all of whose readings are to lie within their intervals.
-        length, merge: of an alarm, in the recording's unit of time.
-        words: on the stretch, kept with the model.
+        good: the good stretch of each series.
+        level: share of good samples whose readings all lie within their intervals.
+        length, merge: duration and pause of an alarm, in the recording's unit of time.
+        words: description of the good stretch, saved with the model.
 
     Raises:
-        InputError: the stretch is too short.
+        InputError: the stretch is too short, or a channel has no reading in it.
     """
     series = [one for one in (_with_next(s) for s in good.series) if len(one) > 1]
     if sum(map(len, series)) < FEWEST:
@@ -66,7 +67,7 @@ def learn(good: Recording, level: float, length: float, merge: float, words: str
     notes = []
     if reached < level:
         notes.append(
-            f"{len(errors)} good samples to measure by can vouch for {reached:.1%} at most, not {level:.1%}: "
+            f"the {len(errors)} good samples for measuring support a level of {reached:.1%} at most, not {level:.1%}: "
             "the intervals are as wide as the largest of their errors"
         )
     if scales.left_out:
@@ -79,12 +80,15 @@ def learn(good: Recording, level: float, length: float, merge: float, words: str
 
 
 def joint(errors: np.ndarray, scales: Preprocessing, level: float) -> tuple[np.ndarray, float]:
-    """(C,) half widths within which all readings of a sample lie at once as often as the level says, by split conformal
-    prediction of the largest error (Lei et al. 2018, arXiv 1604.04173), each channel in units of its own; and the level
-    that so many errors can vouch for.
+    """Joint intervals by split conformal prediction of the largest error (Lei et al. 2018, arXiv 1604.04173).
 
     Args:
-        errors: (N, C) absolute; NaN where there was no reading.
+        errors: (N, C) absolute errors; NaN where there was no reading.
+        scales: scales of the channels.
+        level: probability that all readings of a sample lie within their intervals.
+
+    Returns:
+        (C,) half widths in the channels' units, and the level that N errors support.
     """
     n = len(errors)
     own = np.array([_conformal(column[np.isfinite(column)], level) for column in errors.T])
@@ -99,13 +103,14 @@ def _conformal(errors: np.ndarray, level: float) -> float:
 
 
 def _with_next(series: Series) -> Series:
-    """With each sample's next readings as its target, held where there is none; without the last sample."""
+    """The series with each sample's next readings as its target (the last known ones if missing), without the last
+    sample."""
     rows = last_observed(np.isfinite(series.values))
     held = np.take_along_axis(np.concatenate([np.full((1, series.values.shape[1]), np.nan), series.values]), rows, 0)
     return Series(series.times[:-1], series.values[:-1], held[1:], series.name)
 
 
 def _errors(model: Tabular, recording: Recording) -> np.ndarray:
-    """(N, C) absolute errors of all forecasts; NaN where the next sample lacks a reading."""
+    """(N, C) absolute errors of all forecasts; NaN where the next sample has no reading."""
     pairs = zip(model.outputs(recording), recording.series, strict=True)
     return np.concatenate([np.abs(output[:-1] - s.values[1:]) for output, s in pairs])

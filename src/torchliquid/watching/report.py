@@ -1,4 +1,4 @@
-"""What was found, as a page, and in lines for a terminal."""
+"""The report of a watched recording, as a page and as tables."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from torchliquid.runtime.watch import Rule
 from torchliquid.watching.findings import Finding, Watched
 
 MOST = 4000
-"""Points of a line: of more samples the largest score of each stretch is drawn."""
+"""Maximum number of points of a line. With more samples, the largest score of each block is drawn."""
 
 SERIES = 12
-"""Series that are drawn, those with alarms first."""
+"""Maximum number of series that are drawn, those with alarms first."""
 
 HEAD = ("since", "alarm from", "until", "for", "sensor", "also unusual", "largest score")
 
 GLOSSARY = {
-    "score": "How far the most unusual reading of a sample lies from its forecast, 1 being as far as is usual in the "
-    "good stretch.",
-    "forecast": "What the samples before let expect of every channel: a linear model that learnt the good stretch.",
-    "alarm": "Samples whose score stays above 1. It ends after a pause in which all is usual.",
+    "score": "Distance between the most unusual reading of a sample and its forecast. 1 is the limit of what is usual "
+    "in the good stretch.",
+    "forecast": "The expected reading of every channel, from the previous samples, by a linear model of the good "
+    "stretch.",
+    "alarm": "Samples whose score stays above 1. It ends after a pause in which all scores are below 1.",
 }
 
 
 def when(watched: Watched, time: float) -> str:
-    """A time as its table says it."""
+    """A time in the form of the recording's table."""
     shown = shown_times(np.array([time]), watched.recording)
     return str(shown[0]).removesuffix(".000000") if shown.dtype.is_temporal() else f"{shown[0]:g}"
 
 
 def table(watched: Watched) -> Table:
-    """The alarms, a row each."""
+    """The alarms as a table, one row each."""
     several = watched.recording.n_series > 1
     rows = []
     for one in watched.findings:
@@ -48,7 +49,7 @@ def table(watched: Watched) -> Table:
 
 
 def alarms(watched: Watched) -> pl.DataFrame:
-    """The alarms as a frame, times as their table says them."""
+    """The alarms as a frame, with times in the form of the recording's table."""
     found, several = watched.findings, watched.recording.n_series > 1
     times = {
         name: shown_times(np.array([getattr(one, name) for one in found], dtype=np.float64), watched.recording)
@@ -66,7 +67,7 @@ def alarms(watched: Watched) -> pl.DataFrame:
 
 
 def lead(watched: Watched) -> str:
-    """In a sentence."""
+    """A summary in two sentences."""
     n = sum(map(len, watched.ratios))
     on = sum(int(each.sum()) for each in watched.on)
     if not watched.findings:
@@ -107,7 +108,7 @@ def render(watched: Watched, name: str) -> str:
 
 
 def _drawn(watched: Watched, i: int) -> Figure:
-    """The score along time, the good stretch and the alarms behind it."""
+    """The score over time, with the good stretch and the alarms in the background."""
     series, scores = watched.recording.series[i], watched.scores[i]
     step = -(-len(scores) // MOST)
     starts = np.arange(0, len(scores), step)

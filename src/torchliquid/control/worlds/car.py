@@ -1,4 +1,4 @@
-"""A car as a bicycle whose tyres slip, with a driver's foot that holds a speed."""
+"""A bicycle model of a car with slipping tyres and speed control."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from dataclasses import dataclass
 from math import atan, atan2, cos, sin
 
 STEP = 0.002
-"""Seconds of a step of the physics."""
+"""Seconds per physics step."""
 
 MASS, TURNING = 1300.0, 1900.0
-"""Kilograms, and kg m² about the upright axis."""
+"""Kilograms, and kg m² about the vertical axis."""
 
 FRONT, REAR = 1.25, 1.35
-"""Metres from the middle of the mass to the axles."""
+"""Metres from the centre of mass to the axles."""
 
 WIDTH = 1.8
 LOCK = 0.5
-"""Radians that the front wheels turn at most."""
+"""Maximum angle of the front wheels, in radians."""
 
 GRAVITY = 9.81
 
 
 @dataclass
 class Car:
-    """Its state: place and heading in the world, speeds in its own axes (ahead, left), the wheels' angle.
+    """The state of the car: position and heading in the world, velocity in its own axes (forward, left), yaw rate and
+    the angle of the wheels.
 
-    The tyres' side forces follow the magic formula, ``μ F sin(C atan(B slip))``; the wheels follow the steering with a
-    lag and at 1 radian a second at most.
+    Side forces of the tyres follow the magic formula, ``μ F sin(C atan(B slip))``. The wheels follow the steering with
+    a lag, at 1 rad/s at most.
     """
 
     x: float
@@ -38,14 +39,14 @@ class Car:
     wheels: float = 0.0
 
     def drive(self, steering: float, speed: float, grip: float, slope: tuple[float, float], seconds: float) -> None:
-        """Steer for a while.
+        """Drive for some time.
 
         Args:
-            steering: of the wheels, radians to the left.
-            speed: metres a second that the foot holds.
-            grip: the tyres' friction.
-            slope: how steeply the land rises along x and y.
-            seconds: how long; whole steps of the physics are taken.
+            steering: target angle of the wheels, radians to the left.
+            speed: target speed in m/s.
+            grip: friction of the tyres.
+            slope: slope of the land along x and y.
+            seconds: duration, rounded to whole physics steps.
         """
         stiff_front, stiff_rear, shape = 9.0, 12.0, 1.4
         load_front, load_rear = (MASS * GRAVITY * arm / (FRONT + REAR) for arm in (REAR, FRONT))

@@ -1,7 +1,7 @@
-"""A small ray caster: a camera, a ground that the world paints itself, and upright textured panels in front of it.
+"""A small ray caster that needs no OpenGL.
 
-It needs no OpenGL. Worlds paint the ground and the sky at each ray, then panels (trees, walls, balls) are laid over it
-from far to near.
+A world paints the ground and the sky at each ray. Then upright textured panels (trees, walls, balls) are drawn over
+them, from far to near.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 
 Array = np.ndarray
 NEAR = 0.1
-"""Metres: nothing nearer is drawn."""
+"""Nothing nearer is drawn, in metres."""
 
 FADED = 0.97
-"""Panels that the air hides to this share are not drawn."""
+"""Panels that are hidden by the air to this share or more are not drawn."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        width, height: pixels of a frame.
-        field_of_view: degrees, across.
-        samples: rays for a pixel, along each side; a frame is their mean.
+        width, height: size of a frame in pixels.
+        field_of_view: horizontal field of view in degrees.
+        samples: rays per pixel along each side; a pixel is their mean.
     """
 
     width: int = 64
@@ -36,7 +36,7 @@ class Camera:
 
     @cached_property
     def directions(self) -> Array:
-        """(3, rows, columns) of each ray: 1 ahead, how far left and how far up."""
+        """(3, rows, columns) direction of each ray: 1 forward, and the parts to the left and up."""
         across, down = self.edges
         left = across * (1 - (2 * np.arange(self.width * self.samples) + 1) / (self.width * self.samples))
         up = down * (1 - (2 * np.arange(self.height * self.samples) + 1) / (self.height * self.samples))
@@ -46,12 +46,12 @@ class Camera:
 
     @property
     def edges(self) -> tuple[float, float]:
-        """How far left and how far up the outermost rays go, one metre ahead."""
+        """How far to the left and how far up the outermost rays are, one metre ahead."""
         across = float(np.tan(np.radians(self.field_of_view) / 2))
         return across, across * self.height / self.width
 
     def pixels(self, colours: Array) -> Array:
-        """(height, width, 3) uint8 of colours (rows, columns, 3), 0 to 1, one a ray."""
+        """(height, width, 3) uint8 from the colours of the rays (rows, columns, 3), 0 to 1."""
         n = self.samples
         mean = colours.reshape(self.height, n, self.width, n, 3).mean((1, 3))
         return np.asarray((mean.clip(0, 1) * 255 + 0.5).astype(np.uint8))
@@ -59,20 +59,20 @@ class Camera:
 
 @dataclass(frozen=True)
 class Air:
-    """What distance does to a colour: it fades to ``colour`` (3,), by half in each ``half`` metres."""
+    """Colours fade to ``colour`` (3,) with distance, by half in every ``half`` metres."""
 
     colour: Array
     half: float
 
     def share(self, metres: Array | float) -> Array:
-        """How much of what is seen at a distance is the air's own colour, 0 to 1."""
+        """The share of the air's own colour at a distance, 0 to 1."""
         return 1 - np.exp2(-np.asarray(metres, np.float32) / np.float32(self.half))
 
 
 class Texture:
-    """A picture (rows, columns, 4) with values 0 to 1, its colours multiplied by its alpha; and its smaller copies.
+    """An image (rows, columns, 4) with values 0 to 1 and premultiplied alpha, and its smaller copies (mipmaps).
 
-    Each has an empty rim, so that what lies beside the picture may be looked up as well.
+    Each has a transparent rim, so that points beside the image can be looked up, too.
     """
 
     def __init__(self, picture: Array) -> None:
@@ -93,10 +93,10 @@ class Panels:
     """Upright rectangles.
 
     Attributes:
-        places: (N, 3) the middle of each lower edge, metres.
-        sizes: (N, 2) width and height, metres.
-        textures: one for each.
-        edges: (N, 2) unit vectors along the lower edges; NaN turns a panel to the camera.
+        places: (N, 3) the middle of each lower edge, in metres.
+        sizes: (N, 2) width and height, in metres.
+        textures: the texture of each.
+        edges: (N, 2) unit vectors along the lower edges; a panel with NaN always faces the camera.
     """
 
     places: Array
@@ -106,7 +106,7 @@ class Panels:
 
     @classmethod
     def facing(cls, places: Array, sizes: Array, textures: tuple[Texture, ...]) -> Panels:
-        """Panels that turn to the camera."""
+        """Panels that always face the camera."""
         return cls(places, sizes, textures, np.full((len(places), 2), np.nan))
 
     def __add__(self, other: Panels) -> Panels:
@@ -116,12 +116,12 @@ class Panels:
 
 
 class View:
-    """What a camera sees from ``eye`` (3,): its rays in the world, and what is drawn on them so far.
+    """The view of a camera: its rays in the world, and the colours drawn on them so far.
 
     Args:
-        camera: its rays.
-        eye: metres.
-        basis: (3, 3) whose columns are what is ahead, left and above in the world; they need not be at right angles.
+        camera: the camera.
+        eye: (3,) its position in metres.
+        basis: (3, 3) matrix whose columns point forward, left and up in the world. They need not be orthogonal.
     """
 
     def __init__(self, camera: Camera, eye: Array, basis: Array) -> None:
@@ -131,13 +131,13 @@ class View:
         self.colours: Array = np.zeros((*self.rays.shape[1:], 3), np.float32)
 
     def draw(self, panels: Panels, air: Air, light: Array, ground: Array | None = None) -> None:
-        """Lay panels over the colours, the far ones first.
+        """Draw panels over the colours, the far ones first.
 
         Args:
-            panels: what to draw.
+            panels: the panels to draw.
             air: fades the far ones.
-            light: (3,) what their colours are multiplied by.
-            ground: (rows, columns) how far along each ray the ground is, which hides what is behind it; None: it hides
+            light: (3,) factor of their colours.
+            ground: (rows, columns) distance of the ground along each ray, which hides what is behind it; None: it hides
                 nothing.
         """
         left = self.basis[:2, 1] / np.hypot(*self.basis[:2, 1])
@@ -148,7 +148,7 @@ class View:
         boxes, far = self._boxes(starts, edges, bottoms, panels.sizes[:, 1])
         fades = air.share(far)
         seen = (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3]) & (fades < FADED)
-        # Of panels that face the camera, how far along a ray they are is known but for a factor.
+        # For panels that face the camera, the distance along each ray is known up to a factor.
         rate = 1 / (self.rays[0] * left[1] - self.rays[1] * left[0])
         slopes = np.stack([self.rays[0] * rate, self.rays[1] * rate, self.rays[2] * rate])
         order = np.flatnonzero(seen)
@@ -181,7 +181,7 @@ class View:
             part += alpha * (air.colour * fades[i]).astype(np.float32)
 
     def _boxes(self, starts: Array, edges: Array, bottoms: Array, heights: Array) -> tuple[Array, Array]:
-        """(N, 4) the rows and columns (from, to) that hold each panel, and (N,) how far off they are."""
+        """(N, 4) the rows and columns (from, to) of each panel, and (N,) its distance."""
         corners = np.empty((len(starts), 4, 3))
         corners[:, ::2, :2], corners[:, 1::2, :2] = starts[:, None], (starts + edges)[:, None]
         corners[:, :2, 2], corners[:, 2:, 2] = bottoms[:, None], (bottoms + heights)[:, None]
@@ -207,14 +207,14 @@ class View:
 
 
 def paint_sky(view: View, zenith: Array, air: Air, skyline: Array, colour: Array) -> None:
-    """Paint the sky at every ray, with what stands on the horizon.
+    """Paint the sky at every ray, with the skyline on the horizon.
 
     Args:
-        view: to paint.
-        zenith: (3,) the sky's colour above; at the horizon it is the air's.
-        air: gives the horizon's colour.
-        skyline: (rows, columns, 2) as :func:`torchliquid.control.worlds.pictures.skyline`.
-        colour: (3,) of the skyline.
+        view: the view to paint.
+        zenith: (3,) colour of the sky above; at the horizon it is the air's.
+        air: gives the colour of the horizon.
+        skyline: (rows, columns, 2) from :func:`torchliquid.control.worlds.pictures.skyline`.
+        colour: (3,) colour of the skyline.
     """
     x, y, z = view.rays
     slope = z / np.sqrt(x * x + y * y)
@@ -229,17 +229,17 @@ def paint_sky(view: View, zenith: Array, air: Air, skyline: Array, colour: Array
 
 
 SKYLINE = 0.16
-"""How steep a ray over the top of the skyline is."""
+"""Slope of a ray to the top of the skyline."""
 
 
 def grain(levels: Array, x: Array, y: Array, metres: Array, finest: float) -> Array:
-    """(..., 3) the colours of a ground at places, smoother the farther they are.
+    """(..., 3) the colours of the ground at positions, smoother with distance.
 
     Args:
-        levels: (levels, size, size, 3) as :func:`torchliquid.control.worlds.pictures.ground`.
-        x, y: places, in metres.
-        metres: how far each is from the eye.
-        finest: metres within which the finest level is seen.
+        levels: (levels, size, size, 3) from :func:`torchliquid.control.worlds.pictures.ground`.
+        x, y: positions in metres.
+        metres: distance of each from the eye.
+        finest: distance within which the finest level is used.
     """
     size = levels.shape[1]
     level = np.log2(np.maximum(metres / np.float32(finest), 1)).astype(np.intp).clip(0, len(levels) - 1)
@@ -250,4 +250,4 @@ def grain(levels: Array, x: Array, y: Array, metres: Array, finest: float) -> Ar
 
 
 PER_METRE = 8
-"""A ground's pixels."""
+"""Pixels of a ground per metre."""

@@ -1,4 +1,4 @@
-"""``torchliquid/KeepLane-v0``: a car that is to stay in its lane for a lap, steered from a camera ahead.
+"""``torchliquid/KeepLane-v0``: a car that must stay in its lane for a lap. The policy sees only a front camera.
 
 The task of Lechner et al., Nature Machine Intelligence 2 (2020), 642-652.
 """
@@ -23,26 +23,26 @@ EYE = 1.3
 """Metres of the camera above the road."""
 
 DOWN = 0.14
-"""How steeply it looks down."""
+"""Slope of the camera's downward view."""
 
 FASTEST = 12.0
-"""Metres a second on straight stretches."""
+"""Speed on straight road, in m/s."""
 
 DEPTHS = np.geomspace(1.5, 150.0, 140)
-"""Metres ahead at which the land's height is looked up; in between it is a straight line."""
+"""Distances ahead, in metres, at which the height of the land is known; it is interpolated between them."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """How a season looks and grips.
+    """The look and the friction of a season.
 
     Attributes:
-        grip: the tyres' friction.
-        land: what the ground beside the road is.
-        zenith, horizon, light: colours of the sky above and at its edge, and of the light.
-        half: metres in which half of a colour is lost in the air.
-        lamps: how much the headlights add to the light.
-        hidden: the share of the markings that can't be seen.
+        grip: friction of the tyres.
+        land: texture of the ground beside the road.
+        zenith, horizon, light: colours of the sky above and at the horizon, and of the light.
+        half: metres of air in which half of a colour is lost.
+        lamps: light that the headlights add.
+        hidden: share of the markings that is not visible.
     """
 
     grip: float
@@ -83,7 +83,7 @@ class DriveScene:
     Attributes:
         season: ``"summer"``, ``"winter"``, ``"dusk"`` or ``"rain"``.
         track: the family of roads: ``"country"``, or ``"mountain"`` with tighter bends and higher hills.
-        worn: the share of the markings that is worn off, 0 to 1.
+        worn: share of the markings that is worn off, 0 to 1.
     """
 
     season: str = "summer"
@@ -99,9 +99,9 @@ class DriveScene:
 
 
 class KeepLane(World[DriveScene]):
-    """Keep the right lane for a lap: an action is the steering, to the left; the car holds its speed by itself.
+    """Keep the right lane for a lap. An action is the steering, positive to the left; the car controls its own speed.
 
-    Who has a wheel outside the lane has crashed. Success is a lap.
+    An episode succeeds after a lap. It counts as crashed if a wheel leaves the lane.
 
     Args:
         render_mode: ``"rgb_array"`` for :meth:`render`.
@@ -130,7 +130,7 @@ class KeepLane(World[DriveScene]):
         self.along, self.offset = self._where(None)
 
     def _speeds(self) -> Array:
-        """What the driver's foot holds at each metre: less in bends, and in time before them."""
+        """The car's speed at each metre of the road: lower in bends, and early enough before them."""
         track, hold = self.track, self.weather.grip * GRAVITY
         slopes = track.slope(track.points)
         leans = abs(slopes[:, 0] * track.tangents[:, 1] - slopes[:, 1] * track.tangents[:, 0])
@@ -150,7 +150,7 @@ class KeepLane(World[DriveScene]):
         return along, left + LANE / 2
 
     def _plant(self) -> None:
-        """Trees beside the road, and posts at its edges."""
+        """The trees beside the road and the posts at its edges."""
         rng, track = self.np_random, self.track
         season = "winter" if self.scene.season == "winter" else "summer"
         low, high = track.points.min(0) - 40, track.points.max(0) + 40
@@ -207,7 +207,7 @@ class KeepLane(World[DriveScene]):
         c, s = cos(car.heading), sin(car.heading)
         place = np.array([car.x + 0.6 * c, car.y + 0.6 * s])
         eye = np.append(place, self.track.height(place) + EYE)
-        # Pitch shifts the picture up or down, as in a camera whose plate is shifted: columns stay upright.
+        # Pitch moves the picture up or down, as in a shift lens, so columns stay vertical.
         pitch = float(self.track.slope(place) @ [c, s]) - DOWN
         view = View(camera, eye, np.array([[c, -s, 0], [s, c, 0], [pitch, 0, 1]]))
         light = weather.light * self.sun
@@ -276,13 +276,13 @@ class KeepLane(World[DriveScene]):
         return np.asarray(colours + (air.colour - colours) * air.share(depth)[:, None])
 
     def _painted(self, along: Array) -> Array:
-        """How much of the markings is left, along the road: where they are worn there are gaps of some metres."""
+        """How much of the markings is left along the road. Worn markings have gaps of some metres."""
         gone = 1 - (1 - self.scene.worn) * (1 - self.weather.hidden)
         patch = self.patches[(along / 2.5).astype(np.intp) % len(self.patches)]
         return np.where(patch < gone, 0.08, 1 - 0.4 * gone)
 
     def _drops(self, view: View) -> None:
-        """Streaks of rain, others in each frame."""
+        """Streaks of rain, different in each frame."""
         rng = np.random.default_rng([self.rain, self.steps])
         rows, columns = view.colours.shape[:2]
         unit = rows // 48
@@ -294,7 +294,7 @@ class KeepLane(World[DriveScene]):
         view.colours += rng.normal(0, 0.03, (rows, columns, 1)).astype(np.float32)
 
     def expert(self) -> Array:
-        """Follow the bend that is 0.15 s ahead, and mend what the car is off the lane's middle and its direction."""
+        """Follow the bend 0.15 s ahead, and correct the distance from the middle of the lane and the direction."""
         car = self.car
         soon = int((self.along + 0.15 * car.ahead) / self.track.spacing) % len(self.track.points)
         bend = self.track.bends[soon] / (1 + self.track.bends[soon] * LANE / 2)

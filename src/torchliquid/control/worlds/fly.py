@@ -1,6 +1,7 @@
-"""``torchliquid/FlyToTarget-v0``: a quadrotor among trees that is to find a red ball and fly to it.
+"""``torchliquid/FlyToTarget-v0``: a quadrotor among trees that must find a red ball and fly to it.
 
-The task of Chahine et al., Science Robotics 8 (2023), adc8892: from a camera ahead alone, in a summer's forest first.
+The task of Chahine et al., Science Robotics 8 (2023), adc8892. The policy sees only a front camera, and learns in a
+forest in summer.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from torchliquid.control.worlds.world import World, at_least, one_of
 Array = np.ndarray
 SEASONS = ("summer", "autumn", "winter", "urban")
 FASTEST = np.array([2.5, 1.5, 1.0])
-"""Metres a second ahead, to the side and up that an action of 1 asks for."""
+"""Velocity for an action of 1, in m/s: forward, to the side and up."""
 
 TURN = 1.5
-"""Radians a second that an action of 1 asks for."""
+"""Yaw rate for an action of 1, in rad/s."""
 
 REACHED = 1.5
-"""Metres from the target at which it counts as reached."""
+"""Distance at which the target counts as reached, in metres."""
 
 CLEAR = 0.75
-"""Metres that the way from the start to the target is free of trunks, to either side."""
+"""Metres on either side of the line from the start to the target in which no trunk stands."""
 
 SWAY = 1.5
-"""Metres that a moving target goes to either side."""
+"""Metres by which a moving target moves to either side."""
 
 RED = (214, 36, 40)
 OTHERS = ((40, 84, 206), (238, 196, 40), (238, 238, 236), (120, 52, 150), (30, 150, 150))
@@ -42,12 +43,12 @@ class FlyScene:
 
     Attributes:
         season: ``"summer"``, ``"autumn"``, ``"winter"``: a forest; ``"urban"``: a lawn among houses.
-        distance: metres from the start to the target; None: 6 to 12, drawn.
-        decoys: how many balls of other colours stand about.
-        trees: how many stand within 30 m; on the lawn a tenth of them.
-        fog: the share of a colour that 10 m of air take; None: clear air or mist, drawn.
-        wind: metres a second, from a side that is drawn, with gusts of a third.
-        target_speed: metres a second at which the target moves to and fro, across the way.
+        distance: metres from the start to the target; None: 6 to 12, at random.
+        decoys: number of balls in other colours.
+        trees: number of trees within 30 m; the lawn has a tenth of them.
+        fog: share of a colour that is lost in 10 m of air; None: clear air or mist, at random.
+        wind: m/s, from a random direction, with gusts of a third.
+        target_speed: speed of the target in m/s. It moves back and forth, across the line from the start.
     """
 
     season: str = "summer"
@@ -68,7 +69,7 @@ class FlyScene:
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of a season: sky, horizon, what stands there, the sun's light."""
+    """The colours of a season: the sky, the horizon, what stands on it, and the sunlight."""
 
     zenith: Array
     horizon: Array
@@ -95,10 +96,10 @@ LOOKS = {
 
 
 class FlyToTarget(World[FlyScene]):
-    """Fly to the red ball: an action is the velocity ahead, to the left and up, and the yaw rate to the left.
+    """Fly to the red ball. An action is the velocity forward, to the left and up, and the yaw rate to the left.
 
-    Success is to come within 1.5 m of it. Who touches anything, turns over or strays 10 m farther off than the start
-    has crashed. An episode lasts as long as the way there takes at 0.6 m a second, and 10 s.
+    An episode succeeds within 1.5 m of the ball. It counts as crashed if the quadrotor touches anything, turns over, or
+    is 10 m farther from the ball than at the start. The time limit is 10 s plus the time for the distance at 0.6 m/s.
 
     Args:
         render_mode: ``"rgb_array"`` for :meth:`render`.
@@ -131,7 +132,7 @@ class FlyToTarget(World[FlyScene]):
         self.far = self._far()
 
     def _free(self, places: Array, clear: float) -> Array:
-        """Which places (N, 2) keep clear of the way from the start to the target."""
+        """Which positions (N, 2) are off the line from the start to the target."""
         to = self.home[:2]
         along = (places @ to / (to @ to)).clip(0, 1)
         sway = np.where(along > 0.5, SWAY if self.scene.target_speed else 0.0, 0.0)
@@ -189,7 +190,7 @@ class FlyToTarget(World[FlyScene]):
         self.panels += Panels.facing(np.c_[bushes, np.zeros(len(bushes))], sizes, kinds)
 
     def _build_houses(self, middle: Array) -> None:
-        """A ring of houses round the lawn, their fronts to it."""
+        """A ring of houses around the lawn that face it."""
         rng, count = self.np_random, 14
         out = 20 + self.distance
         angles = (np.arange(count) + rng.uniform(-0.2, 0.2, count)) * 2 * np.pi / count
@@ -269,7 +270,7 @@ class FlyToTarget(World[FlyScene]):
         )
 
     def expert(self) -> Array:
-        """Fly at the target, round any trunk that is nearly in the way; look where it is."""
+        """Fly towards the target and around trunks that are near the line, facing the target."""
         place, yaw = self.craft.place, self.craft.yaw
         to = self.target - place
         far = np.hypot(*to[:2])
@@ -282,7 +283,7 @@ class FlyToTarget(World[FlyScene]):
         return action.clip(-1, 1).astype(np.float32)
 
     def _dodge(self, place: Array, heading: float, far: float) -> float:
-        """Radians to turn from the heading so that the nearest trunk in the way is passed."""
+        """The angle by which to turn away from the heading to pass the nearest trunk in the way."""
         ahead = np.array([np.cos(heading), np.sin(heading)])
         to = self.trunks[:, :2] - place
         along, side = to @ ahead, ahead[0] * to[:, 1] - ahead[1] * to[:, 0]

@@ -1,4 +1,4 @@
-"""The textures of both worlds, drawn once a process from fixed seeds: trees by season, balls, walls, posts, grounds."""
+"""The textures of both worlds, drawn once per process from fixed seeds: trees, balls, walls, posts, grounds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _generator(*name: object) -> np.random.Generator:
 
 
 def _texture(size: tuple[int, int], draw: Callable[[ImageDraw.ImageDraw], None]) -> Texture:
-    """A picture (width, height) drawn three times as large."""
+    """An image (width, height), drawn at three times its size."""
     big = Image.new("RGBA", (3 * size[0], 3 * size[1]), (0, 0, 0, 0))
     draw(ImageDraw.Draw(big))
     picture = np.asarray(big.convert("RGBa").resize(size, Image.Resampling.BOX), np.float32) / 255
@@ -88,7 +88,7 @@ def broadleaf(season: str, variant: int) -> Texture:
 
 @cache
 def conifer(season: str, variant: int) -> Texture:
-    """A spruce, half as wide as it is high, its lower trunk bare; snow lies on it in winter."""
+    """A spruce, half as wide as it is high, with a bare lower trunk, and with snow in winter."""
     rng = _generator("conifer", season, variant)
     width, height = 192, 384
     bark = _shade((84, 62, 48), rng.uniform(0.8, 1.2))
@@ -187,7 +187,7 @@ def house(variant: int) -> Texture:
 
 @cache
 def ground(kind: str, size: int = 256) -> Array:
-    """(levels, size, size, 3) a ground without seams, 0 to 1; each level is smoother than the one before."""
+    """(levels, size, size, 3) a seamless ground texture, 0 to 1. Each level is smoother than the previous one."""
     rng = _generator("ground", kind)
     one, two = (np.array(colour, np.float32) / 255 for colour in GROUNDS[kind])
     share = np.zeros((size, size), np.float32)
@@ -210,8 +210,8 @@ def ground(kind: str, size: int = 256) -> Array:
 
 @cache
 def skyline(kind: str) -> Array:
-    """(rows, columns, 2) what stands on the horizon all round: how much of it is there, and its lightness; columns go
-    round once, rows down to the horizon."""
+    """(rows, columns, 2) the skyline all around: whether something is there, and its brightness. The columns go around
+    once, the rows down to the horizon."""
     rng = _generator("skyline", kind)
     columns, rows = 512, 24
     at = np.arange(columns) / columns * 2 * np.pi

@@ -1,4 +1,4 @@
-"""A quadrotor of 0.8 kg in MuJoCo, with the loop that such craft have inside: it holds a velocity and a yaw rate."""
+"""A quadrotor of 0.8 kg in MuJoCo, with the usual inner control loop for velocity and yaw rate."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ except ModuleNotFoundError:
     raise InputError("FlyToTarget needs MuJoCo: pip install 'torchliquid[control]'") from None
 
 STEP = 0.002
-"""Seconds of a step of the physics and of the inner loop."""
+"""Seconds per step of the physics and of the inner loop."""
 
 MASS, GRAVITY, ARM = 0.8, 9.81, 0.12
 YAW_PER_THRUST = 0.016
 INERTIA = (0.0045, 0.0045, 0.008)
 STRONGEST = 5.0
-"""Newtons that one rotor can give."""
+"""Maximum thrust of one rotor, in newtons."""
 
 TILT = 0.55
-"""Radians that the inner loop leans at most."""
+"""Maximum tilt of the inner loop, in radians."""
 
 XML = """
 <mujoco>
@@ -48,12 +48,12 @@ XML = """
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A post or a box that stands on the ground.
+    """A post or a box on the ground.
 
     Attributes:
-        place: (x, y) of its middle, metres.
-        size: a post's radius and height; or a box's half lengths along x and y, and its height, all in metres.
-        turned: radians about its upright axis.
+        place: (x, y) of its centre, in metres.
+        size: radius and height of a post, or half lengths along x and y and height of a box, in metres.
+        turned: rotation about the vertical axis, in radians.
     """
 
     place: tuple[float, float]
@@ -70,12 +70,12 @@ class Obstacle:
 
 
 class Quadrotor:
-    """One craft among obstacles.
+    """A quadrotor among obstacles.
 
     Args:
-        obstacles: what it may hit.
-        place: where it starts, (x, y, z) in metres.
-        yaw: where it looks, radians from the x axis to the left.
+        obstacles: the obstacles it can hit.
+        place: start position (x, y, z) in metres.
+        yaw: start heading, radians from the x axis to the left.
     """
 
     def __init__(self, obstacles: Iterable[Obstacle], place: tuple[float, float, float], yaw: float) -> None:
@@ -99,22 +99,22 @@ class Quadrotor:
         self.data.qpos[:3] = place
         self.data.qpos[3:] = cos(yaw / 2), 0, 0, sin(yaw / 2)
         self.data.act[:] = MASS * GRAVITY / 4
-        self.push = [0.0, 0.0, 0.0]  # what the velocity loop has learnt of wind, m/s²
+        self.push = [0.0, 0.0, 0.0]  # integral part of the velocity loop, which compensates wind, m/s²
         mujoco.mj_forward(self.model, self.data)
 
     @property
     def place(self) -> np.ndarray:
-        """(3,) metres."""
+        """(3,) position in metres."""
         return np.array(self.data.qpos[:3])
 
     @property
     def velocity(self) -> np.ndarray:
-        """(3,) metres a second."""
+        """(3,) velocity in m/s."""
         return np.array(self.data.qvel[:3])
 
     @property
     def attitude(self) -> np.ndarray:
-        """(3, 3) whose columns are what is ahead, left and above of the craft."""
+        """(3, 3) matrix whose columns point forward, left and up from the craft."""
         matrix = np.empty(9)
         mujoco.mju_quat2Mat(matrix, self.data.qpos[3:7])
         return matrix.reshape(3, 3)
@@ -131,18 +131,18 @@ class Quadrotor:
 
     @property
     def overturned(self) -> bool:
-        """Whether it leans more than it can recover from, or its state is no longer a number."""
+        """Whether it tilts too far to recover, or its state is not finite."""
         _, x, y, _ = self.data.qpos[3:7].tolist()
         return not isfinite(x) or 1 - 2 * (x * x + y * y) < 0.2
 
     def fly(self, velocity: tuple[float, float, float], yaw_rate: float, wind: np.ndarray, seconds: float) -> None:
-        """Hold a velocity and a yaw rate for a while; stops early where it touches something.
+        """Hold a velocity and a yaw rate for some time. Stops when it touches something.
 
         Args:
-            velocity: metres a second, ahead, to the left (both level) and up.
-            yaw_rate: radians a second, to the left.
-            wind: (3,) metres a second, in the world.
-            seconds: how long; whole steps of the physics are taken.
+            velocity: m/s forward, to the left (both horizontal) and up.
+            yaw_rate: rad/s to the left.
+            wind: (3,) m/s in the world.
+            seconds: duration, rounded to whole physics steps.
         """
         self.model.opt.wind[:] = wind
         for _ in range(round(seconds / STEP)):
@@ -152,10 +152,10 @@ class Quadrotor:
                 return
 
     def _thrusts(self, velocity: tuple[float, float, float], yaw_rate: float) -> list[float]:
-        """What the rotors are asked for: velocity to acceleration, that to a lean and a thrust, the lean to torques."""
+        """Thrusts of the rotors: from velocity to acceleration, to tilt and total thrust, and from tilt to torques."""
         _, _, _, w, x, y, z = self.data.qpos.tolist()
         vx, vy, vz, roll_rate, pitch_rate, turn_rate = self.data.qvel.tolist()
-        # The craft's axes in the world: its columns of the rotation.
+        # The craft's axes in the world are the columns of the rotation.
         ax, ay, az = 1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)
         lx, ly, lz = 2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)
         ux, uy, uz = 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
@@ -173,7 +173,7 @@ class Quadrotor:
             fx, fy = fx * most / level, fy * most / level
         force = sqrt(fx * fx + fy * fy + fz * fz)
         thrust = MASS * max(fx * ux + fy * uy + fz * uz, 0.0)
-        # How far the thrust's axis must turn, about the craft's own axes.
+        # The rotation of the thrust axis that is needed, about the craft's own axes.
         to_ahead, to_left = (fx * ax + fy * ay + fz * az) / force, (fx * lx + fy * ly + fz * lz) / force
         roll = INERTIA[0] * 25.0 * (-9.0 * to_left - roll_rate)
         pitch = INERTIA[1] * 25.0 * (9.0 * to_ahead - pitch_rate)

@@ -1,4 +1,4 @@
-"""A closed road over hills, drawn from random numbers, and what lies at each place of its land."""
+"""A random closed road over hills, and the land around it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from scipy.spatial import cKDTree
 
 Array = np.ndarray
 LANE = 3.5
-"""Metres; there is one to either side of the middle, and one drives on the right."""
+"""Width of a lane in metres. There is one on each side of the centre line, and traffic drives on the right."""
 
 BEYOND = 130.0
 """Metres of land outside the road's loop."""
 
 NEARBY = 14.0
-"""Metres from the road's middle within which the land knows where the road is."""
+"""Distance from the centre line, in metres, within which the position relative to the road is stored."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a family of tracks is drawn.
+    """A family of random tracks.
 
     Attributes:
-        radius: metres of the loop.
-        waves: how often it may swing in and out on its way round.
-        swing: the share of the radius that it does so.
-        tightest: metres, the least radius of a bend.
-        hills: metres, how high those of a hundred metres are, about.
+        radius: radius of the loop, in metres.
+        waves: numbers of in-and-out waves along the loop.
+        swing: size of the waves, as a share of the radius.
+        tightest: smallest radius of a bend, in metres.
+        hills: approximate height of hills of a hundred metres' length, in metres.
     """
 
     radius: float
@@ -47,14 +47,14 @@ class Track:
     """One road.
 
     Args:
-        kind: of :data:`KINDS`.
-        rng: draws it.
+        kind: one of :data:`KINDS`.
+        rng: source of random numbers.
 
     Attributes:
-        points: (N, 2) its middle, a metre apart, once round; the way one drives.
+        points: (N, 2) the centre line, one metre apart, in driving direction.
         tangents: (N, 2) unit vectors along it.
-        bends: (N,) curvature, 1 / metres, positive to the left.
-        length: metres of a lap.
+        bends: (N,) curvature in 1 / metres, positive to the left.
+        length: length of a lap in metres.
     """
 
     def __init__(self, kind: str, rng: np.random.Generator) -> None:
@@ -87,21 +87,21 @@ class Track:
             swing *= 0.9
 
     def height(self, places: Array) -> Array:
-        """(...,) metres, of places (..., 2)."""
+        """(...,) height of the land in metres at positions (..., 2)."""
         return np.asarray((self._heights * np.sin(places @ self._waves + self._phases)).sum(-1))
 
     def slope(self, places: Array) -> Array:
-        """(..., 2) how steeply the land rises along x and y."""
+        """(..., 2) slope of the land along x and y."""
         return np.asarray((self._heights * np.cos(places @ self._waves + self._phases)) @ self._waves.T)
 
     def _lay_out(self) -> None:
-        """The land's squares of a metre, each with its height and slope, and where the road is from there."""
+        """Compute the land on a grid of one metre: height, slope, and position relative to the road."""
         self._low = np.floor(self.points.min(0) - BEYOND)
         wide, high = np.ceil(self.points.max(0) + BEYOND - self._low).astype(int)
         xs, ys = self._low[0] + 0.5 + np.arange(wide), self._low[1] + 0.5 + np.arange(high)
         middles = np.stack(np.meshgrid(xs, ys), -1)
         self._land = np.zeros((high, wide, 7), np.float32)
-        # Sines of sums, from those of x and y alone.
+        # Sines of sums from the sines of x and y alone.
         for wave, phase, tall in zip(self._waves.T, self._phases, self._heights, strict=True):
             sx, cx = np.sin(wave[0] * xs + phase), np.cos(wave[0] * xs + phase)
             sy, cy = np.sin(wave[1] * ys)[:, None], np.cos(wave[1] * ys)[:, None]
@@ -123,7 +123,7 @@ class Track:
         land[known, 5:] = tangents
 
     def land(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
-        """What lies at places: height, metres left of the road's middle (99 where it is far), and metres along it."""
+        """At positions: the height, metres left of the centre line (99 where it is far), and metres along the road."""
         column, row = np.floor(x - self._low[0]), np.floor(y - self._low[1])
         dx, dy = x - (column + self._low[0] + 0.5), y - (row + self._low[1] + 0.5)
         high, wide = self._land.shape[:2]
@@ -134,11 +134,11 @@ class Track:
         return height, found[..., 3] + tx * dy - ty * dx, found[..., 4] + tx * dx + ty * dy
 
     def where(self, place: Array, near: float | None = None) -> tuple[float, float]:
-        """How far along the road and how far left of its middle a place is, in metres.
+        """The position of a point relative to the road: metres along it, and metres left of its centre line.
 
         Args:
             place: (2,) metres.
-            near: how far along it was before; None: unknown.
+            near: a previous position along the road, to search near it; None: unknown.
         """
         if near is None:
             candidates = np.arange(len(self.points))
@@ -151,7 +151,7 @@ class Track:
         return float(i * self.spacing + tangent @ off) % self.length, left
 
     def lane(self, along: float) -> Array:
-        """(2,) the middle of one's lane, so many metres along the road."""
+        """(2,) the middle of the driving lane at a position along the road, in metres."""
         at = along / self.spacing
         i, share = int(at) % len(self.points), at % 1
         j = (i + 1) % len(self.points)

@@ -1,4 +1,4 @@
-"""What both worlds share: settings that a reset may change, a control interval, frames of two sizes."""
+"""The base class of both worlds: settings that a reset can change, the control interval, and frames of two sizes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LARGE = Camera(320, 240, samples=1)
 
 
 class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
-    """A world seen by a camera ahead: observations are frames (48, 64, 3) uint8, actions numbers from -1 to 1.
+    """A world with a front camera. Observations are frames (48, 64, 3) uint8, actions are numbers from -1 to 1.
 
-    ``info`` holds ``elapsed``, seconds since the frame before (at a reset the control interval), ``position`` (3,) in
-    metres, ``is_success`` and ``crashed``.
+    ``info`` has ``elapsed``, the seconds since the previous frame (at a reset, the control interval), ``position`` (3,)
+    in metres, ``is_success`` and ``crashed``.
 
     Attributes:
-        dt: seconds from frame to frame; a wrapper may set it before any step.
-        settings: how scenes are drawn; ``reset(options={...})`` changes them for one episode.
-        scene: those of this episode.
-        blind: frames are black, for an expert, who needs none.
+        dt: seconds from frame to frame. A wrapper may set it before any step.
+        settings: settings of the scenes; ``reset(options={...})`` changes them for one episode.
+        scene: the settings of the current episode.
+        blind: whether frames are black, to save time if only the expert acts.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}  # type: ignore[misc]
@@ -50,11 +50,11 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
         """Draw a new scene.
 
         Args:
-            seed: of the scene and all that happens in it; None: drawn.
-            options: settings that this episode has of its own, by name.
+            seed: seed of the scene and of everything random in it; None: a random seed.
+            options: settings of this episode, by name.
 
         Raises:
-            InputError: an option that this world does not have, or a value that it cannot take.
+            InputError: an option is unknown, or its value is not allowed.
         """
         super().reset(seed=seed)
         known = [field.name for field in fields(self.settings)]  # type: ignore[arg-type]
@@ -66,10 +66,10 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
         return self.frame(), {"elapsed": self.dt, **self.situation()}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Act for ``dt`` seconds; numbers beyond -1 and 1 count as these.
+        """Act for ``dt`` seconds. Actions are clipped to -1 and 1.
 
         Raises:
-            InputError: the action has another shape, or holds what is no number.
+            InputError: the action has another shape, or is not finite.
         """
         numbers = np.asarray(action, float)
         if numbers.shape != self.action_space.shape or not np.isfinite(numbers).all():
@@ -93,23 +93,23 @@ class World(gym.Env[np.ndarray, np.ndarray], Generic[Scene]):
 
     @abstractmethod
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool]:
-        """Act for ``dt`` seconds: the reward, and whether the episode has ended or ran out of time."""
+        """Act for ``dt`` seconds. Returns the reward, whether the episode ended, and whether its time is over."""
 
     @abstractmethod
     def situation(self) -> dict[str, Any]:
-        """What ``info`` says of this moment."""
+        """The content of ``info`` at this moment."""
 
     @abstractmethod
     def look(self, camera: Camera) -> np.ndarray:
-        """(height, width, 3) uint8 what a camera sees."""
+        """(height, width, 3) uint8 the picture of a camera."""
 
     @abstractmethod
     def expert(self) -> np.ndarray:
-        """What one who knows the whole state would do now, an action."""
+        """The action of the expert, who knows the whole state."""
 
 
 def one_of(what: str, given: str, known: tuple[str, ...]) -> None:
-    """Refuse a name that is not known.
+    """Check that a name is known.
 
     Raises:
         InputError: it is not among ``known``.
@@ -119,10 +119,10 @@ def one_of(what: str, given: str, known: tuple[str, ...]) -> None:
 
 
 def at_least(what: str, given: float | None, least: float) -> None:
-    """Refuse a number that is too small, or none.
+    """Check a lower bound; None is allowed.
 
     Raises:
-        InputError: it is less than ``least`` or not finite.
+        InputError: the number is less than ``least`` or not finite.
     """
     if given is not None and not (np.isfinite(given) and given >= least):
         raise InputError(f"{what} is {given}; give a number from {least:g} upwards")
