@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import t as student
 from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor, nn
@@ -265,23 +266,29 @@ def table(name: str, done: list[dict[str, Any]]) -> str:
 
 def verdict(done: list[dict[str, Any]]) -> str:
     """Where the mixture is better or worse than a rival by more than chance explains."""
-    told = []
+    sentences, found = [], []
     for name in RECORDINGS:
         for who in [who for who in CONTENDERS if who != FIRST]:
-            scores = [{one["seed"]: one["score"] for one in done if (one["recording"], one["contender"]) == (name, w)}
-                      for w in (FIRST, who)]  # fmt: skip
-            both = scores[0].keys() & scores[1].keys()
+            own, other = (
+                {one["seed"]: one["score"] for one in done if (one["recording"], one["contender"]) == (name, which)}
+                for which in (FIRST, who)
+            )
+            both = sorted(own.keys() & other.keys())
             if len(both) < 2:
                 continue
-            less = np.array([scores[0][seed] - scores[1][seed] for seed in sorted(both)]) * (
-                -1 if name == "skab" else 1
-            )
+            less = np.array([own[seed] - other[seed] for seed in both]) * (-1 if name == "skab" else 1)
             half = student.ppf(0.975, len(less) - 1) * less.std(ddof=1) / np.sqrt(len(less))
-            word = (
-                "better than" if less.mean() + half < 0 else "worse than" if less.mean() - half > 0 else "not told from"
-            )
-            told.append(f"* {name}: the mixture is **{word}** {who} ({len(less)} seeds).")
-    return "\n".join(told) + "\n" if told else "There are too few seeds yet to tell anything from anything.\n"
+            found.append("better" if less.mean() + half < 0 else "worse" if less.mean() - half > 0 else "even")
+            word = {"better": "better than", "worse": "worse than", "even": "not shown to differ from"}[found[-1]]
+            sentences.append(f"* {name}: the mixture is **{word}** {who} ({len(less)} seeds).")
+    if not found:
+        return "There are too few seeds yet for an answer.\n"
+    better, worse = found.count("better"), found.count("worse")
+    answer = "**It does not pay here**" if not better else "**It pays in some places**"
+    text = (
+        f"{answer}: of {len(found)} comparisons the mixture is better in {better} and worse in {worse}; in the others"
+    )
+    return "\n".join([f"{text} no difference is shown.\n", *sentences]) + "\n"
 
 
 def cost(contender: str, parameters: int) -> dict[str, Any]:
@@ -311,9 +318,14 @@ def costs(done: list[dict[str, Any]]) -> str:
 
 
 def picture(regimes: list[int], experts: list[int]) -> str:
-    """Which regime, and which expert was called, sample by sample."""
+    """Which regime, and which expert was called, sample by sample; an expert has the colour of its own regime."""
+    together = np.zeros((4, 4))
+    np.add.at(together, (regimes, experts), 1)
+    pairs = linear_sum_assignment(together, maximize=True)
+    own = {int(expert): int(regime) for regime, expert in zip(*pairs, strict=True)}
+    experts = [own[expert] for expert in experts]
     wide, rows = 2, (("regime", regimes, 24), ("expert", experts, 64))
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide * len(regimes) + 70} 120" font-size="13" '
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide * len(regimes) + 90} 120" font-size="13" '
              'font-family="sans-serif" fill="#777">']  # fmt: skip
     for name, values, y in rows:
         parts.append(f'<text x="4" y="{y + 20}">{name}</text>')
@@ -337,7 +349,8 @@ def write(done: list[dict[str, Any]]) -> None:
         ami = f"{drawn['ami']:.2f}"
         text += f"![The regime and the expert that is called, over {PICTURED} samples](mixture.svg)\n\n"
         text += f"The first {PICTURED} samples of a test part ({drawn['recording']}, {drawn['contender']}): adjusted\n"
-        text += f"mutual information of experts and regimes {ami}; 1 is the truth, 0 is chance.\n\n"
+        text += f"mutual information of experts and regimes {ami}; 1 is the truth, 0 is chance. Each expert\n"
+        text += "has the colour of one regime, so that the rows agree as far as they can.\n\n"
     text += "## Errors\n\n" + "\n".join(
         table(name, [o for o in trials if o["recording"] == name]) for name in RECORDINGS
     )
