@@ -51,6 +51,14 @@ On NVIDIA GPUs the layers run as Triton kernels. Each sequence is one program, w
 all samples, and its weights too where they fit. Sums are float32, never TF32. The forward pass stores the states alone;
 the backward pass recomputes the rest, for all samples at once.
 
+`fit(..., device="cuda")` and `torchliquid train`, `assess` or `reproduce` with `--device cuda` train and score there;
+`auto` takes a GPU if there is one. The trained model is on the CPU, and its file loads on any machine. A study on a GPU
+runs one training at a time unless `--jobs` asks for more.
+
+After its first call a layer never waits for the GPU, forward or backward, so it can be captured in a CUDA graph.
+There are three exceptions: adaptive solvers, a mixture, which computes only the experts that are called, and
+`over_time="parallel"`, which looks at what is left of the error (under capture, samples are stepped instead).
+
 """
 
 

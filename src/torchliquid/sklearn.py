@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
+from torchliquid.devices import device_of
 from torchliquid.errors import InputError
 from torchliquid.models import Model, build
 from torchliquid.random import seeded
@@ -50,7 +51,7 @@ class LiquidNetwork(BaseEstimator):
         lr, batch_size, weight_decay, patience: see :class:`~torchliquid.training.TrainingConfig`.
         validation: share of the series that is held out to stop the training.
         settings: further settings of the kind, such as ``{"mode": "pure", "layers": 2}``.
-        device: PyTorch device for training; predictions run on the CPU.
+        device: where it is trained, such as ``"cuda"``; ``"auto"``: a GPU if there is one. Predictions run on the CPU.
         random_state: seed of the weights, the shuffling and the validation part; None: a new seed in every fit.
     """
 
@@ -91,7 +92,7 @@ class LiquidNetwork(BaseEstimator):
         return tags
 
     def _train(self, task: Task, training: Recording, validation: Recording, seed: int) -> Model:
-        task, scales = task.fit(training), Preprocessing.fit(training)
+        place, task, scales = device_of(self.device), task.fit(training), Preprocessing.fit(training)
         if task.horizon is not None:
             task = task.from_last(training, validation, scales)
         config = TrainingConfig(
@@ -104,8 +105,8 @@ class LiquidNetwork(BaseEstimator):
             seed=seed,
         )
         with seeded(seed):
-            model = build(self.kind, task, scales, self.parameters, **(self.settings or {})).to(self.device)
-        train(model, training, validation, config)
+            model = build(self.kind, task, scales, self.parameters, **(self.settings or {}))
+        train(model.to(place), training, validation, config)
         return model.cpu().eval()
 
 

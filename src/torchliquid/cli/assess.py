@@ -65,6 +65,7 @@ def assess(
     ] = False,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
+    device: options.Device = "cpu",
     time_limit: Annotated[
         str | None,
         typer.Option(
@@ -86,6 +87,7 @@ def assess(
     names.check("--contender", contender, names.CONTENDERS)
     if jobs is not None and ray is not None:
         raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
+    place = options.check_device(device, ray)
     cut, share = options.windows(window), options.interval(interval)
     seconds = None if time_limit is None else times.seconds("--time-limit", time_limit)
     deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
@@ -96,7 +98,7 @@ def assess(
     with loading():
         from torchliquid.cli.verdict import print_results
         from torchliquid.study.assess import assess as run
-    processes = options.processes(jobs, ray, console)
+    processes = options.processes(jobs, ray, console, place)
     with StudyProgress(console) as progress, told_in(folder):
         results = run(
             question.recording,
@@ -116,6 +118,7 @@ def assess(
             windows=cut,
             jobs=processes,
             ray=ray,
+            device=place,
             time_limit=seconds,
             with_sample=sample,
             title=question.name,

@@ -53,12 +53,18 @@ Interval = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Parallel trainings, at most one per core; default: one per core."),
+    typer.Option(min=1, help="Parallel trainings, at most one per core; default: one per core, or one on a GPU."),
 ]
 Ray = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT", help="Train on the Ray cluster at this address; auto: the cluster of this machine."
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="cpu|cuda|mps|auto", help="Where networks are trained and scored; auto: a GPU if there is one."
     ),
 ]
 Parameters = Annotated[int, typer.Option(min=50, help="Number of live parameters of each network.")]
@@ -366,7 +372,26 @@ def share_of(option: str, text: str | None, advice: str = "") -> float | None:
     return share
 
 
-def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:
+def check_device(name: str, ray: str | None = None) -> str:
+    """A device by its full name.
+
+    Raises:
+        InputError: it is not there, or it is one of this machine and a cluster is named.
+    """
+    if name == "cpu":
+        return name
+    with loading():
+        from torchliquid.devices import device_of
+    try:
+        device = str(device_of(name))
+    except InputError as error:
+        raise InputError(f"--device {name}: {error}") from None
+    if ray is not None and device != "cpu":
+        raise InputError("--device is for this machine, --ray for a cluster; give only one of them")
+    return device
+
+
+def processes(jobs: int | None, ray: str | None, console: Terminal, device: str = "cpu") -> int:
     """The number of parallel trainings on this machine."""
     from torchliquid.jobs import cores
 
@@ -374,6 +399,9 @@ def processes(jobs: int | None, ray: str | None, console: Terminal) -> int:
         raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
     if jobs is not None and jobs > cores():
         console.print(f"Note: there are only {cores()} cores, so {cores()} trainings run in parallel, not {jobs}.")
+    if jobs is None and device != "cpu":
+        console.print(f"Note: networks train on {device}, one after the other; --jobs N trains N of them at once.")
+        return 1
     return min(jobs or cores(), cores())
 
 

@@ -23,6 +23,7 @@ def reproduce(
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; default: five or three.")] = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
+    device: options.Device = "cpu",
     tune: Annotated[
         int, typer.Option(min=0, help="Number of tuning trials of each contender; 0: the published settings.")
     ] = 0,
@@ -41,6 +42,7 @@ def reproduce(
     check_name(name)
     names.check("--contender", contender, names.ROWS)
     names.check("--split", split, names.SPLITS)
+    place = options.check_device(device, ray)
     with loading():
         from torchliquid.jobs.lines import read
         from torchliquid.reproduce.protocols import protocol
@@ -48,10 +50,10 @@ def reproduce(
         from torchliquid.reproduce.run import write_tables
         from torchliquid.reproduce.summary import missing, table
     console = Terminal()
-    processes = options.processes(jobs, ray, console)
+    processes = options.processes(jobs, ray, console, place)
     console.print(f"{name}: reading its data")
     with StudyProgress(console) as progress:
-        run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray)
+        run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray, place)
     if page is not None:
         write_tables(out, page)
     published, trials = protocol(name), read(out / f"{name}.trials.jsonl")

@@ -74,6 +74,7 @@ def train(
     int8: Annotated[bool, typer.Option("--int8", help="Train weights that an export to int8 keeps exactly.")] = False,
     class_weights: Annotated[bool, typer.Option(help="Give rare classes a larger weight.")] = False,
     interval: options.Interval = None,
+    device: options.Device = "cpu",
     sample: Annotated[bool, typer.Option(help="Keep a small scaled sample of the training inputs.")] = True,
     out: Annotated[Path, typer.Option(help="Where to save the model.")] = Path("model.safetensors"),
 ) -> None:
@@ -85,6 +86,7 @@ def train(
     if mixed and start is None and kind != "mixture":
         raise InputError("--expert, --experts and --top-k are for a mixture: add --kind mixture")
     options.check_writable(out, *map(Path, recording))
+    place = options.check_device(device)
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is not a model; choose another name, such as model.safetensors")
     cut, share = options.windows(window), options.interval(interval)
@@ -134,6 +136,7 @@ def train(
                 validation=question.validation,
                 windows=cut,
                 interval=share,
+                device=place,
                 config=TrainingConfig(lr, updates, epochs, class_weights=class_weights, int8=int8, seed=seed),
                 progress=lambda share, note: working(f"training {kind}", share, 1, note),
             )

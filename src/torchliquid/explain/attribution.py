@@ -154,7 +154,7 @@ def attribution(
                 "the outputs change too erratically with the inputs for integrated gradients; see explain.dynamics"
             )
         lags //= 2
-    kept = torch.from_numpy(settled)
+    kept = torch.from_numpy(settled).to(outputs.device)
     maps = [one[0][settled] for one in found]
     channels = len(model.preprocessing.channels)
     (share, older), (noisy_share, noisy_older) = (_shares(one, channels) for one in maps)

@@ -162,7 +162,7 @@ def _exponents(
     model: Model, recording: Recording, multiples: Sequence[float] | np.ndarray, samples: int, seed: int
 ) -> np.ndarray:
     """(G,) the exponent with all gaps stretched by each multiple."""
-    twin = copy.deepcopy(model).double().eval()
+    twin = copy.deepcopy(model).cpu().double().eval()
     generator = torch.Generator().manual_seed(seed)
     stretch = torch.tensor(multiples, dtype=torch.float64)
     growth: list[np.ndarray] = []
@@ -213,7 +213,7 @@ def _growth(
 
 
 def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple[FixedPoint, ...]:
-    network = copy.deepcopy(model.network).double().eval().requires_grad_(False)
+    network = copy.deepcopy(model.network).cpu().double().eval().requires_grad_(False)
     sizes = _sizes(network, model.preprocessing.n_inputs)
     scales = model.preprocessing
     places = {"mean input": inputs.mean(0)}

@@ -327,7 +327,7 @@ def _cut(series: Series, start: int, per_step: bool) -> Series:
 
 @torch.no_grad()
 def _answers(model: Model, pieces: Recording) -> list[np.ndarray]:
-    twin = copy.deepcopy(model).double()
+    twin = copy.deepcopy(model).cpu().double()
     parts = [model.preprocessing(series) for series in pieces.series]
     inputs = pad_sequence([torch.from_numpy(x).double() for x, _ in parts], batch_first=True)
     spans = pad_sequence([torch.from_numpy(t).double() for _, t in parts], batch_first=True)

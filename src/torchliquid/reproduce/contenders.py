@@ -118,9 +118,17 @@ class TableModel(nn.Module):
         self.span, self.per_sequence = setting.span, per_sequence
         # The sparsity of a wired network is that of its wiring.
         sparse = protocol.sparsity and name not in WIRED
-        matrices = [p for p in self.network.parameters() if p.dim() == 2] if sparse else []
-        self.masks = [(p, (torch.rand(p.shape) >= protocol.sparsity).to(p)) for p in matrices]
+        self.sparse = [name for name, p in self.network.named_parameters() if p.dim() == 2] if sparse else []
+        for i, name in enumerate(self.sparse):
+            matrix = self.network.get_parameter(name)
+            mask = (torch.rand(matrix.shape) >= protocol.sparsity).to(matrix)
+            self.register_buffer(f"mask_{i}", mask, persistent=False)
         self.mask()
+
+    @property
+    def masks(self) -> list[tuple[Tensor, Tensor]]:
+        """The matrices that are sparse, each with its mask."""
+        return [(self.network.get_parameter(name), self.get_buffer(f"mask_{i}")) for i, name in enumerate(self.sparse)]
 
     @torch.no_grad()
     def mask(self) -> None:

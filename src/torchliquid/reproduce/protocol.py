@@ -39,6 +39,11 @@ class Sequences:
         lengths = None if self.lengths is None else self.lengths[rows]
         return Sequences(self.inputs[rows], self.timespans[rows], self.targets[rows], lengths)
 
+    def to(self, device: torch.device) -> Sequences:
+        """The same sequences on another device."""
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Sequences(self.inputs.to(device), self.timespans.to(device), self.targets.to(device), lengths)
+
 
 @dataclass(frozen=True)
 class Parts:

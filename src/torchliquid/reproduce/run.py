@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchliquid.data.columns import nearest
+from torchliquid.devices import device_of
 from torchliquid.errors import InputError
 from torchliquid.files import write_json
 from torchliquid.jobs import Job, Workers, workers
@@ -54,6 +55,7 @@ def reproduce(
     jobs: int = 1,
     tune: int = 0,
     ray: str | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Repeat a table, continuing an earlier run.
 
@@ -67,12 +69,13 @@ def reproduce(
         tune: number of tuning trials of each contender, kept in ``NAME.tuning.jsonl``, before it trains with the best
             setting; 0: all train with the published settings.
         ray: address of a Ray cluster that runs the trials instead, as in :func:`torchliquid.assess`.
+        device: where networks are trained and scored, as in :func:`torchliquid.assess`.
 
     Raises:
-        InputError: the name is unknown, data are missing, or there is no cluster at that address.
+        InputError: the name is unknown, data are missing, or there is no such device, or no cluster at that address.
         JobError: the process of a training was killed.
     """
-    table = protocol(name)
+    table, device = protocol(name), str(device_of(device))
     for contender in contenders:
         if contender not in table.settings:
             raise InputError(f"{name} has no contender {contender!r}; {nearest(contender, table.settings)}")
@@ -85,7 +88,7 @@ def reproduce(
         tuning.space(Setting())
     with workers(jobs, THREADS, ray) as run_jobs:
         folder.mkdir(parents=True, exist_ok=True)
-        return _run(table, parts, folder, listener, contenders or table.awaited, seeds, tune, run_jobs)
+        return _run(table, parts, folder, listener, contenders or table.awaited, seeds, tune, run_jobs, device)
 
 
 def _run(
@@ -97,11 +100,12 @@ def _run(
     seeds: int | None,
     tune: int,
     run_jobs: Workers,
+    device: str,
 ) -> dict[str, Any]:
     file = folder / f"{table.name}.trials.jsonl"
     pairs = [(split, contender) for split in parts for contender in contenders]
     listener.planned({"tuning": float(tune * tuning.EPOCHS), "training": 5.0} if tune else {"training": 1.0})
-    tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs) if tune else {}
+    tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs, device) if tune else {}
     wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
     fingerprints = _fingerprints(table, {split: piece.fingerprint() for split, piece in parts.items()}, pairs)
     done = {
@@ -117,7 +121,7 @@ def _run(
         if choice and plain and not choice["setup"]:  # the published setting was best and is trained already
             append(file, plain | {"tuned": choice})
             continue
-        args = (table, parts[split], split, contender, seed, choice)
+        args = (table, parts[split], split, contender, seed, choice, device)
         work.append(
             Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(_keep, file, fingerprints))
         )
@@ -138,6 +142,7 @@ def _tune(
     folder: Path,
     listener: StudyListener,
     run_jobs: Workers,
+    device: str,
 ) -> dict[tuple[Split, str], dict[str, Any]]:
     """Run the missing tuning trials; returns the chosen setting of each split and contender, and the number of
     trials."""
@@ -157,7 +162,7 @@ def _tune(
         Job(
             f"{contender}, {split} split",
             tuning.tune,
-            (table, parts[split], split, contender, trials, done),
+            (table, parts[split], split, contender, trials, done, device),
             partial(_keep, file, fingerprints),
         )
         for (split, contender), done in lines().items()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchliquid.devices import called, device_of
 from torchliquid.jobs import Progress
 from torchliquid.random import seeded
 from torchliquid.reproduce import boosting, linear, minirocket, threshold
@@ -36,6 +37,7 @@ def run_trial(
     contender: str,
     seed: int,
     tuned: dict[str, Any] | None,
+    device: str,
     progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Train and measure; yields the trial's line.
@@ -49,17 +51,20 @@ def run_trial(
     if contender in FITTED:
         line = fit_plain(protocol, parts, contender, seed)
     else:
-        line = train(protocol.with_setup(contender, tuned["setup"] if tuned else {}), parts, contender, seed, progress)
+        protocol = protocol.with_setup(contender, tuned["setup"] if tuned else {})
+        line = train(protocol, parts, contender, seed, progress, device)
     yield name | ({"tuned": tuned} if tuned else {}) | line
 
 
-def train(protocol: Protocol, parts: Parts, contender: str, seed: int, progress: Progress) -> dict[str, Any]:
+def train(
+    protocol: Protocol, parts: Parts, contender: str, seed: int, progress: Progress, device: str = "cpu"
+) -> dict[str, Any]:
     """Train as the paper did; the weights best on validation are measured on the test part.
 
     Returns:
         Plain data; ``failed`` says why where the loss became infinite, and there is no ``test`` then.
     """
-    model, line = fit(protocol, parts.train, parts.validation, parts.outputs, contender, seed, progress)
+    model, line = fit(protocol, parts.train, parts.validation, parts.outputs, contender, seed, progress, device)
     return line if "failed" in line else line | {"test": measure(protocol, model, parts.test)}
 
 
@@ -71,19 +76,28 @@ def fit(
     contender: str,
     seed: int,
     progress: Progress,
+    device: str = "cpu",
 ) -> tuple[TableModel, dict[str, Any]]:
     """Train on one part, and keep the weights of the epoch that is best on another."""
+    place = device_of(device)
     with seeded(seed):
-        return _fit(protocol, train, validation, outputs, contender, progress)
+        return _fit(protocol, train, validation, outputs, contender, progress, place)
 
 
 def _fit(
-    protocol: Protocol, train: Sequences, validation: Sequences, outputs: int, contender: str, progress: Progress
+    protocol: Protocol,
+    train: Sequences,
+    validation: Sequences,
+    outputs: int,
+    contender: str,
+    progress: Progress,
+    device: torch.device,
 ) -> tuple[TableModel, dict[str, Any]]:
     setting, start = protocol.settings[contender], time.process_time()
     model = TableModel(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
     if isinstance(model.network, Missing):
         model.network.standardise(train)
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
     scores: list[float] = []
@@ -111,6 +125,7 @@ def _fit(
         "best_epoch": scores.index(max(scores)) + 1 if scores else 0,
         "parameters": model.live_parameters(),
         **_conditions(start),
+        **({} if device.type == "cpu" else {"device": called(device)}),
     }
     return model, line | ({"failed": failed} if failed else {"validation": protocol.sign * max(scores)})
 
@@ -154,6 +169,7 @@ def _conditions(start: float) -> dict[str, Any]:
 
 def loss_of(model: TableModel, setting: Setting, batch: Sequences) -> Tensor:
     """Cross entropy of classes, squared error of values."""
+    batch = batch.to(model.readout.weight.device)
     outputs, targets = model(batch.inputs, batch.timespans, batch.lengths), batch.targets
     if targets.is_floating_point():
         return F.mse_loss(outputs, targets)
@@ -166,6 +182,7 @@ def loss_of(model: TableModel, setting: Setting, batch: Sequences) -> Tensor:
 def measure(protocol: Protocol, model: TableModel, part: Sequences) -> float:
     """The table's metric on a part."""
     model.eval()
-    pieces = [part.pick(rows) for rows in torch.arange(len(part)).split(1024)]
-    outputs = torch.cat([model(p.inputs, p.timespans, p.lengths) for p in pieces])
+    device = model.readout.weight.device
+    pieces = (part.pick(rows).to(device) for rows in torch.arange(len(part)).split(1024))
+    outputs = torch.cat([model(p.inputs, p.timespans, p.lengths) for p in pieces]).cpu()
     return score(protocol.metric, answers(protocol.metric, outputs), part.targets)

@@ -46,6 +46,7 @@ def tune(
     contender: str,
     trials: int,
     done: Sequence[dict[str, Any]],
+    device: str,
     progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Run the trials that are missing from ``done``, a contender's earlier ones in order; yields the line of each.
@@ -61,7 +62,7 @@ def tune(
             progress((number + share) / trials, f"trial {number + 1}, {note}")
 
         tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
-        _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, report)
+        _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, report, device)
         line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
         yield line
         lines.append(line)

@@ -18,6 +18,7 @@ import numpy as np
 
 from torchliquid.alarms import Alarm
 from torchliquid.data import Recording, Windows
+from torchliquid.devices import called, device_of
 from torchliquid.errors import InputError
 from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.jobs import Job, cores, workers
@@ -66,6 +67,7 @@ def assess(
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
     ray: str | None = None,
+    device: str = "cpu",
     time_limit: float | timedelta | None = None,
     with_sample: bool = True,
     title: str = "recording",
@@ -110,6 +112,8 @@ def assess(
             function under ``if __name__ == "__main__":``, as always with processes.
         ray: address of a Ray cluster that runs the trials instead, ``host:port``, or ``auto`` for the cluster of this
             machine. The results are the same.
+        device: where networks are trained and scored, such as ``"cuda"``; ``"auto"``: a GPU if there is one. Processes
+            share it, so one is usually best. Live steps are timed on the CPU. Not possible with ``ray``.
         time_limit: approximate maximum time of the study, in seconds or as a ``timedelta``. One rule decides what is
             left out for all contenders (:mod:`torchliquid.study.run.limit`), and the report names it. The same study
             with a longer limit, or without one, continues from there.
@@ -118,12 +122,14 @@ def assess(
         listener: is informed of the study's progress.
 
     Raises:
-        InputError: the recording, the folder or an option cannot be used, the limit is too short, another run uses the
-            folder, or there is no cluster at that address.
+        InputError: the recording, the folder, the device or an option cannot be used, the limit is too short, another
+            run uses the folder, or there is no cluster at that address.
         JobError: the process of a trial was killed.
     """
     seconds = time_limit.total_seconds() if isinstance(time_limit, timedelta) else time_limit
-    limit = None if seconds is None else Limit(seconds)
+    limit, place = None if seconds is None else Limit(seconds), device_of(device)
+    if ray is not None and place.type != "cpu":
+        raise InputError("a device is one of this machine, and a Ray cluster trains on CPUs; give only one of them")
     chosen, shifts = _contenders(contenders, settings or {}), possible(shifts, recording)
     for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
         if value is not None and value < 1:
@@ -149,6 +155,7 @@ def assess(
         class_weights,
         interval,
         augment,
+        str(place),
     )
     chosen = _that_suit(chosen, plan, named=contenders is not None)
     for contender in chosen:
@@ -173,6 +180,8 @@ def assess(
         asked["interval"] = interval
     if augment:
         asked["augment"] = True
+    if place.type != "cpu":
+        asked["device"] = place.type
     if settings:
         asked["fixed"] = {c.name: dict(c.fixed) for c in chosen if c.fixed}
     study = asked | {
@@ -321,6 +330,8 @@ def _task_result(plan: Plan) -> TaskResult:
 def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
     plan, seeds, windows = runner.plan, runner.scope.seeds, runner.plan.windows
     where = f"{min(jobs, cores())} at a time" if ray is None else "on a Ray cluster"
+    if (place := device_of(plan.device)).type != "cpu":
+        where += f"; networks were trained and scored on {called(place)}"
     budget = f"{plan.updates:,} updates" if plan.updates else f"{plan.epochs} epochs"
     decides = f"What stops, tunes and decides is {metric_label(plan.task.primary)}"
     decides += f": {plan.task.reason}." if plan.task.reason else "."

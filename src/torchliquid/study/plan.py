@@ -56,6 +56,7 @@ class Plan:
         interval: for values, the share that an interval around each answer should cover; None: no interval.
         split: sentences about how the parts were made.
         original: the training part before augmentation; None: there is no augmentation.
+        device: where networks are trained and scored.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class Plan:
     split: tuple[str, ...]
     interval: float | None = None
     original: Recording | None = None
+    device: str = "cpu"
 
     @property
     def unaugmented(self) -> Plan:
@@ -94,6 +96,7 @@ class Plan:
         class_weights: bool | None = None,
         interval: float | None = None,
         augment: bool = False,
+        device: str = "cpu",
     ) -> Plan:
         """Split the data, and fit the task and the preprocessing on the training part.
 
@@ -196,6 +199,7 @@ class Plan:
             tuple(split),
             interval,
             training if augment else None,
+            device,
         )
 
     def deciding(self, model: Answering) -> Task:

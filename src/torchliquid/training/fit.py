@@ -17,6 +17,7 @@ from torchliquid.data.preprocessing import Preprocessing, aligned
 from torchliquid.data.recording import Recording
 from torchliquid.data.splits import ENOUGH, forward_split, series_split
 from torchliquid.data.windows import Windows
+from torchliquid.devices import device_of
 from torchliquid.errors import InputError, printable
 from torchliquid.models.build import build
 from torchliquid.models.conformal import add_interval, check_enough, check_interval
@@ -50,6 +51,7 @@ def fit(
     config: TrainingConfig | None = None,
     seed: int | None = None,
     interval: float | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
     **hyper: Any,
 ) -> Model:
@@ -76,13 +78,16 @@ def fit(
             ``config``.
         interval: for values, the share that an interval around each answer should cover, see
             :mod:`torchliquid.models.conformal`; None: no interval.
+        device: where it is trained and validated, such as ``"cuda"``; ``"auto"``: a GPU if there is one. The trained
+            model is on the CPU.
         progress: called with the share that is done and a note.
         hyper: further entries of the kind's config, e.g. ``mode="pure"``.
 
     Raises:
-        InputError: the recording cannot be used; the message is one line.
+        InputError: the recording cannot be used, or there is no such device; the message is one line.
         TrainingError: the loss is no longer finite.
     """
+    place = device_of(device)
     for name in hyper:
         if name in {field.name for field in fields(TrainingConfig)}:
             raise InputError(f"{name!r} is an option of the training: give config=TrainingConfig({name}=...)")
@@ -117,7 +122,7 @@ def fit(
     config = config if seed is None else replace(config, seed=seed)
     with seeded(config.seed):
         model = copy.deepcopy(start) if start else build(kind, task, preprocessing, parameters, **hyper)
-    train(model, training, validation, config, windows, progress)
+    train(model.to(place), training, validation, config, windows, progress)
     if interval is not None:
         add_interval(model, validation, interval)
     own, naive = (model.metadata["training"][name].get(task.primary, np.nan) for name in ("validation", "naive"))
@@ -125,7 +130,7 @@ def fit(
         log.warning(
             "The naive answer is as good on the validation part: %s %.4g against %.4g.", task.primary, naive, own
         )
-    return model
+    return model.cpu()
 
 
 def hold_out(recording: Recording, task: Task) -> tuple[Recording, Recording]:

@@ -543,7 +543,7 @@ class Turns(Layer):
         bias = torch.cat([b.view(self.of_each, -1) for b in heads[1::each]], 1).flatten()
         own = [torch.cat(heads[k::each]) for k in range(2, each)]
         super().__init__(cell._replace(heads=[weight.flatten(0, 1), bias, *own], layer_sizes=[ends[-1]]))
-        self.turns = torch.repeat_interleave(torch.tensor(sizes)).int().to(weight.device)
+        self.turns = torch.cat([weight.new_full((n,), i, dtype=torch.int32) for i, n in enumerate(sizes)])
         self.options["TURNS"] = len(sizes)
 
     def columns(self, layer: int) -> slice:

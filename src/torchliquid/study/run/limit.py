@@ -158,7 +158,7 @@ def time_contender(plan: Plan, spec: Spec, shifts: Sequence[Shift], progress: Pr
     progress(0.0, "a few updates")
     start = time.perf_counter()
     update = 0.0
-    model = untrained(plan, spec) if spec.contender in KINDS else fit_plain(plan, spec)
+    model = untrained(plan, spec).to(plan.device) if spec.contender in KINDS else fit_plain(plan, spec)
     if isinstance(model, Model):
         update = _seconds_an_update(plan, model)
     fitting = again = time.perf_counter() - start
@@ -169,6 +169,8 @@ def time_contender(plan: Plan, spec: Spec, shifts: Sequence[Shift], progress: Pr
     sample = (time.perf_counter() - start) / max(part.n_samples, 1)
     tests = sum(test.n_samples for test in plan.tests.values())
     passes = 2 + sum(len(s.severities) * number_of_draws(plan.tests, s, plan.usual) for s in shifts)
+    if isinstance(model, Model):
+        model.cpu()
     series, stepper = max(plan.validation.series, key=len), model.live()
     start = time.perf_counter()
     for i in range(TIMED_STEPS):

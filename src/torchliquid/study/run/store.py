@@ -70,7 +70,7 @@ class Store:
         except (OSError, InputError):
             raise InputError(f"{path} is damaged; choose another folder (--out)") from None
         wanted = json.loads(json.dumps(study))
-        different = [k for k in wanted if k not in MAY_GROW and found.get(k) != wanted[k]]
+        different = [k for k in {**wanted, **found} if k not in MAY_GROW and found.get(k) != wanted.get(k)]
         if different:
             raise InputError(
                 f"the folder {self.folder} holds another study (it differs in {', '.join(different)}); run the same "

@@ -122,7 +122,7 @@ def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
     start = time.perf_counter()
     with peak_memory() as peak:
         if spec.contender in KINDS:
-            model: Trainable = untrained(plan, spec)
+            model: Trainable = untrained(plan, spec).to(plan.device)
             assert isinstance(model, Model)
             settings = {name: value for name, value in spec.hyper.items() if name in TRAINING_SETTINGS}
             config = TrainingConfig(
@@ -204,6 +204,8 @@ def untrained(plan: Plan, spec: Spec) -> Model:
 
 def evaluate_trial(plan: Plan, model: Trainable, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
     """Measure a trained model on the test part, unchanged and under the shifts."""
+    if isinstance(model, Model):
+        model.to(plan.device)
     yield {**measure(plan, model, shifts, progress), COST: to_json(asdict(cost(model)))}
 
 
