@@ -105,7 +105,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "allow_control": None,
         "log": "FILE",
     },
-    "Machine": {"jobs": "N", "ray": "HOST:PORT", "time_limit": "TIME"},
+    "Machine": {"jobs": "N", "ray": "HOST:PORT", "device": "cpu|cuda|mps|auto", "time_limit": "TIME"},
 }
 """The options of each group, with the types of their values."""
 

@@ -61,12 +61,7 @@ Ray = Annotated[
         metavar="HOST:PORT", help="Train on the Ray cluster at this address; auto: the cluster of this machine."
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="cpu|cuda|mps|auto", help="Where networks are trained and scored; auto: a GPU if there is one."
-    ),
-]
+Device = Annotated[str, typer.Option(help="Where networks are trained and scored; auto: a GPU if there is one.")]
 Parameters = Annotated[int, typer.Option(min=50, help="Number of live parameters of each network.")]
 
 
