@@ -27,7 +27,7 @@ from torchliquid.training import TrainingConfig, fit
 
 PAGE = Path(__file__).parents[1] / "docs" / "int8-figures.md"
 RECORDINGS = ("occupancy", "traffic", "cheetah", "walker", "physionet2012", "cmapss", "skab")
-KINDS = ("cfc", "cfc_ncp", "ltc", "ltc_ncp", "lstm", "gru")
+KINDS = ("cfc", "cfc_ncp", "ltc", "ltc_ncp", "lrcssm", "lstm", "gru")
 TARGET = TARGETS["cortex-m4"]
 TRAINED, TESTED = 6_000, 2_000
 """Samples of a training part, and of a test part."""

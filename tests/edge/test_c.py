@@ -106,11 +106,13 @@ def test_int8_stays_near(name: str, tmp_path: Path) -> None:
     if name in FLOAT_ONLY:
         with pytest.raises(
             InputError,
-            match=r"int8 steps an LTC by the solver fused|(LrcSSM|mixture of 3 .*) cannot be exported in integers",
+            match=r"int8 steps an LTC by the solver fused|mixture of 3 .* cannot be exported in integers",
         ):
             in_int8(model, walked, Widths(16, 16, 16))
         return
-    for widths, error in ((Widths(16, 16, 16), 0.15), (Widths(8, 8, 16), 0.3)):
+    # The "lrcssm" has probabilities that hardly move, by 0.017: eight bits of a weight are much beside that.
+    few = 0.35 if name == "lrcssm" else 0.15
+    for widths, error in ((Widths(16, 16, 16), few), (Widths(8, 8, 16), max(few, 0.3))):
         made = in_int8(model, walked, widths)
         made.write(tmp_path)
         for compiler in compilers() if widths.input == 8 else []:

@@ -152,7 +152,7 @@ def test_a_study_s_contenders_are_made_as_the_model_is(tmp_path: Path) -> None:
     assert beside == export(other, target, tmp_path / "c", recording, int8=True, **made).costs["this model"]
 
 
-@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "lstm", "gru"])
+@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "lrcssm block", "lstm", "gru"])
 def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: str) -> None:
     model = make_model(name)
     samples = samples_of(model, readings())
@@ -170,7 +170,7 @@ def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: st
     assert loose.widths == replace(wide.widths, wide=frozenset())
 
 
-@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc pure"])
+@pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc pure", "lrcssm block"])
 def test_integers_step_by_the_true_time_between_samples(name: str) -> None:
     """Not by a fixed step that was folded into the weights: answers follow PyTorch with the same gaps."""
     model = make_model(name)
@@ -219,6 +219,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         ("cfc", {"mode": "pure"}),
         ("cfc", {"mixed_memory": True}),
         ("cfc_ncp", {}),
+        ("lrcssm", {}),
         ("lstm", {}),
         ("gru", {}),
     ],

@@ -26,7 +26,7 @@ NAMES = (
     "gru",
     *(name for name, make in CASES.items() if isinstance(make(), LrcSSM | MixtureOfLiquid)),
 )
-FLOAT_ONLY = ("ltc euler", "ltc ncp rk4", "lrcssm", "lrcssm block", *MIXTURES)
+FLOAT_ONLY = ("ltc euler", "ltc ncp rk4", *MIXTURES)
 """Those that there are no integers for."""
 every_network = pytest.mark.parametrize("name", NAMES)
 

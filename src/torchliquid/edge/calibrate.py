@@ -32,7 +32,10 @@ def ranges(model: Model, network: Network, walked: Walk) -> tuple[Ranges, ...]:
             seen.state = max(seen.state, 1.0)
         stage.core.measure(seen, x.astype(np.float64), before.astype(np.float64), after.astype(np.float64))
         found.append(seen)
-        x = after[:, part.first : part.first + part.outputs] if part.states else stage.core.map(x)
+        if stage.core.answers:
+            x = stage.core.answer(x, after)
+        else:
+            x = after[:, part.first : part.first + part.outputs] if part.states else stage.core.map(x)
     return tuple(found)
 
 

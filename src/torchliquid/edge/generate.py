@@ -213,13 +213,13 @@ def calls(network: Network, passed: Sequence[Passed]) -> tuple[list[str], str]:
         if not stage.part.states:
             lines.append(f"{own.out} {h}[{upper}UNITS];")
         if stage.core.answers:
-            lines.append(f"{own.state} {q}answer[{stage.core.outputs}];")
+            lines.append(f"{own.state} {q}result[{stage.core.outputs}];")
         waited = placed("state->waited", stage.waited)
         for core in stage.cores:
-            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell), y=f"{q}answer", w=waited)
+            call = core.call.format(x=x, h=h, c=placed("state->cell", stage.cell), y=f"{q}result", w=waited)
             lines.append(f"{'clipped += ' if own.counts and core.clips else ''}{q}{call};")
         x = placed("state->hidden", stage.first) if stage.part.states else h
-        x = f"{q}answer" if stage.core.answers else x
+        x = f"{q}result" if stage.core.answers else x
     return lines, x
 
 

@@ -20,7 +20,6 @@ from torchliquid.edge.generate import (
     code,
     fingerprint,
     frame,
-    placed,
     render,
     rendered,
     scale_constants,
@@ -56,14 +55,14 @@ def formats(network: Network, seen: tuple[Ranges, ...], widths: Widths) -> tuple
     inputs, bits = _input_shifts(network, seen[0], widths.input), widths.input
     for stage, own in zip(network.stages, seen, strict=True):
         if found:  # it reads the previous part's outputs
-            before = found[-1]
-            stateful = network.stages[len(found) - 1].part.states
-            bits = widths.state if stateful else widths.hidden
+            before, kind = found[-1], network.stages[len(found) - 1].core.passes
+            bits = before.widths.state if kind == "state" else before.widths.hidden
             n = stage.part.inputs - stage.span_here
-            inputs = (before.state if stateful else before.hidden[0],) * n
+            inputs = (before.shift(kind),) * n
             if stage.span_here:
                 inputs += (_shift(_longest_log(network, bits), bits, 1.0),)
-        found.append(_formats(stage, own, replace(widths, input=bits), inputs))
+        here = replace(widths, input=bits, hidden=stage.core.hidden_bits(widths))
+        found.append(_formats(stage, own, here, inputs))
     return tuple(found)
 
 
@@ -143,7 +142,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         for core in stage.cores:
             core.integers(one)
     readout = Integers(last)
-    answer = readout.sum("readout", ("state",), [], network.readout)
+    answer = readout.sum("readout", (network.stages[-1].core.passes,), [], network.readout)
     kind = readout.weight_type("readout")
     tables = set().union(*(core.tables for core in network.cores))
     spans = [(stage.prefix, one) for stage, one in zip(network.stages, chosen, strict=True) if stage.part.with_span]
@@ -157,6 +156,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         *_tables(tables, bool(spans)),
     ]
     fields = fields_int8(network, first.widths)
+    steps, outcome = calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)])
     own = [_of_stage(stage, one) for stage, one in zip(network.stages, made, strict=True)]
     context: dict[str, Any] = {
         **frame(network, constants, fields, math_),
@@ -175,9 +175,10 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         "logs": [(q, round(math.log(2) * 2.0 ** (one.inputs[-1] + 15))) for q, one in spans],
         "rescales": bool(spans) or any(one.context["denses"] or one.context["wired"] for one in made),
         "reads_span": any(core.reads_span for core in network.cores),
-        "calls": calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)])[0],
+        "divides": any(core.divides for core in network.cores),
+        "calls": steps,
         "clips": any(core.clips for core in network.cores),
-        "readout": f"answer({placed('state->hidden', network.first)}, {network.readout.weight.shape[1]}, outputs);",
+        "readout": f"answer({outcome}, {network.readout.weight.shape[1]}, outputs);",
     }
     answering = context | {"answer": answer.context, "kinds": own[-1]["kinds"]}
     sums = "".join(rendered("int8/dense.c.j2", context | each) for each in own)
@@ -236,6 +237,9 @@ def _scales(network: Network, chosen: Formats) -> list[Constant]:
 def _tables(needed: set[str], spans: bool) -> list[Constant]:
     grid = np.arange(129) / 16
     tanh, exp = np.tanh(grid), np.exp(-grid)
+    from_1 = grid[1:]
+    lost = np.concatenate([[1.0], -np.expm1(-from_1) / from_1])
+    lost_curvature = np.concatenate([[1 / 3], (2 - exp[1:] * (from_1**2 + 2 * from_1 + 2)) / from_1**3])
     phi = np.array([0.5 * math.erf(x / math.sqrt(2)) for x in grid])
     # Straight lines between points err to one side, by h^2 / 8 of the curvature. The points are moved by half of that.
     back = (1 / 16) ** 2 / 16
@@ -243,6 +247,7 @@ def _tables(needed: set[str], spans: bool) -> list[Constant]:
     for name, scale, curve, curvature, words in (
         ("tanh", 32768, tanh, -2 * tanh * (1 - tanh**2), "32768 tanh(x)"),
         ("exp", 32768, exp * (grid < 8), exp, "32768 exp(-x)"),
+        ("lost", 32768, lost, lost_curvature, "32768 (1 - exp(-x)) / x"),
         ("normal", 65536, phi, -grid * np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi), "65536 (Phi(x) - 1/2)"),
     ):
         if name in needed:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchliquid.layers.cfc import CfCCell
+from torchliquid.layers.lrcssm import LrcSSMCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.models.model import Model
@@ -50,6 +51,9 @@ def _snap(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         _rows(module.weight)
     else:
+        if isinstance(module, LrcSSMCell):
+            _rows(module.sensory_w)
+            _rows(module.sensory_k)
         if isinstance(module, CfCCell) and module.sparsity_mask is not None:
             for head in (module.ff1,) if module.mode == "pure" else (module.ff1, module.ff2):
                 head.weight.mul_(module.sparsity_mask)  # a masked weight must not be a row's largest

@@ -80,6 +80,7 @@ class Core(Generic[Data]):
         longest_span: longer spans have the same effect and are cut here, because they would overflow.
         clips: whether its integer function returns how many values it clipped.
         reads_span: whether its integer function takes the span as a separate argument.
+        divides: whether its integer function divides by what it computes.
     """
 
     data: Data
@@ -112,9 +113,22 @@ class Core(Generic[Data]):
         return False
 
     @property
+    def divides(self) -> bool:
+        return False
+
+    @property
     def has_hidden(self) -> bool:
         """Whether it has values between inputs and states, which have a width of their own in integers."""
         return False
+
+    @property
+    def passes(self) -> str:
+        """The kind of its outputs in integers, as in :meth:`Formats.shift`."""
+        return "state"
+
+    def hidden_bits(self, widths: Widths) -> int:
+        """Bits of the values between inputs and states, and of outputs that differ from the states."""
+        return widths.hidden
 
     @property
     def steps(self) -> Any:
@@ -182,12 +196,19 @@ class Core(Generic[Data]):
         """The outputs of a core without a state for inputs (T, F)."""
         raise NotImplementedError
 
+    def answer(self, x: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """The outputs, if they differ from the states, for inputs (T, F) and states (T, H) after them."""
+        raise self._no_integers()
+
     def needs(self, seen: Ranges, widths: Widths) -> Needs:
         return Needs()
 
     def integers(self, made: Integers) -> None:
         """Its constants."""
-        raise InputError(f"{self.label} cannot be exported in integers: use --quantize none")
+        raise self._no_integers()
+
+    def _no_integers(self) -> InputError:
+        return InputError(f"{self.label} cannot be exported in integers: use --quantize none")
 
     # -- as ONNX
 

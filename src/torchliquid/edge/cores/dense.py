@@ -25,6 +25,7 @@ class EncoderCore(Core[Encoder]):
     longest_span = 3e38
     bound = 1.0
     has_hidden = True
+    passes = "hidden0"
 
     def dense(self) -> list[Dense]:
         return [self.data.dense]

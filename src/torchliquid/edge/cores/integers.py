@@ -65,6 +65,13 @@ class Formats:
         """The coarsest of the inputs' units; sums over inputs are in it."""
         return min(self.inputs)
 
+    def shift(self, kind: str) -> int:
+        """Of the inputs (the coarsest), of the states, or of a numbered hidden layer such as ``hidden0``."""
+        if kind.startswith("hidden"):
+            return self.hidden[int(kind[6:])]
+        value: int = getattr(self, kind)
+        return value
+
     @property
     def finer(self) -> np.ndarray:
         """(F,) how much each input's shift exceeds the coarsest one."""
@@ -176,11 +183,7 @@ class Integers:
         return "int16_t" if self.is_wide(name) else "int8_t"
 
     def shift(self, kind: str) -> int:
-        """The shift of the inputs (the coarsest), of the states, or of a numbered hidden layer such as ``hidden0``."""
-        if kind.startswith("hidden"):
-            return self.formats.hidden[int(kind[6:])]
-        value: int = getattr(self.formats, kind)
-        return value
+        return self.formats.shift(kind)
 
     def most(self, kind: str) -> float:
         bits: int = getattr(self.formats.widths, "hidden" if kind.startswith("hidden") else kind)

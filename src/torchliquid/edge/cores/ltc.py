@@ -26,6 +26,7 @@ class LtcCore(Core[Ltc]):
     label = "LTC"
     template = "ltc"
     functions = {"sigmoid"}  # noqa: RUF012
+    divides = True
 
     @property
     def sensed(self) -> slice:

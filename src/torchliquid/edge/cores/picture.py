@@ -25,6 +25,7 @@ class PictureCore(Core[Picture]):
     tables = {"tanh"}  # noqa: RUF012
     longest_span = 3e38
     has_hidden = True
+    passes = "hidden0"
 
     @property
     def rest(self) -> int:
