@@ -1,4 +1,4 @@
-// What Python hands over, checked and turned into the kernels' plain data.
+// Checks the arguments from Python and converts them to the kernels' plain data.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -146,8 +146,8 @@ inline int place(const std::string& name, std::initializer_list<const char*> nam
   throw std::invalid_argument("unknown name: " + name);
 }
 
-// Where the one span lies that all samples have, up to each sequence's length; null if they differ, or if it is so long
-// that the last digits of b would be lost in span * a + b.
+// The common span of all samples, up to each sequence's length; null if spans differ, or if the span is so long that
+// span * a + b would lose the last digits of b.
 inline const float* common_span(const Sequence& s) {
   const float* common = nullptr;
   for (int64_t b = 0; b < s.batch; ++b) {

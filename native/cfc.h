@@ -25,8 +25,8 @@ struct CfcCell {
   const Cfc& p;
   int H, C, widest = 0;
   bool pure;
-  // Where all spans are one number, the gate's maps a and b are one map too, span * a + b, and a quarter of the heads'
-  // work is saved. Not where the span's gradient is asked for: that takes a alone.
+  // If all spans are equal, the gate's maps a and b are merged into one map, span * a + b, which saves a quarter of the
+  // heads' work. They are not merged if the gradient of the span is needed, since it needs a alone.
   bool merged;
   DenseLayer backbone[kMaxLayers], heads[kMaxLayers];
   float* merged_heads[kMaxLayers];
@@ -93,7 +93,7 @@ struct CfcCell {
       fill_layer(heads[l]);
     }
   }
-  // Of four parts of n numbers f, g, a, b makes the three f, g, span * a + b; returns the place behind them.
+  // Merges four parts of n numbers, f, g, a, b, to three, f, g, span * a + b. Returns the position after them.
   float* merge(float* to, const float* parts, int64_t n) const {
     memcpy(to, parts, sizeof(float) * 2 * n);
     for (int64_t i = 2 * n; i < 3 * n; ++i) to[i] = *p.common_span * parts[i] + parts[n + i];
@@ -124,8 +124,8 @@ struct CfcCell {
     }
   }
 
-  // The heads' outputs become the new state of layer l. They are left as backward wants them: tanh f, tanh g, a, s,
-  // and in mode pure f. Merged heads have no a, and its place is free.
+  // Computes the new state of layer l from the heads' outputs, and overwrites these with what backward needs: tanh f,
+  // tanh g, a, s, or f in mode pure. Merged heads have no a; its place is unused.
   void combine(int l, float* y, const float* span, float* out) const {
     const int n = p.layer_units[l], part = n * L;
     for (int i = 0; i < n; ++i)
@@ -149,7 +149,7 @@ struct CfcCell {
       }
   }
 
-  // The gradient of the new state of layer l becomes that of the heads' outputs; adds to that of the span.
+  // Computes the gradient of the heads' outputs from that of the new state of layer l, and adds to that of the span.
   void combine_back(int l, float* y, const float* span, const float* grad, V* to_span, float* block_state) const {
     const int n = p.layer_units[l], part = n * L;
     float* sums = block_state + 2 * first_unit[l] * kWidth;
@@ -218,7 +218,7 @@ struct CfcCell {
   void begin(float* block_state) const { memset(block_state, 0, sizeof(float) * block_rows * L); }
   void finish(float* block_state, float* gradients) const {
     for (int l = 0; merged && l < p.layers; ++l) {
-      // The merged map's gradient lies where that of b belongs; that of a is the same, times the span.
+      // The gradient of the merged map is at the position of b's. That of a is the same, times the span.
       const int64_t weights = int64_t(p.layer_units[l]) * heads[l].inputs, biases = p.layer_units[l];
       float* own = gradients + heads[l].at_gradient;
       for (int64_t i = 0; i < weights; ++i) own[2 * weights + i] = *p.common_span * own[3 * weights + i];

@@ -1,8 +1,8 @@
-// Continuous-time GRU cells (arXiv 1710.04110): traces that fade with time constants tau_i = 10^(i / 2), i < M, lanes
-// over the batch. The state is the traces, those of one unit side by side.
+// Continuous-time GRU cells (arXiv 1710.04110): traces that decay with time constants tau_i = 10^(i / 2), i < M, lanes
+// over the batch. The state is the traces, with those of one unit next to each other.
 //
-// A gate is a softmax over the scales, s_i ~ exp -(l - ln tau_i)^2 with l what the dense layer says. For any a_i the
-// gradient of sum s_i a_i with respect to l is twice the covariance of a and ln tau under s.
+// A gate is a softmax over the scales, s_i ~ exp -(l - ln tau_i)^2, where l is the dense layer's output. For any a_i,
+// the gradient of sum s_i a_i with respect to l is twice the covariance of a and ln tau under s.
 #pragma once
 
 #include "dense.h"
@@ -52,7 +52,7 @@ struct CtgruCell {
       signal_back = plan.take(packed_size<NV>(C + U - skipped, U));
     }
     parameters = int64_t(3 * U) * (C + U + 1);
-    // A slot: what gates and signal read, what they make of it (later its gradient), the traces' losses.
+    // A slot: the inputs of gates and signal, their outputs (later the gradients of these), and the traces' decay.
     slot_rows = 2 * (C + U) + 3 * U + M;
     forward_rows = slot_rows + M;
     backward_rows = C + U + M;
@@ -77,20 +77,20 @@ struct CtgruCell {
   float* bounded(float* slot) const { return read_gate(slot) + 2 * U * L; }
   float* losses(float* slot) const { return read_gate(slot) + 3 * U * L; }
 
-  // A faded trace: what is lost is taken off, for a factor just below 1 has a rounding that adds up from step to step.
+  // A decayed trace. The lost part is subtracted: the rounding of a factor just below 1 would add up over the steps.
   TL_INLINE V trace(const float* h, const float* lost, int u, int i, int v) const {
     V before = load(h + (u * M + i) * L + v);
     return before - before * load(lost + i * L + v);
   }
 
-  // ln tau of a gate. Its bias comes last: in front, as large as it may be, it would take the sum's last digits.
+  // ln tau of a gate. The bias, which can be large, is added last: added first, the sum would lose its last digits.
   TL_INLINE V reading(float* slot, int u, int v) const { return load(read_gate(slot) + u * L + v) + p.gates_bias[u]; }
   TL_INLINE V storing(float* slot, int u, int v) const { return load(store_gate(slot) + u * L + v) + p.gates_bias[U + u]; }
 
   // Calls f(i, place, weight) for each scale: its place from the one nearest to log_tau, and its weight, at most 1.
   template <class F>
   TL_INLINE void each_scale(V log_tau, F f) const {
-    constexpr float beyond = 64;  // where all weights but the nearest's are 0
+    constexpr float beyond = 64;  // from here on all weights but the nearest are 0
     V l = at_most(at_least(log_tau, -beyond), float(M - 1) * kLogTauStep + beyond);
     V whole = (l * (1 / kLogTauStep) + 12582912.0f) - 12582912.0f;
     V nearest = at_most(at_least(whole, 0), float(M - 1)) * kLogTauStep;
@@ -149,7 +149,7 @@ struct CtgruCell {
   void begin(float*) const {}
   void finish(float*, float*) const {}
 
-  // While it runs, grad_h is the gradient of the faded traces.
+  // Meanwhile, grad_h is the gradient of the decayed traces.
   void backward(const float*, const float* h, const float*, float* slot, float* grad_out, float* grad_x,
                 float* grad_h, float* grad_span, float* work, float*) const {
     float *back = work, *weights = work + (C + U) * L, *lost = losses(slot);

@@ -38,7 +38,8 @@ struct CtrnnCell {
     }
     parameters = int64_t(H) * (C + H + 1) + (p.rate ? H : 0);
     forward_rows = 5 * H;
-    // A slot: of each call y and tanh, whose place the gradient of its argument takes; the sum of these; the input.
+    // A slot: y and tanh of each call (the latter is later replaced by the gradient of its argument), the sum of these
+    // gradients, and the input.
     slot_rows = int64_t(2 * calls + 1) * H + C;
     backward_rows = 5 * H;
     block_rows = p.rate ? (H + NV - 1) / NV : 0;
@@ -59,7 +60,7 @@ struct CtrnnCell {
 
   float rate(int i) const { return p.rate ? p.rate[i] : 0.0f; }
 
-  // `slot` is null where nothing is kept. Rows of work: W x + b, y, tanh, k, sum of w k.
+  // `slot` is null if nothing is stored. Rows of work: W x + b, y, tanh, k, sum of w k.
   void run(const float* x, const float* h, const float* span, float* out, float* slot, float* work) const {
     const int64_t size = int64_t(H) * L;
     float *held = work, *k = held + 3 * size, *total = k + size;
@@ -116,7 +117,7 @@ struct CtrnnCell {
     V d[NV], to_span[NV] = {};
     for (int v = 0; v < NV; ++v) d[v] = load(span + v * kWidth) / float(p.unfolds);
     for (int call = calls - 1, unfold = 0; unfold < p.unfolds; ++unfold) {
-      float* total = back + size;  // what the stages add to g once all have read it
+      float* total = back + size;  // added to g after all stages have read it
       memset(total, 0, sizeof(float) * size);
       memset(to_y, 0, sizeof(float) * size);
       for (int j = stages.count - 1; j >= 0; --j, --call) {

@@ -1,4 +1,4 @@
-// Dense layers over rows of lanes: a row is NV vectors, one lane a sample.
+// Dense layers over rows of lanes. A row has NV vectors, with one sample per lane.
 //
 // out[u] = bias[u] + sum_k weight[u][k] in[k] keeps a tile of outputs in registers while it walks over k, each
 // weight broadcast to all lanes. Weights are packed so that a tile reads them in one run.
@@ -8,7 +8,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// Rows of the output tile for NV vectors a row: as many as the registers hold.
+// Rows of the output tile for NV vectors per row: as many as the registers can hold.
 template <int NV>
 constexpr int kTile = kManyRegisters ? (NV == 1 ? 14 : 12) : (NV == 1 ? 10 : 5);
 
@@ -50,7 +50,7 @@ TL_INLINE void dense_tile(float* out, const float* in, const float* packed, int 
     for (int v = 0; v < NV; ++v) store(out + m * L + v * kWidth, sum[m][v]);
 }
 
-// Calls f with the constant that `n` is, 1 <= n <= Max.
+// Calls f with `n` as a compile-time constant, 1 <= n <= Max.
 template <int Max, class F>
 TL_INLINE void with_constant(int n, F f) {
   if constexpr (Max == 1) {
@@ -72,12 +72,12 @@ void dense(float* out, const float* in, const float* packed, int outputs, int in
     with_constant<M - 1>(outputs - u, [&](auto m) { dense_tile<NV, m.value>(out + u * L, in, packed, inputs); });
 }
 
-// Gradient of a dense layer's weights: weight[u * inputs + k] += sum over steps and lanes of grad[u] in[k]; rows of
-// one step lie `stride` floats after those of the step before.
+// Gradient of a dense layer's weights: weight[u * inputs + k] += sum over steps and lanes of grad[u] in[k]. The rows of
+// a step are `stride` floats after those of the previous step.
 //
-// The sum runs over the lanes, so the inputs are turned first, a few columns k at a time: lane after lane, each with
-// its k side by side. A tile of weights then stays in registers while it walks over all lanes of all steps, each
-// gradient broadcast, and no sum across lanes is left to do.
+// The sum runs over the lanes. So the inputs are transposed first, a few columns k at a time: lane after lane, with the
+// values of k next to each other. Then a tile of weights stays in registers while it walks over all lanes of all steps,
+// each gradient is broadcast, and no sum across lanes is needed.
 constexpr int kTurned = kManyRegisters ? 3 : 2;  // vectors of k in a tile
 constexpr int kOuter = kManyRegisters ? 8 : 5;   // rows u in a tile
 

@@ -19,8 +19,8 @@ TL_DECLARE(neon)
 TL_DECLARE(plain)
 
 #if defined(__x86_64__)
-// What the processor has, and whose registers the system keeps for each thread. Not every compiler brings the library
-// that __builtin_cpu_supports needs.
+// The processor's features whose registers the operating system saves for each thread. Not every compiler has the
+// library that __builtin_cpu_supports needs.
 struct Processor {
   bool avx2 = false, avx512 = false;
 

@@ -1,4 +1,4 @@
-// The instruction sets compiled in, and those this processor has.
+// The instruction sets that kernels are compiled for, and those that this processor has.
 #pragma once
 
 #include <vector>
@@ -10,7 +10,7 @@ namespace torchliquid {
 // Best first; never empty.
 const std::vector<const InstructionSet*>& instruction_sets();
 
-// The one in use: the best, until another is chosen.
+// The instruction set in use: the best one, unless another is selected.
 const InstructionSet& instruction_set();
 void use_instruction_set(const InstructionSet&);
 

@@ -1,4 +1,4 @@
-// A GRU cell that takes a sample in, lanes over the batch; gates in PyTorch's order: reset, keep, new.
+// A GRU cell with lanes over the batch. The gates are in PyTorch's order: reset, keep, new.
 #pragma once
 
 #include "dense.h"
@@ -36,13 +36,13 @@ struct GruUpdate {
     pack<NV>(to_state, p.state, nullptr, H, 3 * H, 1, H);
   }
 
-  // A slot: the sample and the state before, which the caller puts there, and both of their shares of the gates.
+  // A slot: the sample and the previous state, which the caller writes, and their parts of the gates.
   float* input(float* slot) const { return slot; }
   float* state(float* slot) const { return slot + C * L; }
   float* input_share(float* slot) const { return slot + (C + H) * L; }
   float* state_share(float* slot) const { return slot + (C + 4 * H) * L; }
 
-  // Leaves the gates' values in the place of the input's shares.
+  // Overwrites the input's parts with the gates' values.
   void forward(float* slot, float* out) const {
     float *gates = input_share(slot), *shares = state_share(slot), *h = state(slot);
     const int part = H * L;
@@ -59,7 +59,7 @@ struct GruUpdate {
     }
   }
 
-  // The shares' places take their gradients. `back`: workspace of H rows.
+  // Overwrites the parts with their gradients. `back`: workspace of H rows.
   void backward(float* slot, const float* grad_out, float* grad_x, float* grad_h, float* back) const {
     float *gates = input_share(slot), *shares = state_share(slot);
     const float* h = state(slot);

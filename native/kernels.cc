@@ -11,7 +11,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// What one core can do at best, for judging the rest: independent multiply-adds on registers.
+// The peak rate of one core, as a reference: independent multiply-adds in registers.
 static int64_t multiply_adds(int64_t repeats) {
   constexpr int chains = kManyRegisters ? 24 : 12;
   V sum[chains], factor = broadcast(0.5f), term = broadcast(1.0f);

@@ -1,6 +1,6 @@
-// What the kernels compute, as plain data; the same for every instruction set.
+// The problems that the kernels solve, as plain data, independent of the instruction set.
 //
-// Sizes: B batch, T time, C inputs, H units, S synapses. Matrices are row-major, one sample's rows after another's.
+// Sizes: B batch, T time, C inputs, H units, S synapses. Matrices are row-major.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace torchliquid {
 
-// A batch of sequences and the state, shared by all recurrences. Pointers that may be null say so.
+// A batch of sequences and the state, for all recurrences. Comments say which pointers may be null.
 struct Sequence {
   int batch, time, inputs, units;
   const float* input;        // (B, T, C)
@@ -54,8 +54,8 @@ struct Linear {
   const float *weight, *bias;  // (outputs, inputs), (outputs,)
 };
 
-// LSTM (gates input, forget, cell, output) or GRU (reset, update, new's share of the inputs, and of the state), its
-// weights for inputs and state side by side: (4H, C + H) and (4H,).
+// LSTM (gates input, forget, cell, output) or GRU (reset, update, and the parts of new from the inputs and from the
+// state), with the weights for inputs and state next to each other: (4H, C + H) and (4H,).
 struct Gated {
   int inputs, units;
   bool lstm;
@@ -70,7 +70,7 @@ enum class Mode : int { standard, no_gate, pure };
 // amplitude in mode pure), memory.
 struct Cfc {
   Sequence sequence;
-  const float* common_span;  // what every timespan is, null where they differ
+  const float* common_span;  // the span of all samples, null if they differ
   Mode mode;
   int activation;
   int backbone_layers;
@@ -109,7 +109,7 @@ struct OdeRnn {
   int unfolds;
 };
 
-// The state is the traces, those of one unit side by side: U = sequence.units / scales.
+// The state is the traces, with those of one unit next to each other: U = sequence.units / scales.
 // Gradients of the parameters: weight and bias of the gates, then of the signal.
 struct Ctgru {
   Sequence sequence;
@@ -118,7 +118,7 @@ struct Ctgru {
   const float *signal, *signal_bias;  // (U, C + U), (U,)
 };
 
-// The inputs are what the input synapses bring to each neuron's resistance and to its drive: 2H.
+// The 2H inputs are the sums of the input synapses for each neuron's resistance and drive.
 // Gradients of the parameters: w, k, mu, sigma, vleak, weight, bias, shift (H each).
 struct LrcSsm {
   Sequence sequence;
@@ -127,21 +127,22 @@ struct LrcSsm {
   bool exponential;
 };
 
-// N complex states of each of W channels, real parts (N, W) before imaginary ones; `read` has minus the imaginary one.
-// P packed samples: the first of each sequence, the second of those that have one, `sizes` of them; the longest first.
+// N complex states for each of W channels, with real parts (N, W) before imaginary parts; `read` has negative imaginary
+// parts. P packed samples: the first sample of each sequence, then the second ones, and so on; `sizes` has their
+// numbers. The longest sequence comes first.
 struct StateSpace {
   int64_t batch, time, states, width;
   const float *fading, *gain, *input, *read, *state;  // (K, 2, N, W), (2, N, W), (P, W), (2, N, W), (B, 2, N, W)
   const int64_t *which, *sizes;                        // (P,) into K, (T,)
   float *output, *last;                                // (P, W), (B, 2, N, W): written forward
 
-  // Backward only; those of fading, gain and read are added to.
+  // Backward only. The gradients of fading, gain and read are added to.
   const float *grad_output, *grad_last;
   float *grad_fading, *grad_gain, *grad_input, *grad_read, *grad_state;
 };
 
-// One recurrence compiled for one instruction set and one number of lanes a block. Memory comes from the caller,
-// 64-byte aligned: `plan` is made once a call and shared, `scratch` is one thread's.
+// One recurrence compiled for one instruction set and number of lanes per block. The caller provides the memory, which
+// is 64-byte aligned: `plan` is made once per call and shared by all threads, `scratch` belongs to one thread.
 template <class Problem>
 struct Recurrence {
   int lanes;
@@ -152,8 +153,8 @@ struct Recurrence {
   void (*backward)(const Problem&, const float* plan, float* scratch, int block, float* grad_parameters);
 };
 
-// One recurrence for one sample of one stream. An object is plain memory, one a thread; plan and scratch as above,
-// and `fill` says whether the plan has yet to be made. `run` turns h, and c where there is one, into the new state.
+// One recurrence for one sample of one stream. An object is plain memory of one thread. Plan and scratch are as above,
+// and `fill` says whether the plan must still be made. `run` replaces h, and c if there is one, by the new state.
 template <class Problem>
 struct Step {
   size_t object_size;
@@ -164,7 +165,7 @@ struct Step {
 
 struct InstructionSet {
   const char* name;
-  int64_t (*multiply_adds)(int64_t repeats);  // does nothing but multiply-adds, as many as it says
+  int64_t (*multiply_adds)(int64_t repeats);  // runs only multiply-adds and returns their number
   Recurrence<Ltc> ltc[2];  // few lanes, many lanes
   Recurrence<Cfc> cfc[2];
   Recurrence<Ctrnn> ctrnn[2];

@@ -1,4 +1,4 @@
-// What every live model begins with: reading what Python hands over, and readings to inputs.
+// The first part of every live model: reads the arguments from Python and converts readings to inputs.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -15,7 +15,7 @@ namespace torchliquid {
 using Doubles = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
 using Flags = nb::ndarray<bool, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// A view of an array's memory through the buffer protocol, several times cheaper than DLPack.
+// A view of an array's memory by the buffer protocol, which is several times faster than DLPack.
 struct Buffer {
   Py_buffer view{};
   bool held = false;
@@ -54,7 +54,7 @@ inline bool read_numbers(nb::handle object, std::vector<double>& to, int rows, i
   return true;
 }
 
-// The time since the sample before: one number, one for each of n streams, or None.
+// The time since the previous sample: one number, one for each of n streams, or None.
 class Elapsed {
   std::vector<double> each;
   double one = NAN;
@@ -81,9 +81,9 @@ struct Front {
   bool with_mask;
   Doubles held;  // (n, C)
   Flags started;
-  Maybe<Flags> untold;  // (C,) of which the mask says nothing; none: it tells of all
+  Maybe<Flags> untold;  // (C,) channels without a mask; none: all have one
 
-  // Of stream i: writes its inputs, returns its span.
+  // Writes the inputs of stream i and returns its span.
   float take(int i, const double* reading, double elapsed, float* to) {
     const int channels = int(mean.size());
     double* last = held.data() + size_t(i) * channels;

@@ -1,5 +1,5 @@
-// Liquid-resistance liquid-capacitance neurons (arXiv 2505.21717), which do not act on each other: lanes over the units,
-// a block is one sequence. Backward recomputes each step from the stored states.
+// Liquid-resistance liquid-capacitance neurons (arXiv 2505.21717), which are not connected with each other. Lanes are
+// units, and a block is one sequence. Backward recomputes each step from the stored states.
 #pragma once
 
 #include "kernels.h"
@@ -8,7 +8,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// N vectors of units, side by side so that their steps overlap.
+// N vectors of units, interleaved so that their steps overlap in time.
 template <int N>
 struct LrcSsmUnits {
   const LrcSsm& p;
@@ -29,7 +29,7 @@ struct LrcSsmUnits {
     for (int n = 0; n < N; ++n) store_first(row + first + n * kWidth, from[n], left(n));
   }
 
-  // What a step needs of one vector, and what is left of a push after it.
+  // The values of one vector in a step.
   struct Terms {
     V y, rate, bounded, pull, low, high, elastance, length, left;
   };

@@ -14,8 +14,8 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// Adds what a synapse brings to its neuron, for sequences and for a live sample alike. (Their sub-steps stand apart: one
-// for both makes the live one 1 % slower.)
+// Adds the pull and conductance of a synapse to its neuron, for sequences and for live samples. (Their sub-steps are
+// separate code: common code makes live samples 1 % slower.)
 template <class Value>
 TL_INLINE void conduct(V source, Value mu, Value slope, Value weight, Value drawn, V& pull, V& conductance) {
   V g = sigmoid_of_power((source - mu) * slope);
@@ -23,12 +23,12 @@ TL_INLINE void conduct(V source, Value mu, Value slope, Value weight, Value draw
   conductance += weight * g;
 }
 
-// Synapses ordered by target, for summing up; `slope` is -sigma log2(e), `pull` is w erev.
+// Synapses ordered by target, for the forward pass; `slope` is -sigma log2(e), `pull` is w erev.
 struct Arriving {
   float mu, slope, weight, pull;
   int32_t source;
 };
-// The same ordered by source, for the way back; `gain` is w sigma, `index` the place in the caller's order.
+// The same ordered by source, for the backward pass; `gain` is w sigma, `index` the position in the caller's order.
 struct Leaving {
   float mu, slope, erev, gain;
   int32_t target, index;
@@ -69,7 +69,7 @@ struct SynapseTable {
                                                    int32_t(s.target[k]), k};
   }
 
-  // Adds what arrives at one neuron to its pull and conductance.
+  // Adds all synapses of one neuron to its pull and conductance.
   TL_INLINE void arrive(int target, const float* source_rows, V* pull, V* conductance) const {
     const Arriving *p = arriving + first_arriving[target], *end = arriving + first_arriving[target + 1];
     for (; p < end; ++p) {
@@ -79,7 +79,7 @@ struct SynapseTable {
     }
   }
 
-  // From the gradients of every neuron's pull and conductance to those of the sources (added) and of the
+  // From the gradients of each neuron's pull and conductance, computes those of the sources (added) and of the
   // synapses: four sums over lanes, w, erev / w, mu / (-w sigma) and sigma / w, each a quarter of sums[synapse].
   void leave(const float* source_rows, const float* grad_pull, const float* grad_conductance, float* grad_source,
              float* sums) const {
@@ -154,7 +154,7 @@ struct LtcCell {
     sensory.fill(p.sensory, backward);
   }
 
-  // What the inputs and the leak contribute to every sub-step of a sample.
+  // The part of the inputs and the leak in every sub-step of a sample.
   void drive(const float* x, float* pull, float* conductance) const {
     for (int i = 0; i < H; ++i) {
       V pull_in[NV], conductance_in[NV];

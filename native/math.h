@@ -1,7 +1,7 @@
 // Elementary functions of a whole vector, within a few units in the last place.
 //
-// The polynomials are minimax fits made for this file (Lawson iteration in double precision; errors beside each).
-// A NaN stays a NaN. Arguments are limited to where the result still changes.
+// The polynomials are minimax fits made for this file (Lawson iteration in double precision; their errors are given).
+// NaN stays NaN. Arguments are clipped to the range in which the result changes.
 #pragma once
 
 #include "vec.h"
@@ -15,8 +15,7 @@ struct Split {
   V f, scale;
 };
 TL_INLINE Split split(V y) {
-  // Adding 1.5 * 2^23 pushes the fraction out of the mantissa, whose last bits then hold n; the 127 beside it is
-  // the exponent's bias.
+  // Adding 1.5 * 2^23 shifts the fraction out of the mantissa, so that its last bits are n. 127 is the exponent's bias.
   V magic = broadcast(12582912.0f + 127.0f);
   V shifted = y + magic;
   return {y - (shifted - magic), from_bits(bits(shifted) << 23)};
@@ -42,7 +41,7 @@ TL_INLINE V exp2_fraction_slope(V f) {
 
 // e^x for x <= 88; below -87 it stays at the smallest normal number.
 TL_INLINE V exp(V x) {
-  // The product with log2(e) in two parts: its rounding would be multiplied by x.
+  // log2(e) is split in two parts, because the rounding of one product would grow with x.
   V y = at_most(at_least(x * kLog2e, -126.0f), 126.0f);
   V n = (y + 12582912.0f) - 12582912.0f;
   V f = x - n * 0.693145751953125f;
@@ -65,7 +64,7 @@ TL_INLINE V sigmoid_of_power(V y) {
 }
 TL_INLINE V sigmoid(V x) { return sigmoid_of_power(x * -kLog2e); }
 
-// 2^y - 1, exact near zero too; y is already split.
+// 2^y - 1, also accurate near zero; y is already split.
 TL_INLINE V power_less_one(Split s) { return (s.scale - 1.0f) + s.scale * (s.f * exp2_fraction_slope(s.f)); }
 
 // tanh x = (e^2x - 1) / (e^2x + 1), with e^2x - 1 kept exact near zero. `twice` is 2 x log2(e).
@@ -93,7 +92,7 @@ TL_INLINE V normal_below(V x) {
 
 enum class Activation : int { lecun_tanh, tanh, relu, silu, gelu };
 
-// An activation, and its slope where `slope` is asked for.
+// An activation, and its slope if `slope` is given.
 template <Activation A, bool with_slope>
 TL_INLINE V activate(V x, V* slope) {
   if constexpr (A == Activation::lecun_tanh || A == Activation::tanh) {

@@ -35,7 +35,7 @@ struct Memory {
   float* grad_gates(float* slot) const { return slot; }
 
   void forward(const Block<NV>& b, int t, const float* h, const float* c, float* slot) const {
-    // The space of the four last parts takes the drive until it is used up, row for row.
+    // The space of the last four parts holds the drive until it has been used, row by row.
     float* driven = slot + 4 * H * L;
     dense<NV>(slot, h, packed, 4 * H, H);
     b.load(driven, drive, t, 4 * H);
@@ -56,7 +56,7 @@ struct Memory {
     }
   }
 
-  // Takes the gradients of the new h (which it replaces by that of the h before) and of the new cell.
+  // Takes the gradients of the new h, which it replaces by that of the previous h, and of the new cell.
   void backward(float* slot, float* grad_h, const float* grad_cell, float* grad_cell_before) const {
     const int gate = H * L;
     for (int i = 0; i < H * L; i += kWidth) {

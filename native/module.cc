@@ -1,4 +1,4 @@
-// The Python module torchliquid._native: checks shapes, lets go of the interpreter's lock, runs.
+// The Python module torchliquid._native: checks shapes, releases the interpreter's lock and runs the kernels.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>

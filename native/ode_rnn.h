@@ -1,9 +1,9 @@
-// ODE-RNN cells (arXiv 1907.03907): dh/dt = V tanh(U h + b) + c by explicit solvers, then a GRU takes the sample in;
-// lanes over the batch.
+// ODE-RNN cells (arXiv 1907.03907): dh/dt = V tanh(U h + b) + c by explicit solvers, then a GRU updates the state with
+// the sample; lanes over the batch.
 //
-// The field sees the state through z = U h + b alone, and z follows dz/dt = W tanh z + e with W = U V, e = U c: the
-// stages go through z, at one product of matrices each instead of two, and add up S, the integral of a = tanh z. The
-// state is then h + V S + c span.
+// The field depends on the state only by z = U h + b, and z follows dz/dt = W tanh z + e with W = U V, e = U c. So the
+// stages use z, with one matrix product each instead of two, and sum up S, the integral of a = tanh z. The new state is
+// h + V S + c span.
 //
 // With g the gradient of z at a step's end (see stages.h), that of k_j is d m_j, m_j = w_j g + c_(j+1) times the
 // gradient of y_(j+1); that of a_j is d q_j, q_j = W' m_j + w_j times the gradient of S; and d's is sum q_j a_j + m_j e.
@@ -34,7 +34,7 @@ struct OdeRnnCell {
   int H, C;
   Stages stages;
   int calls;  // of the field, a sample
-  float *w, *e, *out_turned;  // W, e, and V with rows and columns exchanged
+  float *w, *e, *out_turned;  // W, e, and V transposed
   float *hidden, *out, *coupling, *hidden_back = nullptr, *out_back = nullptr, *coupling_back = nullptr;
   GruUpdate<NV> update;
   int64_t parameters, forward_rows, slot_rows, backward_rows, block_rows;
@@ -78,7 +78,7 @@ struct OdeRnnCell {
       for (int j = 0; j < H; ++j) out_turned[int64_t(j) * H + i] = p.out[int64_t(i) * H + j];
   }
 
-  // Rows of a slot behind the GRU's.
+  // Rows of a slot after the GRU's.
   float* row(float* slot, int i) const { return slot + (update.slot_rows + int64_t(i) * H) * L; }
   float* state(float* slot) const { return row(slot, 0); }
   float* integral(float* slot) const { return row(slot, 1); }
@@ -88,7 +88,7 @@ struct OdeRnnCell {
   float* bounded(float* slot, int call) const { return row(slot, 5 + 2 * call); }
   float* to_k(float* slot, int call) const { return row(slot, 6 + 2 * call); }
 
-  // From h to the state at the sample. `slot` is null where no a is kept. Rows of work: z, k, sum of w k, a.
+  // From h to the state at the sample. `slot` is null if a is not stored. Rows of work: z, k, sum of w k, a.
   void move(const float* h, const float* span, float* integral, float* moved, float* slot, float* work) const {
     const int size = H * L;
     float *z = work, *k = z + size, *total = k + size;
@@ -139,7 +139,7 @@ struct OdeRnnCell {
     update.forward(slot, work);
   }
 
-  // A block's own sums: the gradients of W and e, which are passed on to those of U, V and c in the end.
+  // Sums of a block: the gradients of W and e, from which those of U, V and c are computed at the end.
   void begin(float* block_state) const { memset(block_state, 0, sizeof(float) * block_rows * L); }
   void finish(float* to_w, float* to_hidden) const {
     const float* to_e = to_w + int64_t(H) * H;
@@ -167,7 +167,7 @@ struct OdeRnnCell {
       }
     memset(g, 0, sizeof(float) * size);
     for (int call = calls - 1, unfold = 0; unfold < p.unfolds; ++unfold) {
-      memset(total, 0, sizeof(float) * size);  // what the stages add to g once all have read it
+      memset(total, 0, sizeof(float) * size);  // added to g after all stages have read it
       for (int j = stages.count - 1; j >= 0; --j, --call) {
         const float* a = bounded(slot, call);
         if (call + 1 < calls) {

@@ -8,7 +8,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// Hands out pieces of a caller's memory in whole cache lines; without memory it only measures.
+// Divides the caller's memory into pieces of whole cache lines. Without memory, it only computes the size.
 struct Arena {
   float* memory;
   size_t used = 0;
@@ -45,11 +45,11 @@ struct Block {
     return end > t;
   }
 
-  // rows[j] = tensor[sample, t, j], 0 for lanes that are over: padding must not reach a weight's gradient.
+  // rows[j] = tensor[sample, t, j], 0 for lanes that have ended, because padding must not reach a weight's gradient.
   void load(float* rows, const float* tensor, int t, int n) const { gather(rows, tensor, t, n, t); }
-  // The same of the step before t, for lanes active at t.
+  // The same for the step before t, in lanes that are active at t.
   void load_before(float* rows, const float* tensor, int t, int n) const { gather(rows, tensor, t - 1, n, t); }
-  // The same for every lane that has a sample.
+  // The same for all lanes that have a sample.
   void load_always(float* rows, const float* tensor, int t, int n) const { gather(rows, tensor, t, n, -1); }
   // rows[j] = tensor[sample, j].
   void load_state(float* rows, const float* tensor, int n) const {

@@ -101,7 +101,7 @@ class Scan {
     }
   };
 
-  // g stands for "gradient of"; `row` takes what is read from a tensor.
+  // g means "gradient of"; `row` is workspace for values read from a tensor.
   struct BackwardWork {
     float *slots, *g, *gh, *gh_before, *gc, *gc_before, *gx, *gspan, *row, *cell, *block, *turned;
     BackwardWork(const Scan& scan, Arena& arena) {

@@ -8,7 +8,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// The state of N x W complex numbers after one more sample, and what it says.
+// The state of N x W complex numbers after one more sample, and its output.
 inline void state_space_step(int64_t N, int64_t W, const float* fading, const float* gain, const float* read,
                              const float* __restrict u, const float* before, float* after, float* __restrict y) {
   const int64_t size = N * W;

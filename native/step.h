@@ -1,7 +1,7 @@
-// One sample of one stream: lanes over units and synapses instead of over the batch.
+// One sample of one stream, with lanes over units and synapses instead of over the batch.
 //
-// Each recurrence is a class whose constructor lays out its plan (made once, parameters repacked) and its scratch, and
-// whose `run` brings the state up to date in place. Everything is padded to whole vectors.
+// Each recurrence is a class. Its constructor lays out the plan (made once, with repacked parameters) and the scratch,
+// and `run` updates the state in place. Everything is padded to whole vectors.
 #pragma once
 
 #include <new>
@@ -87,7 +87,7 @@ struct StepLinear {
   }
 };
 
-// LSTM and GRU, whose gates read the inputs and the state side by side.
+// LSTM and GRU. The inputs of their gates are the inputs and the state next to each other.
 struct StepGated {
   const Gated& p;
   StepDense dense;
@@ -225,7 +225,7 @@ struct StepSynapses {
   int32_t* first;  // slot of each group
 
   StepSynapses(const Synapses& s, int targets, Arena& plan) : s(s), groups(whole(targets) / kWidth) {
-    // At most one slot a synapse, and never more than groups times the sources that one target can have.
+    // At most one slot per synapse, and at most the number of groups times that of possible sources of one target.
     slots = reinterpret_cast<Slot*>(plan.take(int64_t(sizeof(Slot) / sizeof(float)) * most_slots(targets)));
     first = reinterpret_cast<int32_t*>(plan.take(groups + 1));
   }
@@ -238,8 +238,8 @@ struct StepSynapses {
     most *= whole(targets) / kWidth;
     return most < s.count ? most : s.count;
   }
-  // `place` tells where a target, and with `sources_too` a source, stands. What is empty in a slot has weight 0 and reads
-  // its own neuron, or, of inputs, the zero behind them: weight 0 would not keep another's NaN away.
+  // `place` is the position of a target and, with `sources_too`, of a source. An empty entry of a slot has weight 0 and
+  // reads its own neuron, or the zero after the inputs, because weight 0 would not remove the NaN of another source.
   void fill(const int32_t* place, bool sources_too, int zero) {
     int used = 0;
     for (int group = 0; group < groups; ++group) {
@@ -276,7 +276,7 @@ struct StepSynapses {
 struct StepLtc {
   const Ltc& p;
   int H, padded;
-  int32_t* place;  // where each neuron stands: those with the most synapses first, so that slots fill up
+  int32_t* place;  // position of each neuron: those with the most synapses first, so that slots are full
   StepSynapses synapses, sensory;
   float *leak, *conductance_leak, *cm, *potential, *next, *pull, *conductance, *input;
 
@@ -292,7 +292,7 @@ struct StepLtc {
     input = scratch.take(p.sequence.inputs + 1);
   }
   void fill() {
-    // Counting how many neurons go before is quadratic in H, and done once.
+    // Counting the neurons that come first is quadratic in H, but it is done once.
     int32_t* degree = reinterpret_cast<int32_t*>(cm);
     memset(degree, 0, sizeof(int32_t) * padded);
     for (int k = 0; k < p.synapses.count; ++k) ++degree[p.synapses.target[k]];

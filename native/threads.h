@@ -1,8 +1,8 @@
 // Runs tasks on a few threads.
 //
-// Where OpenMP is in the process, as with PyTorch, its waiting threads do the work: they are what keeps the cores busy
-// between two calls, and threads of our own would have to share the cores with them. Else, and in a child after a
-// fork, which has none of OpenMP's threads, each call starts its own: some 20 µs, and nothing is left when it returns.
+// If OpenMP is loaded, as with PyTorch, its waiting threads do the work. They keep the cores busy between two calls, and
+// own threads would have to share the cores with them. Otherwise, and in a child after a fork, which has none of
+// OpenMP's threads, each call starts its own threads. This takes about 20 µs, and they end when the call returns.
 #pragma once
 
 #include <atomic>
@@ -17,12 +17,12 @@
 
 namespace torchliquid {
 
-// OpenMP's entry point, by the name that libgomp and libomp share: calls f(data) on as many threads, or on fewer.
+// OpenMP's entry point, which has the same name in libgomp and libomp: calls f(data) on this many threads or fewer.
 using OpenMp = void (*)(void (*f)(void*), void* data, unsigned threads, unsigned flags);
 
 #if defined(__unix__) || defined(__APPLE__)
 inline std::atomic<bool> forked{false};
-// From loading on: PyTorch may have started the threads, and the process forked, before any call of ours.
+// Set at loading, because PyTorch may start its threads, and the process may fork, before the first call.
 inline const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 #endif
 
@@ -50,7 +50,7 @@ void parallel(int tasks, int threads, F f) {
   try {
     for (int worker = 1; worker < threads; ++worker) others.emplace_back(work);
   } catch (const std::system_error&) {
-    // No more threads to be had: those there are do the work.
+    // No more threads can be started: the existing ones do the work.
   }
   work();
   for (std::thread& t : others) t.join();

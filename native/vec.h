@@ -1,8 +1,7 @@
 // One vector of floats, as wide as the instruction set that this file is compiled for.
 //
-// The kernels are compiled once for each instruction set, everything inside a namespace of its own: the
-// linker would otherwise be free to keep one copy of an inline function, and could keep the AVX-512 one.
-// For the same reason nothing here calls the standard library.
+// The kernels are compiled once for each instruction set, in separate namespaces. Otherwise the linker could keep only
+// one copy of an inline function, such as the AVX-512 one. For the same reason nothing here calls the standard library.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +21,7 @@
 
 #define TL_INLINE inline __attribute__((always_inline))
 
-// Before a loop whose rounds do not depend on each other.
+// For a loop whose iterations are independent.
 #if defined(__clang__)
 #define TL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -55,7 +54,7 @@ TL_INLINE void store(float* p, V v) { *reinterpret_cast<VMemory*>(p) = v; }
 TL_INLINE V load_unaligned(const float* p) { return *reinterpret_cast<const VUnaligned*>(p); }
 TL_INLINE void store_unaligned(float* p, V v) { *reinterpret_cast<VUnaligned*>(p) = v; }
 
-// The first `count` floats of a vector in memory, 0 < count <= kWidth, and nothing beyond them.
+// Only the first `count` floats of a vector in memory, 0 < count <= kWidth.
 TL_INLINE V load_first(const float* p, int count) {
 #if defined(__AVX512F__)
   return (V)_mm512_maskz_loadu_ps(__mmask16(0xffff >> (16 - count)), p);
@@ -82,7 +81,7 @@ TL_INLINE V broadcast(float x, std::index_sequence<i...>) {
 TL_INLINE V broadcast(float x) { return broadcast(x, std::make_index_sequence<kWidth>{}); }
 TL_INLINE V zero() { return V{}; }
 
-// A NaN in x comes out as a NaN of either.
+// The result is NaN if x is.
 TL_INLINE V at_least(V x, float bound) {
 #if defined(__AVX512F__)
   return (V)_mm512_max_ps((__m512)broadcast(bound), (__m512)x);
@@ -108,8 +107,8 @@ TL_INLINE V at_most(V x, float bound) {
 #endif
 }
 
-// 1 / x for normal x with a normal result, to about one unit in the last place: where the hardware has a good
-// first guess, two multiply-adds are several times cheaper than its division.
+// 1 / x for normal x with a normal result, to about one unit in the last place. If the hardware has a good first
+// approximation, two multiply-adds are several times faster than a division.
 TL_INLINE V reciprocal(V x) {
 #if defined(__AVX512F__)
   V r = (V)_mm512_rcp14_ps((__m512)x);
@@ -150,7 +149,7 @@ TL_INLINE void lane_sums(V* x, float* sums) {
   }
 }
 
-// Exchanges rows and lanes of kWidth vectors, in place: first the far halves, then their halves, and so on.
+// Transposes kWidth vectors in place: first the halves, then their halves, and so on.
 template <int d, bool low, size_t... i>
 TL_INLINE V exchange(V a, V b, std::index_sequence<i...>) {
   return __builtin_shufflevector(a, b, (int(i) & d ? kWidth + int(i) - (low ? d : 0) : int(i) + (low ? 0 : d))...);

@@ -85,7 +85,8 @@ def run(cell: Recurrence, over: Sequences, guess: Tensor | None = None) -> tuple
         state = states[:, -1, :units]
         memory_cell = None if memory_cell is None else states[:, -1, units:]
     states = found[0] if len(found) == 1 else torch.cat(found, 1)
-    return (states[..., :units], states[..., units:]), _joined(all_solved)
+    cell_states = states[:, :0] if over.memory_cell is None else states[..., units:]
+    return (states[..., :units], cell_states), _joined(all_solved)
 
 
 def pays(cell: Recurrence, over: Sequences) -> bool:

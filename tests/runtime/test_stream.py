@@ -197,7 +197,7 @@ def test_a_long_series_is_counted_and_summed_on(compiled):
     *state, _, _ = live.state
     features = np.float64(state[-1][0])
     total = features * seen
-    live.state = (*state, total[None], [[seen]])
+    live.state = (*state, total[None], np.array([[seen]]))
     for i in range(more):
         live.step(readings * (1 + i % 3), 2.0)
         total = total + live.state[-3][0]

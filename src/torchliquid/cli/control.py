@@ -30,10 +30,10 @@ def control(
         typer.Option(metavar="MODULE:FUNCTION", help="Gives the action for the environment and an observation."),
     ] = None,
     demonstrations: Annotated[
-        Path | None, typer.Option(help="A Minari data set of the environment, in the place of an expert's.")
+        Path | None, typer.Option(help="A Minari data set of the environment, instead of an expert.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="All contenders, 5 seeds, all shifts: hours.")] = False,
-    contender: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given again.")] = None,
+    contender: Annotated[list[str] | None, typer.Option(help="Only this contender; repeatable.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each contender.")] = None,
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of each training.")] = None,
     shown: Annotated[int | None, typer.Option("--episodes", min=2, help="Demonstrations of the expert.")] = None,
@@ -42,25 +42,25 @@ def control(
         typer.Option(metavar="N", rich_help_panel="World", min=1, help="Test worlds, each clean and under each shift."),
     ] = None,
     dagger: Annotated[int | None, typer.Option(min=0, help="Rounds in which the expert corrects each policy.")] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="After which an episode is cut.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; without it, all cores.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Maximum length of an episode.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes; default: one per core.")] = None,
     ray: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster that does the work.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The comparison's folder; without it, control-ENV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the comparison; default: control-ENV.")] = None,
     page: Annotated[
         Path | None, typer.Option(metavar="FILE.md", help="Write all comparisons beside OUT to this Markdown file.")
     ] = None,
 ) -> None:
-    """Does a liquid policy hold where it was never trained?
+    """Does a liquid policy work where it was never trained?
 
-    An expert shows what to do; networks of several kinds learn it, all from the same demonstrations and with the same
-    number of parameters, and steer by themselves: in new worlds, and in worlds that have changed. Writes a report, the
-    figures and the policies. What was stopped goes on when the same command is given again.
+    Networks of several kinds learn from the same demonstrations of an expert, with the same number of parameters. Then
+    they steer by themselves, in new worlds and in changed ones. Writes a report, the figures and the policies. The same
+    command continues a comparison that was stopped.
     """
     name = OURS.get(environment, environment)
     folder = out or Path(f"control-{environment.rpartition('/')[2]}")
     options.check_folder(folder)
     if demonstrations is not None and shown is not None:
-        raise InputError("--episodes is of an expert's demonstrations, and --demonstrations gives them: give one")
+        raise InputError("--episodes is for an expert, and --demonstrations replaces the expert: give one of them")
     if page is not None:
         options.check_writable(page, option="--page")
     with loading():
@@ -111,10 +111,10 @@ def control(
 
 
 def _found(expert: str) -> Any:
-    """A function by the name of its module and its own.
+    """The function that MODULE:FUNCTION names.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such function.
     """
     from importlib import import_module
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torchliquid import backends, parallel
 from torchliquid.cells import Recurrence, Sequences, States
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, check_size
 from torchliquid.layers.forms import check_input, check_tensor, checked_spans, spans_of, state_of, under_autocast
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.parts import dtype_of, is_called, odd_parts, refresh, says_all
@@ -284,6 +284,24 @@ class RecurrentCell(nn.Module):
         new = self.recur(x, spans, h)[0][:, 0]
         output, new = self.read(new), new.clone()  # a state set to zero in place leaves the output alone
         return (output, new) if batched else (output[0], new[0])
+
+
+class SolvedCell(RecurrentCell):
+    """A cell whose state follows an ODE.
+
+    Args:
+        input_size: number of inputs C.
+        hidden_size: number of units H.
+        solver: the solver of the ODE.
+    """
+
+    stepper: Solver
+
+    def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
+        super().__init__()
+        check_size(input_size=input_size, units=hidden_size)
+        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
+        self.stepper = solver
 
 
 def is_plain_memory(memory: nn.Module) -> bool:

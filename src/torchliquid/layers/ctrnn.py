@@ -8,14 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid import cells
-from torchliquid.errors import check_size
-from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.cell import SolvedCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 from torchliquid.solvers import Solver
 
 
-class CTRNNCell(RecurrentCell):
+class CTRNNCell(SolvedCell):
     """One step of dh/dt = -h / tau + tanh(W x + U h + b), with the input x constant during the span
     before it.
 
@@ -27,13 +26,8 @@ class CTRNNCell(RecurrentCell):
         solver: the solver of the ODE.
     """
 
-    stepper: Solver
-
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
-        super().__init__()
-        check_size(input_size=input_size, units=hidden_size)
-        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.stepper = solver
+        super().__init__(input_size, hidden_size, solver)
         self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.raw_tau = nn.Parameter(torch.empty(hidden_size))

@@ -84,7 +84,7 @@ class LrcSSMCell(RecurrentCell):
         entered: Tensor = self.enter(inputs) if hasattr(self, "enter") else inputs
         return F.layer_norm(entered, (self.state_size,))
 
-    def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B 2*H"]:
+    def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B H2"]:
         """What the inputs bring to each neuron's resistance and to its drive."""
         weight = torch.cat([self.sensory_w, self.sensory_k])
         read = self.normed(inputs) if self.block else inputs

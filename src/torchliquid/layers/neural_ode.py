@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid import cells
-from torchliquid.errors import InputError, check_size
-from torchliquid.layers.cell import RecurrentCell
+from torchliquid.errors import InputError
+from torchliquid.layers.cell import SolvedCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 from torchliquid.solvers import Solver
 
 
-class ODERNNCell(RecurrentCell):
+class ODERNNCell(SolvedCell):
     """One step of an ODE-RNN: the state follows dh/dt = V tanh(U h + b) + c during the span, then a GRU cell reads
     the sample (arXiv 1907.03907, algorithm 1).
 
@@ -24,13 +24,8 @@ class ODERNNCell(RecurrentCell):
         solver: the solver of the ODE.
     """
 
-    stepper: Solver
-
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
-        super().__init__()
-        check_size(input_size=input_size, units=hidden_size)
-        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.stepper = solver
+        super().__init__(input_size, hidden_size, solver)
         self.hidden = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
         self.update = nn.GRUCell(input_size, hidden_size)
@@ -47,19 +42,14 @@ class ODERNNCell(RecurrentCell):
         return after
 
 
-class DrivenODECell(RecurrentCell):
+class DrivenODECell(SolvedCell):
     """One step of dh/dt = tanh(W x + U h + b), with x constant during the span before it (arXiv 2006.04439).
 
     The arguments are those of :class:`ODERNNCell`.
     """
 
-    stepper: Solver
-
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
-        super().__init__()
-        check_size(input_size=input_size, units=hidden_size)
-        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.stepper = solver
+        super().__init__(input_size, hidden_size, solver)
         self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()

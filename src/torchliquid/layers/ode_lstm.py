@@ -7,23 +7,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchliquid import cells
-from torchliquid.errors import check_size
-from torchliquid.layers.cell import RecurrentCell
+from torchliquid.layers.cell import SolvedCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 from torchliquid.solvers import Solver
 
 
-class FlowCell(RecurrentCell):
+class FlowCell(SolvedCell):
     """dh/dt = -h + tanh(U h + b), the ODE that the memory's output follows between samples."""
 
-    stepper: Solver
-
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
-        super().__init__()
-        check_size(input_size=input_size, units=hidden_size)
-        self.input_size, self.state_size, self.output_size = input_size, hidden_size, hidden_size
-        self.stepper = solver
+        super().__init__(input_size, hidden_size, solver)
         self.weight = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()

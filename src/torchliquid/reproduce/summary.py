@@ -11,6 +11,7 @@ from typing import Any
 from scipy.stats import t as student
 
 from torchliquid.metrics import MARGIN_OF_ERRORS, MARGIN_OF_RMSE, SMALLEST_MARGIN
+from torchliquid.page.document import Table
 from torchliquid.reproduce.protocol import Protocol
 from torchliquid.reproduce.trial import FITTED
 
@@ -201,8 +202,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
         f"{'higher' if protocol.higher_is_better else 'lower'} is better. {protocol.source}.",
         "",
         *([f"![Each contender's mean and deviation, ours and in print]({picture})", ""] if picture else []),
-        *([f"| {' | '.join(head)} |", "|---" * len(head) + "|"] if head else ["No training has ended yet."]),
-        *(f"| {' | '.join(row)} |" for row in rows),
+        Table(tuple(head), tuple(map(tuple, rows))).markdown() if head else "No training has ended yet.",
     ]
     hours = sum(x["seconds"] for x in trials) / 3600
     cost = f"{len(trials)} trainings, {hours:.1f} hours of one thread, many with other work beside them."

@@ -473,7 +473,7 @@ class _Core:
         held: np.ndarray | None = None,
         started: np.ndarray | None = None,
     ) -> None:
-        self.recurrence = recurrence
+        self.recurrence, self.n = recurrence, n
         self.input_size = module.preprocessing.n_inputs if isinstance(module, Model) else module.input_size
         module.eval()
         parameter = next(module.parameters(), torch.empty(0))  # what is quantised has none
@@ -522,8 +522,11 @@ class _Core:
             part[rows] = 0.0
 
     def broken(self) -> np.ndarray:
-        """(n,) true where a state holds what is not finite, or so large that every later step would overflow."""
-        return np.any([~(np.abs(part.reshape(len(part), -1)) < LARGEST).all(1) for part in self.parts], axis=0)
+        """(n,) True where a state is not finite, or so large that every later step would overflow."""
+        broken = np.zeros(self.n, dtype=bool)
+        for part in self.parts:
+            broken |= ~(np.abs(part.reshape(self.n, -1)) < LARGEST).all(1)
+        return broken
 
 
 def _by_layer(layer: RecurrentLayer | nn.LSTM | nn.GRU) -> Recurrence:
