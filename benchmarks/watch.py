@@ -9,11 +9,13 @@ all samples of all runs are counted together. Nothing is chosen on them: the set
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from torchliquid import watch
 from torchliquid.datasets import load
+from torchliquid.page import Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "watch-figures.md"
 LEARNT = 400
@@ -40,9 +42,9 @@ or a leak. As on its leaderboard, the first 400 samples of each run are learnt a
 together: F1 of the unusual samples, the share of good samples that are called unusual (false alarms), and the share of
 faulty samples that are missed. No setting was chosen by these figures.
 
-| | F1 | false alarms | missed |
-|---|---|---|---|
 """
+
+ALL = "all samples called unusual"
 
 
 def counted(called: list[np.ndarray], faulty: list[np.ndarray]) -> tuple[float, float, float]:
@@ -58,7 +60,36 @@ def smoothed(over: np.ndarray) -> np.ndarray:
     return padded[2:] + padded[1:-1] + padded[:-2] >= 2
 
 
-def main() -> None:
+class Watched(NamedTuple):
+    """The leaderboard's figures for each way to call samples unusual and for calling all so, and how the alarms met the
+    faults: how many there are, after how many seconds those caught had an alarm, and in how many runs one was on
+    already."""
+
+    rows: dict[str, tuple[float, float, float]]
+    faults: int
+    late: list[float]
+    begun: int
+
+    @property
+    def words(self) -> str:
+        return (
+            f"Of the {self.faults} faults, {len(self.late)} have an alarm while they last, half of them within "
+            f"{np.median(self.late):.0f} s; in {self.begun} runs an alarm was already on when the fault began.\n\n"
+            "Calling every sample unusual already has that last F1, for many samples are faulty: F1 says little here, "
+            "and the false alarms more. 400 samples, seven minutes, do not show all that is usual of this pump; learn "
+            "from a longer stretch where there is one."
+        )
+
+    def table(self) -> str:
+        rows = [(f"**{name}**", f"{f1:.2f}", f"{false:.1%}", f"{missed:.1%}")
+                for name, (f1, false, missed) in self.rows.items() if name != ALL]  # fmt: skip
+        rows += [(f"{name} (published)", f"{f1:.2f}", "", "") for name, f1 in PUBLISHED]
+        rows.append((ALL, f"{self.rows[ALL][0]:.2f}", "100%", "0%"))
+        return Table(("", "F1", "false alarms", "missed"), tuple(rows)).markdown()
+
+
+def measured() -> Watched:
+    """Every run of SKAB, its first samples learnt as good and the rest scored."""
     found = load("skab")
     runs = [s for part in (found.train, *found.tests.values()) for s in part.series]
     recording = found.train
@@ -79,19 +110,13 @@ def main() -> None:
         on = np.flatnonzero(watched.on[0][start:end])
         begun += bool(watched.on[0][start - 1])
         late += [float(run.times[start + on[0]] - run.times[start])] if len(on) else []
-    rows = [(f"**{name}**", *counted(called, faulty)) for name, called in ways.items()]
-    lines = [f"| {name} | {f1:.2f} | {false:.1%} | {missed:.1%} |" for name, f1, false, missed in rows]
-    lines += [f"| {name} (published) | {f1:.2f} | | |" for name, f1 in PUBLISHED]
-    everything = counted([np.ones_like(t) for t in faulty], faulty)
-    lines.append(f"| all samples called unusual | {everything[0]:.2f} | 100% | 0% |")
-    words = (
-        f"\nOf the {len(runs)} faults, {len(late)} have an alarm while they last, half of them within "
-        f"{np.median(late):.0f} s; in {begun} runs an alarm was already on when the fault began.\n\n"
-        "Calling every sample unusual already has that last F1, for many samples are faulty: F1 says little here, and "
-        "the false alarms more. 400 samples, seven minutes, do not show all that is usual of this pump; learn from a "
-        "longer stretch where there is one.\n"
-    )
-    PAGE.write_text(HEAD + "\n".join(lines) + "\n" + words, encoding="utf-8")
+    ways[ALL] = [np.ones_like(t) for t in faulty]
+    return Watched({name: counted(called, faulty) for name, called in ways.items()}, len(runs), late, begun)
+
+
+def main() -> None:
+    found = measured()
+    PAGE.write_text(f"{HEAD}{found.table()}\n\n{found.words}\n", encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 

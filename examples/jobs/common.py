@@ -1,22 +1,59 @@
-"""What the jobs share: lists of their pages, and what a model costs on a device."""
+"""What the jobs share: lists of their pages, what a model costs on a device, and the alarms that it raises there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
 
 from torchliquid import Model, Recording
+from torchliquid.alarms import NOTHING, Counts, count
+from torchliquid.data.preprocessing import aligned
+from torchliquid.edge import compilers, emulator, parity
+from torchliquid.edge.artifact import make
 from torchliquid.edge.export import export
 from torchliquid.edge.targets import TARGETS
 from torchliquid.files import write_atomically
 from torchliquid.models.tabular import Tabular
+from torchliquid.page import Table, numbers
+from torchliquid.study.results import ContenderResult, StudyResults
+from torchliquid.study.shifts import GainOffsetDrift, LostSamples, SensorNoise, SilentSensor
 
 CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru", "transformer", "linear", "boosting", "naive")
 """Those of a job's study: what people would take, in the time that a job may take."""
 
+FEW = ("cfc", "cfc_ncp", "gru", "linear", "boosting", "naive")
+"""Those of a job with much data or many trials."""
+
+SHIFTS = (
+    SensorNoise(severities=(0.3,)),
+    LostSamples(severities=(0.3,)),
+    SilentSensor(severities=(1.0,)),
+    GainOffsetDrift(severities=(0.3,)),
+)
+"""Those of a job that has a shift of its own."""
+
+DETECTOR = Path(__file__).parent / "detector.c"
+
 
 def bullets(sentences: Sequence[str]) -> str:
     return "\n".join(f"* {sentence}" for sentence in sentences)
+
+
+def winners(results: StudyResults, folder: Path) -> dict[str, tuple[ContenderResult, Model | Tabular]]:
+    """The best of all and the best liquid one, by what they are, with the models that the study left."""
+    assert results.verdict is not None
+    best, liquid = results.best("liquid", "neural", "classical"), results.contender(results.verdict.liquid)
+    assert best is not None
+    found = {"best of all": (best, "best"), "best liquid one": (liquid, "model")}
+    if best is liquid:
+        del found["best liquid one"]
+    models = {what: (one, Model.load(folder / f"{file}.safetensors")) for what, (one, file) in found.items()}
+    assert all(isinstance(model, Model | Tabular) for _, model in models.values())
+    return models  # type: ignore[return-value]
 
 
 def on_device(
@@ -24,6 +61,61 @@ def on_device(
 ) -> list[str]:
     """What the exported C costs on a device, and how it agrees with Python: sentences."""
     return [f"{label}: {sentence}" for sentence in export(model, TARGETS[target], folder, data=data).measured]
+
+
+class Detected(NamedTuple):
+    """What a device said: for each series (T, K) answers and (T,) whether an alarm was on, and the instructions of each
+    step."""
+
+    answers: list[np.ndarray]
+    on: list[np.ndarray]
+    instructions: np.ndarray
+
+
+def detect(model: Model | Tabular, recording: Recording, target: str = "cortex-m4") -> Detected:
+    """Replay a recording through the exported C of a detector on an emulated device, which raises its own alarms."""
+    machine = TARGETS[target]
+    recording = aligned(recording, model.preprocessing)
+    inputs, elapsed, reset = parity.samples_of(model, recording, recording.n_samples)
+    given = np.zeros(len(elapsed), [("reset", "<u4"), ("inputs", "<f4", inputs.shape[1:]), ("elapsed", "<f4")])
+    given["reset"], given["inputs"], given["elapsed"] = reset, inputs, elapsed
+    record = np.dtype([("answers", "<f4", (model.task.n_outputs,)), ("alarm", "<u4")])
+    some = slice(min(len(elapsed), 64))
+    artifact = make(model, machine, machine.math, False, (inputs[some], elapsed[some], reset[some]))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        artifact.write(folder)
+        compilers.compile_program(machine, folder / "model.c", [str(DETECTOR)], folder / "detector")
+        ran = emulator.replay(machine, folder / "detector", given, record, count=True)
+    assert ran.instructions is not None
+    ends = np.flatnonzero(reset)[1:]
+    on = np.split(ran.records["alarm"] == 1, ends)
+    return Detected(np.split(ran.records["answers"].astype(float), ends), on, ran.instructions)
+
+
+def counted(model: Model | Tabular, recording: Recording, on: Sequence[np.ndarray]) -> Counts:
+    """Events, false alarms and delays of the alarms in each series of a recording."""
+    task, found = model.task, NOTHING
+    for series, alarms in zip(task.with_targets(recording).series, on, strict=True):
+        encoded, weights = task.encode(series)
+        found += count(alarms, np.where(weights > 0, encoded == task.positive, np.nan), series.times)
+    return found
+
+
+EVENTS = ("events caught", "false alarms an hour", "first alarm after (median)", "90 % of them within")
+
+
+def events(found: Counts) -> tuple[str, ...]:
+    """Counts of a recording in seconds, as text under :data:`EVENTS`."""
+    hours, delays = found.quiet / 3600, found.delays
+    late = [numbers.span(float(np.quantile(delays, q)), "s") if delays else "–" for q in (0.5, 0.9)]
+    rate = f"{found.false_alarms / hours:.1f} ({found.false_alarms:,} in {hours:.2g} hours)" if hours else "–"
+    return (f"{found.caught} of {found.events}", rate, *late)
+
+
+def event_table(head: Sequence[str], found: Mapping[tuple[str, ...], Counts]) -> str:
+    """What was caught, a row for each case, whose name has a cell under each of the heads."""
+    return Table((*head, *EVENTS), tuple((*case, *events(counts)) for case, counts in found.items())).markdown()
 
 
 def write(page: Path, text: str) -> None:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from examples.jobs import common
 
-from torchliquid import Model
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.datasets import load
@@ -112,17 +111,13 @@ def main() -> None:
         )
     verdict = results.verdict
     assert verdict is not None
-    best = results.best("liquid", "neural", "classical", "naive")
-    assert best is not None
-    files = {"best of all": ("best", best), "best liquid one": ("model", results.contender(verdict.liquid))}
     rows: list[tuple[str, ...]] = []
     device: list[str] = []
-    for what, (file, contender) in files.items():
-        model = Model.load(FOLDER / "study" / f"{file}.safetensors")
+    for what, (contender, model) in common.winners(results, FOLDER / "study").items():
         found, label = measured(model), contender.label
         figures = (f"{found.rmse:.2f}", f"{found.score:.0f}", f"{found.inside:.0%}", f"{found.width:.0f} flights")
         rows.append((f"{label} ({what})", *figures))
-        device += common.on_device(label, model, dataset.tests["last cycle"], FOLDER / "device" / file)
+        device += common.on_device(label, model, dataset.tests["last cycle"], FOLDER / "device" / contender.name)
     rows += [(*published, "–", "–") for published in PUBLISHED]
     text = TEXT.format(
         answer=verdict.answer.capitalize(),

@@ -1,21 +1,21 @@
-"""Markets: how much will the S&P 500 and the NASDAQ move tomorrow? Walk-forward, beside HAR and GARCH.
+"""Markets: how much will the S&P 500 move tomorrow, and the NASDAQ? Walk-forward, beside HAR, GARCH and the VIX.
 
     pip install 'torchliquid[jobs]'
     python -m examples.jobs.markets
 
 The prices are those that the package ``arch`` ships. A day's variance is measured by its range, ln(high / low)² /
 (4 ln 2) (Parkinson, 1980). Every model is fitted again each January to all days before and forecasts each day of the
-year. Trained networks are kept in ``build/jobs/markets``; the command goes on where it was stopped, and writes
-``docs/jobs/markets.md``.
+year. Networks are trained on the S&P 500 alone: the NASDAQ is the shift. They are kept in ``build/jobs/markets``; the
+command goes on where it was stopped, and writes ``docs/jobs/markets.md``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,17 @@ from torchliquid import Model, Recording, TrainingConfig, fit
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.jobs import cores
-from torchliquid.page.document import Table
+from torchliquid.page import Table, numbers
 from torchliquid.study.assess import assess
 from torchliquid.tasks import Task
 
 FOLDER, PAGE = Path("build/jobs/markets"), Path("docs/jobs/markets.md")
-INDICES = {"S&P 500": "sp500", "NASDAQ": "nasdaq"}
+LEARNT, SHIFTED = "S&P 500", "NASDAQ"
 YEARS = range(2008, 2019)
+MODULES = {LEARNT: "sp500", SHIFTED: "nasdaq"}
+VIX_YEARS = range(2015, 2019)
+"""``arch`` has the VIX from 2014 on."""
+
 NETWORKS = {"CfC": "cfc", "LTC on NCP": "ltc_ncp"}
 SEEDS = 3
 PARAMETERS = 500
@@ -58,11 +62,29 @@ def random_walk(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
 
 def har(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
     """Least squares on the last day, the mean of five and of 22 days (Corsi, 2009)."""
+    x = regressors(days)
+    weights, *_ = np.linalg.lstsq(x[MONTH:n], days["log_variance"].to_numpy()[MONTH:n], rcond=None)
+    return x[n:end] @ weights
+
+
+def regressors(days: pd.DataFrame) -> np.ndarray:
+    """(T, 4) of HAR for each day, from those before it."""
     y = days["log_variance"]
     past = pd.DataFrame({"day": y, "week": y.rolling(WEEK).mean(), "month": y.rolling(MONTH).mean()}).shift(1)
-    x = np.column_stack([np.ones(len(y)), past.to_numpy()])
-    weights, *_ = np.linalg.lstsq(x[MONTH:n], y.to_numpy()[MONTH:n], rcond=None)
-    return x[n:end] @ weights
+    return np.column_stack([np.ones(len(y)), past.to_numpy()])
+
+
+def with_vix(vix: pd.Series) -> Forecaster:
+    """HAR, and the logarithm of the last day's VIX: what option prices say of the next 30 days."""
+
+    def forecast(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
+        known = np.log(vix).reindex(days.index).ffill().shift(1).to_numpy()
+        y, x = days["log_variance"].to_numpy(), np.column_stack([regressors(days), known])
+        learnt = np.flatnonzero(np.isfinite(x[:n]).all(1))
+        weights, *_ = np.linalg.lstsq(x[learnt], y[learnt], rcond=None)
+        return x[n:end] @ weights
+
+    return forecast
 
 
 def garch(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
@@ -75,9 +97,12 @@ def garch(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
     return np.polyval(weights, np.log(ahead))
 
 
-def network(kind: str, seed: int, **settings: Any) -> Forecaster:
+def network(kind: str, seed: int, learnt: pd.DataFrame | None = None, **settings: Any) -> Forecaster:
+    """A network that learns from the days before the first that it forecasts: from these, or from another market's."""
+
     def forecast(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
-        model = trained(kind, seed, days.iloc[:n], settings)
+        own = days if learnt is None else learnt
+        model = trained(kind, seed, own[own.index < days.index[n]], settings)
         # The answer after day t is for the day behind it.
         return model.predict(recording_of(days.iloc[:end]))["prediction"].to_numpy()[n - 1 : end - 1]
 
@@ -126,89 +151,134 @@ def qlike(truth: np.ndarray, forecast: np.ndarray) -> np.ndarray:
     return ratio - np.log(ratio) - 1
 
 
-def forecasters() -> dict[str, list[Forecaster]]:
+def forecasters(learnt: pd.DataFrame) -> dict[str, list[Forecaster]]:
     """By name, each with its seeds."""
     made: dict[str, list[Forecaster]] = {"Random walk": [random_walk], "HAR": [har], "GARCH(1, 1), t": [garch]}
-    return made | {name: [network(kind, seed) for seed in range(SEEDS)] for name, kind in NETWORKS.items()}
+    return made | {name: [network(kind, seed, learnt) for seed in range(SEEDS)] for name, kind in NETWORKS.items()}
+
+
+class Losses(NamedTuple):
+    """Of a model on each day, the mean over its seeds: squared error of the log variance, and QLIKE over all days."""
+
+    squares: pd.Series
+    qlike: float
+
+
+def losses(days: pd.DataFrame, made: Mapping[str, Sequence[Forecaster]], years: Sequence[int]) -> dict[str, Losses]:
+    found = {}
+    for name, seeds in made.items():
+        forecasts = [walk_forward(days, forecaster, years) for forecaster in seeds]
+        truth = days["log_variance"].reindex(forecasts[0].index)
+        mean = np.mean([qlike(truth.to_numpy(), f.to_numpy()).mean() for f in forecasts])
+        found[name] = Losses(sum((f - truth) ** 2 for f in forecasts) / len(forecasts), float(mean))
+    return found
+
+
+def rows(index: str, found: Mapping[str, Losses]) -> list[tuple[str, ...]]:
+    """RMSE, QLIKE and the Diebold-Mariano test of each model against HAR, as text."""
+    return [
+        (
+            index,
+            name,
+            f"{np.sqrt(one.squares.mean()):.4f}",
+            f"{one.qlike:.4f}",
+            "–" if name == "HAR" else p_value(diebold_mariano(one.squares.to_numpy(), found["HAR"].squares.to_numpy())),
+        )
+        for name, one in found.items()
+    ]
+
+
+def p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
 def main() -> None:
-    overall, by_year, devices, verdicts = [], [], [], []
-    for index, module in INDICES.items():
-        days = days_of(importlib.import_module(f"arch.data.{module}").load())
-        found = {
-            name: [walk_forward(days, forecaster, YEARS) for forecaster in each] for name, each in forecasters().items()
-        }
-        truth = days["log_variance"].reindex(found["HAR"][0].index)
-        squares = {name: np.mean([(f - truth) ** 2 for f in each], axis=0) for name, each in found.items()}
-        for name, each in found.items():
-            p = "–" if name == "HAR" else f"{diebold_mariano(squares[name], squares['HAR']):.3f}"
-            loss = np.mean([qlike(truth.to_numpy(), f.to_numpy()).mean() for f in each])
-            overall.append((index, name, f"{np.sqrt(squares[name].mean()):.4f}", f"{loss:.4f}", p))
-        for year in YEARS:
-            own = truth.index.year == year
-            by_year.append((index, str(year), *(f"{np.sqrt(s[own].mean()):.3f}" for s in squares.values())))
-        verdicts.append(f"{index}: {judged(index, module, days)}")
-        last = int((days.index.year < YEARS[-1]).sum())
-        model = trained("cfc", 0, days.iloc[:last], {})
-        devices += common.on_device(f"{index}, CfC", model, recording_of(days), FOLDER / "device" / module)
+    days = {name: days_of(importlib.import_module(f"arch.data.{MODULES[name]}").load()) for name in MODULES}
+    own = days[LEARNT]
+    made = forecasters(own)
+    found = {index: losses(each, made, YEARS) for index, each in days.items()}
+    vix = importlib.import_module("arch.data.vix").load()["vix"]
+    late = losses(own, {**made, "HAR with the VIX": [with_vix(vix)]}, VIX_YEARS)
+    by_year = [
+        (index, str(year), *(f"{np.sqrt(s.squares[s.squares.index.year == year].mean()):.3f}" for s in each.values()))
+        for index, each in found.items()
+        for year in YEARS
+    ]
+    verdict = judged(own)
+    model = trained("cfc", 0, own[own.index < f"{YEARS[-1]}-01-01"], {})
     text = TEXT.format(
-        verdicts=common.bullets(verdicts),
-        overall=Table(
-            ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR"), tuple(overall)
-        ).markdown(),
-        years=Table(("index", "year", *forecasters()), tuple(by_year)).markdown(),
-        device=common.bullets(devices),
+        verdict=verdict,
+        overall=Table(HEAD, tuple(row for index, each in found.items() for row in rows(index, each))).markdown(),
+        vix=Table(HEAD, tuple(rows(LEARNT, late))).markdown(),
+        years=Table(("index", "year", *made), tuple(by_year)).markdown(),
+        device=common.bullets(common.on_device(f"{LEARNT}, CfC", model, recording_of(own), FOLDER / "device")),
+        learnt=LEARNT,
+        shifted=SHIFTED,
         seeds=SEEDS,
         parameters=PARAMETERS,
         first=YEARS[0],
         last=YEARS[-1],
+        vix_first=VIX_YEARS[0],
     )
     common.write(PAGE, text)
 
 
-def judged(index: str, module: str, days: pd.DataFrame) -> str:
+def judged(days: pd.DataFrame) -> str:
     """What ``assess`` says of the whole series, forward in time."""
     recording = recording_of(days)
     with StudyProgress(Terminal()) as progress:
         results = assess(
             recording,
-            FOLDER / "studies" / module,
+            FOLDER / "studies" / MODULES[LEARNT],
             task=Task.infer(recording, "log_variance", horizon=1),
             contenders=common.CONTENDERS,
             parameters=PARAMETERS,
             seeds=SEEDS,
             tuning=2,
             jobs=cores(),
-            title=index,
+            title=LEARNT,
             listener=progress,
         )
-    assert results.verdict is not None
-    return results.verdict.sentence
+    verdict = results.verdict
+    assert verdict is not None
+    findings = common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence])
+    return f"**{numbers.capital(verdict.answer)}.** {verdict.sentence}\n\n{findings}"
 
 
+HEAD = ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR")
 TEXT = """# Markets: how much will they move tomorrow?
 
-Written by `python -m examples.jobs.markets`. The data are the daily prices of two indices, 1999 to 2018, that the
-package `arch` ships. The models forecast the logarithm of the next day's variance, measured by the day's range
-(Parkinson, 1980). They do not forecast whether a market rises or falls, and no strategy is shown.
+Written by `python -m examples.jobs.markets`. The data are the daily prices of two indices, 1999 to 2018, and the VIX,
+2014 to 2018, that the package `arch` ships. The models forecast the logarithm of the next day's variance, measured by
+the day's range (Parkinson, 1980). They do not forecast whether a market rises or falls, and no strategy is shown. (Of
+oil, WTI, `arch` has one price a day, without the range.)
 
 ## What liquid networks bring here
 
-`assess`, on one split forward in time:
+`assess` on the {learnt}, one split forward in time:
 
-{verdicts}
+{verdict}
 
 ## Walk-forward, {first} to {last}
 
 Each January every model is fitted again to all days before. It then forecasts each day of the year from the days
-before it. Networks have {parameters} parameters, their default settings and {seeds} seeds; their figures are means over
-seeds. They know the dates, so a weekend is a longer step. HAR and GARCH are what practitioners use. *p* is that of the
-Diebold-Mariano test of equal squared errors: below 0.05 a model and HAR differ.
+before it. Networks have {parameters} parameters, their default settings and {seeds} seeds; their squared errors are
+means over seeds. They know the dates, so a weekend is a longer step. HAR and GARCH are what practitioners use. *p* is
+that of the Diebold-Mariano test of equal squared errors: below 0.05 a model and HAR differ.
+
+On the {shifted} the networks are those of the {learnt}, which never saw it; HAR and GARCH are fitted to the {shifted}
+itself.
 
 {overall}
 
-A difference of 0.01 in RMSE is one percent of a day's volatility, and small beside what no model knows.
+A difference of 0.01 in RMSE is one percent of a day's variance, half a percent of its volatility, and small beside what
+no model knows.
+
+## What option prices know
+
+From {vix_first} on there is enough of the VIX to fit HAR with it:
+
+{vix}
 
 ## When the world shifts
 
