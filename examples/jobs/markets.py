@@ -211,7 +211,9 @@ def main() -> None:
         overall=Table(HEAD, tuple(row for index, each in found.items() for row in rows(index, each))).markdown(),
         vix=Table(HEAD, tuple(rows(LEARNT, late))).markdown(),
         years=Table(("index", "year", *made), tuple(by_year)).markdown(),
-        device=common.bullets(common.on_device(f"{LEARNT}, CfC", model, recording_of(own), FOLDER / "device")),
+        device=common.bullets(
+            common.on_device(f"{LEARNT}, CfC", model, recording_of(own), FOLDER / "device" / MODULES[LEARNT])
+        ),
         learnt=LEARNT,
         shifted=SHIFTED,
         seeds=SEEDS,

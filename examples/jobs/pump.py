@@ -34,7 +34,7 @@ VALIDATION = 4
 ENTRIES, LATEST = 2, 400
 """Each run is learnt so many times, each time entered at a random sample up to this one."""
 
-SEEDS, TUNING = 3, 2
+SEEDS, TUNING, LOOKBACK = 3, 1, 16
 ALARM = Alarm(length=5.0, merge=30.0)
 
 
@@ -66,6 +66,7 @@ def main() -> None:
             contenders=common.FEW,
             seeds=SEEDS,
             tuning=TUNING,
+            settings={"boosting": {"lookback": LOOKBACK}},
             shifts=common.SHIFTS,
             jobs=cores(),
             title="skab",
@@ -102,6 +103,7 @@ def main() -> None:
                 "time since the start does not tell when the fault comes. Test runs are whole.",
                 *results.split,
                 *results.conditions,
+                f"Gradient boosting looks back {LOOKBACK} samples, which keeps its training short.",
                 f"{results.machine}.",
             ]
         ),
