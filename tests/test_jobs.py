@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -31,15 +32,24 @@ def days(tmp_path, monkeypatch) -> pd.DataFrame:
     return pd.DataFrame({"log_variance": noisy, "return": moves}, index=dates)
 
 
-@pytest.mark.parametrize("name", ["walk", "har", "garch", "cfc"])
+@pytest.mark.parametrize("name", ["walk", "har", "falls", "vix", "garch", "cfc"])
 def test_no_forecast_knows_the_future(name: str, days: pd.DataFrame) -> None:
-    forecasters = {"walk": markets.random_walk, "har": markets.har, "garch": markets.garch}
-    forecaster = forecasters.get(name) or markets.network("cfc", 0, updates=20)
-    whole = markets.walk_forward(days, forecaster, [2002, 2003])
+    def made(vix: pd.Series) -> markets.Forecaster:
+        return {
+            "walk": markets.random_walk,
+            "har": markets.linear(markets.of_har),
+            "falls": markets.linear(markets.with_falls),
+            "vix": markets.linear(partial(markets.with_vix, vix)),
+            "garch": markets.garch,
+            "cfc": markets.network("cfc", 0, updates=20),
+        }[name]
+
+    vix = np.exp(days["log_variance"])
+    whole = markets.walk_forward(days, made(vix), [2002, 2003])
     changed = days.copy()
     now = pd.Timestamp("2003-06-16")
     changed.loc[changed.index >= now] *= [0.5, -3]
-    other = markets.walk_forward(changed, forecaster, [2002, 2003])
+    other = markets.walk_forward(changed, made(np.exp(changed["log_variance"])), [2002, 2003])
     upto = whole.index <= now
     np.testing.assert_array_equal(whole[upto], other[upto])
     assert (whole[~upto] != other[~upto]).mean() > 0.9

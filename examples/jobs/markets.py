@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from torchliquid.cli.terminal import Terminal
 from torchliquid.jobs import cores
 from torchliquid.page import Table, numbers
 from torchliquid.study.assess import assess
+from torchliquid.study.results import StudyResults
 from torchliquid.tasks import Task
 
 FOLDER, PAGE = Path("build/jobs/markets"), Path("docs/jobs/markets.md")
@@ -42,6 +44,7 @@ NETWORKS = {"CfC": "cfc", "LTC on NCP": "ltc_ncp"}
 SEEDS = 3
 PARAMETERS = 500
 WEEK, MONTH = 5, 22
+HAR, FALLS = "HAR", "HAR with falls"
 
 Forecaster = Callable[[pd.DataFrame, int, int], np.ndarray]
 """From days, of which the first n are known, to forecasts of the log variance of each day from n to the end given: that
@@ -60,31 +63,36 @@ def random_walk(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
     return days["log_variance"].to_numpy()[n - 1 : end - 1]
 
 
-def har(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
-    """Least squares on the last day, the mean of five and of 22 days (Corsi, 2009)."""
-    x = regressors(days)
-    weights, *_ = np.linalg.lstsq(x[MONTH:n], days["log_variance"].to_numpy()[MONTH:n], rcond=None)
-    return x[n:end] @ weights
-
-
-def regressors(days: pd.DataFrame) -> np.ndarray:
-    """(T, 4) of HAR for each day, from those before it."""
-    y = days["log_variance"]
-    past = pd.DataFrame({"day": y, "week": y.rolling(WEEK).mean(), "month": y.rolling(MONTH).mean()}).shift(1)
-    return np.column_stack([np.ones(len(y)), past.to_numpy()])
-
-
-def with_vix(vix: pd.Series) -> Forecaster:
-    """HAR, and the logarithm of the last day's VIX: what option prices say of the next 30 days."""
+def linear(regressors: Callable[[pd.DataFrame], np.ndarray]) -> Forecaster:
+    """Least squares on what is known before each day, from the first on for which all is."""
 
     def forecast(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
-        known = np.log(vix).reindex(days.index).ffill().shift(1).to_numpy()
-        y, x = days["log_variance"].to_numpy(), np.column_stack([regressors(days), known])
-        learnt = np.flatnonzero(np.isfinite(x[:n]).all(1))
-        weights, *_ = np.linalg.lstsq(x[learnt], y[learnt], rcond=None)
+        x, y = regressors(days), days["log_variance"].to_numpy()
+        learnt = np.isfinite(x[:n]).all(1)
+        weights, *_ = np.linalg.lstsq(x[:n][learnt], y[:n][learnt], rcond=None)
         return x[n:end] @ weights
 
     return forecast
+
+
+def lately(values: pd.Series) -> np.ndarray:
+    """(T, 3) of the day before each: its value, and the means of the 5 and the 22 days to it."""
+    return np.column_stack([values.rolling(k).mean().shift(1) for k in (1, WEEK, MONTH)])
+
+
+def of_har(days: pd.DataFrame) -> np.ndarray:
+    """The regressors of HAR (Corsi, 2009)."""
+    return np.column_stack([np.ones(len(days)), lately(days["log_variance"])])
+
+
+def with_falls(days: pd.DataFrame) -> np.ndarray:
+    """HAR and how far the market fell lately (Corsi and Renò, 2012): HAR with all that the networks see."""
+    return np.column_stack([of_har(days), lately(days["return"].clip(upper=0))])
+
+
+def with_vix(vix: pd.Series, days: pd.DataFrame) -> np.ndarray:
+    """HAR and the logarithm of the last VIX: what option prices say of the next 30 days."""
+    return np.column_stack([of_har(days), np.log(vix).reindex(days.index).ffill().shift(1)])
 
 
 def garch(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
@@ -153,7 +161,12 @@ def qlike(truth: np.ndarray, forecast: np.ndarray) -> np.ndarray:
 
 def forecasters(learnt: pd.DataFrame) -> dict[str, list[Forecaster]]:
     """By name, each with its seeds."""
-    made: dict[str, list[Forecaster]] = {"Random walk": [random_walk], "HAR": [har], "GARCH(1, 1), t": [garch]}
+    made: dict[str, list[Forecaster]] = {
+        "Random walk": [random_walk],
+        HAR: [linear(of_har)],
+        FALLS: [linear(with_falls)],
+        "GARCH(1, 1), t": [garch],
+    }
     return made | {name: [network(kind, seed, learnt) for seed in range(SEEDS)] for name, kind in NETWORKS.items()}
 
 
@@ -175,20 +188,28 @@ def losses(days: pd.DataFrame, made: Mapping[str, Sequence[Forecaster]], years: 
 
 
 def rows(index: str, found: Mapping[str, Losses]) -> list[tuple[str, ...]]:
-    """RMSE, QLIKE and the Diebold-Mariano test of each model against HAR, as text."""
+    """RMSE, QLIKE and the Diebold-Mariano tests of each model against both HARs, as text."""
     return [
-        (
-            index,
-            name,
-            f"{np.sqrt(one.squares.mean()):.4f}",
-            f"{one.qlike:.4f}",
-            "–" if name == "HAR" else p_value(diebold_mariano(one.squares.to_numpy(), found["HAR"].squares.to_numpy())),
-        )
+        (index, name, f"{rmse(one):.4f}", f"{one.qlike:.4f}", *(p_value(one, found[other]) for other in (HAR, FALLS)))
         for name, one in found.items()
     ]
 
 
-def p_value(p: float) -> str:
+def rmse(found: Losses) -> float:
+    return float(np.sqrt(found.squares.mean()))
+
+
+def better(found: Mapping[str, Losses], one: str, other: str) -> str:
+    """How one model's error compares with another's, in words."""
+    less = 1 - rmse(found[one]) / rmse(found[other])
+    p = p_value(found[one], found[other])
+    return f"the RMSE of {one} is {abs(less):.1%} {'below' if less > 0 else 'above'} that of {other} (p {p})"
+
+
+def p_value(one: Losses, other: Losses) -> str:
+    if one is other:
+        return "–"
+    p = diebold_mariano(one.squares.to_numpy(), other.squares.to_numpy())
     return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
@@ -198,21 +219,30 @@ def main() -> None:
     made = forecasters(own)
     found = {index: losses(each, made, YEARS) for index, each in days.items()}
     vix = importlib.import_module("arch.data.vix").load()["vix"]
-    late = losses(own, {**made, "HAR with the VIX": [with_vix(vix)]}, VIX_YEARS)
+    late = losses(own, {**made, "HAR with the VIX": [linear(partial(with_vix, vix))]}, VIX_YEARS)
     by_year = [
         (index, str(year), *(f"{np.sqrt(s.squares[s.squares.index.year == year].mean()):.3f}" for s in each.values()))
         for index, each in found.items()
         for year in YEARS
     ]
-    verdict = judged(own)
-    model = trained("cfc", 0, own[own.index < f"{YEARS[-1]}-01-01"], {})
+    results, last = judged(own), f"{YEARS[-1]}-01-01"
+    verdict = results.verdict
+    assert verdict is not None
+    words = [f"On the {index}, {better(each, 'CfC', other)}" for index, each in found.items() for other in (HAR, FALLS)]
+    words.append(f"From {VIX_YEARS[0]} on, {better(late, 'CfC', 'HAR with the VIX')}")
+    model, unseen = trained("cfc", 0, own[own.index < last], {}), recording_of(own[own.index >= last])
     text = TEXT.format(
-        verdict=verdict,
+        answer=numbers.capital(verdict.answer),
+        sentence=verdict.sentence,
+        findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
+        words=common.bullets([f"{sentence}." for sentence in words]),
+        rmse=f"{rmse(found[LEARNT][HAR]):.2f}",
+        factor=f"{np.exp(rmse(found[LEARNT][HAR])):.1f}",
         overall=Table(HEAD, tuple(row for index, each in found.items() for row in rows(index, each))).markdown(),
         vix=Table(HEAD, tuple(rows(LEARNT, late))).markdown(),
         years=Table(("index", "year", *made), tuple(by_year)).markdown(),
         device=common.bullets(
-            common.on_device(f"{LEARNT}, CfC", model, recording_of(own), FOLDER / "device" / MODULES[LEARNT])
+            common.on_device(f"CfC of the {LEARNT}", model, unseen, FOLDER / "device" / MODULES[LEARNT])
         ),
         learnt=LEARNT,
         shifted=SHIFTED,
@@ -221,15 +251,16 @@ def main() -> None:
         first=YEARS[0],
         last=YEARS[-1],
         vix_first=VIX_YEARS[0],
+        conditions=common.bullets([*results.split, *results.conditions, f"{results.machine}."]),
     )
     common.write(PAGE, text)
 
 
-def judged(days: pd.DataFrame) -> str:
+def judged(days: pd.DataFrame) -> StudyResults:
     """What ``assess`` says of the whole series, forward in time."""
     recording = recording_of(days)
     with StudyProgress(Terminal()) as progress:
-        results = assess(
+        return assess(
             recording,
             FOLDER / "studies" / MODULES[LEARNT],
             task=Task.infer(recording, "log_variance", horizon=1),
@@ -241,13 +272,9 @@ def judged(days: pd.DataFrame) -> str:
             title=LEARNT,
             listener=progress,
         )
-    verdict = results.verdict
-    assert verdict is not None
-    findings = common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence])
-    return f"**{numbers.capital(verdict.answer)}.** {verdict.sentence}\n\n{findings}"
 
 
-HEAD = ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR")
+HEAD = ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR", "p against HAR with falls")
 TEXT = """# Markets: how much will they move tomorrow?
 
 Written by `python -m examples.jobs.markets`. The data are the daily prices of two indices, 1999 to 2018, and the VIX,
@@ -259,22 +286,30 @@ oil, WTI, `arch` has one price a day, without the range.)
 
 `assess` on the {learnt}, one split forward in time:
 
-{verdict}
+**{answer}.** {sentence}
+
+{findings}
+
+Walk-forward, beside what practitioners use:
+
+{words}
 
 ## Walk-forward, {first} to {last}
 
 Each January every model is fitted again to all days before. It then forecasts each day of the year from the days
-before it. Networks have {parameters} parameters, their default settings and {seeds} seeds; their squared errors are
-means over seeds. They know the dates, so a weekend is a longer step. HAR and GARCH are what practitioners use. *p* is
-that of the Diebold-Mariano test of equal squared errors: below 0.05 a model and HAR differ.
+before it: a test changes all later days, and no forecast moves. Networks have {parameters} parameters, their default
+settings and {seeds} seeds; their errors are means over seeds. They know the returns and the dates, so a weekend is a
+longer step. HAR knows the variance of the last day, week and month alone; HAR with falls also how far the market fell
+in each, as the networks do. *p* is that of the Diebold-Mariano test of equal squared errors: below 0.05 two models
+differ. QLIKE is the loss of a variance (Patton, 2011), each model's forecasts brought to the mean of the truth.
 
-On the {shifted} the networks are those of the {learnt}, which never saw it; HAR and GARCH are fitted to the {shifted}
-itself.
+On the {shifted} the networks are those of the {learnt}, which never saw it: that is the shift. HAR and GARCH are fitted
+to the {shifted} itself.
 
 {overall}
 
-A difference of 0.01 in RMSE is one percent of a day's variance, half a percent of its volatility, and small beside what
-no model knows.
+An RMSE of {rmse} is a factor of {factor} in a day's variance. A good part of it no model can know: the range measures a
+known variance with an error of 0.58 in its logarithm (Alizadeh, Brandt and Diebold, 2002).
 
 ## What option prices know
 
@@ -290,7 +325,13 @@ RMSE by year. 2008 is the crisis, 2017 the calmest year:
 
 ## On a Cortex-M4
 
+The network of {last}, with the days of {last} replayed through its C in QEMU:
+
 {device}
+
+## Conditions of `assess`
+
+{conditions}
 """
 
 
