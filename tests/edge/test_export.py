@@ -89,6 +89,14 @@ def test_onnx_agrees_step_by_step_and_as_a_sequence(name: str, tmp_path: Path) -
     assert onnx.write(model, tmp_path, samples_of(model, readings(120))) <= 1e-4
 
 
+def test_onnx_calls_the_first_of_equal_experts(tmp_path: Path) -> None:
+    model = make_model("mixture")
+    with torch.no_grad():
+        for parameter in model.network.layer.rnn_cell.gate.parameters():
+            parameter.zero_()
+    export(model, TARGETS["onnx"], tmp_path / "out", readings(60))
+
+
 def test_onnx_runs_many_sequences_at_once(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     model = make_model("ltc memory")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.helpers.exports import HOST, in_int8, make_model, needs_zig, readings, samples_of
+from tests.helpers.exports import HOST, in_int8, make_model, needs_zig, readings, samples_of, spread_out
 from tests.helpers.needed import needs
 from typer.testing import CliRunner
 
@@ -18,12 +18,16 @@ import torchliquid
 from torchliquid.cli import app
 from torchliquid.data import Recording
 from torchliquid.edge import artifact, export, parity
+from torchliquid.edge.compilers import STRICT
 from torchliquid.edge.network import describe
 from torchliquid.edge.quantize import Widths, weights
 from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
+from torchliquid.layers import LTC, CfC, LrcSSM, MixtureOfLiquid
 from torchliquid.models import Model
+from torchliquid.models.networks import Chain, Liquid
 from torchliquid.training import TrainingConfig
+from torchliquid.wirings import AutoNCP
 
 CLIPPED = 64
 
@@ -168,6 +172,66 @@ def test_wide_weights_come_near_and_narrow_ones_are_taken_where_they_do(name: st
     assert made.widths != wide.widths
     loose = artifact.make(model, HOST, "builtin", True, samples, auto=True, limit=100.0)
     assert loose.widths == replace(wide.widths, wide=frozenset())
+
+
+EXPERTS = {
+    "cfc": lambda n: CfC(n, 4, backbone_units=5),
+    "cfc pure, projected": lambda n: CfC(n, 5, 4, mode="pure", backbone_layers=0),
+    "cfc wired": lambda n: CfC(n, AutoNCP(9, 4), mode="no_gate"),
+    "lrcssm": lambda n: LrcSSM(n, 4, solver="exponential"),
+    "lrcssm block": lambda n: LrcSSM(n, 4, elastance="symmetric", solver="exponential", block=True),
+    "ltc": lambda n: LTC(n, 4, output_mapping=None),
+    "ltc wired": lambda n: LTC(n, AutoNCP(9, 4)),
+}
+
+
+@pytest.mark.parametrize(
+    ("router", "experts", "top_k", "layers"),
+    [
+        ("cfc", ("cfc", "cfc pure, projected", "ltc"), 1, 1),
+        ("ltc wired", ("ltc", "ltc", "cfc wired", "ltc wired"), 2, 1),
+        ("cfc wired", ("ltc wired", "cfc"), 2, 1),
+        ("lrcssm", ("lrcssm block", "cfc", "lrcssm block"), 1, 1),
+        ("cfc", ("cfc", "ltc"), 1, 2),
+    ],
+)
+def test_a_mixture_calls_the_experts_that_pytorch_calls_but_at_near_ties(router, experts, top_k, layers, tmp_path):
+    """Samples are carried on; who is called is read from the times since the calls."""
+    model = make_model("mixture")
+    n = model.preprocessing.n_inputs
+    parts = []
+    for i in range(layers):
+        torch.manual_seed(i)
+        parts.append(
+            Liquid(MixtureOfLiquid([EXPERTS[e](4 if i else n) for e in experts], EXPERTS[router](4 if i else n), top_k))
+        )
+        with torch.no_grad():
+            cell = parts[-1].layer.rnn_cell  # so that the choice changes
+            routed, _ = cell.router(torch.randn(1, 200, cell.input_size))
+            cell.gate.weight *= 2 / (routed[0] @ cell.gate.weight.T).std(0).mean()
+            cell.gate.bias.copy_(-cell.gate.weight @ routed[0].mean(0))
+    model.network = parts[0] if layers == 1 else Chain(parts)
+    model = spread_out(model)
+    walked = parity.walk(model, *samples_of(model, readings()))
+    network = describe(model)
+    every = frozenset(weights(network))
+    for widths, near, error in ((Widths(16, 16, 16, every), 0.02, 0.02), (Widths(16, 16, 16), 0.5, 0.3)):
+        made = in_int8(model, walked, widths)
+        ran = made.run(None, same_state=False)
+        called, theirs = ran.records["state"]["waited"] == 0, walked.waited == 0
+        for stage in network.stages[:1]:  # a later one is fed what the first, at a near-tie, said otherwise
+            core, e = stage.core, stage.part.clocks
+            ranked = np.sort(core._logits(None, walked.hidden[:, : core.units]), 1)
+            clear = ranked[:, -top_k] - ranked[:, -top_k - 1] > near if top_k < e else np.ones(len(walked), bool)
+            assert clear.mean() > 0.2
+            np.testing.assert_array_equal(called[clear, :e], theirs[clear, :e])
+        assert len(np.unique(theirs, axis=0)) > 1 or top_k == len(experts)
+        if layers == 1:
+            # At a near-tie another expert answers, which goes on from another state: the largest error is theirs.
+            assert np.quantile(parity.differences(walked, ran), 0.9) <= error
+            assert parity.agreement(walked, ran) >= clear.mean()
+        made.write(tmp_path)
+        subprocess.run(["cc", *STRICT, "-O1", "-c", "model.c", "-o", "model.o"], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("name", ["ltc ncp", "cfc", "cfc ncp", "cfc pure", "lrcssm block"])

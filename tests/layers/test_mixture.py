@@ -139,12 +139,68 @@ def test_the_loss_of_an_uneven_load():
     assert layer.load.max() < before.max()
 
 
+def test_of_equals_the_first_are_called_and_an_empty_batch_costs_nothing():
+    layer = some(CASES["mixture"]).train()
+    with torch.no_grad():
+        layer.rnn_cell.gate.weight.zero_()
+        layer.rnn_cell.gate.bias.zero_()
+    layer(torch.randn(4, 20, INPUTS))
+    assert layer.load.tolist() == [1.0, 0.0, 0.0]
+    output, _ = layer(torch.randn(0, 5, INPUTS))
+    (output.sum() + layer.balance_loss()).backward()
+    assert layer.load.tolist() == [0.0, 0.0, 0.0]
+    assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_within_autocast_the_same_experts_answer_the_same(name):
+    layer, x, spans = some(CASES[name]), torch.randn(3, 40, INPUTS), torch.rand(3, 40)
+    expected, _ = layer(x, None, spans)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, _ = layer(x, None, spans)
+    torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_in_pieces_in_parallel_and_by_the_last_sample_it_says_the_same(name):
+    layer, x, spans = some(CASES[name]), torch.randn(3, 40, INPUTS), torch.rand(3, 40)
+    lengths = torch.tensor([3, 40, 17])
+    whole, end = layer(x, None, spans)
+    first, between = layer(x[:, :7], None, spans[:, :7])
+    then, last = layer(x[:, 7:], between, spans[:, 7:])
+    torch.testing.assert_close(torch.cat([first, then], 1), whole)
+    torch.testing.assert_close(last, end)
+    layer.over_time = "parallel"
+    torch.testing.assert_close(layer(x, None, spans)[0], whole, rtol=1e-4, atol=1e-5)
+    layer.over_time = "sequential"
+    layer.return_sequences = False
+    alone, _ = layer(x, None, spans, lengths)
+    torch.testing.assert_close(alone, whole[torch.arange(3), lengths - 1])
+    x[1, 4] = torch.nan  # which stays where it is
+    torch.testing.assert_close(layer(x, None, spans, lengths)[0][[0, 2]], alone[[0, 2]])
+
+
+@pytest.mark.parametrize(("experts", "top_k"), [(1, 1), (3, 3)])
+def test_one_expert_or_all_of_them(experts, top_k):
+    layer = MixtureOfLiquid([CfC(3, 4) for _ in range(experts)], CfC(3, 2), top_k)
+    x, spans = torch.randn(2, 9, 3), torch.rand(2, 9)
+    output, _ = layer(x, None, spans)
+    share = layer.rnn_cell.run(x, spans, torch.zeros(2, layer.state_size))[2].probabilities
+    expected = sum(share[..., k, None] * expert(x, None, spans)[0] for k, expert in enumerate(layer.experts))
+    torch.testing.assert_close(output, expected)
+    assert layer.load.tolist() == [1.0] * experts
+    torch.testing.assert_close(layer.balance_loss(), torch.tensor(0.01))
+
+
 def test_resets_of_other_sequences_and_compiled_calls_change_nothing():
     torch.compiler.reset()  # of what other tests compiled
     layer = some(CASES["mixture of others"])
     x, spans = torch.randn(2, 12, INPUTS), torch.rand(2, 12)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, None, spans)[0], layer(x, None, spans)[0])
+    lost = layer.balance_loss()
+    compiled(x, None, spans)
+    assert layer.balance_loss() == lost != 0  # training goes on as without
     reset = torch.zeros(2, 12, dtype=torch.bool)
     reset[1, 6] = True
     with_reset, hx = layer(x, None, spans, reset=reset)

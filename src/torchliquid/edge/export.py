@@ -23,7 +23,7 @@ from torchliquid.edge.compilers import has_zig
 from torchliquid.edge.footprint import Footprint, Limits
 from torchliquid.edge.generate import Math, title
 from torchliquid.edge.names import check_model_name
-from torchliquid.edge.network import describe
+from torchliquid.edge.network import Network, describe
 from torchliquid.edge.parity import Samples
 from torchliquid.edge.plausible import CLIPPED
 from torchliquid.edge.plausible import plausible as find_plausible
@@ -384,6 +384,9 @@ def _prove(artifact: Artifact, target: Target, data: Recording | None, report: R
         clipped = float((found.records["status"] & CLIPPED > 0).mean())
         if clipped:
             report.measured.append(f"in {clipped:.2%} of the samples a value exceeded its integer and was clipped")
+        if isinstance(artifact.network, Network) and artifact.network.clocks:
+            report.plain["same_experts"] = same = parity.agreement(artifact.walked, found)
+            report.measured.append(f"at {same:.2%} of the samples it calls the experts that PyTorch calls")
         tried = ", ".join(f"{w.words}: {e:.2%}" for w, e in artifact.errors.items())
         on = f" on {len(artifact.chosen_on):,} others" if apart and artifact.chosen_on is not None else ""
         report.measured.append(f"widths chosen by measured error{on}: {artifact.widths.words} (tried: {tried})")

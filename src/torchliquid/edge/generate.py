@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -146,18 +146,17 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
     parts = [each for part in network.described.parts for each in (part, *part.inner)]
     context["functions"] |= {"log1p"} if any(part.with_span for part in parts) else set()
     context["sums"] = [rendered("float32/dense.c.j2", context)]
-    context["code"] = code(network, context, [{}] * len(network.stages))
+    context["code"] = code(network, context, {})
     return render(context)
 
 
-def code(network: Network, context: dict[str, Any], own: list[dict[str, Any]]) -> list[str]:
-    """The functions of all cores. ``own`` holds further template variables of each stage."""
+def code(network: Network, context: dict[str, Any], own: Mapping[Core[Any], dict[str, Any]]) -> list[str]:
+    """The functions of all cores. ``own`` holds further template variables of each."""
     made, seen = [], set()
-    for stage, more in zip(network.stages, own, strict=True):
-        for core in (each for outer in stage.cores for each in (*outer.inner, outer)):
-            names = {"q": core.prefix, "Q": core.prefix.upper(), "again": (type(core), core.answers) in seen}
-            made.append(source(core, context | core.context() | more | names))
-            seen.add((type(core), core.answers))
+    for core in (each for outer in network.cores for each in (*outer.inner, outer)):
+        names = {"q": core.prefix, "Q": core.prefix.upper(), "again": (type(core), core.answers) in seen}
+        made.append(source(core, context | core.context() | own.get(core, {}) | names))
+        seen.add((type(core), core.answers))
     return made
 
 

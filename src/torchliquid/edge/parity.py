@@ -291,6 +291,11 @@ def differences(walked: Walk, found: Replayed) -> np.ndarray:
     return off.max(1)
 
 
+def agreement(walked: Walk, found: Replayed) -> float:
+    """The share of the samples at which a mixture calls the experts that it calls in Python."""
+    return float(((found.records["state"]["waited"] == 0) == (walked.waited == 0)).all(1).mean())
+
+
 def largest_difference(walked: Walk, found: Replayed) -> float:
     """Largest difference of an output, in units of its spread."""
     return float(differences(walked, found).max(initial=0.0))

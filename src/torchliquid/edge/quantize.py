@@ -10,7 +10,7 @@ import numpy as np
 
 from torchliquid.data.preprocessing import LIMIT
 from torchliquid.edge import text
-from torchliquid.edge.cores.core import Ranges
+from torchliquid.edge.cores.core import Core, Ranges
 from torchliquid.edge.cores.integers import Formats, Integers, Widths
 from torchliquid.edge.generate import (
     Field,
@@ -61,13 +61,13 @@ def formats(network: Network, seen: tuple[Ranges, ...], widths: Widths) -> tuple
             inputs = (before.shift(kind),) * n
             if stage.span_here:
                 inputs += (_shift(_longest_log(network, bits), bits, 1.0),)
-        here = replace(widths, input=bits, hidden=stage.core.hidden_bits(widths))
-        found.append(_formats(stage, own, here, inputs))
+        found.append(_formats(stage.cores, own, replace(widths, input=bits), inputs))
     return tuple(found)
 
 
-def _formats(stage: Stage, seen: Ranges, widths: Widths, inputs: tuple[int, ...]) -> Formats:
-    needs = [core.needs(seen, widths) for core in stage.cores]
+def _formats(cores: tuple[Core[Any], ...], seen: Ranges, widths: Widths, inputs: tuple[int, ...]) -> Formats:
+    given, widths = widths, replace(widths, hidden=cores[-1].hidden_bits(widths))
+    needs = [core.needs(seen, widths) for core in cores]
     own = needs[-1]
     state = max(need.state for need in needs)
     return Formats(
@@ -79,6 +79,7 @@ def _formats(stage: Stage, seen: Ranges, widths: Widths, inputs: tuple[int, ...]
         _shift(max(seen.head, own.rate / 4), 16),
         _power(state, widths.state) if own.exact else _shift(state, widths.state),
         _shift(seen.cell, widths.state),
+        tuple(_formats((core,), own, given, inputs) for core, own in zip(cores[-1].inner, seen.inner, strict=True)),
     )
 
 
@@ -137,8 +138,8 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
     first, last = chosen[0], chosen[-1]
     made = [Integers(one, stage.prefix) for one, stage in zip(chosen, network.stages, strict=True)]
     for one, stage in zip(made, network.stages, strict=True):
-        if stage.span_here and one.formats.finer.any():
-            one.array("finer", one.formats.finer, "uint8_t")
+        if stage.span_here:
+            one.finer()
         for core in stage.cores:
             core.integers(one)
     readout = Integers(last)
@@ -157,11 +158,18 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
     ]
     fields = fields_int8(network, first.widths)
     steps, outcome = calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)])
-    own = [_of_stage(stage, one) for stage, one in zip(network.stages, made, strict=True)]
+    own = [_of_core(stage.core, one) for stage, one in zip(network.stages, made, strict=True)]
+    inner = {
+        core: _of_core(core, part)
+        for stage, one in zip(network.stages, made, strict=True)
+        for core, part in zip(stage.core.inner, one.inner, strict=True)
+    }
+    each_core = {core: one for stage, one in zip(network.stages, own, strict=True) for core in stage.cores} | inner
+    units = (*chosen, [one.inner for one in chosen]) if inner else chosen if len(chosen) > 1 else first
     context: dict[str, Any] = {
         **frame(network, constants, fields, math_),
         **own[0],
-        "fingerprint": fingerprint(network, fields, chosen if len(chosen) > 1 else first),
+        "fingerprint": fingerprint(network, fields, units),
         "arithmetic": f"In integers: {first.widths.words}.",
         "quantized": True,
         "functions": set(),
@@ -173,7 +181,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         **_last(network, first),
         "tables": tables,
         "logs": [(q, round(math.log(2) * 2.0 ** (one.inputs[-1] + 15))) for q, one in spans],
-        "rescales": bool(spans) or any(one.context["denses"] or one.context["wired"] for one in made),
+        "rescales": bool(spans) or any(one["denses"] or one["wired"] for one in (*own, *inner.values())),
         "reads_span": any(core.reads_span for core in network.cores),
         "divides": any(core.divides for core in network.cores),
         "calls": steps,
@@ -181,23 +189,23 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         "readout": f"answer({outcome}, {network.readout.weight.shape[1]}, outputs);",
     }
     answering = context | {"answer": answer.context, "kinds": own[-1]["kinds"]}
-    sums = "".join(rendered("int8/dense.c.j2", context | each) for each in own)
+    sums = "".join(rendered("int8/dense.c.j2", context | each) for each in (*own, *inner.values()))
     context["sums"] = [sums + rendered("int8/answer.c.j2", answering)]
-    context["code"] = code(network, context, own)
+    context["code"] = code(network, context, each_core)
     return render(context)
 
 
-def _of_stage(stage: Stage, made: Integers) -> dict[str, Any]:
-    """The template variables of one part."""
+def _of_core(core: Core[Any], made: Integers) -> dict[str, Any]:
+    """The template variables of one core."""
     bits = {name: getattr(made.formats.widths, name) for name in ("input", "hidden", "state")}
     return {
-        "q": stage.prefix,
-        "Q": stage.prefix.upper(),
+        "q": core.prefix,
+        "Q": core.prefix.upper(),
         "formats": made.formats,
         "kinds": {name: f"int{n}_t" for name, n in bits.items()},
         "largest": {name: 2 ** (n - 1) - 1 for name, n in bits.items()},
         "uneven": bool(made.formats.finer.any()),
-        **stage.core.context(),
+        **core.context(),
         **made.context,
     }
 

@@ -86,7 +86,8 @@ class MixtureCell(RecurrentCell):
         """The experts that the router's outputs choose."""
         logits = self.gate(routed)
         probabilities = torch.softmax(logits, -1)
-        chosen = logits.topk(self.top_k, -1).indices
+        # Of equals the first ones, as on a device.
+        chosen = logits.argsort(dim=-1, descending=True, stable=True)[..., : self.top_k]
         return Routing(probabilities, chosen, probabilities.gather(-1, chosen))
 
     def routing(self, inputs: Float[Tensor, "*B C"], states: Float[Tensor, "*B H"]) -> Routing:
@@ -335,8 +336,9 @@ class MixtureOfLiquid(RecurrentLayer):
             now = torch.arange(probabilities.shape[1], device=counted.device).unsqueeze(1)
             counted = (now < lengths.view(-1, 1, 1)).to(counted.dtype)
         called = torch.zeros_like(probabilities).scatter(2, routing.chosen, 1.0)
-        self.load = ((called * counted).sum((0, 1)) / counted.sum()).detach()
-        mean = torch.where(counted > 0, probabilities, 0.0).sum((0, 1)) / counted.sum()
+        samples = counted.sum().clamp_min(1)  # of an empty batch there are none
+        self.load = ((called * counted).sum((0, 1)) / samples).detach()
+        mean = torch.where(counted > 0, probabilities, 0.0).sum((0, 1)) / samples
         learns = self.training and torch.is_grad_enabled()
         self._balance = len(mean) / self.rnn_cell.top_k * (self.load * mean).sum() if learns else None
 

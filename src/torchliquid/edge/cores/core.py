@@ -33,6 +33,7 @@ class Ranges:
         gate: of a CfC's time gate a; 0 in mode pure.
         head: of a CfC's f in mode pure.
         state, cell: of the hidden and the cell states.
+        inner: of each part of a mixture.
     """
 
     features: np.ndarray
@@ -42,6 +43,7 @@ class Ranges:
     drive: list[float] = field(default_factory=list)
     gate: float = 0.0
     head: float = 0.0
+    inner: list[Ranges] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

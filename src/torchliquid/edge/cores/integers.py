@@ -8,7 +8,7 @@ rows that feed a sigmoid in 1/2048, so that both use one table over -8 to 8.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class Widths:
 
 @dataclass(frozen=True)
 class Formats:
-    """The shifts in one part: an integer q stands for q * 2**-shift. ``inputs`` has one shift per input."""
+    """The shifts in one part: an integer q stands for q * 2**-shift. ``inputs`` has one shift per input, ``inner`` the
+    shifts of each part of a mixture."""
 
     widths: Widths
     inputs: tuple[int, ...]
@@ -59,6 +60,7 @@ class Formats:
     head: int
     state: int
     cell: int
+    inner: tuple[Formats, ...] = field(default=(), repr=False)
 
     @property
     def input(self) -> int:
@@ -86,11 +88,13 @@ class Integers:
         prefix: prefix of its names in the C.
         constants: the constants so far.
         context: variables of the templates.
+        inner: of each part of a mixture.
     """
 
     def __init__(self, formats: Formats, prefix: str = "") -> None:
         self.formats, self.prefix = formats, prefix
         self.constants: list[Constant] = []
+        self.inner: list[Integers] = []
         self.context: dict[str, Any] = {"shifts": {}, "denses": [], "wired": [], "suffix": {}}
 
     def add(self, constant: Constant) -> None:
@@ -99,6 +103,11 @@ class Integers:
     def array(self, name: str, values: Any, kind: str, remark: str = "") -> None:
         """Add a constant under the part's prefix."""
         self.add(Constant(text.array(f"{self.prefix}{name}", values, kind), remark))
+
+    def finer(self) -> None:
+        """Add by how much the units of inputs are finer than the coarsest, where they are."""
+        if self.formats.finer.any():
+            self.array("finer", self.formats.finer, "uint8_t")
 
     def units(self, *functions: str, each: int = 1) -> Any:
         """Add the factors of sums that these functions read, with the number of rows of each."""

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torchliquid.edge import text
-from torchliquid.edge.cores.core import Core, Layout, peak
+from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, largest, peak
 from torchliquid.edge.text import Constant
 from torchliquid.models.description import Dense, Mixture, Part, arrays
 
 if TYPE_CHECKING:
     from torchliquid.edge.cores.graph import Graph
+    from torchliquid.edge.cores.integers import Integers, Widths
 
 
 class MixtureCore(Core[Mixture]):
     template = "mixture"
     call = "mix({x}, span, {h}, {w}, {y})"
     answers = True
+    passes = "hidden0"
 
     @cached_property
     def inner(self) -> tuple[Core[Any], ...]:
@@ -43,6 +45,26 @@ class MixtureCore(Core[Mixture]):
     @property
     def functions(self) -> set[str]:
         return set().union(*(core.functions for core in self.inner))
+
+    @property
+    def tables(self) -> set[str]:
+        return {"exp"}.union(*(core.tables for core in self.inner))
+
+    @property
+    def clips(self) -> bool:
+        return any(core.clips for core in self.inner)
+
+    @property
+    def divides(self) -> bool:
+        return any(core.divides for core in self.inner)
+
+    @property
+    def has_hidden(self) -> bool:
+        return any(core.has_hidden for core in self.inner)
+
+    def hidden_bits(self, widths: Widths) -> int:
+        """Those of the states: it adds states, or what is as wide as they are."""
+        return widths.state
 
     @property
     def longest_span(self) -> float:
@@ -98,14 +120,93 @@ class MixtureCore(Core[Mixture]):
     def constants(self, layout: Layout) -> list[Constant]:
         made: list[Constant] = []
         for core in self.inner:
-            upper = core.prefix.upper()
-            size = f"enum {{ {upper}UNITS = {core.units}, {upper}FEATURES = {core.inputs} }};"
-            made += [Constant(size, f"{core.prefix.rstrip('_')}: {core.label}."), *core.constants(layout)]
+            made += [_size(core), *core.constants(layout)]
         made += self.named("gate", self.gate, layout, "From the router to a number for each expert.")
         for part, core in zip(self.data.experts, self.inner[1:], strict=True):
             if part.leave is not None:
                 made += core.named("leave", part.leave, layout, "What leaves this expert.")
         return made
+
+    # -- in integers
+
+    def weights(self) -> dict[str, int]:
+        found = {
+            core.prefix.removeprefix(self.prefix) + name: count
+            for core in self.inner
+            for name, count in core.weights().items()
+        }
+        for part, core in zip(self.data.experts, self.inner[1:], strict=True):
+            if part.leave is not None:
+                found[f"{core.prefix.removeprefix(self.prefix)}leave"] = part.leave.weight.size
+        return found | {"router_choice": self.gate.weight.size}
+
+    def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
+        for core, own in zip(self.inner, self._slices, strict=True):
+            moved = (before[:, own] != after[:, own]).any(1)  # at its calls
+            states = before[moved, own], after[moved, own]
+            seen.inner.append(Ranges(seen.features, largest(states[1])))
+            core.measure(seen.inner[-1], x[moved], *states)
+        seen.gate = largest(self._logits(x, after))
+        seen.hidden.append(max(largest(outputs) for outputs in self._outputs(x, after)))
+
+    def answer(self, x: np.ndarray, after: np.ndarray) -> np.ndarray:
+        logits = self._logits(x, after)
+        share = np.exp(logits - logits.max(1, keepdims=True))
+        share /= share.sum(1, keepdims=True)
+        share[logits < np.sort(logits, 1)[:, [-self.data.top_k]]] = 0.0
+        made: np.ndarray = sum(w[:, None] * y for w, y in zip(share.T, self._outputs(x, after), strict=True))
+        return made
+
+    def _logits(self, x: np.ndarray, after: np.ndarray) -> np.ndarray:
+        made: np.ndarray = self._read(0, x, after) @ self.gate.weight.T + self.gate.bias
+        return made
+
+    def _outputs(self, x: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
+        """(T, O) of each expert."""
+        read = [self._read(1 + k, x, after) for k in range(len(self.data.experts))]
+        leaves = [part.leave for part in self.data.experts]
+        return [y if d is None else y @ d.weight.T + d.bias for y, d in zip(read, leaves, strict=True)]
+
+    def _read(self, i: int, x: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """(T, N) what is read of the router, or of an expert."""
+        core, part = self.inner[i], (self.data.router, *self.data.experts)[i]
+        states = after[:, self._slices[i]]
+        return (core.answer(x, states) if core.answers else states)[:, part.first : part.first + part.outputs]
+
+    @property
+    def _slices(self) -> list[slice]:
+        ends = list(accumulate((core.units for core in self.inner), initial=0))
+        return [slice(a, b) for a, b in pairwise(ends)]
+
+    def needs(self, seen: Ranges, widths: Widths) -> Needs:
+        needs = [core.needs(own, widths) for core, own in zip(self.inner[1:], seen.inner[1:], strict=True)]
+        plain = all(
+            part.leave is None and not core.answers
+            for part, core in zip(self.data.experts, self.inner[1:], strict=True)
+        )
+        answer = max(need.state for need in needs) if plain else seen.hidden[-1]
+        return Needs(hidden=((answer, plain and all(need.exact for need in needs)),))
+
+    def integers(self, made: Integers) -> None:
+        from torchliquid.edge.cores.integers import Integers
+
+        parts = (self.data.router, *self.data.experts)
+        for core, part, chosen in zip(self.inner, parts, made.formats.inner, strict=True):
+            own = Integers(chosen, core.prefix)
+            own.add(_size(core))
+            own.finer()
+            core.integers(own)
+            source = core.passes
+            if part is self.data.router:
+                unit = 2.0**made.formats.gate
+                own.dense("choice", self.gate, 0, unit, "From the router to a number for each expert.", source)
+            elif part.leave is not None:
+                own.dense("leave", part.leave, 0, 2.0 ** made.formats.hidden[0], "What leaves this expert.", source)
+            down = 0 if part.leave else own.shift(source) - made.formats.hidden[0]
+            own.context |= {"source": source, "down": down}
+            made.inner.append(own)
+            made.constants += own.constants
+        made.context |= {"parts": [own.context for own in made.inner], "clipping": self.clips}
 
     def context(self) -> dict[str, Any]:
         parts = (self.data.router, *self.data.experts)
@@ -117,7 +218,7 @@ class MixtureCore(Core[Mixture]):
             call = core.call.format(x="x", h=h, c="", y="answer", w="").replace(", span", f", {span}")
             read = "answer" if core.answers else f"h + {at + part.first}" if at + part.first else "h"
             own = {"prefix": core.prefix, "call": core.prefix + call, "read": read, "outputs": part.outputs}
-            called.append(own | {"leaves": part.leave is not None})
+            called.append(own | {"leaves": part.leave is not None, "clips": core.clips})
         return {
             "router": called[0],
             "experts": called[1:],
@@ -168,7 +269,16 @@ class MixtureCore(Core[Mixture]):
 
         largest = [f"v{len(g.nodes)}_values", f"v{len(g.nodes)}_places"]
         g.nodes.append(helper.make_node("TopK", [gated, g.constant([self.data.top_k], np.int64)], largest, axis=1))
-        return g.call("GreaterOrEqual", gated, g.call("ReduceMin", largest[0], axes=[1]))
+        each = g.call(
+            "OneHot", largest[1], g.constant([len(self.data.experts)], np.int64), g.constant([0.0, 1.0]), axis=1
+        )
+        return g.call("Greater", g.call("ReduceMax", each, axes=[2], keepdims=0), 0.5)
+
+
+def _size(core: Core[Any]) -> Constant:
+    upper = core.prefix.upper()
+    size = f"enum {{ {upper}UNITS = {core.units}, {upper}FEATURES = {core.inputs} }};"
+    return Constant(size, f"{core.prefix.rstrip('_')}: {core.label}.")
 
 
 def _of_outputs(g: Graph, part: Part, core: Core[Any], y: str) -> str:
