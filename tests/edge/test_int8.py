@@ -191,7 +191,7 @@ EXPERTS = {
         ("cfc", ("cfc", "cfc pure, projected", "ltc"), 1, 1),
         ("ltc wired", ("ltc", "ltc", "cfc wired", "ltc wired"), 2, 1),
         ("cfc wired", ("ltc wired", "cfc"), 2, 1),
-        ("lrcssm", ("lrcssm block", "cfc", "lrcssm block"), 1, 1),
+        ("cfc", ("lrcssm block", "lrcssm", "lrcssm block"), 1, 1),
         ("cfc", ("cfc", "ltc"), 1, 2),
     ],
 )
