@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn and aeon: their own checks, and every form of series."""
+"""Estimators of scikit-learn, aeon and sktime: their own checks, and every form of series."""
 
 import logging
 import pickle
@@ -48,6 +48,52 @@ def test_scikit_learns_checks(estimator, updates, but):
         warnings.simplefilter("ignore")
         results = check_estimator(small, expected_failed_checks=but, on_skip=None)
     assert {r["check_name"] for r in results if r["status"] != "passed"} <= {"check_array_api_input", *but}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_sktimes_checks():
+    """All of them: those of objects, of estimators and of forecasters."""
+    from sktime.utils.estimator_checks import check_estimator
+
+    from torchliquid import sktime
+
+    results = check_estimator(sktime.LiquidForecaster, raise_exceptions=True, verbose=False)
+    assert len(results) > 500
+    assert set(results.values()) == {"PASSED"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_forecaster_of_sktime_is_that_of_a_path():
+    """In its backtest and alone: it answers as the model of all steps does, and from new readings after an update."""
+    from sktime.forecasting.model_evaluation import evaluate
+    from sktime.split import ExpandingWindowSplitter
+    from sktime.utils.estimator_checks import check_estimator
+
+    from torchliquid import sktime
+
+    months = pd.period_range("2000-01", periods=160, freq="M")
+    rng = np.random.default_rng(0)
+    y = pd.Series(np.sin(np.arange(160) / 6) + 0.05 * rng.normal(size=160), index=months, name="load")
+    X = pd.DataFrame({"noise": rng.normal(size=160)}, index=months)
+    small = sktime.LiquidForecaster(parameters=200, updates=60, random_state=0)
+    forecaster = clone(small).fit(y[:120], X[:120], fh=[1, 2, 6])
+    found = forecaster.predict(X=X[120:126])
+    assert list(found.index) == [months[120], months[121], months[125]]
+    assert found.name == "load"
+    own = LiquidForecaster(horizon=[1, 2, 6], **SMALL | {"updates": 60}).fit(X[:120], y[:120])
+    np.testing.assert_array_equal(found, own.predict(X[:120], y[:120])[-1])
+    assert own.score(X[:120], y[:120]) > 0.5
+    forecaster.update(y[120:130], X[120:130], update_params=False)
+    np.testing.assert_array_equal(forecaster.predict(X=X[130:136]), own.predict(X[:130], y[:130])[-1])
+    backtest = evaluate(small, ExpandingWindowSplitter(fh=[1, 2], initial_window=120, step_length=20), y)
+    assert len(backtest) == 2
+    assert np.isfinite(backtest["test_MeanAbsolutePercentageError"]).all()
+    quick = ["test_fit_predict", "test_update_predict_single", "test_constructor", "test_predict_time_index"]
+    checked = check_estimator(small, tests_to_run=quick, raise_exceptions=True, verbose=False)
+    assert len(checked) > 10
+    with pytest.raises(NotImplementedError, match="in-sample"):
+        clone(small).fit(y, fh=[-1, 1]).predict()
 
 
 @pytest.mark.parametrize("name", ["LiquidClassifier", "LiquidRegressor"])

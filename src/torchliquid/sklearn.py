@@ -18,7 +18,8 @@ time. ``LiquidForecaster`` is not tested by it, because its ``predict`` needs th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -215,15 +216,16 @@ class LiquidRegressor(RegressorMixin, _OfSeries):
 
 class LiquidForecaster(RegressorMixin, LiquidNetwork):
     """Forecasts the target some samples ahead, at every sample of a recording. The last fifth is held out to stop the
-    training.
+    training; if it is too short for the horizon, all samples are trained on and stop it.
 
     Args:
-        horizon: number of samples ahead.
+        horizon: number of samples ahead; several, such as ``[1, 2, 6]``, are forecast together, the nearest first.
         kind, parameters, updates, epochs, lr, batch_size, weight_decay, patience, settings, device, random_state: as
             of :class:`LiquidClassifier`.
 
-    ``X`` is a table (samples, channels), one row per sample, in order; ``y`` (samples,) are the target's readings at
-    the same samples. Both are inputs: a forecast at a sample uses all readings up to this sample, and none after it.
+    ``X`` is a table (samples, channels), one row per sample, in order, or None; ``y`` (samples,) are the target's
+    readings at the same samples. Both are inputs: a forecast at a sample uses all readings up to this sample, and none
+    after it.
 
     Attributes:
         model_: the trained :class:`~torchliquid.Model`.
@@ -233,7 +235,7 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
         self,
         kind: str = "cfc",
         *,
-        horizon: int = 1,
+        horizon: int | Sequence[int] = 1,
         parameters: int = 2500,
         updates: int | None = None,
         epochs: int | None = None,
@@ -255,7 +257,7 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
         """Train on one recording.
 
         Args:
-            X: (samples, channels) readings, NaN where not observed.
+            X: (samples, channels) readings, NaN where not observed; None: there are none but the target's.
             y: (samples,) readings of the target.
             times: (samples,) times of the samples; None: samples are one apart.
 
@@ -263,14 +265,21 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
             InputError: a ValueError: there are too few samples for the horizon.
         """
         given, target = self._recording(X, y, times)
-        task = Task("regression", "step", target, horizon=self.horizon, horizon_unit="samples")
+        task = Task.infer(given, target, horizon=self.horizon)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.model_ = self._train(task, *hold_out(given, task), seed)
+        parts = given, given
+        with suppress(InputError):  # too short to hold out a part
+            training, validation = hold_out(given, task)
+            task.fit(training).check(validation, "validation")
+            parts = training, validation
+        self.model_ = self._train(task, *parts, seed)
         return self
 
     def predict(self, X: Any, y: Any, times: Any = None) -> np.ndarray:
-        """(samples,) at each sample, the forecast of the target ``horizon`` samples later."""
-        return np.asarray(self.model_.outputs(self._known(X, y, times))[0][:, 0])
+        """(samples,) at each sample, the forecast of the target ``horizon`` samples later; (samples, horizons) if there
+        are several."""
+        answers = self.model_.outputs(self._known(X, y, times))[0]
+        return np.asarray(answers if np.ndim(self.horizon) else answers[:, 0])
 
     def score(self, X: Any, y: Any, times: Any = None) -> float:
         """R² of the forecasts whose truth is known."""
@@ -286,9 +295,11 @@ class LiquidForecaster(RegressorMixin, LiquidNetwork):
         return given
 
     def _recording(self, X: Any, y: Any, times: Any) -> tuple[Recording, str]:
-        X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+        if X is not None:
+            X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan"), warn=True)
         check_consistent_length(X, y)
+        X = np.empty((len(y), 0)) if X is None else X
         names = [*(f"channel_{k + 1}" for k in range(X.shape[1])), "target"]
         return Recording.from_arrays(np.column_stack([X, y]), times, channels=names, for_model=True), "target"
 

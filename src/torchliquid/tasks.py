@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torchliquid.alarms import Alarm, Counts, count
 from torchliquid.data.columns import nearest
-from torchliquid.data.given import is_typed, span
+from torchliquid.data.given import MICROSECONDS, is_typed, span
 from torchliquid.data.preprocessing import Preprocessing, mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
@@ -27,6 +27,13 @@ default metric."""
 
 ACROSS = 5.0
 """A forecast has no label if the sample ahead comes later than this many times the usual gaps up to it."""
+
+MOST_STEPS = 256
+"""Maximum number of steps that are forecast together."""
+
+Step = float | timedelta | np.timedelta64
+Horizon = Step | Sequence[Step] | np.ndarray
+"""How far ahead, or several steps ahead."""
 
 Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 
@@ -58,6 +65,8 @@ class Task:
         reason: why the primary metric is not the default.
         alarm: how predictions of the positive class become alarms, with the threshold once it is chosen; None: the
             likelier class is predicted.
+        path: how far ahead each value of a forecast of several steps is, in ``horizon_unit``, the nearest first;
+            ``horizon`` is the farthest then. A sample has a label if all of them are known. Empty: one value.
         change: factor by which the last value of the forecast channel (an input) is added to a network's output, so
             that the network learns the change, with ``std`` its scale; 0: it learns the value. From :meth:`from_last`.
     """
@@ -76,6 +85,7 @@ class Task:
     reason: str = ""
     alarm: Alarm | None = None
     change: float = 0.0
+    path: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         known = names(self.kind)
@@ -98,7 +108,23 @@ class Task:
     @property
     def horizons(self) -> tuple[float, ...]:
         """How far ahead each value of a forecast is, in ``horizon_unit``; empty if it is none."""
-        return () if self.horizon is None else (self.horizon,)
+        return self.path or (() if self.horizon is None else (self.horizon,))
+
+    @property
+    def ahead(self) -> str:
+        """How many of ``horizon_unit`` ahead a forecast is, in words: ``6``, ``1, 2 and 6``, ``1 to 12``."""
+        named, every = [f"{horizon:g}" for horizon in self.horizons], np.diff(self.horizons, prepend=0.0)
+        if len(named) > 3 and np.ptp(every) <= 1e-9 * every[0]:
+            return f"{named[0]} to {named[-1]}"
+        return " and ".join(filter(None, (", ".join(named[:-1]), *named[-1:])))
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """A short name of each value: empty for one, a number for several, how far ahead for those of a path."""
+        if self.path:
+            return tuple(_short(horizon, self.horizon_unit) for horizon in self.path)
+        n = self.n_outputs
+        return ("",) if n == 1 else tuple(str(k + 1) for k in range(n))
 
     @property
     def quantile(self) -> float | None:
@@ -114,7 +140,7 @@ class Task:
         target: str | None = None,
         kind: str | None = None,
         per: str | None = None,
-        horizon: float | timedelta | np.timedelta64 | None = None,
+        horizon: Horizon | None = None,
         horizon_unit: str = "samples",
         primary: str = "",
         alarm: Alarm | None = None,
@@ -127,7 +153,8 @@ class Task:
             kind: None: text, or at most 20 different whole numbers that occur twice on average, are classes. Other
                 numbers, and forecasts, are regression.
             per: None: ``"series"`` if there are two or more series and the target is constant in each, else ``"step"``.
-            horizon, horizon_unit: how far ahead, as in :class:`Task`; a ``timedelta`` needs no unit. None: no forecast.
+            horizon, horizon_unit: how far ahead, as in :class:`Task`; a ``timedelta`` needs no unit. Several, such as
+                ``[1, 2, 6]`` or ``range(1, 13)``, are forecast together, as a path. None: no forecast.
             primary: the metric that decides; empty: RMSE, accuracy, or average precision if more than four labels in
                 five are of one class.
             alarm: how alarms are made and their threshold is chosen; None: the threshold with the best F1 and one alarm
@@ -146,25 +173,32 @@ class Task:
             raise InputError(f"the task must be 'classification' or 'regression', not {kind!r}")
         if per not in (None, "step", "series"):
             raise InputError(f"per must be 'step' or 'series', not {per!r}")
-        column = None
+        column, farthest, path = None, None, tuple[float, ...]()
         if horizon is not None:
-            horizon_unit = recording.time_unit if is_typed(horizon) else horizon_unit
-            horizon = _in_units(horizon, recording.time_unit)
-            column = _forecast_column(recording, target, horizon, horizon_unit)
-            target, per = recording.channels[column], "step"
+            several = isinstance(horizon, Sequence | np.ndarray) and not isinstance(horizon, str)
+            steps = list(horizon) if several else [horizon]  # type: ignore[arg-type]
+            horizon_unit = recording.time_unit if any(map(is_typed, steps)) else horizon_unit
+            path = tuple(_in_units(step, recording.time_unit) for step in steps)
+            for step in path:
+                column = _forecast_column(recording, target, step, horizon_unit)
+            _check_path(path)
+            assert column is not None
+            target, per, farthest, path = recording.channels[column], "step", path[-1], path if len(path) > 1 else ()
             _refuse_other_target(recording, target)
         elif recording.target is None:
             raise InputError("the recording has no target; name its column, or give a horizon to forecast a channel")
         elif target not in (None, recording.target):
             raise InputError(f"the recording's target is {recording.target!r}, not {target!r}")
-        asked = cls("regression", "step", str(target or recording.target), (), horizon, horizon_unit, column)
-        truths = [s.targets if horizon is None else asked.truth(s) for s in recording.series]
+        asked = cls(
+            "regression", "step", str(target or recording.target), (), farthest, horizon_unit, column, path=path
+        )
+        truths = [s.targets if farthest is None else asked.truth(s) for s in recording.series]
         if per is None:
             per = "series" if len(truths) > 1 and all(_constant(t) for t in truths) else "step"
         if kind is None:
             truths = [t if t is None or per == "step" else _single(t, "") for t in truths]
-            kind = "classification" if horizon is None and _are_classes(truths) else "regression"
-        task = cls(kind, per, asked.target, (), horizon, horizon_unit, column, primary=primary, alarm=alarm)  # type: ignore[arg-type]
+            kind = "classification" if farthest is None and _are_classes(truths) else "regression"
+        task = replace(asked, kind=kind, per=per, primary=primary, alarm=alarm)  # type: ignore[arg-type]
         task = task.fit(recording)
         if kind == "classification" and not primary:
             counts = task.count(recording)
@@ -228,6 +262,8 @@ class Task:
         if known.dtype == object:
             raise InputError(f"the target {self.target!r} is text; use classification, not regression")
         mean, std = mean_and_std(known.reshape(len(known), -1))
+        if self.path:
+            std = np.full(len(std), np.sqrt(np.mean(std**2)))  # of one channel, so in one unit
         if not std.any():
             raise InputError(
                 f"the target {self.target!r} is always {mean[0]:g} in the training data; "
@@ -251,17 +287,19 @@ class Task:
             return self
         (last, truth), (val_last, val_truth) = (self._last_and_truth(p, scales) for p in (training, validation))
         change = truth - last
-        start, drift = (np.mean(x) if self.quantile is None else np.quantile(x, self.quantile) for x in (truth, change))
+        q = self.quantile
+        start, drift = (np.mean(x, 0) if q is None else np.quantile(x, q, 0) for x in (truth, change))
 
         def score(predicted: np.ndarray) -> tuple[float, float]:
             return self.score({self.primary: self.metric(self.answers(predicted, val_truth))})
 
-        if not score(val_last + drift) > score(np.full_like(val_last, start)):
+        if not score(val_last + drift) > score(np.broadcast_to(start, val_truth.shape)):
             return self
         # In single precision, smaller changes are lost when the last value is added.
-        own = float(scales.std[self.column])
-        std = max(float(change.std()), 1e-4 * own)
-        return replace(self, mean=(float(scales.mean[self.column] + change.mean()),), std=(std,), change=own / std)
+        own, n = float(scales.std[self.column]), self.n_outputs
+        std = max(float(np.sqrt(change.var(0).mean())), 1e-4 * own)
+        mean = scales.mean[self.column] + change.mean(0)
+        return replace(self, mean=tuple(mean.tolist()), std=(std,) * n, change=own / std)
 
     def check(self, recording: Recording, name: str) -> None:
         """Check that a part can be scored.
@@ -308,13 +346,17 @@ class Task:
         """Sentences that tell a user how this task uses a recording."""
         if self.horizon is None or self.horizon_unit != "samples":
             return ()
-        ahead = int(self.horizon)
-        count = sum(int(_across_gaps(s.times, ahead).sum()) for s in recording.series if len(s) > ahead)
+        count = 0
+        for s in recording.series:
+            across = np.zeros(len(s), dtype=bool)
+            for ahead in map(int, self.horizons):
+                across[: max(len(s) - ahead, 0)] |= _across_gaps(s.times, ahead)
+            count += int(across.sum())
         if not count:
             return ()
         return (
-            f"{count} samples have no label: the sample {ahead} later lies across a gap, more than {ACROSS:g} times as "
-            "far ahead as usual. Use a horizon in time to forecast across gaps.",
+            f"{count} samples have no label: the sample {self.ahead} later lies across a gap, "
+            f"more than {ACROSS:g} times as far ahead as usual. Use a horizon in time to forecast across gaps.",
         )
 
     # -- of one series
@@ -366,7 +408,7 @@ class Task:
     # -- of outputs
 
     def with_last(self, outputs: Numbers, inputs: Numbers) -> Numbers:
-        """Add the last value, one of the scaled inputs (..., n), to outputs (..., 1) that are changes."""
+        """Add the last value, one of the scaled inputs (..., n), to outputs (..., K) that are changes."""
         assert self.column is not None
         return outputs + self.change * inputs[..., self.column, None]
 
@@ -447,7 +489,8 @@ class Task:
         Returns:
             The metrics for the task's kind by name, including the primary one; those for two classes only if there are
             two. NaN if a metric is not defined, as for a ranking metric if only one class occurs. Several values are
-            each measured in their own standard deviations, and also one by one in their own unit, ``rmse[1]``.
+            each measured in their own standard deviations, those of a path in the channel's unit, and also one by one
+            in their own unit, ``rmse[1]``.
 
         Raises:
             InputError: there are no labels, or a label is unknown.
@@ -491,7 +534,7 @@ class Task:
     def answers(self, outputs: np.ndarray, truth: np.ndarray) -> Answers:
         """Outputs (N, K) and truth from :meth:`labelled` in the form that metrics need."""
         predicted = self.decide(outputs) if self.kind == "classification" else None
-        several = self.kind == "regression" and self.n_outputs > 1
+        several = self.kind == "regression" and self.n_outputs > 1 and not self.path
         return Answers(outputs, truth, predicted, self.positive, self.mean, self.std if several else ())
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
@@ -545,6 +588,7 @@ class Task:
                 str(data.get("reason", "")),
                 None if data.get("alarm") is None else Alarm(**data["alarm"]),
                 float(data.get("change", 0.0)),
+                tuple(map(float, data.get("path", ()))),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the task's description is invalid: {error!r}") from None
@@ -552,6 +596,13 @@ class Task:
             raise InputError(f"the task's description is invalid: {task.kind!r} per {task.per!r}")
         if len(task.mean) != len(task.std):
             raise InputError("the task's description is invalid: its means and deviations differ in number")
+        if task.path:
+            try:
+                _check_path(task.path)
+            except InputError as error:
+                raise InputError(f"the task's description is invalid: {error}") from None
+            if task.horizon != task.path[-1] or len(task.mean) not in (0, len(task.path)) or task.kind != "regression":
+                raise InputError("the task's description is invalid: its path does not fit its values")
         return task
 
     # -- inner parts
@@ -570,13 +621,18 @@ class Task:
             raise InputError(f"the task's description is invalid: class {self.positive} of {len(self.labels)}")
 
     def forecast(self, series: Series) -> np.ndarray:
-        """(T,) what is to be forecast at each sample, from the readings of the series; NaN where they don't tell."""
+        """(T,) what is to be forecast at each sample, from the readings of the series, or (T, K) of a path; NaN where
+        they don't tell."""
+        steps = [self._ahead(series, horizon) for horizon in self.horizons]
+        return np.stack(steps, 1) if self.path else steps[0]
+
+    def _ahead(self, series: Series, horizon: float) -> np.ndarray:
+        """(T,) the truth of one step."""
         assert self.column is not None
-        assert self.horizon is not None
         values, times, n = series.values[:, self.column], series.times, len(series)
         truth = np.full(n, np.nan)
         if self.horizon_unit == "samples":
-            ahead = int(self.horizon)
+            ahead = int(horizon)
             truth[: max(n - ahead, 0)] = values[ahead:]
             truth[: max(n - ahead, 0)][_across_gaps(times, ahead)] = np.nan
             return truth
@@ -584,23 +640,25 @@ class Task:
         if not len(observed) or n < 2:
             return truth
         # Sums of times are rounded; a horizon of whole gaps must still find its sample.
-        slack = 1e-6 * self.horizon
-        due = times + self.horizon
+        slack = 1e-6 * horizon
+        due = times + horizon
         last = np.searchsorted(times[observed], due + slack, side="right") - 1
         found = observed[np.maximum(last, 0)]
-        fresh = (last >= 0) & (times[found] > times + self.horizon / 2) & (due <= times[-1] + slack)
+        fresh = (last >= 0) & (times[found] > times + horizon / 2) & (due <= times[-1] + slack)
         return np.where(fresh, values[found], np.nan)
 
     def _last_and_truth(self, part: Recording, scales: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
-        """The last observed value and the truth, (N, 1) each, if both exist."""
+        """The last observed value (N, 1) and the truth (N, K), if both exist."""
         column, found = self.column, []
         for series in self.with_targets(part).series:
             inputs, _ = scales(series)
             last = np.where(_observed_so_far(inputs[:, column]), inputs[:, column].astype(float), np.nan)
-            found.append(self.labelled(last * scales.std[column] + scales.mean[column], series)[:2])
+            last = last * scales.std[column] + scales.mean[column]
+            rows = np.repeat(last[:, None], self.n_outputs, 1)
+            found.append(self.labelled(rows, series)[:2])
         last, truth = (np.concatenate(each) for each in zip(*found, strict=True))
         known = np.isfinite(last[:, 0])
-        return last[known], truth[known]
+        return last[known, :1], truth[known]
 
     def _unknown(self, label: str, where: str) -> str:
         return (
@@ -621,6 +679,25 @@ def _across_gaps(times: np.ndarray, ahead: int) -> np.ndarray:
     gaps = gaps[gaps > 0]
     usual = np.median(gaps) if len(gaps) else np.inf
     return np.asarray(times[ahead:] - times[:-ahead] > ACROSS * ahead * usual)
+
+
+def _check_path(path: Sequence[float]) -> None:
+    if not path or list(path) != sorted(set(path)):
+        raise InputError("the steps of a forecast must be given once each, the nearest first, such as 1, 2, 3, 6")
+    if len(path) > MOST_STEPS:
+        raise InputError(f"a forecast has at most {MOST_STEPS} steps, not {len(path)}: leave some out")
+
+
+def _short(horizon: float, unit: str) -> str:
+    """``6`` samples ahead; ``30min`` in the largest unit of time that divides it."""
+    if unit == "samples":
+        return f"{horizon:g}"
+    size = MICROSECONDS.get(unit)
+    if size is None:
+        return f"{horizon:g}{unit}"
+    micro = round(horizon * size)
+    name = next((name for name in ("d", "h", "min", "s", "ms") if micro % MICROSECONDS[name] == 0), unit)
+    return f"{micro / MICROSECONDS[name]:g}{name}"
 
 
 def _in_units(horizon: Any, time_unit: str) -> float:

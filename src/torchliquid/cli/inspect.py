@@ -38,7 +38,7 @@ def inspect(model: Annotated[Path, typer.Argument(help="A model saved by assess 
         "task": f"{task.kind} of {task.target!r}, one answer per {task.per}",
     }
     if task.horizon is not None:
-        rows["forecast"] = f"{task.horizon:g} {task.horizon_unit} ahead" + (task.learnt and f", as {task.learnt}")
+        rows["forecast"] = f"{task.ahead} {task.horizon_unit} ahead" + (task.learnt and f", as {task.learnt}")
     if task.labels:
         rows["labels"] = ", ".join(task.labels[:SHOWN])
         rows["decided by"] = metric_label(task.primary) + (f", since {task.reason}" if task.reason else "")

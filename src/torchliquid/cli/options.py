@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
@@ -43,7 +44,10 @@ Window = Annotated[
 ]
 Horizon = Annotated[
     str | None,
-    typer.Option(help="How far ahead to forecast the target: a number of samples (6) or a time with its unit (30min)."),
+    typer.Option(
+        help="How far ahead to forecast the target: a number of samples (6) or a time with its unit (30min); several "
+        "steps at once: 1,2,6 or 1-12, or 10min,20min,1h."
+    ),
 ]
 Interval = Annotated[
     str | None,
@@ -446,11 +450,25 @@ def check_folder(out: Path) -> None:
         raise InputError(f"--out {out} cannot be written; choose another folder")
 
 
-def _horizon(text: str, time_unit: str) -> tuple[float, str]:
-    """``6`` is in samples; ``30min`` is converted to the recording's unit."""
-    number, unit = times.amount(
-        "--horizon", text, "a number of samples such as 6, or a time with its unit such as 30min"
+def _horizon(text: str, time_unit: str) -> tuple[float | list[float], str]:
+    """``6`` is in samples; ``30min`` is converted to the recording's unit. ``1,2,6``, ``1-12`` and ``10min,1h`` are
+    several steps."""
+    wanted = (
+        "a number of samples such as 6, or a time with its unit such as 30min; several steps as 1,2,6 or 1-12, or as "
+        "10min,20min,1h"
     )
-    if not unit:
-        return number, "samples"
-    return number * times.in_units("--horizon", text, unit, time_unit), time_unit
+    steps, units = list[float](), set[str]()
+    for piece in text.split(","):
+        if several := re.fullmatch(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*", piece):
+            first, last = map(int, several.groups())
+            if not first < last <= first + 10_000:
+                raise InputError(f"--horizon {text}: give {wanted}")
+            steps += range(first, last + 1)
+            units.add("samples")
+            continue
+        number, unit = times.amount("--horizon", piece if "," in text else text, wanted)
+        steps.append(number * times.in_units("--horizon", text, unit, time_unit) if unit else number)
+        units.add(time_unit if unit else "samples")
+    if len(units) > 1:
+        raise InputError(f"--horizon {text}: give all steps in samples, or all with a unit of time")
+    return steps if len(steps) > 1 else steps[0], units.pop()

@@ -42,7 +42,7 @@ def moment(recording: Recording, time: float) -> str:
 
 
 def _task(task: Asked) -> str:
-    ahead = "" if task.horizon is None else f"{task.horizon:g} {task.horizon_unit} ahead, "
+    ahead = "" if task.horizon is None else f"{task.ahead} {task.horizon_unit} ahead, "
     classes = f" ({_some(task.labels)})" if task.labels else ""
     return f"{task.kind} of {task.target!r}{classes}, {ahead}one answer per {task.per}"
 

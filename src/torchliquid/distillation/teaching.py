@@ -97,6 +97,7 @@ class _Lesson:
     kind: str = "regression"
     horizon: None = None
     horizon_unit: str = "samples"
+    ahead: str = ""
 
     @classmethod
     def of(cls, task: Task, recording: Recording, teacher: Teacher) -> _Lesson:

@@ -381,7 +381,7 @@ def checksum(
 def title(model: Exported) -> str:
     """One line that describes the model."""
     task = model.task
-    ahead = "" if task.horizon is None else f", {task.horizon:g} {text.remark(task.horizon_unit)} ahead"
+    ahead = f", {task.ahead} {text.remark(task.horizon_unit)} ahead" if task.horizons else ""
     ahead += task.learnt and f", as the change from the last value of {text.remark(task.target)}"
     return f"{model.words}: {task.kind} of {text.remark(task.target)}{ahead}"
 

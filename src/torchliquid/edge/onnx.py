@@ -197,7 +197,7 @@ def described(network: Network) -> dict[str, str]:
         if task.alarm is not None and task.alarm.threshold is not None:
             found["threshold"] = f"{task.alarm.threshold:.9g}"
     if task.horizon is not None:
-        found |= {"horizon": f"{task.horizon:g}", "horizon_unit": task.horizon_unit}
+        found |= {"horizon": ",".join(f"{h:g}" for h in task.horizons), "horizon_unit": task.horizon_unit}
     if task.learnt:
         found["learnt"] = task.learnt
     return found

@@ -262,7 +262,7 @@ def _features(model: Model, path: Trajectory, truth: list[np.ndarray]) -> tuple[
     spans = np.concatenate(path.spans)
     uneven = spans.std() > 0.01 * spans.mean()
     names += [GAP] if uneven else []
-    target = task.target if task.horizon is None else f"{task.target}, {task.horizon:g} {task.horizon_unit} ahead"
+    target = f"{task.target}, {task.ahead} {task.horizon_unit} ahead" if task.horizons else task.target
     if task.kind == "classification":
         shown = list(range(len(task.labels)))[1 if len(task.labels) == 2 else 0 :]
         names += [f"{target} = {task.labels[k]}" for k in shown]

@@ -156,7 +156,9 @@ class Tools:
         recording: File,
         target: Annotated[str, Field(max_length=200, description="The column to learn.")],
         time: Annotated[Option, Field(description="The time column.")] = None,
-        horizon: Annotated[Option, Field(description="How far ahead to forecast the target: 6, or 30min.")] = None,
+        horizon: Annotated[
+            Option, Field(description="How far ahead to forecast the target: 6, or 30min; several steps: 1-12.")
+        ] = None,
         metric: Annotated[Option, Field(description="The metric that decides, such as f1 or rmse.")] = None,
         time_limit: Annotated[Option, Field(description="About how long it may take, such as 10m or 2h.")] = None,
         seeds: Annotated[int | None, Field(ge=1, le=20, description="Number of trainings of each network.")] = None,
@@ -217,7 +219,7 @@ def _described(model: Predictor) -> dict[str, Any]:
         "answers_per": task.per,
         "classes": len(task.labels),
         "looked_for": looked_for,
-        "ahead": None if task.horizon is None else f"{task.horizon:g} {unit_of(task.horizon_unit)}",
+        "ahead": None if task.horizon is None else f"{task.ahead} {unit_of(task.horizon_unit)}",
         "alarm": None if task.alarm is None else rule(task.alarm),
         "time_unit": unit_of(scales.time_unit),
         "usual_gap": float(f"{scales.time_scale:.6g}"),

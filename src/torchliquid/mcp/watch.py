@@ -345,7 +345,7 @@ class Watch:
 
     def _values(self, found: dict[str, Any]) -> list[str]:
         task, ends = self.task, self.stream.interval
-        ahead = "" if task.horizon is None else f", {task.horizon:g} {unit_of(task.horizon_unit)} ahead"
+        ahead = "" if task.horizon is None else f", {task.ahead} {unit_of(task.horizon_unit)} ahead"
         found |= {"values": [_five(v) for v in self.answer], "ahead": ahead.lstrip(", ") or None}
         found["interval"] = None if ends is None else [[_five(v) for v in pair] for pair in ends]
         values = " and ".join(significant(float(v), 5) for v in self.answer)

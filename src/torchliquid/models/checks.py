@@ -66,10 +66,15 @@ def _check_task(task: Task, preprocessing: Preprocessing) -> None:
         raise InputError(f"the target has {len(task.mean)} means and {len(task.std)} standard deviations")
     for mean, std in zip(task.mean, task.std, strict=True):
         _check_scale(f"the target {task.target!r}", mean, std)
-    if task.horizon is not None and not 0 < task.horizon < LARGEST:
-        raise InputError(f"the horizon is {task.horizon}: it must be a finite number above 0")
-    if task.change and (task.kind != "regression" or task.per != "step" or task.column is None or len(task.mean) > 1):
-        raise InputError("only a forecast of one value can predict the change from the last value")
+    if not all(0 < horizon < LARGEST for horizon in task.horizons):
+        raise InputError(f"the horizon is {task.horizons[0]}: it must be a finite number above 0")
+    if task.path and len(task.mean) != len(task.path):
+        raise InputError(f"the target has {len(task.mean)} means for {len(task.path)} steps ahead")
+    values = len(task.horizons)
+    if task.change and (
+        task.kind != "regression" or task.per != "step" or task.column is None or len(task.mean) != values
+    ):
+        raise InputError("only a forecast can predict the change from the last value")
     if not 0 <= task.change < LARGEST:
         raise InputError(f"the weight of the last value is {task.change}: it must be a finite number, 0 or more")
     if task.column is not None and not 0 <= task.column < preprocessing.n_channels:

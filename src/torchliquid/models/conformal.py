@@ -223,11 +223,10 @@ def coverage(model: Predicting, recording: Recording, outputs: list[np.ndarray])
     return float(np.concatenate(inside).mean()), float(np.concatenate(widths).mean())
 
 
-def columns(ends: list[np.ndarray]) -> dict[str, Any]:
-    """The columns ``lower`` and ``upper`` of :meth:`Predictor.predict`, numbered where there are several values."""
-    k = ends[0].shape[-2]
-    rows = np.concatenate([each.reshape(-1, k, 2) for each in ends])
-    names = [""] if k == 1 else [f"_{i + 1}" for i in range(k)]
+def columns(task: Task, ends: list[np.ndarray]) -> dict[str, Any]:
+    """The columns ``lower`` and ``upper`` of :meth:`Predictor.predict`, named where there are several values."""
+    rows = np.concatenate([each.reshape(-1, task.n_outputs, 2) for each in ends])
+    names = [name and f"_{name}" for name in task.value_names]
     return {f"{end}{name}": rows[:, i, e] for i, name in enumerate(names) for e, end in enumerate(("lower", "upper"))}
 
 

@@ -79,7 +79,7 @@ class Naive(Predictor):
             return self.constant
         value = inputs[column] * self.preprocessing.std[column] + self.preprocessing.mean[column]
         if self.task.kind == "regression":
-            return np.array([value])
+            return np.full(self.task.n_outputs, value)
         # The last value is a class: as certain as the classes' shares allow if the loss is to stay finite.
         nearest = int(np.argmin([abs(float(label) - value) for label in self.task.labels]))
         return 0.9 * np.eye(len(self.constant))[nearest] + 0.1 * self.constant

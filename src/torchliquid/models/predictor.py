@@ -97,7 +97,7 @@ class Predictor:
         """A summary for notebooks."""
         task = self.task
         classes = f" ({notebook.some(task.labels)})" if task.labels else ""
-        ahead = "" if task.horizon is None else f", {task.horizon:g} {task.horizon_unit} ahead"
+        ahead = f", {task.ahead} {task.horizon_unit} ahead" if task.horizons else ""
         rows = [
             ("task", f"{task.kind} of {task.target}{classes}{ahead}, one answer per {task.per}"),
             ("channels", notebook.some(self.preprocessing.channels)),
@@ -118,7 +118,8 @@ class Predictor:
             A frame with the columns ``series`` (if there are several or they have names), ``time`` (for a task per
             step; dates if the recording had dates, in UTC if they had a time zone), ``time_for`` for a forecast (the
             time that it is for; for samples still to come, computed with the series' usual gap), ``prediction``
-            (``prediction_1``, ... for several values) and, for classes, one ``probability_<label>`` each, with
+            (``prediction_1``, ... for several values; ``prediction_6`` or ``prediction_30min`` for those of a path, and
+            ``time_for`` likewise) and, for classes, one ``probability_<label>`` each, with
             ``alarm``, whether one is on, if the task has alarms; for values with an interval its ends, ``lower`` and
             ``upper``. Answers are null where the network's numbers are no longer finite.
 
@@ -130,7 +131,7 @@ class Predictor:
         frame = as_frame(self.task, read, outputs)
         if Interval.of(self) is None:
             return frame
-        return frame.with_columns(**columns(bounds(self, read, outputs)))
+        return frame.with_columns(**columns(self.task, bounds(self, read, outputs)))
 
     def predict_proba(self, recording: Recording | Any, progress: Progress | None = None) -> np.ndarray:
         """Probabilities of the classes.
@@ -252,10 +253,9 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
     if per_step:
         times = np.concatenate([s.times for s in recording.series])
         frame["time"] = shown_times(times, recording)
-        if task.horizon is not None:
-            frame["time_for"] = shown_times(
-                np.concatenate([_ahead(task, s.times) for s in recording.series]), recording
-            )
+        for name, horizon in zip(task.value_names if task.path else [""], task.horizons, strict=False):
+            due = np.concatenate([_ahead(task, horizon, s.times) for s in recording.series])
+            frame[f"time_for{name and '_'}{name}"] = shown_times(due, recording)
     rows = np.concatenate(outputs) if per_step else np.stack(outputs)
     if task.kind == "classification":
         labels = np.array([*task.labels, None], dtype=object)
@@ -265,19 +265,17 @@ def as_frame(task: Task, recording: Recording, outputs: Sequence[np.ndarray]) ->
             over = [task.decide(o) == task.positive for o in outputs]
             on = [task.alarm.raised(o, s.times) for o, s in zip(over, recording.series, strict=True)]
             frame["alarm"] = np.concatenate(on)
-    elif rows.shape[1] == 1:
-        frame["prediction"] = rows[:, 0]
     else:
-        frame |= {f"prediction_{k + 1}": rows[:, k] for k in range(rows.shape[1])}
-    return pl.DataFrame(frame).with_columns(pl.selectors.float().exclude("time", "time_for").fill_nan(None))
+        frame |= {f"prediction{name and '_'}{name}": rows[:, k] for k, name in enumerate(task.value_names)}
+    times_apart = pl.selectors.float() - pl.selectors.starts_with("time")
+    return pl.DataFrame(frame).with_columns(times_apart.fill_nan(None))
 
 
-def _ahead(task: Task, times: np.ndarray) -> np.ndarray:
+def _ahead(task: Task, horizon: float, times: np.ndarray) -> np.ndarray:
     """The target times of forecasts made at these times; for samples still to come, computed with the usual gap."""
-    assert task.horizon is not None
     if task.horizon_unit != "samples":
-        return times + task.horizon
-    ahead, gaps = int(task.horizon), np.diff(times)
+        return times + horizon
+    ahead, gaps = int(horizon), np.diff(times)
     gaps = gaps[gaps > 0]
     usual = float(np.median(gaps)) if len(gaps) else 1.0
     to_come = times[-1] + usual * np.arange(1, ahead + 1) if len(times) else times

@@ -282,7 +282,8 @@ class Tabular(Fitted):
             targets.append(encoded[chosen])
         table, target = np.concatenate(tables), np.concatenate(targets)
         if self.task.change:  # the first columns are the inputs
-            target = target - self.task.with_last(np.zeros((len(table), 1)), table)[:, 0]
+            last = self.task.with_last(np.zeros((len(table), 1)), table)
+            target = (target.reshape(len(table), -1) - last).reshape(target.shape)
         return table, target
 
     def answer(self, table: np.ndarray) -> np.ndarray:

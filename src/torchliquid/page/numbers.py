@@ -119,6 +119,7 @@ def span(value: float, unit: str) -> str:
 
 
 def length(value: float, unit: str) -> str:
-    """A length of time as the user gave it, not rounded."""
+    """A length of time, or a number of samples, as the user gave it, not rounded."""
     name, factor = time_unit(value, unit)
-    return f"{value / factor:.6g} {name}"
+    text = f"{value / factor:.6g}"
+    return f"{text} {name.removesuffix('s') if text == '1' and len(name) > 2 else name}"

@@ -310,6 +310,12 @@ def _fingerprint(plan: Plan) -> str:
     return digest.hexdigest()
 
 
+def _ahead(task: Task) -> str:
+    if task.path and task.horizon_unit == "samples":
+        return f"{task.ahead} samples"
+    return ", ".join(numbers.length(horizon, task.horizon_unit) for horizon in task.horizons)
+
+
 def _task_result(plan: Plan) -> TaskResult:
     task = plan.task
     return TaskResult(
@@ -319,7 +325,8 @@ def _task_result(plan: Plan) -> TaskResult:
         task.primary,
         task.higher_is_better,
         task.labels,
-        horizon="" if task.horizon is None else numbers.length(task.horizon, task.horizon_unit),
+        horizon=_ahead(task),
+        steps=tuple(numbers.length(horizon, task.horizon_unit) for horizon in task.path),
         reason=task.reason,
         positive=task.positive,
         alarm=task.alarm,

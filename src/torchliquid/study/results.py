@@ -163,6 +163,7 @@ class TaskResult:
     higher_is_better: bool
     labels: tuple[str, ...] = ()
     horizon: str = ""  # e.g. "6 samples"; empty without a forecast
+    steps: tuple[str, ...] = ()  # of a path, how far ahead each value is
     reason: str = ""  # why the primary metric is not the usual one
     positive: int = 1  # the one of two classes that alarms are about
     alarm: Alarm | None = None  # how samples become alarms; None: there are none

@@ -6,7 +6,6 @@ import copy
 import logging
 from contextlib import suppress
 from dataclasses import fields, replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from torchliquid.models.build import build
 from torchliquid.models.conformal import add_interval, check_enough, check_interval
 from torchliquid.models.model import Model
 from torchliquid.random import seeded
-from torchliquid.tasks import Task
+from torchliquid.tasks import Horizon, Task
 from torchliquid.training.loop import Progress, TrainingConfig, train
 
 HELD_OUT = 0.2
@@ -40,7 +39,7 @@ def fit(
     kind: str = "cfc",
     *,
     task: Task | None = None,
-    horizon: float | timedelta | np.timedelta64 | None = None,
+    horizon: Horizon | None = None,
     horizon_unit: str = "samples",
     metric: str = "",
     alarm: Alarm | None = None,
@@ -62,7 +61,8 @@ def fit(
         target: the channel to forecast with ``horizon``; otherwise the recording's own target.
         kind: one of :data:`torchliquid.models.KINDS`.
         task: what to predict; None: inferred from the recording.
-        horizon, horizon_unit: how far ahead to forecast; a ``timedelta`` needs no unit; None: no forecast.
+        horizon, horizon_unit: how far ahead to forecast; a ``timedelta`` needs no unit; several steps at once as a
+            list, such as ``[1, 2, 6]``; None: no forecast.
         metric: name of the metric that stops the training and decides, see :mod:`torchliquid.metrics`; empty: as in
             :meth:`Task.infer`.
         alarm: how predictions of two classes become alarms, and the limit of false alarms that sets the threshold;

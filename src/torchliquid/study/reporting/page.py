@@ -295,9 +295,9 @@ def _drawn(results: StudyResults, stretch: Stretch) -> str:
     if 0 < channels < stretch.of_channels:
         parts.append(f"of {stretch.of_channels} inputs the {words.NUMBERS[channels]} most related to the truth")
     if results.task.horizon:
-        parts.append(
-            f"truth and answers are drawn at the sample of the forecast, which is {results.task.horizon} ahead"
-        )
+        ahead = results.task.steps[0] if results.task.steps else results.task.horizon
+        first = ", the first of its steps" if results.task.steps else ""
+        parts.append(f"truth and answers are drawn at the sample of the forecast, which is {ahead} ahead{first}")
     return "; ".join(parts) + "."
 
 
