@@ -59,6 +59,10 @@ After its first call a layer never waits for the GPU, forward or backward, so it
 There are three exceptions: adaptive solvers, a mixture, which computes only the experts that are called, and
 `over_time="parallel"`, which looks at what is left of the error (under capture, samples are stepped instead).
 
+With `layer.over_time = "parallel"` the linear recurrences of Newton's method are Triton kernels too, for all cells with
+up to 64 units and for diagonal Jacobians of any size. The gradient is one such recurrence backwards in time. Until this
+page shows where it is faster, `"auto"` does not use it on a GPU.
+
 """
 
 
@@ -218,6 +222,33 @@ def times(device: str, rounds: int = 10, shrink: int = 1) -> str:
     )
 
 
+LONG: dict[str, Callable[[], Any]] = {
+    "LrcSSM(8, 64)": lambda: LrcSSM(8, 64),
+    "LTC on AutoNCP(32, 4)": lambda: LTC(8, AutoNCP(32, 4)),
+}
+
+
+def crossover(device: str, rounds: int = 5, lengths: tuple[int, ...] = (256, 1024, 8192, 65_536)) -> str:
+    """A table of training steps of one long sequence, one sample after the other and all at once."""
+    rows = []
+    for name, make in LONG.items():
+        for samples in lengths:
+            layer, x = make().to(device), torch.randn(1, samples, 8, device=device)
+            taken = []
+            for layer.over_time in ("sequential", "parallel"):
+                taken.append(seconds(trainer(layer, x), device, rounds)[0])
+            one, all_ = taken
+            how = layer.rnn_cell.solved
+            said = f"{one / all_:.3g} × | {how.iterations}" if how.converged else "does not converge | –"
+            rows.append(f"| {name} | {samples:,} | {1e3 * one:.3g} ms | {1e3 * all_:.3g} ms | {said} |")
+    heads = "| layer | T | one after the other | all at once | as fast | iterations |"
+    table = "\n".join([heads, "|---|---|---|---|---|---|", *rows])
+    return (
+        "## One sequence, all samples at once\n\nA training step with a batch of 1, by the kernels that step from "
+        f'sample to sample, and with `over_time = "parallel"`.\n\n{table}\n\n'
+    )
+
+
 def chip() -> str:
     """A table of what the kernels take of an A100's and an H100's chip."""
     from benchmarks.gpu_resources import layers, resources
@@ -248,7 +279,8 @@ def page(device: str | None, small: bool = False) -> str:
     head = f"* {named}\n* PyTorch {torch.__version__}, Triton {sys.modules['triton'].__version__}\n\n"
     right = correctness(device, 2, 3) if small else correctness(device)
     fast = times(device, 1, shrink=64) if small else times(device)
-    return INTRODUCTION + head + right + fast + ("" if small else chip())
+    long = crossover(device, 1, (20,)) if small else crossover(device)
+    return INTRODUCTION + head + right + fast + long + ("" if small else chip())
 
 
 def main() -> None:

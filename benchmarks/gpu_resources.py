@@ -108,7 +108,16 @@ def layers() -> dict[str, Callable[[], Any]]:
         "CTGRU(8, 64)": (CTGRU(8, 64), False),
         "LrcSSM(8, 64)": (LrcSSM(8, 64, solver="exponential"), False),
     }
-    return {name: partial(_step, layer, mixed) for name, (layer, mixed) in kinds.items()}
+    steps = {name: partial(_step, layer, mixed) for name, (layer, mixed) in kinds.items()}
+    return steps | {
+        "all samples at once, Jacobians of 64 units": partial(_scan, torch.ones(1, 300, 64, 64)),
+        "all samples at once, diagonals of 64 units": partial(_scan, torch.ones(1, 300, 64)),
+    }
+
+
+def _scan(matrices: Tensor) -> None:
+    for reverse in (False, True):
+        backend.solve_linear(matrices, matrices[:, :, 0] if matrices.dim() > 3 else matrices, reverse)
 
 
 @torch.no_grad()

@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from torchliquid import scan
+from torchliquid.backends import solve_linear
+from torchliquid.cells.linear import times
 from torchliquid.cells.memory import lstm_step
 from torchliquid.cells.recurrence import Recurrence, Sequences, States
 
@@ -35,7 +37,7 @@ NEARLY = 1e-6
 FULL = 64
 """Maximum number of units, with those of a memory, for which the full Jacobian is used."""
 
-STRETCH = 2**20
+STRETCH, STRETCH_ON_GPU = 2**20, 2**24
 """Maximum number of elements of the Jacobians at once. Longer sequences are solved in consecutive stretches."""
 
 LONG = 256
@@ -103,7 +105,8 @@ def _joined(parts: list[Solved]) -> Solved:
 def _stretches(cell: Recurrence, over: Sequences, guess: Tensor | None) -> Iterator[tuple[Sequences, Tensor | None]]:
     batch, time = over.timespans.shape
     size = over.state.shape[1] * (1 if over.memory_cell is None else 2)
-    step = max(64, STRETCH // max(1, batch * size * (1 if _is_diagonal(cell, over) or size > FULL else size)))
+    most = STRETCH if over.timespans.device.type == "cpu" else STRETCH_ON_GPU
+    step = max(64, most // max(1, batch * size * (1 if _is_diagonal(cell, over) or size > FULL else size)))
     for start in range(0, time, step):
         now = slice(start, start + step)
         cut = {name: value[:, now] for name, value in over._asdict().items() if name in SERIES and value is not None}
@@ -139,7 +142,7 @@ def _solve(cell: Recurrence, over: Sequences, guess: Tensor | None) -> tuple[Ten
     found = found._replace(residual=float((after.detach() - states).abs().max()))
     if not exact:
         return _Implicit.apply(after, jacobians, advance, before.detach()), found
-    drive = torch.cat([after[:, :1], after[:, 1:] - _times(jacobians[:, 1:], states[:, :-1])], 1)
+    drive = torch.cat([after[:, :1], after[:, 1:] - times(jacobians[:, 1:], states[:, :-1])], 1)
     return _Linear.apply(jacobians, drive), found
 
 
@@ -194,7 +197,7 @@ def _newton(
             jacobians = jacobians.clamp(-1, 1)
         slopes = jacobians if damping == 1 else damping * jacobians
         drive = after.clone()
-        drive[:, 1:] -= _times(slopes[:, 1:], before[:, 1:])
+        drive[:, 1:] -= times(slopes[:, 1:], before[:, 1:])
         new = solve_linear(slopes, drive)
         moved = float((new - states).abs().max())
         states = new
@@ -243,7 +246,7 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         (matrices,) = ctx.saved_tensors
-        return None, _backwards(matrices, grad)
+        return None, solve_linear(matrices, grad, reverse=True)
 
 
 class _Implicit(torch.autograd.Function):
@@ -262,47 +265,12 @@ class _Implicit(torch.autograd.Function):
         diagonal, before = ctx.saved_tensors
         pull: Any = torch.func.vjp(ctx.advance, before)[1]
         nearly = 1e-6 if grad.dtype is torch.float32 else 1e-11
-        found = _backwards(diagonal, grad)
+        found = solve_linear(diagonal, grad, reverse=True)
         for _ in range(DIAGONAL_ITERATIONS):
             rest = pull(found)[0] - diagonal * found
-            new = _backwards(diagonal, torch.cat([grad[:, :-1] + rest[:, 1:], grad[:, -1:]], 1))
+            new = solve_linear(diagonal, torch.cat([grad[:, :-1] + rest[:, 1:], grad[:, -1:]], 1), reverse=True)
             moved = float((new - found).abs().max())
             found = new
             if moved <= nearly * float(found.abs().max()):
                 return found, None, None, None
-        return _backwards(_linearised(ctx.advance, before)[1], grad), None, None, None
-
-
-def _backwards(matrices: Tensor, grad: Tensor) -> Tensor:
-    """y(t) = A(t + 1)' y(t + 1) + b(t), from the last sample to the first."""
-    ahead = torch.cat([matrices[:, 1:], torch.zeros_like(matrices[:, :1])], 1)
-    return solve_linear((ahead.mT if ahead.dim() > grad.dim() else ahead).flip(1), grad.flip(1)).flip(1)
-
-
-def solve_linear(
-    matrices: Float[Tensor, "B T D D"] | Float[Tensor, "B T D"], drive: Float[Tensor, "B T D"]
-) -> Float[Tensor, "B T D"]:
-    """y(t) = A(t) y(t - 1) + b(t) for all t at once, y(0) = b(0): pairs give every second sample, then the others
-    follow.
-
-    A is a matrix, or the diagonal of one. O(T) work in O(log T) steps (Blelloch, 1990).
-    """
-    time = drive.shape[1]
-    if time == 1:
-        return drive
-    even, odd = slice(0, time - 1, 2), slice(1, time, 2)
-    one, other = matrices[:, odd], matrices[:, even]
-    pairs = one @ other if matrices.dim() > drive.dim() else one * other
-    ends = solve_linear(pairs, _times(matrices[:, odd], drive[:, even]) + drive[:, odd])
-    solved = torch.empty_like(drive)
-    solved[:, odd] = ends
-    solved[:, 0] = drive[:, 0]
-    rest = slice(2, time, 2)
-    solved[:, rest] = _times(matrices[:, rest], ends[:, : len(range(2, time, 2))]) + drive[:, rest]
-    return solved
-
-
-def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
-    if matrices.dim() == vectors.dim():
-        return matrices * vectors
-    return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
+        return solve_linear(_linearised(ctx.advance, before)[1], grad, reverse=True), None, None, None

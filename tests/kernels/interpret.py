@@ -18,6 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchliquid import backends
 from torchliquid.backends import reference, triton
 from torchliquid.backends.triton import launch
+from torchliquid.backends.triton import linear as kernels
+from torchliquid.cells import linear
+from torchliquid.layers import LTC, LrcSSM
 
 FORWARD, BACKWARD = 1e-5, 1e-4
 SCRATCH = launch.SCRATCH
@@ -75,6 +78,43 @@ def _single(value: object) -> object:
     return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
+@st.composite
+def chunks(draw: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrices and a drive, in one chunk up to several levels of chunks."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    whole = draw(st.booleans())
+    batch, units = draw(st.integers(1, 2)), draw(st.integers(1, 64 if whole else 40))
+    time = draw(st.integers(1, 70))
+    kernels.STEPS, kernels.MATRICES = draw(st.sampled_from([(4, 3), (128, 16)]))
+    shape = (batch, time, units, units) if whole else (batch, time, units)
+    matrices = random.normal(size=shape) / units ** (0.5 if whole else 0.0)
+    return torch.from_numpy(matrices.clip(-1.1, 1.1)), torch.from_numpy(random.normal(size=(batch, time, units)))
+
+
+def assert_solves(given: tuple[torch.Tensor, torch.Tensor], reverse: bool) -> None:
+    assert backends.chosen(None, [each.float() for each in given]) is triton
+    true = linear.solve_linear(*given, reverse)
+    with WithoutWaiting():
+        found = backends.solve_linear(*(each.float() for each in given), reverse)
+    assert (found - true).abs().max() <= FORWARD * max(1.0, float(true.abs().max()))
+
+
+def assert_layer_is_stepped_alike(way: str) -> None:
+    """Newton's method over time with these kernels: states and gradients are those of stepping."""
+    torch.manual_seed(0)
+    layer = LrcSSM(3, 20, solver="exponential") if way == "diagonal" else LTC(3, 6, ode_unfolds=2)
+    x, spans = torch.randn(1, 40, 3), torch.rand(1, 40)
+    found = []
+    for over_time in ("parallel", "sequential"):
+        layer.over_time = over_time
+        output = layer(x, timespans=spans)[0]
+        found.append([output.detach(), *torch.autograd.grad(output.square().mean(), list(layer.parameters()))])
+    assert layer.rnn_cell.solved is not None
+    assert layer.rnn_cell.solved.converged
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
 def main(kind: str, examples: int) -> None:
     assert launch.INTERPRETED
 
@@ -92,8 +132,18 @@ def main(kind: str, examples: int) -> None:
             assert_is_an_operator(problem)
             assert_holds_a_half_precision_state_in_single(problem)
 
+    @settings(max_examples=examples, phases=[Phase.generate], **options)
+    @given(chunks(), st.booleans())
+    def solve(given: tuple[torch.Tensor, torch.Tensor], reverse: bool) -> None:
+        assert_solves(given, reverse)
+
     with np.errstate(all="ignore"):
-        check()
+        if kind == "linear":
+            solve()
+            for way in ("diagonal", "full"):
+                assert_layer_is_stepped_alike(way)
+        else:
+            check()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ def test_agrees_with_the_reference_in_double_precision(kind: str) -> None:
     run("tests/kernels/interpret.py", kind, "20" if kind == "cfc" else "8", interpreted=True)
 
 
+def test_all_samples_at_once_agree_with_one_after_the_other() -> None:
+    pytest.importorskip("triton")
+    run("tests/kernels/interpret.py", "linear", "12", interpreted=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_agrees_over_many_more_shapes(kind: str) -> None:
@@ -52,9 +57,9 @@ for name in ({names}):
 
 def test_no_register_spills_on_an_h100() -> None:
     pytest.importorskip("triton")
-    names = "'LTC(8, 64), mixed memory', 'CfC(8, 64)'"
+    names = "'LTC(8, 64), mixed memory', 'CfC(8, 64)', 'all samples at once, Jacobians of 64 units'"
     said = run("-c", SPILLS.format(names=names, capability=90), interpreted=False)
-    assert said == "LTC(8, 64), mixed memory 5\nCfC(8, 64) 2\n"
+    assert said == "LTC(8, 64), mixed memory 5\nCfC(8, 64) 2\nall samples at once, Jacobians of 64 units 1\n"
 
 
 @pytest.mark.slow

@@ -18,7 +18,19 @@ from torchliquid.backends.table import BACKENDS, Backend, chosen, use
 from torchliquid.cells.recurrence import Recurrence, Sequences, States, tensors_of
 from torchliquid.torch_private import is_transformed
 
-__all__ = ["BACKENDS", "Backend", "chosen", "native", "operators", "reference", "run", "state_space", "triton", "use"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "chosen",
+    "native",
+    "operators",
+    "reference",
+    "run",
+    "solve_linear",
+    "state_space",
+    "triton",
+    "use",
+]
 
 
 def run(cell: Recurrence, over: Sequences) -> States:
@@ -41,3 +53,10 @@ def tensors_of_both(cell: Recurrence, over: Sequences) -> list[Tensor]:
 def state_space(*tensors: Tensor) -> tuple[Tensor, Tensor]:
     """See :func:`torchliquid.cells.state_space.state_space`; all arguments are positional."""
     return chosen(None, tensors).state_space(*tensors)
+
+
+def solve_linear(matrices: Tensor, drive: Tensor, reverse: bool = False) -> Tensor:
+    """See :func:`torchliquid.cells.linear.solve_linear`; only Triton has kernels."""
+    given = matrices, drive
+    backend = triton if triton.available() and triton.supports(*given) and chosen(None, given) is triton else reference
+    return backend.solve_linear(matrices, drive, reverse)

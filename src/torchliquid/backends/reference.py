@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from torchliquid.cells.linear import solve_linear
 from torchliquid.cells.state_space import state_space
 from torchliquid.scan import run
 
-__all__ = ["available", "has", "missing", "run", "state_space", "supports", "takes"]
+__all__ = ["available", "has", "missing", "run", "solve_linear", "state_space", "supports", "takes"]
 
 takes, missing = "any tensors", ""
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from torchliquid import cells
-from torchliquid.backends import autograd
+from torchliquid.backends import autograd, reference
 from torchliquid.backends.reference import state_space
 from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
 from torchliquid.solvers import FIXED
@@ -26,7 +26,7 @@ from torchliquid.torch_private import is_forward_mode, is_transformed
 if TYPE_CHECKING:
     from torchliquid.backends.triton import launch
 
-__all__ = ["available", "has", "missing", "run", "state_space", "supports", "takes"]
+__all__ = ["available", "has", "missing", "run", "solve_linear", "state_space", "supports", "takes"]
 
 missing = "the Triton kernels need Triton: pip install 'torchliquid[gpu]'"
 takes = "float32, bfloat16 or float16 on an NVIDIA GPU, outside torch.func"
@@ -93,6 +93,16 @@ def run_backward(
 
     with torch.cuda.device_of(over.inputs):
         return launch.backward(_kernel(cell, over), over, states, cell_states, grads)
+
+
+def solve_linear(matrices: Tensor, drive: Tensor, reverse: bool = False) -> Tensor:
+    """As :func:`torchliquid.cells.linear.solve_linear`; no autograd."""
+    from torchliquid.backends.triton import linear
+
+    if matrices.dim() > drive.dim() and drive.shape[2] > linear.LARGEST:
+        return reference.solve_linear(matrices, drive, reverse)
+    with torch.cuda.device_of(drive):
+        return linear.solve_linear(_single(matrices), _single(drive), reverse).to(drive.dtype)
 
 
 def _kernel(cell: Any, over: Sequences) -> launch.Kernel:
