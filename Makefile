@@ -1,6 +1,6 @@
 # make demo      the main job on a real recording, in four minutes
 # make test      the tests                    make test-slow  the long ones
-# make test-pure   the layers without their kernels       make test-shapes  the layers, their annotations checked at each call
+# make test-pure   the layers without their kernels       make test-shapes  layers and models, annotations checked at each call
 # make test-lowest   the tests with the lowest versions that pyproject.toml names, make test-newest   with the newest
 # make lint      ruff, mypy, import-linter    make format     mends what can be mended
 # make bench     speed against the peers       make studies    studies of published recordings
@@ -33,7 +33,7 @@ test-slow: $(VENV)/.developer
 
 # Dynamo cannot read what the checks close over where torch.func is compiled.
 test-shapes: $(VENV)/.developer
-	CHECK_SHAPES=1 $(TESTS) tests/layers tests/runtime tests/test_parallel.py --deselect tests/layers/test_transforms.py::test_compiled_torch_func
+	CHECK_SHAPES=1 $(TESTS) tests/layers tests/runtime tests/models/test_change.py tests/models/test_predictor.py tests/test_parallel.py --deselect tests/layers/test_transforms.py::test_compiled_torch_func
 
 # In an environment of its own: the package built without kernels, and the developer's environment for all else.
 test-pure: $(VENV)/.developer

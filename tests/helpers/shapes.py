@@ -4,7 +4,7 @@ import jaxtyping
 import torch
 from beartype import BeartypeConf, beartype
 
-PACKAGES = ("layers", "cells", "scan", "parallel", "backends", "solvers", "runtime")
+PACKAGES = ("layers", "cells", "scan", "parallel", "backends", "solvers", "runtime", "models")
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 

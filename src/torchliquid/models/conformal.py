@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,7 @@ FEWEST = 20
 """Minimum number of labelled samples, or series, in a validation part."""
 
 
+@runtime_checkable
 class Predicting(Protocol):
     """A model whose answers can have intervals."""
 
