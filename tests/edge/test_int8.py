@@ -327,3 +327,12 @@ def test_a_saved_model_is_trained_further_for_int8(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*command, "--kind", "cfc"])
     assert refused.exit_code == 2
     assert "--kind is only for a new model" in refused.output
+
+
+def test_states_far_larger_than_what_a_block_normalises_are_refused() -> None:
+    model = make_model("lrcssm block")
+    with torch.no_grad():
+        next(p for name, p in model.named_parameters() if name.endswith("vleak")).mul_(1e6)
+    walked = parity.walk(model, *samples_of(model, readings(60)))
+    with pytest.raises(InputError, match="differ too much in size for int8"):
+        in_int8(model, walked, Widths(16, 16, 16))

@@ -140,7 +140,7 @@ class LrcSsmCore(Core[LrcSsm]):
                 made.array("even", 2.0 ** (source.max() - source), "int32_t", "The inputs in one unit.")
             made.dense("feed", lrc.feed[0], 0, hidden[2], "The maps at the block's end.", "hidden1")
             made.dense("added", lrc.feed[1], 0, hidden[3], "", "hidden2")
-            made.context |= self._norms(int(source.max()), chosen.hidden[1], chosen.state)
+            made.context |= self._norms(source, chosen.hidden[1], chosen.state)
             made.context["normed_down"] = chosen.hidden[1] - chosen.hidden[3]
         read = np.full(len(lrc.slope), chosen.hidden[1]) if self.answers else source
         self._synapses(made, "sensory_slope", lrc.slope * 2.0**-read, "sensory", "The inputs' synapses.")
@@ -169,9 +169,13 @@ class LrcSsmCore(Core[LrcSsm]):
         made.context["shifts"][shift] = down
         made.array(name, np.round(slope * sigmoid * 2.0**down), "int16_t", remark)
 
-    def _norms(self, read: int, normed: int, state: int) -> dict[str, Any]:
-        """The constants of both norms, whose values are in units of 2**-shift of these shifts."""
-        n = self.units
+    def _norms(self, inputs: np.ndarray, normed: int, state: int) -> dict[str, Any]:
+        """The constants of both norms. Their values have these shifts, and are brought to the finest of them."""
+        n, read = self.units, int(inputs.max())
+        finest = max(read - int(inputs.min()), abs(normed - state))
+        largest_value = 2.0**15 * (2.0**finest + 1)
+        if n**3 * largest_value**2 > 2.0**62 or 2 * n * largest_value >= 2.0**31:  # the sums of squares, and of values
+            raise InputError("an LrcSSM's states or inputs differ too much in size for int8: use --quantize none")
         root = 29 - math.floor(math.log2(n) / 2)
         least = [max(1, round(EPSILON * n**3 * 4.0**shift)) for shift in (read, max(normed, state))]
         return {
