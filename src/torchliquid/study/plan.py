@@ -140,7 +140,7 @@ class Plan:
             split.append(f"Validation, on which training stops and settings are chosen: {_how(recording, validation)}.")
         else:
             training = recording
-            split.append("Validation, on which training stops and settings are chosen: the published validation part.")
+            split.append("Validation, on which training stops and settings are chosen: a recording of its own.")
         split.append("Scales, the time scale and the values for missing readings come from the training part only.")
         preprocessing = Preprocessing.fit(training)
         split += preprocessing.notes
