@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torchliquid.reproduce.contenders import TableModel
 from torchliquid.reproduce.trial import train
 from torchliquid.sklearn import LiquidRegressor
 from torchliquid.study.results import POOLED
+from torchliquid.study.shifts import DEFAULT_SHIFTS
 from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, fit
 
@@ -36,7 +38,18 @@ def step(layer: torch.nn.Module, *given: torch.Tensor) -> list[torch.Tensor]:
     return [output, *torch.autograd.grad(output.square().mean(), parameters, materialize_grads=True)]
 
 
-@pytest.mark.parametrize("name", [*CASES, *STACK])
+QUICK = (
+    "ltc memory", "cfc ncp", "ctrnn", "neural ode", "ctgru", "grud", "lrcssm block", "mixture", "stack",
+    "cfc", "lrcssm", "gru", "CfC", "LTC",
+)  # fmt: skip
+
+
+def all_of(names: Iterable[str]) -> list[Any]:
+    """Most of them are slow tests."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", all_of([*CASES, *STACK]))
 def test_a_layer_computes_there_what_it_does_here_and_the_host_waits_for_nothing(name: str) -> None:
     here = some({**CASES, **STACK}[name]).eval()
     there = copy.deepcopy(here).to(NAME)
@@ -66,10 +79,7 @@ def test_it_notices_what_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         x.numpy()
 
 
-QUICK = ("cfc", "ltc_ncp", "lrcssm", "mixture", "gru", "transformer")
-
-
-@pytest.mark.parametrize("kind", [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
+@pytest.mark.parametrize("kind", all_of(KINDS))
 def test_a_model_trained_there_is_that_trained_here(kind: str, tmp_path: Path) -> None:
     recording = small_recording((30, 20, 25, 20, 25))
     classes = list(KINDS).index(kind) % 2 == 0
@@ -102,8 +112,8 @@ def test_an_estimator_trains_there_and_predicts_here() -> None:
 
 def test_a_study_there_scores_the_same_and_is_continued_only_there(tmp_path: Path) -> None:
     recording = small_recording((90, 80, 70, 60, 85, 75))
-    asked: dict[str, Any] = {"contenders": ["cfc", "gru", "linear"], "seeds": 2, "tuning": 1, "epochs": 1}
-    asked |= {"parameters": 300}
+    asked: dict[str, Any] = {"contenders": ["cfc", "linear"], "seeds": 1, "tuning": 1, "epochs": 1}
+    asked |= {"parameters": 200, "shifts": DEFAULT_SHIFTS[:1]}
     here = assess(recording, tmp_path / "here", **asked)
     there = assess(recording, tmp_path / "there", **asked, device="auto")
     for one, other in zip(there.contenders, here.contenders, strict=True):
@@ -120,7 +130,7 @@ def test_a_study_there_scores_the_same_and_is_continued_only_there(tmp_path: Pat
             assess(recording, tmp_path / folder, **asked, device=device)
 
 
-@pytest.mark.parametrize("contender", TABLE.settings)
+@pytest.mark.parametrize("contender", all_of(TABLE.settings))
 def test_a_table_there_is_that_here(contender: str) -> None:
     setup = TABLE.with_setup(contender, {"epochs": 2})
     here, there = (train(setup, parts("published"), contender, 0, lambda *_: None, place) for place in ("cpu", NAME))
@@ -138,7 +148,8 @@ def test_the_masks_of_a_sparse_table_move_with_its_weights() -> None:
     assert all(mask.device.type == NAME and bool(((p == 0) | (mask == 1)).all()) for p, mask in model.masks)
 
 
-@pytest.mark.parametrize("kind", ["lrcssm", *(pytest.param(k, marks=pytest.mark.slow) for k in ("cfc_ncp", "ltc"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lrcssm", "cfc_ncp", "ltc"])
 def test_a_model_there_is_explained_as_here(kind: str) -> None:
     recording, model = small_recording((60, 40, 50)), small_model(kind)
     here, there = explanation(model, recording), explanation(copy.deepcopy(model).to(NAME), recording)
