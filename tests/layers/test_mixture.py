@@ -180,6 +180,18 @@ def test_in_pieces_in_parallel_and_by_the_last_sample_it_says_the_same(name):
     torch.testing.assert_close(layer(x, None, spans, lengths)[0][[0, 2]], alone[[0, 2]])
 
 
+def test_a_hook_that_would_not_be_called_is_refused():
+    layer, seen = some(CASES["mixture"]), []
+    hook = layer.experts[1].register_forward_hook(lambda *_: seen.append(0))
+    with pytest.raises(InputError, match="put it on its rnn_cell"):
+        layer(torch.randn(2, 5, INPUTS))
+    hook.remove()
+    for expert in layer.experts:
+        expert.rnn_cell.register_forward_hook(lambda *_: seen.append(0))
+    layer(torch.randn(2, 5, INPUTS))
+    assert seen
+
+
 @pytest.mark.parametrize(("experts", "top_k"), [(1, 1), (3, 3)])
 def test_one_expert_or_all_of_them(experts, top_k):
     layer = MixtureOfLiquid([CfC(3, 4) for _ in range(experts)], CfC(3, 2), top_k)

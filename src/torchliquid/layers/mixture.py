@@ -114,6 +114,8 @@ class MixtureCell(RecurrentCell):
         """Outputs, states and who was called, over whole sequences."""
         if not torch.compiler.is_dynamo_compiling() and is_for_onnx():
             raise InputError("torch.onnx can't write a mixture, whose experts run over samples that the inputs choose")
+        if any(is_called(part) for part in self.parts):
+            raise InputError("a hook on the router or an expert would not be called: put it on its rnn_cell")
         h, *experts, waited = state.split(self.sizes, 1)
         routed, routers, _ = self.router._run(inputs, timespans, h, lengths, None, reset)
         routing = self.route(routed)
