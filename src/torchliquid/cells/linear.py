@@ -38,8 +38,8 @@ def solve_linear(
 
 
 def times(
-    matrices: Float[Tensor, "*B D D"] | Float[Tensor, "*B D"], vectors: Float[Tensor, "*B D"]
-) -> Float[Tensor, "*B D"]:
+    matrices: Float[Tensor, "B T D D"] | Float[Tensor, "B T D"], vectors: Float[Tensor, "B T D"]
+) -> Float[Tensor, "B T D"]:
     """Matrices, or diagonals of matrices, times vectors."""
     if matrices.dim() == vectors.dim():
         return matrices * vectors
