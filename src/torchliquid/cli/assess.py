@@ -63,6 +63,14 @@ def assess(
             "both.",
         ),
     ] = False,
+    walk_forward: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Test on this many stretches, one after the other: before each, all contenders are trained anew on "
+            "what came before. For values and forecasts.",
+        ),
+    ] = None,
     jobs: options.Jobs = None,
     ray: options.Ray = None,
     device: options.Device = "cpu",
@@ -115,6 +123,7 @@ def assess(
             class_weights=class_weights,
             interval=share,
             augment=augment,
+            walk_forward=walk_forward,
             windows=cut,
             jobs=processes,
             ray=ray,

@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, str | None]] = {
         "alarm_merge": "TIME",
         "class_weights": None,
         "augment": None,
+        "walk_forward": "N",
     },
     "World": {
         "expert": "MODULE:FUNCTION",

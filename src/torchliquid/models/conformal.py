@@ -209,7 +209,13 @@ def _known_at(task: Task, horizon: float, times: np.ndarray) -> np.ndarray:
 
 
 def coverage(model: Predicting, recording: Recording, outputs: list[np.ndarray]) -> tuple[float, float]:
-    """The share of labelled samples whose truth lies inside the interval, and the mean width.
+    """The share of labelled samples whose truth lies inside the interval, and the mean width; as :func:`covered`."""
+    inside, widths = covered(model, recording, outputs)
+    return float(inside.mean()), float(widths.mean())
+
+
+def covered(model: Predicting, recording: Recording, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the truth lies inside the interval, and its width, for all values of all labelled samples.
 
     Args:
         recording: with targets, as :meth:`Task.with_targets` returns them.
@@ -221,7 +227,7 @@ def coverage(model: Predicting, recording: Recording, outputs: list[np.ndarray])
         high, *_ = model.task.labelled(ends.reshape(shape)[..., 1], series)
         inside.append(((low <= truth) & (truth <= high)).ravel())
         widths.append((high - low).ravel())
-    return float(np.concatenate(inside).mean()), float(np.concatenate(widths).mean())
+    return np.concatenate(inside), np.concatenate(widths)
 
 
 def columns(task: Task, ends: list[np.ndarray]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def assess(
     class_weights: bool | None = None,
     interval: float | None = None,
     augment: bool = False,
+    walk_forward: int | None = None,
     windows: Windows | None = None,
     shifts: Sequence[Shift] = DEFAULT_SHIFTS,
     jobs: int = 1,
@@ -106,6 +107,10 @@ def assess(
         augment: whether all contenders are also trained on copies of the training part with lost samples and with
             drifting gain and offset. The chosen settings are trained without these copies as well, and the report
             compares both. Not possible with a time limit.
+        walk_forward: the number of stretches that a recording is tested on, one after the other; before each, every
+            contender is trained anew on all that came before (:meth:`torchliquid.study.plan.Plan.walk_forward`). The
+            saved models are those of the last training. For values and forecasts of one series; not with test
+            recordings, a validation part, augmentation or a time limit. None: one training.
         windows: how the training part is cut; None: chosen from the data.
         shifts: changes of the test data under which the trained models are measured again.
         jobs: number of processes, with one thread each; at most the number of cores. If it is more than one, call this
@@ -138,25 +143,30 @@ def assess(
         raise InputError(f"the time limit must be more than 0 seconds, not {seconds:g}")
     if augment and seconds is not None:
         raise InputError("a study with augmentation trains everything twice and has no time limit; leave one out")
+    if walk_forward is not None and (tests or validation is not None or augment or seconds is not None):
+        raise InputError(
+            "walking forward makes its own parts and trains many times: leave out test recordings, the validation "
+            "part, augmentation and the time limit"
+        )
     if updates is not None and epochs is not None:
         raise InputError("training is limited by updates or by epochs; give only one of them")
     if task is not None and (metric or alarm):
         raise InputError("the given task already has a metric and alarms: set them in the task")
-    plan = Plan.make(
-        recording,
-        task or Task.infer(recording, primary=metric, alarm=alarm),
-        tests,
-        validation,
-        parameters,
-        windows,
-        updates,
-        epochs,
-        patience,
-        class_weights,
-        interval,
-        augment,
-        str(place),
-    )
+    task = task or Task.infer(recording, primary=metric, alarm=alarm)
+    options: dict[str, Any] = {
+        "parameters": parameters,
+        "windows": windows,
+        "updates": updates,
+        "epochs": epochs,
+        "patience": patience,
+        "class_weights": class_weights,
+        "interval": interval,
+        "device": str(place),
+    }
+    if walk_forward is not None:
+        plan = Plan.walk_forward(recording, task, walk_forward, **options)
+    else:
+        plan = Plan.make(recording, task, tests, validation, augment=augment, **options)
     chosen = _that_suit(chosen, plan, named=contenders is not None)
     for contender in chosen:
         if contender.name in KINDS:  # a budget that is too small raises before anything is written
@@ -180,6 +190,8 @@ def assess(
         asked["interval"] = interval
     if augment:
         asked["augment"] = True
+    if walk_forward is not None:
+        asked["walk forward"] = walk_forward
     if place.type != "cpu":
         asked["device"] = place.type
     if settings:
@@ -428,8 +440,9 @@ def _stretches(runner: Runner, results: StudyResults) -> Any:
     tests = {name: runner.plan.task.with_targets(test) for name, test in runner.plan.tests.items()}
     outputs = {}
     for name in (results.verdict.liquid, results.verdict.rival):
-        model = runner.model(runner.best_spec(results.contender(name)))
-        outputs[name] = [model.outputs(test) for test in tests.values()]
+        models = runner.models(runner.best_spec(results.contender(name)))
+        each = models if len(models) > 1 else models * len(tests)
+        outputs[name] = [model.outputs(test) for model, test in zip(each, tests.values(), strict=True)]
     return stretches(runner.plan.task, tests, outputs)
 
 

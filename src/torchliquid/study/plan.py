@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.overlap import share_in
 from torchliquid.data.preprocessing import aligned
 from torchliquid.data.splits import ENOUGH, together
+from torchliquid.data.summary import moment
 from torchliquid.errors import InputError
 from torchliquid.models.conformal import check_enough, check_interval
 from torchliquid.page.glossary import metric_label
@@ -25,6 +27,8 @@ from torchliquid.training.loop import TrainingConfig, enough_updates
 RESERVED = ("training", "validation", "the validation part", POOLED)
 """Names of parts in the report, which test recordings cannot have."""
 
+LEARNT = "All trained models predict"
+
 REFUSED = 0.5
 """Maximum share of a test recording's samples that may also be in the training data, at the same times."""
 
@@ -36,6 +40,26 @@ class Answering(Protocol):
     def task(self) -> Task: ...
 
     def outputs(self, recording: Recording, windows: Windows | None = None) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The models of a walk forward, one for each stretch.
+
+    Attributes:
+        models: by the name of the test recording.
+    """
+
+    models: Mapping[str, Answering]
+
+    @property
+    def task(self) -> Task:
+        return next(iter(self.models.values())).task
+
+
+def answering(model: Answering | Walked, test: str) -> Answering:
+    """The model that answers a test recording."""
+    return model.models[test] if isinstance(model, Walked) else model
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,8 @@ class Plan:
         split: sentences about how the parts were made.
         original: the training part before augmentation; None: there is no augmentation.
         device: where networks are trained and scored.
+        refits: of a walk forward, the conditions of each later training; ``tests`` are the stretches that follow the
+            trainings, in the order of time.
     """
 
     task: Task
@@ -75,6 +101,16 @@ class Plan:
     interval: float | None = None
     original: Recording | None = None
     device: str = "cpu"
+    refits: tuple[Plan, ...] = ()
+
+    def at(self, refit: int) -> Plan:
+        """The conditions of one training: of the first, or of a later one of a walk forward."""
+        return self.refits[refit - 1] if refit else replace(self, refits=())
+
+    @property
+    def moments(self) -> range:
+        """The trainings of a walk forward, or the only one."""
+        return range(1 + len(self.refits))
 
     @property
     def unaugmented(self) -> Plan:
@@ -175,8 +211,7 @@ class Plan:
         task = task.from_last(training, validation, preprocessing)
         if task.learnt:
             split.append(
-                f"All trained models predict {task.learnt}: on the validation part this is a better start than "
-                "the training part's mean."
+                f"{LEARNT} {task.learnt}: on the validation part this is a better start than the training part's mean."
             )
         windows = windows or Windows.choose(training, task)
         if epochs is None and updates is None:
@@ -202,7 +237,58 @@ class Plan:
             device,
         )
 
-    def deciding(self, model: Answering) -> Task:
+    @classmethod
+    def walk_forward(cls, recording: Recording, task: Task, stretches: int, **options: Any) -> Plan:
+        """Train anew before each stretch of a recording, on all that came before it.
+
+        The recording is cut in time into one more stretch than asked for, with about the same number of samples each;
+        each but the first is tested on. What is chosen before the first training holds for all: settings, windows, the
+        size of shifts.
+
+        Args:
+            options: of :meth:`make`.
+
+        Raises:
+            InputError: the recording has several series or is too short, the task predicts classes, or as :meth:`make`.
+        """
+        if task.kind == "classification" or task.per == "series":
+            raise InputError("walking forward is for values and forecasts, with one answer per sample: leave it out")
+        if recording.n_series > 1:
+            raise InputError(
+                f"walking forward needs one series in time, and there are {recording.n_series}: leave it out"
+            )
+        (series,), n = recording.series, recording.n_samples
+        places = np.arange(1, stretches + 1) * n // (stretches + 1)
+        edges = [*np.unique(np.searchsorted(series.times, series.times[places])).tolist(), n]
+        if stretches < 2 or len(edges) <= stretches or edges[0] < 2:
+            raise InputError(f"walking forward needs 2 stretches or more, and {n} samples are too few for {stretches}")
+        plans = []
+        for i, (start, end) in enumerate(pairwise(edges)):
+            before, after = (replace(recording, series=(series.cut(*part),)) for part in ((0, start), (start, end)))
+            try:
+                plans.append(cls.make(before, task, {f"stretch {i + 1}": after}, **options))
+            except InputError as error:
+                raise InputError(f"walking forward, stretch {i + 1} of {stretches}: {error}") from None
+            options["windows"] = plans[0].windows
+        if plans[0].updates is not None:  # the longest training part needs the most; of all it is the limit
+            plans = [replace(plan, updates=plans[-1].updates) for plan in plans]
+        first, times = plans[0], [moment(recording, series.times[start]) for start in edges[:-1]]
+        split = (
+            f"Walk forward: before each of {stretches} stretches, every contender was trained anew on all that came "
+            f"before it, the last fifth of this for validation, at {', '.join(times)}. No model saw a sample that came "
+            "later. Settings were tuned once, before the first stretch. The parts listed are those of the first "
+            "training.",
+            *(sentence for sentence in first.split[1:] if not sentence.startswith(LEARNT)),
+        )
+        if learnt := [plan.task.learnt for plan in plans if plan.task.learnt]:
+            split += (
+                f"In {len(learnt)} of {stretches} trainings all models predict {learnt[0]}: on the validation part "
+                "this was a better start than the training part's mean.",
+            )
+        tests = {name: test for plan in plans for name, test in plan.tests.items()}
+        return replace(first, tests=tests, split=split, refits=tuple(plans[1:]))
+
+    def deciding(self, model: Answering | Walked) -> Task:
         """The task with a model's own threshold."""
         return replace(self.task, alarm=model.task.alarm)
 

@@ -91,7 +91,8 @@ def coverage_table(results: StudyResults) -> Table | None:
             if name == POOLED and len(covered[0]) == 2:
                 continue  # of one recording
             share, width = (fmean(each[name][i] for each in covered) for i in (0, 1))
-            rows.append((c.label, name, f"{100 * share:.1f} %", numbers.significant(width)))
+            of = "all together" if name == POOLED else name
+            rows.append((c.label, of, f"{100 * share:.1f} %", numbers.significant(width)))
     return Table(("Contender", "Test recording", "Truth inside", "Mean width"), tuple(rows)) if rows else None
 
 

@@ -108,12 +108,15 @@ class Runner:
         self._announce(self.settings)
         chosen = self._tune(tried)
         finals = self._train_finals(chosen, wanted)
+        if self.plan.refits:
+            later = [one for specs in finals.values() for spec in specs for one in self._refitted(spec)[1:]]
+            self._train("training anew", later)
         if self.limit is not None:
             self.left_out = left_out(wanted, self.scope, self.limit.seconds, self.paces)
         contenders = self.scope.contenders
         every = [spec for c in contenders for spec in finals[c.name]]
         tried = [spec for spec in tried if spec not in every and spec.contender in finals]
-        broken = [(spec, reason) for spec in (*every, *tried) if (reason := self.trained(spec).broken_off)]
+        broken = [(spec, reason) for spec in (*every, *tried) if (reason := self._broken_off(spec))]
         for name, specs in finals.items():
             finals[name] = [spec for spec in specs if not any(spec is one for one, _ in broken)] or specs
         every = [spec for c in contenders for spec in finals[c.name]]
@@ -151,9 +154,21 @@ class Runner:
     def trained(self, spec: Spec) -> Trained:
         return Trained.read(self.store.trial(spec.id))
 
+    def models(self, spec: Spec) -> list[Trainable]:
+        """A trial's models, from their files: one, or those of a walk forward."""
+        return [load(self.store.trial(one.id) / MODEL) for one in self._refitted(spec)]
+
     def model(self, spec: Spec) -> Trainable:
-        """A trained model, from its file."""
-        return load(self.store.trial(spec.id) / MODEL)
+        """A trained model; of a walk forward the last one."""
+        return self.models(spec)[-1]
+
+    def _refitted(self, spec: Spec) -> list[Spec]:
+        return [replace(spec, refit=i) for i in self.plan.moments]
+
+    def _broken_off(self, spec: Spec) -> str:
+        """Why a trial, or one of its refits, failed; empty if none did."""
+        done = [one for one in self._refitted(spec) if self.store.trial(one.id).exists()]
+        return next(filter(None, (self.trained(one).broken_off for one in done)), "")
 
     def best_spec(self, result: ContenderResult) -> Spec:
         """The seed to use: the first of those that are as good as the best on validation."""
@@ -282,14 +297,14 @@ class Runner:
     def _train(self, phase: str, specs: list[Spec]) -> None:
         mend(self.store, specs)
         new = [spec for spec in specs if not self.store.trial(spec.id).exists()]
-        self._jobs(phase, specs, self.store.trial, train_trial, lambda spec: (self.plan, spec))
+        self._jobs(phase, specs, self.store.trial, train_trial, lambda spec: (self.plan.at(spec.refit), spec))
         for name in self.paces.keys() & {spec.contender for spec in new}:
             taken = fmean(self.trained(s).seconds / s.share for s in new if s.contender == name)
             self.paces[name] = replace(self.paces[name], train=taken)
 
     def _measure(self, specs: list[Spec]) -> None:
         def args(spec: Spec) -> tuple[Any, ...]:
-            return (self.plan, self.model(spec), self.shifts)
+            return (replace(self.plan, refits=()), self.models(spec), self.shifts)
 
         self._jobs("measuring", specs, self.store.evaluation, evaluate_trial, args)
 

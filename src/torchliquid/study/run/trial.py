@@ -26,7 +26,7 @@ from torchliquid.files import read_json, to_json, to_plain
 from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
-from torchliquid.models.conformal import Interval, add_interval, coverage
+from torchliquid.models.conformal import Interval, add_interval, covered
 from torchliquid.models.minirocket import MiniRocket
 from torchliquid.models.naive import Naive
 from torchliquid.models.plain import Plain
@@ -34,7 +34,7 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.models.storage import Saved, pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.random import seeded
-from torchliquid.study.plan import Answering, Plan
+from torchliquid.study.plan import Answering, Plan, Walked, answering
 from torchliquid.study.results import POOLED, Calibrated, from_plain
 from torchliquid.study.run.cost import cost
 from torchliquid.study.run.memory import peak_memory
@@ -58,20 +58,22 @@ Files = dict[str, bytes]
 @dataclass(frozen=True)
 class Spec:
     """The contender, its settings and its seed; ``share``: of a network's updates, 1 for a full training; ``plain``:
-    whether it is trained without the study's augmentation."""
+    whether it is trained without the study's augmentation; ``refit``: which training of a walk forward."""
 
     contender: str
     hyper: dict[str, Any]
     seed: int
     share: float = 1.0
     plain: bool = False
+    refit: int = 0
 
     @property
     def id(self) -> str:
         """The name of a folder, which is always the same for the same settings."""
         settings = hashlib.sha256(json.dumps(self.hyper, sort_keys=True).encode()).hexdigest()[:8]
         part = "" if self.share == 1 else f"-{self.share:g}"
-        return f"{self.contender}-{settings}-seed{self.seed}{part}{'-plain' if self.plain else ''}"
+        name = f"{self.contender}-{settings}-seed{self.seed}{part}{'-plain' if self.plain else ''}"
+        return f"{name}-refit{self.refit}" if self.refit else name
 
     @property
     def words(self) -> str:
@@ -79,6 +81,7 @@ class Spec:
         settings = ", ".join(f"{name} {value}" for name, value in self.hyper.items())
         part = "" if self.share == 1 else f", {self.share:.0%} of the updates"
         part += ", without augmentation" if self.plain else ""
+        part += f", refit {self.refit}" if self.refit else ""
         return f"{self.contender}, seed {self.seed}{part}{f' ({settings})' if settings else ''}"
 
 
@@ -202,22 +205,27 @@ def untrained(plan: Plan, spec: Spec) -> Model:
         return build(spec.contender, plan.task, plan.preprocessing, plan.parameters, **architecture)
 
 
-def evaluate_trial(plan: Plan, model: Trainable, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
-    """Measure a trained model on the test part, unchanged and under the shifts."""
-    if isinstance(model, Model):
-        model.to(plan.device)
-    yield {**measure(plan, model, shifts, progress), COST: to_json(asdict(cost(model)))}
+def evaluate_trial(
+    plan: Plan, models: Sequence[Trainable], shifts: Sequence[Shift], progress: Progress
+) -> Iterator[Files]:
+    """Measure the models of a trial, one or those of a walk forward, on the test part, unchanged and under the shifts.
+    The last one's cost counts."""
+    for model in models:
+        if isinstance(model, Model):
+            model.to(plan.device)
+    whole = models[0] if len(models) == 1 else Walked(dict(zip(plan.tests, models, strict=True)))
+    yield {**measure(plan, whole, shifts, progress), COST: to_json(asdict(cost(models[-1])))}
 
 
-def measure(plan: Plan, model: Answering, shifts: Sequence[Shift], progress: Progress) -> Files:
+def measure(plan: Plan, model: Answering | Walked, shifts: Sequence[Shift], progress: Progress) -> Files:
     """Measure any model on the test part; yields ``evaluation.json`` and the sums for the intervals."""
     task = plan.deciding(model)
     tests = {name: task.with_targets(test) for name, test in plan.tests.items()}
-    cells = Cells.cut(list(tests.values()), task)
+    cells = Cells.cut(list(tests.values()), task, one_recording=isinstance(model, Walked))
     steps = 2 + len(shifts)
 
     def outputs(recordings: Mapping[str, Recording], windows: Windows | None = None) -> dict[str, list[np.ndarray]]:
-        return {name: model.outputs(recording, windows) for name, recording in recordings.items()}
+        return {name: answering(model, name).outputs(one, windows) for name, one in recordings.items()}
 
     def sums(recordings: Mapping[str, Recording], said: Mapping[str, list[np.ndarray]]) -> np.ndarray:
         return cells.sums(task, list(recordings.values()), list(said.values()))
@@ -291,18 +299,21 @@ def _confusion(
 
 
 def _coverage(
-    model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, list[np.ndarray]]
+    model: Answering | Walked, tests: Mapping[str, Recording], outputs: Mapping[str, list[np.ndarray]]
 ) -> dict[str, tuple[float, float]]:
     """For the intervals on each test recording and on all together: the share inside, and the mean width."""
-    if not isinstance(model, Predictor) or Interval.of(model) is None:
-        return {}
-    found = {name: coverage(model, test, outputs[name]) for name, test in tests.items()}
-    pooled = Recording.concat(list(tests.values()))
-    return {**found, POOLED: coverage(model, pooled, [each for name in tests for each in outputs[name]])}
+    inside, widths = {}, {}
+    for name, test in tests.items():
+        one = answering(model, name)
+        if not isinstance(one, Predictor) or Interval.of(one) is None:
+            return {}
+        inside[name], widths[name] = covered(one, test, outputs[name])
+    inside[POOLED], widths[POOLED] = (np.concatenate(list(each.values())) for each in (inside, widths))
+    return {name: (float(inside[name].mean()), float(widths[name].mean())) for name in inside}
 
 
 def _calibration(
-    task: Task, model: Answering, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
+    task: Task, model: Answering | Walked, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
 ) -> Calibrated | None:
     """How reliable the stated probabilities are on the test part, before and after calibration."""
     if task.kind == "regression" or not isinstance(model, Model | Tabular | MiniRocket):

@@ -75,12 +75,16 @@ class Cells:
     unit: str = "series"
 
     @classmethod
-    def cut(cls, tests: Sequence[Recording], task: Task) -> Cells:
-        """Plan from the unchanged test recordings. Cells of a series have about the same number of labels."""
+    def cut(cls, tests: Sequence[Recording], task: Task, one_recording: bool = False) -> Cells:
+        """Plan from the unchanged test recordings. Cells of a series have about the same number of labels.
+
+        Args:
+            one_recording: the tests are stretches of one recording, in the order of time.
+        """
         series = [s for recording in tests for s in recording.series]
         times = [_times(s, task) for s in series]
-        units, unit = _units(tests)
-        if sum(len(t) > 0 for t in times) >= MANY_SERIES:
+        units, unit = (np.zeros(len(series), dtype=np.int64), "stretches") if one_recording else _units(tests)
+        if not one_recording and sum(len(t) > 0 for t in times) >= MANY_SERIES:
             return cls(True, tuple(np.empty(0) for _ in series), len(series), units, unit)
         truth = np.zeros(1, dtype=np.int64) if task.kind == "classification" else np.zeros((1, task.n_outputs))
         k = task.metric.terms(task.answers(np.full((1, task.n_outputs), 0.5), truth)).shape[1]
