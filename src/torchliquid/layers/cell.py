@@ -106,7 +106,9 @@ class RecurrentCell(nn.Module):
             recurrence = self.recurrence(inputs)
             if self._is_parallel(recurrence, over):
                 states, self.solved = parallel.run(recurrence, over, self._guess)
-                self._guess = torch.cat(states, 2).detach() if states is not None and self.from_last else None
+                self._guess = None
+                if states is not None and self.from_last:
+                    self._guess = (states[0] if cell is None else torch.cat(states, 2)).detach()
                 if states is not None:
                     return states
                 self.fallbacks += 1
