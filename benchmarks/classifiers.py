@@ -40,9 +40,9 @@ HEAD = f"""# Whole series beside the classifiers of aeon
 
 Written by `python -m benchmarks.classifiers`; not by hand.
 
-Accuracy on the published test parts of four sets of series, each with one class per series: the mean over {SEEDS} seeds
-and half the width of its 95 % interval (Student's t). Nearest neighbours do not depend on a seed. The best of each set
-is bold. Nothing is tuned: all have their defaults. Networks have about 2,500 parameters, a fifth of the training series
+Accuracy, in per cent, on the published test parts of four sets of series, each with one class per series: the mean over
+{SEEDS} seeds and half the width of its 95 % interval (Student's t). Nearest neighbours do not depend on a seed. The best
+of each set is bold. Nothing is tuned: all have their defaults. Networks have about 2,500 parameters, a fifth of the training series
 is held out to stop their training, and they read one sample after the other. All others see a whole series at once.
 
 Networks, shapelets and nearest neighbours take series of unequal length as they are. aeon's others do not: for them
@@ -126,13 +126,14 @@ def trial(name: str, contender: Contender, seed: int) -> dict[str, Any]:
     }
 
 
-def figure(values: list[float], best: float) -> str:
+def figure(values: list[float], best: float, seeds: int) -> str:
     if not values:
         return "not measured"
     mean = float(np.mean(values))
     half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else None
-    text = f"{mean:.1%}" + ("" if half is None else f" ± {100 * half:.1f}")
-    return f"**{text}**" if mean == best else text
+    text = f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
+    text = f"**{text}**" if mean == best else text
+    return text if len(values) == seeds else f"{text} ({len(values)} of {seeds} seeds)"
 
 
 def page(done: list[dict[str, Any]]) -> str:
@@ -155,7 +156,10 @@ def page(done: list[dict[str, Any]]) -> str:
         name: max((float(np.mean(found)) for (of, _), found in scores.items() if of == name and found), default=0.0)
         for name in SETS
     }
-    rows = tuple((c.label, *(figure(scores[name, c.label], best[name]) for name in SETS)) for c in CONTENDERS)
+    rows = tuple(
+        (c.label, *(figure(scores[name, c.label], best[name], SEEDS if c.seeded else 1) for name in SETS))
+        for c in CONTENDERS
+    )
     return HEAD + about.markdown() + "\n\n" + Table(("contender", *SETS), rows).markdown() + "\n"
 
 
