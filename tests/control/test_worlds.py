@@ -18,7 +18,8 @@ from gymnasium.utils.env_checker import check_env  # noqa: E402
 import torchliquid.control  # noqa: E402, F401
 from torchliquid.control.worlds import drive, fly, track  # noqa: E402
 from torchliquid.control.worlds.car import FRONT, REAR, Car  # noqa: E402
-from torchliquid.control.worlds.caster import Camera  # noqa: E402
+from torchliquid.control.worlds.caster import Air, Camera, View, paint_sky  # noqa: E402
+from torchliquid.control.worlds.pictures import skyline  # noqa: E402
 from torchliquid.control.worlds.quadrotor import Obstacle, Quadrotor  # noqa: E402
 from torchliquid.errors import InputError  # noqa: E402
 
@@ -203,3 +204,14 @@ def test_actions_and_options_that_cannot_be() -> None:
     for action in (np.zeros(2), np.array([np.nan])):
         with pytest.raises(InputError, match="an action of KeepLane is 1 numbers"):
             world.step(action)
+
+
+@pytest.mark.parametrize("pitch", [0.0, 1e-12, 1e-9, 1e-7, -1e-9])
+def test_a_ray_along_the_horizon_sees_the_foot_of_the_skyline(pitch):
+    camera = Camera(64, 1, samples=1)
+    basis = np.eye(3)
+    basis[2, 0] = pitch
+    view = View(camera, np.zeros(3), basis)
+    paint_sky(view, np.ones(3), Air(np.full(3, 0.5), 100.0), skyline("summer"), np.zeros(3))
+    assert np.isfinite(view.colours).all()
+    assert (view.colours[0, :, 0] < 0.5).all() == (pitch > 0)

@@ -222,7 +222,7 @@ def paint_sky(view: View, zenith: Array, air: Air, skyline: Array, colour: Array
     view.colours[:] = air.colour + (zenith - air.colour) * blend
     rows, columns = skyline.shape[:2]
     low = (slope > 0) & (slope < SKYLINE)
-    row = ((1 - slope[low] / SKYLINE) * rows).astype(np.intp)
+    row = ((1 - slope[low] / SKYLINE) * rows).astype(np.intp).clip(max=rows - 1)  # of a ray on the horizon, 1 - 0
     column = ((np.arctan2(y[low], x[low]) / (2 * np.pi) % 1) * columns).astype(np.intp) % columns
     there, light = np.moveaxis(skyline[row, column], -1, 0)[..., None]
     view.colours[low] = np.where(there > 0, 0.45 * air.colour + 0.55 * colour * light, view.colours[low])
