@@ -40,10 +40,11 @@ HEAD = f"""# Whole series beside the classifiers of aeon
 
 Written by `python -m benchmarks.classifiers`; not by hand.
 
-Accuracy, in per cent, on the published test parts of four sets of series, each with one class per series: the mean over
-{SEEDS} seeds and half the width of its 95 % interval (Student's t). Nearest neighbours do not depend on a seed. The best
-of each set is bold. Nothing is tuned: all have their defaults. Networks have about 2,500 parameters, a fifth of the training series
-is held out to stop their training, and they read one sample after the other. All others see a whole series at once.
+Accuracy, in per cent, on the published test parts of four sets of series, each with one class per series: the mean
+over {SEEDS} seeds and half the width of its 95 % interval (Student's t). Nearest neighbours do not depend on a seed.
+The best of each set is bold. Nothing is tuned: all have their defaults. Networks have about 2,500 parameters, a fifth
+of the training series is held out to stop their training, and they read one sample after the other. All others see a
+whole series at once.
 
 Networks, shapelets and nearest neighbours take series of unequal length as they are. aeon's others do not: for them
 each series is padded with zeros to the longest of the set.
