@@ -19,6 +19,7 @@ from torchliquid.edge.targets import TARGETS
 from torchliquid.files import write_atomically
 from torchliquid.models.tabular import Tabular
 from torchliquid.page import Table, numbers
+from torchliquid.study.reporting import tables
 from torchliquid.study.results import ContenderResult, StudyResults
 from torchliquid.study.shifts import GainOffsetDrift, LostSamples, SensorNoise, SilentSensor
 
@@ -118,7 +119,17 @@ def event_table(head: Sequence[str], found: Mapping[tuple[str, ...], Counts]) ->
     return Table((*head, *EVENTS), tuple((*case, *events(counts)) for case, counts in found.items())).markdown()
 
 
+def metrics(results: StudyResults) -> str:
+    """All metrics of the test recordings, with the state carried through each, as in use."""
+    table = tables.metrics_table(results)
+    scored = table.head.index("Scored")
+    rows = [row for row in table.rows if row[scored] != "windows"]
+    head, *kept = ([*row[:scored], *row[scored + 1 :]] for row in (table.head, *rows))
+    return Table(tuple(head), tuple(map(tuple, kept))).markdown()
+
+
 def write(page: Path, text: str) -> None:
+    text = text.replace(" Scores on windows are given too.", "")  # in the report, not on a job's page
     page.parent.mkdir(exist_ok=True)
     write_atomically(page, lambda part: part.write_text(text, "utf-8"))
     print(f"wrote {page}")

@@ -159,7 +159,7 @@ def main() -> None:
         answer=numbers.capital(verdict.answer),
         sentence=verdict.sentence,
         findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
-        metrics=tables.metrics_table(results).markdown(),
+        metrics=common.metrics(results),
         risks=Table(
             ("model", "readings", "AUC", "average precision", "Brier score", "mean risk stated", "died"), tuple(risks)
         ).markdown(),

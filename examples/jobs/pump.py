@@ -88,7 +88,7 @@ def main() -> None:
         answer=numbers.capital(verdict.answer),
         sentence=verdict.sentence,
         findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
-        metrics=tables.metrics_table(results).markdown(),
+        metrics=common.metrics(results),
         alarms=alarms.markdown(),
         events=common.event_table(("model", "faults"), found),
         shifts=tables.shift_table(results).markdown(),
