@@ -73,7 +73,6 @@ struct Decode {
   int column;
   double change, temperature, shift;
   int positive;
-  double smallest;  // of a probability, as its logarithm is taken
 };
 
 void softmax(double* x, int n) {
@@ -287,9 +286,7 @@ class Table {
       }
       return;
     }
-    softmax(to, answers);
-    if (decode.temperature == 1 && decode.shift == 0) return;
-    for (int k = 0; k < answers; ++k) to[k] = std::log(std::max(to[k], decode.smallest)) / decode.temperature;
+    for (int k = 0; k < answers; ++k) to[k] /= decode.temperature;
     to[decode.positive] += decode.shift;
     softmax(to, answers);
   }
@@ -305,9 +302,9 @@ void bind_table(nb::module_& m) {
       .def(nb::init<Numbers, Indices, Indices, Numbers, Indices, Indices, Numbers>(), nb::arg("baseline"), nb::arg("roots"),
            nb::arg("feature"), nb::arg("threshold"), nb::arg("left"), nb::arg("right"), nb::arg("value"));
   nb::class_<Decode>(m, "Decode")
-      .def(nb::init<Maybe<Doubles>, Maybe<Doubles>, int, double, double, double, int, double>(), nb::arg("mean").none(),
+      .def(nb::init<Maybe<Doubles>, Maybe<Doubles>, int, double, double, double, int>(), nb::arg("mean").none(),
            nb::arg("std").none(), nb::arg("column"), nb::arg("change"), nb::arg("temperature"), nb::arg("shift"),
-           nb::arg("positive"), nb::arg("smallest"));
+           nb::arg("positive"));
   nb::class_<Table>(m, "Table")
       .def(nb::init<Front, Doubles, int, std::vector<int>, int, bool, std::vector<int>, std::optional<Linear64>,
                     std::optional<Trees>, Decode, int, int>(),

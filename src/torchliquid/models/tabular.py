@@ -324,7 +324,9 @@ def decoded(task: Task, raw: np.ndarray, calibration: Calibration) -> np.ndarray
         return task.decode(raw)
     if raw.shape[1] < task.n_outputs:
         raw = np.concatenate([np.zeros_like(raw), raw], 1)
-    return calibration(task.decode(raw), task.positive)
+    logits = raw / calibration.temperature
+    logits[:, task.positive] += calibration.shift
+    return task.decode(logits)
 
 
 class TabularSteps:

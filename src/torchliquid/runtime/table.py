@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from torchliquid import backends
-from torchliquid.metrics import SMALLEST
 from torchliquid.models.tabular import Tabular, TabularSteps
 from torchliquid.runtime.stepper import front
 
@@ -40,7 +39,6 @@ def compiled(model: Tabular, steps: TabularSteps, held: np.ndarray, started: np.
         float(calibration.temperature),
         float(calibration.shift),
         task.positive,
-        SMALLEST,
     )
     windows, lags = (model.windows, model.config["lags"]) if steps.lookback else ([], 0)
     return core.Table(
