@@ -24,6 +24,7 @@ from benchmarks.best_possible import chosen
 from benchmarks.fingerprint import code
 from torchliquid import Recording
 from torchliquid.data import Preprocessing
+from torchliquid.errors import InputError
 from torchliquid.files import write_atomically, write_json
 from torchliquid.models import KINDS, Naive, build
 from torchliquid.study.contenders import CONTENDERS, Contender
@@ -128,7 +129,7 @@ def measured(setting: Setting, contender: Contender, seed: int) -> dict[str, Any
             doubt = train(model, training, validation, TrainingConfig(updates=UPDATES, seed=seed)).doubt
         else:
             model = chosen(contender.name, task, scales, (training, validation))
-    except TrainingError as error:
+    except (InputError, TrainingError) as error:  # it can't be so small, or its training broke off
         return {"missed": math.nan, "doubt": str(error), "seconds": time.perf_counter() - begun}
     naive, answers = (m.outputs(test)[0][:, 0] for m in (Naive.fit(task, scales, training), model))
     missed = float(np.square(answers - best).mean() / np.square(naive - best).mean())
@@ -147,6 +148,12 @@ def jobs() -> Iterator[tuple[Setting, Contender, int]]:
             yield from ((setting, contender, seed) for contender in RIVALS)
 
 
+def whole() -> list[int]:
+    """Seeds of which the page tells: the first, and each other one that all settings have finished."""
+    everything = [(setting, contender) for setting, contender, seed in jobs() if seed == 0]
+    return [seed for seed in range(SEEDS) if not seed or all(place(*one, seed).exists() for one in everything)]
+
+
 @dataclass(frozen=True)
 class Cell:
     """What is known of one cell: of each contender the missed shares, one a seed that is done for all."""
@@ -156,7 +163,7 @@ class Cell:
 
     @classmethod
     def read(cls, setting: Setting) -> Cell:
-        seeds = [s for s in range(SEEDS) if all(place(setting, c, s).exists() for c in RIVALS)]
+        seeds = [s for s in whole() if all(place(setting, c, s).exists() for c in RIVALS)]
         found = {
             c.name: [json.loads(place(setting, c, s).read_text())["missed"] for s in seeds] for c in RIVALS if seeds
         }
@@ -252,7 +259,7 @@ def figure(cell: Cell, name: str) -> str:
         return ""
     mean, reach = mean_and_reach(cell.missed[name])
     if not math.isfinite(mean):
-        return "broke off"
+        return "–"
     text = f"{mean:.3f}" + (f" ± {reach:.3f}" if math.isfinite(reach) else "")
     best = min(float(np.mean(each)) for each in cell.missed.values())
     return f"**{text}**" if mean == best else text
@@ -284,7 +291,7 @@ Written by `python -m benchmarks.where`; not by hand. {summary}
 ![Who leads at each value of each knob; the same as in the tables below](pictures/where.svg)
 
 The square names the best contender of all. Blank squares and cells did not run yet (the command goes on where it was
-stopped).
+stopped); a dash stands where a contender can't be so small, or its training broke off.
 
 ## How it is measured
 
@@ -304,9 +311,10 @@ samples that is best on the validation part. GRU-D and MiniRocket take no part: 
 a label.
 
 ± is half the width of the 95 % interval over seeds; each seed has a recording and weights of its own. A side leads
-where its best contender misses at least {clear:.0%} less than the best of the other side and, with more than one seed,
-the interval of the difference leaves out 0. Contenders are chosen on the test itself, on both sides, and nothing was
-tuned: this page shows where to look, and `torchliquid assess` decides for a recording.
+where its best contender misses at least {percent:g} % less than the best of the other side and, with more than one
+seed, the interval of the difference leaves out 0. With one seed nothing is known of chance. Contenders are chosen on
+the test itself, on both sides, and nothing was tuned: this page shows where to look, and `torchliquid assess` decides
+for a recording.
 
 {tables}
 """
@@ -314,7 +322,7 @@ tuned: this page shows where to look, and `torchliquid assess` decides for a rec
 
 def page() -> str:
     return TEXT.format(
-        summary=summary(), updates=UPDATES, clear=CLEAR, tables="\n\n".join(table(knob) for knob in KNOBS)
+        summary=summary(), updates=UPDATES, percent=100 * CLEAR, tables="\n\n".join(table(knob) for knob in KNOBS)
     )
 
 
