@@ -328,7 +328,7 @@ def test_settings_of_our_worlds_suit_them() -> None:
         (["CartPole-v1", "--expert", "math:sin", "--contender", "cfc"], "needs a liquid contender and another one"),
         (["fly", "--contender", "cfk", "--contender", "lstm"], "there is no contender 'cfk'"),
         (["fly", "--contender", "published", "--contender", "lstm"], "is for one action"),
-        (["CartPole-v1", "--demonstrations", "x", "--episodes", "3"], "--demonstrations gives them: give one"),
+        (["CartPole-v1", "--demonstrations", "x", "--episodes", "3"], "--demonstrations replaces the expert: give one"),
         (["CartPole-v1", "--demonstrations", "nothing"], "there is no Minari data set nothing"),
     ],
 )

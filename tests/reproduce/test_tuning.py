@@ -49,7 +49,7 @@ def without_times(lines: list[dict]) -> list[dict]:
 
 def test_a_killed_tuning_goes_on_and_never_sees_the_test_part(table):
     unseen = Parts(pieces(0), pieces(1), Unseen(), 1)
-    lines = list(tuning.tune(table, unseen, "published", "GRU", 12, [], lambda *_: None))
+    lines = list(tuning.tune(table, unseen, "published", "GRU", 12, [], "cpu", lambda *_: None))
 
     def kill(share: float, note: str) -> None:
         if share > 10.5 / 12:
@@ -57,9 +57,9 @@ def test_a_killed_tuning_goes_on_and_never_sees_the_test_part(table):
 
     broken = []
     with pytest.raises(KeyboardInterrupt):
-        broken.extend(tuning.tune(table, unseen, "published", "GRU", 12, [], kill))
+        broken.extend(tuning.tune(table, unseen, "published", "GRU", 12, [], "cpu", kill))
     assert len(broken) == 10
-    broken += tuning.tune(table, unseen, "published", "GRU", 12, broken, lambda *_: None)
+    broken += tuning.tune(table, unseen, "published", "GRU", 12, broken, "cpu", lambda *_: None)
     assert without_times(broken) == without_times(lines)
 
     setups = [line["setup"] for line in lines]
