@@ -132,14 +132,17 @@ def test_a_long_sequence_is_solved_a_stretch_after_the_other(make: Any, monkeypa
         assert torch.allclose(one, other, atol=1e-8 * float(other.abs().max().clamp_min(1)))
 
 
-def test_the_last_states_are_a_better_start_than_zeros() -> None:
+@pytest.mark.parametrize("memory", [False, True])
+def test_the_last_states_are_a_better_start_than_zeros(memory: bool) -> None:
     torch.manual_seed(0)
-    layer, x = LTC(4, AutoNCP(12, 2)), torch.randn(3, 200, 4)
+    layer, x = LTC(4, AutoNCP(12, 2), mixed_memory=memory), torch.randn(3, 200, 4)
     layer.over_time, layer.rnn_cell.from_last = "parallel", True
     layer(x)
     first = layer.rnn_cell.solved
-    layer(x + 1e-4)
+    found = layer(x + 1e-4)[0]
     second = layer.rnn_cell.solved
+    layer.over_time = "sequential"
+    assert torch.allclose(found, layer(x + 1e-4)[0], atol=1e-5)
     assert first is not None
     assert second is not None
     assert second.iterations < first.iterations

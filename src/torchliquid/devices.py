@@ -19,7 +19,7 @@ def device_of(name: str) -> torch.device:
         return here or torch.device("cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise InputError(f"{name!r} is not a device: give cpu, cuda, cuda:1, mps or auto") from None
     if device.type == "cpu":
         return torch.device("cpu")
@@ -27,7 +27,8 @@ def device_of(name: str) -> torch.device:
         raise InputError(
             f"this machine has no device {name!r} that PyTorch {torch.__version__} can use: give cpu or auto"
         )
-    if (count := torch.accelerator.device_count()) <= (device.index or 0):
+    count = torch.accelerator.device_count()
+    if count <= (device.index or 0) or str(device) != str(name):  # PyTorch takes cuda:256 for cuda:0
         raise InputError(f"there is no device {name!r}: the last one is '{device.type}:{count - 1}'")
     return device
 

@@ -336,3 +336,18 @@ def test_states_far_larger_than_what_a_block_normalises_are_refused() -> None:
     walked = parity.walk(model, *samples_of(model, readings(60)))
     with pytest.raises(InputError, match="differ too much in size for int8"):
         in_int8(model, walked, Widths(16, 16, 16))
+
+
+def test_a_negative_elastance_moves_a_state_to_its_limit_over_any_long_gap() -> None:
+    model = make_model("lrcssm block")
+    cell = model.network.layer.rnn_cell
+    with torch.no_grad():
+        cell.elastance_shift.fill_(-0.03)
+        cell.elastance_weight.zero_()
+        cell.elastance_bias.zero_()
+    inputs, elapsed, first = samples_of(model, readings(60))
+    walked = parity.walk(model, inputs, elapsed, first)
+    made = in_int8(model, walked, Widths(16, 16, 16))
+    gaps = model.preprocessing.time_scale * np.geomspace(1e5, 1e15, len(walked), dtype=np.float32)
+    ran = replace(made, walked=replace(walked, elapsed=gaps)).run(None, same_state=False)
+    assert (np.abs(ran.records["state"]["hidden"][~first]) == 32767).all()

@@ -109,6 +109,9 @@ def test_under_shifts_and_from_the_command(tmp_path: Path) -> None:
     report = (tmp_path / "out" / "report.html").read_text()
     assert "trained anew on all that came before" in report
     assert "stretch 3" in report
+    refused = CliRunner().invoke(app, ["assess", str(tmp_path / "x.csv"), "--target", "x", "--walk-forward", "9" * 20])
+    assert refused.exit_code == 2
+    assert "--walk-forward" in refused.output
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def assess(
         int | None,
         typer.Option(
             min=2,
+            max=100_000,
             help="Test on this many stretches, one after the other: before each, all contenders are trained anew on "
             "what came before. For values and forecasts.",
         ),
