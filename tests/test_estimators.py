@@ -86,6 +86,10 @@ def test_a_forecaster_of_sktime_is_that_of_a_path():
     assert own.score(X[:120], y[:120]) > 0.5
     forecaster.update(y[120:130], X[120:130], update_params=False)
     np.testing.assert_array_equal(forecaster.predict(X=X[130:136]), own.predict(X[:130], y[:130])[-1])
+    dated = clone(small).fit(y[:120], fh=pd.PeriodIndex(months[121:124]))
+    dated.update(y[120:121], update_params=False)
+    with pytest.raises(InputError, match=r"trained for the steps \[2, 3, 4\] .* asked for \[1, 2, 3\]"):
+        dated.predict()
     backtest = evaluate(small, ExpandingWindowSplitter(fh=[1, 2], initial_window=120, step_length=20), y)
     assert len(backtest) == 2
     assert np.isfinite(backtest["test_MeanAbsolutePercentageError"]).all()

@@ -45,7 +45,23 @@ def test_the_truth_is_that_of_each_step_alone() -> None:
     timed = wave(60, "s", 60.0)
     two = Task.infer(timed, "x", horizon=[timedelta(minutes=1), timedelta(minutes=30)])
     assert (two.path, two.value_names) == ((60.0, 1800.0), ("1min", "30min"))
-    assert Task.infer(recording, "x", horizon=[6]) == alone[2]
+    assert Task.infer(recording, "x", horizon=[6]) == Task.infer(recording, "x", horizon=np.array(6)) == alone[2]
+
+
+def test_a_step_too_short_for_the_samples_is_the_one_named() -> None:
+    with pytest.raises(InputError, match=r"'x' 0\.001 s ahead of it; samples are 60 apart: give 60 or more"):
+        Task.infer(wave(60, "s", 60.0), "x", horizon=[0.001, 60.0], horizon_unit="s")
+
+
+def test_no_two_steps_have_one_name() -> None:
+    for unit, path in (
+        ("samples", (1234567.0, 1234568.0)),
+        ("s", (12345.678, 12345.679)),
+        ("s", (1e-7, 2e-7)),
+        ("units", (1234567.5, 1234568.5)),
+    ):
+        task = Task("regression", "step", "x", (), path[-1], unit, 0, path=path)
+        assert len(set(task.value_names)) == len(set(task.ahead.split(" and "))) == 2
 
 
 def test_overall_and_by_step_are_in_the_channels_unit() -> None:
@@ -97,6 +113,11 @@ def test_every_kind_answers_alike_everywhere(kind: str, tmp_path: Path) -> None:
     subprocess.run(["make", "-s", "check", "live"], cwd=tmp_path / "device", check=True, capture_output=True)
     lines = "".join(f"{t},{a!r},{b!r}\n" for t, (a, b) in enumerate(recording.series[0].values.tolist()))
     ran = subprocess.run([tmp_path / "device" / "live"], input=lines, capture_output=True, text=True, check=True)
+    short = subprocess.run(
+        [tmp_path / "device" / "live"], input="0\n1,2,3\n2,4\n3\n", capture_output=True, text=True, check=True
+    )
+    given = [line.split(",")[:3] for line in short.stdout.splitlines()[1:]]
+    assert given == [["0", "", ""], ["1", "2", "3"], ["2", "4", ""], ["3", "", ""]]  # nothing stays from a line before
     said = np.array([line.split(",")[3:] for line in ran.stdout.splitlines()[1:]], dtype=float).reshape(-1, 3, 3)
     same = np.abs(said[..., 0] - predictions).max(1) < 1e-3
     assert same.mean() > (0.9 if kind == "boosting" else 0.999)  # a tree's feature may lie at a threshold
@@ -120,9 +141,9 @@ def test_how_steps_are_given(text: str, steps: object, unit: str) -> None:
     assert options._horizon(text, "s") == (steps, unit)
 
 
-@pytest.mark.parametrize("text", ["1,30min", "3-1", "1-", "1,,2", "1-10min", "0-99999999", "a,b"])
+@pytest.mark.parametrize("text", ["1,30min", "3-1", "1-", "1,,2", "1,", "1-10min", "0-99999999", "a,b"])
 def test_how_steps_cannot_be_given(text: str) -> None:
-    with pytest.raises(InputError, match="--horizon"):
+    with pytest.raises(InputError, match=f"--horizon {text}: "):
         options._horizon(text, "s")
 
 
@@ -131,6 +152,8 @@ def test_how_steps_cannot_be_given(text: str) -> None:
     [
         *(([2, 1], "nearest first"), ([1, 1], "nearest first"), ([], "nearest first")),
         *((range(1, 300), "at most 256"), ([0, 1], "greater than 0"), ([1.5, 2], "whole number")),
+        ([2, timedelta(seconds=20)], "as numbers, or all as timedelta"),
+        ([1, 70], r"'x' 1 and 70 samples ahead of it; give a shorter"),
     ],
 )
 def test_steps_that_make_no_path_are_refused(horizon: object, words: str) -> None:
@@ -143,6 +166,18 @@ def test_a_broken_path_is_refused(change: dict) -> None:
     task = Task.infer(wave(60), "x", horizon=STEPS)
     with pytest.raises(InputError, match="description is invalid"):
         Task.from_dict(task.to_dict() | change)
+
+
+def test_training_says_how_far_ahead_each_figure_is(tmp_path: Path) -> None:
+    rows = wave(200).series[0].values.tolist()
+    (tmp_path / "x.csv").write_text("noise,x\n" + "".join(f"{a!r},{b!r}\n" for a, b in rows))
+    command = ["train", str(tmp_path / "x.csv"), "--target", "x", "--horizon", "1,6", "--updates", "2"]
+    done = CliRunner().invoke(app, [*command, "--parameters", "100", "--out", str(tmp_path / "x.safetensors")])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "RMSE 1 sample ahead" in said
+    assert "RMSE 6 samples ahead" in said
+    assert "of target" not in said
 
 
 def test_a_study_of_a_path_says_each_step(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class LiquidForecaster(BaseForecaster):
 
     The series counts as evenly sampled. ``X`` gives further channels, of which only readings up to the cutoff are used.
     The horizon must be known in ``fit``, and all its steps must lie ahead. After ``update(update_params=False)`` the
-    same network answers from the new readings.
+    same network answers from the new readings, as many steps ahead as in ``fit``.
 
     Args:
         kind, parameters, updates, epochs, lr, batch_size, weight_decay, patience, settings, device, random_state: as
@@ -84,8 +84,7 @@ class LiquidForecaster(BaseForecaster):
         super().__init__()
 
     def _fit(self, y: pd.Series, X: pd.DataFrame | None, fh: Any) -> LiquidForecaster:
-        steps = [int(step) for step in fh.to_relative(self.cutoff)]
-        self.fitted_ = sklearn.LiquidForecaster(horizon=steps, **self.get_params(deep=False)).fit(X, y)
+        self.fitted_ = sklearn.LiquidForecaster(horizon=self._steps(fh), **self.get_params(deep=False)).fit(X, y)
         self._seen = X, y
         return self
 
@@ -98,7 +97,15 @@ class LiquidForecaster(BaseForecaster):
         self._seen = X, readings
         return self
 
+    def _steps(self, fh: Any) -> list[int]:
+        return [int(step) for step in fh.to_relative(self.cutoff)]
+
     def _predict(self, fh: Any, X: pd.DataFrame | None) -> pd.Series:
+        if (steps := self._steps(fh)) != self.fitted_.horizon:
+            raise InputError(
+                f"trained for the steps {self.fitted_.horizon} after the cutoff, and asked for {steps}: give relative "
+                "steps in fit, or update with update_params=True"
+            )
         channels, readings = self._seen
         answers = self.fitted_.predict(channels, readings)[-1]
         return pd.Series(answers, index=fh.to_absolute_index(self.cutoff), name=readings.name)

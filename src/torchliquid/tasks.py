@@ -113,7 +113,7 @@ class Task:
     @property
     def ahead(self) -> str:
         """How many of ``horizon_unit`` ahead a forecast is, in words: ``6``, ``1, 2 and 6``, ``1 to 12``."""
-        named, every = [f"{horizon:g}" for horizon in self.horizons], np.diff(self.horizons, prepend=0.0)
+        named, every = [f"{horizon:.12g}" for horizon in self.horizons], np.diff(self.horizons, prepend=0.0)
         if len(named) > 3 and np.ptp(every) <= 1e-9 * every[0]:
             return f"{named[0]} to {named[-1]}"
         return " and ".join(filter(None, (", ".join(named[:-1]), *named[-1:])))
@@ -175,9 +175,11 @@ class Task:
             raise InputError(f"per must be 'step' or 'series', not {per!r}")
         column, farthest, path = None, None, tuple[float, ...]()
         if horizon is not None:
-            several = isinstance(horizon, Sequence | np.ndarray) and not isinstance(horizon, str)
-            steps = list(horizon) if several else [horizon]  # type: ignore[arg-type]
-            horizon_unit = recording.time_unit if any(map(is_typed, steps)) else horizon_unit
+            steps = list(horizon) if np.ndim(horizon) == 1 else [horizon]  # type: ignore[arg-type]
+            typed = [is_typed(step) for step in steps]
+            if any(typed) and not all(typed):
+                raise InputError("give all steps of a forecast as numbers, or all as timedelta")
+            horizon_unit = recording.time_unit if any(typed) else horizon_unit
             path = tuple(_in_units(step, recording.time_unit) for step in steps)
             for step in path:
                 column = _forecast_column(recording, target, step, horizon_unit)
@@ -229,9 +231,10 @@ class Task:
         known = _pool([task.truth(s) for s in training.series])
         if not len(known) and self.horizon is not None:
             gap = training.median_gap()
-            longer = self.horizon_unit != "samples" and self.horizon < gap
+            longer = self.horizon_unit != "samples" and self.horizons[0] < gap
+            ahead = f"{self.horizons[0]:.12g}" if longer else self.ahead
             raise InputError(
-                f"no sample has a reading of {self.target!r} {self.horizon:g} {self.horizon_unit} ahead of it; "
+                f"no sample has a reading of {self.target!r} {ahead} {self.horizon_unit} ahead of it; "
                 + (f"samples are {gap:g} apart: give {gap:g} or more" if longer else "give a shorter horizon")
             )
         if not len(known):
@@ -691,13 +694,13 @@ def _check_path(path: Sequence[float]) -> None:
 def _short(horizon: float, unit: str) -> str:
     """``6`` samples ahead; ``30min`` in the largest unit of time that divides it."""
     if unit == "samples":
-        return f"{horizon:g}"
+        return f"{horizon:.12g}"
     size = MICROSECONDS.get(unit)
     if size is None:
-        return f"{horizon:g}{unit}"
+        return f"{horizon:.12g}{unit}"
     micro = round(horizon * size)
-    name = next((name for name in ("d", "h", "min", "s", "ms") if micro % MICROSECONDS[name] == 0), unit)
-    return f"{micro / MICROSECONDS[name]:g}{name}"
+    name = next((name for name in ("d", "h", "min", "s", "ms") if micro and micro % MICROSECONDS[name] == 0), unit)
+    return f"{(micro / MICROSECONDS[name] if micro else horizon):.12g}{name}"
 
 
 def _in_units(horizon: Any, time_unit: str) -> float:

@@ -119,6 +119,7 @@ def test_under_shifts_and_from_the_command(tmp_path: Path) -> None:
     [
         (wave(400), 1, "2 stretches or more"),
         (wave(12), 10, "stretch 1 of 10|too few"),
+        (wave(12), 10**12, "12 samples are too few"),
         (Recording.concat([wave(60), wave(60)]), 3, "one series in time"),
     ],
 )

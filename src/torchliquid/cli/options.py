@@ -466,7 +466,10 @@ def _horizon(text: str, time_unit: str) -> tuple[float | list[float], str]:
             steps += range(first, last + 1)
             units.add("samples")
             continue
-        number, unit = times.amount("--horizon", piece if "," in text else text, wanted)
+        try:
+            number, unit = times.amount("--horizon", piece, wanted)
+        except InputError:
+            raise InputError(f"--horizon {text}: give {wanted}") from None
         steps.append(number * times.in_units("--horizon", text, unit, time_unit) if unit else number)
         units.add(time_unit if unit else "samples")
     if len(units) > 1:

@@ -114,6 +114,7 @@ def train(
     with loading():
         from torchliquid.models import KINDS
         from torchliquid.page.glossary import metric_label
+        from torchliquid.page.numbers import length
         from torchliquid.solvers import ADAPTIVE
         from torchliquid.training import TrainingConfig, TrainingError, fit
     kind = begun.kind if begun else kind or "cfc"
@@ -152,8 +153,10 @@ def train(
     if model.task.learnt:
         console.print(f"It predicts {model.task.learnt}: on the held-out part this is a better start than the mean.")
     naive = model.metadata["training"]["naive"]
+    steps = [length(horizon, model.task.horizon_unit) for horizon in model.task.path]
     for words, figures in (("On the held-out part", scores), ("The naive answer there", naive)):
-        console.print(f"{words}: " + ", ".join(f"{metric_label(name)} {value:.4g}" for name, value in figures.items()))
+        said = [f"{metric_label(name, steps).replace(',', '')} {value:.4g}" for name, value in figures.items()]
+        console.print(f"{words}: " + ", ".join(said))
     console.print(_so(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torchliquid import metrics
 
 NETWORKS = {
@@ -14,8 +16,13 @@ NETWORKS = {
 METRICS = {m.label: m.meaning for m in metrics.METRICS.values()}
 
 
-def metric_label(name: str) -> str:
-    """The name of a metric in a sentence; any other word is returned as it is."""
-    return (
-        metrics.find(name).label if name.partition("[")[0] in metrics.METRICS or name.startswith("pinball@") else name
-    )
+def metric_label(name: str, steps: Sequence[str] = ()) -> str:
+    """The name of a metric in a sentence; any other word is returned as it is.
+
+    Args:
+        steps: of a forecast of several steps, how far ahead each value is, for ``RMSE, 6 samples ahead``.
+    """
+    whole, _, which = name.partition("[")
+    if which and steps:
+        return f"{metric_label(whole)}, {steps[int(which.rstrip(']')) - 1]} ahead"
+    return metrics.find(name).label if whole in metrics.METRICS or name.startswith("pinball@") else name

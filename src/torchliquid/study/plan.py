@@ -258,10 +258,13 @@ class Plan:
                 f"walking forward needs one series in time, and there are {recording.n_series}: leave it out"
             )
         (series,), n = recording.series, recording.n_samples
+        few = f"walking forward needs 2 stretches or more, and {n} samples are too few for {stretches}"
+        if not 2 <= stretches < n:
+            raise InputError(few)
         places = np.arange(1, stretches + 1) * n // (stretches + 1)
         edges = [*np.unique(np.searchsorted(series.times, series.times[places])).tolist(), n]
-        if stretches < 2 or len(edges) <= stretches or edges[0] < 2:
-            raise InputError(f"walking forward needs 2 stretches or more, and {n} samples are too few for {stretches}")
+        if len(edges) <= stretches or edges[0] < 2:
+            raise InputError(few)
         plans = []
         for i, (start, end) in enumerate(pairwise(edges)):
             before, after = (replace(recording, series=(series.cut(*part),)) for part in ((0, start), (start, end)))

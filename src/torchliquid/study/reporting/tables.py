@@ -99,7 +99,8 @@ def coverage_table(results: StudyResults) -> Table | None:
 def metrics_table(results: StudyResults) -> Table:
     """All metrics on each test recording, mean over the seeds, with the state carried and on windows."""
     names = list(dict.fromkeys(m for c in results.contenders for t in c.trials for m in t.tests.get(POOLED, {})))
-    head = ("Contender", "Test recording", "Scored", *(_head(results, m) for m in names))
+    labels = (numbers.capital(metric_label(m, results.task.steps)) for m in names)
+    head = ("Contender", "Test recording", "Scored", *labels)
     rows: list[tuple[str, str, str, list[list[float]]]] = []
     for c in results.contenders:
         for way, scored in (("state carried", "tests"), ("windows", "windows")):
@@ -112,14 +113,6 @@ def metrics_table(results: StudyResults) -> Table:
     columns = [column(m, [row[-1][i] for row in rows]) for i, m in enumerate(names)]
     cells = zip(*columns, strict=True) if names else [()] * len(rows)
     return Table(head, tuple((*row[:-1], *figures) for row, figures in zip(rows, cells, strict=True)))
-
-
-def _head(results: StudyResults, metric: str) -> str:
-    """A metric's label; of a value of a path with how far ahead it is, ``RMSE, 6 samples ahead``."""
-    whole, _, which = metric.partition("[")
-    if which and results.task.steps:
-        return f"{numbers.capital(metric_label(whole))}, {results.task.steps[int(which.rstrip(']')) - 1]} ahead"
-    return numbers.capital(metric_label(metric))
 
 
 def column(metric: str, rows: Sequence[Sequence[float]]) -> list[str]:
