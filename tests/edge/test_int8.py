@@ -18,9 +18,10 @@ import torchliquid
 from torchliquid.cli import app
 from torchliquid.data import Recording
 from torchliquid.edge import artifact, export, parity
+from torchliquid.edge.calibrate import ranges
 from torchliquid.edge.compilers import STRICT
 from torchliquid.edge.network import describe
-from torchliquid.edge.quantize import Widths, weights
+from torchliquid.edge.quantize import Widths, formats, weights
 from torchliquid.edge.targets import TARGETS
 from torchliquid.errors import InputError
 from torchliquid.layers import LTC, CfC, LrcSSM, MixtureOfLiquid
@@ -351,3 +352,31 @@ def test_a_negative_elastance_moves_a_state_to_its_limit_over_any_long_gap() -> 
     gaps = model.preprocessing.time_scale * np.geomspace(1e5, 1e15, len(walked), dtype=np.float32)
     ran = replace(made, walked=replace(walked, elapsed=gaps)).run(None, same_state=False)
     assert (np.abs(ran.records["state"]["hidden"][~first]) == 32767).all()
+
+
+def test_what_an_expert_says_beyond_all_that_was_seen_is_clipped_in_a_mixture() -> None:
+    """An LrcSSM's states have room for where a long gap may move them, the answers of all experts less."""
+    model = make_model("mixture")
+    n = model.preprocessing.n_inputs
+    torch.manual_seed(0)
+    lrcssm = LrcSSM(n, 4, solver="exponential")
+    layer = MixtureOfLiquid([lrcssm, CfC(n, 5, 4, mode="pure", backbone_layers=0)], CfC(n, 4))
+    with torch.no_grad():
+        lrcssm.rnn_cell.vleak.copy_(torch.tensor([40.0, -40.0, 40.0, -40.0]))
+        lrcssm.rnn_cell.elastance_bias.fill_(-7.0)  # slow: only a long gap moves a state far
+        layer.rnn_cell.gate.bias.copy_(torch.tensor([9.0, -9.0]))
+    model.network = Liquid(layer)
+    model = spread_out(model)
+    inputs, elapsed, first = samples_of(model, readings(60))
+    seen = parity.walk(model, inputs, elapsed, first)
+    made = in_int8(model, seen, Widths(16, 16, 16))
+    gaps = np.where(np.arange(len(elapsed)) % 2, 3000.0 * model.preprocessing.time_scale, elapsed).astype(np.float32)
+    walked = parity.walk(model, inputs, gaps, first)
+    ran = replace(made, walked=walked).run(None, same_state=False)
+    said = torch.from_numpy(walked.hidden[:, 4:8]).float()
+    network = describe(model)
+    (chosen,) = formats(network, ranges(model, network, seen), Widths(16, 16, 16))
+    most = 2.0 ** (15 - chosen.hidden[0])
+    with torch.no_grad():
+        expected = torch.softmax(model.readout(said.clamp(-most, most)), -1).numpy()
+    np.testing.assert_allclose(ran.records["outputs"], expected, atol=0.05)
