@@ -371,7 +371,7 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
         "best "
         f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
         "not scored.",
-        f"{_class_weights(plan)}One thread per trial, {where}; live "
+        f"{_class_weights(plan, runner.scope.tuning)}One thread per trial, {where}; live "
         "steps were timed with nothing else of the study running.",
         "Scores are those in use: the state is carried through each whole test series. Scores on windows are given "
         "too.",
@@ -411,11 +411,12 @@ def _counted(had: Mapping[str, tuple[int, Contender]]) -> str:
     return f"{most} settings each{fewer}"
 
 
-def _class_weights(plan: Plan) -> str:
+def _class_weights(plan: Plan, tuning: int) -> str:
     if plan.task.kind == "regression":
         return ""
-    weighted = {True: "for all", False: "for none", None: "each contender was tuned with and without"}
-    return f"Class weights: {weighted[plan.class_weights]}. "
+    if plan.class_weights is None and tuning > 1:
+        return "Class weights: each contender was tuned with and without. "
+    return f"Class weights: for {'all' if plan.class_weights else 'none'}. "
 
 
 def _versions() -> dict[str, str]:
