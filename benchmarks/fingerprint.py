@@ -22,6 +22,7 @@ DECIDING = (
     "training",
     "alarms.py",
     "metrics.py",
+    "parallel.py",
     "random.py",
     "scan.py",
     "tasks.py",

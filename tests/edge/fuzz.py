@@ -18,7 +18,16 @@ from torchliquid.edge import artifact
 from torchliquid.edge.compilers import STRICT
 from torchliquid.edge.quantize import Widths
 
-NETWORKS = ("ltc ncp", "ltc memory", "cfc memory", "cfc ncp pure memory", "lstm", "gru")
+NETWORKS = (
+    "ltc ncp",
+    "ltc memory",
+    "cfc memory",
+    "cfc ncp pure memory",
+    "lrcssm block",
+    "mixture of others",
+    "lstm",
+    "gru",
+)
 SANITIZED = ("-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 
 
