@@ -33,6 +33,7 @@ from torchliquid.files import write_atomically
 from torchliquid.jobs import lines
 from torchliquid.page.document import Table
 from torchliquid.sklearn import LiquidClassifier
+from torchliquid.training import TrainingError
 
 SEEDS = 5
 TRIALS, PAGE = Path("build/classifiers/trials.jsonl"), Path("docs/classifiers.md")
@@ -47,7 +48,8 @@ of the training series is held out to stop their training, and they read one sam
 whole series at once.
 
 Networks, shapelets and nearest neighbours take series of unequal length as they are. aeon's others do not: for them
-each series is padded with zeros to the longest of the set.
+each series is padded with zeros to the longest of the set. "Broke off" is a training whose numbers were no longer
+finite.
 
 """
 
@@ -116,8 +118,12 @@ def trial(name: str, contender: Contender, seed: int) -> dict[str, Any]:
         length = max(one.shape[1] for one in (*X, *X_test))
         X, X_test = padded(X, length), padded(X_test, length)
     began = time.process_time()
-    classifier = contender.make(seed).fit(X, y)
-    right = float(np.mean(np.asarray(classifier.predict(X_test)) == y_test))
+    try:
+        classifier = contender.make(seed).fit(X, y)
+        right = float(np.mean(np.asarray(classifier.predict(X_test)) == y_test))
+    except TrainingError as error:
+        right = None
+        print(f"{contender.label} on {name}: {error}")
     return {
         "set": name,
         "contender": contender.label,
@@ -127,9 +133,10 @@ def trial(name: str, contender: Contender, seed: int) -> dict[str, Any]:
     }
 
 
-def figure(values: list[float], best: float, seeds: int) -> str:
+def figure(given: list[float | None], best: float, seeds: int) -> str:
+    values = [one for one in given if one is not None]
     if not values:
-        return "not measured"
+        return "broke off" if given else "not measured"
     mean = float(np.mean(values))
     half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else None
     text = f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
@@ -154,7 +161,14 @@ def page(done: list[dict[str, Any]]) -> str:
         for c in CONTENDERS
     }
     best = {
-        name: max((float(np.mean(found)) for (of, _), found in scores.items() if of == name and found), default=0.0)
+        name: max(
+            (
+                float(np.mean([one for one in found if one is not None]))
+                for (of, _), found in scores.items()
+                if of == name and any(one is not None for one in found)
+            ),
+            default=0.0,
+        )
         for name in SETS
     }
     rows = tuple(

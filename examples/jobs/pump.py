@@ -66,7 +66,7 @@ def main() -> None:
             contenders=common.FEW,
             seeds=SEEDS,
             tuning=TUNING,
-            settings={"boosting": {"lookback": LOOKBACK}},
+            settings={"boosting": {"lookback": LOOKBACK}} if "boosting" in common.FEW else {},
             shifts=common.SHIFTS,
             jobs=cores(),
             title="skab",

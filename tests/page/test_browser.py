@@ -151,8 +151,14 @@ def read_beside_a_chart(page) -> None:
         area = chart.locator(".nsewdrag").first.bounding_box()
         page.mouse.move(area["x"] + area["width"] / 2 + 3, area["y"] + area["height"] / 2)
         readout.wait_for(state="visible")
-        told, covered = readout.bounding_box(), chart.bounding_box()
-        assert told["y"] >= covered["y"] + covered["height"] - 1 or told["y"] + told["height"] <= covered["y"] + 1
+        page.wait_for_function(
+            """name => {
+              const told = document.getElementById("readout").getBoundingClientRect();
+              const covered = document.querySelector(`[data-chart='${name}']`).getBoundingClientRect();
+              return told.top >= covered.bottom - 1 || told.bottom <= covered.top + 1;
+            }""",
+            arg=name,
+        )
         assert readout.locator("span").count() >= lines
         assert chart.locator(".hoverlayer .hovertext").count() == 0
         page.mouse.move(2, 2)

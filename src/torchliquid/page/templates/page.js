@@ -56,6 +56,20 @@ readout.setAttribute("aria-hidden", "true"); // the table below has it
 readout.hidden = true;
 document.body.append(readout);
 
+let hovered; // the chart whose moment it shows
+
+function placeReadout() {
+  if (readout.hidden) return;
+  const chart = hovered.getBoundingClientRect();
+  readout.style.left = `${chart.left}px`;
+  readout.style.width = `${chart.width}px`;
+  const below = chart.bottom + readout.offsetHeight <= window.innerHeight;
+  readout.style.top = `${below ? chart.bottom : Math.max(chart.top - readout.offsetHeight, 0)}px`;
+}
+addEventListener("scroll", placeReadout, { passive: true });
+addEventListener("resize", placeReadout);
+new ResizeObserver(placeReadout).observe(document.body); // a chart above may be drawn meanwhile
+
 function plain(text) {
   const box = document.createElement("textarea"); // in which tags are text
   box.innerHTML = text.replaceAll("<br>", " ");
@@ -78,12 +92,9 @@ function tellBeside(element) {
       one.append(swatch, `${plain(point.data.name)} ${word(point.y, point.yaxis)}`);
       return one;
     }));
-    const chart = element.getBoundingClientRect();
-    readout.style.left = `${chart.left}px`;
-    readout.style.width = `${chart.width}px`;
+    hovered = element;
     readout.hidden = false;
-    const below = chart.bottom + readout.offsetHeight <= window.innerHeight;
-    readout.style.top = `${below ? chart.bottom : Math.max(chart.top - readout.offsetHeight, 0)}px`;
+    placeReadout();
   });
   element.on("plotly_unhover", () => { readout.hidden = true; });
 }
