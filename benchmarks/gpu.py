@@ -61,7 +61,7 @@ There are three exceptions: adaptive solvers, a mixture, which computes only the
 
 With `layer.over_time = "parallel"` the linear recurrences of Newton's method are Triton kernels too, for all cells with
 up to 64 units and for diagonal Jacobians of any size. The gradient is one such recurrence backwards in time. Until this
-page shows where it is faster, `"auto"` does not use it on a GPU.
+page shows where it is faster, `"auto"` uses it on a GPU only for an LrcSSM that no kernel runs (float64, or no Triton).
 
 """
 
