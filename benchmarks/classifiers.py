@@ -136,7 +136,7 @@ def trial(name: str, contender: Contender, seed: int) -> dict[str, Any]:
 def figure(given: list[float | None], best: float, seeds: int) -> str:
     values = [one for one in given if one is not None]
     if not values:
-        return "broke off" if given else "not measured"
+        return f"broke off ({len(given)} of {seeds} seeds)" if given else "not measured"
     mean = float(np.mean(values))
     half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else None
     text = f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
