@@ -8,6 +8,7 @@ writes the page.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 from aeon.classification.interval_based import QUANTClassifier, TimeSeriesForestClassifier
 from aeon.classification.shapelet_based import RDSTClassifier
 from aeon.datasets import load_from_ts_file
-from scipy import stats
 
+from benchmarks.means import mean_and_half
 from torchliquid.files import write_atomically
 from torchliquid.jobs import lines
 from torchliquid.page.document import Table
@@ -133,13 +134,17 @@ def trial(name: str, contender: Contender, seed: int) -> dict[str, Any]:
     }
 
 
+def finite(given: list[float | None]) -> list[float]:
+    """The accuracies of the trainings that did not break off."""
+    return [one for one in given if one is not None]
+
+
 def figure(given: list[float | None], best: float, seeds: int) -> str:
-    values = [one for one in given if one is not None]
+    values = finite(given)
     if not values:
         return f"broke off ({len(given)} of {seeds} seeds)" if given else "not measured"
-    mean = float(np.mean(values))
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else None
-    text = f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
+    mean, half = mean_and_half(values)
+    text = f"{100 * mean:.1f}" + ("" if math.isinf(half) else f" ± {100 * half:.1f}")
     text = f"**{text}**" if mean == best else text
     return text if len(values) == seeds else f"{text} ({len(values)} of {seeds} seeds)"
 
@@ -160,17 +165,8 @@ def page(done: list[dict[str, Any]]) -> str:
         for name in SETS
         for c in CONTENDERS
     }
-    best = {
-        name: max(
-            (
-                float(np.mean([one for one in found if one is not None]))
-                for (of, _), found in scores.items()
-                if of == name and any(one is not None for one in found)
-            ),
-            default=0.0,
-        )
-        for name in SETS
-    }
+    means = {case: float(np.mean(finite(given))) for case, given in scores.items() if finite(given)}
+    best = {name: max((mean for (of, _), mean in means.items() if of == name), default=0.0) for name in SETS}
     rows = tuple(
         (c.label, *(figure(scores[name, c.label], best[name], SEEDS if c.seeded else 1) for name in SETS))
         for c in CONTENDERS

@@ -8,6 +8,7 @@ page of those that are finished.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -20,10 +21,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import t as student
 from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor, nn
 
+from benchmarks.means import mean_and_half
 from torchliquid import Model, Recording, Task, TrainingConfig, datasets, explain, fit
 from torchliquid.cells import States
 from torchliquid.data import Preprocessing, Windows
@@ -228,11 +229,9 @@ def trial(name: str, contender: str, seed: int, cost: int) -> dict[str, Any]:
 
 def interval(values: list[float], digits: int) -> str:
     """The mean and its 95 % interval."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.{digits}f}"
-    half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return f"{mean:.{digits}f} [{mean - half:.{digits}f}, {mean + half:.{digits}f}]"
+    mean, half = mean_and_half(values)
+    around = "" if math.isinf(half) else f" [{mean - half:.{digits}f}, {mean + half:.{digits}f}]"
+    return f"{mean:.{digits}f}{around}"
 
 
 def table(name: str, done: list[dict[str, Any]]) -> str:
@@ -276,11 +275,11 @@ def verdict(done: list[dict[str, Any]]) -> str:
             both = sorted(own.keys() & other.keys())
             if len(both) < 2:
                 continue
-            less = np.array([own[seed] - other[seed] for seed in both]) * (-1 if name == "skab" else 1)
-            half = student.ppf(0.975, len(less) - 1) * less.std(ddof=1) / np.sqrt(len(less))
-            found.append("better" if less.mean() + half < 0 else "worse" if less.mean() - half > 0 else "even")
+            sign = -1 if name == "skab" else 1
+            mean, half = mean_and_half([sign * (own[seed] - other[seed]) for seed in both])
+            found.append("better" if mean + half < 0 else "worse" if mean - half > 0 else "even")
             word = {"better": "better than", "worse": "worse than", "even": "not shown to differ from"}[found[-1]]
-            sentences.append(f"* {name}: the mixture is **{word}** {who} ({len(less)} seeds).")
+            sentences.append(f"* {name}: the mixture is **{word}** {who} ({len(both)} seeds).")
     if not found:
         return "There are too few seeds yet for an answer.\n"
     better, worse = found.count("better"), found.count("worse")

@@ -7,6 +7,7 @@ is run, ``--jobs`` how many at a time. Finished trainings are kept in ``--lines`
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from benchmarks.means import mean_and_half
 from torchliquid.control.shifts import Jitter
 from torchliquid.jobs.job import Job, Silent
 from torchliquid.jobs.lines import append, read
@@ -152,9 +154,8 @@ def key(line: dict[str, Any]) -> tuple[Any, ...]:
 
 def interval(values: list[float]) -> str:
     """The mean, and its 95 % interval by Student's t."""
-    mean, error = np.mean(values), stats.sem(values) if len(values) > 1 else np.nan
-    low, high = mean + error * stats.t.ppf([0.025, 0.975], max(len(values) - 1, 1))
-    return f"{mean:.0f}" + ("" if np.isnan(low) else f" ({low:.0f} to {high:.0f})")
+    mean, half = mean_and_half(values)
+    return f"{mean:.0f}" + ("" if math.isinf(half) else f" ({mean - half:.0f} to {mean + half:.0f})")
 
 
 def reward_at(line: dict[str, Any], seconds: float) -> float:

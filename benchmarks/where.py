@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from benchmarks.best_possible import chosen
 from benchmarks.fingerprint import code
+from benchmarks.means import mean_and_half
 from torchliquid import Recording
 from torchliquid.data import Preprocessing
 from torchliquid.errors import InputError
@@ -182,15 +182,7 @@ class Cell:
         """How much more the best other one misses than the best liquid one, and half the 95 % interval over seeds,
         each with a recording and weights of its own; infinite for one seed."""
         liquid, other = (np.array(self.missed[self.best(side)]) for side in (True, False))
-        return mean_and_reach(other - liquid)
-
-
-def mean_and_reach(values: Any) -> tuple[float, float]:
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2 or not np.isfinite(values).all():
-        return float(values.mean()), math.inf
-    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean()), float(reach)
+        return mean_and_half(other - liquid)
 
 
 LABELS = {c.name: c.label for c in RIVALS}
@@ -257,7 +249,7 @@ def table(knob: str) -> str:
 def figure(cell: Cell, name: str) -> str:
     if not cell.seeds:
         return ""
-    mean, reach = mean_and_reach(cell.missed[name])
+    mean, reach = mean_and_half(cell.missed[name])
     if not math.isfinite(mean):
         return "–"
     text = f"{mean:.3f}" + (f" ± {reach:.3f}" if math.isfinite(reach) else "")

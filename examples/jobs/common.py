@@ -44,6 +44,20 @@ def bullets(sentences: Sequence[str]) -> str:
     return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
+def judgement(results: StudyResults) -> dict[str, str]:
+    """The verdict of a study, as the fields of a page: the answer, its sentence, and the findings behind it."""
+    verdict = results.verdict
+    assert verdict is not None
+    findings = bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence])
+    return {"answer": numbers.capital(verdict.answer), "sentence": verdict.sentence, "findings": findings}
+
+
+def conditions(results: StudyResults, *more: str) -> str:
+    """How a study was done, and what else a page says of it. The page leaves out the scores on windows."""
+    own = (sentence.removesuffix(" Scores on windows are given too.") for sentence in results.conditions)
+    return bullets([*results.split, *own, *more, f"{results.machine}."])
+
+
 def winners(results: StudyResults, folder: Path) -> dict[str, tuple[ContenderResult, Model | Tabular]]:
     """The best of all and the best liquid one, by what they are, with the models that the study left."""
     assert results.verdict is not None
@@ -129,7 +143,6 @@ def metrics(results: StudyResults) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    text = text.replace(" Scores on windows are given too.", "")  # in the report, not on a job's page
     page.parent.mkdir(exist_ok=True)
     write_atomically(page, lambda part: part.write_text(text, "utf-8"))
     print(f"wrote {page}")

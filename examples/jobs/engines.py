@@ -109,8 +109,6 @@ def main() -> None:
             title="cmapss",
             listener=progress,
         )
-    verdict = results.verdict
-    assert verdict is not None
     rows: list[tuple[str, ...]] = []
     device: list[str] = []
     for what, (contender, model) in common.winners(results, FOLDER / "study").items():
@@ -120,13 +118,11 @@ def main() -> None:
         device += common.on_device(label, model, dataset.tests["last cycle"], FOLDER / "device" / contender.name)
     rows += [(*published, "–", "–") for published in PUBLISHED]
     text = TEXT.format(
-        answer=verdict.answer.capitalize(),
-        sentence=verdict.sentence,
-        findings=common.bullets([finding.sentence for finding in verdict.findings]),
+        **common.judgement(results),
         rows=Table(("model", "RMSE, flights", "NASA's score", "truth inside", "mean width"), tuple(rows)).markdown(),
         shifts=tables.shift_table(results).markdown(),
         device=common.bullets(device),
-        conditions=common.bullets([*results.split, *results.conditions, *dataset.notes, f"{results.machine}."]),
+        conditions=common.conditions(results, *dataset.notes),
     )
     common.write(PAGE, text)
 

@@ -23,7 +23,7 @@ from torchliquid.datasets import load
 from torchliquid.jobs import cores
 from torchliquid.models.calibration import Reliability
 from torchliquid.models.predictor import Predictor
-from torchliquid.page import Table, numbers
+from torchliquid.page import Table
 from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 from torchliquid.study.shifts import Reference
@@ -143,8 +143,6 @@ def main() -> None:
             title="physionet2012",
             listener=progress,
         )
-    verdict = results.verdict
-    assert verdict is not None
     risks, groups, device = [], [], []
     for what, (contender, model) in common.winners(results, FOLDER / "study").items():
         label = f"{contender.label} ({what})"
@@ -156,9 +154,7 @@ def main() -> None:
         ]
         device += common.on_device(label, model, test, FOLDER / "device" / contender.name)
     text = TEXT.format(
-        answer=numbers.capital(verdict.answer),
-        sentence=verdict.sentence,
-        findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
+        **common.judgement(results),
         metrics=common.metrics(results),
         risks=Table(
             ("model", "readings", "AUC", "average precision", "Brier score", "mean risk stated", "died"), tuple(risks)
@@ -168,7 +164,7 @@ def main() -> None:
         device=common.bullets(device),
         laboratory=", ".join(LABORATORY),
         bedside=", ".join(BEDSIDE),
-        conditions=common.bullets([*results.split, *results.conditions, *dataset.notes, f"{results.machine}."]),
+        conditions=common.conditions(results, *dataset.notes),
     )
     common.write(PAGE, text)
 

@@ -28,7 +28,7 @@ from torchliquid import Model, Recording, TrainingConfig, fit
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.jobs import cores
-from torchliquid.page import Table, numbers
+from torchliquid.page import Table
 from torchliquid.study.assess import assess
 from torchliquid.study.results import StudyResults
 from torchliquid.tasks import Task
@@ -226,15 +226,11 @@ def main() -> None:
         for year in YEARS
     ]
     results, last = judged(own), f"{YEARS[-1]}-01-01"
-    verdict = results.verdict
-    assert verdict is not None
     words = [f"On the {index}, {better(each, 'CfC', other)}" for index, each in found.items() for other in (HAR, FALLS)]
     words.append(f"From {VIX_YEARS[0]} on, {better(late, 'CfC', 'HAR with the VIX')}")
     model, unseen = trained("cfc", 0, own[own.index < last], {}), recording_of(own[own.index >= last])
     text = TEXT.format(
-        answer=numbers.capital(verdict.answer),
-        sentence=verdict.sentence,
-        findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
+        **common.judgement(results),
         words=common.bullets([f"{sentence}." for sentence in words]),
         rmse=f"{rmse(found[LEARNT][HAR]):.2f}",
         factor=f"{np.exp(rmse(found[LEARNT][HAR])):.1f}",
@@ -251,7 +247,7 @@ def main() -> None:
         first=YEARS[0],
         last=YEARS[-1],
         vix_first=VIX_YEARS[0],
-        conditions=common.bullets([*results.split, *results.conditions, f"{results.machine}."]),
+        conditions=common.conditions(results),
     )
     common.write(PAGE, text)
 

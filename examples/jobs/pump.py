@@ -22,7 +22,6 @@ from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.datasets import load
 from torchliquid.jobs import cores
-from torchliquid.page import numbers
 from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 from torchliquid.tasks import Task
@@ -72,8 +71,7 @@ def main() -> None:
             title="skab",
             listener=progress,
         )
-    verdict, alarms = results.verdict, tables.alarm_table(results)
-    assert verdict is not None
+    alarms = tables.alarm_table(results)
     assert alarms is not None
     found, device = {}, []
     for what, (contender, model) in common.winners(results, FOLDER / "study").items():
@@ -85,9 +83,7 @@ def main() -> None:
         watched=watched.table(),
         watched_words=watched.words,
         learnt=watch.LEARNT,
-        answer=numbers.capital(verdict.answer),
-        sentence=verdict.sentence,
-        findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
+        **common.judgement(results),
         metrics=common.metrics(results),
         alarms=alarms.markdown(),
         events=common.event_table(("model", "faults"), found),
@@ -95,17 +91,12 @@ def main() -> None:
         device=common.bullets(device),
         length=f"{ALARM.length:g}",
         merge=f"{ALARM.merge:g}",
-        conditions=common.bullets(
-            [
-                f"Trained on the first {len(runs) - VALIDATION} runs of valve1; the last {VALIDATION} stop the "
-                "training and set thresholds.",
-                f"Each of these runs is used {ENTRIES} times, entered at a random sample of the first {LATEST}: the "
-                "time since the start does not tell when the fault comes. Test runs are whole.",
-                *results.split,
-                *results.conditions,
-                f"Gradient boosting looks back {LOOKBACK} samples, which keeps its training short.",
-                f"{results.machine}.",
-            ]
+        runs=len(runs) - VALIDATION,
+        validation=VALIDATION,
+        entries=ENTRIES,
+        latest=LATEST,
+        conditions=common.conditions(
+            results, f"Gradient boosting looks back {LOOKBACK} samples, which keeps its training short."
         ),
     )
     common.write(PAGE, text)
@@ -159,6 +150,9 @@ F1 of the trained models on both test parts, nothing trained again:
 
 ## Conditions
 
+* Trained on the first {runs} runs of valve1; the last {validation} stop the training and set thresholds.
+* Each of these runs is used {entries} times, entered at a random sample of the first {latest}: the time since the start
+  does not tell when the fault comes. Test runs are whole.
 {conditions}
 """
 

@@ -123,8 +123,6 @@ def main() -> None:
             title="BasicMotions",
             listener=progress,
         )
-    verdict = results.verdict
-    assert verdict is not None
     replayed = streams(*test, orders=REPLAYED)
     worn = {"as recorded": replayed}
     worn |= {f"turned about {'xyz'[axis]}": turned(replayed, axis) for axis in range(3)}
@@ -138,9 +136,7 @@ def main() -> None:
                 spent = energy(float(said.instructions.mean()))
         device += [*common.on_device(label, model, replayed, FOLDER / "device" / contender.name), f"{label}: {spent}"]
     text = TEXT.format(
-        answer=numbers.capital(verdict.answer),
-        sentence=verdict.sentence,
-        findings=common.bullets([*(finding.sentence for finding in verdict.findings), *verdict.evidence]),
+        **common.judgement(results),
         contenders=tables.main_table(results).markdown(),
         events=common.event_table(("model", "worn"), found),
         shifts=tables.shift_table(results).markdown(),
@@ -154,7 +150,7 @@ def main() -> None:
         target=TARGETS["cortex-m4"].assumption,
         milliampere=MILLIAMPERE,
         volt=VOLT,
-        conditions=common.bullets([*results.split, *results.conditions, f"{results.machine}."]),
+        conditions=common.conditions(results),
     )
     common.write(PAGE, text)
 

@@ -155,8 +155,8 @@ def train(
     naive = model.metadata["training"]["naive"]
     steps = [length(horizon, model.task.horizon_unit) for horizon in model.task.path]
     for words, figures in (("On the held-out part", scores), ("The naive answer there", naive)):
-        said = [f"{metric_label(name, steps).replace(',', '')} {value:.4g}" for name, value in figures.items()]
-        console.print(f"{words}: " + ", ".join(said))
+        shown = [f"{metric_label(name, steps).replace(',', '')} {value:.4g}" for name, value in figures.items()]
+        console.print(f"{words}: " + ", ".join(shown))
     console.print(_so(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
 
 

@@ -45,7 +45,7 @@ def _before(states: np.ndarray, walked: Walk) -> np.ndarray:
 
 def _remembered(memory: Lstm, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
     """The output h of the memory after a sample."""
-    rows = np.concatenate([x, h], 1).astype(np.float64) @ memory.gates.weight.T + memory.gates.bias
+    rows = memory.gates(np.concatenate([x, h], 1).astype(np.float64))
     enter, keep, candidate, out = torch.from_numpy(rows).chunk(4, 1)
     cell = keep.sigmoid() * torch.from_numpy(c) + enter.sigmoid() * candidate.tanh()
     made: np.ndarray = (out.sigmoid() * cell.tanh()).numpy()

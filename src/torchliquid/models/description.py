@@ -44,6 +44,10 @@ class Dense:
     weight: np.ndarray
     bias: np.ndarray
 
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Outputs (..., rows) for inputs (..., columns)."""
+        return np.asarray(x @ self.weight.T + self.bias)
+
     def after(self, inner: Dense) -> Dense:
         """The composition of both maps."""
         return Dense(self.weight @ inner.weight, self.weight @ inner.bias + self.bias)

@@ -27,7 +27,7 @@ from torchliquid.page import numbers
 from torchliquid.page.glossary import metric_label
 from torchliquid.study import augmentation
 from torchliquid.study.contenders import BY_NAME, CONTENDERS, Contender
-from torchliquid.study.plan import Plan
+from torchliquid.study.plan import Plan, answering, joined
 from torchliquid.study.reporting import tables
 from torchliquid.study.reporting.describe import describe_data, stretches
 from torchliquid.study.reporting.page import write_report
@@ -441,9 +441,8 @@ def _stretches(runner: Runner, results: StudyResults) -> Any:
     tests = {name: runner.plan.task.with_targets(test) for name, test in runner.plan.tests.items()}
     outputs = {}
     for name in (results.verdict.liquid, results.verdict.rival):
-        models = runner.models(runner.best_spec(results.contender(name)))
-        each = models if len(models) > 1 else models * len(tests)
-        outputs[name] = [model.outputs(test) for model, test in zip(each, tests.values(), strict=True)]
+        model = joined(runner.models(runner.best_spec(results.contender(name))), tests)
+        outputs[name] = [answering(model, test).outputs(recording) for test, recording in tests.items()]
     return stretches(runner.plan.task, tests, outputs)
 
 

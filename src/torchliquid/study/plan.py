@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -26,8 +26,6 @@ from torchliquid.training.loop import TrainingConfig, enough_updates
 
 RESERVED = ("training", "validation", "the validation part", POOLED)
 """Names of parts in the report, which test recordings cannot have."""
-
-LEARNT = "All trained models predict"
 
 REFUSED = 0.5
 """Maximum share of a test recording's samples that may also be in the training data, at the same times."""
@@ -55,6 +53,11 @@ class Walked:
     @property
     def task(self) -> Task:
         return next(iter(self.models.values())).task
+
+
+def joined(models: Sequence[Answering], tests: Iterable[str]) -> Answering | Walked:
+    """A trial's models as one: the only one, or those of a walk forward, one for each test recording in order."""
+    return models[0] if len(models) == 1 else Walked(dict(zip(tests, models, strict=True)))
 
 
 def answering(model: Answering | Walked, test: str) -> Answering:
@@ -209,10 +212,7 @@ class Plan:
                 split.append(f"{share:.0%} of the values of {name} also occur in the training data.")
         validation = held_out.pop("the validation part")
         task = task.from_last(training, validation, preprocessing)
-        if task.learnt:
-            split.append(
-                f"{LEARNT} {task.learnt}: on the validation part this is a better start than the training part's mean."
-            )
+        split += _start(task)
         windows = windows or Windows.choose(training, task)
         if epochs is None and updates is None:
             updates = enough_updates(-(-len(windows.cut(training)) // TrainingConfig.batch_size))
@@ -281,7 +281,7 @@ class Plan:
             f"before it, the last fifth of this for validation, at {', '.join(times)}. No model saw a sample that came "
             "later. Settings were tuned once, before the first stretch. The parts listed are those of the first "
             "training.",
-            *(sentence for sentence in first.split[1:] if not sentence.startswith(LEARNT)),
+            *(sentence for sentence in first.split[1:] if sentence not in _start(first.task)),
         )
         if learnt := [plan.task.learnt for plan in plans if plan.task.learnt]:
             split += (
@@ -319,6 +319,16 @@ def _samples(recording: Recording) -> list[int]:
         rows = np.column_stack([series.times, series.values])[1:][moved]
         found += [hash(row.tobytes()) for row in rows]
     return found
+
+
+def _start(task: Task) -> tuple[str, ...]:
+    """What trained models predict, if not the value itself."""
+    if not task.learnt:
+        return ()
+    return (
+        f"All trained models predict {task.learnt}: on the validation part this is a better start than the training "
+        "part's mean.",
+    )
 
 
 def _how(whole: Recording, held: Recording) -> str:

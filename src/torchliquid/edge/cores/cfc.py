@@ -166,11 +166,11 @@ class CfcCore(Core[Cfc]):
             own = slice(at, at + layer.units)
             z = np.concatenate([x, before[:, own]], 1)
             for dense in self.data.backbone:
-                drive = z @ dense.weight.T + dense.bias
+                drive = dense(z)
                 z = activation(torch.from_numpy(drive)).numpy()
                 seen.drive.append(largest(drive))
                 seen.hidden.append(largest(z))
-            heads = z @ layer.heads.weight.T + layer.heads.bias
+            heads = layer.heads(z)
             if self.pure:
                 seen.head = max(seen.head, largest(heads))
             else:

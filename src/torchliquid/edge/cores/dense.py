@@ -40,8 +40,7 @@ class EncoderCore(Core[Encoder]):
         seen.hidden.append(1.0)
 
     def map(self, x: np.ndarray) -> np.ndarray:
-        made: np.ndarray = np.tanh(x @ self.data.dense.weight.T + self.data.dense.bias)
-        return made
+        return np.tanh(self.data.dense(x))
 
     def needs(self, seen: Ranges, widths: Widths) -> Needs:
         return Needs(hidden=((1.0, True),))

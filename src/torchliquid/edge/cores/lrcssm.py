@@ -106,20 +106,22 @@ class LrcSsmCore(Core[LrcSsm]):
     def answer(self, x: np.ndarray, after: np.ndarray) -> np.ndarray:
         assert self.data.feed is not None
         normed, rectified = self._end(x, after)
-        return normed + _mapped(rectified, self.data.feed[1])
+        return normed + self.data.feed[1](rectified)
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         seen.hidden.append(1.0)
         if self.answers:
-            entered = x if self.data.enter is None else _mapped(x, self.data.enter)
-            seen.drive.append(largest(entered))
+            seen.drive.append(largest(self._entered(x)))
             seen.hidden += [math.sqrt(self.units), largest(self._end(x, after)[1]), largest(self.answer(x, after))]
 
     def _end(self, x: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A block's normalised sum, and the rectified values behind it."""
         assert self.data.feed is not None
-        normed = _norm(after + _norm(x if self.data.enter is None else _mapped(x, self.data.enter)))
-        return normed, np.maximum(_mapped(normed, self.data.feed[0]), 0.0)
+        normed = _norm(after + _norm(self._entered(x)))
+        return normed, np.maximum(self.data.feed[0](normed), 0.0)
+
+    def _entered(self, x: np.ndarray) -> np.ndarray:
+        return x if self.data.enter is None else self.data.enter(x)
 
     def needs(self, seen: Ranges, widths: Widths) -> Needs:
         reach = max(seen.state, largest(self.data.vleak) / 2)
@@ -225,11 +227,6 @@ class LrcSsmCore(Core[LrcSsm]):
         if not self.answers:
             return x
         return _normed(g, x if self.data.enter is None else g.dense(x, self.data.enter))
-
-
-def _mapped(x: np.ndarray, dense: Dense) -> np.ndarray:
-    made: np.ndarray = x @ dense.weight.T + dense.bias
-    return made
 
 
 def _norm(x: np.ndarray) -> np.ndarray:

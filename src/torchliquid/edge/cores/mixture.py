@@ -158,14 +158,13 @@ class MixtureCore(Core[Mixture]):
         return made
 
     def _logits(self, x: np.ndarray, after: np.ndarray) -> np.ndarray:
-        made: np.ndarray = self._read(0, x, after) @ self.gate.weight.T + self.gate.bias
-        return made
+        return self.gate(self._read(0, x, after))
 
     def _outputs(self, x: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
         """(T, O) of each expert."""
         read = [self._read(1 + k, x, after) for k in range(len(self.data.experts))]
         leaves = [part.leave for part in self.data.experts]
-        return [y if d is None else y @ d.weight.T + d.bias for y, d in zip(read, leaves, strict=True)]
+        return [y if d is None else d(y) for y, d in zip(read, leaves, strict=True)]
 
     def _read(self, i: int, x: np.ndarray, after: np.ndarray) -> np.ndarray:
         """(T, N) what is read of the router, or of an expert."""

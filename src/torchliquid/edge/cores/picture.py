@@ -92,7 +92,7 @@ class PictureCore(Core[Picture]):
     def map(self, x: np.ndarray) -> np.ndarray:
         end = self.data.start + self.data.size
         flat = self._maps(x)[-1].reshape(len(x), -1)
-        features = np.tanh(flat @ self.data.dense.weight.T + self.data.dense.bias)
+        features = np.tanh(self.data.dense(flat))
         return np.concatenate([x[:, : self.data.start], x[:, end:], features], 1)
 
     # -- in integers

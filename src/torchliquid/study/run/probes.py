@@ -17,7 +17,7 @@ from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.files import read_json, to_json
 from torchliquid.jobs import Progress
 from torchliquid.models.tabular import Tabular
-from torchliquid.study.plan import Answering, Plan, Walked
+from torchliquid.study.plan import Answering, Plan, joined
 from torchliquid.study.results import ContenderResult, TrialResult, from_plain
 from torchliquid.study.run.trial import SCORES, Files, measure
 from torchliquid.study.shifts import Shift
@@ -84,11 +84,8 @@ def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Pro
     sign = 1 if plan.task.higher_is_better else -1
     best = max(scores, key=lambda candidate: sign * scores[candidate])
     chosen = {"chosen": best, "validation": scores[best]}
-    model: Answering | Walked = fitted[best]
-    if plan.refits:
-        later = [probe.fit(plan.at(i), best) for i in plan.moments[1:]]
-        model = Walked(dict(zip(plan.tests, [fitted[best], *later], strict=True)))
-    yield {**measure(plan, model, shifts, progress), "probe.json": to_json(chosen)}
+    models = [fitted[best], *(probe.fit(plan.at(i), best) for i in plan.moments[1:])]
+    yield {**measure(plan, joined(models, plan.tests), shifts, progress), "probe.json": to_json(chosen)}
 
 
 def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:

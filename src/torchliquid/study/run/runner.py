@@ -304,7 +304,7 @@ class Runner:
 
     def _measure(self, specs: list[Spec]) -> None:
         def args(spec: Spec) -> tuple[Any, ...]:
-            return (replace(self.plan, refits=()), self.models(spec), self.shifts)
+            return (self.plan.at(0), self.models(spec), self.shifts)
 
         self._jobs("measuring", specs, self.store.evaluation, evaluate_trial, args)
 

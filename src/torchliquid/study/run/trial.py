@@ -34,7 +34,7 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.models.storage import Saved, pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.random import seeded
-from torchliquid.study.plan import Answering, Plan, Walked, answering
+from torchliquid.study.plan import Answering, Plan, Walked, answering, joined
 from torchliquid.study.results import POOLED, Calibrated, from_plain
 from torchliquid.study.run.cost import cost
 from torchliquid.study.run.memory import peak_memory
@@ -213,8 +213,7 @@ def evaluate_trial(
     for model in models:
         if isinstance(model, Model):
             model.to(plan.device)
-    whole = models[0] if len(models) == 1 else Walked(dict(zip(plan.tests, models, strict=True)))
-    yield {**measure(plan, whole, shifts, progress), COST: to_json(asdict(cost(models[-1])))}
+    yield {**measure(plan, joined(models, plan.tests), shifts, progress), COST: to_json(asdict(cost(models[-1])))}
 
 
 def measure(plan: Plan, model: Answering | Walked, shifts: Sequence[Shift], progress: Progress) -> Files:
