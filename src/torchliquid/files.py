@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -12,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
 
 from torchliquid.errors import InputError
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -100,6 +104,35 @@ def to_plain(value: Any, digits: int | None = None) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     raise TypeError(f"JSON does not support {type(value).__name__}")
+
+
+@functools.cache
+def _converter() -> Converter:
+    from cattrs import Converter
+
+    def array(value: list[Any], kind: type) -> np.ndarray:
+        return np.array(value, bool if value and all(isinstance(item, bool) for item in value) else np.float64)
+
+    converter = Converter(detailed_validation=False)
+    converter.register_structure_hook(float, lambda value, kind: math.nan if value is None else float(value))
+    converter.register_structure_hook(np.ndarray, array)
+    return converter
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """The inverse of :func:`to_plain` for a type such as a dataclass. Unknown names are ignored; None as a float, or
+    in an array, becomes NaN.
+
+    Raises:
+        ValueError: the data does not fit the type.
+        InputError: the dataclass refuses it.
+    """
+    try:
+        return _converter().structure(value, kind)
+    except InputError:
+        raise
+    except Exception as error:  # cattrs raises what the types' constructors do, and its own
+        raise ValueError(repr(error)) from None
 
 
 def without_folders(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ from torchliquid.data.given import MICROSECONDS, is_typed, span
 from torchliquid.data.preprocessing import Preprocessing, mean_and_std
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
+from torchliquid.files import from_plain, to_plain
 from torchliquid.metrics import Answers, Metric, find, names, quantile
 
 RARE = 0.8
@@ -566,7 +567,8 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Task:
@@ -576,27 +578,9 @@ class Task:
             InputError: something is missing or invalid.
         """
         try:
-            task = cls(
-                data["kind"],
-                data["per"],
-                str(data["target"]),
-                tuple(str(label) for label in data["labels"]),
-                None if data["horizon"] is None else float(data["horizon"]),
-                str(data["horizon_unit"]),
-                None if data["column"] is None else int(data["column"]),
-                tuple(float(v) for v in data["mean"]),
-                tuple(float(v) for v in data["std"]),
-                str(data["primary"]),
-                int(data.get("positive", 1)),
-                str(data.get("reason", "")),
-                None if data.get("alarm") is None else Alarm(**data["alarm"]),
-                float(data.get("change", 0.0)),
-                tuple(map(float, data.get("path", ()))),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"the task's description is invalid: {error!r}") from None
-        if task.kind not in ("classification", "regression") or task.per not in ("step", "series"):
-            raise InputError(f"the task's description is invalid: {task.kind!r} per {task.per!r}")
+            task: Task = from_plain(cls, data)
+        except ValueError as error:
+            raise InputError(f"the task's description is invalid: {error}") from None
         if len(task.mean) != len(task.std):
             raise InputError("the task's description is invalid: its means and deviations differ in number")
         if task.path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from torchliquid.data.columns import nearest
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
+from torchliquid.files import from_plain, to_plain
 
 LIMIT = 1e6
 """A reading more than this many standard deviations from the training mean counts as not observed. NaN and infinity
@@ -195,11 +196,8 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, exact to the last bit."""
-        plain = asdict(self) | {"channels": list(self.channels), "mean": self.mean.tolist(), "std": self.std.tolist()}
-        for name in ("low", "high"):
-            values = plain[name]
-            plain[name] = None if values is None else [float(v) if np.isfinite(v) else None for v in values]
-        return plain | {n: None if (of := getattr(self, n)) is None else of.tolist() for n in ("ignored", "told")}
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
@@ -209,20 +207,9 @@ class Preprocessing:
             InputError: something is missing or has the wrong size.
         """
         try:
-            made = cls(
-                tuple(str(c) for c in data["channels"]),
-                np.array(data["mean"], dtype=np.float64),
-                np.array(data["std"], dtype=np.float64),
-                float(data["time_scale"]),
-                str(data["time_unit"]),
-                bool(data["with_mask"]),
-                None if data.get("low") is None else np.array(data["low"], dtype=np.float64),  # null becomes NaN
-                None if data.get("high") is None else np.array(data["high"], dtype=np.float64),
-                None if data.get("longest_gap") is None else float(data["longest_gap"]),
-                *(None if data.get(n) is None else np.array(data[n], dtype=bool) for n in ("ignored", "told")),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"the preprocessing's description is invalid: {error!r}") from None
+            made: Preprocessing = from_plain(cls, data)
+        except ValueError as error:
+            raise InputError(f"the preprocessing's description is invalid: {error}") from None
         if not made.mean.shape == made.std.shape == (made.n_channels,) or not made.time_scale > 0:
             raise InputError("the preprocessing's description is invalid: its sizes or scales do not fit its channels")
         each = (made.low, made.high, made.ignored, made.told)

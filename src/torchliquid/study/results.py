@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
-import types
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from torchliquid import notebook
 from torchliquid.alarms import Alarm, Counts
 from torchliquid.errors import InputError
-from torchliquid.files import to_plain
+from torchliquid.files import from_plain, to_plain
 from torchliquid.models.calibration import Reliability
 from torchliquid.training.history import Doubt
 
@@ -335,30 +334,9 @@ class StudyResults:
             )
         try:
             return from_plain(cls, data)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except ValueError as error:
             raise InputError(f"these results are damaged ({error}); run the study again") from None
 
 
 _NUMBERS = re.compile(r"\[\n(?:\s*(?:-?[\d.]+(?:e[-+]?\d+)?|null),?\n)+\s*\]")
 """A list of numbers, each on its own line, in JSON text. Strings in it contain no line ends."""
-
-
-def from_plain(kind: Any, value: Any) -> Any:
-    """The inverse of :func:`~torchliquid.files.to_plain` for a dataclass and the types of its fields. None as a float
-    becomes NaN."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return None if value is None else from_plain(next(a for a in args if a is not type(None)), value)
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        known = {f.name for f in fields(kind)}
-        return kind(**{name: from_plain(hints[name], item) for name, item in value.items() if name in known})  # type: ignore[operator]
-    if origin is tuple:
-        return tuple(from_plain(args[0], item) for item in value)
-    if origin is dict:
-        return {key: from_plain(args[1], item) for key, item in value.items()}
-    if origin is list:
-        return [from_plain(args[0], item) for item in value]
-    if kind is float:
-        return math.nan if value is None else float(value)
-    return value

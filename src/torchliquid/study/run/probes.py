@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from torchliquid.alarms import Counts
 from torchliquid.data import Preprocessing, Recording, Windows
-from torchliquid.files import read_json, to_json
+from torchliquid.files import from_plain, read_json, to_json
 from torchliquid.jobs import Progress
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan, joined
-from torchliquid.study.results import ContenderResult, TrialResult, from_plain
+from torchliquid.study.results import ContenderResult, TrialResult
 from torchliquid.study.run.trial import SCORES, Files, measure
 from torchliquid.study.shifts import Shift
 
@@ -97,23 +96,11 @@ def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
     else:
         model = {"linear": "a linear model", "boosting": "gradient boosting"}[probe["chosen"]]
         label, detail = f"{model} on each sample alone", ""
-    trial = TrialResult(
-        seed=0,
-        hyper={},
-        validation=probe["validation"],
-        tests=measured["tests"],
-        windows=measured["windows"],
-        parameters=0,
-        bytes=0,
-        train_seconds=math.nan,
-        epochs=0,
-        latency_us=math.nan,
-        latency_p99_us=math.nan,
-        memory_mb=math.nan,
-        shifts={shift: tuple(values) for shift, values in measured["shifts"].items()},
-        unshifted=measured.get("unshifted", {}),
-        scores=str((folder / SCORES).relative_to(study)),
-        alarms=from_plain(dict[str, Counts], measured.get("alarms", {})),
+    counted = {"seed": 0, "hyper": {}, "parameters": 0, "bytes": 0, "epochs": 0}
+    timed = dict.fromkeys(("train_seconds", "latency_us", "latency_p99_us", "memory_mb"), math.nan)
+    scores = str((folder / SCORES).relative_to(study))
+    trial = from_plain(
+        TrialResult, {**measured, **counted, **timed, "validation": probe["validation"], "scores": scores}
     )
     return ContenderResult(name, label, "probe", (trial,), detail=detail)
 

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
-from torchliquid.alarms import Counts
 from torchliquid.errors import InputError
-from torchliquid.files import read_json, write_folder, write_json
+from torchliquid.files import from_plain, read_json, write_folder, write_json
 from torchliquid.jobs import Job, Listener, Progress, Silent, Workers, run_jobs
 from torchliquid.models.storage import load
 from torchliquid.page import numbers
 from torchliquid.study.contenders import CLASS_WEIGHTS, HALVED, Contender, Hyper
 from torchliquid.study.plan import Plan
-from torchliquid.study.results import Calibrated, ContenderResult, Failed, TrialResult, from_plain
+from torchliquid.study.results import ContenderResult, Failed, TrialResult
 from torchliquid.study.run.latency import live_step
 from torchliquid.study.run.limit import (
     GUESSED,
@@ -363,30 +362,19 @@ class Runner:
         folder = self.store.evaluation(spec.id)
         measured = read_json(folder / "evaluation.json", dict)
         costs = read_json(folder / COST, dict)
-        return TrialResult(
-            seed=spec.seed,
-            hyper=spec.hyper,
-            validation=trained.validation,
-            tests=measured["tests"],
-            windows=measured["windows"],
-            parameters=trained.parameters,
+        found = {
+            **asdict(trained),
             **costs,
-            train_seconds=trained.seconds,
-            epochs=trained.epochs,
-            updates=trained.updates,
-            doubt=trained.doubt,
-            latency_us=latency[0],
-            latency_p99_us=latency[1],
-            memory_mb=trained.memory_mb,
-            shifts={name: tuple(values) for name, values in measured["shifts"].items()},
-            unshifted=measured.get("unshifted", {}),
-            scores=str((folder / SCORES).relative_to(self.store.folder)),
-            alarms=from_plain(dict[str, Counts], measured.get("alarms", {})),
-            calibration=from_plain(Calibrated | None, measured.get("calibration")),
-            curve=trained.curve,
-            confusion=tuple(map(tuple, measured.get("confusion", ()))),
-            coverage={name: (pair[0], pair[1]) for name, pair in measured.get("coverage", {}).items()},
-        )
+            **measured,
+            "seed": spec.seed,
+            "hyper": spec.hyper,
+            "train_seconds": trained.seconds,
+            "latency_us": latency[0],
+            "latency_p99_us": latency[1],
+            "scores": str((folder / SCORES).relative_to(self.store.folder)),
+        }
+        result: TrialResult = from_plain(TrialResult, found)
+        return result
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:
         """The first whose score on validation differs from the best by less than what matters: smaller differences are

@@ -22,7 +22,7 @@ import torch
 from torchliquid.alarms import NOTHING, Counts
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
-from torchliquid.files import read_json, to_json, to_plain
+from torchliquid.files import from_plain, read_json, to_json, to_plain
 from torchliquid.jobs import Progress
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
@@ -35,7 +35,7 @@ from torchliquid.models.storage import Saved, pack
 from torchliquid.models.tabular import LOOKBACK, Tabular
 from torchliquid.random import seeded
 from torchliquid.study.plan import Answering, Plan, Walked, answering, joined
-from torchliquid.study.results import POOLED, Calibrated, from_plain
+from torchliquid.study.results import POOLED, Calibrated
 from torchliquid.study.run.cost import cost
 from torchliquid.study.run.memory import peak_memory
 from torchliquid.study.shifts import Shift, draws
@@ -113,7 +113,7 @@ class Trained:
         path = folder / "trial.json"
         try:
             trained: Trained = from_plain(cls, read_json(path, dict))
-        except (TypeError, ValueError, AttributeError, OverflowError):
+        except ValueError:
             raise InputError(f"{path} is damaged; run the same command again") from None
         return trained
 
