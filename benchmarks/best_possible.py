@@ -150,9 +150,6 @@ for values and accuracy for classes.
 † still improving when its training ended; ‡ never better than the naive answer, so the figure does not judge it; – not
 measured yet (the command resumes where it was stopped).
 
-Boosting uses statistics of an eighth of the window and of the whole window. Statistics of windows of 2, 4, 8 ...
-samples instead raise it from .890 to .910 on hysteresis and change nothing elsewhere, so they are not used.
-
 These changes did not help an LTC or a CfC to become better than the naive answer: larger membrane capacities, wider
 sensory ranges, weaker recurrence, a learning rate of 0.03. These did: counting updates (2,000) instead of epochs,
 patience only after the first gain, and one sub-step of the LTC's solver instead of six.
