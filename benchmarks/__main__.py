@@ -1,4 +1,4 @@
-"""Measures everything and writes ``docs/performance.md`` with its drawing; some minutes."""
+"""Runs all speed measurements and writes ``docs/performance.md`` with its drawing, in some minutes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ How does the time of a training step grow with its size? The table gives the mil
 line that fits them best, and the largest deviation from it. The exponent is that of a fit without a constant; it is
 below 1 because of constant costs (Adam, PyTorch's calls; over synapses also the costs per neuron).
 
-| work | over | size n: ms | line | furthest from it | exponent |
+| work | over | size n: ms | line | largest deviation | exponent |
 |---|---|---|---|---|---|
 {curves}
 
@@ -135,8 +135,8 @@ How much faster is a study of occupancy, with the same results? `python -m bench
 
 ## To the first word
 
-How long a command takes until it says something, with nothing kept from an earlier call; also alone, by
-`python -m benchmarks.startup`. A missing file, column or option is reported before PyTorch is loaded.
+How long does a command take until it prints something, in a new process? `python -m benchmarks.startup` measures this
+alone. A missing file, column or option is reported before PyTorch is loaded.
 
 | command | first word after |
 |---|---|

@@ -23,6 +23,7 @@ from torchliquid.files import write_atomically, write_json
 from torchliquid.jobs import cores
 from torchliquid.models import KINDS, Naive, Tabular, build
 from torchliquid.models.model import Model
+from torchliquid.page import Table
 from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, train
 from torchliquid.training.fit import hold_out
@@ -106,7 +107,7 @@ def place(name: str, entry: Entry) -> Path:
     return Path("build/best-possible") / code() / f"{name}-{entry.kind}{settings}.json"
 
 
-def row(name: str) -> str:
+def row(name: str) -> tuple[str, ...]:
     process = PROCESSES[name]
     cells = []
     for entry in ENTRIES:
@@ -117,17 +118,16 @@ def row(name: str) -> str:
         found = json.loads(path.read_text())
         mark = {"": "", "plateau": " ‡", "falling": " †"}[found["doubt"]]
         cells.append(f"{found['score']:.3f}{mark}")
-    return f"| {process.title} | {process.best:.3f} | {reached(process):.3f} | {' | '.join(cells)} |"
+    return process.title, f"{process.best:.3f}", f"{reached(process):.3f}", *cells
 
 
 def page() -> str:
-    head = ["Process", "Best possible", "on this part", *(entry.label for entry in ENTRIES)]
-    table = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *map(row, PROCESSES)]
+    head = ("Process", "Best possible", "on this part", *(entry.label for entry in ENTRIES))
     return TEXT.format(
         samples=f"{SAMPLES:,}",
         parameters=f"{PARAMETERS:,}",
         processes="\n".join(f"* **{p.title}**: {p.equation}." for p in PROCESSES.values()),
-        table="\n".join(table),
+        table=Table(head, tuple(map(row, PROCESSES))).markdown(),
     )
 
 

@@ -1,8 +1,7 @@
-"""Liquid networks beside the classifiers of aeon: ``python -m benchmarks.classifiers`` writes docs/classifiers.md.
+"""Compares liquid networks with aeon's classifiers: ``python -m benchmarks.classifiers`` writes docs/classifiers.md.
 
-Series with one class each that ship with aeon and sktime, at their true lengths. It needs both, and no download.
-Finished trainings are lines of build/classifiers/trials.jsonl: a run that was stopped goes on there. ``--page`` only
-writes the page.
+The series have one class each and ship with aeon and sktime, so nothing is downloaded. Finished trainings are lines of
+build/classifiers/trials.jsonl, and are not repeated. ``--page`` only writes the page.
 """
 
 from __future__ import annotations
@@ -42,15 +41,14 @@ HEAD = f"""# Whole series beside the classifiers of aeon
 
 Written by `python -m benchmarks.classifiers`; not by hand.
 
-Accuracy, in per cent, on the published test parts of four sets of series, each with one class per series: the mean
-over {SEEDS} seeds and half the width of its 95 % interval (Student's t). Nearest neighbours do not depend on a seed.
-The best of each set is bold. Nothing is tuned: all have their defaults. Networks have about 2,500 parameters, a fifth
-of the training series is held out to stop their training, and they read one sample after the other. All others see a
-whole series at once.
+How accurate are liquid networks if a whole series has one label? The table gives the accuracy, in per cent, on the
+published test parts of four data sets: the mean over {SEEDS} seeds and half the width of its 95 % interval (Student's
+t). Nearest neighbours do not depend on a seed. The best of each set is bold. All contenders have their defaults.
+Networks have about 2,500 parameters and read one sample after the other; a fifth of the training series is held out to
+stop their training. All others see a whole series at once.
 
 Networks, shapelets and nearest neighbours take series of unequal length as they are. aeon's others do not: for them
-each series is padded with zeros to the longest of the set. "Broke off" is a training whose numbers were no longer
-finite.
+each series is padded with zeros to the longest of the set. "Broke off" means that the training diverged.
 
 """
 

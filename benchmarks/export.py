@@ -1,6 +1,7 @@
-"""What exported models cost: a step against ONNX Runtime on this machine, and footprints on every target.
+"""Measures exported models: a step beside ONNX Runtime on this machine, and footprints on every target.
 
-``python -m benchmarks.export`` writes ``docs/edge-figures.md``; a few minutes, more where zig first builds a C library.
+``python -m benchmarks.export`` writes ``docs/edge-figures.md`` in a few minutes; the first time, zig also builds its C
+libraries.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torchliquid.edge.network import describe
 from torchliquid.layers import LTC, CfC
 from torchliquid.models import Model
 from torchliquid.models.networks import Gated, Liquid, Network
+from torchliquid.page import Table
 from torchliquid.tasks import Task
 from torchliquid.wirings import NCP
 
@@ -87,7 +89,7 @@ def loop(folder: Path, one: Model, math: Math, flags: list[str]) -> Path:
     return folder / "loop"
 
 
-def speed() -> list[str]:
+def speed() -> str:
     """One step of the default CfC in C and in ONNX Runtime, in turn; medians."""
     import onnxruntime
 
@@ -111,13 +113,12 @@ def speed() -> list[str]:
                 output = subprocess.run([program], capture_output=True, text=True, check=True).stdout
                 times[n].append(float(np.median([float(line) for line in output.split()])))
     runtime = float(np.median(times["runtime"]))
-    lines = ["| one step of CfC(8, 32) | µs | of ONNX Runtime's time | aim |", "|---|---|---|---|"]
-    lines.append(f"| ONNX Runtime {onnxruntime.__version__}, one thread, from Python | {runtime * 1e6:.2f} | 1 | |")
+    rows = [(f"ONNX Runtime {onnxruntime.__version__}, one thread, from Python", f"{runtime * 1e6:.2f}", "1", "")]
     for (n, found), aim in zip(list(times.items())[1:], ("1/10", "1/3"), strict=True):
         taken = float(np.median(found))
-        lines.append(f"| C, {n} | {taken * 1e6:.2f} | **1/{runtime / taken:.1f}** | {aim} |")
-        print(lines[-1], flush=True)
-    return lines
+        rows.append((f"C, {n}", f"{taken * 1e6:.2f}", f"**1/{runtime / taken:.1f}**", aim))
+        print(*rows[-1], sep=", ", flush=True)
+    return Table(("one step of CfC(8, 32)", "µs", "of ONNX Runtime's time", "aim"), tuple(rows)).markdown()
 
 
 def footprints() -> list[str]:
@@ -132,38 +133,26 @@ def footprints() -> list[str]:
                 made = artifact.make(one, target, target.math, int8, walk(one))
                 words = "float32" if made.widths is None else made.widths.words
                 costs[f"{name}; {words}"] = footprint.measure(made, target)
-        lines += [f"## {target.name}: {target.words}", "", f"Times: if {target.assumption} hold.", ""]
+        lines += [f"## {target.name}: {target.words}", "", f"Times assume {target.assumption}.", ""]
         lines += [footprint.table(costs), ""]
         print("\n".join(lines[-4:]), flush=True)
     return lines
 
 
-WRITTEN = """Written by `python -m benchmarks.export`. The weights are untrained. Weights decide how wide the integers
-of int8 are and how long software floating point takes, so the export of a trained model gives its own figures. ONNX
-Runtime runs `step.onnx` of the same export, with scaling and readout; the cell alone, timed in
-[Performance](performance.md), takes less."""
+HEAD = """# Exported models: figures
+
+Written by `python -m benchmarks.export`. What do exported models cost on each target? The weights here are untrained.
+The widths of int8 and the time of software floating point depend on the weights, so the export of a trained model
+gives its own figures. ONNX Runtime runs `step.onnx` of the same export, with scaling and readout. The cell alone, timed
+in [Performance](performance.md), takes less.
+
+"""
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    about = [f"* {line}" for line in measure.machine()]
-    PAGE.write_text(
-        "\n".join(
-            [
-                "# Exported models: figures",
-                "",
-                WRITTEN,
-                "",
-                *about,
-                "",
-                "## A step on a PC",
-                "",
-                *speed(),
-                "",
-                *footprints(),
-            ]
-        )
-    )
+    about = "\n".join(f"* {line}" for line in measure.machine())
+    PAGE.write_text(f"{HEAD}{about}\n\n## A step on a PC\n\n{speed()}\n\n" + "\n".join(footprints()))
 
 
 if __name__ == "__main__":

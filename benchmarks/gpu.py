@@ -1,8 +1,8 @@
-"""``python -m benchmarks.gpu``: the layers on this machine's GPU, right and fast, into ``docs/gpu.md``.
+"""Tests and times the layers on this machine's GPU: ``python -m benchmarks.gpu`` writes ``docs/gpu.md``.
 
-Needs PyTorch, Triton and this checkout. First the answers and gradients are held against float64 on the CPU; then
-training steps and inference are timed against what is there of ``ncps``, ``nn.LSTM`` and this package's CPU kernels. On
-a machine without a GPU the page says so, and has what the kernels take of a GPU's chip, which needs none.
+It needs PyTorch, Triton and this checkout. Answers and gradients are compared with float64 on the CPU. Then training
+steps and inference are timed beside ``nn.LSTM``, this package's CPU kernels and, if installed, ``ncps``. Without a GPU
+the page says so and lists only what the compiled kernels use of a GPU's chip.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORWARD, BACKWARD = 1e-5, 1e-4
 
 
 def _checkout() -> None:
-    """Make the layers importable where only PyTorch is installed: of the rest, they need names in their signatures."""
+    """Make the layers importable if only PyTorch is installed. Of the other packages they need only names of types."""
     if find_spec("torchliquid") is None:
         sys.path.insert(0, str(ROOT / "src"))
     if find_spec("jaxtyping") is None:
@@ -47,21 +47,22 @@ INTRODUCTION = """# On a GPU
 
 Written by `python -m benchmarks.gpu`; every figure below comes from one run of it.
 
-On NVIDIA GPUs the layers run as Triton kernels. Each sequence is one program, which keeps its state on the chip over
-all samples, and its weights too where they fit. Sums are float32, never TF32. The forward pass stores the states alone;
-the backward pass recomputes the rest, for all samples at once.
+To train and score on an NVIDIA GPU, use `fit(..., device="cuda")`, or `torchliquid train`, `assess` or `reproduce` with
+`--device cuda`. `auto` uses a GPU if there is one. The trained model is moved to the CPU, and its file loads on any
+machine. A study on a GPU runs one training at a time unless `--jobs` asks for more.
 
-`fit(..., device="cuda")` and `torchliquid train`, `assess` or `reproduce` with `--device cuda` train and score there;
-`auto` takes a GPU if there is one. The trained model is on the CPU, and its file loads on any machine. A study on a GPU
-runs one training at a time unless `--jobs` asks for more.
+**Kernels.** The layers run as Triton kernels. Each sequence is one program. It keeps its state on the chip over all
+samples, and its weights too if they fit. Sums are float32, never TF32. The forward pass stores only the states; the
+backward pass recomputes the rest for all samples at once.
 
-After its first call a layer never waits for the GPU, forward or backward, so it can be captured in a CUDA graph.
-There are three exceptions: adaptive solvers, a mixture, which computes only the experts that are called, and
-`over_time="parallel"`, which looks at what is left of the error (under capture, samples are stepped instead).
+**CUDA graphs.** After its first call a layer does not wait for the GPU, forward or backward, so it can be captured in a
+CUDA graph. There are three exceptions: adaptive solvers; a mixture, which computes only the experts that are called;
+and `over_time="parallel"`, which checks the remaining error (during capture, samples are stepped one by one instead).
 
-With `layer.over_time = "parallel"` the linear recurrences of Newton's method are Triton kernels too, for all cells with
-up to 64 units and for diagonal Jacobians of any size. The gradient is one such recurrence backwards in time. Until this
-page shows where it is faster, `"auto"` uses it on a GPU only for an LrcSSM that no kernel runs (float64, or no Triton).
+**Parallel over time.** With `layer.over_time = "parallel"` the linear recurrences of Newton's method are Triton kernels
+too, for all cells with up to 64 units and for diagonal Jacobians of any size. The gradient is such a recurrence too,
+backwards in time. Until this page shows where it is faster, `"auto"` uses it on a GPU only for an LrcSSM that no kernel
+runs (float64, or no Triton).
 
 """
 
@@ -85,7 +86,8 @@ def models() -> dict[str, nn.Module]:
 
 
 def errors(layer: nn.Module, device: str, batch: int, samples: int) -> tuple[float, float]:
-    """Largest error of the answers, and of the gradients as a share of each tensor's largest, against float64."""
+    """The largest errors compared with float64: of the answers, and of the gradients relative to the largest value of
+    their tensor."""
     x, spans = torch.randn(batch, samples, 8), torch.rand(batch, samples)
     found = []
     for one, place, dtype in ((layer, device, torch.float32), (copy.deepcopy(layer), "cpu", torch.float64)):
@@ -109,7 +111,7 @@ def correctness(device: str, batch: int = 37, samples: int = 50) -> str:
     """A table of the errors on the device.
 
     Raises:
-        SystemExit: one is larger than allowed: no time is worth measuring.
+        SystemExit: an error is larger than allowed, so that times would mean nothing.
     """
     rows, wrong = [], []
     for name, layer in models().items():
@@ -121,9 +123,9 @@ def correctness(device: str, batch: int = 37, samples: int = 50) -> str:
     if wrong:
         raise SystemExit(f"wrong on this device (allowed {FORWARD:.0e}, {BACKWARD:.0e}):\n" + "\n".join(wrong))
     return (
-        f"## Right\n\nLargest error against float64 on the CPU, batch {batch}, {samples} samples with spans of their "
-        "own; of gradients as a share of the tensor's largest. "
-        f"Allowed: {FORWARD:.0e} and {BACKWARD:.0e}.\n\n{table}\n\n"
+        f"## Errors\n\nThe largest error compared with float64 on the CPU, for a batch of {batch} sequences of "
+        f"{samples} samples with uneven spans. Errors of gradients are relative to the largest value of the tensor. "
+        f"Allowed are {FORWARD:.0e} for the answers and {BACKWARD:.0e} for the gradients.\n\n{table}\n\n"
     )
 
 
@@ -150,7 +152,7 @@ def inference(layer: nn.Module, x: torch.Tensor) -> Run:
 
 
 def seconds(run: Run, device: str, rounds: int) -> tuple[float, float]:
-    """Median time of a call, and the most memory that one takes beyond what was there, in MB (0 on the CPU)."""
+    """The median time of a call, and the largest additional memory of one in MB (0 on the CPU)."""
     gpu = device == "cuda"
     wait = torch.cuda.synchronize if gpu else lambda: None
     run()
@@ -176,7 +178,7 @@ def lstm_of(parameters: int) -> nn.Module:
 
 
 def peers(name: str, layer: nn.Module) -> dict[str, nn.Module]:
-    """The same work by others, for the GPU."""
+    """Other layers for the same work."""
     found: dict[str, nn.Module] = {
         f"nn.LSTM of {sum(p.numel() for p in layer.parameters())} parameters": lstm_of(
             sum(p.numel() for p in layer.parameters())
@@ -215,10 +217,11 @@ def times(device: str, rounds: int = 10, shrink: int = 1) -> str:
             for peer, layer in peers(name, ours).items():
                 other, memory = seconds(of(layer.to(device), x.to(device)), device, max(2, rounds // 3))
                 rows.append(f"| | {peer} | {1e3 * other:.3g} ms | {other / taken:.3g} × | {memory:.0f} MB |")
-    table = "\n".join(["| work | by | time | of ours | memory |", "|---|---|---|---|---|", *rows])
+    table = "\n".join(["| work | layer | time | ratio | memory |", "|---|---|---|---|---|", *rows])
     return (
-        "## Fast\n\nMedian times. A training step is a forward pass, a loss, a backward pass and a step of Adam. "
-        f"*Of ours*: that time divided by ours. *Memory*: the most that a call takes more.\n\n{table}\n\n"
+        "## Times\n\nMedian times. A training step is a forward pass, a loss, a backward pass and a step of Adam. "
+        "*Ratio* is the time divided by ours. *Memory* is the largest additional memory during a call."
+        f"\n\n{table}\n\n"
     )
 
 
@@ -241,16 +244,16 @@ def crossover(device: str, rounds: int = 5, lengths: tuple[int, ...] = (256, 102
             how = layer.rnn_cell.solved
             said = f"{one / all_:.3g} × | {how.iterations}" if how.converged else "does not converge | –"
             rows.append(f"| {name} | {samples:,} | {1e3 * one:.3g} ms | {1e3 * all_:.3g} ms | {said} |")
-    heads = "| layer | T | one after the other | all at once | as fast | iterations |"
+    heads = "| layer | T | one after the other | all at once | speed-up | iterations |"
     table = "\n".join([heads, "|---|---|---|---|---|---|", *rows])
     return (
-        "## One sequence, all samples at once\n\nA training step with a batch of 1, by the kernels that step from "
-        f'sample to sample, and with `over_time = "parallel"`.\n\n{table}\n\n'
+        "## One sequence, all samples at once\n\nA training step with a batch of 1: with the kernels that take one "
+        f'sample after the other, and with `over_time = "parallel"`.\n\n{table}\n\n'
     )
 
 
 def chip() -> str:
-    """A table of what the kernels take of an A100's and an H100's chip."""
+    """A table of what the kernels use on an A100 and an H100."""
     from benchmarks.gpu_resources import layers, resources
 
     rows = []
@@ -264,14 +267,14 @@ def chip() -> str:
     heads = "| layer | kernel | for | threads | registers | spilled | shared memory |"
     table = "\n".join([heads, "|---|---|---|---|---|---|---|", *rows])
     return (
-        "## On the chip\n\nThreads of a program, registers of a thread, bytes that do not fit and spill to memory, and "
-        "shared memory, as\nTriton compiles the kernels for an A100 (sm_80) and an H100 (sm_90). No GPU is needed for "
-        f"this table. Triton {sys.modules['triton'].__version__}.\n\n{table}\n"
+        "## On the chip\n\nWhat the kernels use when Triton compiles them for an A100 (sm_80) and an H100 (sm_90): "
+        "threads per program, registers\nper thread, bytes that spill to memory, and shared memory. This table needs "
+        f"no GPU. Triton {sys.modules['triton'].__version__}.\n\n{table}\n"
     )
 
 
 def page(device: str | None, small: bool = False) -> str:
-    """The page, measured on a device; None: only what needs none."""
+    """The page, measured on a device; None: without measurements."""
     if device is None:
         measured = "**Not measured yet**: this page was written on a machine without a GPU.\n\n"
         return INTRODUCTION + measured + chip()

@@ -1,4 +1,4 @@
-"""What the Triton kernels take of a GPU's chip: compiled for it here, on a machine that needs none."""
+"""What the Triton kernels use on a GPU: they are compiled for it, and not run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POINTERS = {torch.float32: "*fp32", torch.int8: "*i8", torch.int32: "*i32"}
 
 
 class Resources(NamedTuple):
-    """Of one kernel: threads and registers of each, bytes that spill to memory, bytes of shared memory."""
+    """Of one kernel: threads, registers per thread, bytes that spill to memory, bytes of shared memory."""
 
     kernel: str
     threads: int
@@ -37,7 +37,7 @@ class Resources(NamedTuple):
 
 
 def resources(run: Callable[[], Any], capability: int) -> list[Resources]:
-    """Those of the kernels that a function launches, compiled for a GPU (80: A100, 90: H100) instead of run."""
+    """The resources of the kernels that a function launches, compiled for a GPU (80: A100, 90: H100) instead of run."""
     found: dict[str, Resources] = {}
     with _recorded() as launches:
         run()
@@ -52,7 +52,7 @@ def resources(run: Callable[[], Any], capability: int) -> list[Resources]:
 
 @contextmanager
 def _recorded() -> Iterator[list[tuple[Any, dict[str, Any], dict[str, Any]]]]:
-    """Within it kernels do nothing; their arguments are kept."""
+    """Inside this context kernels do nothing; their arguments are recorded."""
     launches: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
 
     def record(self: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> None:
@@ -70,7 +70,7 @@ def _recorded() -> Iterator[list[tuple[Any, dict[str, Any], dict[str, Any]]]]:
 
 
 def _described(kernel: Any, arguments: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any], dict[Any, Any]]:
-    """Types, constants and what is known of the addresses, as :class:`triton.compiler.ASTSource` takes them."""
+    """Types, constants and the alignment of pointers, for :class:`triton.compiler.ASTSource`."""
     constant = {p.name for p in kernel.params if p.is_constexpr}
     types, constants, aligned = {}, {}, {}
     for i, (name, value) in enumerate(arguments.items()):

@@ -37,6 +37,7 @@ from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models import build, description
 from torchliquid.models.build import EXPERTS
 from torchliquid.models.networks import Liquid
+from torchliquid.page import Table
 
 PARAMETERS = 2000
 UPDATES = 2000
@@ -50,19 +51,24 @@ HEAD = f"""# Does a mixture of liquid experts pay?
 
 Written by `python -m benchmarks.mixture`; not by hand.
 
-A [`MixtureOfLiquid`](api/layers.md) of four CfC, of which a router of 8 neurons calls one at each sample, is compared
-with one CfC of as many live parameters ({PARAMETERS:,}), with one CfC that costs as much a step, and with a mixture of
-GRUs that are told the time since their last call. All are trained alike, for up to {UPDATES:,} updates, without tuning.
+This page tests a [`MixtureOfLiquid`](api/layers.md) of four CfC experts. A router of 8 neurons calls one of them at
+each sample. The mixture is compared with
 
-* **plant, a temperature for each regime**: four machines of which one works, each with its own time constant and its
-  own answer to the load. The one that works is measured, and the others cool. Samples come at random times.
-* **plant, one temperature for all regimes**: one machine that answers to the load in four ways. What an expert needs to
-  know has changed while others were called, and the time alone does not tell it.
-* **skab** (F1, more is better) and **traffic** (RMSE), as `torchliquid.datasets` has them.
+* one CfC with the same number of live parameters ({PARAMETERS:,});
+* one CfC with the same cost per step;
+* a mixture of GRUs that get the time since their last call as an input.
+
+All are trained in the same way, for up to {UPDATES:,} updates, without tuning. The recordings:
+
+* **plant, a temperature for each regime**: four machines, one of which works at a time. Each has its own time constant
+  and its own response to the load. The working one is measured, and the others cool. Samples come at random times.
+* **plant, one temperature for all regimes**: one machine that responds to the load in four ways. The temperature
+  changes while an expert is not called, and the elapsed time alone does not tell how.
+* **skab** (F1, higher is better) and **traffic** (RMSE): from `torchliquid.datasets`.
 
 Each seed of a plant is another recording. The best possible RMSE of both plants is {NOISE}, the noise of the
-measurement. Brackets are 95 % intervals over seeds (Student's t); a single seed has none. *Mixture less this one*
-compares the same seeds.
+measurement. Brackets are 95 % intervals over seeds (Student's t); a single seed has none. *Mixture less this one* is
+the mean difference over the same seeds.
 
 """
 
@@ -237,30 +243,36 @@ def interval(values: list[float], digits: int) -> str:
 def table(name: str, done: list[dict[str, Any]]) -> str:
     """One recording."""
     own = {one["seed"]: one["score"] for one in done if one["contender"] == FIRST}
-    text = [
-        f"### {name}\n",
-        "| | seeds | metric | mixture less this one | live parameters | multiply-adds a step | AMI with the truth |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = (
+        "",
+        "seeds",
+        "metric",
+        "mixture less this one",
+        "live parameters",
+        "multiply-adds a step",
+        "AMI with the truth",
+    )
+    rows: list[tuple[str, ...]] = []
     for who in CONTENDERS:
         found = [one for one in done if one["contender"] == who]
         if not found:
-            text.append(f"| {who} | 0 | not yet measured | | | | |")
+            rows.append((who, "0", "not yet measured", "", "", "", ""))
             continue
         digits = 1 if found[0]["score"] > 10 else 3
         less = [own[one["seed"]] - one["score"] for one in found if one["seed"] in own]
         ami = [one["ami"] for one in found if "ami" in one]
-        cells = (
-            who,
-            str(len(found)),
-            f"{found[0]['metric']} {interval([one['score'] for one in found], digits)}",
-            "" if who == FIRST or not less else interval(less, digits),
-            f"{np.mean([one['parameters'] for one in found]):,.0f}",
-            f"{np.mean([one['touched'] for one in found]):,.0f}",
-            interval(ami, 2) if ami else "",
+        rows.append(
+            (
+                who,
+                str(len(found)),
+                f"{found[0]['metric']} {interval([one['score'] for one in found], digits)}",
+                "" if who == FIRST or not less else interval(less, digits),
+                f"{np.mean([one['parameters'] for one in found]):,.0f}",
+                f"{np.mean([one['touched'] for one in found]):,.0f}",
+                interval(ami, 2) if ami else "",
+            )
         )
-        text.append("| " + " | ".join(cells) + " |")
-    return "\n".join(text) + "\n"
+    return f"### {name}\n\n{Table(head, tuple(rows)).markdown()}\n"
 
 
 def verdict(done: list[dict[str, Any]]) -> str:
@@ -303,17 +315,26 @@ def cost(contender: str, parameters: int) -> dict[str, Any]:
 
 
 def costs(done: list[dict[str, Any]]) -> str:
-    text = [
-        "## On a device\n",
-        "On a Cortex-M4, float32 C, counted in emulation: the fewest and the most instructions of 64 steps. Each step",
-        "calls one expert, and all are of one size: the most is that of any step, but for what exp and tanh vary.\n",
-        "| | multiply-adds | instructions a step | flash, bytes | RAM, bytes |",
-        "|---|---|---|---|---|",
-    ]
-    for one in done:
-        spread = f"{one['fewest']:,} to {one['instructions']:,}"
-        text.append(f"| {one['cost']} | {one['touched']:,} | {spread} | {one['flash']:,} | {one['ram']:,} |")
-    return "\n".join(text) + "\n"
+    rows = tuple(
+        (
+            one["cost"],
+            f"{one['touched']:,}",
+            f"{one['fewest']:,} to {one['instructions']:,}",
+            f"{one['flash']:,}",
+            f"{one['ram']:,}",
+        )
+        for one in done
+    )
+    head = ("", "multiply-adds", "instructions a step", "flash, bytes", "RAM, bytes")
+    return f"{DEVICE}{Table(head, rows).markdown()}\n"
+
+
+DEVICE = """## On a device
+
+Float32 C on a Cortex-M4 in emulation: the fewest and the most instructions of 64 steps. Each step calls one expert, and
+all experts have the same size, so only `exp` and `tanh` make steps differ.
+
+"""
 
 
 def picture(regimes: list[int], experts: list[int]) -> str:
@@ -347,13 +368,13 @@ def write(done: list[dict[str, Any]]) -> None:
         PICTURE.write_text(picture(drawn["picture"]["regime"], drawn["picture"]["expert"]))
         ami = f"{drawn['ami']:.2f}"
         text += f"![The regime and the expert that is called, over {PICTURED} samples](mixture.svg)\n\n"
-        text += f"The first {PICTURED} samples of a test part ({drawn['recording']}, {drawn['contender']}): adjusted\n"
-        text += f"mutual information of experts and regimes {ami}; 1 is the truth, 0 is chance. Each expert\n"
-        text += "has the colour of one regime, so that the rows agree as far as they can.\n\n"
+        text += f"The first {PICTURED} samples of a test part ({drawn['recording']}, {drawn['contender']}). The\n"
+        text += f"adjusted mutual information (AMI) of experts and regimes is {ami}; 1 is perfect, 0 is chance. Each\n"
+        text += "expert has the colour of one regime, chosen so that the two rows agree as well as possible.\n\n"
     text += "## Errors\n\n" + "\n".join(
         table(name, [o for o in trials if o["recording"] == name]) for name in RECORDINGS
     )
-    text += "\nThe truth is the regime of a plant, and of skab whether the pump is faulty; traffic has none.\n"
+    text += "\nThe truth is the regime of a plant; for skab, it is whether the pump is faulty. Traffic has none.\n"
     text += "\n" + costs([one for one in done if "cost" in one])
     PAGE.write_text(text)
 

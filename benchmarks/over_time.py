@@ -1,7 +1,7 @@
-"""All samples at once, or one after the other: the curve over T for one sequence, on this machine's CPU.
+"""Times all samples at once, and one after the other, for one sequence of growing length on the CPU.
 
-``python -m benchmarks.over_time [LONGEST]`` writes ``docs/over-time.md``. Medians of interleaved runs, in time of the
-processor, which other programs disturb less than the clock's.
+``python -m benchmarks.over_time [LONGEST]`` writes ``docs/over-time.md``. The times are medians of interleaved runs, in
+processor time, which other programs disturb less than the time on the clock.
 """
 
 from __future__ import annotations
@@ -28,27 +28,32 @@ LENGTHS = (64, 256, 1000, 10_000, 100_000)
 LOOPED = 1000
 """Longest sequence that the loop in Python is timed on."""
 
-
 PAGE = Path(__file__).parents[1] / "docs" / "over-time.md"
 INTRODUCTION = """# Parallel over time, on a CPU
 
-Written by `python -m benchmarks.over_time`. A training step (forward and backward) of one sequence of T samples with
-uneven spans, on one core, in milliseconds of the processor: by the compiled kernels in single precision; in parallel
-(`over_time = "parallel"`); in double precision, which has no kernel, by the loop in Python, and in parallel. The last
-column counts the iterations of Newton's method. A dash: not measured, because it takes too long.
+Written by `python -m benchmarks.over_time`. Is it faster on a CPU to [compute all samples at
+once](guides/loop.md#all-samples-at-once)? Not than the kernels, as the table shows. It gives the processor time in
+milliseconds of a training step (forward and backward) on one core, for one sequence of T samples with uneven spans:
+
+* *kernels, float32*: one sample after the other, with the compiled kernels.
+* *loop, float64*: the same in a Python loop, because double precision has no kernel.
+* *parallel*: `over_time = "parallel"`. *Iterations* are those of Newton's method in float32.
+
+A dash means not measured, because it takes too long.
 
 | layer | T | kernels, float32 | parallel, float32 | loop, float64 | parallel, float64 | iterations |
 |---|---|---|---|---|---|---|
 """
 CONCLUSION = """
-So `over_time = "auto"` never replaces a kernel on a CPU. It replaces the loop in Python from 256 samples on where the
-Jacobian is diagonal.
+On a CPU, `over_time = "auto"` therefore never replaces a kernel. It replaces the loop in Python if the Jacobian is
+diagonal and there are at least 256 samples.
 
-**Work and depth.** With H units, I iterations and T samples, one after the other costs T steps in T stages. In parallel
-an iteration costs T steps and their Jacobians, H times a step, and a scan of T products of (H x H) matrices, in log T
-stages: I T (H W + H^3) work for a step of W. It pays where so many multipliers stand idle that a stage costs the same
-however wide it is: on a GPU with B H far below its number of lanes, and T so long that I (H + log T) < T. With a
-diagonal Jacobian the work is I T W in I log T stages. On a core, which has no idle lanes, the work decides.
+**Work and depth.** Take H units, T samples, I iterations, a batch of B, and W for the work of one step. One sample
+after the other needs work T W in T stages. In parallel, each iteration computes T steps, their Jacobians (H times the
+work of a step), and a scan of T products of (H x H) matrices in log T stages. The total work is I T (H W + H^3); with a
+diagonal Jacobian it is I T W in I log T stages. A single core has no idle lanes, so the work decides. The parallel way
+pays if so many lanes are idle that a stage costs the same at any width: on a GPU with B H far below its number of
+lanes, and with T so large that I (H + log T) < T.
 """
 
 

@@ -1,9 +1,9 @@
-"""Rare events: do intervals of metrics that rank keep what they promise, and is what is rare learnt?
+"""Rare events: are the intervals of ranking metrics reliable, and do models learn what is rare?
 ``python -m benchmarks.rare`` writes docs/rare.md.
 
-First, simulated studies of two models whose scores are drawn, judged as a study judges. Then a made recording in which
-one sample in a hundred is positive and the best possible answer is known, assessed as a user would; that study stays in
-build/rare and continues where it was stopped, or starts again if the code that decides its figures has changed.
+The first part simulates studies of two models with random scores. The second part is a study of a generated recording
+in which one sample in a hundred is positive and the best possible answer is known. The study is kept in build/rare. It
+resumes where it was stopped, or starts again if the code that decides its figures has changed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torchliquid import Recording
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.jobs import cores
 from torchliquid.metrics import Answers, Metric, find
+from torchliquid.page import Table
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults, TaskResult
 from torchliquid.study.stats.intervals import Term, compare
@@ -32,22 +33,24 @@ SEEDS = 5
 PAGE = Path("docs/rare.md")
 HEAD = f"""# Rare events
 
-Written by `python -m benchmarks.rare`; not by hand. If the most common class has more than
-four in five labels, average precision decides a study, because accuracy would hide the other classes.
+Written by `python -m benchmarks.rare`; not by hand. How reliable is a study of rare events? If more than four labels in
+five belong to one class, average precision decides instead of accuracy, which would hide the other classes.
 
-## Are the intervals true?
+## Are the intervals reliable?
 
-Each row has {STUDIES} simulated studies without a true difference and {STUDIES} with one: two models with {SEEDS} seeds
-each, on one recording whose events come in runs. Their scores are random, nothing is trained. *Coverage* is how
-often the 95 % interval contains the true difference; *false* is how often a study says "worth it" without a difference,
-which may happen in at most 5 %; *power* is how often it says so with a difference.
+Each row uses {STUDIES} simulated studies without a true difference and {STUDIES} with one. A study has two models with
+{SEEDS} seeds each, and one recording. Its events come in runs: *neighbours* is the correlation of neighbouring samples.
+The scores are random; nothing is trained. *Coverage* is how often the 95 % interval contains the true difference.
+*False* is how often a study says "worth it" without a difference; it should be at most 5 %. *Power* is how often it
+says so with one.
 
 """
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of study: share of positives, samples, correlation of neighbours, how much less noise the better has."""
+    """One kind of study: share of positives, samples, correlation of neighbours, and noise that the better model lacks,
+    as a share of the other's."""
 
     rare: float
     samples: int
@@ -89,7 +92,7 @@ def sums(metric: Metric, probabilities: np.ndarray, true: np.ndarray, cells: int
     return np.stack(found)
 
 
-def row(name: str, kind: Kind) -> str:
+def row(name: str, kind: Kind) -> tuple[str, ...]:
     metric, task = find(name), TaskResult("classification", "step", "y", name, True, ("0", "1"))
     rng = np.random.default_rng(0)
 
@@ -110,16 +113,18 @@ def row(name: str, kind: Kind) -> str:
             verdicts[gain] += answer(over, margin(task, rival)) == "worth it"
     shares = [covered / (2 * STUDIES), *(n / STUDIES for n in verdicts.values())]
     cells = f"{kind.rare:.0%} of {kind.samples:,}, neighbours {kind.memory:g}"
-    return f"| {metric.label} | {cells} | " + " | ".join(f"{share:.1%}" for share in shares) + " |"
+    return (metric.label, cells, *(f"{share:.1%}" for share in shares))
 
 
 # -- a recording with one positive sample in a hundred
 
 
 def made(n: int, seed: int) -> tuple[Recording, np.ndarray, np.ndarray]:
-    """A plant that is overloaded: two loads are summed by a leaky integrator, and what is beyond its limit fails more
-    and more often. Six channels, the other four of no use, a tenth of all readings missing. And (n,) the probability of
-    failure given everything that was, and given what was observed, each hole filled with its expectation."""
+    """A plant that fails when it is overloaded, and the probability of failure at each sample.
+
+    A leaky integrator sums two of six loads; the larger the sum, the more likely a failure. A tenth of all readings is
+    missing. The probabilities, each (n,), are given all loads, and given the observed ones with each missing reading
+    replaced by its expectation."""
     rng = np.random.default_rng(seed)
     loads = lfilter([1.0], [1.0, -0.8], rng.standard_normal((n, 6)), axis=0)
     heat = _heat(loads)
@@ -138,8 +143,8 @@ def _heat(loads: np.ndarray) -> np.ndarray:
 
 
 def learnt() -> tuple[StudyResults, float, float, float]:
-    """The study; the best possible average precision on its test recording, without a hole and with its holes; and the
-    share of failures."""
+    """The study; the best possible average precision on its test recording, with all readings and with the missing
+    ones; and the share of failures."""
     recording, *_ = made(40_000, 0)
     test, *best = made(20_000, 1)
     with StudyProgress(Console()) as progress:
@@ -165,33 +170,31 @@ def learnt() -> tuple[StudyResults, float, float, float]:
 
 def section(results: StudyResults, whole: float, possible: float, share: float) -> str:
     lines = [
-        "## Is what is rare learnt?",
-        f"A made plant: failures in {share:.1%} of the test recording's samples, six channels, two of which matter, "
-        f"a tenth of the readings missing. The probability of failure is known, so the best possible average precision "
-        f"is too: {whole:.3f} without the holes, and **{possible:.3f}** with each hole filled with its expectation. "
-        f"The naive answer has the share of failures.",
+        "## Do models learn rare events?",
+        f"A simulated plant fails in {share:.1%} of the test recording's samples. It has six channels, two of which "
+        "matter; a tenth of the readings is missing. The probability of failure is known, so the best possible average "
+        f"precision is too: {whole:.3f} without missing readings, and **{possible:.3f}** with each missing reading "
+        "replaced by its expectation. For the naive answer it is the share of failures.",
         f"*{results.verdict.sentence if results.verdict else ''}*",
-        "| contender | average precision | of the best possible | ROC AUC | F1 |\n| --- | --- | --- | --- | --- |",
     ]
     rows = []
     for c in sorted(results.competing, key=lambda c: -np.mean(c.test("average_precision"))):
         precision, auc, f1 = (np.nanmean(c.test(name)) for name in ("average_precision", "roc_auc", "f1"))
-        rows.append(f"| {c.label} | {precision:.3f} | {precision / possible:.0%} | {auc:.3f} | {f1:.3f} |")
+        rows.append((c.label, f"{precision:.3f}", f"{precision / possible:.0%}", f"{auc:.3f}", f"{f1:.3f}"))
+    table = Table(("contender", "average precision", "of the best possible", "ROC AUC", "F1"), tuple(rows))
     tests = [name for name in results.contenders[0].trials[0].tests if name != POOLED]
-    note = f"Mean over {len(results.contenders[0].trials)} seeds, on '{tests[0]}', 20,000 samples."
-    return "\n\n".join(lines) + "\n" + "\n".join(rows) + f"\n\n{note}\n"
+    note = f"Means over {len(results.contenders[0].trials)} seeds on the test recording '{tests[0]}' of 20,000 samples."
+    return "\n\n".join([*lines, table.markdown(), note]) + "\n"
 
 
 def main() -> None:
-    rows = [
-        "| metric | positives, samples | coverage | false | power |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    rows = []
     for name in ("average_precision", "roc_auc"):
         for kind in KINDS:
             rows.append(row(name, kind))
-            print(rows[-1], flush=True)
-    PAGE.write_text(HEAD + "\n".join(rows) + "\n\n" + section(*learnt()))
+            print(*rows[-1], sep=", ", flush=True)
+    table = Table(("metric", "positives, samples", "coverage", "false", "power"), tuple(rows))
+    PAGE.write_text(HEAD + table.markdown() + "\n\n" + section(*learnt()))
 
 
 if __name__ == "__main__":

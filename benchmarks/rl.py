@@ -1,7 +1,8 @@
-"""Does PPO learn with a liquid memory, beside sb3-contrib's LSTM at equal parameters? Writes ``docs/rl.md``.
+"""Compares liquid memories with sb3-contrib's LSTM in PPO: ``python -m benchmarks.rl`` writes docs/rl.md.
 
-CartPole without its velocities, at control intervals that jitter. ``--seeds``, ``--steps`` and ``--memory`` change what
-is run, ``--jobs`` how many at a time. Finished trainings are kept in ``--lines`` and not done again.
+The environment is CartPole without its velocities, at control intervals that jitter. ``--seeds``, ``--steps`` and
+``--memory`` change what is run, ``--jobs`` how many trainings run at a time. Finished trainings are kept in ``--lines``
+and not repeated.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ HEAD = """# Reinforcement learning in figures
 Written by `{command}`; not by hand. The policies are those of [Reinforcement learning](guides/rl.md).
 
 {short}
-CartPole without its velocities, at control intervals that jitter by up to 90 %: a policy knows where the cart and the
-pole are, and how long ago they were seen elsewhere. Each is sb3-contrib's `RecurrentPPO` with the same settings, the
-same number of parameters, actor and critic together, and the same {steps:,} steps of the environment, with {seeds}
-seeds. The settings are tuned for none of them; they were chosen by a handful of trainings, four of the CfC and one of
-the LSTM.
+The environment is CartPole without its velocities, at control intervals that jitter by up to 90 %. A policy sees the
+positions of the cart and the pole, and the time since the previous observation. Each policy is trained by sb3-contrib's
+`RecurrentPPO` with the same settings, the same number of parameters (actor and critic together), the same {steps:,}
+steps of the environment, and {seeds} seeds. The settings were not tuned. They come from five trainings, four of the CfC
+and one of the LSTM.
 
-*Reward at the end* is that of the likeliest actions in {episodes} new episodes, of 500 at most: the mean over seeds,
-and its 95 % interval. *After as long* is the reward of the last 50 episodes of training when {fastest:.0f} s of the
-processor were spent, as long as the fastest took for all steps. The LSTM policy is slower because it steps one sample
-at a time through sequences with an episode's start inside.
+*Reward at the end* is the reward of the most likely actions in {episodes} new episodes, at most 500: the mean over
+seeds, and its 95 % interval. *After as long* is the reward of the last 50 training episodes after {fastest:.0f} s of
+processor time, which the fastest policy took for all steps. The LSTM policy is slower because it steps one sample at a
+time through sequences in which an episode starts.
 
 """
 RATE = 0.003
@@ -85,7 +86,7 @@ MEMORIES = {
 
 
 def world() -> gym.Env[Any, Any]:
-    """Where the cart and the pole are, and the time since they were seen before, all about 1."""
+    """CartPole whose observations are the two positions and the time since the previous one, scaled to about 1."""
     env = gym.make("CartPole-v1")
     box = env.observation_space
     assert isinstance(box, spaces.Box)
@@ -103,7 +104,7 @@ def made(name: str, seed: int) -> RecurrentPPO:
 
 
 class Curve(BaseCallback):
-    """The mean length of the last 50 episodes, a few times on the way, with the processor's seconds."""
+    """Records the mean reward of the last 50 episodes at regular intervals, with the processor time."""
 
     def __init__(self, every: int) -> None:
         super().__init__()
@@ -124,7 +125,7 @@ class Progress(Silent):
 
 
 def trained(name: str, seed: int, steps: int, progress: Any = None) -> Any:
-    """One training: its reward in new worlds, what it took, and how it went on the way."""
+    """Train once; yields the rewards in new episodes, the processor time and the learning curve."""
     torch.set_num_threads(1)
     model = made(name, seed)
     curve = Curve(steps // 20)

@@ -15,6 +15,7 @@ from scipy.stats import beta
 
 from torchliquid.explain.roles import needed
 from torchliquid.explain.surrogates import Surrogates, chances, ranked
+from torchliquid.page import Table
 
 PAGE = Path("docs/roles.md")
 RECORDINGS = 200
@@ -100,7 +101,7 @@ def followers(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return x
 
 
-def row(name: str, process: Process, n: int) -> str:
+def row(name: str, process: Process, n: int) -> tuple[str, ...]:
     """Of the first table: what neurons follow."""
     alone, false, right = 0, 0, 0
     for seed in range(RECORDINGS):
@@ -111,7 +112,7 @@ def row(name: str, process: Process, n: int) -> str:
     return line(name, n, false, alone, right)
 
 
-def needed_row(name: str, process: Process, n: int) -> str:
+def needed_row(name: str, process: Process, n: int) -> tuple[str, ...]:
     """Of the second: what is lost without them."""
     alone, false, right = 0, 0, 0
     for seed in range(RECORDINGS):
@@ -123,21 +124,22 @@ def needed_row(name: str, process: Process, n: int) -> str:
     return line(name, n, false, alone, right)
 
 
-def line(name: str, n: int, false: int, alone: int, right: int) -> str:
+def line(name: str, n: int, false: int, alone: int, right: int) -> tuple[str, ...]:
     low, high = beta.ppf([0.025, 0.975], [false, false + 1], [RECORDINGS - false + 1, RECORDINGS - false])
     share = f"{false / RECORDINGS:.1%} ({np.nan_to_num(low):.1%} to {high:.1%})"
-    return f"| {name} | {n:,} | {share} | {alone / RECORDINGS:.1%} | {right / RECORDINGS:.1f} of 7 |"
+    return name, f"{n:,}", share, f"{alone / RECORDINGS:.1%}", f"{right / RECORDINGS:.1f} of 7"
 
 
 def main() -> None:
     text = HEAD
     for between, before, of in (("", "correlation", row), (NEEDED, "the error", needed_row)):
-        text += between + f"| signals | samples | false, a recording (95 %) | by {before} alone | found |\n"
-        text += "| --- | --- | --- | --- | --- |\n"
+        rows = []
         for name, process in PROCESSES.items():
             for n in LENGTHS:
-                text += of(name, process, n) + "\n"
-                print(text.splitlines()[-1], flush=True)
+                rows.append(of(name, process, n))
+                print(*rows[-1], sep=", ", flush=True)
+        head = ("signals", "samples", "false, a recording (95 %)", f"by {before} alone", "found")
+        text += between + Table(head, tuple(rows)).markdown() + "\n"
     PAGE.write_text(text)
 
 

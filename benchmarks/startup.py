@@ -1,7 +1,6 @@
-"""How soon the commands speak: the processor's time, and the time on the clock, up to their first word.
+"""How long commands take until they print something: ``python -m benchmarks.startup``.
 
-Beside them what ``import torch`` alone takes, without which no model answers. Also alone: ``python -m
-benchmarks.startup``.
+``import torch`` is timed beside them, because every answer of a model needs it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How much sooner a study of occupancy ends with the kernels: ``python -m benchmarks.study_speed``.
+"""How much faster is a study of occupancy with the kernels? ``python -m benchmarks.study_speed``.
 
-The same small study of the liquid contenders twice, by the kernels and by the PyTorch reference, in one process with
-one thread; the accuracies of both stand beside the spread over the seeds.
+The same small study of the liquid contenders runs twice, with the kernels and with the PyTorch reference, in one
+process with one thread. The table gives both accuracies with their standard deviations over the seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from torchliquid import backends
 from torchliquid.datasets import load
 from torchliquid.datasets.dataset import Dataset
+from torchliquid.page import Table
 from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults
 
@@ -43,22 +44,20 @@ def table(dataset: Dataset) -> str:
 
     study("native", CONTENDERS[:1], 1, 1)  # the first training imports half of torch
     (ours, seconds), (theirs, longer) = (study(how, CONTENDERS, SEEDS, EPOCHS) for how in ("native", "reference"))
-    lines = ["| | kernels | PyTorch reference | sooner |", "|---|---|---|---|"]
+    rows = []
     for name in CONTENDERS:
         trials = [results.contender(name).trials for results in (ours, theirs)]
         took = [sum(t.train_seconds for t in each) for each in trials]
-        lines.append(
-            f"| training {ours.contender(name).label}, {SEEDS} seeds of {EPOCHS} epochs | {took[0]:.1f} s | "
-            f"{took[1]:.1f} s | {took[1] / took[0]:.1f} × |"
-        )
-    lines.append(f"| the whole study | {seconds:.0f} s | {longer:.0f} s | **{longer / seconds:.1f} ×** |")
+        work = f"training {ours.contender(name).label}, {SEEDS} seeds of {EPOCHS} epochs"
+        rows.append((work, *(f"{one:.1f} s" for one in took), f"{took[1] / took[0]:.1f} ×"))
+    rows.append(("the whole study", f"{seconds:.0f} s", f"{longer:.0f} s", f"**{longer / seconds:.1f} ×**"))
     for name in CONTENDERS:
         values = [
             [100 * t.tests[POOLED]["accuracy"] for t in results.contender(name).trials] for results in (ours, theirs)
         ]
-        cells = [f"{statistics.mean(v):.1f} % ± {statistics.stdev(v):.1f}" for v in values]
-        lines.append(f"| accuracy of {ours.contender(name).label} | {cells[0]} | {cells[1]} | |")
-    return "\n".join(lines)
+        cells = (f"{statistics.mean(v):.1f} % ± {statistics.stdev(v):.1f}" for v in values)
+        rows.append((f"accuracy of {ours.contender(name).label}", *cells, ""))
+    return Table(("", "kernels", "PyTorch reference", "speed-up"), tuple(rows)).markdown()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Watching the pump of the Skoltech Anomaly Benchmark (SKAB 0.9) without labels, beside its published leaderboard.
+"""Watches the pump of the Skoltech Anomaly Benchmark (SKAB 0.9) without labels, beside the published leaderboard.
 
-``python -m benchmarks.watch`` writes ``docs/watch-figures.md``; half a minute. It needs ``TORCHLIQUID_DATA``.
+``python -m benchmarks.watch`` writes ``docs/watch-figures.md`` in half a minute. It needs ``TORCHLIQUID_DATA``.
 
-The protocol is the leaderboard's: of each of the 34 runs the first 400 samples are learnt as good, the rest are scored;
-all samples of all runs are counted together. Nothing is chosen on them: the settings are the command's own.
+The protocol is that of the leaderboard: the first 400 samples of each of the 34 runs are learnt as good, the rest are
+scored, and all runs are counted together. The settings are the defaults of the command.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ HEAD = """# Watching a pump: figures
 
 Written by `python -m benchmarks.watch`. [Watching without labels](guides/watch.md) says how it works.
 
-SKAB 0.9 has 34 runs of a water pump with 8 sensors, once a second; in each a fault begins, such as a valve that closes
-or a leak. As on its leaderboard, the first 400 samples of each run are learnt as good and the rest are scored, all runs
-together: F1 of the unusual samples, the share of good samples that are called unusual (false alarms), and the share of
-faulty samples that are missed. No setting was chosen by these figures.
+Does it find faults? SKAB 0.9 has 34 runs of a water pump with 8 sensors, one sample per second. In each run a fault
+begins, such as a valve that closes or a leak. As on the leaderboard of SKAB, the first 400 samples of each run are
+learnt as good, the rest are scored, and all runs are counted together. The table gives the F1 of the unusual samples,
+the share of good samples that are called unusual (false alarms), and the share of faulty samples that are missed. No
+setting was chosen by these figures.
 
 """
 
@@ -61,9 +62,14 @@ def smoothed(over: np.ndarray) -> np.ndarray:
 
 
 class Watched(NamedTuple):
-    """The leaderboard's figures for each way to call samples unusual and for calling all so, and how the alarms met the
-    faults: how many there are, after how many seconds those caught had an alarm, and in how many runs one was on
-    already."""
+    """The figures of each way to call samples unusual, and the alarms.
+
+    Attributes:
+        rows: by way, F1, the share of false alarms and the share of missed samples.
+        faults: number of faults.
+        late: for each fault with an alarm, seconds from its start to the alarm.
+        begun: number of runs in which an alarm was on when the fault began.
+    """
 
     rows: dict[str, tuple[float, float, float]]
     faults: int
@@ -75,9 +81,9 @@ class Watched(NamedTuple):
         return (
             f"Of the {self.faults} faults, {len(self.late)} have an alarm while they last, half of them within "
             f"{np.median(self.late):.0f} s; in {self.begun} runs an alarm was already on when the fault began.\n\n"
-            "Calling every sample unusual already has that last F1, for many samples are faulty: F1 says little here, "
-            "and the false alarms more. 400 samples, seven minutes, do not show all that is usual of this pump; learn "
-            "from a longer stretch where there is one."
+            "Many samples are faulty, so even calling every sample unusual gives the F1 of the last row. Here F1 says "
+            "little, and the false alarms say more. 400 samples, seven minutes, do not show everything that is usual "
+            "for this pump. If you have a longer stretch, learn from it."
         )
 
     def table(self) -> str:

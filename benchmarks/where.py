@@ -1,8 +1,8 @@
 """Where do liquid networks lead, and where do others? ``python -m benchmarks.where`` writes docs/where.md and its map.
 
-Two generated families with a known best answer, one knob moved at a time, all contenders with their defaults. What is
-finished stays in build/where, in a folder for the code that decides the figures, and is not done again; ``--seconds N``
-stops after the training that is running then, ``--page`` only writes the page.
+The recordings are of two generated families with a known best answer. One setting is changed at a time, and all
+contenders have their defaults. Finished trainings are kept in build/where, in a folder for the code that decides the
+figures. ``--seconds N`` stops after the training that runs at that time. ``--page`` only writes the page.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torchliquid.data import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.files import write_atomically, write_json
 from torchliquid.models import KINDS, Naive, build
+from torchliquid.page import Table
 from torchliquid.study.contenders import CONTENDERS, Contender
 from torchliquid.tasks import Task
 from torchliquid.training import TrainingConfig, TrainingError, train
@@ -36,12 +37,12 @@ PAGE, MAP = Path("docs/where.md"), Path("docs/pictures/where.svg")
 SEEDS, UPDATES = 3, 1000
 RIVALS = tuple(c for c in CONTENDERS if not c.suits and c.family != "naive")
 CLEAR = 0.02
-"""Of the variance that can be explained: a smaller difference is none."""
+"""Smallest difference that counts, as a share of the variance that can be explained."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One cell: all knobs.
+    """The settings of one cell.
 
     Attributes:
         gaps: their coefficient of variation, 0 for even sampling.
@@ -87,7 +88,7 @@ def cells(knob: str) -> list[Setting]:
 
 
 def truth(setting: Setting, x: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """(T,) what the noise is added to: inputs (T, 2) are held from each sample to the next."""
+    """(T,) the output before noise. The inputs (T, 2) are held from each sample to the next."""
     if setting.delayed:
         lag = int(setting.memory)
         return np.concatenate([np.zeros(lag), x[:-lag, 0]])
@@ -99,7 +100,7 @@ def truth(setting: Setting, x: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 
 
 def draw(setting: Setting, seed: int) -> tuple[Recording, Recording, np.ndarray]:
-    """What is learnt from, the test, and the best possible answers to it."""
+    """The training part, the test part, and the best possible answers to the test part."""
     rng = np.random.default_rng([seed, 25])
     n, tested = setting.samples, max(setting.samples // 5, 1000)
     parts, best = [], np.empty(0)
@@ -116,7 +117,7 @@ def draw(setting: Setting, seed: int) -> tuple[Recording, Recording, np.ndarray]
 
 
 def measured(setting: Setting, contender: Contender, seed: int) -> dict[str, Any]:
-    """The share of what can be explained that the answers miss: 0 is the best possible, 1 the naive answer."""
+    """The squared distance from the best answer, relative to that of the naive answer, with its time and doubt."""
     learnt, test, best = draw(setting, seed)
     task = Task.infer(learnt)
     training, validation = hold_out(learnt, task)
@@ -141,7 +142,7 @@ def place(setting: Setting, contender: Contender, seed: int) -> Path:
 
 
 def jobs() -> Iterator[tuple[Setting, Contender, int]]:
-    """Whole cells one after the other: the ends of each knob first, the first seed of all before the second."""
+    """Cell by cell: the extreme values of each setting first, and the first seed of all cells before the second."""
     order = [cells(knob)[i] for i in (0, 3, 2, 1) for knob in KNOBS]
     for seed in range(SEEDS):
         for setting in dict.fromkeys(order):
@@ -149,14 +150,14 @@ def jobs() -> Iterator[tuple[Setting, Contender, int]]:
 
 
 def whole() -> list[int]:
-    """Seeds of which the page tells: the first, and each other one that all settings have finished."""
+    """The seeds on the page: the first, and each other seed that is finished for all settings."""
     everything = [(setting, contender) for setting, contender, seed in jobs() if seed == 0]
     return [seed for seed in range(SEEDS) if not seed or all(place(*one, seed).exists() for one in everything)]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is known of one cell: of each contender the missed shares, one a seed that is done for all."""
+    """The results of one cell: for each contender the figure of each seed that all contenders have finished."""
 
     setting: Setting
     missed: dict[str, list[float]]
@@ -179,8 +180,8 @@ class Cell:
         return min(side, key=lambda name: float(np.mean(self.missed[name])))
 
     def lead(self) -> tuple[float, float]:
-        """How much more the best other one misses than the best liquid one, and half the 95 % interval over seeds,
-        each with a recording and weights of its own; infinite for one seed."""
+        """The figure of the best other contender less that of the best liquid one, and half the width of its 95 %
+        interval over seeds (infinite for one seed)."""
         liquid, other = (np.array(self.missed[self.best(side)]) for side in (True, False))
         return mean_and_half(other - liquid)
 
@@ -199,14 +200,14 @@ def verdict(cell: Cell) -> str:
 
 
 def drawing() -> str:
-    """The map: a row a knob, a square a value, coloured by who leads."""
+    """The map: a row for each setting, a square for each value, coloured by who leads."""
     colours = {"liquid": "#0072b2", "other": "#d55e00", "even": "#bbbbbb", "blank": "#ffffff"}
     words = {"liquid": "a liquid network", "other": "another contender", "even": "none clearly", "blank": "did not run"}
     left, wide, high, top = 330, 150, 56, 52
     width, height = left + 4 * wide + 20, top + len(KNOBS) * high + 10
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        'font-size="13" role="img" aria-label="Who leads at each value of each knob">',
+        'font-size="13" role="img" aria-label="Who leads at each value of each setting">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         '<text x="16" y="28" font-weight="bold">Who leads</text>',
     ]
@@ -234,16 +235,12 @@ def drawing() -> str:
 def table(knob: str) -> str:
     title, _, values = KNOBS[knob]
     found = [Cell.read(setting) for setting in cells(knob)]
-    lines = [
-        f"| {title} | {' | '.join(f'{value:g}' for value in values)} |",
-        f"|{'---|' * (len(values) + 1)}",
-    ]
-    for c in RIVALS:
-        lines.append(f"| {c.label} | {' | '.join(figure(cell, c.name) for cell in found)} |")
-    lead = [difference(cell) for cell in found]
-    lines.append(f"| *best other less best liquid* | {' | '.join(lead)} |")
-    lines.append(f"| *seeds* | {' | '.join(str(cell.seeds or '') for cell in found)} |")
-    return "\n".join(lines)
+    rows = (
+        *((c.label, *(figure(cell, c.name) for cell in found)) for c in RIVALS),
+        ("*best other less best liquid*", *map(difference, found)),
+        ("*seeds*", *(str(cell.seeds or "") for cell in found)),
+    )
+    return Table((title, *(f"{value:g}" for value in values)), rows).markdown()
 
 
 def figure(cell: Cell, name: str) -> str:
@@ -280,33 +277,33 @@ TEXT = """# Where liquid networks lead
 
 Written by `python -m benchmarks.where`; not by hand. {summary}
 
-![Who leads at each value of each knob; the same as in the tables below](pictures/where.svg)
+![Who leads at each value of each setting; the tables below say the same](pictures/where.svg)
 
-The square names the best contender of all. Blank squares and cells did not run yet (the command goes on where it was
-stopped); a dash stands where a contender can't be so small, or its training broke off.
+Each square names the best contender. Blank squares and cells have not run yet (the command resumes where it was
+stopped). A dash means that the contender cannot be so small, or that its training broke off.
 
 ## How it is measured
 
 Two families of recordings whose best possible answer is known:
 
-* **A filter**: y' = (x - y) / tau with tau = 5 exp(u) usual gaps, x and u white and held from each sample to the next,
-  exponential gaps, and noise of 0.3 of the truth's deviation on y. An exact recursion over the samples gives the best
-  answer. Its equation is that of a liquid time constant: if liquid networks lead anywhere, it should be here.
+* **A filter**: y' = (x - y) / tau, with tau = 5 exp(u) usual gaps. x and u are white and held from each sample to the
+  next, gaps are exponential, and y has noise of 0.3 of the truth's standard deviation. An exact recursion over the
+  samples gives the best answer. The equation is that of a liquid time constant: if liquid networks lead anywhere, it
+  should be here.
 * **A delayed copy**: y(t) = x(t - lag), with the same noise, evenly sampled.
 
-One knob is moved at a time; all others stay as above, with 3,000 samples (the last fifth of what is learnt from is the
-validation part; the test has 1,000 samples or more of its own) and about 1,000 parameters a network. The figure is the
-share of what can be explained that is missed: the squared distance from the best answer, divided by that of the naive
-answer, so **0 is the best possible and 1 is nothing learnt**; it can be above 1 under a shift. Contenders have their
-defaults: networks train for {updates:,} updates, and Linear and Gradient boosting use the window of 8, 16, 32 or 64
-samples that is best on the validation part. GRU-D and MiniRocket take no part: nothing is missing, and each sample has
-a label.
+Each table changes one setting. The others are as above, with 3,000 samples and about 1,000 parameters per network. The
+last fifth of the training samples is the validation part; the test part has 1,000 or more further samples. The figures
+are the squared distance from the best answer, divided by that of the naive answer. **0 is the best possible, and 1
+means that nothing was learnt**; under a shift a figure can be above 1. All contenders have their defaults: networks
+train for {updates:,} updates, and Linear and Gradient boosting use the window of 8, 16, 32 or 64 samples that is best
+on the validation part. GRU-D and MiniRocket do not take part, because nothing is missing and each sample has a label.
 
-± is half the width of the 95 % interval over seeds; each seed has a recording and weights of its own. A side leads
-where its best contender misses at least {percent:g} % less than the best of the other side and, with more than one
-seed, the interval of the difference leaves out 0. With one seed nothing is known of chance. Contenders are chosen on
-the test itself, on both sides, and nothing was tuned: this page shows where to look, and `torchliquid assess` decides
-for a recording.
+± is half the width of the 95 % interval over seeds; each seed has its own recording and weights. A side leads if the
+figure of its best contender is at least {clear:g} lower than that of the other side's best and, with more than one
+seed, the interval of the difference excludes 0. One seed says nothing about chance. The best contenders of both sides
+are chosen on the test part, and nothing is tuned. So this page only shows where to look; `torchliquid assess` decides
+for your recording.
 
 {tables}
 """
@@ -314,7 +311,7 @@ for a recording.
 
 def page() -> str:
     return TEXT.format(
-        summary=summary(), updates=UPDATES, percent=100 * CLEAR, tables="\n\n".join(table(knob) for knob in KNOBS)
+        summary=summary(), updates=UPDATES, clear=CLEAR, tables="\n\n".join(table(knob) for knob in KNOBS)
     )
 
 
