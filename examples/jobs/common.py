@@ -1,4 +1,4 @@
-"""What the jobs share: lists of their pages, what a model costs on a device, and the alarms that it raises there."""
+"""What the jobs share: parts of their pages, the costs of a model on a device, and the alarms that it raises there."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from torchliquid.study.results import ContenderResult, StudyResults
 from torchliquid.study.shifts import GainOffsetDrift, LostSamples, SensorNoise, SilentSensor
 
 CONTENDERS = ("cfc", "cfc_ncp", "ltc_ncp", "lstm", "gru", "transformer", "linear", "boosting", "naive")
-"""Those of a job's study: what people would take, in the time that a job may take."""
+"""Contenders of a job's study."""
 
 FEW = ("cfc", "cfc_ncp", "gru", "linear", "boosting", "naive")
-"""Those of a job with much data or many trials."""
+"""Contenders of a job with much data or many trials."""
 
 SHIFTS = (
     SensorNoise(severities=(0.3,)),
@@ -35,7 +35,7 @@ SHIFTS = (
     SilentSensor(severities=(1.0,)),
     GainOffsetDrift(severities=(0.3,)),
 )
-"""Those of a job that has a shift of its own."""
+"""Shifts of a job that also has shifts of its own."""
 
 DETECTOR = Path(__file__).parent / "detector.c"
 
@@ -53,13 +53,13 @@ def judgement(results: StudyResults) -> dict[str, str]:
 
 
 def conditions(results: StudyResults, *more: str) -> str:
-    """How a study was done, and what else a page says of it. The page leaves out the scores on windows."""
+    """The conditions of a study, with further sentences of a page. The page leaves out the scores on windows."""
     own = (sentence.removesuffix(" Scores on windows are given too.") for sentence in results.conditions)
     return bullets([*results.split, *own, *more, f"{results.machine}."])
 
 
 def winners(results: StudyResults, folder: Path) -> dict[str, tuple[ContenderResult, Model | Tabular]]:
-    """The best of all and the best liquid one, by what they are, with the models that the study left."""
+    """The best contender and the best liquid one with their saved models, by a description."""
     assert results.verdict is not None
     best, liquid = results.best("liquid", "neural", "classical"), results.contender(results.verdict.liquid)
     assert best is not None
@@ -74,13 +74,12 @@ def winners(results: StudyResults, folder: Path) -> dict[str, tuple[ContenderRes
 def on_device(
     label: str, model: Model | Tabular, data: Recording, folder: Path, target: str = "cortex-m4"
 ) -> list[str]:
-    """What the exported C costs on a device, and how it agrees with Python: sentences."""
+    """Sentences on the costs of the exported C on a device, and on its differences from Python."""
     return [f"{label}: {sentence}" for sentence in export(model, TARGETS[target], folder, data=data).measured]
 
 
 class Detected(NamedTuple):
-    """What a device said: for each series (T, K) answers and (T,) whether an alarm was on, and the instructions of each
-    step."""
+    """A device's answers (T, K) and alarms (T,) for each series, and the instructions of each step."""
 
     answers: list[np.ndarray]
     on: list[np.ndarray]
@@ -88,7 +87,7 @@ class Detected(NamedTuple):
 
 
 def detect(model: Model | Tabular, recording: Recording, target: str = "cortex-m4") -> Detected:
-    """Replay a recording through the exported C of a detector on an emulated device, which raises its own alarms."""
+    """Run a recording through the exported C of a detector, with its alarms, on an emulated device."""
     machine = TARGETS[target]
     recording = aligned(recording, model.preprocessing)
     inputs, elapsed, reset = parity.samples_of(model, recording, recording.n_samples)
@@ -129,7 +128,7 @@ def events(found: Counts) -> tuple[str, ...]:
 
 
 def event_table(head: Sequence[str], found: Mapping[tuple[str, ...], Counts]) -> str:
-    """What was caught, a row for each case, whose name has a cell under each of the heads."""
+    """The events of each case as a table. The name of a case has one cell for each column in ``head``."""
     return Table((*head, *EVENTS), tuple((*case, *events(counts)) for case, counts in found.items())).markdown()
 
 

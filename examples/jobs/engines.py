@@ -2,9 +2,9 @@
 
     TORCHLIQUID_DATA=FOLDER python -m examples.jobs.engines
 
-Judges C-MAPSS FD001 with ``assess``, asks the winner and the best liquid model for 90 % intervals of each test engine's
-remaining life, exports them, replays all test engines through the C on an emulated Cortex-M4, and writes
-``docs/jobs/engines.md``. It goes on where it was stopped.
+It runs ``assess`` on C-MAPSS FD001. The best model and the best liquid one give 90 % intervals for the remaining life
+of each test engine. Both are exported, and their C processes all test engines on an emulated Cortex-M4. The results are
+written to ``docs/jobs/engines.md``. The same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ LEVEL = 0.9
 PUBLISHED = (("LSTM (Zheng et al. 2017)", "16.14", "338"), ("CNN (Li et al. 2018)", "12.61", "274"))
 TEXT = """# Engines: how many flights are left?
 
-Written by `python -m examples.jobs.engines`. The recording is NASA's C-MAPSS FD001: 100 turbofan engines that were run
-until they failed, 21 sensors and 3 settings a flight. Of 100 other engines the recording stops before the failure. How
-many flights has each left, and how sure is that?
+Written by `python -m examples.jobs.engines`. How many flights has an engine left, and how certain is that? The
+recording is NASA's C-MAPSS FD001, with 21 sensors and 3 settings per flight. 100 turbofan engines ran until they
+failed. The recordings of 100 other engines stop before the failure; their remaining flights are predicted.
 
 ## The verdict
 
@@ -42,20 +42,20 @@ many flights has each left, and how sure is that?
 
 ## Remaining life, with intervals
 
-Of each test engine the last recorded flight counts, as in published results. NASA's score punishes late warnings more
-than early ones; lower is better. The intervals were made to hold the truth in 90 % of cases.
+Only the last recorded flight of each test engine counts, as in published results. NASA's score punishes late warnings
+more than early ones; lower is better. The intervals should contain the truth in 90 % of cases.
 
 {rows}
 
 ## When the data shifts
 
-RMSE of the trained models, nothing trained again:
+RMSE of the trained models under shifts. Nothing is trained again:
 
 {shifts}
 
 ## On a Cortex-M4
 
-The C that `torchliquid export` writes, with the flights of the test engines replayed through it in QEMU:
+`torchliquid export` wrote C code, which processed the flights of the test engines in QEMU:
 
 {device}
 
@@ -66,8 +66,14 @@ The C that `torchliquid export` writes, with the flights of the test engines rep
 
 
 class Found(NamedTuple):
-    """On the last recorded flight of each test engine, in flights: root mean square error, NASA's score, the share of
-    engines whose life lies inside the interval, and the interval's mean width."""
+    """Figures of the last recorded flight of each test engine.
+
+    Attributes:
+        rmse: root mean square error, in flights.
+        score: NASA's score.
+        inside: share of engines whose remaining life is inside the interval.
+        width: mean width of the intervals, in flights.
+    """
 
     rmse: float
     score: float

@@ -2,9 +2,9 @@
 
     TORCHLIQUID_DATA=FOLDER python -m examples.jobs.intensive_care
 
-Judges PhysioNet 2012, set a, with ``assess``, asks the winner and the best liquid model for the risk of each test
-patient, also where the laboratory stops sending and where a unit measures twice as often, exports both, and writes
-``docs/jobs/intensive_care.md``. It goes on where it was stopped.
+It runs ``assess`` on PhysioNet 2012, set a. The best model and the best liquid one state the risk of each test patient,
+also if the laboratory stops sending and if the unit measures twice as often. Both are exported. The results are written
+to ``docs/jobs/intensive_care.md``. The same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BEDSIDE = ("DiasABP", "HR", "MAP", "NIDiasABP", "NIMAP", "NISysABP", "RespRate",
 
 @dataclass(frozen=True)
 class SilentLaboratory:
-    """The laboratory stops sending: nothing that is measured in blood arrives any more."""
+    """The laboratory stops sending: the values that are measured in blood are missing from then on."""
 
     name: str = "silent laboratory"
     severities: tuple[float, ...] = (24.0, 48.0)
@@ -66,7 +66,7 @@ class SilentLaboratory:
 
 @dataclass(frozen=True)
 class TwiceAsOften:
-    """The unit measures at the bedside twice as often: between two readings of a kind there is one more, half way in
+    """The unit measures at the bedside twice as often: between two readings of a channel there is one more, halfway in
     time and value."""
 
     name: str = "twice as often"
@@ -82,7 +82,7 @@ class TwiceAsOften:
 
 
 def between(series: Series, columns: list[int]) -> Series:
-    """The series with a sample more between each two readings of these columns."""
+    """The series with one more sample between each two readings of these columns."""
     added = {}
     for column in columns:
         seen = np.flatnonzero(np.isfinite(series.values[:, column]))
@@ -99,7 +99,7 @@ SHIFTS = (SilentLaboratory(), TwiceAsOften())
 
 
 def conditions(test: Recording) -> dict[str, Recording]:
-    """The test patients as they are and under each shift, by its words."""
+    """The test patients as recorded and under each shift, by its description."""
     nobody = np.random.default_rng(0)
     found = {"as recorded": test}
     for shift in SHIFTS:
@@ -117,7 +117,7 @@ def answers(model: Predictor, test: Recording) -> tuple[np.ndarray, np.ndarray]:
 
 
 def risk_row(model: Predictor, test: Recording) -> tuple[str, ...]:
-    """Metrics, the mean risk that the model states and the share that died, as text."""
+    """Metrics, the mean stated risk and the share that died, as text."""
     metrics = model.task.metrics(model.outputs(test), test)
     said, truth = answers(model, test)
     positive = model.task.positive
@@ -171,9 +171,9 @@ def main() -> None:
 
 TEXT = """# Intensive care: who will die in hospital?
 
-Written by `python -m examples.jobs.intensive_care`. The recordings are set a of the PhysioNet/Computing in Cardiology
-Challenge 2012: the first 48 hours of 4,000 patients, with times in minutes, most readings missing. How likely is each
-to die before leaving hospital? This is a benchmark, not a medical device.
+Written by `python -m examples.jobs.intensive_care`. How likely is a patient to die before leaving hospital? The
+recordings are set a of the PhysioNet/Computing in Cardiology Challenge 2012: the first 48 hours of 4,000 patients, with
+times in minutes. Most readings are missing. This is a benchmark, not a medical device.
 
 ## The verdict
 
@@ -185,13 +185,13 @@ to die before leaving hospital? This is a benchmark, not a medical device.
 
 ## When the laboratory is silent, and when a unit measures twice as often
 
-The models as they were trained, on the test patients. A risk is stated well if as many die as it says; the mean risk
-stated beside the share that died shows whether it still is.
+The trained models on the test patients. Nothing is trained again. Risks are right if as many patients die as they say:
+compare the mean stated risk with the share that died.
 
 {risks}
 
 * The laboratory: {laboratory}.
-* At the bedside: {bedside}. One more reading lies half way between each two, in time and value.
+* At the bedside: {bedside}. One more reading is halfway between each two, in time and value.
 
 Average precision of all models:
 
@@ -199,13 +199,13 @@ Average precision of all models:
 
 ## Are the risks right?
 
-Test patients in groups by the risk that the model states, calibrated on the validation part:
+The test patients in groups of similar stated risk. Risks are calibrated on the validation part:
 
 {groups}
 
 ## On a Cortex-M4
 
-The C that `torchliquid export` writes, with the readings of test patients replayed through it in QEMU:
+`torchliquid export` wrote C code, which processed the readings of test patients in QEMU:
 
 {device}
 

@@ -3,10 +3,10 @@
     pip install 'torchliquid[jobs]'
     python -m examples.jobs.markets
 
-The prices are those that the package ``arch`` ships. A day's variance is measured by its range, ln(high / low)² /
-(4 ln 2) (Parkinson, 1980). Every model is fitted again each January to all days before and forecasts each day of the
-year. Networks are trained on the S&P 500 alone: the NASDAQ is the shift. They are kept in ``build/jobs/markets``; the
-command goes on where it was stopped, and writes ``docs/jobs/markets.md``.
+The package ``arch`` ships the prices. A day's variance is measured by its range, ln(high / low)² / (4 ln 2) (Parkinson,
+1980). Every model is fitted again each January to all days before, and forecasts each day of the year. Networks are
+trained only on the S&P 500; the NASDAQ is a shift. They are kept in ``build/jobs/markets``, so the same command resumes
+a run that was stopped. The results are written to ``docs/jobs/markets.md``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def random_walk(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
 
 
 def linear(regressors: Callable[[pd.DataFrame], np.ndarray]) -> Forecaster:
-    """Least squares on what is known before each day, from the first on for which all is."""
+    """Least squares on regressors that are known before each day, without the days for which one is missing."""
 
     def forecast(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
         x, y = regressors(days), days["log_variance"].to_numpy()
@@ -76,7 +76,7 @@ def linear(regressors: Callable[[pd.DataFrame], np.ndarray]) -> Forecaster:
 
 
 def lately(values: pd.Series) -> np.ndarray:
-    """(T, 3) of the day before each: its value, and the means of the 5 and the 22 days to it."""
+    """(T, 3) for each day, the value of the day before and the means of the 5 and 22 days up to then."""
     return np.column_stack([values.rolling(k).mean().shift(1) for k in (1, WEEK, MONTH)])
 
 
@@ -86,17 +86,17 @@ def of_har(days: pd.DataFrame) -> np.ndarray:
 
 
 def with_falls(days: pd.DataFrame) -> np.ndarray:
-    """HAR and how far the market fell lately (Corsi and Renò, 2012): HAR with all that the networks see."""
+    """The regressors of HAR, and how far the market fell lately (Corsi and Renò, 2012): all that the networks see."""
     return np.column_stack([of_har(days), lately(days["return"].clip(upper=0))])
 
 
 def with_vix(vix: pd.Series, days: pd.DataFrame) -> np.ndarray:
-    """HAR and the logarithm of the last VIX: what option prices say of the next 30 days."""
+    """The regressors of HAR, and the logarithm of the last VIX: what option prices say about the next 30 days."""
     return np.column_stack([of_har(days), np.log(vix).reindex(days.index).ffill().shift(1)])
 
 
 def garch(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
-    """GARCH(1, 1) of the returns with Student's t; least squares of the logs bring its variance to that by range."""
+    """GARCH(1, 1) of the returns with Student's t. A linear fit of the logarithms maps its variance to the range's."""
     returns = days["return"].iloc[:end]
     fitted = arch_model(returns, dist="t").fit(last_obs=n, disp="off")
     known = np.log(fitted.conditional_volatility.to_numpy()[:n] ** 2)
@@ -106,7 +106,7 @@ def garch(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
 
 
 def network(kind: str, seed: int, learnt: pd.DataFrame | None = None, **settings: Any) -> Forecaster:
-    """A network that learns from the days before the first that it forecasts: from these, or from another market's."""
+    """A network that learns from the days before its first forecast: days of this market, or of ``learnt``."""
 
     def forecast(days: pd.DataFrame, n: int, end: int) -> np.ndarray:
         own = days if learnt is None else learnt
@@ -136,7 +136,7 @@ def recording_of(days: pd.DataFrame) -> Recording:
 
 
 def walk_forward(days: pd.DataFrame, forecaster: Forecaster, years: Sequence[int]) -> pd.Series:
-    """The forecasts of all days of these years, the forecaster fitted again at the begin of each."""
+    """The forecasts of all days of these years. The forecaster is fitted again at the beginning of each year."""
     of_year = days.index.year
     parts = []
     for year in years:
@@ -171,7 +171,7 @@ def forecasters(learnt: pd.DataFrame) -> dict[str, list[Forecaster]]:
 
 
 class Losses(NamedTuple):
-    """Of a model on each day, the mean over its seeds: squared error of the log variance, and QLIKE over all days."""
+    """Squared errors of the log variance on each day, and QLIKE over all days; both are means over seeds."""
 
     squares: pd.Series
     qlike: float
@@ -273,10 +273,10 @@ def judged(days: pd.DataFrame) -> StudyResults:
 HEAD = ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR", "p against HAR with falls")
 TEXT = """# Markets: how much will they move tomorrow?
 
-Written by `python -m examples.jobs.markets`. The data are the daily prices of two indices, 1999 to 2018, and the VIX,
-2014 to 2018, that the package `arch` ships. The models forecast the logarithm of the next day's variance, measured by
-the day's range (Parkinson, 1980). They do not forecast whether a market rises or falls, and no strategy is shown. (Of
-oil, WTI, `arch` has one price a day, without the range.)
+Written by `python -m examples.jobs.markets`. How well can tomorrow's volatility be forecast? The data are the daily
+prices of two indices, 1999 to 2018, and the VIX, 2014 to 2018, which the package `arch` ships. The models forecast the
+logarithm of the next day's variance, measured by the day's range (Parkinson, 1980). They do not forecast whether a
+market rises or falls, and no strategy is shown. (For oil, WTI, `arch` has one price a day, without the range.)
 
 ## What liquid networks bring here
 
@@ -292,24 +292,25 @@ Walk-forward, beside what practitioners use:
 
 ## Walk-forward, {first} to {last}
 
-Each January every model is fitted again to all days before. It then forecasts each day of the year from the days
-before it: a test changes all later days, and no forecast moves. Networks have {parameters} parameters, their default
-settings and {seeds} seeds; their errors are means over seeds. They know the returns and the dates, so a weekend is a
-longer step. HAR knows the variance of the last day, week and month alone; HAR with falls also how far the market fell
-in each, as the networks do. *p* is that of the Diebold-Mariano test of equal squared errors: below 0.05 two models
-differ. QLIKE is the loss of a variance (Patton, 2011), each model's forecasts brought to the mean of the truth.
+Each January every model is fitted again to all days before. It then forecasts each day of the year from the days before
+it. A test checks this: it changes all later days, and no forecast changes. Networks have {parameters} parameters, their
+default settings and {seeds} seeds; their errors are means over seeds. Their inputs are the returns and the dates, so a
+weekend is a longer step. HAR uses only the variance of the last day, week and month. HAR with falls also uses how far
+the market fell in each, which the networks see too. *p* is the p-value of the Diebold-Mariano test of equal squared
+errors: below 0.05 two models differ. QLIKE is a loss for variances (Patton, 2011), after scaling each model's forecasts
+to the mean of the truth.
 
-On the {shifted} the networks are those of the {learnt}, which never saw it: that is the shift. HAR and GARCH are fitted
-to the {shifted} itself.
+The {shifted} is a shift: its networks are those of the {learnt}, and never saw it. HAR and GARCH are fitted to the
+{shifted} itself.
 
 {overall}
 
-An RMSE of {rmse} is a factor of {factor} in a day's variance. A good part of it no model can know: the range measures a
-known variance with an error of 0.58 in its logarithm (Alizadeh, Brandt and Diebold, 2002).
+An RMSE of {rmse} is a factor of {factor} in a day's variance. No model can avoid much of this error: the range measures
+even a known variance with an error of 0.58 in its logarithm (Alizadeh, Brandt and Diebold, 2002).
 
 ## What option prices know
 
-From {vix_first} on there is enough of the VIX to fit HAR with it:
+From {vix_first} on there are enough values of the VIX to fit HAR with it:
 
 {vix}
 
@@ -321,7 +322,7 @@ RMSE by year. 2008 is the crisis, 2017 the calmest year:
 
 ## On a Cortex-M4
 
-The network of {last}, with the days of {last} replayed through its C in QEMU:
+The C code of the network of {last} processed the days of {last} in QEMU:
 
 {device}
 

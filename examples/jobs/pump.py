@@ -1,10 +1,11 @@
-"""A pump with faults: alarms without labels beside the published leaderboard, and with labels on faults never seen.
+"""A pump with faults: alarms without labels beside the published leaderboard, and with labels on unseen faults.
 
     TORCHLIQUID_DATA=FOLDER python -m examples.jobs.pump
 
-Watches the runs of SKAB without labels, as its leaderboard does; judges detectors with ``assess`` that learn from one
-valve and are tested on another and on other faults; replays these through the C of the winner and of the best liquid
-model on an emulated Cortex-M4, and writes ``docs/jobs/pump.md``. It goes on where it was stopped.
+It watches the runs of SKAB without labels, as the leaderboard does. It runs ``assess`` on detectors that learn from one
+valve and are tested on another one and on other faults. The C of the best model and of the best liquid one then
+processes the test runs on an emulated Cortex-M4. The results are written to ``docs/jobs/pump.md``. The same command
+resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ VALIDATION = 4
 """The last runs of the first valve stop the training."""
 
 ENTRIES, LATEST = 2, 400
-"""Each run is learnt so many times, each time entered at a random sample up to this one."""
+"""How often each run is used, and the latest sample at which a use may begin."""
 
 SEEDS, TUNING, LOOKBACK = 3, 1, 16
 ALARM = Alarm(length=5.0, merge=30.0)
 
 
 def entered(runs: Recording, seed: int = 0) -> Recording:
-    """Runs without a random part of their begin, so that the time since the start does not tell when a fault comes."""
+    """Runs without a random part of their beginning: the time since the start does not tell when a fault comes."""
     rng = np.random.default_rng(seed)
     series = [
         replace(run.cut(int(rng.integers(LATEST)), len(run)), name=f"{run.name}, entry {k + 1}")
@@ -104,8 +105,9 @@ def main() -> None:
 
 TEXT = """# A pump with faults
 
-Written by `python -m examples.jobs.pump`. SKAB, the Skoltech Anomaly Benchmark 0.9, has 34 runs of a water pump with 8
-sensors, once a second. In each a fault begins: a valve that closes, a leak, an unbalanced rotor.
+Written by `python -m examples.jobs.pump`. Which faults of a pump are found, with labels and without? The Skoltech
+Anomaly Benchmark (SKAB 0.9) has 34 runs of a water pump with 8 sensors, one sample per second. In each run a fault
+begins, such as a valve that closes, a leak or an unbalanced rotor.
 
 ## The verdict, where faults were learnt
 
@@ -115,8 +117,8 @@ sensors, once a second. In each a fault begins: a valve that closes, a leak, an 
 
 ## Without labels
 
-As on the published leaderboard, the first {learnt} samples of each run are learnt as good and the rest are scored, all
-runs together; the settings are those of `torchliquid watch`.
+As on the published leaderboard, the first {learnt} samples of each run are learnt as good, the rest are scored, and
+all runs are counted together. The settings are the defaults of `torchliquid watch`.
 
 {watched}
 
@@ -124,19 +126,19 @@ runs together; the settings are those of `torchliquid watch`.
 
 ## With labels, on faults never seen
 
-These detectors learnt from runs in which one valve was closed (valve1). Another valve (valve2) and other faults (other)
-are the shift; nothing of them was learnt.
+These detectors learnt from runs in which one valve was closed (valve1). They are tested on another valve (valve2) and
+on other faults (other), of which they saw nothing in training.
 
 {metrics}
 
-An alarm begins when the probability was above the threshold for {length} s and ends {merge} s after it fell below. The
-threshold is that with the best F1 on the validation part.
+An alarm begins when the probability has been above the threshold for {length} s. It ends {merge} s after it fell below.
+The threshold is the one with the best F1 on the validation part.
 
 {alarms}
 
 ## On a Cortex-M4
 
-The test runs, replayed through the C that `torchliquid export` writes, in QEMU. The alarms are those of the C itself:
+`torchliquid export` wrote C code, which processed the test runs in QEMU. The C itself raises the alarms:
 
 {events}
 
@@ -144,15 +146,15 @@ The test runs, replayed through the C that `torchliquid export` writes, in QEMU.
 
 ## When the data shifts further
 
-F1 of the trained models on both test parts, nothing trained again:
+F1 of the trained models on both test parts. Nothing is trained again:
 
 {shifts}
 
 ## Conditions
 
-* Trained on the first {runs} runs of valve1; the last {validation} stop the training and set thresholds.
-* Each of these runs is used {entries} times, entered at a random sample of the first {latest}: the time since the start
-  does not tell when the fault comes. Test runs are whole.
+* The first {runs} runs of valve1 are the training part. The last {validation} stop the training and set thresholds.
+* Each of these runs is used {entries} times, from a random sample of its first {latest} on, so that the time since the
+  start does not tell when the fault comes. Test runs are whole.
 {conditions}
 """
 

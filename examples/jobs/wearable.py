@@ -3,9 +3,9 @@
     pip install 'torchliquid[aeon,edge]'
     python -m examples.jobs.wearable
 
-Judges BasicMotions, which the package ``aeon`` ships, with ``assess``, replays the test part through the C of the
-winner and of the best liquid model on an emulated Cortex-M4, as it was recorded and with the watch turned round, counts
-what the device says, and writes ``docs/jobs/wearable.md``. It goes on where it was stopped.
+It runs ``assess`` on BasicMotions, which the package ``aeon`` ships. The C of the best model and of the best liquid one
+then processes the test part on an emulated Cortex-M4, as recorded and with the watch turned round. The alarms are
+counted, and the results are written to ``docs/jobs/wearable.md``. The same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ study."""
 SEEDS, TUNING, UPDATES = 3, 1, 1000
 ALARM = Alarm(length=1.0, merge=2.0)
 MILLIAMPERE, VOLT = 3.3, 3.0
-"""Assumed of a Cortex-M4 that runs at the target's clock."""
+"""Assumed current and voltage of a Cortex-M4 at the target's clock."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def turned(recording: Recording, axis: int) -> Recording:
 
 
 def streams(motions: np.ndarray, labels: np.ndarray, orders: int, pieces: int = 1, seed: int = 0) -> Recording:
-    """Recordings (N, 6, T) of one activity each, one after the other in random orders, with a label a sample: each
-    order is divided into so many series."""
+    """Recordings (N, 6, T) of one activity each, one after the other in random orders, with a label for each sample.
+    Each order is divided into ``pieces`` series."""
     rng = np.random.default_rng(seed)
     parts = [part for _ in range(orders) for part in np.array_split(rng.permutation(len(motions)), pieces)]
     values = [np.concatenate(motions[part], axis=1).T for part in parts]
@@ -83,7 +83,7 @@ def streams(motions: np.ndarray, labels: np.ndarray, orders: int, pieces: int = 
 
 
 def parts() -> tuple[Recording, Recording, tuple[np.ndarray, np.ndarray]]:
-    """The published training part in two, and the published test part as it is. No recording is in two of them."""
+    """The training and validation parts, from the published training part, and the published test part."""
     motions, labels = load_classification("BasicMotions", split="train")
     validation = np.concatenate([np.flatnonzero(labels == label)[-VALIDATION:] for label in np.unique(labels)])
     training = np.setdiff1d(np.arange(len(labels)), validation)
@@ -92,7 +92,7 @@ def parts() -> tuple[Recording, Recording, tuple[np.ndarray, np.ndarray]]:
 
 
 def energy(instructions: float) -> str:
-    """What so many instructions a sample cost on the target, in words."""
+    """Time and energy of so many instructions per sample on the target, in words."""
     target = TARGETS["cortex-m4"]
     seconds = instructions * target.cycles / (target.clock_mhz * 1e6)
     joule = seconds * MILLIAMPERE * 1e-3 * VOLT
@@ -157,11 +157,11 @@ def main() -> None:
 
 TEXT = """# A wearable: does its wearer play badminton?
 
-Written by `python -m examples.jobs.wearable`. The recordings are BasicMotions, which the package `aeon` ships: four
-students with a smartwatch, acceleration and turning on three axes each, ten times a second. Each of the 80 recordings
-lasts ten seconds and shows one activity: standing, walking, running or badminton. The watch is to say when badminton
-begins, while it happens. (The gestures that `aeon` ships, PickupGestureWiimoteZ, are one gesture of ten people on one
-axis: their labels say who it was, and nothing else happens in between.)
+Written by `python -m examples.jobs.wearable`. Can a watch notice live that its wearer begins to play badminton? The
+recordings are BasicMotions, which the package `aeon` ships. Four students wore a smartwatch that measured acceleration
+and turning on three axes, ten times a second. Each of the 80 recordings lasts ten seconds and shows one activity:
+standing, walking, running or badminton. (The gestures that `aeon` ships, PickupGestureWiimoteZ, do not suit this
+question: they are one gesture of ten people on one axis, and the labels say who made it.)
 
 ## The verdict
 
@@ -173,35 +173,35 @@ axis: their labels say who it was, and nothing else happens in between.)
 
 ## What the device says
 
-The exported C ran on a Cortex-M4 in QEMU, over the 40 test recordings one after the other, in {replayed} random orders.
-So the orders differ, the recordings do not. The alarms are those of the C itself. An event lasts as long as badminton
-follows badminton; an alarm begins when the probability was above the threshold for {length} s, and ends {merge} s after
-it fell below. The threshold is that with the best F1 on the validation part.
+The exported C ran on a Cortex-M4 in QEMU. It processed the 40 test recordings one after the other, in {replayed} random
+orders. The C itself raises the alarms. Consecutive recordings of badminton are one event. An alarm begins when the
+probability has been above the threshold for {length} s, and ends {merge} s after it fell below. The threshold is the
+one with the best F1 on the validation part.
 
-The last three rows of a model are a watch worn upside down or the other way round: half a turn about one of its axes
-changes the sign of the two others. Nothing was trained again.
+In the last three rows of each model the watch is worn upside down or the other way round: half a turn about one of its
+axes changes the sign of the two others. Nothing is trained again.
 
 {events}
 
 {device}
 
-Energy is estimated from the instructions counted in emulation: {target}, {milliampere} mA at {volt} V while it
-computes. These two are assumed, not measured. Sensors, radio and sleep are not in it.
+Energy is an estimate from the instructions counted in emulation. It assumes {target}, and {milliampere} mA at {volt} V
+while the processor computes; neither is measured. Sensors, radio and sleep are not included.
 
 ## When the data shifts
 
-Average precision of the trained models on the test recordings, nothing trained again:
+Average precision of the trained models on the test recordings. Nothing is trained again:
 
 {shifts}
 
 ## Conditions
 
-* Of the 40 published training recordings the last {validation} of each activity stop the training and set thresholds;
-  the 40 published test recordings are only scored. The file does not say which student is which: the same four may be
-  in both parts, so the figures are not those of a new wearer.
-* Training and validation are streams: all their recordings one after the other, in {orders} random orders. Where two
-  meet, the change of activity is sudden, as no real one is. In the study each test recording occurs once, in {pieces}
-  series.
+* The last {validation} recordings of each activity among the 40 published training recordings stop the training and set
+  thresholds. The 40 published test recordings are only scored. The file does not say which student is which. The same
+  four may be in both parts, so the figures are not those of a new wearer.
+* The training and validation parts are streams: all their recordings one after the other, in {orders} random orders.
+  Where two recordings meet, the activity changes suddenly, unlike in reality. In the study each test recording occurs
+  once, in {pieces} series.
 {conditions}
 """
 
