@@ -1,8 +1,9 @@
-"""How often intervals hold the truth: ``python -m benchmarks.intervals``.
+"""How often intervals contain the truth: ``python -m benchmarks.intervals``.
 
-Many draws of made processes, each with a linear model of its own: half to learn from, of which a fifth is validated on,
-half to test on. An interval of 90 % is judged by its coverage over all draws. ``values`` are exchangeable; of the
-forecasts one process stays as it was, in one the noise doubles in the test part, in one the level begins to drift.
+Each process is drawn many times, with a linear model for each draw. Half of the samples train the model, a fifth of them
+as validation part, and the other half tests it. The coverage of intervals of 90 % is measured over all draws. ``values``
+are exchangeable. Of the forecasts one process is steady; in the test part of the others the noise doubles, or the level
+begins to drift.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ PROCESSES: dict[str, Callable[[np.random.Generator], Recording]] = {
 
 @dataclass(frozen=True)
 class Covered:
-    """Share of the truth inside and mean width, with the half width of the validation part kept, and adaptive."""
+    """The share of truths inside and the mean width, with the fixed width of the validation part and with the adaptive."""
 
     fixed: tuple[float, float]
     adaptive: tuple[float, float]
