@@ -1,10 +1,9 @@
-"""How near a CfC's closed form comes to the LTC neuron that it approximates: ``python -m benchmarks.cfc_near_ltc``.
+"""How well a CfC's closed form approximates the LTC neuron: ``python -m benchmarks.cfc_near_ltc``.
 
-One neuron with one synapse, dx/dt = -(w + f) x + f A with f = sigmoid(gamma I + mu) at a constant input, against
-x(t) = (x0 - A) exp(-(w + f) t) sigmoid(-gamma I - mu) + A (the closed form of arXiv 2106.13898, as the code of its
-figure 1 has it). Nothing is trained.
-The difference lies between 0.48 and 0.70 of the reversal potential: a CfC is a model of its own, to be trained, and no
-solver of an LTC.
+It compares one neuron with one synapse, dx/dt = -(w + f) x + f A with f = sigmoid(gamma I + mu) at a constant input,
+with the closed form x(t) = (x0 - A) exp(-(w + f) t) sigmoid(-gamma I - mu) + A of arXiv 2106.13898, as in the code of
+its figure 1. Nothing is trained. The difference is between 0.48 and 0.70 of the reversal potential: a CfC is a model of
+its own, not a solver of an LTC.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How often intervals contain the truth: ``python -m benchmarks.intervals``.
 
-Each process is drawn many times, with a linear model for each draw. Half of the samples train the model, a fifth of them
-as validation part, and the other half tests it. The coverage of intervals of 90 % is measured over all draws. ``values``
-are exchangeable. Of the forecasts one process is steady; in the test part of the others the noise doubles, or the level
-begins to drift.
+Each process is drawn many times, with a linear model for each draw. Half of the samples train the model (a fifth of
+them is the validation part), and the other half tests it. The coverage of intervals of 90 % is measured over all draws.
+``values`` are exchangeable. Of the forecasts one process is steady; in the test part of the others the noise doubles or
+the level begins to drift.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PROCESSES: dict[str, Callable[[np.random.Generator], Recording]] = {
 
 @dataclass(frozen=True)
 class Covered:
-    """The share of truths inside and the mean width, with the fixed width of the validation part and with the adaptive."""
+    """The share of truths inside and the mean width, for intervals of fixed and of adaptive width."""
 
     fixed: tuple[float, float]
     adaptive: tuple[float, float]

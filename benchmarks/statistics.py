@@ -231,9 +231,9 @@ better by the true gain.
 
 ## Limits
 
-If a whole recording contains only a handful of events, no estimator can tell well how often they occur. If
-errors are rare and come in runs, the coverage is still too low. The rarer and longer the runs, the lower it is. Only
-more test data helps.
+If a whole recording contains only a handful of events, no estimator can tell well how often they occur. If errors are
+rare and come in runs, the coverage is still too low. The rarer and longer the runs, the lower it is. Only more test
+data helps.
 
 A study of many contenders also chooses between them. `tests/study/test_verdict.py` (`make test-slow`) simulates whole
 verdicts with nine contenders and a pair chosen on validation data. Without a true difference, at most 5 of 100 studies
