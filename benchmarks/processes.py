@@ -49,6 +49,13 @@ class Process:
         return float(np.sqrt(np.nanmean((answers - truth.astype(float)) ** 2)))
 
 
+def drifting(rng: np.random.Generator, memory: float, *shape: int) -> np.ndarray:
+    """Standard normal numbers of a shape; neighbours along the last axis have the correlation ``memory``."""
+    noise = rng.standard_normal(shape)
+    noise[..., 1:] *= np.sqrt(1 - memory**2)
+    return np.asarray(lfilter([1.0], [1.0, -memory], noise, axis=-1))
+
+
 def _filtered(rng: np.random.Generator, n: int, past: dict[int, float]) -> Recording:
     """x(t) = sum of past[k] x(t - k) + N(0, 1)."""
     denominator = np.zeros(max(past) + 1)

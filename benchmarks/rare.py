@@ -8,22 +8,19 @@ resumes where it was stopped, or starts again if the code that decides its figur
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from scipy.signal import lfilter
 from scipy.special import expit
 
 from benchmarks.fingerprint import code
+from benchmarks.processes import drifting
+from benchmarks.studies import run_study
 from torchliquid import Recording
-from torchliquid.cli.progress import StudyProgress
-from torchliquid.jobs import cores
 from torchliquid.metrics import Answers, Metric, find
 from torchliquid.page import Table
-from torchliquid.study.assess import assess
 from torchliquid.study.results import POOLED, StudyResults, TaskResult
 from torchliquid.study.stats.intervals import Term, compare
 from torchliquid.study.stats.verdict import answer, margin
@@ -71,9 +68,7 @@ def scores(rng: np.random.Generator, kind: Kind, gains: tuple[float, float], n: 
     """(2, seeds, n) probabilities of both models, and (n,) what was true."""
 
     def path(*shape: int) -> np.ndarray:
-        noise = rng.standard_normal((*shape, n))
-        noise[..., 1:] *= math.sqrt(1 - kind.memory**2)
-        return np.asarray(lfilter([1.0], [1.0, -kind.memory], noise, axis=-1))
+        return drifting(rng, kind.memory, *shape, n)
 
     hidden = path()
     true = hidden > np.quantile(hidden, 1 - kind.rare)
@@ -147,19 +142,16 @@ def learnt() -> tuple[StudyResults, float, float, float]:
     ones; and the share of failures."""
     recording, *_ = made(40_000, 0)
     test, *best = made(20_000, 1)
-    with StudyProgress(Console()) as progress:
-        results = assess(
-            recording,
-            Path("build/rare") / code(),
-            tests={"later": test},
-            contenders=["cfc", "cfc_ncp", "lstm", "linear", "boosting", "naive"],
-            seeds=3,
-            jobs=cores(),
-            shifts=(),
-            title="one failure in a hundred",
-            command="python -m benchmarks.rare",
-            listener=progress,
-        )
+    results = run_study(
+        recording,
+        Path("build/rare") / code(),
+        tests={"later": test},
+        contenders=["cfc", "cfc_ncp", "lstm", "linear", "boosting", "naive"],
+        seeds=3,
+        shifts=(),
+        title="one failure in a hundred",
+        command="python -m benchmarks.rare",
+    )
     targets = test.series[0].targets
     assert targets is not None
     whole, possible = (

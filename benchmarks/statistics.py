@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
-from scipy.signal import lfilter
 
+from benchmarks.processes import drifting
 from torchliquid.study.results import Interval, TaskResult
 from torchliquid.study.stats.intervals import TAIL, Term, compare, correlation_time
 from torchliquid.study.stats.verdict import answer, margin
@@ -88,9 +88,7 @@ def simulate(rng: np.random.Generator, kind: Kind, gain: float) -> list[Term]:
     seeds, draws, units, n = kind.seeds, kind.draws, kind.units, kind.samples
 
     def path(*shape: int) -> np.ndarray:
-        noise = rng.standard_normal((*shape, units, n))
-        noise[..., 1:] *= np.sqrt(1 - kind.memory**2)
-        return np.asarray(lfilter([1.0], [1.0, -kind.memory], noise, axis=-1))
+        return drifting(rng, kind.memory, *shape, units, n)
 
     shared = common * path()
     each = units if units > 1 else 1  # a shift is drawn for each series

@@ -1,6 +1,6 @@
-"""Studies on published recordings, written to docs/studies.md: ``python -m benchmarks.studies`` (`make studies`).
+"""Studies of published recordings: ``python -m benchmarks.studies`` (`make studies`) writes docs/studies.md.
 
-Each study is what ``torchliquid assess NAME`` does. The studies are kept in build/studies, and a second run continues
+Each study is what ``torchliquid assess NAME`` does. The studies are kept in build/studies, and a second run resumes
 them. After a change of code that could change the figures they start again, in another folder. The page is written when
 all are complete.
 """
@@ -8,12 +8,12 @@ all are complete.
 from __future__ import annotations
 
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any
 
 from benchmarks.fingerprint import code
 from torchliquid import Model, Recording
 from torchliquid.cli.progress import StudyProgress
+from torchliquid.cli.terminal import Terminal
 from torchliquid.datasets import Dataset, load
 from torchliquid.files import write_atomically
 from torchliquid.jobs import cores
@@ -41,20 +41,23 @@ def main() -> None:
     sections = [HEAD]
     for name in STUDIES:
         dataset = load(name)
-        with StudyProgress(Console()) as progress:
-            results = assess(
-                dataset.train,
-                folder / name,
-                task=dataset.task,
-                tests=dataset.tests,
-                validation=dataset.validation,
-                jobs=cores(),
-                title=name,
-                command=f"torchliquid assess {name}",
-                listener=progress,
-            )
+        results = run_study(
+            dataset.train,
+            folder / name,
+            task=dataset.task,
+            tests=dataset.tests,
+            validation=dataset.validation,
+            title=name,
+            command=f"torchliquid assess {name}",
+        )
         sections.append(section(results, dataset, folder / name))
     write_atomically(PAGE, lambda part: part.write_text("\n".join(sections), "utf-8"))
+
+
+def run_study(recording: Recording, folder: Path, **settings: Any) -> StudyResults:
+    """``assess`` on all cores, with its progress on the terminal."""
+    with StudyProgress(Terminal()) as progress:
+        return assess(recording, folder, jobs=cores(), listener=progress, **settings)
 
 
 def section(results: StudyResults, dataset: Dataset, folder: Path) -> str:

@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from benchmarks.studies import run_study
 from examples.jobs import common
 
-from torchliquid.cli.progress import StudyProgress
-from torchliquid.cli.terminal import Terminal
 from torchliquid.datasets import load
-from torchliquid.jobs import cores
 from torchliquid.models.predictor import Predictor
 from torchliquid.page.document import Table
-from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 
 FOLDER, PAGE = Path("build/jobs/engines"), Path("docs/jobs/engines.md")
@@ -103,18 +100,15 @@ def nasa_score(late: np.ndarray) -> float:
 
 def main() -> None:
     dataset = load("cmapss")
-    with StudyProgress(Terminal()) as progress:
-        results = assess(
-            dataset.train,
-            FOLDER / "study",
-            task=dataset.task,
-            tests=dataset.tests,
-            contenders=common.CONTENDERS,
-            interval=LEVEL,
-            jobs=cores(),
-            title="cmapss",
-            listener=progress,
-        )
+    results = run_study(
+        dataset.train,
+        FOLDER / "study",
+        task=dataset.task,
+        tests=dataset.tests,
+        contenders=common.CONTENDERS,
+        interval=LEVEL,
+        title="cmapss",
+    )
     rows: list[tuple[str, ...]] = []
     device: list[str] = []
     for what, (contender, model) in common.winners(results, FOLDER / "study").items():

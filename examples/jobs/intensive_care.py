@@ -13,18 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from benchmarks.studies import run_study
 from examples.jobs import common
 
 from torchliquid import Recording
-from torchliquid.cli.progress import StudyProgress
-from torchliquid.cli.terminal import Terminal
 from torchliquid.data.recording import Series
 from torchliquid.datasets import load
-from torchliquid.jobs import cores
 from torchliquid.models.calibration import Reliability
 from torchliquid.models.predictor import Predictor
 from torchliquid.page import Table
-from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 from torchliquid.study.shifts import Reference
 
@@ -128,21 +125,18 @@ def risk_row(model: Predictor, test: Recording) -> tuple[str, ...]:
 def main() -> None:
     dataset = load("physionet2012")
     (test,) = dataset.tests.values()
-    with StudyProgress(Terminal()) as progress:
-        results = assess(
-            dataset.train,
-            FOLDER / "study",
-            task=dataset.task,
-            tests=dataset.tests,
-            contenders=CONTENDERS,
-            seeds=SEEDS,
-            tuning=TUNING,
-            updates=UPDATES,
-            shifts=SHIFTS,
-            jobs=cores(),
-            title="physionet2012",
-            listener=progress,
-        )
+    results = run_study(
+        dataset.train,
+        FOLDER / "study",
+        task=dataset.task,
+        tests=dataset.tests,
+        contenders=CONTENDERS,
+        seeds=SEEDS,
+        tuning=TUNING,
+        updates=UPDATES,
+        shifts=SHIFTS,
+        title="physionet2012",
+    )
     risks, groups, device = [], [], []
     for what, (contender, model) in common.winners(results, FOLDER / "study").items():
         label = f"{contender.label} ({what})"

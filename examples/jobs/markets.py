@@ -22,14 +22,11 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from arch import arch_model
+from benchmarks.studies import run_study
 from examples.jobs import common
 
 from torchliquid import Model, Recording, TrainingConfig, fit
-from torchliquid.cli.progress import StudyProgress
-from torchliquid.cli.terminal import Terminal
-from torchliquid.jobs import cores
 from torchliquid.page import Table
-from torchliquid.study.assess import assess
 from torchliquid.study.results import StudyResults
 from torchliquid.tasks import Task
 
@@ -255,19 +252,16 @@ def main() -> None:
 def judged(days: pd.DataFrame) -> StudyResults:
     """What ``assess`` says of the whole series, forward in time."""
     recording = recording_of(days)
-    with StudyProgress(Terminal()) as progress:
-        return assess(
-            recording,
-            FOLDER / "studies" / MODULES[LEARNT],
-            task=Task.infer(recording, "log_variance", horizon=1),
-            contenders=common.CONTENDERS,
-            parameters=PARAMETERS,
-            seeds=SEEDS,
-            tuning=2,
-            jobs=cores(),
-            title=LEARNT,
-            listener=progress,
-        )
+    return run_study(
+        recording,
+        FOLDER / "studies" / MODULES[LEARNT],
+        task=Task.infer(recording, "log_variance", horizon=1),
+        contenders=common.CONTENDERS,
+        parameters=PARAMETERS,
+        seeds=SEEDS,
+        tuning=2,
+        title=LEARNT,
+    )
 
 
 HEAD = ("index", "model", "RMSE of the log variance", "QLIKE", "p against HAR", "p against HAR with falls")

@@ -15,15 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks import watch
+from benchmarks.studies import run_study
 from examples.jobs import common
 
 from torchliquid import Recording
 from torchliquid.alarms import Alarm
-from torchliquid.cli.progress import StudyProgress
-from torchliquid.cli.terminal import Terminal
 from torchliquid.datasets import load
-from torchliquid.jobs import cores
-from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 from torchliquid.tasks import Task
 
@@ -56,22 +53,19 @@ def main() -> None:
     training, validation = (
         entered(replace(dataset.train, series=part)) for part in (runs[:-VALIDATION], runs[-VALIDATION:])
     )
-    with StudyProgress(Terminal()) as progress:
-        results = assess(
-            training,
-            FOLDER / "study",
-            task=Task.infer(training, kind="classification", per="step", primary="f1", alarm=ALARM),
-            tests=dataset.tests,
-            validation=validation,
-            contenders=common.FEW,
-            seeds=SEEDS,
-            tuning=TUNING,
-            settings={"boosting": {"lookback": LOOKBACK}} if "boosting" in common.FEW else {},
-            shifts=common.SHIFTS,
-            jobs=cores(),
-            title="skab",
-            listener=progress,
-        )
+    results = run_study(
+        training,
+        FOLDER / "study",
+        task=Task.infer(training, kind="classification", per="step", primary="f1", alarm=ALARM),
+        tests=dataset.tests,
+        validation=validation,
+        contenders=common.FEW,
+        seeds=SEEDS,
+        tuning=TUNING,
+        settings={"boosting": {"lookback": LOOKBACK}} if "boosting" in common.FEW else {},
+        shifts=common.SHIFTS,
+        title="skab",
+    )
     alarms = tables.alarm_table(results)
     assert alarms is not None
     found, device = {}, []

@@ -15,16 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from aeon.datasets import load_classification
+from benchmarks.studies import run_study
 from examples.jobs import common
 
 from torchliquid import Recording
 from torchliquid.alarms import Alarm
-from torchliquid.cli.progress import StudyProgress
-from torchliquid.cli.terminal import Terminal
 from torchliquid.edge.targets import TARGETS
-from torchliquid.jobs import cores
 from torchliquid.page import numbers
-from torchliquid.study.assess import assess
 from torchliquid.study.reporting import tables
 from torchliquid.study.shifts import Reference
 from torchliquid.tasks import Task
@@ -107,22 +104,19 @@ def energy(instructions: float) -> str:
 def main() -> None:
     training, validation, test = parts()
     turns = tuple(map(WornOtherwise, range(3)))
-    with StudyProgress(Terminal()) as progress:
-        results = assess(
-            training,
-            FOLDER / "study",
-            task=Task.infer(training, primary="average_precision", alarm=ALARM),
-            tests={"test": streams(*test, orders=1, pieces=PIECES)},
-            validation=validation,
-            contenders=common.FEW,
-            seeds=SEEDS,
-            tuning=TUNING,
-            updates=UPDATES,
-            shifts=(*common.SHIFTS, *turns),
-            jobs=cores(),
-            title="BasicMotions",
-            listener=progress,
-        )
+    results = run_study(
+        training,
+        FOLDER / "study",
+        task=Task.infer(training, primary="average_precision", alarm=ALARM),
+        tests={"test": streams(*test, orders=1, pieces=PIECES)},
+        validation=validation,
+        contenders=common.FEW,
+        seeds=SEEDS,
+        tuning=TUNING,
+        updates=UPDATES,
+        shifts=(*common.SHIFTS, *turns),
+        title="BasicMotions",
+    )
     replayed = streams(*test, orders=REPLAYED)
     worn = {"as recorded": replayed}
     worn |= {f"turned about {'xyz'[axis]}": turned(replayed, axis) for axis in range(3)}
