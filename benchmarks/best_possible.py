@@ -133,7 +133,7 @@ def page() -> str:
 
 TEXT = """# Against the best possible
 
-Written by `make best-possible`; not by hand. How close do the contenders come to the best possible answer? It is
+Written by `make best-possible`. How close do the contenders come to the best possible answer? It is
 known for these simulated processes. Each has {samples} samples: the last fifth is the test part, and the last fifth
 of the rest the validation part. Networks have about {parameters} live parameters, default settings and one seed.
 Linear and Boosting use the window of 8, 16, 32 or 64 samples that is best on the validation part. Figures are RMSE

@@ -39,7 +39,7 @@ SEEDS = 5
 TRIALS, PAGE = Path("build/classifiers/trials.jsonl"), Path("docs/classifiers.md")
 HEAD = f"""# Whole series beside the classifiers of aeon
 
-Written by `python -m benchmarks.classifiers`; not by hand.
+Written by `python -m benchmarks.classifiers`.
 
 How accurate are liquid networks if a whole series has one label? The table gives the accuracy, in per cent, on the
 published test parts of four data sets: the mean over {SEEDS} seeds and half the width of its 95 % interval (Student's

@@ -49,7 +49,7 @@ PAGE, PICTURE = Path("docs/mixture.md"), Path("docs/mixture.svg")
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44")
 HEAD = f"""# Does a mixture of liquid experts pay?
 
-Written by `python -m benchmarks.mixture`; not by hand.
+Written by `python -m benchmarks.mixture`.
 
 This page tests a [`MixtureOfLiquid`](api/layers.md) of four CfC experts. A router of 8 neurons calls one of them at
 each sample. The mixture is compared with

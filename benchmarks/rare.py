@@ -30,7 +30,7 @@ SEEDS = 5
 PAGE = Path("docs/rare.md")
 HEAD = f"""# Rare events
 
-Written by `python -m benchmarks.rare`; not by hand. How reliable is a study of rare events? If more than four labels in
+Written by `python -m benchmarks.rare`. How reliable is a study of rare events? If more than four labels in
 five belong to one class, average precision decides instead of accuracy, which would hide the other classes.
 
 ## Are the intervals reliable?

@@ -43,7 +43,7 @@ SCALES = np.array([2.4, 0.21, 0.02], np.float32)
 ENVIRONMENTS, EPISODES, FIRST_TEST = 8, 50, 1_000_000
 HEAD = """# Reinforcement learning in figures
 
-Written by `{command}`; not by hand. The policies are those of [Reinforcement learning](guides/rl.md).
+Written by `{command}`. The policies are those of [Reinforcement learning](guides/rl.md).
 
 {short}
 The environment is CartPole without its velocities, at control intervals that jitter by up to 90 %. A policy sees the

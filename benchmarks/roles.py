@@ -23,7 +23,7 @@ LENGTHS = (600, 1500)
 LEVEL = 0.025
 HEAD = f"""# False and true roles
 
-Written by `python -m benchmarks.roles`; not by hand. `explain` searches for what each neuron follows. How often does
+Written by `python -m benchmarks.roles`. `explain` searches for what each neuron follows. How often does
 it find roles that do not exist, and how often those that do? Each row uses {RECORDINGS} simulated recordings of two
 kinds:
 

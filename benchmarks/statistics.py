@@ -196,7 +196,7 @@ def page(found: dict[Kind, tuple[Found, Found]]) -> str:
 
 HEAD = f"""# How reliable are the intervals?
 
-Written by `python -m benchmarks.statistics`; not by hand. A study's verdict rests on 95 % intervals. This page tests
+Written by `python -m benchmarks.statistics`. A study's verdict rests on 95 % intervals. This page tests
 them on simulated studies: of each kind, {STUDIES} without a true difference between two models and {STUDIES} with
 one. The models' errors are drawn at random, so the truth is known; nothing is trained.
 

@@ -30,7 +30,7 @@ FOLDER = Path("build/studies")
 PAGE = Path("docs/studies.md")
 HEAD = """# Studies of published recordings
 
-Written by `python -m benchmarks.studies` (`make studies`); not by hand. Each section shows the result of one command
+Written by `python -m benchmarks.studies` (`make studies`). Each section shows the result of one command
 with its defaults: nine contenders with four tuning trials and five seeds each, and about 2,500 live parameters per
 network. "±" is half the width of the 95 % interval over seeds and test data. Verdicts are quoted from the report.
 """

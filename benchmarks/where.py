@@ -275,7 +275,7 @@ def summary() -> str:
 
 TEXT = """# Where liquid networks lead
 
-Written by `python -m benchmarks.where`; not by hand. {summary}
+Written by `python -m benchmarks.where`. {summary}
 
 ![Who leads at each value of each setting; the tables below say the same](pictures/where.svg)
 
