@@ -49,13 +49,13 @@ def main() -> None:
     total = 0.0
     for name in TABLES:
         table, hours = protocol(name), 0.0
-        lines = [x for x in counting(read(Path("results") / f"{name}.trials.jsonl")) if not outdated(table, x)]
+        lines = counting(read(Path("results") / f"{name}.trials.jsonl"))
         for split in table.splits:
             parts = table.parts(split)
             if table.redraw:
                 parts = table.redraw(parts, 0)
             for contender, setting in table.settings.items():
-                own = [x for x in lines if (x["contender"], x["split"]) == (contender, split)]
+                own = [x for x in lines.get((contender, split), []) if not outdated(table, x)]
                 if contender in FITTED:
                     one = mean(x["seconds"] for x in own)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,8 +12,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from torch import Tensor
 
 from torchliquid.models.trees import tree_numbers
-from torchliquid.reproduce.features import tables
-from torchliquid.reproduce.metrics import score
+from torchliquid.reproduce.features import views
+from torchliquid.reproduce.metrics import Fitted, best_of, score
 from torchliquid.reproduce.protocol import Parts, Protocol
 
 ROUNDS = 300
@@ -25,7 +26,7 @@ each seed."""
 Staged = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
+def fit(protocol: Protocol, parts: Parts, seed: int) -> Fitted:
     """Answers on validation and test, and the size of the trees.
 
     Histogram gradient boosting as in :class:`torchliquid.models.tabular.Tabular`: rate 0.1, 15 leaves per tree,
@@ -36,16 +37,12 @@ def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, in
         seed: chooses the training sequences if there are too many.
     """
     every = max(-(-parts.train.inputs[..., 0].numel() // ROWS), 1) if parts.train.lengths is None else 1
-    train = parts.train.pick(torch.arange(seed % every, len(parts.train), every))
-    pieces = (train, parts.validation, parts.test)
-    views = zip(*(tables(piece) for piece in pieces), strict=True)
-    found = [_fit(protocol, rows, [piece.targets for piece in pieces], seed) for rows in views]
-    return max(found, key=lambda one: protocol.sign * score(protocol.metric, one[0], parts.validation.targets))
+    parts = replace(parts, train=parts.train.pick(torch.arange(seed % every, len(parts.train), every)))
+    targets = [part.targets for part in parts.pieces]
+    return best_of(protocol, parts, (_fit(protocol, rows, targets, seed) for rows in views(parts)))
 
 
-def _fit(
-    protocol: Protocol, rows: tuple[np.ndarray, ...], targets: list[Tensor], seed: int
-) -> tuple[Tensor, Tensor, int]:
+def _fit(protocol: Protocol, rows: tuple[np.ndarray, ...], targets: list[Tensor], seed: int) -> Fitted:
     shared = {"learning_rate": 0.1, "max_iter": ROUNDS, "max_leaf_nodes": 15, "early_stopping": False}
     if not targets[0].is_floating_point():
         weights = protocol.settings["Boosting"].class_weights
@@ -65,9 +62,7 @@ def _fit(
     return validation, test, size
 
 
-def _stopped(
-    protocol: Protocol, staged: Staged, rows: tuple[np.ndarray, ...], targets: list[Tensor]
-) -> tuple[Tensor, Tensor, int]:
+def _stopped(protocol: Protocol, staged: Staged, rows: tuple[np.ndarray, ...], targets: list[Tensor]) -> Fitted:
     """Answers on validation and test after the best number of rounds on validation, and this number."""
 
     def shaped(found: np.ndarray, truth: Tensor) -> Tensor:

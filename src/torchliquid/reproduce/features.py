@@ -6,16 +6,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from torchliquid.reproduce.protocol import Sequences
+from torchliquid.reproduce.protocol import Parts, Sequences
 
 SAMPLES = (1, 8)
 """Numbers of samples that a row contains, up to the current one; the validation part chooses."""
 
 
-def tables(part: Sequences) -> list[Float[np.ndarray, "R F"]]:
-    """The part in each form that a model may use: sequences with one label each as summaries, others as one row per
-    sample with the preceding samples, see :data:`SAMPLES`."""
-    return [lagged(part, samples) for samples in SAMPLES] if part.lengths is None else [summaries(part)]
+def views(parts: Parts) -> list[tuple[Float[np.ndarray, "R F"], ...]]:
+    """Training, validation and test part in each form that a model may use: sequences with one label each as summaries,
+    others as one row per sample with the preceding samples, see :data:`SAMPLES`."""
+    if parts.train.lengths is not None:
+        return [tuple(map(summaries, parts.pieces))]
+    return [tuple(lagged(part, samples) for part in parts.pieces) for samples in SAMPLES]
 
 
 def lagged(part: Sequences, samples: int) -> Float[np.ndarray, "R F"]:

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from torchliquid.errors import InputError
+from torchliquid.reproduce.metrics import Fitted
 from torchliquid.reproduce.protocol import Parts, Protocol, Sequences
 
 KERNELS = 10_000
@@ -39,10 +39,9 @@ def on_grid(
     values, observed = np.split(inputs, 2, axis=2)
     place = np.clip((np.cumsum(timespans, 1) / end * bins).astype(int), 0, bins - 1)
     grid = np.full((len(inputs), bins, values.shape[2]), np.nan)
-    for i, length in enumerate(lengths):
-        for t in range(length):
-            row = grid[i, place[i, t]]
-            grid[i, place[i, t]] = np.where(observed[i, t] > 0, values[i, t], row)
+    known = (observed > 0) & (np.arange(inputs.shape[1]) < lengths[:, None])[..., None]
+    series, sample, channel = np.nonzero(known)
+    grid[series, place[series, sample], channel] = values[known]  # of several in a bin the last
     for b in range(1, bins):
         grid[:, b] = np.where(np.isnan(grid[:, b]), grid[:, b - 1], grid[:, b])
     return np.nan_to_num(grid).transpose(0, 2, 1).astype(np.float32)
@@ -78,7 +77,7 @@ def scores(
     return found
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
+def fit(protocol: Protocol, parts: Parts, seed: int) -> Fitted:
     """Answers on validation and test, scores of the second class for each series; and the maximum number of the
     classifier's weights.
 

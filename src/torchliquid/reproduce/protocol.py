@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -36,13 +37,15 @@ class Sequences:
 
     def pick(self, rows: Tensor) -> Sequences:
         """Some of the sequences."""
-        lengths = None if self.lengths is None else self.lengths[rows]
-        return Sequences(self.inputs[rows], self.timespans[rows], self.targets[rows], lengths)
+        return self._each(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> Sequences:
         """The same sequences on another device."""
-        lengths = None if self.lengths is None else self.lengths.to(device)
-        return Sequences(self.inputs.to(device), self.timespans.to(device), self.targets.to(device), lengths)
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Sequences:
+        tensors = (self.inputs, self.timespans, self.targets, self.lengths)
+        return Sequences(*(None if one is None else change(one) for one in tensors))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,14 @@ class Parts:
     test: Sequences
     outputs: int
 
+    @property
+    def pieces(self) -> tuple[Sequences, Sequences, Sequences]:
+        return self.train, self.validation, self.test
+
     def fingerprint(self, with_test: bool = True) -> str:
         """A fingerprint of the data."""
         data = hashlib.sha256()
-        for piece in (self.train, self.validation, self.test)[: 3 if with_test else 2]:
+        for piece in self.pieces[: 3 if with_test else 2]:
             for tensor in (piece.inputs, piece.timespans, piece.targets):
                 data.update(tensor.numpy().data)
         return data.hexdigest()[:8]
@@ -158,20 +165,14 @@ class Protocol:
         return replace(self, settings={**self.settings, contender: replace(self.settings[contender], **setup)})
 
 
-def windows(arrays: Sequence[np.ndarray], length: int, stride: int) -> list[np.ndarray]:
-    """The same windows of each array (T, ...): (N, length, ...).
-
-    None contains the last row, as in the authors' code: with one more window, the seed of a published permutation would
-    give another split.
-    """
-    starts = range(0, len(arrays[0]) - length, stride)
-    return [np.stack([a[s : s + length] for s in starts]) for a in arrays]
-
-
 def cut(series: Iterable[Sequence[np.ndarray]], length: int, stride: int) -> Sequences:
-    """The windows of consecutive series; each series is its inputs, its targets and perhaps its timespans."""
-    pieces = [windows(arrays, length, stride) for arrays in series]
-    return part(*(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+    """The windows of consecutive series; each series is its inputs, its targets and perhaps its timespans.
+
+    None contains a series' last row, as in the authors' code: with one more window, the seed of a published permutation
+    would give another split.
+    """
+    pieces = ([[a[s : s + length] for s in range(0, len(a) - length, stride)] for a in arrays] for arrays in series)
+    return part(*(np.stack([*chain(*windows)]) for windows in zip(*pieces, strict=True)))
 
 
 def part(inputs: np.ndarray, targets: np.ndarray, timespans: np.ndarray | None = None) -> Sequences:

@@ -86,51 +86,35 @@ def reproduce(
     parts = {split: table.parts(split) for split in table.splits if not splits or split in splits}
     if tune:
         tuning.space(Setting())
+    file, pairs = folder / f"{table.name}.trials.jsonl", [(s, c) for s in parts for c in contenders or table.awaited]
     with workers(jobs, THREADS, ray) as run_jobs:
         folder.mkdir(parents=True, exist_ok=True)
-        return _run(table, parts, folder, listener, contenders or table.awaited, seeds, tune, run_jobs, device)
-
-
-def _run(
-    table: Protocol,
-    parts: Mapping[Split, Parts],
-    folder: Path,
-    listener: StudyListener,
-    contenders: Sequence[str],
-    seeds: int | None,
-    tune: int,
-    run_jobs: Workers,
-    device: str,
-) -> dict[str, Any]:
-    file = folder / f"{table.name}.trials.jsonl"
-    pairs = [(split, contender) for split in parts for contender in contenders]
-    listener.planned({"tuning": float(tune * tuning.EPOCHS), "training": 5.0} if tune else {"training": 1.0})
-    tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs, device) if tune else {}
-    wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
-    fingerprints = _fingerprints(table, {split: piece.fingerprint() for split, piece in parts.items()}, pairs)
-    done = {
-        (x["split"], x["contender"], x["seed"], tuning_trials(x)): x
-        for x in read(file)
-        if x.get("made_with") == fingerprints.get((x["split"], x["contender"]))
-    }
-    work = []
-    for split, contender, seed, choice in wanted:
-        plain = done.get((split, contender, seed, 0))
-        if (split, contender, seed, choice["trials"] if choice else 0) in done:
-            continue
-        if choice and plain and not choice["setup"]:  # the published setting was best and is trained already
-            append(file, plain | {"tuned": choice})
-            continue
-        args = (table, parts[split], split, contender, seed, choice, device)
-        work.append(
-            Job(f"{contender}, {split} split, seed {seed}", run_trial, args, partial(_keep, file, fingerprints))
-        )
-    listener.phase("training", len(wanted) - len(work), len(wanted))
-    try:
-        run_jobs(work, listener)
-    finally:
-        found = summary(table, read(file))
-        write_json(folder / f"{table.name}.json", found)
+        listener.planned({"tuning": float(tune * tuning.EPOCHS), "training": 5.0} if tune else {"training": 1.0})
+        tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs, device) if tune else {}
+        wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
+        made_with = _fingerprints(table, parts, pairs)
+        done = {
+            (x["split"], x["contender"], x["seed"], tuning_trials(x)): x
+            for x in read(file)
+            if x.get("made_with") == made_with.get((x["split"], x["contender"]))
+        }
+        work = []
+        for split, contender, seed, choice in wanted:
+            plain = done.get((split, contender, seed, 0))
+            if (split, contender, seed, choice["trials"] if choice else 0) in done:
+                continue
+            if choice and plain and not choice["setup"]:  # the published setting was best and is trained already
+                append(file, plain | {"tuned": choice})
+                continue
+            args = (table, parts[split], split, contender, seed, choice, device)
+            keep = partial(_keep, file, made_with)
+            work.append(Job(f"{contender}, {split} split, seed {seed}", run_trial, args, keep))
+        listener.phase("training", len(wanted) - len(work), len(wanted))
+        try:
+            run_jobs(work, listener)
+        finally:
+            found = summary(table, read(file))
+            write_json(folder / f"{table.name}.json", found)
     return found
 
 
@@ -148,14 +132,12 @@ def _tune(
     trials."""
     file = folder / f"{table.name}.tuning.jsonl"
     pairs = [pair for pair in pairs if pair[1] not in FITTED]
-    fingerprints = _fingerprints(
-        table, {split: piece.fingerprint(with_test=False) for split, piece in parts.items()}, pairs
-    )
+    made_with = _fingerprints(table, parts, pairs, with_test=False)
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
         every = {(x["split"], x["contender"], x["trial"], x.get("made_with")): x for x in read(file)}
         return {
-            pair: [x for key, x in every.items() if key[:2] == pair and key[3] == fingerprints[pair]] for pair in pairs
+            pair: [x for key, x in every.items() if (*key[:2], key[3]) == (*pair, made_with[pair])] for pair in pairs
         }
 
     work = [
@@ -163,7 +145,7 @@ def _tune(
             f"{contender}, {split} split",
             tuning.tune,
             (table, parts[split], split, contender, trials, done, device),
-            partial(_keep, file, fingerprints),
+            partial(_keep, file, made_with),
         )
         for (split, contender), done in lines().items()
         if len(done) < trials
@@ -173,17 +155,17 @@ def _tune(
     return {pair: {"trials": trials, "setup": tuning.best(table, done, trials)} for pair, done in lines().items()}
 
 
-Fingerprints = Mapping[tuple[Split, str], str]
-"""For each split and contender the fingerprint of its setting, a dash, and that of the data."""
-
-
-def _fingerprints(table: Protocol, data: Mapping[Split, str], pairs: Sequence[tuple[Split, str]]) -> Fingerprints:
+def _fingerprints(
+    table: Protocol, parts: Mapping[Split, Parts], pairs: Sequence[tuple[Split, str]], with_test: bool = True
+) -> dict[tuple[Split, str], str]:
+    """For each split and contender the fingerprint of its setting, a dash, and that of the data."""
+    data = {split: part.fingerprint(with_test) for split, part in parts.items()}
     return {(split, contender): f"{table.fingerprint(contender)}-{data[split]}" for split, contender in pairs}
 
 
-def _keep(file: Path, fingerprints: Fingerprints, line: dict[str, Any]) -> None:
-    """Append a line with its fingerprint: with another setting or other data the work does not count."""
-    append(file, line | {"made_with": fingerprints[line["split"], line["contender"]]})
+def _keep(file: Path, made_with: Mapping[tuple[Split, str], str], line: dict[str, Any]) -> None:
+    """Append a line with its fingerprint. A line with another one, of another setting or other data, is not used."""
+    append(file, line | {"made_with": made_with[line["split"], line["contender"]]})
 
 
 def write_tables(folder: Path, page: Path) -> None:

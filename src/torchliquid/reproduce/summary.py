@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 from scipy.stats import t as student
@@ -24,6 +24,8 @@ UNBROKEN = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 NORMAL = 1.96
 """Half of a 95 % interval in units of a known standard error."""
 
+Line = dict[str, Any]
+
 TUNING = """Tuned rows: the first tuning trial of a contender has the published setting, the others have a learning \
 rate, its decay, a clipping norm and a batch size drawn by Optuna, from one space for all contenders. A trial has seed \
 0 and a quarter of the epochs; the setting best on the validation part trains the row's networks. Every trial is kept \
@@ -35,34 +37,33 @@ def seeds_of(protocol: Protocol, contender: str) -> int:
     return 5 if contender in FIVE or protocol.redraw else 3
 
 
-def tuning_trials(trial: dict[str, Any]) -> int:
+def tuning_trials(trial: Line) -> int:
     """Number of tuning trials from which the settings of a training were chosen; 0: the published settings."""
     return int(trial.get("tuned", {}).get("trials", 0))
 
 
-def counting(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each contender and split the trainings with the most tuning trials, one per seed. Settings are never mixed in
-    a row: those of the last line count, and what two runs did counts once."""
-    newest = {(x["contender"], x["split"]): x.get("made_with") for x in trials}
-    once: dict[tuple[str, str, int, int], dict[str, Any]] = {}
+def counting(trials: Sequence[Line]) -> dict[tuple[str, str], list[Line]]:
+    """For each contender and split the trainings with the most tuning trials, one per seed. Settings are never mixed:
+    those of the last line count. A training that two runs repeated counts once."""
+    of: dict[tuple[str, str], list[Line]] = {}
     for x in trials:
-        if x.get("made_with") == newest[x["contender"], x["split"]]:
-            once.setdefault((x["contender"], x["split"], x["seed"], tuning_trials(x)), x)
-    most: dict[tuple[str, str], int] = {}
-    for x in once.values():
-        pair = (x["contender"], x["split"])
-        most[pair] = max(most.get(pair, 0), tuning_trials(x))
-    return [x for x in once.values() if tuning_trials(x) == most[x["contender"], x["split"]]]
+        of.setdefault((x["contender"], x["split"]), []).append(x)
+    for pair, lines in of.items():
+        newest = [x for x in lines if x.get("made_with") == lines[-1].get("made_with")]
+        most, first = max(map(tuning_trials, newest)), dict[int, Line]()
+        for x in newest:
+            if tuning_trials(x) == most:
+                first.setdefault(x["seed"], x)
+        of[pair] = list(first.values())
+    return of
 
 
-def summary(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(protocol: Protocol, trials: Sequence[Line]) -> dict[str, Any]:
     """The table as plain data: a row for each contender and split with a finished trial."""
-    rows, trials = [], counting(trials)
-    for split in protocol.splits:
-        for contender in protocol.settings:
-            done = [x for x in trials if (x["contender"], x["split"]) == (contender, split) and "test" in x]
-            if not done:
-                continue
+    rows, of = [], counting(trials)
+    for split, contender in product(protocol.splits, protocol.settings):
+        done = [x for x in of.get((contender, split), []) if "test" in x]
+        if done:
             values = [x["test"] for x in done]
             rows.append(
                 {
@@ -93,7 +94,7 @@ def to_reach(protocol: Protocol, contender: str) -> float | None:
     return (max if protocol.higher_is_better else min)(liquid) if contender in LIQUID and liquid else None
 
 
-def reached(protocol: Protocol, row: dict[str, Any]) -> str:
+def reached(protocol: Protocol, row: Line) -> str:
     """Whether our result reaches :func:`to_reach`, in words, with the 95 % interval of our advantage.
 
     Short of it: the whole interval is below zero. Reached: it is not, and its lower end is above the disadvantage that
@@ -134,15 +135,13 @@ def _digits(protocol: Protocol) -> int:
     return 2 if protocol.metric == "accuracy %" else 3
 
 
-def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, str]:
+def behind(protocol: Protocol, trials: Sequence[Line]) -> dict[str, str]:
     """If each seed draws its own split: the difference between each contender and the best liquid one on their common
     splits, with half of its 95 % interval."""
     if protocol.redraw is None:
         return {}
-    of: dict[str, dict[int, float]] = {}
-    for x in counting(trials):
-        if "test" in x:
-            of.setdefault(x["contender"], {})[x["seed"]] = x["test"]
+    of = {name: {x["seed"]: x["test"] for x in done if "test" in x} for (name, _), done in counting(trials).items()}
+    of = {name: found for name, found in of.items() if found}
     liquid = {name: statistics.mean(found.values()) for name, found in of.items() if name in LIQUID}
     if not liquid:
         return {}
@@ -156,13 +155,9 @@ def behind(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> dict[str, st
     return found
 
 
-def table(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def table(protocol: Protocol, trials: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows as text, without columns that are constant."""
-    digits, apart = _digits(protocol), behind(protocol, trials)
-    trials = counting(trials)
-    of: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for x in trials:
-        of.setdefault((x["contender"], x["split"]), []).append(x)
+    digits, apart, of = _digits(protocol), behind(protocol, trials), counting(trials)
 
     def spread(mean: float, std: float) -> str:
         return f"{mean:.{digits}f} ± {std:.{digits}f}" if std else f"{mean:.{digits}f}"
@@ -191,10 +186,10 @@ def table(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> tuple[list[st
     return head, [[row[name].replace(" ± ", UNBROKEN) for name in head] for row in rows]
 
 
-def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str | None = None) -> str:
+def section(protocol: Protocol, trials: Sequence[Line], picture: str | None = None) -> str:
     """The table in Markdown, with what is missing from it, and its picture below the heading."""
     head, rows = table(protocol, trials)
-    trials = counting(trials)
+    trials = [x for done in counting(trials).values() for x in done]
     lines = [
         f"## {protocol.name.capitalize()}",
         "",
@@ -219,7 +214,7 @@ def section(protocol: Protocol, trials: Sequence[dict[str, Any]], picture: str |
     return "\n".join([*lines, *(f"* {note}" for note in protocol.notes)]) + "\n"
 
 
-def outdated(protocol: Protocol, trial: dict[str, Any]) -> bool:
+def outdated(protocol: Protocol, trial: Line) -> bool:
     """Whether a training used another setting than the current one. Changed data are noticed when it is run again."""
     return trial.get("made_with", "").split("-")[0] != protocol.fingerprint(trial["contender"])
 
@@ -229,12 +224,12 @@ def _range(numbers: Iterable[int]) -> str:
     return f"{least:,}" if least == most else f"{least:,}–{most:,}"
 
 
-def missing(protocol: Protocol, trials: Sequence[dict[str, Any]]) -> str:
+def missing(protocol: Protocol, trials: Sequence[Line]) -> str:
     """The trainings that are still missing, in words; empty if there are none."""
-    found, trials = [], counting(trials)
+    found, of = [], counting(trials)
     for split in protocol.splits:
-        done = Counter(x["contender"] for x in trials if x["split"] == split and not outdated(protocol, x))
-        left = {name: max(seeds_of(protocol, name) - done[name], 0) for name in protocol.awaited}
-        if any(left.values()):
-            found.append(f"{split} split: " + ", ".join(f"{n} of {name}" for name, n in left.items() if n))
+        done = {name: sum(not outdated(protocol, x) for x in of.get((name, split), [])) for name in protocol.awaited}
+        left = {name: seeds_of(protocol, name) - n for name, n in done.items()}
+        if words := ", ".join(f"{n} of {name}" for name, n in left.items() if n > 0):
+            found.append(f"{split} split: {words}")
     return "; ".join(found)

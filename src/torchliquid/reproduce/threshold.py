@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 from sklearn.tree import DecisionTreeClassifier
-from torch import Tensor
 
 from torchliquid.reproduce.features import lagged
+from torchliquid.reproduce.metrics import Fitted
 from torchliquid.reproduce.protocol import Parts, Protocol
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int) -> tuple[Tensor, Tensor, int]:
-    """Answers on validation and test, and how many numbers they rest on: an input, its threshold and two answers.
+def fit(protocol: Protocol, parts: Parts, seed: int) -> Fitted:
+    """Answers on validation and test, and the number of parameters: an input, its threshold and two answers.
 
     Args:
-        parts: of classes, one a sample; the training part alone chooses.
-        seed: makes no difference but between inputs that are as good.
+        parts: with one class per sample; the training part alone chooses.
+        seed: only decides between inputs that are equally good.
     """
     tree = DecisionTreeClassifier(max_depth=1, random_state=seed)
     tree.fit(lagged(parts.train, 1), parts.train.targets.flatten().numpy())

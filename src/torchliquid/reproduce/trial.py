@@ -64,46 +64,33 @@ def train(
     Returns:
         Plain data; ``failed`` says why where the loss became infinite, and there is no ``test`` then.
     """
-    model, line = fit(protocol, parts.train, parts.validation, parts.outputs, contender, seed, progress, device)
+    model, line = fit(protocol, parts, contender, seed, progress, device)
     return line if "failed" in line else line | {"test": measure(protocol, model, parts.test)}
 
 
 def fit(
-    protocol: Protocol,
-    train: Sequences,
-    validation: Sequences,
-    outputs: int,
-    contender: str,
-    seed: int,
-    progress: Progress,
-    device: str = "cpu",
+    protocol: Protocol, parts: Parts, contender: str, seed: int, progress: Progress, device: str = "cpu"
 ) -> tuple[TableModel, dict[str, Any]]:
-    """Train on one part, and keep the weights of the epoch that is best on another."""
-    place = device_of(device)
+    """Train, and keep the weights of the epoch that is best on validation. The test part is not used."""
     with seeded(seed):
-        return _fit(protocol, train, validation, outputs, contender, progress, place)
+        return _fit(protocol, parts, contender, progress, device_of(device))
 
 
 def _fit(
-    protocol: Protocol,
-    train: Sequences,
-    validation: Sequences,
-    outputs: int,
-    contender: str,
-    progress: Progress,
-    device: torch.device,
+    protocol: Protocol, parts: Parts, contender: str, progress: Progress, device: torch.device
 ) -> tuple[TableModel, dict[str, Any]]:
     setting, start = protocol.settings[contender], time.process_time()
-    model = TableModel(protocol, contender, train.inputs.shape[2], outputs, per_sequence=train.targets.dim() == 1)
+    channels, per_sequence = parts.train.inputs.shape[2], parts.train.targets.dim() == 1
+    model = TableModel(protocol, contender, channels, parts.outputs, per_sequence)
     if isinstance(model.network, Missing):
-        model.network.standardise(train)
+        model.network.standardise(parts.train)
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, weight_decay=setting.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, setting.decay)
     scores: list[float] = []
 
     def look(_: float) -> float:
-        found = measure(protocol, model, validation)
+        found = measure(protocol, model, parts.validation)
         if not math.isfinite(found):
             raise NotFiniteError("the outputs are no longer finite")
         schedule.step()
@@ -116,7 +103,7 @@ def _fit(
 
     failed = ""
     try:
-        epochs = (batches(train, setting) for _ in range(setting.epochs))
+        epochs = (batches(parts.train, setting) for _ in range(setting.epochs))
         descend(model, optimizer, epochs, partial(loss_of, model, setting), look, enough, setting.clip, model.mask)
     except NotFiniteError as error:
         failed = f"{error} in epoch {len(scores) + 1}"

@@ -1,7 +1,7 @@
 """Tuning on the validation part: the search space, the same for all contenders, and the trials that choose from it.
 
-The first trial has the published setting, the others are drawn by Optuna; all are kept, one line each. The test part
-is not given to a trial; where each seed draws its own cut, the trials have that of seed 0.
+The first trial has the published setting, the others are drawn by Optuna; all are kept, one line each. No trial uses
+the test part. If each seed draws its own split, the trials use that of seed 0.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def tune(
 ) -> Iterator[dict[str, Any]]:
     """Run the trials that are missing from ``done``, a contender's earlier ones in order; yields the line of each.
 
-    What a trial tries follows from its number and the trials before it: one that was killed is drawn again alike.
+    The settings of a trial follow from its number and the trials before it: one that was killed gets the same again.
     """
     lines = list(done)
     for number in range(len(lines), trials):
@@ -62,15 +62,15 @@ def tune(
             progress((number + share) / trials, f"trial {number + 1}, {note}")
 
         tried = protocol.with_setup(contender, {**setup, "epochs": epochs})
-        _, line = fit(tried, parts.train, parts.validation, parts.outputs, contender, 0, report, device)
+        _, line = fit(tried, parts, contender, 0, report, device)
         line = {"contender": contender, "split": split, "trial": number, "setup": setup} | line
         yield line
         lines.append(line)
 
 
 def draw(protocol: Protocol, contender: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the next trial tries: nothing new in the first, then draws of Optuna's tree-structured Parzen estimator,
-    of which the first ten are at random."""
+    """The settings of the next trial: first the published ones, then draws of Optuna's tree-structured Parzen
+    estimator, of which the first ten are at random."""
     if not lines:
         return {}
     searched = space(protocol.settings[contender])
@@ -90,9 +90,6 @@ def draw(protocol: Protocol, contender: str, lines: Sequence[dict[str, Any]]) ->
 
 
 def best(protocol: Protocol, lines: Sequence[dict[str, Any]], trials: int) -> dict[str, Any]:
-    """The setup that was best on validation in the first so many trials, of one contender and split, in order."""
+    """The settings that were best on validation in the first trials of one contender and split, up to a number."""
     rated = [line for line in lines[:trials] if "validation" in line]
-    setup: dict[str, Any] = max(rated, key=lambda line: protocol.sign * line["validation"], default={"setup": {}})[
-        "setup"
-    ]
-    return setup
+    return dict(max(rated, key=lambda line: protocol.sign * line["validation"])["setup"]) if rated else {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from torchliquid.data.recording import Recording
 from torchliquid.datasets import load
-from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split, cut
+from torchliquid.reproduce.protocol import Parts, Protocol, Sequences, Setting, Split, at_random, cut
 from torchliquid.reproduce.protocols import ltc_paper
 
 LENGTH = 16
@@ -25,7 +26,12 @@ def parts(split: Split) -> Parts:
         return cut(scaled, LENGTH, stride)
 
     train, test = windows([dataset.train], 1), windows(dataset.tests.values(), 8)
-    return ltc_paper.beside_a_test(train, test, split, LENGTH, outputs=2)
+    if split == "published":
+        validation, train = at_random(train, 893429, [0.1])
+    else:  # the last tenth, without the windows that share samples with it
+        order, start = torch.arange(len(train)), len(train) * 9 // 10
+        validation, train = train.pick(order[start:]), train.pick(order[: start - LENGTH + 1])
+    return Parts(train, validation, test, outputs=2)
 
 
 PROTOCOL = Protocol(

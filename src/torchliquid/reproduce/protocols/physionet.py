@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from torchliquid.data.preprocessing import last_observed
 from torchliquid.data.recording import Series
@@ -28,11 +30,8 @@ def parts(split: Split) -> Parts:
 
 def redraw(parts: Parts, seed: int) -> Parts:
     """The same patients cut again."""
-    pieces = (parts.train, parts.validation, parts.test)
-    inputs, spans, targets, lengths = (
-        torch.cat([getattr(piece, name) for piece in pieces]) for name in ("inputs", "timespans", "targets", "lengths")
-    )
-    return _cut(Sequences(inputs, spans, targets, lengths), seed)
+    names = ("inputs", "timespans", "targets", "lengths")
+    return _cut(Sequences(*(torch.cat([getattr(piece, name) for piece in parts.pieces]) for name in names)), seed)
 
 
 def _cut(whole: Sequences, seed: int) -> Parts:
@@ -41,19 +40,13 @@ def _cut(whole: Sequences, seed: int) -> Parts:
 
 
 def _part(series: list[Series], low: np.ndarray, size: np.ndarray) -> Sequences:
-    sequences = [_sequence(s, low, size) for s in series]
-    longest = max(len(x) for x, _ in sequences)
-    inputs = torch.zeros(len(series), longest, 2 * len(low))
-    spans = torch.zeros(len(series), longest)
-    for i, (x, span) in enumerate(sequences):
-        inputs[i, : len(x)] = torch.from_numpy(x)
-        spans[i, : len(x)] = torch.from_numpy(span)
-    lengths = torch.tensor([len(x) for x, _ in sequences])
+    inputs, spans = map(list, zip(*(_sequence(s, low, size) for s in series), strict=True))
+    lengths = torch.tensor([len(x) for x in inputs])
     labels = torch.tensor([int(s.targets) for s in series])  # type: ignore[arg-type]
-    return Sequences(inputs, spans, labels, lengths)
+    return Sequences(pad_sequence(inputs, True), pad_sequence(spans, True), labels, lengths)
 
 
-def _sequence(series: Series, low: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sequence(series: Series, low: np.ndarray, size: np.ndarray) -> tuple[Tensor, Tensor]:
     """Last values observed beside the mask of those now, and hours since the sample before.
 
     Readings of one rounded time are one sample; what was never observed yet is 0.
@@ -61,12 +54,12 @@ def _sequence(series: Series, low: np.ndarray, size: np.ndarray) -> tuple[np.nda
     ticks = np.round(series.times / QUANTUM).astype(np.int64)
     times, place = np.unique(ticks, return_inverse=True)
     x = np.full((len(times), len(low)), np.nan)
-    for row, values in zip(place, (series.values - low) / size, strict=True):
-        x[row] = np.where(np.isnan(values), x[row], values)
+    reading, channel = np.nonzero(~np.isnan(series.values))
+    x[place[reading], channel] = ((series.values - low) / size)[reading, channel]  # of several the last
     mask = ~np.isnan(x)
     held = np.nan_to_num(np.take_along_axis(x, np.maximum(last_observed(mask) - 1, 0), 0))
     spans = np.diff(times, prepend=times[0]) * QUANTUM / 3600
-    return np.concatenate([held, mask], 1).astype(np.float32), spans.astype(np.float32)
+    return torch.from_numpy(np.concatenate([held, mask], 1)).float(), torch.from_numpy(spans).float()
 
 
 # The published settings of each variant; the learning rate of CfC no gate has all but gone after twenty epochs.
