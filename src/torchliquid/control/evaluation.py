@@ -177,26 +177,17 @@ def policy_of(model: Predictor) -> Policy:
 
 def _in_processes(calls: list[tuple[Any, ...]], processes: int, keep: Callable[[int, Episode], None]) -> None:
     """Run each episode in its own process. If the process dies, the episode is a crash; interrupted ones run again."""
-    from torchliquid.jobs.job import Job, JobError, Silent
-    from torchliquid.jobs.processes import run_jobs
+    from torchliquid.jobs import Job, Silent, run_all, run_jobs
 
-    left = set(range(len(calls)))
+    def died(name: str) -> None:
+        _, _, shift, severity, seed, _, _ = calls[int(name)]
+        keep(int(name), process_died(shift, severity, seed))
 
-    def finished(place: int, one: Episode) -> None:
-        left.discard(place)
-        keep(place, one)
-
-    while left:
-        todo = [
-            Job(str(place), _episode_job, (cloudpickle.dumps((*calls[place], place == 0)),), partial(finished, place))
-            for place in sorted(left)
-        ]
-        try:
-            run_jobs(todo, Silent(), processes, 1)
-        except JobError as error:
-            place = int(error.job)
-            _, _, shift, severity, seed, _, _ = calls[place]
-            finished(place, process_died(shift, severity, seed))
+    jobs = [
+        Job(str(place), _episode_job, (cloudpickle.dumps((*call, place == 0)),), partial(keep, place))
+        for place, call in enumerate(calls)
+    ]
+    run_all(jobs, lambda left: run_jobs(left, Silent(), processes, 1), died)
 
 
 def process_died(shift: type[Shift] | None, severity: float, seed: int) -> Episode:

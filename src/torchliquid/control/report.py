@@ -12,11 +12,11 @@ from torchliquid import page
 from torchliquid.control.environments import Env, Expert, expert_of
 from torchliquid.control.evaluation import CLEAN, expert_path, shifted
 from torchliquid.control.films import Film, film
-from torchliquid.control.shifts import ANYWHERE, WORLDS
+from torchliquid.control.shifts import ALL, Shift
 from torchliquid.control.summary import HEAD, broken_off, cells, sentence, share, trained_for, world_of
 from torchliquid.jobs.lines import read
 from torchliquid.models.model import Model
-from torchliquid.page.charts import Figure, figure, plotly_text
+from torchliquid.page.charts import LEGEND_ABOVE, Figure, figure, plotly_text, scatter
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.glossary import NETWORKS
 
@@ -120,27 +120,12 @@ def _severities(results: Mapping[str, Any]) -> list[Chart]:
             points.sort(key=lambda w: w["severity"])
             unit = points[-1]["unit"]
             paired = one["name"] in results["pair"].values()
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "name": plotly_text(one["label"]),
-                    "x": [w["severity"] for w in points],
-                    "y": [100 * w["success"] for w in points],
-                    "line": {"color": _colour(results, one["name"]), "width": 3 if paired else 1.5},
-                    "marker": {"color": _colour(results, one["name"]), "size": 8 if paired else 5},
-                }
-            )
-        made = figure(
-            traces,
-            unit,
-            "success, %",
-            height=300,
-            showlegend=True,
-            yaxis={"range": [-4, 104]},
-            legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        )
-        charts.append(Chart(f"severity{i}", f"{shift.capitalize()}", made))
+            line = {"color": _colour(results, one["name"]), "width": 3 if paired else 1.5}
+            marker = {"color": line["color"], "size": 8 if paired else 5}
+            x, y = [w["severity"] for w in points], [100 * w["success"] for w in points]
+            traces.append(scatter("lines+markers", x, y, one["label"], line=line, marker=marker))
+        made = figure(traces, unit, "success, %", 300, showlegend=True, yaxis={"range": [-4, 104]}, legend=LEGEND_ABOVE)
+        charts.append(Chart(f"severity{i}", shift.capitalize(), made))
     return charts
 
 
@@ -160,8 +145,7 @@ def _paths(
     label = {one["name"]: one["label"] for one in results["contenders"]}
     charts = []
     for i, key in enumerate(shown):
-        traces = []
-        seed = next(line["episodes"][0]["seed"] for line in first)
+        traces, seed = [], first[0]["episodes"][0]["seed"]
         if (known := _of_the_expert(env, expert, key, seed, results["setting"]["max_steps"])) is not None:
             traces.append(_line("the expert", known, "--truth", "dot", 2))
         for line in first:
@@ -171,29 +155,16 @@ def _paths(
                     colour = _colour(results, line["contender"])
                     traces.append(_line(label[line["contender"]], np.array(path), colour, "solid", 2.5))
         if traces:
-            made = figure(
-                traces,
-                "metres east",
-                "metres north",
-                height=420,
-                showlegend=True,
-                yaxis={"scaleanchor": "x"},
-                legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-            )
+            axes = ("metres east", "metres north")
+            made = figure(traces, *axes, 420, showlegend=True, yaxis={"scaleanchor": "x"}, legend=LEGEND_ABOVE)
             where = "a clean world" if key[0] == CLEAN else f"the same world, {key[0]} {key[1]:g}"
             charts.append(Chart(f"paths{i}", f"Paths from above: {where}", made))
     return charts
 
 
 def _line(name: str, path: np.ndarray, colour: str, dash: str, width: float) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": plotly_text(name),
-        "x": np.round(path[:, 0], 2).tolist(),
-        "y": np.round(path[:, 1], 2).tolist(),
-        "line": {"color": colour, "dash": dash, "width": width},
-    }
+    x, y = np.round(path.T[:2], 2)
+    return scatter("lines", x, y, name, line={"color": colour, "dash": dash, "width": width})
 
 
 def _of_the_expert(
@@ -206,8 +177,8 @@ def _of_the_expert(
     return None if path is None or path.ndim < 2 or path.shape[1] < 2 else path[:: max(1, len(path) // 120)]
 
 
-def _kind(name: str) -> Any:
-    return next((kind for kind in (*ANYWHERE, *WORLDS) if kind.name == name), None)
+def _kind(name: str) -> type[Shift] | None:
+    return next((kind for kind in ALL if kind.name == name), None)
 
 
 def _films(
@@ -230,18 +201,10 @@ def _films(
                 continue
             line, one = flights[0]
             model = Model.load(folder / "policies" / f"{name}-{line['seed']}-{line['lr']:g}.safetensors")
-            made_film = film(
-                model,
-                env,
-                _kind(line["shift"]),
-                line["severity"],
-                one["seed"],
-                results["setting"]["max_steps"],
-            )
-            if made_film is not None:
-                world = _world(line)
-                ended = "succeeds" if made_film.success else "fails"
-                found.append((f"{label[name]}, {world}: {ended} after {one['seconds']:.1f} s", made_film))
+            kind, most = _kind(line["shift"]), results["setting"]["max_steps"]
+            if (made := film(model, env, kind, line["severity"], one["seed"], most)) is not None:
+                ended = "succeeds" if made.success else "fails"
+                found.append((f"{label[name]}, {_world(line)}: {ended} after {one['seconds']:.1f} s", made))
     return found
 
 
@@ -252,17 +215,10 @@ def _constants(i: int, one: Film) -> Chart:
         step = max(1, len(one.times) // WIDE)
         shown = np.where(np.isfinite(one.constants), one.constants, np.nan)[::step]
         lively = np.argsort(-np.nanstd(np.log(np.maximum(shown, 1e-6)), 0))[:8]
-        for k in lively.tolist():
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines",
-                    "name": plotly_text(one.neurons[k]),
-                    "x": np.round(one.times[::step], 2).tolist(),
-                    "y": [float(f"{v:.3g}") if np.isfinite(v) else None for v in shown[:, k]],
-                    "line": {"width": 1.5},
-                }
-            )
+        times = np.round(one.times[::step], 2)
+        traces = [
+            scatter("lines", times, shown[:, k], one.neurons[k], digits=3, line={"width": 1.5}) for k in lively.tolist()
+        ]
     made = figure(
         traces, "seconds of the episode", f"{one.quantity}, s", height=260, yaxis={"type": "log"}, showlegend=False
     )

@@ -20,6 +20,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from itertools import count
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -37,7 +38,7 @@ FAR = 1e6
 
 
 class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """A changed environment. Subclasses override ``begin``, ``action``, ``observation`` or ``shifted_step``.
+    """A changed environment. Subclasses override ``check``, ``begin``, ``action``, ``observation`` or ``shifted_step``.
 
     Args:
         env: the environment.
@@ -64,6 +65,7 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         super().__init__(env)
         self.severity = severity
         self.rng = np.random.default_rng()
+        self.check()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if self.severity == 0:
@@ -79,6 +81,9 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
             return self.env.step(action)
         observation, reward, terminated, truncated, info = self.shifted_step(self.action(action))
         return self.observation(observation), reward, terminated, truncated, info
+
+    def check(self) -> None:
+        """Raise :meth:`refuse` if the shift does not suit the environment."""
 
     def begin(self) -> None:
         """Draw what is constant during an episode."""
@@ -98,6 +103,16 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     def shifted_step(self, action: Any) -> Step:
         """One step of the environment, or several."""
         return self.env.step(action)
+
+    def steps(self, action: Any, enough: Callable[[int], bool]) -> Step:
+        """Repeat an action until it is ``enough`` after so many steps, or the episode ends."""
+        total, seconds = 0.0, 0.0
+        for done in count(1):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total, seconds = total + float(reward), seconds + elapsed(self.env, info)
+            if terminated or truncated or enough(done):
+                break
+        return observation, total, terminated, truncated, {**info, "elapsed": seconds}
 
     def refuse(self, why: str) -> InputError:
         return InputError(f"{self.name} cannot be applied to {name_of(self.env)}: {why}")
@@ -151,9 +166,8 @@ def scale(box: spaces.Box) -> Array:
 
 
 class _SensorShift(Shift):
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if not boxes(env.observation_space):
+    def check(self) -> None:
+        if not boxes(self.env.observation_space):
             raise self.refuse("its observations hold no numbers")
 
 
@@ -176,19 +190,12 @@ class DroppedFrames(Shift):
 
     name, unit, severities = "dropped frames", "lost (share)", (0.2, 0.4, 0.6, 0.8)
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if severity > 0.95:
-            raise self.refuse(f"{severity:g} of the observations lost; at most 0.95 is possible")
+    def check(self) -> None:
+        if self.severity > 0.95:
+            raise self.refuse(f"{self.severity:g} of the observations lost; at most 0.95 is possible")
 
     def shifted_step(self, action: Any) -> Step:
-        total, seconds = 0.0, 0.0
-        while True:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
-            seconds += elapsed(self.env, info)
-            if terminated or truncated or self.rng.random() >= self.severity:
-                return observation, total, terminated, truncated, {**info, "elapsed": seconds}
+        return self.steps(action, lambda done: self.rng.random() >= self.severity)
 
 
 class Delay(Shift):
@@ -208,9 +215,10 @@ class Delay(Shift):
 class _Interval(Shift):
     """A shift of the control interval. It restores the interval after each step."""
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        self.usual = interval(env)
+    def check(self) -> None:
+        self.usual = interval(self.env)
+        if self.severity and not can_be_set(self.env):
+            set_interval(self.env, self.usual)  # raises
 
     def shifted_reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         if can_be_set(self.env):
@@ -229,12 +237,10 @@ class Jitter(_Interval):
 
     name, unit, severities = "jitter", "longer or shorter by up to (share)", (0.25, 0.5, 0.9)
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if severity > 0.95:
-            raise self.refuse(f"intervals shorter by a share of {severity:g}; at most 0.95 is possible")
-        if severity and not can_be_set(env):
-            set_interval(env, self.usual)
+    def check(self) -> None:
+        if self.severity > 0.95:
+            raise self.refuse(f"intervals shorter by a share of {self.severity:g}; at most 0.95 is possible")
+        super().check()
 
     def shifted_step(self, action: Any) -> Step:
         return self.step_for(action, self.usual * self.rng.uniform(1 - self.severity, 1 + self.severity))
@@ -246,32 +252,21 @@ class SlowerControl(_Interval):
 
     name, unit, severities = "slower control", "longer by (share)", (0.5, 1.0)
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if not can_be_set(env) and severity != round(severity):
-            raise self.refuse(f"its steps are fixed, so the severity must be a whole number, not {severity:g}")
+    def check(self) -> None:
+        self.usual = interval(self.env)
+        if not can_be_set(self.env) and self.severity != round(self.severity):
+            raise self.refuse(f"its steps are fixed, so the severity must be a whole number, not {self.severity:g}")
 
     def shifted_step(self, action: Any) -> Step:
         if can_be_set(self.env):
             return self.step_for(action, self.usual * (1 + self.severity))
-        total, seconds = 0.0, 0.0
-        for _ in range(1 + round(self.severity)):
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            total, seconds = total + float(reward), seconds + elapsed(self.env, info)
-            if terminated or truncated:
-                break
-        return observation, total, terminated, truncated, {**info, "elapsed": seconds}
+        return self.steps(action, lambda done: done > self.severity)
 
 
 class FasterControl(_Interval):
     """The policy acts more often; a severity of 1 is twice as often."""
 
     name, unit, severities = "faster control", "more often by (share)", (0.5, 1.0)
-
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if severity and not can_be_set(env):
-            set_interval(env, self.usual)
 
     def shifted_step(self, action: Any) -> Step:
         return self.step_for(action, self.usual / (1 + self.severity))
@@ -306,9 +301,8 @@ class SilentSensor(_SensorShift):
 class ImageShift(Shift):
     """A shift of images. Subclasses change one image, (height, width, channels) float from 0 to 255."""
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if not any(is_image(box) for box in boxes(env.observation_space)):
+    def check(self) -> None:
+        if not any(is_image(box) for box in boxes(self.env.observation_space)):
             raise self.refuse("its observations hold no picture, (height, width, 1 or 3) of uint8")
 
     def begin(self) -> None:
@@ -368,9 +362,9 @@ class Hue(ImageShift):
 
     name, unit, severities = "hue", "degrees", (15.0, 30.0, 60.0)
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if not any(is_image(box) and box.shape[2] == 3 for box in boxes(env.observation_space)):
+    def check(self) -> None:
+        super().check()
+        if not any(is_image(box) and box.shape[2] == 3 for box in boxes(self.env.observation_space)):
             raise self.refuse("its pictures have no colours")
 
     def image(self, image: Array) -> Array:
@@ -425,13 +419,19 @@ class RotatedCamera(ImageShift):
 
 
 class _ActuatorShift(Shift):
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if not isinstance(env.action_space, spaces.Box):
+    def check(self) -> None:
+        if not isinstance(self.env.action_space, spaces.Box):
             raise self.refuse("its actions are not continuous")
 
     def begin(self) -> None:
         self.sides = self.rng.choice([-1.0, 1.0], self.action_space.shape)
+
+    def action(self, action: Any) -> Any:
+        return change_boxes(self.action_space, action, lambda box, value: self.changed(value, box))
+
+    def changed(self, action: Array, box: spaces.Box) -> Array:
+        """The changed action, before it is clipped."""
+        raise NotImplementedError
 
 
 class ActuatorGain(_ActuatorShift):
@@ -439,9 +439,8 @@ class ActuatorGain(_ActuatorShift):
 
     name, unit, severities = "actuator gain", "more or less by (share)", (0.1, 0.3, 0.5)
 
-    def action(self, action: Any) -> Any:
-        assert isinstance(self.action_space, spaces.Box)
-        return within(self.action_space, np.asarray(action) * (1 + self.sides * min(self.severity, 1.0)))
+    def changed(self, action: Array, box: spaces.Box) -> Array:
+        return action * (1 + self.sides * min(self.severity, 1.0))
 
 
 class ActuatorOffset(_ActuatorShift):
@@ -449,9 +448,8 @@ class ActuatorOffset(_ActuatorShift):
 
     name, unit, severities = "actuator offset", "off by (share of half the range)", (0.05, 0.1, 0.2)
 
-    def action(self, action: Any) -> Any:
-        assert isinstance(self.action_space, spaces.Box)
-        return within(self.action_space, np.asarray(action) + self.sides * self.severity * scale(self.action_space))
+    def changed(self, action: Array, box: spaces.Box) -> Array:
+        return action + self.sides * self.severity * scale(box)
 
 
 # -- worlds of this package
@@ -468,9 +466,8 @@ class WorldShift(Shift):
 
     setting: ClassVar[str]
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        if self.setting not in settings_of(env):
+    def check(self) -> None:
+        if self.setting not in settings_of(self.env):
             raise self.refuse(f"it has no setting {self.setting!r}")
 
     def shifted_reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
@@ -493,9 +490,9 @@ class Season(WorldShift):
 
     name, unit, severities, setting = "season", "1 to 3, the world's seasons", (1.0, 2.0, 3.0), "season"
 
-    def __init__(self, env: Env, severity: float) -> None:
-        super().__init__(env, severity)
-        driven = "track" in settings_of(env)
+    def check(self) -> None:
+        super().check()
+        driven = "track" in settings_of(self.env)
         self.seasons = ("winter", "dusk", "rain") if driven else ("autumn", "winter", "urban")
         first, *others = self.seasons
         self.unit = ", ".join([f"1 is {first}", *(f"{i} {season}" for i, season in enumerate(others, 2))])
@@ -568,11 +565,13 @@ ANYWHERE: tuple[type[Shift], ...] = (
 WORLDS: tuple[type[Shift], ...] = (Season, Wind, Distance, MovingTarget, Decoys, OtherTrack, WornMarkings)
 """Shifts of the worlds of this package."""
 
+ALL = (*ANYWHERE, *WORLDS)
+
 
 def possible(env: Env) -> tuple[type[Shift], ...]:
     """The shifts that suit an environment."""
     found = []
-    for shift in (*ANYWHERE, *WORLDS):
+    for shift in ALL:
         try:
             shift(env, shift.severities[-1])
         except InputError:

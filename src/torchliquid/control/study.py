@@ -27,18 +27,16 @@ import cloudpickle
 import numpy as np
 from gymnasium import spaces
 
-from torchliquid.control import shifts as all_shifts
-from torchliquid.control.contenders import BY_NAME, FEW, Contender, named
+from torchliquid.control.contenders import FEW, Contender, named
 from torchliquid.control.demonstrations import JITTER, Demonstrations, demonstrations, record
 from torchliquid.control.environments import Env, Expert, expert_of, made
 from torchliquid.control.evaluation import CLEAN, Episode, policy_of, process_died, run_episode
 from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import can_be_set, name_of
-from torchliquid.control.shifts import Shift
+from torchliquid.control.shifts import ALL, Shift, possible
 from torchliquid.errors import InputError
 from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
-from torchliquid.jobs import Job, workers
-from torchliquid.jobs.job import JobError
+from torchliquid.jobs import Job, run_all, workers
 from torchliquid.jobs.lines import append, read
 from torchliquid.models.model import Model
 from torchliquid.models.networks import PictureEncoder
@@ -108,6 +106,11 @@ class Policy:
     def words(self) -> str:
         return f"{self.contender.label}, seed {self.seed}, rate {self.lr:g}"
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """What identifies it in a line."""
+        return {"contender": self.contender.name, "seed": self.seed, "lr": self.lr}
+
 
 def assess(
     env: str | Callable[[], Env],
@@ -155,9 +158,8 @@ def assess(
     setting = replace(setting, contenders=tuple(one.name for one in contenders))
     world = made(env)
     if not setting.shifts:
-        tried = [kind for kind in all_shifts.possible(world) if kind.severities]
-        chosen = tuple((kind.__name__, kind.severities[len(kind.severities) // 2]) for kind in tried)
-        setting = replace(setting, shifts=chosen)
+        middle = tuple((kind.__name__, kind.severities[len(kind.severities) // 2]) for kind in possible(world))
+        setting = replace(setting, shifts=middle)
     if not isinstance(world.action_space, spaces.Box):  # noise needs continuous actions
         setting = replace(setting, noise=0.0)
     units = {kind.name: kind(world, severity).unit for kind, severity in shift_kinds(setting.shifts)}
@@ -175,15 +177,8 @@ def assess(
     shown = source if source is None or isinstance(source, Demonstrations) else demonstrations(source, made(env))
     if shown is not None:
         setting = replace(setting, demonstrations=len(shown))
-    study = _Study(
-        place,
-        cloudpickle.dumps((env, expert)),
-        setting,
-        contenders,
-        shown,
-        listener or Quiet(),
-        ray is not None,
-    )
+    packed = cloudpickle.dumps((env, expert))
+    study = _Study(place, packed, setting, contenders, shown, listener or Quiet(), ray is not None)
     of = {"expert": _name(expert), "demonstrations": _digest(shown)}
     about = json.loads(json.dumps({"environment": name, **of, "setting": asdict(setting)}))
     _claim(place, about)
@@ -250,7 +245,7 @@ def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], 
     Raises:
         InputError: a name is unknown.
     """
-    known = {kind.__name__: kind for kind in (*all_shifts.ANYWHERE, *all_shifts.WORLDS)}
+    known = {kind.__name__: kind for kind in ALL}
     for name, _ in shifts:
         if name not in known:
             raise InputError(f"there is no shift {name!r}; there are {', '.join(known)}")
@@ -277,17 +272,14 @@ class _Study:
         append(self.folder / LINES, {"what": what, "id": name, **line})
 
     def run(self, run_jobs: Any) -> None:
-        setting = self.setting
-        tuned = len(self.contenders) * setting.trials
-        all_tests = len(self.contenders) * setting.seeds * (1 + len(setting.shifts)) * setting.test
+        setting, n = self.setting, len(self.contenders)
+        training = n * (setting.updates / 15 + setting.validation)
         self.listener.planned(
             {
                 "demonstrations": setting.demonstrations,
-                "trials": tuned * (setting.updates / 15 + setting.validation),
-                "trainings": (len(self.contenders) * setting.seeds - len(self.contenders))
-                * (setting.updates / 15 + setting.validation)
-                + 1e-9,
-                "test worlds": all_tests,
+                "trials": setting.trials * training,
+                "trainings": (setting.seeds - 1) * training + 1e-9,
+                "test worlds": n * setting.seeds * (1 + len(setting.shifts)) * setting.test,
             }
         )
         if self.source is None:
@@ -304,15 +296,14 @@ class _Study:
 
     def _demonstrate(self, run_jobs: Any) -> None:
         (self.folder / "demonstrations").mkdir(exist_ok=True)
-        todo, setting = [], self.setting
-        starts = range(0, setting.demonstrations, CHUNK)
+        todo, starts = [], range(0, self.setting.demonstrations, CHUNK)
         for i, start in enumerate(starts):
             place = self.folder / "demonstrations" / str(i)
             if not place.exists():
-                n = min(CHUNK, setting.demonstrations - start)
-                args = (self.packed, n, DEMONSTRATED + start, setting)
-                words = f"demonstrations {start + 1} to {start + n}"
-                todo.append(Job(words, _demonstrated, args, partial(write_folder, place)))
+                n = min(CHUNK, self.setting.demonstrations - start)
+                args = (self.packed, n, DEMONSTRATED + start, self.setting)
+                name = f"demonstrations {start + 1} to {start + n}"
+                todo.append(Job(name, _demonstrated, args, partial(write_folder, place)))
         self.listener.phase("demonstrations", len(starts) - len(todo), len(starts))
         run_jobs(todo, self.listener)
 
@@ -328,16 +319,16 @@ class _Study:
             shown = self.source or self.folder / "demonstrations"
             shown = all_demonstrations(shown) if self.on_cluster and isinstance(shown, Path) else shown
             args = (self.packed, shown, self.setting)
-        while todo:
-            jobs = [Job(one.words, _trained, (*args, one), partial(self._keep_trained, one)) for one in todo]
-            try:
+            of = {one.words: one for one in todo}
+            jobs = [Job(name, _trained, (*args, one), partial(self._keep_trained, one)) for name, one in of.items()]
+
+            def died(name: str) -> None:  # in the rounds of DAgger, policies steer and may crash the simulator
+                self._keep_trained(of[name], (None, {"broken_off": "the simulator ended its process"}))
+
+            if self.setting.dagger:
+                run_all(jobs, lambda left: run_jobs(left, self.listener), died)
+            else:
                 run_jobs(jobs, self.listener)
-            except JobError as error:  # in the rounds of DAgger, policies steer and may crash the simulator
-                died = [one for one in todo if one.words == error.job]
-                if not died or not self.setting.dagger:
-                    raise
-                self._keep_trained(died[0], (None, {"broken_off": "the simulator ended its process"}))
-            todo = [one for one in todo if one.id not in self.done("trained")]
         worlds = (None, 0.0, VALIDATED, self.setting.validation)
         whole = [one for one in self._whole(policies) if one.id not in validated]
         self._steer("validated", [(one.id, one, *worlds) for one in whole], run_jobs)
@@ -353,8 +344,7 @@ class _Study:
         data, about = found
         if data is not None:
             write_atomically(self._policy(one), lambda part: part.write_bytes(data))
-        named = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
-        self.keep("trained", one.id, {**named, **about})
+        self.keep("trained", one.id, {**one.line, **about})
 
     def _whole(self, policies: list[Policy]) -> list[Policy]:
         """The policies whose training did not fail."""
@@ -417,34 +407,27 @@ class _Study:
     def _steer(self, what: str, groups: list[tuple[Any, ...]], run_jobs: Any) -> None:
         """Run episodes, one job per group. If the simulator ends the process, all worlds of the group count as
         crashed."""
-        left = {group[0]: group for group in groups}
+        of = {_words(group): group for group in groups}
 
         def keep(group: tuple[Any, ...], episodes: list[dict[str, Any]]) -> None:
             name, one, kind, severity, _, _ = group
-            about = {"contender": one.contender.name, "seed": one.seed, "lr": one.lr}
             shift = {"shift": CLEAN if kind is None else kind.name, "severity": severity}
-            self.keep(what, name, {**about, **shift, "episodes": episodes})
-            left.pop(name)
+            self.keep(what, name, {**one.line, **shift, "episodes": episodes})
 
-        while left:
-            todo = [
-                Job(
-                    _words(group),
-                    _steered,
-                    (self.packed, self._policy(group[1]).read_bytes(), *group[2:], self.setting),
-                    partial(keep, group),
-                )
-                for group in left.values()
-            ]
-            names = dict(zip((job.name for job in todo), left, strict=True))
-            try:
-                run_jobs(todo, self.listener)
-            except JobError as error:
-                if error.job not in names:
-                    raise
-                group = left[names[error.job]]
-                _, _, kind, severity, first, worlds = group
-                keep(group, [_plain(process_died(kind, severity, first + i)) for i in range(worlds)])
+        def died(name: str) -> None:
+            _, _, kind, severity, first, worlds = of[name]
+            keep(of[name], [_plain(process_died(kind, severity, first + i)) for i in range(worlds)])
+
+        jobs = [
+            Job(
+                name,
+                _steered,
+                (self.packed, self._policy(group[1]).read_bytes(), *group[2:], self.setting),
+                partial(keep, group),
+            )
+            for name, group in of.items()
+        ]
+        run_all(jobs, lambda left: run_jobs(left, self.listener), died)
 
 
 def _words(group: tuple[Any, ...]) -> str:
@@ -577,6 +560,3 @@ def _plain(one: Episode) -> dict[str, Any]:
     if one.path is not None:
         path = np.round(one.path[:: max(1, len(one.path) // 60), :2], 2).tolist()
     return {name: getattr(one, name) for name in kept} | {"path": path}
-
-
-__all__ = ["BY_NAME", "Setting", "assess"]

@@ -15,6 +15,7 @@ from torchliquid.files import to_plain
 from torchliquid.page.document import Table
 from torchliquid.page.numbers import duration, number, significant, size
 from torchliquid.study.results import Answer, Interval
+from torchliquid.study.stats import verdict
 from torchliquid.study.stats.comparison import CLOSE
 from torchliquid.study.stats.intervals import Term, compare, estimate
 from torchliquid.study.words import unknown
@@ -45,11 +46,7 @@ def successes(lines: Sequence[Line]) -> np.ndarray:
 
 def answer(difference: Interval) -> Answer:
     """The verdict from the 95 % interval of the difference in success rates, liquid minus other."""
-    if not difference.known:
-        return "not shown"
-    if difference.low > 0 and difference.value >= MATTERS:
-        return "worth it"
-    return "not worth it" if difference.high < MATTERS else "not shown"
+    return verdict.answer(difference, MATTERS)
 
 
 def both(clean: Answer, shifted: Answer, differences: Sequence[Interval]) -> Answer:
@@ -250,11 +247,11 @@ HEAD = (
 def sentence(results: Mapping[str, Any]) -> str:
     """The verdict in two sentences."""
     label = {one["name"]: one["label"] for one in results["contenders"]}
-    pair, verdict = results["pair"], results["verdict"]
+    pair, clean, shifted = results["pair"], results["verdict"]["clean"], results["verdict"]["shifted"]
     return (
         f"{label[pair['liquid']]} against {label[pair['other']]}, chosen on validation worlds. How much more often the "
-        f"liquid one succeeds: clean {verdict['clean']['words']}: {verdict['clean']['answer']}; under shifts "
-        f"{verdict['shifted']['words']}: {verdict['shifted']['answer']}."
+        f"liquid one succeeds: clean {clean['words']}: {clean['answer']}; under shifts {shifted['words']}: "
+        f"{shifted['answer']}."
     )
 
 

@@ -2,6 +2,6 @@
 
 from torchliquid.jobs.job import Job, JobError, Listener, Progress, Silent
 from torchliquid.jobs.processes import cores, run_jobs
-from torchliquid.jobs.workers import Workers, workers
+from torchliquid.jobs.workers import Workers, run_all, workers
 
-__all__ = ["Job", "JobError", "Listener", "Progress", "Silent", "Workers", "cores", "run_jobs", "workers"]
+__all__ = ["Job", "JobError", "Listener", "Progress", "Silent", "Workers", "cores", "run_all", "run_jobs", "workers"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-from torchliquid.jobs.job import Job, Listener
+from torchliquid.jobs.job import Job, JobError, Listener
 from torchliquid.jobs.processes import cores, run_jobs
 
 
@@ -43,3 +44,31 @@ def workers(processes: int, threads: int, ray: str | None = None) -> Iterator[Wo
 
         with connected(ray):
             yield Workers(partial(run_on_cluster, threads=threads), places(threads))
+
+
+def run_all(jobs: Sequence[Job], run: Callable[[list[Job]], object], died: Callable[[str], object]) -> None:
+    """Run jobs of one result each, also if processes die.
+
+    Args:
+        jobs: with different names.
+        run: runs jobs, as :class:`Workers` do.
+        died: called with the name of a job whose process ended before its result. Other jobs that were interrupted
+            then run again.
+
+    Raises:
+        JobError: the process of an unknown job ended.
+    """
+    left = {job.name: job for job in jobs}
+
+    def keep(job: Job, result: Any) -> None:
+        job.keep(result)
+        del left[job.name]
+
+    while left:
+        try:
+            run([replace(job, keep=partial(keep, job)) for job in left.values()])
+        except JobError as error:
+            if error.job not in left:
+                raise
+            died(error.job)
+            del left[error.job]

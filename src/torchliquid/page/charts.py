@@ -15,12 +15,26 @@ from typing import Any
 
 import numpy as np
 
+from torchliquid.files import to_plain
+
 Figure = dict[str, Any]
+
+DIGITS = 6
+"""Number of significant digits in charts."""
+
+LEGEND_ABOVE: Figure = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+"""The layout of a legend above a chart."""
 
 
 def plotly_text(text: str) -> str:
     """A text that Plotly shows literally."""
     return html.escape(text, quote=False)
+
+
+def scatter(mode: str, x: Any, y: Any, name: str = "", digits: int = DIGITS, **more: Any) -> Figure:
+    """A trace of points or lines, with its numbers rounded and its name shown literally."""
+    named = {"name": plotly_text(name)} if name else {}
+    return {"type": "scatter", "mode": mode, **named, "x": to_plain(x, DIGITS), "y": to_plain(y, digits), **more}
 
 
 def packed(values: Sequence[float], kind: str = "<f4") -> Figure:
