@@ -58,13 +58,13 @@ class TrialResult:
     validation: float  # primary metric on the validation part
     tests: dict[str, dict[str, float]]  # test's name (and POOLED) -> metric -> value; state carried, as in use
     windows: dict[str, dict[str, float]]  # the same, scored on windows, as in training
-    parameters: int  # live ones, which can change the output
-    bytes: int  # stored on a device, as in torchliquid.study.run.cost
-    train_seconds: float
-    epochs: int
-    latency_us: float  # one live step, batch 1: median, microseconds
-    latency_p99_us: float
-    memory_mb: float  # peak while training
+    parameters: int = 0  # live ones, which can change the output
+    bytes: int = 0  # stored on a device, as in torchliquid.study.run.cost
+    train_seconds: float = math.nan
+    epochs: int = 0
+    latency_us: float = math.nan  # one live step, batch 1: median, microseconds
+    latency_p99_us: float = math.nan
+    memory_mb: float = math.nan  # peak while training
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
     state_bytes: int = 0  # between two samples, on a device
     operations: float = math.nan  # per sample
@@ -132,6 +132,16 @@ class ContenderResult:
     failed: tuple[Failed, ...] = ()  # failed trials
 
     @property
+    def heading(self) -> str:
+        """Its label at the start of a line, with its detail."""
+        return self.label[:1].upper() + self.label[1:] + (f" ({self.detail})" if self.detail else "")
+
+    @property
+    def network(self) -> bool:
+        """Whether it is trained in updates."""
+        return self.family in ("liquid", "neural")
+
+    @property
     def validation(self) -> float:
         """Mean over the seeds of the primary metric on the validation part."""
         return float(np.mean([trial.validation for trial in self.trials]))
@@ -167,6 +177,11 @@ class TaskResult:
     positive: int = 1  # the one of two classes that alarms are about
     alarm: Alarm | None = None  # how samples become alarms; None: there are none
     time_unit: str = ""  # of the recording
+
+    @property
+    def sign(self) -> float:
+        """1 if a higher value of the primary metric is better, else -1."""
+        return 1.0 if self.higher_is_better else -1.0
 
 
 @dataclass(frozen=True)
@@ -287,8 +302,8 @@ class StudyResults:
 
     def _repr_html_(self) -> str:
         """A summary for notebooks: the verdict, and the contenders with the best on validation first."""
-        sign, metric = (-1.0 if self.task.higher_is_better else 1.0), self.task.primary
-        rated = sorted(self.competing, key=lambda c: (math.isnan(c.validation), sign * c.validation))
+        sign, metric = self.task.sign, self.task.primary
+        rated = sorted(self.competing, key=lambda c: (math.isnan(c.validation), -sign * c.validation))
         rows = [
             (c.label, f"{c.validation:.4g}", f"{np.mean(c.test(metric)):.4g}", f"{c.mean('parameters'):,.0f}")
             for c in rated
@@ -301,13 +316,18 @@ class StudyResults:
         return next(contender for contender in self.contenders if contender.name == name)
 
     @property
+    def pair(self) -> tuple[ContenderResult, ...]:
+        """The two that were compared, the liquid one first; empty without a verdict."""
+        return () if self.verdict is None else tuple(map(self.contender, (self.verdict.liquid, self.verdict.rival)))
+
+    @property
     def competing(self) -> tuple[ContenderResult, ...]:
         """The contenders without the probes."""
         return tuple(contender for contender in self.contenders if contender.family != "probe")
 
     def best(self, *families: Family) -> ContenderResult | None:
         """The contender of these families that was best on validation; of equal ones the one with fewer parameters."""
-        sign = 1.0 if self.task.higher_is_better else -1.0
+        sign = self.task.sign
         rated = [c for c in self.contenders if c.family in families and math.isfinite(c.validation)]
         return max(rated, key=lambda c: (sign * c.validation, -c.mean("parameters")), default=None)
 

@@ -11,7 +11,17 @@ import numpy as np
 
 from torchliquid.files import to_plain
 from torchliquid.page import numbers
-from torchliquid.page.charts import Figure, figure, log_ticks, packed, plotly_text, title
+from torchliquid.page.charts import (
+    DIGITS,
+    LEGEND_ABOVE,
+    Figure,
+    figure,
+    log_ticks,
+    packed,
+    plotly_text,
+    scatter,
+    title,
+)
 from torchliquid.study import words
 from torchliquid.study.results import (
     POOLED,
@@ -24,9 +34,6 @@ from torchliquid.study.results import (
 )
 
 SYMBOLS = {"liquid": "circle", "neural": "square", "classical": "diamond", "naive": "x", "probe": "triangle-up"}
-
-DIGITS = 6
-"""Number of significant digits in charts."""
 
 MOST_SHOWN = 12
 """Maximum length of a class's name on an axis; the table behind the chart has the whole name."""
@@ -49,6 +56,23 @@ def colour(part: str) -> str:
     return {"liquid": "--liquid", "rival": "--rival", "naive": "--naive", "truth": "--truth"}.get(part, "--other")
 
 
+def in_front(part: str) -> bool:
+    """Whether it is one of the two compared."""
+    return part in ("liquid", "rival")
+
+
+def stroke(part: str) -> Figure:
+    """The style of a contender's line."""
+    dash = {"naive": "dot", "rival": "dash"}.get(part, "solid")
+    return {"color": colour(part), "width": 3 if in_front(part) else 1.2, "dash": dash}
+
+
+def front_last(results: StudyResults) -> list[tuple[str, ContenderResult]]:
+    """The contenders with their roles, in the order in which lines are drawn over each other."""
+    order = ("other", "naive", "rival", "liquid")
+    return sorted(((role(results, c), c) for c in results.contenders), key=lambda one: order.index(one[0]))
+
+
 def percent(task: TaskResult) -> float:
     return 100.0 if words.is_share(task.primary) else 1.0
 
@@ -56,41 +80,30 @@ def percent(task: TaskResult) -> float:
 def overview_chart(results: StudyResults) -> Figure:
     """Each contender's primary metric with its interval, the best on top, and that of each seed."""
     scale, metric = percent(results.task), results.task.primary
-    sign = 1 if results.task.higher_is_better else -1
-    shown = [c for c in results.contenders if c.primary is not None and math.isfinite(c.primary.value)]
-    shown.sort(key=lambda c: sign * c.primary.value if c.primary else 0.0)
-    names = [plotly_text(numbers.capital(c.label) + (f" ({c.detail})" if c.detail else "")) for c in shown]
-    seeds: Figure = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": to_plain([scale * v for c in shown for v in c.test(metric)], DIGITS),
-        "y": [name for c, name in zip(shown, names, strict=True) for _ in c.trials],
-        "marker": {"symbol": "line-ns-open", "size": 9, "color": "--other"},
-        "hovertemplate": "%{y}, one seed: %{x:.4~g}<extra></extra>",
-    }
-    means: Figure = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": to_plain([scale * c.primary.value for c in shown if c.primary], DIGITS),
-        "y": names,
-        "marker": {"size": 11, "color": [colour(role(results, c)) for c in shown]},
-        "hovertemplate": "%{y}: %{x:.4~g}<extra></extra>",
-    }
-    whiskers: list[Figure] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": to_plain([scale * c.primary.low, scale * c.primary.high], DIGITS),
-            "y": [name, name],
-            "line": {"color": colour(role(results, c)), "width": 3},
-            "hoverinfo": "skip",
-        }
-        for c, name in zip(shown, names, strict=True)
-        if c.primary is not None and c.primary.known
+    shown = [(c, c.primary) for c in results.contenders if c.primary is not None and math.isfinite(c.primary.value)]
+    shown.sort(key=lambda one: results.task.sign * one[1].value)
+    names = [plotly_text(c.heading) for c, _ in shown]
+    colours = [colour(role(results, c)) for c, _ in shown]
+    seeds = scatter(
+        "markers",
+        [scale * v for c, _ in shown for v in c.test(metric)],
+        [name for (c, _), name in zip(shown, names, strict=True) for _ in c.trials],
+        marker={"symbol": "line-ns-open", "size": 9, "color": "--other"},
+        hovertemplate="%{y}, one seed: %{x:.4~g}<extra></extra>",
+    )
+    means = scatter(
+        "markers",
+        [scale * value.value for _, value in shown],
+        names,
+        marker={"size": 11, "color": colours},
+        hovertemplate="%{y}: %{x:.4~g}<extra></extra>",
+    )
+    ends = {c.name: [scale * value.low, scale * value.high] for c, value in shown if value.known}
+    whiskers = [
+        scatter("lines", ends[c.name], [name, name], line={"color": color, "width": 3}, hoverinfo="skip")
+        for (c, _), name, color in zip(shown, names, colours, strict=True)
+        if c.name in ends
     ]
-    ends = {
-        c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary and c.primary.known
-    }
     axis: Figure = {}
     beyond: list[Figure] = []
     if ends:
@@ -109,21 +122,19 @@ def overview_chart(results: StudyResults) -> Figure:
                         "showarrow": False,
                     }
                 )
-    texts = [title(numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""), 20) for c in shown]
     y = {
         "type": "category",
         "categoryorder": "array",
         "categoryarray": names,
         "tickmode": "array",
         "tickvals": names,
-        "ticktext": texts,
+        "ticktext": [title(c.heading, 20) for c, _ in shown],
     }
-    height = 90 + 34 * len(shown)
     return figure(
         [*whiskers, seeds, means],
         words.metric_axis(metric),
         "contender (kind)",
-        height=height,
+        height=90 + 34 * len(shown),
         columns=24,
         xaxis=axis,
         yaxis=y,
@@ -133,29 +144,16 @@ def overview_chart(results: StudyResults) -> Figure:
 
 def learning_chart(results: StudyResults) -> Figure:
     """The primary metric on the validation part during training, the mean over the seeds."""
-    scale, traces = percent(results.task), []
-    order = {"other": 0, "naive": 1, "rival": 2, "liquid": 3}
-    for contender in sorted(results.contenders, key=lambda c: order[role(results, c)]):
+    traces = []
+    for part, contender in front_last(results):
         curves = [np.array(t.curve) for t in contender.trials if len(t.curve) > 1]
         if not curves:
             continue
         looks = curves[int(np.argmax([len(c) for c in curves]))][:, 0]
         # A training that stopped early keeps its last value, so that the mean does not jump.
-        mean = np.mean([np.interp(looks, c[:, 0], c[:, 1]) for c in curves], axis=0)
-        part = role(results, contender)
-        front = part in ("liquid", "rival")
-        line = {"color": colour(part), "width": 3 if front else 1.2, "dash": "dash" if part == "rival" else "solid"}
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": plotly_text(contender.label),
-                "x": to_plain(looks.tolist(), DIGITS),
-                "y": to_plain((scale * mean).tolist(), DIGITS),
-                "line": line,
-                "hovertemplate": "%{fullData.name}: %{y:.4~g}<extra></extra>",
-            }
-        )
+        mean = percent(results.task) * np.mean([np.interp(looks, c[:, 0], c[:, 1]) for c in curves], axis=0)
+        hover = "%{fullData.name}: %{y:.4~g}<extra></extra>"
+        traces.append(scatter("lines", looks, mean, contender.label, line=stroke(part), hovertemplate=hover))
     return figure(traces, "updates of the weights (number)", words.metric_axis(results.task.primary), height=300)
 
 
@@ -198,30 +196,23 @@ def confusion_chart(results: StudyResults, counts: np.ndarray) -> Figure:
 def shift_chart(results: StudyResults, shift: ShiftResult, span: tuple[float, float]) -> Figure:
     """The primary metric over the severity of one shift, the two compared in front."""
     scale, traces = percent(results.task), []
-    order = {"other": 0, "naive": 1, "rival": 2, "liquid": 3}
-    for contender in sorted(results.contenders, key=lambda c: order[role(results, c)]):
+    for part, contender in front_last(results):
         if shift.name not in contender.trials[0].shifts:
             continue
-        part = role(results, contender)
         every = contender.test(results.task.primary)
         clean = [fmean(t.unshifted.get(shift.name, v) for t, v in zip(contender.trials, every, strict=True))]
         under = [fmean(t.shifts[shift.name][i] for t in contender.trials) for i in range(len(shift.severities))]
-        front = part in ("liquid", "rival")
+        marker = {"symbol": "circle" if part == "liquid" else "square", "size": 8, "color": colour(part)}
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers" if front else "lines",
-                "name": plotly_text(contender.label),
-                "x": list(range(len(under) + 1)),
-                "y": to_plain([v * scale for v in clean + under], DIGITS),
-                "line": {
-                    "color": colour(part),
-                    "width": 3 if front else 1.2,
-                    "dash": {"naive": "dot", "rival": "dash"}.get(part, "solid"),
-                },
-                "marker": {"symbol": "circle" if part == "liquid" else "square", "size": 8, "color": colour(part)},
-                "hoverinfo": "none",
-            }
+            scatter(
+                "lines+markers" if in_front(part) else "lines",
+                list(range(len(under) + 1)),
+                [v * scale for v in clean + under],
+                contender.label,
+                line=stroke(part),
+                marker=marker,
+                hoverinfo="none",
+            )
         )
     ticks = ["none", *(f"{s:g}" for s in shift.severities)]
     return figure(
@@ -242,7 +233,7 @@ def span(results: StudyResults, values: dict[str, list[float]]) -> tuple[float, 
     It contains all values of the two compared and most of the others. Values far away, such as a naive answer among
     good ones, must not compress the rest; the table has them.
     """
-    pair = [v for c in results.competing if role(results, c) in ("liquid", "rival") for v in values.get(c.name, [])]
+    pair = [v for c in results.pair for v in values.get(c.name, [])]
     every = sorted(v for each in values.values() for v in each if math.isfinite(v))
     pair = [v for v in pair if math.isfinite(v)] or every
     if not every:
@@ -278,27 +269,26 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
     scale, traces = percent(results.task), []
     shown = costed(results, attribute)
     points = [(math.log10(c.mean(attribute)), c.primary.value * scale) for c in shown if c.primary]
-    firm = [role(results, c) in ("liquid", "rival") for c in shown]
+    firm = [in_front(role(results, c)) for c in shown]
     whiskers = {c.name: [scale * v for v in (c.primary.low, c.primary.high)] for c in shown if c.primary}
     positions = label_positions(points, [c.label for c in shown], firm)
     for contender, position in zip(shown, positions, strict=True):
         part, interval = role(results, contender), contender.primary
         assert interval is not None
         low, high = whiskers[contender.name]
-        front = part in ("liquid", "rival")
+        front = in_front(part)
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers+text" if position else "markers",
-                "name": plotly_text(contender.label),
-                "x": to_plain([contender.mean(attribute)], DIGITS),
-                "y": to_plain([interval.value * scale], DIGITS),
-                "text": [plotly_text(contender.label)],
-                "textposition": position or "top center",
-                "cliponaxis": False,
-                "textfont": {"color": colour(part) if front else "--muted", "size": 13 if front else 11},
-                "marker": {"symbol": SYMBOLS[contender.family], "size": 13 if front else 9, "color": colour(part)},
-                "error_y": {
+            scatter(
+                "markers+text" if position else "markers",
+                [contender.mean(attribute)],
+                [interval.value * scale],
+                contender.label,
+                text=[plotly_text(contender.label)],
+                textposition=position or "top center",
+                cliponaxis=False,
+                textfont={"color": colour(part) if front else "--muted", "size": 13 if front else 11},
+                marker={"symbol": SYMBOLS[contender.family], "size": 13 if front else 9, "color": colour(part)},
+                error_y={
                     "type": "data",
                     "symmetric": False,
                     "array": to_plain([high - interval.value * scale], DIGITS),
@@ -308,8 +298,8 @@ def cost_chart(results: StudyResults, attribute: str, axis: str) -> Figure:
                     "width": 3,
                     "color": colour(part),
                 },
-                "hovertemplate": "%{fullData.name}<br>%{x:.3~s}: %{y:.4~g}<extra></extra>",
-            }
+                hovertemplate="%{fullData.name}<br>%{x:.3~s}: %{y:.4~g}<extra></extra>",
+            )
         )
     xs = [x for x, _ in points] or [0.0, 1.0]
     room = 0.18 * max(max(xs) - min(xs), 0.3)
@@ -408,10 +398,8 @@ def stretch_chart(results: StudyResults, stretch: Stretch) -> Figure:
     else:
         y = f"{task.target} (in its own unit)"
     x = "test series (in order of the truth)" if single else f"time ({unit})"
-    made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x")
-    made["layout"]["showlegend"] = True
-    made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    made["layout"]["margin"]["t"] = 40
+    above: Figure = {"showlegend": True, "legend": {**LEGEND_ABOVE, "x": 0}, "margin": {"t": 40}}
+    made = figure(traces, x, y, height=340, yaxis=axes, hovermode="x", **above)
     if not single:
         _add_readings(made, stretch, line)
     return made
@@ -510,27 +498,16 @@ def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figu
     """How reliable a contender's probabilities were on the test part, before and after calibration, over its seeds."""
     found = [t.calibration for t in contender.trials if t.calibration is not None]
     task, color = results.task, colour(role(results, contender))
-    traces: list[Figure] = [
-        {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "hoverinfo": "skip", "showlegend": False,
-         "line": {"color": "--other", "width": 1, "dash": "dot"}}
-    ]  # fmt: skip
+    dotted = {"color": "--other", "width": 1, "dash": "dot"}
+    traces = [scatter("lines", [0, 1], [0, 1], hoverinfo="skip", showlegend=False, line=dotted)]
     for name, each, line in (
         ("as trained", [f.before for f in found], {"color": "--other", "width": 2, "dash": "dash"}),
         ("calibrated", [f.after for f in found], {"color": color, "width": 3}),
     ):
         stated, true = (np.mean([getattr(one, axis) for one in each], axis=0) for axis in ("said", "true"))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": to_plain(stated.tolist(), DIGITS),
-                "y": to_plain(true.tolist(), DIGITS),
-                "line": line,
-                "marker": {"size": 7, "color": line["color"]},
-                "hovertemplate": "%{fullData.name}: stated %{x:.3~g}, true in %{y:.3~g}<extra></extra>",
-            }
-        )
+        marker = {"size": 7, "color": line["color"]}
+        hover = "%{fullData.name}: stated %{x:.3~g}, true in %{y:.3~g}<extra></extra>"
+        traces.append(scatter("lines+markers", stated, true, name, line=line, marker=marker, hovertemplate=hover))
     what = f"{task.target} = {task.labels[task.positive]}" if len(task.labels) == 2 else "the most probable class"
     return figure(
         traces,
@@ -539,7 +516,7 @@ def reliability_chart(results: StudyResults, contender: ContenderResult) -> Figu
         height=320,
         columns=36,
         showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        legend=LEGEND_ABOVE,
         xaxis={"range": [-0.03, 1.03]},
         yaxis={"range": [-0.03, 1.03]},
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -57,7 +58,7 @@ class Card:
     high: float = 0.0
     value: float = 0.0
     margin: float | None = None
-    drawn: bool = field(default=False)
+    drawn: bool = False
 
 
 def write_report(results: StudyResults, path: Path) -> None:
@@ -100,7 +101,7 @@ def render(results: StudyResults) -> str:
         parts=tables.part_table(results),
         trials=tables.trial_table(results),
         settings=tables.settings_table(results),
-        pair=[results.contender(n) for n in (results.verdict.liquid, results.verdict.rival)] if results.verdict else [],
+        pair=results.pair,
         n_trials=sum(len(c.trials) for c in results.competing),
     )
 
@@ -178,10 +179,8 @@ def learning_charts(results: StudyResults) -> list[Chart]:
 
 
 def confusion_charts(results: StudyResults) -> list[Chart]:
-    verdict = results.verdict
-    pair = [results.contender(name) for name in (verdict.liquid, verdict.rival)] if verdict else []
     charts = []
-    for contender in pair:
+    for contender in results.pair:
         if not all(t.confusion for t in contender.trials):
             continue
         counts = np.sum([t.confusion for t in contender.trials], axis=0)
@@ -194,11 +193,8 @@ def confusion_charts(results: StudyResults) -> list[Chart]:
 
 def reliability_charts(results: StudyResults) -> list[Chart]:
     """For the two that are compared."""
-    if results.verdict is None:
-        return []
     charts = []
-    for name in (results.verdict.liquid, results.verdict.rival):
-        contender = results.contender(name)
+    for contender in results.pair:
         found = [t.calibration for t in contender.trials if t.calibration is not None]
         if not found or len({len(f.after.said) for f in found}) > 1:
             continue
@@ -214,7 +210,7 @@ def reliability_charts(results: StudyResults) -> list[Chart]:
         note = f"On the validation part a temperature of {best} was best: the model was {verdict}."
         chart = figures.reliability_chart(results, contender)
         title = f"{contender.label}: are its probabilities reliable?"
-        charts.append(Chart(f"reliability-{name}", title, chart, table, note))
+        charts.append(Chart(f"reliability-{contender.name}", title, chart, table, note))
     return charts
 
 
@@ -225,23 +221,15 @@ def alarm_rule(results: StudyResults) -> str:
         return ""
     chosen = "has the best F1 there"
     if alarm.limit is not None:
-        if task.per == "series":
-            limit = f"{numbers.significant(alarm.limit, 2)} false alarms per series"
-        else:
-            unit, factor = words.alarm_unit(results)
-            limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms {unit}"
+        unit, factor = ("per series", 1.0) if task.per == "series" else words.alarm_unit(results)
+        limit = f"{numbers.significant(alarm.limit * factor, 2)} false alarms {unit}"
         chosen = f"is the lowest there with no more than {limit}"
     sentences = f"{task.target} = {task.labels[task.positive]} is predicted from a probability that {chosen}, on the "
     sentences += "validation part, separately for each trained model."
     if task.per == "step":
-        begins = (
-            f"once that has lasted {numbers.length(alarm.length, task.time_unit)}" if alarm.length else "with the first"
-        )
-        ends = (
-            f"a pause of more than {numbers.length(alarm.merge, task.time_unit)}"
-            if alarm.merge
-            else "the first other one"
-        )
+        lasted, pause = (numbers.length(value, task.time_unit) for value in (alarm.length, alarm.merge))
+        begins = f"once that has lasted {lasted}" if alarm.length else "with the first"
+        ends = f"a pause of more than {pause}" if alarm.merge else "the first other one"
         sentences += f" An alarm begins {begins} such sample and ends with {ends}."
     return sentences
 
@@ -288,10 +276,10 @@ def _drawn(results: StudyResults, stretch: Stretch) -> str:
     if not stretch.of_samples:
         return ""
     drawn, of, channels = len(stretch.times), stretch.of_samples, len(stretch.channels)
-    parts = [
-        f"All {numbers.count(of)} samples" if drawn == of else f"{numbers.count(drawn)} of {numbers.count(of)} samples"
-    ]
-    parts[0] += " are drawn" if drawn == of else " are drawn, those in which the truth changes the most"
+    parts = [f"All {numbers.count(of)} samples are drawn"]
+    if drawn != of:
+        some = f"{numbers.count(drawn)} of {numbers.count(of)} samples"
+        parts = [f"{some} are drawn, those in which the truth changes the most"]
     if 0 < channels < stretch.of_channels:
         parts.append(f"of {stretch.of_channels} inputs the {words.NUMBERS[channels]} most related to the truth")
     if results.task.horizon:
@@ -303,15 +291,9 @@ def _drawn(results: StudyResults, stretch: Stretch) -> str:
 
 def gap_chart(results: StudyResults) -> Chart:
     gaps = results.data.gaps
-    rows = tuple(
-        (f"{low:.4g} to {high:.4g}", numbers.count(n))
-        for low, high, n in zip(gaps.edges, gaps.edges[1:], gaps.counts, strict=False)
-        if n
-    )
+    bins = zip(pairwise(gaps.edges), gaps.counts, strict=True)
+    rows = tuple((f"{low:.4g} to {high:.4g}", numbers.count(n)) for (low, high), n in bins if n)
     table = Table((f"Time between samples ({gaps.unit})", "Times"), rows)
-    note = (
-        f"Half of the samples came within {numbers.span(gaps.median, gaps.unit)} of the previous one; the longest gap "
-        "is "
-        f"{numbers.span(gaps.longest, gaps.unit)}."
-    )
+    median, longest = (numbers.span(value, gaps.unit) for value in (gaps.median, gaps.longest))
+    note = f"Half of the samples came within {median} of the previous one; the longest gap is {longest}."
     return Chart("gaps", "Time between one sample and the next", figures.gap_chart(gaps), table, note)

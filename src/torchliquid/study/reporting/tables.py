@@ -19,20 +19,15 @@ def main_table(results: StudyResults) -> Table:
     task = results.task
     label = metric_label(task.primary)
     head = ("Contender", f"Test {label}", "Mean under shifts", "Live step", "Stored", "Parameters", "Training")
-    sign = -1.0 if task.higher_is_better else 1.0
-
-    def key(contender: ContenderResult) -> tuple[bool, float]:
-        value = _value(results, contender)
-        return math.isnan(value), sign * value
-
-    ordered = sorted(results.contenders, key=key)
+    values = {c.name: _value(results, c) for c in results.contenders}
+    ordered = sorted(results.contenders, key=lambda c: (math.isnan(values[c.name]), -task.sign * values[c.name]))
     reach, shifted = (
         usual_reach(intervals) for intervals in zip(*((c.primary, c.shifted) for c in ordered), strict=True)
     )
     rows = tuple(
         (
-            numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
-            with_reach(results, c.primary, _value(results, c), reach),
+            c.heading,
+            with_reach(results, c.primary, values[c.name], reach),
             with_reach(results, c.shifted, math.nan, shifted),
             "–" if c.family in UNTIMED else numbers.duration(1e-6 * c.mean("latency_us")),
             numbers.size(c.mean("bytes")),
@@ -87,12 +82,9 @@ def coverage_table(results: StudyResults) -> Table | None:
     rows = []
     for c in results.competing:
         covered = [t.coverage for t in c.trials if t.coverage]
-        for name in covered[0] if covered else ():
-            if name == POOLED and len(covered[0]) == 2:
-                continue  # of one recording
+        for name, shown in _shown_tests(covered):
             share, width = (fmean(each[name][i] for each in covered) for i in (0, 1))
-            of = "all together" if name == POOLED else name
-            rows.append((c.label, of, f"{100 * share:.1f} %", numbers.significant(width)))
+            rows.append((c.label, shown, f"{100 * share:.1f} %", numbers.significant(width)))
     return Table(("Contender", "Test recording", "Truth inside", "Mean width"), tuple(rows)) if rows else None
 
 
@@ -104,15 +96,18 @@ def metrics_table(results: StudyResults) -> Table:
     rows: list[tuple[str, str, str, list[list[float]]]] = []
     for c in results.contenders:
         for way, scored in (("state carried", "tests"), ("windows", "windows")):
-            tests = list(dict.fromkeys(t for trial in c.trials for t in getattr(trial, scored)))
-            if len(tests) == 2 and POOLED in tests:
-                tests.remove(POOLED)
-            for test in tests:
-                figures = [[getattr(t, scored)[test].get(m, math.nan) for t in c.trials] for m in names]
-                rows.append((c.label, "all together" if test == POOLED else test, way, figures))
+            found = [getattr(trial, scored) for trial in c.trials]
+            for test, shown in _shown_tests(found):
+                rows.append((c.label, shown, way, [[one[test].get(m, math.nan) for one in found] for m in names]))
     columns = [column(m, [row[-1][i] for row in rows]) for i, m in enumerate(names)]
     cells = zip(*columns, strict=True) if names else [()] * len(rows)
     return Table(head, tuple((*row[:-1], *figures) for row, figures in zip(rows, cells, strict=True)))
+
+
+def _shown_tests(figures: Sequence[Mapping[str, object]]) -> list[tuple[str, str]]:
+    """The test recordings of trials' figures, each with its name in tables; all together only if there are several."""
+    names = list(dict.fromkeys(name for one in figures for name in one))
+    return [(n, "all together" if n == POOLED else n) for n in names if n != POOLED or len(names) != 2]
 
 
 def column(metric: str, rows: Sequence[Sequence[float]]) -> list[str]:
@@ -135,14 +130,13 @@ def alarm_table(results: StudyResults) -> Table | None:
     rows = []
     for c in results.contenders:
         trials = [t for t in c.trials if t.alarms]
-        tests = [name for name in trials[0].alarms if name != POOLED or len(trials[0].alarms) > 2] if trials else []
         thresholds = [t.calibration.threshold for t in trials if t.calibration and t.calibration.threshold is not None]
-        for test in tests:
+        for test, shown in _shown_tests([t.alarms for t in trials]):
             found = summary([t.alarms[test] for t in trials])
             rows.append(
                 (
-                    numbers.capital(c.label) + (f" ({c.detail})" if c.detail else ""),
-                    "all together" if test == POOLED else test,
+                    c.heading,
+                    shown,
                     numbers.significant(fmean(thresholds), 2) if thresholds else "–",
                     f"{found.caught:.3g} of {found.events}",
                     numbers.significant(found.false_alarms * factor, 2),

@@ -5,7 +5,6 @@ A probe is much simpler than a contender. It is chosen on the validation part as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,9 @@ from torchliquid.study.plan import Answering, Plan, joined
 from torchliquid.study.results import ContenderResult, TrialResult
 from torchliquid.study.run.trial import SCORES, Files, measure
 from torchliquid.study.shifts import Shift
+
+MEASURED = ("tests", "windows", "shifts", "unshifted", "alarms")
+"""What the results have of a probe's measurements."""
 
 MOST_SENSORS = 64
 """If there are more channels, only this many of the first ones are tried as the one sensor."""
@@ -96,12 +98,9 @@ def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
     else:
         model = {"linear": "a linear model", "boosting": "gradient boosting"}[probe["chosen"]]
         label, detail = f"{model} on each sample alone", ""
-    counted = {"seed": 0, "hyper": {}, "parameters": 0, "bytes": 0, "epochs": 0}
-    timed = dict.fromkeys(("train_seconds", "latency_us", "latency_p99_us", "memory_mb"), math.nan)
-    scores = str((folder / SCORES).relative_to(study))
-    trial = from_plain(
-        TrialResult, {**measured, **counted, **timed, "validation": probe["validation"], "scores": scores}
-    )
+    measured = {name: value for name, value in measured.items() if name in MEASURED}
+    found = {"seed": 0, "hyper": {}, "validation": probe["validation"], **measured}
+    trial = from_plain(TrialResult, {**found, "scores": str((folder / SCORES).relative_to(study))})
     return ContenderResult(name, label, "probe", (trial,), detail=detail)
 
 

@@ -27,13 +27,12 @@ def trained(study: Path, but: Model | Tabular) -> dict[str, Model | Tabular]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{study} holds no results of a study ({reason}); give the folder of assess") from None
-    sign = 1.0 if results.task.higher_is_better else -1.0
     found: list[tuple[float, str, Path]] = []
     for contender in results.contenders:
         for trial in contender.trials:
             path = study / "trials" / Spec(contender.name, trial.hyper, trial.seed).id / MODEL
             if path.exists() and not math.isnan(trial.validation):
-                found.append((sign * trial.validation, contender.name, path))
+                found.append((results.task.sign * trial.validation, contender.name, path))
     best: dict[str, Model | Tabular] = {}
     for _, name, path in sorted(found, key=lambda each: -each[0]):
         label = f"{name} of the study"

@@ -107,4 +107,4 @@ def _error(contender: ContenderResult) -> float:
 
 def _deterministic(contender: ContenderResult) -> bool:
     """A classical model trained once is the same for any seed; the spread of a network trained once is unknown."""
-    return len(contender.trials) == 1 and contender.family not in ("liquid", "neural")
+    return len(contender.trials) == 1 and not contender.network
