@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -83,24 +84,27 @@ class Demonstrations:
             raise InputError(
                 f"observations of {self.environment or 'the data set'} are pictures: use the episodes' arrays"
             )
-        if isinstance(self.action_space, spaces.Discrete):
-            targets = [np.array([str(a) for a in one.actions], object) for one in self.episodes]
-        elif isinstance(self.action_space, spaces.Box):
-            targets = [np.asarray(one.actions, float).reshape(len(one), -1) for one in self.episodes]
-            targets = [one[:, 0] if one.shape[1] == 1 else one for one in targets]
-        else:
+        if not isinstance(self.action_space, spaces.Discrete | spaces.Box):
             raise InputError(f"actions are {self.action_space}; a recording takes a vector or discrete ones")
-        values = [self._flat(one) for one in self.episodes]
+        discrete = isinstance(self.action_space, spaces.Discrete)
         series = tuple(
-            Series(one.times, value, target, name=str(i))
-            for i, (one, value, target) in enumerate(zip(self.episodes, values, targets, strict=True))
+            Series(one.times, self._flat(one), targets(one.actions, discrete), name=str(i))
+            for i, one in enumerate(self.episodes)
         )
-        channels = tuple(f"observation_{i + 1}" for i in range(values[0].shape[1]))
+        channels = tuple(f"observation_{i + 1}" for i in range(series[0].values.shape[1]))
         return Recording(series, channels, target="action", time_unit=self.time_unit)
 
     def _flat(self, one: Demonstration) -> Array:
         flat: list[Any] = [spaces.flatten(self.observation_space, at(one.observations, i)) for i in range(len(one))]
         return np.stack(flat).astype(float)
+
+
+def targets(actions: Array, discrete: bool) -> Array:
+    """Actions as a recording's targets: the labels of discrete ones, or values, (T,) if an action is one number."""
+    if discrete:
+        return np.array([str(action) for action in np.asarray(actions).ravel().tolist()], object)
+    values = np.asarray(actions, float).reshape(len(actions), -1)
+    return values[:, 0] if values.shape[1] == 1 else values
 
 
 def _stacked(values: list[Any]) -> Tree:
@@ -113,6 +117,11 @@ def _stacked(values: list[Any]) -> Tree:
 
 DROPPED, JITTER = 0.2, 0.25
 """The share of observations that :func:`record` and DAgger drop, and by which their control intervals vary."""
+
+
+def irregular(base: Env, dropped: float = DROPPED, jitter: float = JITTER) -> Env:
+    """The environment with lost observations and, if they can be set, varying control intervals."""
+    return DroppedFrames(Jitter(base, jitter if can_be_set(base) else 0.0), dropped)
 
 
 def record(
@@ -164,7 +173,7 @@ def record(
     if noise and not isinstance(base.action_space, spaces.Box):
         raise InputError(f"noise is for continuous actions; those of {name_of(base)} are {base.action_space}")
     spec = _spec(base)
-    world = DroppedFrames(Jitter(base, jitter if can_be_set(base) else 0.0), dropped)
+    world = irregular(base, dropped, jitter)
     with _appearing(folder) as part:
         data = part / "data"
         data.mkdir()
@@ -247,12 +256,9 @@ def episode(
         observation, info = world.reset(seed=seed)
     except Exception as error:
         raise InputError(f"{name_of(world)} cannot be reset: {reason(error)}") from None
-    seen: list[Any] = [observation]
-    done: list[Any] = []
-    rewards: list[float] = []
-    ends: list[bool] = []
-    cuts: list[bool] = []
-    spans, succeeded = [elapsed(world, info)], [bool(info.get("is_success", False))]
+    seen, done = [observation], list[Any]()
+    rewards, ends = list[float](), list[tuple[bool, bool]]()
+    infos = [(elapsed(world, info), bool(info.get("is_success", False)))]
     while True:
         try:
             action, beyond = checked_action(_asked(expert, world, observation), world, "the expert")
@@ -265,7 +271,7 @@ def episode(
         try:
             doing = action
             if act is not None:
-                doing, _ = checked_action(act(observation, spans[-1], action), world, "the policy")
+                doing, _ = checked_action(act(observation, infos[-1][0], action), world, "the policy")
             observation, reward, terminated, truncated, info = world.step(doing)
         except InputError:
             raise
@@ -277,20 +283,18 @@ def episode(
         seen.append(observation)
         done.append(action)
         rewards.append(float(reward))
-        ends.append(bool(terminated))
-        cuts.append(bool(truncated))
-        spans.append(elapsed(world, info))
-        succeeded.append(bool(info.get("is_success", False)))
+        ends.append((bool(terminated), bool(truncated)))
+        infos.append((elapsed(world, info), bool(info.get("is_success", False))))
         if terminated or truncated:
             break
-    infos = {"elapsed": np.array(spans), "is_success": np.array(succeeded)}
+    spans, succeeded = map(np.array, zip(*infos, strict=True))
     return {
         "observations": _stacked(seen),
         "actions": _stacked(done) if done else [],
         "rewards": rewards,
-        "terminations": ends,
-        "truncations": cuts,
-        "infos": infos,
+        "terminations": [terminated for terminated, _ in ends],
+        "truncations": [truncated for _, truncated in ends],
+        "infos": {"elapsed": spans, "is_success": succeeded},
     }
 
 
@@ -372,7 +376,8 @@ def _read(one: Any, timed: bool, step: float, name: str) -> Demonstration:
         raise InputError(
             f"the data set {name}, episode {one.id}: its elapsed times are not {length} numbers from 0 upwards"
         )
-    success = (one.infos or {}).get("is_success", (one.infos or {}).get("success"))
+    infos = one.infos or {}
+    success = infos.get("is_success", infos.get("success"))
     return Demonstration(
         times=np.cumsum(spans) - spans[:1],
         elapsed=spans,
@@ -415,8 +420,6 @@ def _minari(module: str) -> Any:
     Raises:
         InputError: it is not installed.
     """
-    from importlib import import_module
-
     try:
         return import_module(module)
     except ModuleNotFoundError:

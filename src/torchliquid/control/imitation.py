@@ -11,16 +11,16 @@ import numpy as np
 from gymnasium import spaces
 
 from torchliquid.control.demonstrations import (
-    DROPPED,
-    JITTER,
     Demonstration,
     Demonstrations,
     demonstrations,
     episode,
+    irregular,
+    targets,
 )
 from torchliquid.control.environments import Env, Expert, at, expert_of, made
-from torchliquid.control.interval import can_be_set, name_of
-from torchliquid.control.shifts import DroppedFrames, Jitter, is_image
+from torchliquid.control.interval import name_of
+from torchliquid.control.shifts import is_image
 from torchliquid.data import Preprocessing, Recording, Windows
 from torchliquid.data.preprocessing import extremes, mean_and_std
 from torchliquid.data.recording import Series
@@ -136,7 +136,7 @@ def _world(env: str | Env | Callable[[], Env], expert: Expert | None) -> tuple[E
     teacher = expert_of(base, expert)
     if teacher is None:
         raise InputError(f"{name_of(base)} has no expert of its own, which DAgger asks; give expert=, or dagger=0")
-    return DroppedFrames(Jitter(base, JITTER if can_be_set(base) else 0.0), DROPPED), teacher
+    return irregular(base), teacher
 
 
 def _visited(model: Model, world: Env, teacher: Expert, seed: int, max_steps: int) -> Demonstration | None:
@@ -219,15 +219,8 @@ def _recording(
     series = []
     for i, one in enumerate(episodes, first):
         values = flat(seen, one.observations)
-        actions = np.asarray(one.actions)
-        targets: np.ndarray
-        if does.n:
-            targets = np.array([str(a) for a in actions.ravel().tolist()], object)
-        else:
-            targets = actions.reshape(len(one), -1).astype(float)
-            targets = targets[:, 0] if targets.shape[1] == 1 else targets
         values = values if values.dtype == np.uint8 else values.astype(np.float64)
-        series.append(Series(one.times, values, targets, name=str(i)))
+        series.append(Series(one.times, values, targets(one.actions, does.n > 0), name=str(i)))
     channels = tuple(name for part in seen for name in part.channels)
     return Recording(tuple(series), channels, target="action", time_unit=time_unit)
 

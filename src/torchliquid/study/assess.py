@@ -185,19 +185,16 @@ def assess(
         "threads a trial": THREADS,
         "with sample": with_sample,
     }
-    severities = [[shift.name, *shift.severities] for shift in shifts]
-    if interval is not None:
-        asked["interval"] = interval
-    if augment:
-        asked["augment"] = True
-    if walk_forward is not None:
-        asked["walk forward"] = walk_forward
-    if place.type != "cpu":
-        asked["device"] = place.type
-    if settings:
-        asked["fixed"] = {c.name: dict(c.fixed) for c in chosen if c.fixed}
+    more = {
+        "interval": interval,
+        "augment": augment or None,
+        "walk forward": walk_forward,
+        "device": None if place.type == "cpu" else place.type,
+        "fixed": {c.name: dict(c.fixed) for c in chosen if c.fixed} if settings else None,
+    }
+    asked |= {name: value for name, value in more.items() if value is not None}
     study = asked | {
-        "shifts": severities,
+        "shifts": [[shift.name, *shift.severities] for shift in shifts],
         "task": plan.task.to_dict(),
         "data": _fingerprint(plan),
         "version": version("torchliquid"),
@@ -268,15 +265,16 @@ def _done(runner: Runner) -> dict[str, Any]:
 
 def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
     """How failed trials are treated, and each of them."""
-    found = [(c, failed) for c in contenders for failed in c.failed]
-    if not found:
-        return []
+    each = [
+        f"{c.label}, {f'tried with {tables.settings(one.hyper)}' if one.tuning else f'seed {one.seed}'}: {one.reason}."
+        for c in contenders
+        for one in c.failed
+    ]
     treatment = (
         "Trainings that failed do not count; the contender's others do. If a setting failed, another one is "
         "chosen. A contender for which no seed succeeded is left out of the comparison."
     )
-    when = [f"tried with {tables.settings(f.hyper)}" if f.tuning else f"seed {f.seed}" for _, f in found]
-    return [treatment, *(f"{c.label}, {at}: {f.reason}." for (c, f), at in zip(found, when, strict=True))]
+    return [treatment, *each] if each else []
 
 
 def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
@@ -352,6 +350,7 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
     if (place := device_of(plan.device)).type != "cpu":
         where += f"; networks were trained and scored on {called(place)}"
     budget = f"{plan.updates:,} updates" if plan.updates else f"{plan.epochs} epochs"
+    looks = f"are about {LOOKS} validations, or one per epoch" if plan.updates else "is one after each epoch"
     decides = f"What stops, tunes and decides is {metric_label(plan.task.primary)}"
     decides += f": {plan.task.reason}." if plan.task.reason else "."
     return (
@@ -365,14 +364,10 @@ def _conditions(runner: Runner, jobs: int, ray: str | None) -> tuple[str, ...]:
         "not depend on the seed.",
         f"Networks were trained for at most {budget}, with a learning rate that falls to the end of this budget. "
         f"Training stopped after {plan.patience} validations without a better score, counted from the first that was "
-        "better "
-        "than the naive answer; there "
-        f"{f'are about {LOOKS} validations, or one per epoch' if plan.updates else 'is one after each epoch'}. The "
-        "best "
-        f"weights were kept. Windows of {windows.length} samples, {windows.stride} apart, the first {windows.burn_in} "
-        "not scored.",
-        f"{_class_weights(plan, runner.scope.tuning)}One thread per trial, {where}; live "
-        "steps were timed with nothing else of the study running.",
+        f"better than the naive answer; there {looks}. The best weights were kept. Windows of {windows.length} "
+        f"samples, {windows.stride} apart, the first {windows.burn_in} not scored.",
+        f"{_class_weights(plan, runner.scope.tuning)}One thread per trial, {where}; live steps were timed with nothing "
+        "else of the study running.",
         "Scores are those in use: the state is carried through each whole test series. Scores on windows are given "
         "too.",
     )
@@ -392,8 +387,7 @@ def _tuned(runner: Runner, budget: str) -> list[str]:
         half = ", the better half of them half of it" if tuning > 4 else ""
         sentences.append(
             f"For networks, all settings had a quarter of the budget of {budget}{half}, and the better half of these "
-            "the "
-            "whole budget."
+            "the whole budget."
         )
     left = {label: c.possible - n for label, (n, c) in had.items() if c.possible > n and n == tuning}
     if left:
@@ -436,14 +430,12 @@ def _machine() -> str:
 
 def _stretches(runner: Runner, results: StudyResults) -> Any:
     """The predictions to draw: those of the two contenders that were compared."""
-    if results.verdict is None:
-        return ()
     tests = {name: runner.plan.task.with_targets(test) for name, test in runner.plan.tests.items()}
     outputs = {}
-    for name in (results.verdict.liquid, results.verdict.rival):
-        model = joined(runner.models(runner.best_spec(results.contender(name))), tests)
-        outputs[name] = [answering(model, test).outputs(recording) for test, recording in tests.items()]
-    return stretches(runner.plan.task, tests, outputs)
+    for contender in results.pair:
+        model = joined(runner.models(runner.best_spec(contender)), tests)
+        outputs[contender.name] = [answering(model, test).outputs(recording) for test, recording in tests.items()]
+    return () if results.verdict is None else stretches(runner.plan.task, tests, outputs)
 
 
 def _save_models(runner: Runner, results: StudyResults, with_sample: bool) -> None:
@@ -451,5 +443,4 @@ def _save_models(runner: Runner, results: StudyResults, with_sample: bool) -> No
     liquid, every = results.best("liquid"), results.best("liquid", "neural", "classical")
     for file, best in (("model.safetensors", liquid), ("best.safetensors", every)):
         if best is not None:
-            model = runner.model(runner.best_spec(best))
-            model.save(runner.store.folder / file, with_sample)
+            runner.model(runner.best_spec(best)).save(runner.store.folder / file, with_sample)

@@ -33,10 +33,11 @@ so that a forecast from noisy readings is compared with the clean ones.
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -88,8 +89,19 @@ class Shift(Protocol):
     ) -> Recording: ...
 
 
+class SeriesShift(ABC):
+    """A shift that changes each series on its own. Subclasses give the changed series."""
+
+    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+        changed = (self.changed(series, severity, rng, reference) for series in recording.series)
+        return replace(recording, series=tuple(changed))
+
+    @abstractmethod
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series: ...
+
+
 @dataclass(frozen=True)
-class SensorNoise:
+class SensorNoise(SeriesShift):
     """Every reading gets white noise."""
 
     name: str = "sensor noise"
@@ -99,16 +111,13 @@ class SensorNoise:
     def describe(self, severity: float) -> str:
         return f"noise of {severity:g} standard deviations of each sensor"
 
-    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        def noisy(series: Series) -> Series:
-            noise = rng.standard_normal(series.values.shape) * reference.std * severity
-            return replace(series, values=series.values + noise)
-
-        return _each(recording, noisy)
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series:
+        noise = rng.standard_normal(series.values.shape) * reference.std * severity
+        return replace(series, values=series.values + noise)
 
 
 @dataclass(frozen=True)
-class LostSamples:
+class LostSamples(SeriesShift):
     """Samples are lost at random; lost samples are not scored."""
 
     name: str = "lost samples"
@@ -118,12 +127,12 @@ class LostSamples:
     def describe(self, severity: float) -> str:
         return f"{severity:.0%} of the samples lost at random"
 
-    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        return _each(recording, lambda series: _keep(series, rng.random(len(series)) >= severity))
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series:
+        return _keep(series, rng.random(len(series)) >= severity)
 
 
 @dataclass(frozen=True)
-class SlowerSampling:
+class SlowerSampling(SeriesShift):
     """Only every second or fourth sample is kept."""
 
     name: str = "slower sampling"
@@ -133,16 +142,12 @@ class SlowerSampling:
     def describe(self, severity: float) -> str:
         return f"one sample in {severity:g}"
 
-    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        def slower(series: Series) -> Series:
-            last = last_labelled(series)
-            return _keep(series, (last - np.arange(len(series))) % round(severity) == 0)
-
-        return _each(recording, slower)
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series:
+        return _keep(series, (last_labelled(series) - np.arange(len(series))) % round(severity) == 0)
 
 
 @dataclass(frozen=True)
-class FasterSampling:
+class FasterSampling(SeriesShift):
     """Samples come more often: new ones are interpolated linearly between two, and are not scored."""
 
     name: str = "faster sampling"
@@ -152,27 +157,20 @@ class FasterSampling:
     def describe(self, severity: float) -> str:
         return f"{severity:g} samples for each one, scored at the original times"
 
-    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        def faster(series: Series) -> Series:
-            n, times = round(severity), len(series)
-            at = np.arange((times - 1) * n + 1) / n
-            low = np.floor(at).astype(int)
-            high = np.ceil(at).astype(int)
-            share = at - low
-            new_times = series.times[low] * (1 - share) + series.times[high] * share
-            new = (1 - share)[:, None] * series.values[low] + share[:, None] * series.values[high]
-            original = share == 0
-            values = np.where(original[:, None], series.values[low], new)
-            targets = series.targets
-            if targets is not None and targets.ndim:
-                # A new sample has no label, in the type of the targets.
-                empty: Any = None if targets.dtype == object else np.nan
-                spread = np.full((len(at), *targets.shape[1:]), empty, dtype=targets.dtype)
-                spread[original] = targets
-                targets = spread
-            return replace(series, times=new_times, values=values, targets=targets)
-
-        return _each(recording, faster)
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series:
+        n = round(severity)
+        at = np.arange((len(series) - 1) * n + 1) / n
+        low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
+        share = at - low
+        times = series.times[low] * (1 - share) + series.times[high] * share
+        between = (1 - share)[:, None] * series.values[low] + share[:, None] * series.values[high]
+        original = share == 0
+        values = np.where(original[:, None], series.values[low], between)
+        targets = series.targets
+        if targets is not None and targets.ndim:
+            targets = _unlabelled(targets, len(at))
+            targets[original] = series.targets
+        return replace(series, times=times, values=values, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -204,11 +202,11 @@ class SilentSensor:
                 values[np.arange(len(series)), column] = np.nan
             return replace(series, values=values)
 
-        return _each(recording, silence)
+        return replace(recording, series=tuple(map(silence, recording.series)))
 
 
 @dataclass(frozen=True)
-class GainOffsetDrift:
+class GainOffsetDrift(SeriesShift):
     """Sensors age: gain and offset drift, for each sensor of each series up or down, starting from zero at the series'
     start."""
 
@@ -219,18 +217,15 @@ class GainOffsetDrift:
     def describe(self, severity: float) -> str:
         return f"by the end {severity:.0%} of gain and {severity:g} standard deviations of offset"
 
-    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
-        def drift(series: Series) -> Series:
-            gain, offset = rng.choice([-1.0, 1.0], (2, len(recording.channels))) * severity
-            age = (_progress(series.times) if len(series) > 1 else np.zeros(1))[:, None]
-            centred = series.values - reference.mean
-            return replace(series, values=reference.mean + centred * (1 + gain * age) + offset * age * reference.std)
-
-        return _each(recording, drift)
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series:
+        gain, offset = rng.choice([-1.0, 1.0], (2, series.values.shape[1])) * severity
+        age = (_progress(series.times) if len(series) > 1 else np.zeros(1))[:, None]
+        centred = series.values - reference.mean
+        return replace(series, values=reference.mean + centred * (1 + gain * age) + offset * age * reference.std)
 
 
 @dataclass(frozen=True)
-class Gap:
+class Gap(SeriesShift):
     """A stretch of each series is missing; it is not scored."""
 
     name: str = "gap"
@@ -240,14 +235,10 @@ class Gap:
     def describe(self, severity: float) -> str:
         return f"{severity:.0%} of each series missing in one piece"
 
-    def apply(self, recording: Recording, severity: float, rng: np.random.Generator, reference: Reference) -> Recording:
+    def changed(self, series: Series, severity: float, rng: np.random.Generator, reference: Reference) -> Series:
         longest = max((severity, *self.severities))
-
-        def lose(series: Series) -> Series:
-            middle = rng.uniform(longest / 2, 1 - longest / 2)
-            return _keep(series, np.abs(_progress(series.times) - middle) >= severity / 2)
-
-        return _each(recording, lose)
+        middle = rng.uniform(longest / 2, 1 - longest / 2)
+        return _keep(series, np.abs(_progress(series.times) - middle) >= severity / 2)
 
 
 DEFAULT_SHIFTS: tuple[Shift, ...] = (
@@ -307,22 +298,21 @@ def _same_samples(versions: Sequence[Recording]) -> list[Recording]:
 
 
 def _asked_in_all(versions: Sequence[Series]) -> list[Series]:
-    found = [_numbered_labels(series) for series in versions]
-    if any(places is None for places in found):
+    if any(series.targets is None or not series.targets.ndim for series in versions):
         return list(versions)
-    common = set.intersection(*(set(places or ()) for places in found))
+    found = [_numbered_labels(series) for series in versions]
+    common = set.intersection(*map(set, found))
     return [
-        _only_asked(s, [place for key, place in (p or {}).items() if key in common])
-        for s, p in zip(versions, found, strict=True)
+        _only_asked(series, [place for key, place in places.items() if key in common])
+        for series, places in zip(versions, found, strict=True)
     ]
 
 
-def _numbered_labels(series: Series) -> dict[tuple[float, str, int], int] | None:
-    """The index of each label by its time, label and number among equal ones; None for one label per series."""
-    if series.targets is None or not series.targets.ndim:
-        return None
+def _numbered_labels(series: Series) -> dict[tuple[float, str, int], int]:
+    """The index of each label by its time, label and number among equal ones."""
     seen: Counter[tuple[float, str]] = Counter()
     places = {}
+    assert series.targets is not None
     for place, label in zip(np.flatnonzero(_labelled(series.targets)).tolist(), _truth(series), strict=True):
         places[*label, seen[label]] = place
         seen[label] += 1
@@ -331,9 +321,14 @@ def _numbered_labels(series: Series) -> dict[tuple[float, str, int], int] | None
 
 def _only_asked(series: Series, places: Sequence[int]) -> Series:
     assert series.targets is not None
-    targets = np.full_like(series.targets, None if series.targets.dtype == object else np.nan)
+    targets = _unlabelled(series.targets, len(series.targets))
     targets[places] = series.targets[places]
     return replace(series, targets=targets)
+
+
+def _unlabelled(targets: np.ndarray, n: int) -> np.ndarray:
+    """Targets of n samples without a label, of the same kind."""
+    return np.full((n, *targets.shape[1:]), None if targets.dtype == object else np.nan, targets.dtype)
 
 
 def shifted(recording: Recording, shift: Shift, severity: float, reference: Reference, seed: int = 0) -> Recording:
@@ -358,13 +353,12 @@ def shifted(recording: Recording, shift: Shift, severity: float, reference: Refe
 def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]:
     """The shifts, without severities that would silence all sensors of several."""
     most = max(len(recording.channels) - 1, 1)
-
-    def without(shift: Shift) -> Shift:
-        if not isinstance(shift, SilentSensor):
-            return shift
-        return replace(shift, severities=tuple(n for n in shift.severities if n <= most))
-
-    return tuple(without(shift) for shift in shifts)
+    return tuple(
+        replace(shift, severities=tuple(n for n in shift.severities if n <= most))
+        if isinstance(shift, SilentSensor)
+        else shift
+        for shift in shifts
+    )
 
 
 def describe(shift: Shift) -> ShiftResult:
@@ -390,10 +384,6 @@ def _labelled(targets: np.ndarray) -> np.ndarray:
     else:
         known = np.asarray(~np.isnan(targets))
     return np.asarray(known.all(-1)) if known.ndim > 1 else known
-
-
-def _each(recording: Recording, change: Callable[[Series], Series]) -> Recording:
-    return replace(recording, series=tuple(change(series) for series in recording.series))
 
 
 def _keep(series: Series, keep: np.ndarray) -> Series:

@@ -12,6 +12,9 @@ from functools import cached_property
 import numpy as np
 
 Array = np.ndarray
+Tint = tuple[float, float, float]
+"""A colour, or a factor of colours."""
+
 NEAR = 0.1
 """Nothing nearer is drawn, in metres."""
 
@@ -110,8 +113,8 @@ class Panels:
         return cls(places, sizes, textures, np.full((len(places), 2), np.nan))
 
     def __add__(self, other: Panels) -> Panels:
-        both = (np.concatenate([getattr(self, f), getattr(other, f)]) for f in ("places", "sizes", "edges"))
-        places, sizes, edges = both
+        names = ("places", "sizes", "edges")
+        places, sizes, edges = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in names)
         return Panels(places, sizes, self.textures + other.textures, edges)
 
 
@@ -126,8 +129,8 @@ class View:
 
     def __init__(self, camera: Camera, eye: Array, basis: Array) -> None:
         self.camera, self.eye, self.basis = camera, eye, basis
-        self.rays = basis.astype(np.float32) @ camera.directions.reshape(3, -1)
-        self.rays = self.rays.reshape(camera.directions.shape)
+        rays = basis.astype(np.float32) @ camera.directions.reshape(3, -1)
+        self.rays = rays.reshape(camera.directions.shape)
         self.colours: Array = np.zeros((*self.rays.shape[1:], 3), np.float32)
 
     def draw(self, panels: Panels, air: Air, light: Array, ground: Array | None = None) -> None:

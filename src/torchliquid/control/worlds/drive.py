@@ -13,7 +13,7 @@ import numpy as np
 
 from torchliquid.control.worlds import pictures
 from torchliquid.control.worlds.car import FRONT, GRAVITY, LOCK, REAR, WIDTH, Car
-from torchliquid.control.worlds.caster import Air, Camera, Panels, Texture, View, grain, paint_sky
+from torchliquid.control.worlds.caster import Air, Camera, Panels, Texture, Tint, View, grain, paint_sky
 from torchliquid.control.worlds.track import KINDS, LANE, Track
 from torchliquid.control.worlds.world import World, at_least, one_of
 from torchliquid.errors import InputError
@@ -47,32 +47,19 @@ class Weather:
 
     grip: float
     land: str
-    zenith: Array
-    horizon: Array
-    light: Array
+    zenith: Tint
+    horizon: Tint
+    light: Tint = (1.0, 1.0, 1.0)
     half: float = 120.0
     lamps: float = 0.0
     hidden: float = 0.0
 
 
 SEASONS = {
-    "summer": Weather(0.95, "summer", np.array([0.36, 0.58, 0.9]), np.array([0.80, 0.88, 0.94]), np.ones(3)),
-    "winter": Weather(
-        0.45,
-        "winter",
-        np.array([0.7, 0.76, 0.84]),
-        np.array([0.84, 0.87, 0.92]),
-        np.array([0.95, 0.97, 1.02]),
-        70,
-        0,
-        0.25,
-    ),
-    "dusk": Weather(
-        0.95, "summer", np.array([0.1, 0.13, 0.26]), np.array([0.5, 0.36, 0.3]), np.array([0.3, 0.29, 0.36]), 90, 0.9
-    ),
-    "rain": Weather(
-        0.65, "summer", np.array([0.5, 0.54, 0.58]), np.array([0.62, 0.65, 0.68]), np.array([0.68, 0.7, 0.73]), 45, 0.15
-    ),
+    "summer": Weather(0.95, "summer", (0.36, 0.58, 0.9), (0.80, 0.88, 0.94)),
+    "winter": Weather(0.45, "winter", (0.7, 0.76, 0.84), (0.84, 0.87, 0.92), (0.95, 0.97, 1.02), 70, hidden=0.25),
+    "dusk": Weather(0.95, "summer", (0.1, 0.13, 0.26), (0.5, 0.36, 0.3), (0.3, 0.29, 0.36), 90, 0.9),
+    "rain": Weather(0.65, "summer", (0.5, 0.54, 0.58), (0.62, 0.65, 0.68), (0.68, 0.7, 0.73), 45, 0.15),
 }
 
 
@@ -210,10 +197,10 @@ class KeepLane(World[DriveScene]):
         # Pitch moves the picture up or down, as in a shift lens, so columns stay vertical.
         pitch = float(self.track.slope(place) @ [c, s]) - DOWN
         view = View(camera, eye, np.array([[c, -s, 0], [s, c, 0], [pitch, 0, 1]]))
-        light = weather.light * self.sun
-        air = Air(weather.horizon * self.sun, weather.half)
+        zenith, horizon, light = np.array([weather.zenith, weather.horizon, weather.light]) * self.sun
+        air = Air(horizon, weather.half)
         dark = 0.35 * pictures.ground(weather.land)[0].mean((0, 1))
-        paint_sky(view, weather.zenith * self.sun, air, pictures.skyline("summer"), dark * light)
+        paint_sky(view, zenith, air, pictures.skyline("summer"), dark * light)
         depth = self._depths(view)
         seen = np.isfinite(depth)
         view.colours[seen] = self._ground(view, depth[seen], seen, light, air)

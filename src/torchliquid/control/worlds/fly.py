@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from torchliquid.control.worlds import pictures
-from torchliquid.control.worlds.caster import Air, Camera, Panels, Texture, View, grain, paint_sky
+from torchliquid.control.worlds.caster import Air, Camera, Panels, Texture, Tint, View, grain, paint_sky
 from torchliquid.control.worlds.quadrotor import Obstacle, Quadrotor
 from torchliquid.control.worlds.world import World, at_least, one_of
 
@@ -62,36 +62,25 @@ class FlyScene:
     def __post_init__(self) -> None:
         one_of("season", self.season, SEASONS)
         at_least("distance", self.distance, 3.0)
-        for name in ("decoys", "trees", "wind", "target_speed"):
+        for name in ("decoys", "trees", "wind", "target_speed", "fog"):
             at_least(name, getattr(self, name), 0.0)
-        at_least("fog", self.fog, 0.0)
 
 
 @dataclass(frozen=True)
 class Look:
     """The colours of a season: the sky, the horizon, what stands on it, and the sunlight."""
 
-    zenith: Array
-    horizon: Array
-    skyline: Array
-    light: Array
+    zenith: Tint
+    horizon: Tint
+    skyline: Tint
+    light: Tint = (1.0, 1.0, 1.0)
 
 
 LOOKS = {
-    "summer": Look(np.array([0.36, 0.58, 0.9]), np.array([0.80, 0.88, 0.94]), np.array([0.2, 0.34, 0.16]), np.ones(3)),
-    "autumn": Look(
-        np.array([0.55, 0.66, 0.8]),
-        np.array([0.86, 0.85, 0.8]),
-        np.array([0.44, 0.3, 0.14]),
-        np.array([1.04, 0.97, 0.86]),
-    ),
-    "winter": Look(
-        np.array([0.7, 0.76, 0.84]),
-        np.array([0.85, 0.88, 0.92]),
-        np.array([0.3, 0.34, 0.38]),
-        np.array([0.94, 0.97, 1.04]),
-    ),
-    "urban": Look(np.array([0.4, 0.6, 0.88]), np.array([0.82, 0.87, 0.9]), np.array([0.5, 0.48, 0.46]), np.ones(3)),
+    "summer": Look((0.36, 0.58, 0.9), (0.80, 0.88, 0.94), (0.2, 0.34, 0.16)),
+    "autumn": Look((0.55, 0.66, 0.8), (0.86, 0.85, 0.8), (0.44, 0.3, 0.14), (1.04, 0.97, 0.86)),
+    "winter": Look((0.7, 0.76, 0.84), (0.85, 0.88, 0.92), (0.3, 0.34, 0.38), (0.94, 0.97, 1.04)),
+    "urban": Look((0.4, 0.6, 0.88), (0.82, 0.87, 0.9), (0.5, 0.48, 0.46)),
 }
 
 
@@ -242,10 +231,11 @@ class FlyToTarget(World[FlyScene]):
 
     def look(self, camera: Camera) -> Array:
         look = LOOKS[self.scene.season]
-        light = look.light * self.sun
-        air = Air((look.horizon * (0.4 + 0.6 * self.sun)).clip(0, 1), 10 / max(-np.log2(1 - self.fog), 1e-3))
+        zenith, horizon, ridge, light = map(np.array, (look.zenith, look.horizon, look.skyline, look.light))
+        light = light * self.sun
+        air = Air((horizon * (0.4 + 0.6 * self.sun)).clip(0, 1), 10 / max(-np.log2(1 - self.fog), 1e-3))
         view = View(camera, self.craft.place, self.craft.attitude)
-        paint_sky(view, look.zenith * self.sun, air, pictures.skyline(self.scene.season), look.skyline * light)
+        paint_sky(view, zenith * self.sun, air, pictures.skyline(self.scene.season), ridge * light)
         down = view.rays[2] < -0.01
         rays = view.rays[:, down]
         along = np.float32(view.eye[2]) / -rays[2]

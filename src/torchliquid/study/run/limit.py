@@ -97,11 +97,7 @@ def smaller(scope: Scope, paces: Mapping[str, Pace], tuned: bool = False) -> Ite
 def _slowest(contenders: Sequence[Contender], paces: Mapping[str, Pace]) -> Contender | None:
     """The contender to leave out next; the last liquid one and the last other network stay."""
     families = [c.family for c in contenders]
-    may_go = [
-        c
-        for c in contenders
-        if c.name not in STAY and (c.family not in ("liquid", "neural") or families.count(c.family) > 1)
-    ]
+    may_go = [c for c in contenders if c.name not in STAY and (not c.network or families.count(c.family) > 1)]
     return max(may_go, key=lambda c: paces[c.name].train + paces[c.name].measure, default=None)
 
 
@@ -120,7 +116,7 @@ def work(
         settings: gives the settings of a contender, up to a number.
         trained, measured: whether a trial is on disk.
     """
-    found: dict[str, list[float]] = {**{tuning(share): [] for share in (*HALVED, 1.0)}, **{p: [] for p in LAST}}
+    found: dict[str, list[float]] = {phase: [] for phase in (*map(tuning, (*HALVED, 1.0)), *LAST)}
     for contender in scope.contenders:
         pace, hypers = paces.get(contender.name, GUESSED[contender.network]), settings(contender, scope.tuning)
         several = len(hypers) > 1

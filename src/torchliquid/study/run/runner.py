@@ -146,9 +146,9 @@ class Runner:
             if specs[c.name]
         ]
 
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self.plan.task.higher_is_better else -1.0
+    def _goodness(self, score: float) -> float:
+        """A score on validation of which more is better; minus infinity for that of a failed training, NaN."""
+        return -math.inf if math.isnan(score) else score if self.plan.task.higher_is_better else -score
 
     def trained(self, spec: Spec) -> Trained:
         return Trained.read(self.store.trial(spec.id))
@@ -274,9 +274,8 @@ class Runner:
         for share in HALVED:
             many = {c.name: settings[c.name] for c in contenders if c.network and len(settings[c.name]) > 2}
             for name, rated in self._rated(many, share, tried).items():
-                scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
                 # The worst come first; of equal ones the last, because in the end the first is chosen.
-                worst_first = sorted((score, -i) for i, score in enumerate(scores))
+                worst_first = sorted((self._goodness(score), -i) for i, (score, _) in enumerate(rated))
                 out = [rated[-i][1] for _, i in worst_first[: len(rated) // 2]]
                 settings[name] = [hyper for hyper in settings[name] if hyper not in out]
         several = {name: hypers for name, hypers in settings.items() if len(hypers) > 1}
@@ -379,6 +378,6 @@ class Runner:
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:
         """The first whose score on validation differs from the best by less than what matters: smaller differences are
         chance, and following them would fit the validation part. A failed one (NaN) only if all failed."""
-        scores = [-math.inf if math.isnan(value) else self._sign * value for value, _ in rated]
-        least = margin(self.plan.task, self._sign * max(scores)) if math.isfinite(max(scores)) else 0.0
-        return next(one for score, (_, one) in zip(scores, rated, strict=True) if score >= max(scores) - least)
+        best = max((score for score, _ in rated), key=self._goodness)
+        least = margin(self.plan.task, best) if math.isfinite(best) else 0.0
+        return next(one for score, one in rated if self._goodness(score) >= self._goodness(best) - least)

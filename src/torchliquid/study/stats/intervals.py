@@ -1,9 +1,8 @@
 """Is one contender better than another? An interval for the difference with the promised coverage.
 
 A test score is uncertain for two reasons: the seed of the training, and the test data; with random shifts, the draws
-are
-a third. The variances add up as in a two-way random-effects analysis of variance. The interaction of seed (or draw) and
-data is in both, so it is subtracted once:
+are a third. The variances add up as in a two-way random-effects analysis of variance. The interaction of seed (or draw)
+and data is in both, so it is subtracted once:
 
 * seeds: the variance of each contender's score between its seeds, divided by their number, less the interaction;
 * data: the jackknife over blocks of the test data, with the same block left out for all seeds of both contenders;
@@ -193,8 +192,7 @@ def _events(value: float, left_out: np.ndarray) -> tuple[float, float]:
 def _rare(apart: float, share: float, beside: float) -> float:
     """How far the truth may be from a value that already is ``apart`` from the usual one, if it consists of rare events
     of the observed size: in a compound Poisson process the variance of their mean, at the truth and not at the value,
-        is
-    this mean times an event's share of it (as in Wilson's interval; Tango's (1998) for pairs)."""
+    is this mean times an event's share of it (as in Wilson's interval; Tango's (1998) for pairs)."""
     half = NORMAL**2 * share / 2
     return half + math.sqrt(max(half**2 + NORMAL**2 * (share * apart + beside), 0.0))
 

@@ -198,7 +198,7 @@ class _Jury:
 
     def small(self) -> str:
         """Why a study is too small to trust; empty if it is not."""
-        trained = [c for c in self.results.competing if c.family in ("liquid", "neural")]
+        trained = [c for c in self.results.competing if c.network]
         seeds = max((len(c.trials) + len(c.failed) for c in trained), default=FEW_SEEDS)
         updates = max((t.updates for c in trained for t in c.trials), default=0)
         few = [f"{seeds} seed{'s' * (seeds > 1)}"] if seeds < FEW_SEEDS else []
@@ -223,7 +223,7 @@ class _Jury:
             ]
         if not open_:
             return None
-        trained = [c for c in pair if c.family in ("liquid", "neural")]
+        trained = [c for c in pair if c.network]
         seconds = sum(c.mean("train_seconds") for c in trained)
         return what_would_decide(*open_[0], max((len(c.trials) for c in trained), default=1), seconds)
 
@@ -239,7 +239,7 @@ class _Jury:
         over, least = self.learnt(best, naive)
         if over.low > 0:
             return "", None
-        sign = 1 if self.results.task.higher_is_better else -1
+        sign = self.results.task.sign
         there = ", as good there and simpler" if sign * naive.validation >= sign * best.validation else ""
         by = ""
         if self.compare.learnt(best, naive) is not None:
