@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -82,7 +83,10 @@ def with_verdict(results: StudyResults, scores: Mapping[str, Scores]) -> StudyRe
     """As :func:`judge`, with the scores given by contender's name."""
     compare = Comparison(results, scores)
     results = replace(results, contenders=_with_intervals(results, compare))
-    return replace(results, verdict=_Jury(results, compare).verdict())
+    liquid, rival = results.best("liquid"), results.best("neural", "classical", "naive")
+    if liquid is None or rival is None or not (compare.has(liquid) and compare.has(rival)):
+        return replace(results, verdict=None)
+    return replace(results, verdict=_Jury(results, compare, liquid, rival).verdict())
 
 
 def margin(task: Task | TaskResult, rival: float) -> float:
@@ -101,6 +105,25 @@ def answer(difference: Interval, least: float) -> Answer:
 class _Jury:
     results: StudyResults
     compare: Comparison
+    liquid: ContenderResult
+    rival: ContenderResult
+
+    @cached_property
+    def task(self) -> TaskResult:
+        return self.results.task
+
+    @cached_property
+    def best(self) -> ContenderResult | None:
+        """The best on validation of all that learn."""
+        return self.results.best("liquid", "neural", "classical")
+
+    @cached_property
+    def naive(self) -> ContenderResult | None:
+        return self.results.best("naive")
+
+    @cached_property
+    def probes(self) -> list[ContenderResult]:
+        return [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
 
     def level(self, contender: ContenderResult, shifted: bool = False) -> float:
         interval = contender.shifted if shifted else contender.primary
@@ -108,34 +131,26 @@ class _Jury:
 
     def figure(self, contender: ContenderResult, reach: float, shifted: bool = False) -> str:
         """A contender's score, rounded like the others of its statement."""
-        return words.score(self.results.task.primary, self.level(contender, shifted), reach)
+        return words.score(self.task.primary, self.level(contender, shifted), reach)
 
     def difference(self, interval: Interval, least: float = math.inf) -> str:
-        metric, reach = self.results.task.primary, words.common_reach(interval, least)
-        interval_ = (
-            f"95 % interval {words.gain_interval(metric, interval, least)}"
-            if interval.known
-            else words.unknown(interval)
-        )
-        return f"difference {words.gain(metric, interval.value, reach, signed=True)}, {interval_}"
+        metric, reach = self.task.primary, words.common_reach(interval, least)
+        ends = f"95 % interval {words.gain_interval(metric, interval, least)}"
+        gain = words.gain(metric, interval.value, reach, signed=True)
+        return f"difference {gain}, {ends if interval.known else words.unknown(interval)}"
 
-    def verdict(self) -> Verdict | None:
-        liquid = self.results.best("liquid")
-        rival = self.results.best("neural", "classical", "naive")
-        if liquid is None or rival is None or not (self.compare.has(liquid) and self.compare.has(rival)):
-            return None
+    def verdict(self) -> Verdict:
+        liquid, rival = self.liquid, self.rival
         learnt, doubt = self.over_naive()
-        equals, near = ([], []) if learnt else self.equals(liquid)
+        equals, near = ([], []) if learnt else self.equals()
         tags = [learnt] if learnt else [probe.name for probe, _ in equals]
         evidence = ([doubt] if doubt else []) + [sentence for _, sentence in equals] + near
-        probes = [probe for probe, _ in equals]
         linear = next((c for c in self.results.contenders if c.name == "linear" and self.compare.has(c)), None)
-        simpler = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
-        simpler += [linear] if linear is not None and linear is not rival else []
-        findings = [self.against("accuracy", liquid, rival, simpler)]
+        simpler = self.probes + ([linear] if linear is not None and linear is not rival else [])
+        findings = [self.against("accuracy", simpler)]
         if self.compare.has(liquid, shifted=True) and self.compare.has(rival, shifted=True):
-            findings.append(self.against("stability", liquid, rival, simpler))
-        findings.append(self.cost(liquid, rival))
+            findings.append(self.against("stability", simpler))
+        findings.append(self.cost(rival))
         network = self.results.best("neural")
         if network is not None and network.name != rival.name and self.compare.has(network):
             over = self.compare.better(liquid, network)
@@ -144,10 +159,9 @@ class _Jury:
         evidence += [
             f"{c.label} {UNTRAINED[c.doubt]}, so its figures do not count." for c in self.results.competing if c.doubt
         ]
-        cheap = linear is None or self.beats(liquid, linear, False) or self.cost(liquid, linear).answer == "worth it"
-        cheap = cheap and not near
-        overall = self.overall(findings, tags, cheap)
-        sentence = self.sentence(overall, findings, tags, liquid, rival, probes)
+        cheap = linear is None or self.beats(linear, False) or self.cost(linear).answer == "worth it"
+        overall = self.overall(findings, tags, cheap and not near)
+        sentence = self.sentence(overall, findings, tags, [probe for probe, _ in equals])
         loser = {"worth it": rival, "not worth it": liquid}.get(overall)
         if loser is not None and loser.doubt and "nothing_learnt" not in tags:
             overall = "not shown"
@@ -158,10 +172,9 @@ class _Jury:
             )
         if one := self.one_class():
             overall, sentence = "not shown", f"It is not shown whether a liquid network is worth it here: {one}."
-        elif overall == "not shown" and (more := self.decides(findings, tags, liquid, rival)):
+        elif overall == "not shown" and (more := self.decides(findings, tags)):
             evidence.append(more)
-        small = [self.small()] if self.small() else []
-        evidence = [*small, *self.results.left_out, *evidence]
+        evidence = [*self.small(), *self.results.left_out, *evidence]
         return Verdict(overall, sentence, liquid.name, rival.name, tuple(findings), tuple(evidence), tuple(tags))
 
     def alarms(self, contender: ContenderResult) -> str | None:
@@ -169,7 +182,7 @@ class _Jury:
         counts = [t.alarms[POOLED] for t in contender.trials if t.alarms]
         if not counts:
             return None
-        found, unit = summary(counts), self.results.task.time_unit
+        found, unit = summary(counts), self.task.time_unit
         each, factor = words.alarm_unit(self.results)
         first = (
             f", the first alarm {numbers.span(found.median, unit)} after an event's beginning (90 % within "
@@ -183,7 +196,7 @@ class _Jury:
 
     def one_class(self) -> str:
         """The part that has one class only although there should be several, and what helps; else empty."""
-        if self.results.task.kind == "regression":
+        if self.task.kind == "regression":
             return ""
         validation = [part for part in self.results.data.parts if part.name == "validation"]
         tests = [part for part in self.results.data.parts if part.name not in ("training", "validation")]
@@ -196,36 +209,27 @@ class _Jury:
                 )
         return ""
 
-    def small(self) -> str:
-        """Why a study is too small to trust; empty if it is not."""
+    def small(self) -> list[str]:
+        """A sentence if the study is too small to trust."""
         trained = [c for c in self.results.competing if c.network]
         seeds = max((len(c.trials) + len(c.failed) for c in trained), default=FEW_SEEDS)
         updates = max((t.updates for c in trained for t in c.trials), default=0)
         few = [f"{seeds} seed{'s' * (seeds > 1)}"] if seeds < FEW_SEEDS else []
         few += [f"{updates} updates of a network"] if 0 < updates < FEW_UPDATES else []
-        return f"Too small to trust: {' and '.join(few)}." if few else ""
+        return [f"Too small to trust: {' and '.join(few)}."] if few else []
 
-    def decides(
-        self, findings: list[Finding], tags: list[str], liquid: ContenderResult, rival: ContenderResult
-    ) -> str | None:
+    def decides(self, findings: list[Finding], tags: list[str]) -> str | None:
         """What would decide the first open question."""
-        pair = (liquid, rival)
-        if "learning_not_shown" in tags:
-            best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
-            assert best is not None
-            assert naive is not None
-            pair, open_ = (best, naive), [self.learnt(best, naive)]
-        else:
-            open_ = [
-                (f.difference, f.margin)
-                for f in findings
-                if f.answer == "not shown" and f.difference is not None and f.margin is not None
-            ]
+        pair = (self.liquid, self.rival)
+        open_ = [(f.difference, f.margin) for f in findings if f.answer == "not shown" and f.difference is not None]
+        if "learning_not_shown" in tags and self.best is not None and self.naive is not None:
+            pair, open_ = (self.best, self.naive), [self.learnt(self.best, self.naive)]
         if not open_:
             return None
-        trained = [c for c in pair if c.network]
+        (difference, least), trained = open_[0], [c for c in pair if c.network]
+        assert least is not None
         seconds = sum(c.mean("train_seconds") for c in trained)
-        return what_would_decide(*open_[0], max((len(c.trials) for c in trained), default=1), seconds)
+        return what_would_decide(difference, least, max((len(c.trials) for c in trained), default=1), seconds)
 
     def over_naive(self) -> tuple[str, str | None]:
         """A tag if no model is shown to have learnt anything, and a sentence if the best on validation is not.
@@ -233,24 +237,22 @@ class _Jury:
         ``nothing_learnt`` if the whole interval of its gain over the naive answer is below what matters,
         ``learning_not_shown`` if it only contains zero; no tag if at least a probe learnt something.
         """
-        best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
+        best, naive = self.best, self.naive
         if best is None or naive is None or not (self.compare.has(best) and self.compare.has(naive)):
             return "", None
         over, least = self.learnt(best, naive)
         if over.low > 0:
             return "", None
-        sign = self.results.task.sign
-        there = ", as good there and simpler" if sign * naive.validation >= sign * best.validation else ""
+        there = ", as good there and simpler" if self.task.sign * (naive.validation - best.validation) >= 0 else ""
         by = ""
         if self.compare.learnt(best, naive) is not None:
-            by = " by log loss" if self.results.task.kind == "classification" else " by squared error"
+            by = " by log loss" if self.task.kind == "classification" else " by squared error"
         gain = self.compare.better(best, naive)
         doubt = (
             f"{best.label}, the best model on validation, is not shown to beat the naive answer{there}{by} "
-            f"({metric_label(self.results.task.primary)}: {self.difference(gain)})."
+            f"({metric_label(self.task.primary)}: {self.difference(gain)})."
         )
-        probes = [c for c in self.results.contenders if c.family == "probe" and self.compare.has(c)]
-        if any(self.learnt(probe, naive)[0].low > 0 for probe in probes):
+        if any(self.learnt(probe, naive)[0].low > 0 for probe in self.probes):
             return "", doubt
         return "nothing_learnt" if over.high < least else "learning_not_shown", doubt
 
@@ -259,22 +261,21 @@ class _Jury:
         metric if the study's scores are older than the proper score."""
         over = self.compare.learnt(model, naive)
         if over is None:
-            return self.compare.better(model, naive), margin(self.results.task, self.level(naive))
+            return self.compare.better(model, naive), margin(self.task, self.level(naive))
         return over, MARGIN_OF_LEARNING * self.compare.loss(naive)
 
-    def equals(self, liquid: ContenderResult) -> tuple[list[tuple[ContenderResult, str]], list[str]]:
+    def equals(self) -> tuple[list[tuple[ContenderResult, str]], list[str]]:
         """The probes, far simpler than a contender, that are shown to be as good as the best on validation and as the
         liquid one, and that no contender is shown to beat, each with a sentence; and sentences about those that only
         seem to be."""
-        best, naive = self.results.best("liquid", "neural", "classical"), self.results.best("naive")
-        found, near = [], []
-        for probe in self.results.contenders:
-            if probe.family != "probe" or best is None or not (self.compare.has(probe) and self.compare.has(best)):
-                continue
+        best, naive, found, near = self.best, self.naive, [], []
+        if best is None or not self.compare.has(best):
+            return [], []
+        for probe in self.probes:
             if naive is not None and self.compare.has(naive) and not self.learnt(probe, naive)[0].low > 0:
                 continue
-            least = margin(self.results.task, self.level(probe))
-            over, liquid_over = self.compare.better(best, probe), self.compare.better(liquid, probe)
+            least = margin(self.task, self.level(probe))
+            over, liquid_over = self.compare.better(best, probe), self.compare.better(self.liquid, probe)
             reach = words.common_reach(over, least)
             figures = (
                 f"{self.figure(probe, reach)}, against {self.figure(best, reach)} for "
@@ -304,15 +305,9 @@ class _Jury:
                     return contender
         return None
 
-    def against(
-        self,
-        question: Literal["accuracy", "stability"],
-        liquid: ContenderResult,
-        rival: ContenderResult,
-        simpler: list[ContenderResult],
-    ) -> Finding:
+    def against(self, question: Literal["accuracy", "stability"], simpler: list[ContenderResult]) -> Finding:
         """The comparison in accuracy or stability. A win over the rival counts only if it also beats simpler models."""
-        task, shifted, more = self.results.task, question == "stability", MORE[question]
+        liquid, rival, task, shifted, more = self.liquid, self.rival, self.task, question == "stability", MORE[question]
         over = self.compare.better(liquid, rival, shifted)
         least = margin(task, self.level(rival, shifted))
         result = answer(over, least)
@@ -323,7 +318,7 @@ class _Jury:
             f"{self.figure(liquid, reach, shifted)} against "
             f"{self.figure(rival, reach, shifted)} ({self.difference(over, least)})"
         )
-        equal = next((p for p in simpler if not self.beats(liquid, p, shifted)), None)
+        equal = next((p for p in simpler if not self.beats(p, shifted)), None)
         if result == "worth it" and equal is not None:
             gain = self.compare.better(liquid, equal, shifted)
             shown = gain.high < margin(task, self.level(equal, shifted))
@@ -341,14 +336,15 @@ class _Jury:
             sentence = f"{liquid.label} and {rival.label} can't be told apart: {figures}; {matters} would matter."
         return Finding(question, result, sentence, over, least)
 
-    def beats(self, liquid: ContenderResult, probe: ContenderResult, shifted: bool) -> bool:
+    def beats(self, probe: ContenderResult, shifted: bool) -> bool:
         if not self.compare.has(probe, shifted):
             return False
-        over = self.compare.better(liquid, probe, shifted)
-        return answer(over, margin(self.results.task, self.level(probe, shifted))) == "worth it"
+        over = self.compare.better(self.liquid, probe, shifted)
+        return answer(over, margin(self.task, self.level(probe, shifted))) == "worth it"
 
-    def cost(self, liquid: ContenderResult, rival: ContenderResult) -> Finding:
+    def cost(self, rival: ContenderResult) -> Finding:
         """Ratios, liquid over rival, of the bytes on a device and of the operations per sample."""
+        liquid = self.liquid
         own_costs, other_costs = (
             {"bytes": c.mean("bytes") + c.mean("state_bytes"), "operations": c.mean("operations")}
             for c in (liquid, rival)
@@ -408,16 +404,9 @@ class _Jury:
         hopeless = all(result == "not worth it" for result, _, _ in measured) and not cheaper
         return "not worth it" if (lost and not gained) or hopeless or tags else "not shown"
 
-    def sentence(
-        self,
-        overall: Answer,
-        findings: list[Finding],
-        tags: list[str],
-        liquid: ContenderResult,
-        rival: ContenderResult,
-        probes: list[ContenderResult],
-    ) -> str:
+    def sentence(self, overall: Answer, findings: list[Finding], tags: list[str], equals: list[ContenderResult]) -> str:
         """The verdict in one sentence."""
+        liquid, rival = self.liquid, self.rival
         if "nothing_learnt" in tags:
             return "Nothing was learnt here: the best model is not shown to be better than the naive answer."
         if "learning_not_shown" in tags:
@@ -426,18 +415,18 @@ class _Jury:
             gains = _listed([MORE[f.question] for f in findings if f.answer == "worth it"])
             return f"A liquid network is worth it here: {liquid.label} is {gains} than the best other, {rival.label}."
         if "one_sensor" in tags:
-            probe = next(p for p in probes if p.name == "one_sensor")
+            probe = next(p for p in equals if p.name == "one_sensor")
             return f"A liquid network brings no advantage here: one sensor does it ({_name(probe)})."
         if tags:
             return (
                 "A liquid network brings no advantage here: the order of the samples carries nothing, "
-                f"{_name(probes[0])} does as well without it."
+                f"{_name(equals[0])} does as well without it."
             )
         losses = [MORE[f.question] for f in findings if f.difference is not None and f.difference.high < 0]
         if overall == "not worth it":
-            why = (
-                f"{rival.label} is {_listed(losses)}" if losses else f"it gains nothing that matters over {rival.label}"
-            )
+            why = f"it gains nothing that matters over {rival.label}"
+            if losses:
+                why = f"{rival.label} is {_listed(losses)}"
             return f"A liquid network is not worth it here: {liquid.label} is the best liquid one, and {why}."
         won = [MORE[f.question] for f in findings if f.difference is not None and f.answer == "worth it"]
         if won and losses:
