@@ -1,8 +1,8 @@
-"""How near each contender comes to the best possible: ``python -m benchmarks.best_possible`` (`make best-possible`).
+"""Compares contenders with the best possible answer: ``python -m benchmarks.best_possible`` (`make best-possible`).
 
-Processes whose best possible answer is known (:mod:`benchmarks.processes`), each contender with its defaults from one
-seed, and the LTC with one sub-step as well; written to docs/best-possible.md. What is finished stays in
-build/best-possible, in a folder for the code that decides the figures, and is not done again.
+The processes are those of :mod:`benchmarks.processes`. Each contender has its defaults and one seed; the LTC is also
+tried with one sub-step. The page is docs/best-possible.md. Finished trainings are kept in build/best-possible, in a
+folder for the code that decides the figures, and are not repeated.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ENTRIES = (
 
 
 def measured(process: Process, entry: Entry) -> dict[str, Any]:
-    """The primary metric on the last fifth, and for a network why its training does not judge it."""
+    """The primary metric on the last fifth, and for a network the reason why its training does not judge it, if any."""
     recording = process.draw(np.random.default_rng(0), SAMPLES)
     task = process.task(recording)
     rest, test = hold_out(recording, task)
@@ -93,7 +93,7 @@ def chosen(kind: str, task: Task, scales: Preprocessing, parts: tuple[Any, Any])
 
 
 def one(job: tuple[str, Entry]) -> None:
-    """Measure what is not on disk yet."""
+    """Measure one entry, unless its result is on disk."""
     name, entry = job
     path = place(name, entry)
     if not path.exists():

@@ -22,7 +22,7 @@ Run = Callable[[], object]
 
 @dataclass
 class Case:
-    """One row: ours and the peer's, the ratios to reach and aim for, multiply-adds that the work can't do without."""
+    """One row: our run and the peer's, the ratios to reach and to aim for, and the multiply-adds of the work."""
 
     name: str
     peer: str
@@ -35,8 +35,8 @@ class Case:
 
 
 def spans_of(uneven: int, batch: int, time: int) -> dict[str, torch.Tensor]:
-    """Spans of 0 to 2 as many times as units (``uneven``), the one form in which ncps takes a span of each sample of a
-    batch; none for 0, where all are 1."""
+    """Spans of 0 to 2, repeated for ``uneven`` units: the only form in which ncps accepts a span for each sample of a
+    batch. For 0, no spans: all are 1."""
     return {"timespans": (2 * torch.rand(batch, time, 1)).expand(batch, time, uneven)} if uneven else {}
 
 
@@ -54,7 +54,7 @@ def trainer(layer: nn.Module, batch: int, time: int, uneven: int = 0) -> Run:
 
 
 def taken(layer: nn.Module, spans: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """In the form that a layer takes: ours one span a sample."""
+    """The spans in the form of a layer: ours take one span per sample."""
     return {name: each[..., 0] if isinstance(layer, LTC | CfC) else each for name, each in spans.items()}
 
 
@@ -69,12 +69,12 @@ def inference(layer: nn.Module, batch: int, time: int, uneven: int = 0) -> Run:
 
 
 def cfc_multiply_adds(layer: CfC, equal_spans: bool = True) -> int:
-    """Of one forward step: each weight once; where all spans are equal, the gate's two maps are one."""
+    """Multiply-adds of a forward step: one per weight. If all spans are equal, the gate's two maps count as one."""
     weights = {name: p.numel() for name, p in layer.rnn_cell.named_parameters() if p.dim() == 2}
     return sum(n for name, n in weights.items() if not (equal_spans and "time_a" in name))
 
 
-# A synapse's conductance: argument 2, exponential 6, reciprocal 2, its two sums 2. The way back: the conductance
+# A synapse's conductance: argument 2, exponential 6, reciprocal 2, its two sums 2. The backward pass: the conductance
 # again, then 10 for four gradients of the synapse and one of its source.
 SYNAPSE, SYNAPSE_BACK = 12, 22
 

@@ -16,7 +16,7 @@ from torchliquid.study.stats.intervals import Term, compare, estimate
 
 SEEDS, WORLDS = 5, 20
 DRAWS = 20_000
-"""Of seeds and worlds, from which the true rate is computed."""
+"""Draws of seeds and worlds from which the true rate is computed."""
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def logistic(x: np.ndarray) -> np.ndarray:
 
 
 class Kind:
-    """How much a success depends on what, in deviations of its logit."""
+    """What a success depends on, as standard deviations of its logit."""
 
     def __init__(self, middle: float, seed: float, world: float, both: float, shift: float, shifts: int) -> None:
         self.middle, self.seed, self.world, self.both, self.shift, self.shifts = (

@@ -56,7 +56,7 @@ class Line:
 
 
 def line(curve: Curve) -> Line:
-    """The line that relative deviations are least squares of: each size counts the same."""
+    """The line with the least squares of relative deviations, so that each size has the same weight."""
     sizes, times = np.array(curve.sizes, float), np.array(curve.milliseconds)
     terms = np.stack([np.ones_like(sizes), sizes], 1) / times[:, None]
     fixed, slope = np.linalg.lstsq(terms, np.ones_like(times), rcond=None)[0]

@@ -1,4 +1,4 @@
-"""Which code made a figure: what a benchmark has finished counts only for the code that gave it."""
+"""Fingerprints of code: a finished result counts only for the code that gave it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The lane-keeping policy as generated C steers the simulated car: frames in, steering out over a pipe.
+"""Steers the simulated car with the generated C of a lane-keeping policy, which runs in an emulator.
 
-Give the policy's file, which ``torchliquid control drive`` writes among ``policies/``. Each lap is driven twice,
-steered by PyTorch and by the C compiled for ``--target`` in its emulator; on the C's lap PyTorch is asked at each step
-too.
+Give the policy's file from the ``policies`` folder of ``torchliquid control drive``. Each lap is driven twice: by
+PyTorch, and by the C compiled for ``--target``. In the second lap, each answer of the C is compared with PyTorch's.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torchliquid.edge.targets import TARGETS
 
 
 class Both:
-    """Does what the first says, and keeps how far the second is from it."""
+    """A policy that acts as the first policy, and keeps the largest difference of the second."""
 
     def __init__(self, first: Any, second: Any) -> None:
         self.first, self.second = first, second

@@ -1,4 +1,4 @@
-"""Timing that a busy machine spoils as little as possible: both sides in turn, medians of pairs."""
+"""Timing that is robust on a busy machine: the runs alternate, and medians are taken."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def together(
     inner: tuple[int, ...] | None = None,
     of_rounds: Callable[[list[float]], float] = statistics.median,
 ) -> list[float]:
-    """Median seconds of each, measured one after the other in every round: fifteen, or half a minute's but five.
+    """Median seconds of each run. A round measures all runs one after the other; there are 5 to 15 rounds, about half a
+    minute in all.
 
     Args:
-        runs: what is timed.
-        inner: calls a measurement, for what takes microseconds.
-        of_rounds: what is taken of the rounds; ``min`` where no ratio is asked for but the work's own cost.
+        runs: the functions to time.
+        inner: calls per measurement, for functions that take microseconds.
+        of_rounds: how the rounds are combined; ``min`` for the cost of the work itself instead of a ratio.
     """
     inner = inner or (1,) * len(runs)
     warm = sum(seconds(run) * n for _ in range(2) for run, n in zip(runs, inner, strict=True)) / 2
@@ -51,18 +52,18 @@ def together(
 
 
 def peak_multiply_adds() -> float:
-    """Multiply-adds a second of one core, by a plain loop; the best of many short ones."""
+    """Multiply-adds per second of a plain loop on one core: the best of many short runs."""
     return max(_native.multiply_adds(200_000) / seconds(lambda: _native.multiply_adds(200_000)) for _ in range(200))
 
 
 def matrix_multiply_adds(n: int = 512) -> float:
-    """The same of ``torch.mm`` on square matrices, on the threads that torch has."""
+    """Multiply-adds per second of ``torch.mm`` on square matrices, with the threads that torch uses."""
     a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
     return max(n**3 / seconds(lambda: torch.mm(a, b, out=out)) for _ in range(50))
 
 
 def peak_memory(code: str) -> float:
-    """MB that a process needs at its peak above what it holds when ``code`` calls ``start()``; Linux."""
+    """Peak memory of a process in MB, above its memory when ``code`` calls ``start()``. Works on Linux."""
     script = (
         "import re\n"
         "def status(key):\n"
@@ -79,7 +80,7 @@ def peak_memory(code: str) -> float:
 
 
 def machine() -> list[str]:
-    """What the numbers were measured on, as lines of text."""
+    """The machine and its load, as lines of text."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

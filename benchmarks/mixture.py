@@ -1,9 +1,9 @@
 """Does a mixture of liquid experts pay? ``python -m benchmarks.mixture`` writes docs/mixture.md.
 
-Two generated plants of four regimes whose best possible error is known, and two real recordings. The mixture is
-compared with one network of as many live parameters, with one that costs as much a step, and with a mixture of GRUs.
-Finished trainings are lines of build/mixture/trials.jsonl: a run that was stopped goes on there. ``--page`` writes the
-page of those that are finished.
+The recordings are two generated plants of four regimes, for which the best possible error is known, and two real ones.
+The mixture is compared with one network of as many live parameters, with one of the same cost per step, and with a
+mixture of GRUs. Finished trainings are lines of build/mixture/trials.jsonl, and are not repeated. ``--page`` writes the
+page from the finished trainings.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ the mean difference over the same seeds.
 
 
 def plant(seed: int, samples: int, shared: bool) -> tuple[Recording, np.ndarray]:
-    """A plant in one of four regimes, and the regime at each sample.
+    """A plant that is always in one of four regimes, and the regime at each sample.
 
-    In a regime its temperature follows dx/dt = (f(u) - x) / tau, with f and tau of the regime. Either each regime has a
-    machine of its own, which cools with its tau while another works, and the one that works is measured; or all regimes
-    ``shared`` one temperature. Inputs are the load u and two settings that tell the regime all but always; samples come
-    at random times. The measurement has noise of standard deviation NOISE, which is the best possible error.
+    In a regime the temperature follows dx/dt = (f(u) - x) / tau, with f and tau of the regime. If ``shared``, all
+    regimes have one temperature. Otherwise each regime has its own machine; the active machine is measured, and the
+    others cool with their tau. Inputs are the load u and two noisy settings that indicate the regime. Samples come at
+    random times. The measurement has noise of standard deviation NOISE, which is the best possible error.
     """
     rng = np.random.default_rng([seed, shared])
     gaps = rng.exponential(1.0, samples)
@@ -113,7 +113,7 @@ def plant(seed: int, samples: int, shared: bool) -> tuple[Recording, np.ndarray]
     return Recording.from_arrays(values, np.cumsum(gaps), measured, ["load", "setting 1", "setting 2"]), regime
 
 
-# -- GRUs as experts, told the time since their last call as one more input
+# -- GRUs as experts, with the time since their last call as an additional input
 
 
 class GRUCell(RecurrentCell):
@@ -164,7 +164,7 @@ description.LAYERS[GRU] = described
 
 
 def touched(model: Model) -> int:
-    """Live parameters that a step reads, each in one multiply-add."""
+    """The number of live parameters that a step uses, each in one multiply-add."""
     (network,) = model.network.chain
     assert isinstance(network, Liquid)
     layer, all_ = network.layer, model.live_parameters()
@@ -276,7 +276,7 @@ def table(name: str, done: list[dict[str, Any]]) -> str:
 
 
 def verdict(done: list[dict[str, Any]]) -> str:
-    """Where the mixture is better or worse than a rival by more than chance explains."""
+    """Where the mixture is better or worse than a rival, with the seeds as samples."""
     sentences, found = [], []
     for name in RECORDINGS:
         for who in [who for who in CONTENDERS if who != FIRST]:
@@ -303,7 +303,7 @@ def verdict(done: list[dict[str, Any]]) -> str:
 
 
 def cost(contender: str, parameters: int) -> dict[str, Any]:
-    """What a step costs on a Cortex-M4, in emulation; sizes alone decide it, so that no training is needed."""
+    """The cost of a step on a Cortex-M4, in emulation. It depends only on sizes, so the model is not trained."""
     train = data(RECORDINGS[0], 0)[0]
     task, rule = Task.infer(train).fit(train), Preprocessing.fit(train)
     options = {"parameters": PARAMETERS} | CONTENDERS[contender](parameters)
@@ -338,7 +338,7 @@ all experts have the same size, so only `exp` and `tanh` make steps differ.
 
 
 def picture(regimes: list[int], experts: list[int]) -> str:
-    """Which regime, and which expert was called, sample by sample; an expert has the colour of its own regime."""
+    """The regime and the called expert at each sample, as SVG. Each expert has the colour of one regime."""
     together = np.zeros((4, 4))
     np.add.at(together, (regimes, experts), 1)
     pairs = linear_sum_assignment(together, maximize=True)

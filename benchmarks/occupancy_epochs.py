@@ -1,7 +1,7 @@
-"""Why occupancy's test accuracy is chance after the first epochs: ``python -m benchmarks.occupancy_epochs``.
+"""Why is occupancy's test accuracy chance after the first epochs? ``python -m benchmarks.occupancy_epochs``.
 
-The LTC of the occupancy table, three seeds, measured on validation and on the test part after each epoch. Needs the
-recording, fetched or under ``TORCHLIQUID_DATA``; a few minutes.
+The LTC of the occupancy table is trained from three seeds, and measured on validation and on the test part after each
+epoch. It needs the recording, fetched or in ``TORCHLIQUID_DATA``, and a few minutes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The README's and the site's pictures: ``python -m benchmarks.pictures REPORT EXPLANATION`` takes them from pages.
+"""Takes the pictures of the README and the site: ``python -m benchmarks.pictures REPORT EXPLANATION``.
 
-The pages come from ``make demo``, and from ``torchliquid train occupancy --kind ltc_ncp --updates 300`` and
-``torchliquid explain model.safetensors occupancy``. ``docs/pictures/play.html`` is what ``torchliquid export
-model.safetensors --target web --no-sample`` writes for a model of ``--parameters 600 --updates 600``.
+``make demo`` writes the report. ``torchliquid train occupancy --kind ltc_ncp --updates 300`` and ``torchliquid explain
+model.safetensors occupancy`` write the explanation. ``docs/pictures/play.html`` is written by ``torchliquid export
+model.safetensors --target web --no-sample`` for a model of ``--parameters 600 --updates 600``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recordings of processes whose best possible forecast is known, and how good it is."""
+"""Simulated processes with a known best possible answer."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Process:
         title, equation: for a page.
         draw: a recording of so many samples.
         best: the primary metric of the best possible answer, on average over recordings.
-        answers: that answer to each sample of a recording's values and gaps, as if all before it had been nought.
-        target, horizon: of a forecast.
+        answers: the best answer to each sample, from a recording's values and gaps. Values before the recording count
+            as zero.
+        target, horizon: those of a forecast.
     """
 
     title: str
@@ -40,7 +41,7 @@ class Process:
         return Task.infer(recording, self.target, horizon=self.horizon)
 
     def reached(self, part: Recording) -> float:
-        """The primary metric of the best possible answer on one part of a recording, which starts without a past."""
+        """The primary metric of the best possible answer on one part of a recording, without knowledge of its past."""
         (series,) = self.task(part).with_targets(part).series
         answers = self.answers(series.values[:, 0], np.diff(series.times, prepend=series.times[0]))
         truth = np.asarray(series.targets)
@@ -112,14 +113,14 @@ def switched(x: np.ndarray) -> np.ndarray:
 
 
 def hysteresis(rng: np.random.Generator, n: int) -> Recording:
-    """On above 1, off below -1, and as before between them."""
+    """On above 1, off below -1, unchanged in between."""
     x = lfilter([np.sqrt(1 - 0.9**2)], [1.0, -0.9], rng.standard_normal(n))
     y = switched(x) ^ (rng.random(n) < FLIPPED)
     return Recording.from_arrays(x[:, None], targets=np.where(y, "on", "off"))
 
 
 def leaky_best() -> float:
-    """Standard deviation of the noise: the recursion over past inputs, with the spans between, has no other error."""
+    """Standard deviation of the noise, the only error of the recursion over past inputs and spans."""
     # y's variance: v = E[k^2] v + E[(1 - k)^2], with k = exp(-gap / time constant) and exponential gaps.
     kept, squared = 1 / (1 + GAP / TIME_CONSTANT), 1 / (1 + 2 * GAP / TIME_CONSTANT)
     return float(NOISE * np.sqrt((1 - 2 * kept + squared) / (1 - squared)))

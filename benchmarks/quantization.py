@@ -1,7 +1,7 @@
-"""What integers cost in accuracy, and save in flash, on real recordings: every kind that can be exported.
+"""Measures the error and the flash of int8 on real recordings, for every kind of network that can be exported.
 
-``python -m benchmarks.quantization`` writes ``docs/int8-figures.md`` in an hour or less. Models and their rows stay in
-build/quantization, in a folder for the code that decides them: a second run goes on with what is missing.
+``python -m benchmarks.quantization`` writes ``docs/int8-figures.md`` in an hour or less. Models and their rows are kept
+in build/quantization, in a folder for the code that decides them. A second run computes only what is missing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ first test part.
 
 
 def first(recording: Recording, most: int) -> Recording:
-    """Whole series while they are not too many samples; of a single longer one its beginning."""
+    """The first whole series with at most so many samples; if the first series is longer, its beginning."""
     sizes = np.cumsum([len(series) for series in recording.series])
     kept = int((sizes <= most).sum())
     if kept:
@@ -62,7 +62,7 @@ def first(recording: Recording, most: int) -> Recording:
 
 
 def parts(name: str) -> tuple[Recording, Recording, Task]:
-    """What is trained and calibrated on, what is tested on, and the task."""
+    """The part for training and calibration, the test part, and the task."""
     found = load(name)
     return first(found.train, TRAINED), first(next(iter(found.tests.values())), TESTED), found.task
 
@@ -72,7 +72,7 @@ def folder() -> Path:
 
 
 def trained(name: str, kind: str, training: Recording, task: Task) -> Model:
-    """Of the folder, or trained now."""
+    """The model from the folder, or a new one."""
     path = folder() / f"{name}-{kind}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def trained(name: str, kind: str, training: Recording, task: Task) -> Model:
 
 
 def row(name: str, kind: str, model: Model, training: Recording, test: Recording) -> str:
-    """Widths chosen on one half of the test rows, errors of the other."""
+    """A row of the page. Widths are chosen on one half of the test rows; errors are those of the other half."""
     chosen_on, measured = parity.halves(parity.samples_of(model, test, TESTED))
     scaled_by = parity.samples_of_pieces(model.preprocessing, parity.carried(model))
     auto = artifact.make(model, TARGET, TARGET.math, True, measured, calibration=scaled_by, choice=chosen_on, auto=True)
@@ -96,7 +96,7 @@ def row(name: str, kind: str, model: Model, training: Recording, test: Recording
 
 
 def further(model: Model, training: Recording, test: Recording) -> str:
-    """Error and metric of int8 weights that were trained for it."""
+    """Error and metric of the network after training for int8."""
     tuned = fit(training, start=model, config=TrainingConfig(epochs=2, lr=0.002, int8=True, seed=0))
     samples = parity.samples_of(tuned, test, TESTED)
     scaled_by = parity.samples_of_pieces(tuned.preprocessing, parity.carried(tuned))

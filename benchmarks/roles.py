@@ -1,8 +1,7 @@
-"""How often roles are found where there are none, and where there are, written to docs/roles.md:
-``python -m benchmarks.roles``.
+"""How often are false roles found, and how often true ones? ``python -m benchmarks.roles`` writes docs/roles.md.
 
-Signals are made without a model: neurons that follow one of seven signals two samples behind, or none. What is
-measured is the search of :func:`torchliquid.explain.roles` in one recording.
+The signals are generated without a model: each neuron follows one of seven signals with a lag of two samples, or none.
+The benchmark measures the search of :func:`torchliquid.explain.roles` in one recording.
 """
 
 from __future__ import annotations
@@ -67,21 +66,21 @@ PROCESSES: dict[str, Process] = {
 
 
 def found(x: np.ndarray, y: np.ndarray, seed: int, with_news: bool) -> np.ndarray:
-    """(H, F) which links the search finds."""
+    """(H, F) the links that the search finds."""
     draws, lags = Surrogates.draw([len(x)], False, seed), max(6, len(x) // 100)
     real, drawn = draws.correlations(*(draws.telling([z]) if with_news else ranked([z]) for z in (x, y)), lags)
     return chances(np.abs(real).max(2), drawn) <= LEVEL
 
 
 def missed(x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
-    """(H,) which neurons the search finds to be needed."""
+    """(H,) the neurons that the search finds to be needed."""
     draws = Surrogates.draw([len(x)], False, seed)
     adds = (x - x.mean(0)) / x.shape[1]
     return needed([adds[:, :, None]], [truth[:, None]], draws, draws, max(6, len(x) // 100))[0] <= LEVEL
 
 
 def missed_by_error(x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
-    """(H,) likewise, by how much more the squared error grows than with the truth of another time."""
+    """(H,) the same, by the growth of the squared error compared with that for the truth of another time."""
     adds = (x - x.mean(0)) / x.shape[1]
 
     def grows(truth: np.ndarray) -> np.ndarray:
@@ -102,7 +101,7 @@ def followers(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def row(name: str, process: Process, n: int) -> tuple[str, ...]:
-    """Of the first table: what neurons follow."""
+    """A row of the first table: what neurons follow."""
     alone, false, right = 0, 0, 0
     for seed in range(RECORDINGS):
         x, y = (process(np.random.default_rng([seed, i]), n) for i in (0, 1))
@@ -113,7 +112,7 @@ def row(name: str, process: Process, n: int) -> tuple[str, ...]:
 
 
 def needed_row(name: str, process: Process, n: int) -> tuple[str, ...]:
-    """Of the second: what is lost without them."""
+    """A row of the second table: what is lost without them."""
     alone, false, right = 0, 0, 0
     for seed in range(RECORDINGS):
         x, y = (process(np.random.default_rng([seed, i]), n) for i in (0, 1))

@@ -1,6 +1,6 @@
 """Are the intervals of studies reliable? ``python -m benchmarks.statistics`` writes docs/statistics.md.
 
-It simulates studies of two models with known accuracies. Their errors are random, nothing is trained. Each kind of
+It simulates studies of two models with known accuracies. Their errors are random; nothing is trained. Each kind of
 study is simulated 400 times without a true difference and 400 times with one. The intervals come from
 :mod:`torchliquid.study.stats.intervals` and from the first version's estimator, which is kept as
 :func:`first_version`.

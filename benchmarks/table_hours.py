@@ -1,9 +1,9 @@
-"""What the published tables cost a quiet machine: ``python -m benchmarks.table_hours``.
+"""How long the published tables take on an idle machine: ``python -m benchmarks.table_hours``.
 
-The seconds in ``results/`` are those of trainings that shared their machine. Here a few batches of each network are
-timed by the processor's clock, and a training has as many epochs as its line says, or as it may have where there is
-none; what is no network costs what its line says. Prints hours of one core for each table. Needs the recordings,
-fetched or under ``TORCHLIQUID_DATA``; some minutes.
+The seconds in ``results/`` come from trainings that shared their machine. Here the processor time of a few batches of
+each network is measured. An epoch is extrapolated from it, and counted as often as in ``results/``, or as the setting
+allows if there is no result. For models that are not networks, the seconds in ``results/`` count. Prints hours of one
+core for each table. It needs the recordings, fetched or in ``TORCHLIQUID_DATA``, and some minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def epoch_seconds(table: Protocol, parts: Parts, contender: str) -> float:
-    """Of one core, for an epoch and its validation; one epoch is run before, unmeasured."""
+    """Seconds of one core for an epoch and its validation, after a short run that is not measured."""
     setting, train, validation = table.settings[contender], parts.train, parts.validation
     model = TableModel(table, contender, train.inputs.shape[2], parts.outputs, train.targets.dim() == 1)
     optimizer = torch.optim.AdamW(model.parameters(), setting.lr, fused=True)

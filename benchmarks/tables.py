@@ -1,6 +1,6 @@
-"""What boosted trees cost on a device, in single precision and as integers.
+"""Measures boosted trees on a device, in single precision and as integers.
 
-``python -m benchmarks.tables`` prints the rows of ``docs/edge.md``; a minute. It needs ``TORCHLIQUID_DATA`` and QEMU.
+``python -m benchmarks.tables`` prints the rows of ``docs/edge.md`` in a minute. It needs ``TORCHLIQUID_DATA`` and QEMU.
 """
 
 from __future__ import annotations

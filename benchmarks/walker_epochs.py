@@ -1,7 +1,7 @@
-"""Whether more epochs bring walker's LTC to its published error: ``python -m benchmarks.walker_epochs``.
+"""Does the LTC of the walker table reach its published error with more epochs? ``python -m benchmarks.walker_epochs``.
 
-The LTC of the walker table, one seed, with twice the epochs and a learning rate that falls half as fast, measured on
-the test part with the weights best on validation so far. Needs the recording; an hour of one thread.
+It trains one seed with twice the epochs and a learning rate that falls half as fast. The test error is that of the
+weights that are best on validation so far. It needs the recording and an hour of one thread.
 """
 
 from __future__ import annotations

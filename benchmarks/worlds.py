@@ -1,8 +1,9 @@
-"""The two worlds of ``torchliquid.control``: frames a second, how often the experts succeed, and what they look like.
+"""Measures the two worlds of ``torchliquid.control`` and draws their pictures.
 
-``speed``, ``experts`` and ``sheets`` choose; ``--episodes`` says how many of each kind the experts try. Frames a second
-are of whole steps, physics and expert included. MuJoCo's own renderer is timed beside them, on the trunks alone, with
-EGL and OSMesa (``apt-get install libosmesa6``), where they are there. Sheets go to ``docs/pictures`` or ``--folder``.
+``speed`` measures frames per second of whole steps, physics and expert included. It also times MuJoCo's own renderer,
+on the tree trunks only, with EGL and OSMesa (``apt-get install libosmesa6``) if they are installed. ``experts`` counts
+how often the experts succeed in ``--episodes`` scenes of each kind. ``sheets`` writes the pictures to ``docs/pictures``
+or ``--folder``.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def words(settings: dict[str, Any]) -> str:
 
 
 def speed(job: tuple[str, dict[str, Any], int]) -> tuple[float, float]:
-    """Frames a second of the clock, and of the processor."""
+    """Frames per second, and per second of processor time."""
     name, settings, seed = job
     world = KINDS[name][0](**settings)
     world.reset(seed=seed)
@@ -60,7 +61,7 @@ def speed(job: tuple[str, dict[str, Any], int]) -> tuple[float, float]:
 
 
 def succeeds(job: tuple[str, dict[str, Any], int]) -> tuple[bool, float]:
-    """Whether the expert does it, and the seconds it takes. It needs no frames."""
+    """Whether the expert succeeds, and the seconds it takes. No frames are drawn."""
     name, settings, seed = job
     world = KINDS[name][0](**settings)
     world.blind = True
@@ -74,7 +75,7 @@ def succeeds(job: tuple[str, dict[str, Any], int]) -> tuple[bool, float]:
 
 
 def mujoco_speed() -> float:
-    """Frames a second of MuJoCo's renderer, without physics, by the processor."""
+    """Frames of MuJoCo's renderer per second of processor time, without physics."""
     import mujoco
 
     world = fly.FlyToTarget()
@@ -90,7 +91,7 @@ def mujoco_speed() -> float:
 
 
 def mujoco_by(backend: str) -> str:
-    """A line; each backend has a process of its own, since MuJoCo chooses once."""
+    """A line of text. Each backend runs in its own process, because MuJoCo chooses only once."""
     os.environ["MUJOCO_GL"] = backend
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
@@ -100,7 +101,7 @@ def mujoco_by(backend: str) -> str:
 
 
 def sheet(name: str, settings: dict[str, Any]) -> np.ndarray:
-    """A row of frames of an episode: as a policy sees it, twice, and in between larger."""
+    """A row of three frames of an episode: the first and the last as a policy sees them, the middle one in detail."""
     world = KINDS[name][0](**settings)
     world.reset(seed=SEED)
     row = []

@@ -1,9 +1,9 @@
-"""Ask a language model on this machine about sensors: it calls the tools of ``torchliquid mcp`` for its answer.
+"""Asks a language model on this machine about sensors. For its answer, it calls the tools of ``torchliquid mcp``.
 
     python examples/ask.py http://127.0.0.1:8080/v1 "Is the pump well?" --live pump=model.safetensors,tcp://10.0.0.7:5000
 
-The first argument is any server with OpenAI's interface for chats with tools, such as llama.cpp's ``llama-server``;
-what follows the question is given to ``torchliquid mcp``.
+The first argument is any server with OpenAI's chat API and tool calls, such as llama.cpp's ``llama-server``. The
+arguments after the question are those of ``torchliquid mcp``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import httpx2
 from mcp import Client, StdioServerParameters
 
 ROUNDS = 10
-"""Times that the model may call tools before it must have answered."""
+"""How often the model may call tools before its answer."""
 
 
 def offered(tool: Any) -> dict[str, Any]:
-    """A tool as that interface describes it."""
+    """A tool in the form of OpenAI's API."""
     about = {"name": tool.name, "description": tool.description, "parameters": tool.input_schema}
     return {"type": "function", "function": about}
 

@@ -1,9 +1,10 @@
-"""One large network trained by several processes, and saved as a model like any other.
+"""Trains one large network in several processes, and saves it as a model like any other.
 
     torchrun --nproc-per-node 2 examples/distributed.py plant.csv --target state --time when --out model.safetensors
 
-All processes cut the same batches and take different rows of each. A process's loss is weighed with its share of what
-is scored, since DDP gives every process the same say: the steps are those of one process on the whole batches.
+All processes draw the same batches and take different rows of each. DDP gives every process the same weight, so each
+loss is multiplied by the process's share of the scored samples. The updates then equal those of one process that trains
+on the whole batches.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     python examples/ppo.py
 
-A cart balances a pole. Its velocities are hidden and its control intervals jitter, so that the network must remember,
-and must know how much time passed. Two things differ from PPO with a feed-forward network:
+A cart balances a pole. Its velocities are hidden and its control intervals jitter, so the network needs a memory and
+the elapsed time. Two things differ from PPO with a feed-forward network:
 
 * While acting, the state goes from one observation to the next, and is zero where an episode begins.
-* While learning, whole stretches are run again from the state that they began with, and ``reset`` says where an episode
-  begins inside a stretch.
+* In training, whole stretches are run again from their first state, and ``reset`` says where an episode begins inside a
+  stretch.
 """
 
 from __future__ import annotations
@@ -48,8 +48,14 @@ class ActorCritic(nn.Module):
     def forward(
         self, seen: Tensor, state: Tensor | None, elapsed: Tensor, starts: Tensor
     ) -> tuple[Categorical, Tensor, Tensor]:
-        """Of (B, T, 2) observations, the time before each (B, T) and where episodes begin (B, T): actions, values, and
-        the state after them."""
+        """The distribution of actions, the values, and the state after the last observation.
+
+        Args:
+            seen: (B, T, 2) observations.
+            state: the state before the first of them.
+            elapsed: (B, T) the time before each.
+            starts: (B, T) whether an episode begins there.
+        """
         features, state = self.memory(seen, state, timespans=elapsed / USUAL, reset=starts)
         return Categorical(logits=self.actor(features)), self.critic(features).squeeze(-1), state
 
@@ -73,7 +79,7 @@ for update in range(given.updates):
     for group in optimizer.param_groups:
         group["lr"] = given.lr * (1 - update / given.updates)
 
-    # Act. What each step saw is kept, and the state before the first.
+    # Act, and keep what each step saw and the state before the first.
     first, kept = state, []
     for _ in range(given.steps):
         step = [torch.from_numpy(part)[:, None] for part in (seen, elapsed.astype(np.float32), starts)]
