@@ -47,18 +47,20 @@ PICTURED = 400
 TRIALS = Path("build/mixture/trials.jsonl")
 PAGE, PICTURE = Path("docs/mixture.md"), Path("docs/mixture.svg")
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44")
-HEAD = f"""# Does a mixture of liquid experts pay?
+HEAD = """# Does a mixture of liquid experts pay?
 
-Written by `python -m benchmarks.mixture`.
+Written by `python -m benchmarks.mixture`. {answer}
 
-This page tests a [`MixtureOfLiquid`](api/layers.md) of four CfC experts. A router of 8 neurons calls one of them at
+## How it is measured
+
+The page tests a [`MixtureOfLiquid`](api/layers.md) of four CfC experts. A router of 8 neurons calls one of them at
 each sample. The mixture is compared with
 
-* one CfC with the same number of live parameters ({PARAMETERS:,});
+* one CfC with the same number of live parameters ({parameters:,});
 * one CfC with the same cost per step;
 * a mixture of GRUs that get the time since their last call as an input.
 
-All are trained in the same way, for up to {UPDATES:,} updates, without tuning. The recordings:
+All are trained in the same way, for up to {updates:,} updates, without tuning. The recordings:
 
 * **plant, a temperature for each regime**: four machines, one of which works at a time. Each has its own time constant
   and its own response to the load. The working one is measured, and the others cool. Samples come at random times.
@@ -66,7 +68,7 @@ All are trained in the same way, for up to {UPDATES:,} updates, without tuning. 
   changes while an expert is not called, and the elapsed time alone does not tell how.
 * **skab** (F1, higher is better) and **traffic** (RMSE): from `torchliquid.datasets`.
 
-Each seed of a plant is another recording. The best possible RMSE of both plants is {NOISE}, the noise of the
+Each seed of a plant is another recording. The best possible RMSE of both plants is {noise}, the noise of the
 measurement. Brackets are 95 % intervals over seeds (Student's t); a single seed has none. *Mixture less this one* is
 the mean difference over the same seeds.
 
@@ -293,13 +295,11 @@ def verdict(done: list[dict[str, Any]]) -> str:
             word = {"better": "better than", "worse": "worse than", "even": "not shown to differ from"}[found[-1]]
             sentences.append(f"* {name}: the mixture is **{word}** {who} ({len(both)} seeds).")
     if not found:
-        return "There are too few seeds yet for an answer.\n"
+        return "There are too few seeds yet for an answer."
     better, worse = found.count("better"), found.count("worse")
-    answer = "**It does not pay here**" if not better else "**It pays in some places**"
-    text = (
-        f"{answer}: of {len(found)} comparisons the mixture is better in {better} and worse in {worse}; in the others"
-    )
-    return "\n".join([f"{text} no difference is shown.\n", *sentences]) + "\n"
+    answer = "It does not pay here" if not better else "It pays in some places"
+    text = f"**{answer}**: of {len(found)} comparisons the mixture is better in {better} and worse in {worse}."
+    return "\n".join([f"{text} The others do not show a difference.\n", *sentences])
 
 
 def cost(contender: str, parameters: int) -> dict[str, Any]:
@@ -362,7 +362,7 @@ def picture(regimes: list[int], experts: list[int]) -> str:
 
 def write(done: list[dict[str, Any]]) -> None:
     trials = [one for one in done if "recording" in one]
-    text = HEAD + "## In short\n\n" + verdict(trials) + "\n"
+    text = HEAD.format(answer=verdict(trials), parameters=PARAMETERS, updates=UPDATES, noise=NOISE)
     drawn = next((one for one in trials if "picture" in one), None)
     if drawn is not None:
         PICTURE.write_text(picture(drawn["picture"]["regime"], drawn["picture"]["expert"]))

@@ -294,8 +294,8 @@ the market fell in each, which the networks see too. *p* is the p-value of the D
 errors: below 0.05 two models differ. QLIKE is a loss for variances (Patton, 2011), after scaling each model's forecasts
 to the mean of the truth.
 
-The {shifted} is a shift: its networks are those of the {learnt}, and never saw it. HAR and GARCH are fitted to the
-{shifted} itself.
+The {shifted} is a shift: its forecasts come from the networks of the {learnt}, which never saw it. HAR and GARCH are
+fitted to the {shifted} itself.
 
 {overall}
 
