@@ -251,7 +251,7 @@ def table(name: str, done: list[dict[str, Any]]) -> str:
         "metric",
         "mixture less this one",
         "live parameters",
-        "multiply-adds a step",
+        "multiply-adds per step",
         "AMI with the truth",
     )
     rows: list[tuple[str, ...]] = []
@@ -325,7 +325,7 @@ def costs(done: list[dict[str, Any]]) -> str:
         )
         for one in done
     )
-    head = ("", "multiply-adds", "instructions a step", "flash, bytes", "RAM, bytes")
+    head = ("", "multiply-adds", "instructions per step", "flash, bytes", "RAM, bytes")
     return f"{DEVICE}{Table(head, rows).markdown()}\n"
 
 
