@@ -41,7 +41,7 @@ def main() -> None:
     about = measure.machine()
     peak, matrix = measure.peak_multiply_adds(), measure.matrix_multiply_adds()
     about.append(
-        f"multiply-adds a second: {peak / 1e9:.0f} G by a plain loop on one core, "
+        f"multiply-adds per second: {peak / 1e9:.0f} G by a plain loop on one core, "
         f"{matrix / 1e9:.0f} G by torch.mm of 512 x 512 on {THREADS} threads"
     )
     print("\n".join(about), flush=True)

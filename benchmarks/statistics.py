@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from benchmarks import closed_loop
 from benchmarks.processes import drifting
 from torchliquid.study.results import Interval, TaskResult
 from torchliquid.study.stats.intervals import TAIL, Term, compare, correlation_time
@@ -244,7 +245,7 @@ def main() -> None:
     for kind in KINDS:
         found[kind] = study(kind, first_version), study(kind, judge)
         print(kind.name, *found[kind], sep="\n  ", flush=True)
-    PAGE.write_text(page(found))
+    PAGE.write_text(f"{page(found)}\n{closed_loop.section(closed_loop.COMPARISONS)}")
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

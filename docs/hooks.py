@@ -1,4 +1,4 @@
-"""What the site is made of besides its files: the commands' page, and names as docstrings refer to them."""
+"""Hooks of the site: the page of commands, and names that docstrings refer to."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ COMMANDS = "<!-- the commands -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The help of all commands stands where the page asks for it."""
+    """Put the help of all commands where the page asks for it."""
     if COMMANDS not in markdown:
         return markdown
     group = typer.main.get_command(app)
@@ -25,5 +25,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings refer as Sphinx does, :class:`Name`; the site shows the name."""
+    """Replace references in the form of Sphinx, :class:`Name`, by the name."""
     return ROLE.sub(lambda found: f"<code>{found[1]}</code>", html)
