@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from torchliquid.data.asked import Asked
 from torchliquid.data.preprocessing import Preprocessing
@@ -66,8 +67,8 @@ def batches(
             one batch. None: all windows in the order of :meth:`Windows.cut`.
     """
     per_step = task.per == "step"
-    prepared = []
-    for series in recording.series:
+
+    def prepare(series: Series) -> tuple[np.ndarray | Scaled, np.ndarray, np.ndarray, np.ndarray]:
         inputs: np.ndarray | Scaled
         if series.values.dtype == np.uint8:
             inputs, spans = Scaled(preprocessing, series), preprocessing.timespans(series)
@@ -76,7 +77,9 @@ def batches(
         targets, weights = (np.asarray(part) for part in task.encode(series))
         if isinstance(inputs, np.ndarray) and (unknown := task.first_known(inputs)):
             weights[:unknown] = 0
-        prepared.append((inputs, spans, targets, weights))
+        return inputs, spans, targets, weights
+
+    prepared = [prepare(series) for series in recording.series]
 
     def weights_of(window: tuple[int, int, int]) -> np.ndarray:
         i, start, stop = window
@@ -93,42 +96,28 @@ def batches(
     else:
         groups = [np.arange(i, min(i + batch_size, len(cut))) for i in range(0, len(cut), batch_size)]
 
+    def padded(pieces: Iterable[np.ndarray]) -> Tensor:
+        return pad_sequence([torch.from_numpy(piece) for piece in pieces], batch_first=True)
+
     for group in groups:
         chosen = [cut[i] for i in group]
-        lengths = [stop - start for _, start, stop in chosen]
-
-        def gather(part: int, chosen: list[tuple[int, int, int]] = chosen, longest: int = max(lengths)) -> np.ndarray:
-            first = prepared[chosen[0][0]][part]
-            out = np.zeros((len(chosen), longest, *first.shape[1:]), dtype=first.dtype)
-            for row, (i, start, stop) in zip(out, chosen, strict=True):
-                row[: stop - start] = prepared[i][part][start:stop]
-            return out
-
+        inputs = padded(prepared[i][0][start:stop] for i, start, stop in chosen)
+        spans = padded(prepared[i][1][start:stop] for i, start, stop in chosen)
         if per_step:
-            targets = gather(2)
-            weights = np.zeros((len(chosen), max(lengths)), dtype=np.float32)
-            for row, window in zip(weights, chosen, strict=True):
-                row[: window[2] - window[1]] = weights_of(window)
+            targets = padded(prepared[i][2][start:stop] for i, start, stop in chosen)
+            weights = padded(map(weights_of, chosen))
         else:
-            targets = np.stack([prepared[i][2] for i, _, _ in chosen])
-            weights = np.stack([prepared[i][3] for i, _, _ in chosen]).astype(np.float32)
-        yield Batch(
-            torch.from_numpy(gather(0)),
-            torch.from_numpy(gather(1)),
-            torch.tensor(lengths, dtype=torch.int64),
-            torch.from_numpy(targets),
-            torch.from_numpy(weights),
-            tuple(chosen),
-        )
+            targets = torch.from_numpy(np.stack([prepared[i][2] for i, _, _ in chosen]))
+            weights = torch.from_numpy(np.stack([prepared[i][3] for i, _, _ in chosen]).astype(np.float32))
+        lengths = torch.tensor([stop - start for _, start, stop in chosen])
+        yield Batch(inputs, spans, lengths, targets, weights, tuple(chosen))
 
 
 class Scaled:
     """The inputs of a series of pictures, scaled where a piece is asked for."""
 
-    dtype = np.dtype(np.float32)
-
     def __init__(self, preprocessing: Preprocessing, series: Series) -> None:
-        self.preprocessing, self.series, self.shape = preprocessing, series, series.values.shape
+        self.preprocessing, self.series = preprocessing, series
 
     def __getitem__(self, piece: slice) -> np.ndarray:
         return self.preprocessing(self.series.cut(piece.start, piece.stop))[0]

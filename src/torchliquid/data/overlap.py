@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import scipy  # its parts are imported when they are used
 
 from torchliquid.data.recording import Recording, Series
@@ -21,7 +22,7 @@ LEAST = 0.05
 CERTAINTY = 20.0
 """Bits of information of a stretch, beyond those that identify a pair of positions."""
 
-MIX = np.uint64(0x9E3779B97F4A7C15)
+ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,26 +175,18 @@ def _changes(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarr
         steps = values[at] - values[at - 1]
     largest = np.nanmax(np.where(np.isfinite(steps), np.abs(steps), 0.0), axis=0, initial=0.0)
     steps = np.round(steps / np.where(largest > 0, largest, 1.0), 6)
-    return _mixed(hashes[at], stayed), _mixed(_hashed(steps), stayed), whose[at], rows[at]
+    symbols, steps = _hashed(np.column_stack([hashes[at], stayed])), _hashed(np.column_stack([steps, stayed]))
+    return symbols, steps, whose[at], rows[at]
 
 
-def _hashed(values: np.ndarray) -> np.ndarray:
-    """(T,) uint64 hashes of rows (T, C); all NaN are equal."""
-    plain = np.where(np.isnan(values), np.nan, values) + 0.0  # one zero, one NaN
-    hashes = np.zeros(len(plain), dtype=np.uint64)
-    for column in np.ascontiguousarray(plain.T).view(np.uint64).reshape(plain.shape[::-1]):
-        hashes = _mixed(hashes, column)
-    return hashes
-
-
-def _mixed(hashes: np.ndarray, more: np.ndarray) -> np.ndarray:
-    mixed = (hashes ^ (more + MIX + (hashes << np.uint64(6)) + (hashes >> np.uint64(2)))) * MIX
-    return np.asarray(mixed ^ (mixed >> np.uint64(29)))
+def _hashed(rows: np.ndarray) -> np.ndarray:
+    """(T,) uint64 hashes of rows (T, C); all NaN are equal, and so are both zeros."""
+    return pl.from_numpy(rows).hash_rows().to_numpy()
 
 
 def _runs(symbols: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     """Hashes of the symbols from each start to its stop: differences of a polynomial's prefixes, modulo 2**64."""
-    powers = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(symbols), MIX)]), dtype=np.uint64)
-    inverse = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(symbols), np.uint64(pow(int(MIX), -1, 2**64)))]))
+    powers = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(symbols), ODD)]), dtype=np.uint64)
+    inverse = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(symbols), np.uint64(pow(int(ODD), -1, 2**64)))]))
     sums = np.concatenate([[np.uint64(0)], np.cumsum(symbols * powers[:-1], dtype=np.uint64)])
     return np.asarray((sums[stops] - sums[starts]) * inverse[starts])

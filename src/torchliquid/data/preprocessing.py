@@ -10,7 +10,7 @@ import numpy as np
 
 from torchliquid.data.columns import nearest
 from torchliquid.data.recording import Recording, Series
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, listed
 from torchliquid.files import from_plain, to_plain
 
 LIMIT = 1e6
@@ -108,8 +108,7 @@ class Preprocessing:
         """Sentences about what a user should know."""
         if not self.left_out:
             return ()
-        names = ", ".join(self.left_out[:5]) + (", ..." if len(self.left_out) > 5 else "")
-        return (f"Constant in the training part, and therefore ignored: {names}.",)
+        return (f"Constant in the training part, and therefore ignored: {listed(self.left_out)}.",)
 
     @property
     def n_channels(self) -> int:
@@ -237,10 +236,8 @@ def deviations(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
 
 def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(C,) smallest and largest finite value of each column of (N, C); NaN if there is none."""
-    finite = np.isfinite(values)
-    low, high = np.where(finite, values, np.inf).min(0), np.where(finite, values, -np.inf).max(0)
-    none = ~finite.any(0)
-    return np.where(none, np.nan, low), np.where(none, np.nan, high)
+    finite = np.where(np.isfinite(values), values, np.nan)
+    return np.fmin.reduce(finite, initial=np.nan), np.fmax.reduce(finite, initial=np.nan)
 
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
