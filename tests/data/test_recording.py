@@ -11,15 +11,16 @@ import torch
 
 import torchliquid
 from torchliquid.data import Recording, reading, tables
+from torchliquid.data.text import Form
 from torchliquid.errors import InputError
 
 
 def test_read_has_the_options_of_its_readers(monkeypatch):
     """Names, types and defaults, and each reaches the reader."""
-    files, frames = inspect.signature(tables.read).parameters, inspect.signature(tables.from_table).parameters
-    readers = {**frames, **files}
+    texts, frames = inspect.signature(Form).parameters, inspect.signature(tables.from_table).parameters
+    readers = {**frames, **{name: texts[name] for name in tables.OF_TEXT}}
     options = inspect.signature(torchliquid.read).parameters
-    assert set(options) == set(readers) - {"read", "meaning"}
+    assert set(options) == set(readers) - {"read"} | {"path"}
     for name, option in options.items():
         if name != "path":
             assert option.kind is inspect.Parameter.KEYWORD_ONLY
@@ -27,10 +28,16 @@ def test_read_has_the_options_of_its_readers(monkeypatch):
                 None,
                 readers[name].annotation.removesuffix(" | None"),
             )
-    given = {name: object() for name in options if name != "path"}
-    monkeypatch.setattr(reading, "read_any", lambda path, **asked: (path, asked))
-    assert torchliquid.read("t.csv", **given) == ("t.csv", given)
-    assert torchliquid.read("t.csv") == ("t.csv", {})
+    given = {name: [object()] if name == "channels" else object() for name in options if name != "path"}
+    given["like"] = {"sensor": "x"}
+    reached = {}
+    monkeypatch.setattr(reading, "read_table", lambda path, form, named: reached.update(path=path, **vars(form)))
+    monkeypatch.setattr(reading, "from_table", lambda table, **asked: reached.update(asked) or Recording((), ()))
+    torchliquid.read("t.csv", **given)
+    assert reached == {"path": "t.csv", "asked": tables.OF_TEXT, **given}
+    reached.clear()
+    torchliquid.read("t.csv")
+    assert reached == {"path": "t.csv", **vars(Form())}
 
 
 def test_aeon_collections_with_equal_and_different_lengths():

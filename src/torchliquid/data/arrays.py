@@ -40,31 +40,28 @@ def from_arrays(
         times = parts[0].index if one else [part.index for part in parts]
         notes.append("The index contains dates; they were used as the times.")
     channels, all_values = _values(parts, channels)
-    all_times = [None] * len(all_values) if times is None else [times] if one else list(times)
-    all_targets = [None] * len(all_values) if targets is None else [targets] if one else list(targets)
-    all_names = list(names) if names is not None else [str(i) for i in range(len(all_values))]
-    all_groups = list(groups) if groups is not None else [None] * len(all_values)
-    for what, one_each in (
-        ("times", all_times),
-        ("targets", all_targets),
-        ("names", all_names),
-        ("groups", all_groups),
-    ):
-        if len(one_each) != len(all_values):
-            raise InputError(f"{len(one_each)} {what} were given for {len(all_values)} series")
+
+    def each(what: str, given: Any) -> list[Any]:
+        found = [None] * len(all_values) if given is None else list(given)
+        if len(found) != len(all_values):
+            raise InputError(f"{len(found)} {what} were given for {len(all_values)} series")
+        return found
+
+    all_times = each("times", [times] if one and times is not None else times)
+    all_targets = each("targets", [targets] if one and targets is not None else targets)
+    all_names = [str(name) for name in each("names", range(len(all_values)) if names is None else names)]
     kinds: set[str | None] = set()
-    series = []
-    for i, (v, t, y) in enumerate(zip(all_values, all_times, all_targets, strict=True)):
-        name = str(all_names[i])
+    series: list[Series] = []
+    for v, t, y, name, group in zip(all_values, all_times, all_targets, all_names, each("groups", groups), strict=True):
         if t is None:
             moments = np.arange(len(v), dtype=np.float64)
         else:
-            moments, kind = given.moments(t, f"times of series {i}")
+            moments, kind = given.moments(t, f"times of series {len(series)}")
             kinds.add(kind)
             if not np.isfinite(moments).all():
                 raise InputError(f"series {name!r}: time {int(np.argmin(np.isfinite(moments)))} is missing")
-        group = None if all_groups[i] is None else str(all_groups[i])
-        series.append(Series(moments, v, None if y is None else as_targets(y), name, group))
+        of_group = None if group is None else str(group)
+        series.append(Series(moments, v, None if y is None else as_targets(y), name, of_group))
     if len(kinds) > 1:
         raise InputError("the times of all series must be of one type: dates, durations or numbers")
     typed = bool(kinds & {"date", "duration"})
@@ -74,7 +71,7 @@ def from_arrays(
     times_of = [s.times for s in series]
     where = lambda i, j: f"sample {j} of series {all_names[i]!r}"  # noqa: E731
     notes += order.describe(times_of, times_of, local=False, dated=recording.dated, where=where)
-    return tidy(recording, notes, for_model=for_model)
+    return tidy(recording, notes, for_model)
 
 
 def _has_dates(part: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from torchliquid.data import dates, numerals
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, listed
 
 DASHES = frozenset({"-", "--", "---"})
 MISSING_LABELS = DASHES | {
@@ -79,7 +79,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = [lower[k] for k in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "there are: " + ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"there are: {listed(known, 20)}"
 
 
 def is_text(column: pl.Series) -> bool:
@@ -98,14 +98,14 @@ def numbers(
 
     Args:
         column: of any type.
-        missing: values that mean "not observed", besides the usual marks.
+        missing: values that mean "not observed", besides the usual ones.
         row: names a row in an error.
-        truth: booleans, and words such as yes and no, are 1 and 0; else they are no numbers.
-        marks: the mark before decimals in the table; None: as the column shows.
-        notes: where to say what was taken.
+        truth: whether booleans, and words such as yes and no, are 1 and 0; otherwise they are not numbers.
+        marks: decimal marks of the table; None: as the column shows.
+        notes: assumptions are appended here.
 
     Raises:
-        InputError: a text column reads as numbers, but not all of it, or its numbers can be read in two ways.
+        InputError: most of a text column is numbers, but not all of it, or its numbers can be read in two ways.
     """
     if is_text(column):
         text = stripped(column, MISSING_NUMBERS, missing)
@@ -124,8 +124,8 @@ def numbers(
             )
         if wrong.any():
             read = values.drop_nulls()
-            share = len(read) / (len(text) - text.null_count())
-            if share < MOSTLY and not _are_readings(read):
+            readings = read.n_unique() > MANY or bool((read != read.round()).any())  # rather than names of classes
+            if len(read) < MOSTLY * (len(text) - text.null_count()) and not readings:
                 return None
             raise InputError(_stray(text, wrong, row))
         if found.can_be_both is not None:
@@ -149,11 +149,6 @@ def numbers(
     return array
 
 
-def _are_readings(values: pl.Series) -> bool:
-    """Whether numbers in a column with words are readings rather than names of classes."""
-    return values.n_unique() > MANY or bool((values != values.round()).any())
-
-
 def _stray(text: pl.Series, wrong: pl.Series, row: Row) -> str:
     """The error for text in a column of numbers."""
     i = wrong.arg_max() or 0
@@ -167,6 +162,7 @@ def _stray(text: pl.Series, wrong: pl.Series, row: Row) -> str:
 
 
 def _taken(name: str, found: numerals.Numbers, text: pl.Series, row: Row) -> list[str]:
+    """Notes on the unit and the thousands separator."""
     notes = []
     if len(found.units) > 1:
         raise InputError(
@@ -188,13 +184,8 @@ def _with_unit(text: pl.Series, unit: str, row: Row) -> str:
 
 
 def words(column: pl.Series, missing: Iterable[float | str] = (), notes: list[str] | None = None) -> pl.Series:
-    """Convert a column to words, null if it is empty, a placeholder for "not observed" or one of ``missing``.
-
-    Args:
-        column: of text.
-        missing: more such marks.
-        notes: where to say what was taken so, and which words may be such marks as well.
-    """
+    """Convert a column of text to words, null if it is empty, a placeholder for "not observed" or one of ``missing``.
+    Notes say which words were placeholders, and which others may be."""
     text = stripped(column, {""}, missing)
     found = text.drop_nulls().unique().sort().to_list()
     # Plus and minus are a pair of labels.
@@ -208,7 +199,7 @@ def words(column: pl.Series, missing: Iterable[float | str] = (), notes: list[st
             f"Column {column.name!r}: {_counted(text, doubtful)} counts as an ordinary word; if it means not "
             f"observed, declare it (missing={doubtful!r},{options})."
         )
-    return text if not marks else text.to_frame().select(pl.when(~pl.first().is_in(marks)).then(pl.first())).to_series()
+    return text.set(text.is_in(marks), None)
 
 
 def _counted(text: pl.Series, words: Sequence[str]) -> str:
@@ -247,10 +238,8 @@ def times(
     Args:
         column: dates, durations or numbers, as such or as text.
         unit: of numbers.
-        date_format: of dates in text or in digits, as in ``strptime``; None: found out.
-        row: names a row in an error.
-        order: of day, month and year.
-        marks: as in :func:`numbers`.
+        date_format: of dates in text or in digits, as in ``strptime``; None: detected.
+        row, order, marks: as in :func:`numbers` and :func:`torchliquid.data.dates.find`.
 
     Raises:
         InputError: a row that cannot be read, dates that can be read in two ways, or ``%Z`` in their form.
@@ -308,8 +297,9 @@ def times(
         return exact
     values = numbers(column, (), row, marks=marks)
     if values is None:
+        content = short(column.drop_nulls()[0]) if is_text(column) else f"values of type {column.dtype}"
         raise InputError(
-            f"column {name!r} does not contain times, but {_one(column)}; name another column, or "
+            f"column {name!r} does not contain times, but {content}; name another column, or "
             "give the format of the dates (time_format='%d.%m.%Y %H:%M', --time-format)"
         )
     values[np.isinf(values)] = np.nan
@@ -356,7 +346,7 @@ def without_marks(column: pl.Series, missing: Sequence[float | str]) -> pl.Serie
     text = column.cast(pl.String).str.strip_chars()
     day = text.str.replace(r"[ T]00:00(:00(\.0+)?)?(Z|[-+]00:?00)?$", "")
     gone = text.is_in(marks) | day.is_in(marks)
-    return column.to_frame().select(pl.when(~gone).then(pl.col(column.name)).alias(column.name)).to_series()
+    return column.to_frame().select(pl.when(~gone).then(pl.first()).alias(column.name)).to_series()
 
 
 def _check_years(column: pl.Series, row: Row) -> None:
@@ -369,16 +359,8 @@ def _check_years(column: pl.Series, row: Row) -> None:
 
 
 def since(whole: np.ndarray, known: np.ndarray, per: int) -> tuple[np.ndarray, int]:
-    """Whole numbers as floats of a unit ``per`` times as large, counted from 0 unless single steps would be lost.
-
-    Args:
-        whole: (N,) int64.
-        known: (N,) which are there.
-        per: of the small unit in the large one.
-
-    Returns:
-        The times, NaN where there is none, and what was taken off them, in the large unit.
-    """
+    """Whole numbers (N,) as floats of a unit ``per`` times as large, NaN where they are not known; and the origin that
+    was subtracted, in the large unit: 0 unless single steps would be lost."""
     origin = 0
     there = whole[known]
     if len(there) and np.abs(there).max() >= 2**50:
@@ -396,12 +378,12 @@ def over_midnight(clock: np.ndarray, codes: np.ndarray, hours: float = 24) -> tu
     """Continue times of day past midnight: a step back of more than half a round starts the next one.
 
     Args:
-        clock: (N,) seconds since zero hours.
-        codes: (N,) numbers of the rows' series, each of which has days of its own.
-        hours: of a round: 24, or 12 where the clock tells no halves of the day.
+        clock: (N,) seconds since midnight.
+        codes: (N,) series of the rows, each of which has days of its own.
+        hours: of a round: 24, or 12 if the clock does not distinguish the halves of the day.
 
     Returns:
-        The times, and how many midnights (or noons) there were.
+        The times, and the number of midnights (or noons).
     """
     order = np.argsort(codes, kind="stable")
     codes, seconds = codes[order], clock[order] % (hours * 3600) if hours < 24 else clock[order]
@@ -446,16 +428,10 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _one(column: pl.Series) -> str:
-    """A value of the column, on one line."""
-    return short(column.drop_nulls()[0]) if is_text(column) else f"values of type {column.dtype}"
-
-
 def stripped(column: pl.Series, marks: Iterable[str], missing: Iterable[float | str]) -> pl.Series:
     """A column as stripped text, null for the placeholders."""
-    text = pl.col(column.name).cast(pl.String).str.strip_chars()
-    gone = text.is_in([*marks, *(m if isinstance(m, str) else f"{m:.15g}" for m in missing)])
-    return column.to_frame().select(pl.when(~gone).then(text).alias(column.name)).to_series()
+    text = column.cast(pl.String).str.strip_chars()
+    return text.set(text.is_in([*marks, *(m if isinstance(m, str) else f"{m:.15g}" for m in missing)]), None)
 
 
 def _digits_of(column: pl.Series) -> pl.Series:

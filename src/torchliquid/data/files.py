@@ -12,8 +12,9 @@ import lzma
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,59 +23,19 @@ import numpy as np
 import polars as pl
 
 from torchliquid.data import limits
-from torchliquid.data.numerals import Mark
+from torchliquid.data.contents import Contents, Table, all_of, opened, size_of, start_of
 from torchliquid.data.text import EMPTY, HEAD, Form, read_text
 from torchliquid.data.workbook import WorkbookError, rows_of
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, first_line, listed
 
 STDIN = ("-", "/dev/stdin")
-PACKED: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
+PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """First bytes of compressed files, and the functions that open them."""
 PACKED_TWICE = "the file is compressed more than once, so its size is unknown; unpack it first"
 NOT_READ = {".txt", ".md", ".json", ".html", ".pdf", ".py", ".safetensors", ".png", ".log"}
 """Suffixes of files in a folder that are not tables."""
 FILE = "file"
-MARKS: dict[str, Mark] = {";": ",", ",": "."}
-"""The decimal mark that is usual with a delimiter."""
-
 Source = str | PathLike[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of a table, and how the user counts them.
-
-    Attributes:
-        frame: values of text files are text, those of other files have their types.
-        numbers: (N,) row numbers: the line of a text file, else from 1.
-        files: for each row the index of its file in ``names``, if there are several.
-        names: of the files.
-        labels: names of the series of the files.
-        file: the column with these labels.
-        series: the column of series, if the format has one.
-        target: the column of targets, if the format has one.
-        mark: the decimal mark that the format suggests.
-    """
-
-    frame: pl.DataFrame
-    numbers: np.ndarray
-    notes: tuple[str, ...] = ()
-    files: np.ndarray | None = None
-    names: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    file: str | None = None
-    series: str | None = None
-    target: str | None = None
-    mark: Mark | None = None
-
-    def row(self, place: int) -> str:
-        """Name a row, as its user counts."""
-        of = f" of {self.names[self.files[place]]}" if self.files is not None else ""
-        return f"row {self.numbers[place]}{of}"
 
 
 def read_table(path: Source | Sequence[Source], form: Form | None = None, named: Sequence[str] = ()) -> Table:
@@ -113,13 +74,12 @@ def _one(path: Path, form: Form, named: Sequence[str]) -> Table:
 
 
 def check_there(path: Path) -> None:
-    """Check that the file or folder exists.
-
-    Raises:
-        InputError: it is not; the message doesn't name it.
-    """
+    """Check that the file or folder exists. The error does not name it."""
     if str(path) not in STDIN and not path.exists():
-        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+        beside: list[str] = []
+        with suppress(OSError):
+            beside = [p.name for p in path.parent.iterdir()]
+        near = difflib.get_close_matches(path.name, beside, n=1)
         raise InputError("no such file" + (f"; did you mean {near[0]!r}?" if near else "; check the path"))
 
 
@@ -165,13 +125,12 @@ def _several(paths: list[Path], form: Form, named: Sequence[str]) -> Table:
     try:
         frame = pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"the columns of the files have different types ({_first_line(error)})") from None
+        raise InputError(f"the columns of the files have different types ({first_line(error)})") from None
     column = FILE
     while column in frame.columns:
         column += "_"
     frame = frame.with_columns(pl.Series(column, np.array(labels, dtype=object)[files].tolist(), dtype=pl.String))
-    more = ", ..." if len(labels) > 5 else ""
-    notes = [f"{len(paths)} files were read, each as one series: {', '.join(labels[:5])}{more}."]
+    notes = [f"{len(paths)} files were read, each as one series: {listed(labels)}."]
     notes += [f"{name}: {note}" for name, table in zip(labels, tables, strict=True) for note in table.notes]
     numbers = np.concatenate([table.numbers for table in tables])
     return replace(
@@ -195,15 +154,15 @@ def _labels(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(f"{label} ({n + 1})" if n else label for label, n in zip(labels, again, strict=True))
 
 
-def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str], packed: bool = False) -> Table:
-    head = source[:HEAD] if isinstance(source, bytes) else _head(source)
+def _read(source: Contents, path: Path, form: Form, named: Sequence[str], packed: bool = False) -> Table:
+    head = start_of(source, HEAD)
     for start, unpack in PACKED.items():
         if head.startswith(start):
             if packed:
                 raise InputError(PACKED_TWICE)
             return _read(limits.unpacked(source, unpack), path.with_suffix(""), form, named, packed=True)
     suffix = path.suffix.lower()
-    reader: Callable[[Path | bytes], Table] | None = None
+    reader: Callable[[Contents], Table] | None = None
     if head[:4] == b"PAR1" or suffix in (".parquet", ".pq"):
         reader = _parquet
     elif head[:6] == b"ARROW1" or suffix in (".arrow", ".feather", ".ipc"):
@@ -233,52 +192,37 @@ def _read(source: Path | bytes, path: Path, form: Form, named: Sequence[str], pa
         raise InputError(EMPTY)
     if head.lstrip(b"\xef\xbb\xbf")[:1] == b"{" and b'":' in head.split(b"\n")[0]:
         return _json(source)
-    text = read_text(source, form, named)
-    return Table(text.frame, text.numbers, text.notes, mark=MARKS.get(text.delimiter))
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD)
-
-
-def _head_of(source: Path | bytes, size: int) -> bytes:
-    return source[:size] if isinstance(source, bytes) else _head(source)[:size]
-
-
-def _bytes(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()
+    return read_text(source, form, named)
 
 
 def _counted(frame: pl.DataFrame, **more: Any) -> Table:
     return Table(frame, np.arange(1, len(frame) + 1), **more)
 
 
-def _parquet(source: Path | bytes) -> Table:
+def _parquet(source: Contents) -> Table:
+    return _columnar("Parquet", pl.scan_parquet, source)
+
+
+def _arrow(source: Contents) -> Table:
+    return _columnar("Arrow", pl.scan_ipc, source)
+
+
+def _columnar(name: str, scan: Callable[..., pl.LazyFrame], source: Contents) -> Table:
     try:
-        limits.check_parquet(source)
-        frame = pl.read_parquet(source if isinstance(source, Path) else io.BytesIO(source), glob=False)
+        table = scan(source, glob=False)
+        limits.check_rows(table, source)
+        frame = table.collect()
         limits.check_text(frame, source)
         return _counted(frame)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
-            f"the Parquet file is damaged or truncated ({_first_line(error)}); copy or write it again"
+            f"the {name} file is damaged or truncated ({first_line(error)}); copy or write it again"
         ) from None
 
 
-def _arrow(source: Path | bytes) -> Table:
-    try:
-        limits.check_arrow(source)
-        return _counted(pl.read_ipc(source))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise InputError(
-            f"the Arrow file is damaged or truncated ({_first_line(error)}); copy or write it again"
-        ) from None
-
-
-def _json(source: Path | bytes) -> Table:
+def _json(source: Contents) -> Table:
     """Read JSON lines, or an array of objects. Names of nested values are joined with a point."""
-    data = _bytes(source)
+    data = all_of(source)
     try:
         if data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"[":
             frame = pl.read_json(data, infer_schema_length=None)
@@ -289,7 +233,7 @@ def _json(source: Path | bytes) -> Table:
             frame = frame.with_columns(apart).unnest(structs)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
-            f"the JSON cannot be read as rows ({_first_line(error)}); write one object per line, each one row"
+            f"the JSON cannot be read as rows ({first_line(error)}); write one object per line, each one row"
         ) from None
     lists = [name for name, kind in frame.schema.items() if kind.is_nested()]
     notes = (f"Lists cannot be columns and were left out: {', '.join(lists)}.",) if lists else ()
@@ -300,10 +244,10 @@ def _field_of(name: str) -> Callable[[str], str]:
     return lambda field: f"{name}.{field}"
 
 
-def _arff(source: Path | bytes) -> Table:
+def _arff(source: Contents) -> Table:
     from scipy.io import arff
 
-    data = _bytes(source)
+    data = all_of(source)
     if b" relational" in data[:HEAD].lower():
         raise InputError(
             "this ARFF file contains tables in its rows, as in time series archives; give the archive's .ts file"
@@ -312,7 +256,7 @@ def _arff(source: Path | bytes) -> Table:
     try:
         rows, about = arff.loadarff(io.StringIO(text))
     except (arff.ArffError, NotImplementedError, ValueError, StopIteration, IndexError) as error:
-        raise InputError(f"the ARFF file cannot be read ({_first_line(error)}); save the table as CSV") from None
+        raise InputError(f"the ARFF file cannot be read ({first_line(error)}); save the table as CSV") from None
     columns = {
         name: rows[name].astype("datetime64[us]")
         if rows[name].dtype.kind == "M"
@@ -324,7 +268,7 @@ def _arff(source: Path | bytes) -> Table:
     return _counted(pl.DataFrame(columns), mark=".")
 
 
-def _archive(source: Path | bytes) -> Table:
+def _archive(source: Contents) -> Table:
     """Read ``.ts`` of the time series archives: each line is a series, with its class at all samples."""
     try:
         from aeon.datasets import load_from_ts_file
@@ -334,11 +278,11 @@ def _archive(source: Path | bytes) -> Table:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "archive.ts"
-        path.write_bytes(_bytes(source))
+        path.write_bytes(all_of(source))
         try:
             cases, classes = load_from_ts_file(str(path))
         except Exception as error:  # whatever its parser stumbles over
-            raise InputError(f"the .ts file cannot be read ({_first_line(error)}); download it again") from None
+            raise InputError(f"the .ts file cannot be read ({first_line(error)}); download it again") from None
     width = len(cases[0])
     frames = [
         pl.DataFrame({f"dim_{c + 1}": np.asarray(case[c], dtype=np.float64) for c in range(width)}).with_columns(
@@ -346,61 +290,47 @@ def _archive(source: Path | bytes) -> Table:
         )
         for i, (case, label) in enumerate(zip(cases, classes, strict=True))
     ]
-    return _counted(pl.concat(frames), series="case", target="class", mark=".")
+    return _counted(pl.concat(frames), series="case", mark=".")
 
 
-def _entries(source: Path | bytes) -> list[str]:
+def _entries(source: Contents) -> list[str]:
     try:
-        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+        with opened(source) as file, zipfile.ZipFile(file) as archive:
             inside = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise InputError(
-            f"the zip archive or workbook is damaged ({_first_line(error)}); copy it again, or save the table as CSV"
+            f"the zip archive or workbook is damaged ({first_line(error)}); copy it again, or save the table as CSV"
         ) from None
-    limits.check_ratio(sum(info.file_size for info in inside), limits.size_of(source), limits.GZIP)
+    limits.check_ratio(sum(info.file_size for info in inside), size_of(source), limits.GZIP)
     return [info.filename for info in inside]
 
 
-def _zip(source: Path | bytes, inside: list[str], form: Form, named: Sequence[str]) -> Table:
+def _zip(source: Contents, inside: list[str], form: Form, named: Sequence[str]) -> Table:
     tables = _tables([Path(name) for name in inside if not name.startswith("__MACOSX/")])
     if len(tables) != 1:
-        listed = ", ".join(map(str, tables[:5])) + (", ..." if len(tables) > 5 else "")
         raise InputError(
-            f"the zip archive contains {len(tables)} tables ({listed}); unpack it and name one, or the folder"
+            f"the zip archive contains {len(tables)} tables ({listed(tables)}); unpack it and name one, or the folder"
         )
-    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+    with opened(source) as file, zipfile.ZipFile(file) as archive:
         return _read(archive.read(tables[0].as_posix()), tables[0], form, named, packed=True)
 
 
-def _spreadsheet(source: Path | bytes, form: Form, named: Sequence[str]) -> Table:
+def _spreadsheet(source: Contents, form: Form, named: Sequence[str]) -> Table:
     """Read the first sheet with rows as a text table, so that titles and rows of units are detected."""
     if importlib.util.find_spec("python_calamine") is None:
         raise InputError(
             "reading spreadsheets needs python-calamine: pip install 'torchliquid[excel]', or save the table as CSV"
         )
-    if _head_of(source, 2) == b"PK":
+    if start_of(source, 2) == b"PK":
         limits.check_workbook(source)
-    size = limits.size_of(source)
+    size = size_of(source)
     try:
-        found = rows_of(_bytes(source), limits.WORKBOOK + 2 * limits.GZIP * size, 25 + size / 5e4)
+        found = rows_of(all_of(source), limits.WORKBOOK + 2 * limits.GZIP * size, 25 + size / 5e4)
     except WorkbookError as error:
-        raise InputError(f"the workbook cannot be read ({_first_line(error)}); save it again, or as CSV") from None
+        raise InputError(f"the workbook cannot be read ({first_line(error)}); save it again, or as CSV") from None
     if found is None:
         raise InputError(EMPTY)
     rows, name, filled = found
-    text = read_text(rows, form, named)
-    notes = text.notes
-    if filled > 1:
-        notes = (f"The first of {filled} sheets was read, {name!r}.", *notes)
-    return Table(text.frame, text.numbers, notes, mark=".")
-
-
-def _names_beside(path: Path) -> Iterable[str]:
-    try:
-        return [p.name for p in path.parent.iterdir()]
-    except OSError:
-        return []
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    table = read_text(rows, form, named)
+    first = [f"The first of {filled} sheets was read, {name!r}."] if filled > 1 else []
+    return replace(table, notes=(*first, *table.notes), mark=".")

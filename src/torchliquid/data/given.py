@@ -13,7 +13,7 @@ import polars as pl
 from torchliquid.data import columns, dates, numerals
 from torchliquid.data.columns import MISSING_LABELS, TRUTH
 from torchliquid.data.numerals import Mark, is_plain
-from torchliquid.data.roles import column_of, named_for
+from torchliquid.data.roles import column_of, named_for, pairs_in
 from torchliquid.errors import InputError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -37,18 +37,17 @@ EXACT = 2**53
 
 
 def floats(values: Any, what: str) -> np.ndarray:
-    """Convert readings to float64 of the same shape, NaN if masked, None or ``pd.NA``.
-
-    Raises:
-        InputError: they are text, complex numbers or times.
-    """
+    """Convert readings to float64 of the same shape, NaN if masked, None or ``pd.NA``. Text, complex numbers and times
+    raise an error, which starts with ``what``."""
     mask = np.ma.getmask(values) if isinstance(values, np.ma.MaskedArray) else None
     try:
         array = np.asarray(values.data if mask is not None else values)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}: not an array of numbers ({error})") from None
     if array.dtype.kind == "O":
-        array = np.array([_number(v) for v in array.reshape(-1).tolist()], dtype=object).reshape(array.shape)
+        # Comparisons of pd.NA are neither true nor false.
+        plain = [np.nan if is_missing(v) else v for v in array.reshape(-1).tolist()]
+        array = np.array(plain, dtype=object).reshape(array.shape)
         if any(isinstance(v, complex) for v in array.reshape(-1).tolist()):
             array = array.astype(complex)
     if array.dtype.kind == "c":
@@ -62,11 +61,6 @@ def floats(values: Any, what: str) -> np.ndarray:
     if mask is not None and mask is not np.ma.nomask:
         numbers[mask] = np.nan
     return numbers
-
-
-def _number(value: Any) -> Any:
-    """NaN for None and ``pd.NA``, whose comparisons are neither true nor false."""
-    return np.nan if is_missing(value) else value
 
 
 def is_missing(value: Any) -> bool:
@@ -88,11 +82,7 @@ def names_of(values: Any) -> list[str] | None:
 
 
 def by_name(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
-    """Indices of the wanted names among the given ones.
-
-    Raises:
-        InputError: a name is missing, or there is another one.
-    """
+    """Indices of the wanted names among the given ones, which must be the same."""
     missing = [name for name in wanted if name not in given]
     more = [name for name in given if name not in wanted]
     if missing or more:
@@ -104,11 +94,7 @@ def by_name(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]
 
 
 def in_seconds(times: np.ndarray) -> np.ndarray:
-    """Convert datetime64 (since 1970) or timedelta64 of any unit to seconds; NaN for NaT.
-
-    Raises:
-        InputError: a date is before 1678 or after 2261, such as one that means "never".
-    """
+    """Convert datetime64 (since 1970, from 1678 to 2261) or timedelta64 of any unit to seconds; NaN for NaT."""
     missing = np.isnat(times)
     if times.dtype.kind == "M":
         years = times.astype("datetime64[Y]").astype(np.int64) + 1970
@@ -136,14 +122,9 @@ def in_seconds(times: np.ndarray) -> np.ndarray:
 def moments(times: Any, what: str) -> tuple[np.ndarray, str | None]:
     """Convert times (T,) to numbers, NaN if missing, and tell their type.
 
-    Dates (``"date"``) become seconds since 1970, in UTC if they have a zone. Durations (``"duration"``) become seconds.
-    Plain numbers (None) are unchanged.
-
-    Args:
-        times: numbers, datetime64, timedelta64, or dates with or without a zone as objects or ISO strings.
-
-    Raises:
-        InputError: they are none of these.
+    Times are numbers, datetime64, timedelta64, or dates with or without a zone as objects or ISO strings. Dates
+    (``"date"``) become seconds since 1970, in UTC if they have a zone. Durations (``"duration"``) become seconds. Plain
+    numbers (None) are unchanged.
     """
     if str(getattr(times, "dtype", "")).startswith("datetime64[") and not isinstance(times, np.ndarray):
         times = np.asarray(times, dtype="datetime64[ns]")  # of pandas, in UTC where there is a zone
@@ -183,10 +164,6 @@ def _typed(value: Any) -> Any:
     return np.timedelta64(value, "us") if isinstance(value, dt.timedelta) else value
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-
-
 def is_typed(times: Any) -> bool:
     """Whether times, or one, carry their unit or date themselves."""
     if isinstance(times, dt.timedelta | dt.datetime | dt.date | np.timedelta64 | np.datetime64):
@@ -194,25 +171,13 @@ def is_typed(times: Any) -> bool:
     return getattr(getattr(times, "dtype", None), "kind", "") in "mM" and hasattr(times, "dtype")
 
 
-def _is_iso(text: str) -> bool:
-    try:
-        dt.datetime.fromisoformat(text.strip())
-    except ValueError:
-        return False
-    return True
-
-
 def span(elapsed: Any, time_unit: str) -> Any:
-    """A time between samples, or several, as numbers in a unit; what is a number already stays.
-
-    Raises:
-        InputError: a typed time where the unit is none of time.
-    """
+    """A time between samples, or several, as numbers in a unit of time; plain numbers are unchanged."""
     if isinstance(elapsed, np.ma.MaskedArray):
         return floats(elapsed, "elapsed")
     if isinstance(elapsed, Sequence) and not isinstance(elapsed, str) and any(is_typed(e) for e in elapsed):
         return np.array([span(e, time_unit) for e in elapsed], dtype=np.float64)
-    if is_missing_scalar(elapsed):
+    if not hasattr(elapsed, "__len__") and np.ndim(elapsed) == 0 and is_missing(elapsed):
         return np.nan
     if isinstance(elapsed, dt.timedelta):  # pandas' as well
         exact = getattr(elapsed, "value", None)
@@ -231,16 +196,11 @@ def span(elapsed: Any, time_unit: str) -> Any:
     return seconds * (10**6 / MICROSECONDS[time_unit])
 
 
-def is_missing_scalar(value: Any) -> bool:
-    return not hasattr(value, "__len__") and np.ndim(value) == 0 and is_missing(value)
-
-
 def taken_time(values: Mapping[str, Any], table: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """A message without its time, and the time, under the name of the column, or of the two, that held it in training;
-    None where it has none."""
+    """Split a message into its readings and its time, by the name of the column, or of the two, that held the time in
+    training; None if it has no time."""
     name = str(table.get("time"))
-    for i in (i for i, letter in enumerate(name) if letter == "," and name not in values):
-        pair = [name[:i].strip(), name[i + 1 :].strip()]
+    for pair in pairs_in(name) if name not in values else ():
         if all(part in values for part in pair):
             return {k: v for k, v in values.items() if k not in pair}, " ".join(str(values[part]) for part in pair)
     return {k: v for k, v in values.items() if k != name}, values.get(name)
@@ -251,14 +211,11 @@ def stamp(time: Any, time_unit: str, table: Mapping[str, Any] = NOTHING) -> np.n
 
     Args:
         time: numbers, dates, or text in ISO format or in that of the training table.
-        time_unit: of the model.
+        time_unit: of the model; dates need a unit of time.
         table: how the training table was read.
-
-    Raises:
-        InputError: times are dates but the unit is not a unit of time, or text is not a time.
     """
     one = isinstance(time, str | dt.date) or np.ndim(time) == 0
-    if isinstance(time, str) and not _is_iso(time):
+    if isinstance(time, str) and isinstance(_typed(time), str):  # not in ISO format
         marks = numerals.Marks(before=table.get("decimal"))
         order = dates.OrderHint(before=table.get("date_order"))
         text = pl.Series("time", [time])

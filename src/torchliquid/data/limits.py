@@ -1,4 +1,4 @@
-"""Limits for the files of tables, checked before a file is read."""
+"""Limits for the files of tables, checked before a file is read. Each check raises an ``InputError``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from torchliquid.data.contents import Contents, opened, size_of, start_of
 from torchliquid.errors import InputError
 
 MAX_COLUMNS = 100_000
@@ -33,42 +33,26 @@ CELL = 24
 """Number of bytes of a spreadsheet's cell in memory."""
 
 
-def unpacked(source: Path | bytes, opened: Callable[..., Any] = gzip.open) -> bytes:
-    """Unpack a compressed file.
-
-    Args:
-        source: the file, or its bytes.
-        opened: the function that opens it, of gzip, bz2 or lzma.
-
-    Raises:
-        InputError: it unpacks to more than :data:`GZIP` times its size.
-    """
-    size = size_of(source)
+def unpacked(source: Contents, unpack: Callable[..., Any] = gzip.open) -> bytes:
+    """Unpack a compressed file, up to :data:`GZIP` times its size, with the ``open`` of gzip, bz2 or lzma."""
     whole = io.BytesIO()
-    with opened(source if isinstance(source, Path) else io.BytesIO(source)) as file:
+    with opened(source) as packed, unpack(packed) as file:
         while piece := file.read(CHUNK):
             whole.write(piece)
-            check_ratio(whole.tell(), size, GZIP)
+            check_ratio(whole.tell(), size_of(source), GZIP)
     return whole.getvalue()
 
 
-def check_first_line(source: Path | bytes) -> None:
-    """Check that the first line of a text ends.
-
-    Raises:
-        InputError: it does not end within :data:`MAX_HEADER`.
-    """
-    if not any(end in (start := _start(source)) for end in (b"\n", b"\r")) and len(start) > MAX_HEADER:
+def check_first_line(source: Contents) -> None:
+    """Check that the first line of a text ends within :data:`MAX_HEADER`."""
+    start = start_of(source, MAX_HEADER + 1)
+    if len(start) > MAX_HEADER and b"\n" not in start and b"\r" not in start:
         raise _endless()
 
 
-def check_header(source: Path | bytes, delimiter: str, skipped: int = 0) -> None:
-    """Check the first row of a text table, after ``skipped`` rows.
-
-    Raises:
-        InputError: it does not end, or has too many fields or a name that is too long.
-    """
-    start = _start(source)
+def check_header(source: Contents, delimiter: str, skipped: int = 0) -> None:
+    """Check the first row of a text table, after ``skipped`` rows: whether it ends, and its names."""
+    start = start_of(source, MAX_HEADER + 1)
     lines = io.TextIOWrapper(io.BytesIO(start), "utf-8-sig", errors="replace", newline="")
     reader = csv.reader(lines, delimiter=delimiter)
     for _ in range(skipped):
@@ -79,23 +63,12 @@ def check_header(source: Path | bytes, delimiter: str, skipped: int = 0) -> None
     check_columns(names)
 
 
-def _start(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source[: MAX_HEADER + 1]
-    with source.open("rb") as file:
-        return file.read(MAX_HEADER + 1)
-
-
 def _endless() -> InputError:
     return InputError(f"the first row is longer than {MAX_HEADER:,} bytes; this is not a table")
 
 
 def check_columns(names: list[str]) -> None:
-    """Check the number of columns of a table and the length of their names.
-
-    Raises:
-        InputError: there are too many, or a name is too long.
-    """
+    """Check the number of columns of a table and the length of their names."""
     if len(names) > MAX_COLUMNS:
         raise InputError(f"the table has {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed")
     for i, name in enumerate(names, 1):
@@ -106,56 +79,27 @@ def check_columns(names: list[str]) -> None:
             )
 
 
-def size_of(source: Path | bytes) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
-
-
-def check_parquet(source: Path | bytes) -> None:
-    """Check the size of a Parquet file by its metadata.
-
-    Raises:
-        InputError: too many columns, or more than :data:`PARQUET` times the file's size.
-    """
-    lazy = pl.scan_parquet(source if isinstance(source, Path) else io.BytesIO(source), glob=False)
-    _check_rows(lazy, source)
-
-
-def check_arrow(source: Path | bytes) -> None:
-    """Check the size of an Arrow file by its metadata.
-
-    Raises:
-        InputError: as for :func:`check_parquet`.
-    """
-    _check_rows(pl.scan_ipc(source if isinstance(source, Path) else io.BytesIO(source), glob=False), source)
-
-
-def _check_rows(lazy: pl.LazyFrame, source: Path | bytes) -> None:
-    schema = lazy.collect_schema()
+def check_rows(table: pl.LazyFrame, source: Contents) -> None:
+    """Check, by its metadata, that a Parquet or Arrow file becomes no more than :data:`PARQUET` times as large."""
+    schema = table.collect_schema()
     check_columns(list(schema))
-    rows = lazy.select(pl.len()).collect().item()
+    rows = table.select(pl.len()).collect().item()
     bits = sum(_bits(kind) for kind in schema.values())
     check_ratio(rows * bits // 8, size_of(source), PARQUET)
 
 
-def check_text(frame: pl.DataFrame, source: Path | bytes) -> None:
-    """Check that repeated text in a Parquet file does not exhaust memory when it is expanded.
-
-    Raises:
-        InputError: it would exhaust memory.
-    """
+def check_text(frame: pl.DataFrame, source: Contents) -> None:
+    """Check that repeated text in a Parquet file does not exhaust memory when it is expanded."""
     text = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
     check_ratio(sum(text.row(0)) if text.width else 0, size_of(source), PARQUET)
 
 
-def check_workbook(source: Path | bytes) -> None:
+def check_workbook(source: Contents) -> None:
     """Check that the sheets of an .xlsx file are about as large as their content.
 
     A reader allocates every cell up to the last, and copies a text for each cell that refers to it.
-
-    Raises:
-        InputError: they are much larger.
     """
-    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+    with opened(source) as file, zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         texts = archive.read("xl/sharedStrings.xml") if "xl/sharedStrings.xml" in names else b""
         longest = max(map(len, re.split(rb"<[^>]*>", texts)))
@@ -184,17 +128,10 @@ def _bits(kind: pl.DataType) -> int:
 
 
 def check_ratio(unpacked: int, packed: int, ratio: int) -> None:
-    """Check the ratio of unpacked to packed size.
-
-    Args:
-        unpacked, packed: bytes.
-        ratio: the maximum, for more than :data:`HARMLESS` bytes.
-
-    Raises:
-        InputError: the ratio is too large.
-    """
-    if unpacked > max(HARMLESS, ratio * packed):
+    """Check that a file of ``packed`` bytes unpacks to no more than ``ratio`` times as many, or :data:`HARMLESS`."""
+    most = max(HARMLESS, ratio * packed)
+    if unpacked > most:
         raise InputError(
-            f"the file of {packed:,} bytes unpacks to more than {max(HARMLESS, ratio * packed):,}, unlike any "
-            "recording; if it is one, give it uncompressed, as CSV"
+            f"the file of {packed:,} bytes unpacks to more than {most:,}, unlike any recording; if it is one, give it "
+            "uncompressed, as CSV"
         )

@@ -140,8 +140,6 @@ def evidence(numbers: pl.Series) -> Evidence:
     """The evidence of values that contain only digits, points and commas."""
     known = numbers.drop_nulls()
     known = known.filter(known.str.contains(r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?$"))
-    if not len(known):
-        return Evidence()
     separated = known.filter(known.str.contains("[.,]"))
     if not len(separated):
         return Evidence()
@@ -190,12 +188,7 @@ def _size(whole: pl.Series) -> float:
 
 
 def read(text: pl.Series, marks: Marks) -> Numbers:
-    """Convert a column of text to numbers.
-
-    Args:
-        text: stripped, null if not observed.
-        marks: of the whole table.
-    """
+    """Convert a column of text, stripped and null if not observed, to numbers, given the marks of the whole table."""
     plain = text.cast(pl.Float64, strict=False)
     pointed = marks.given == "," and bool(text.str.contains(".", literal=True).any())
     if plain.null_count() == text.null_count() and not pointed and not _in_groups(text, "."):

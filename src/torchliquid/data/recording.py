@@ -59,11 +59,15 @@ class Series:
         """Whether there is a target for each sample."""
         return self.targets is not None and self.targets.ndim > 0
 
+    def take(self, which: Array | slice) -> Series:
+        """The samples with these indices, in this order. A target for the whole series is kept."""
+        targets = self.targets[which] if self.targets is not None and self.targets.ndim else self.targets
+        rows = None if self.rows is None else self.rows[which]
+        return replace(self, times=self.times[which], values=self.values[which], targets=targets, rows=rows)
+
     def cut(self, start: int, stop: int) -> Series:
         """Samples ``start`` to ``stop`` (exclusive). A target for the whole series is kept."""
-        targets = self.targets[start:stop] if self.targets is not None and self.targets.ndim else self.targets
-        rows = None if self.rows is None else self.rows[start:stop]
-        return replace(self, times=self.times[start:stop], values=self.values[start:stop], targets=targets, rows=rows)
+        return self.take(slice(start, stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,15 +136,15 @@ class Recording:
 
         Args:
             path: a file, a folder, or a list of files, each one series; ``"-"`` is standard input.
-            columns: arguments of :func:`torchliquid.data.tables.from_frame`; for text files also ``skip``, ``comment``,
-                ``header`` and ``encoding`` of :func:`torchliquid.data.tables.read`.
+            columns: the other arguments of :func:`torchliquid.read`.
 
         Raises:
             InputError: the file is missing, damaged or not a table, or as for :meth:`from_frame`.
         """
-        from torchliquid.data.tables import read
+        from torchliquid.data import reading, tables
 
-        return read(path, **columns)
+        tables.check_options(columns, *tables.OF_TEXT)
+        return reading.read(path, **columns)
 
     @classmethod
     def from_frame(cls, frame: Any, **columns: Any) -> Recording:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -106,6 +106,11 @@ def indicators(text: pl.Series, known: Sequence[str]) -> list[np.ndarray]:
 def named_for(column: str, word: str) -> str:
     """Name of the channel for a word of a column."""
     return f"{column}={word}"
+
+
+def pairs_in(name: str, mark: str = ",") -> Iterator[tuple[str, str]]:
+    """The ways to read a text such as ``"Date,Time"`` as two names."""
+    return ((name[:i].strip(), name[i + 1 :].strip()) for i, letter in enumerate(name) if letter == mark)
 
 
 def column_of(channel: str, known: Collection[str]) -> tuple[str, str | None] | None:

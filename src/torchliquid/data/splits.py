@@ -9,7 +9,7 @@ import scipy  # its parts are imported when they are used
 
 from torchliquid.data.overlap import LEAST, Units
 from torchliquid.data.recording import Recording, Series
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, listed
 
 ENOUGH = 5
 """Minimum number of series, or of units of series that share rows, of which whole ones are held out. With fewer, their
@@ -181,7 +181,7 @@ def _ends(recording: Recording, units: Units, held_out: float) -> np.ndarray:
 def _named(recording: Recording, which: np.ndarray) -> str:
     """The number of series, and the names of the first ones."""
     names = [recording.series[i].name for i in np.flatnonzero(which)]
-    return f"{len(names)} series ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+    return f"{len(names)} series ({listed(names)})"
 
 
 def _strata(recording: Recording) -> np.ndarray:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from torchliquid.data import columns, dates, order, roles
+from torchliquid.data.contents import Table
 from torchliquid.data.dates import ORDERS, Order
-from torchliquid.data.files import Source, Table, read_table
 from torchliquid.data.numerals import Mark, Marks
 from torchliquid.data.recording import Recording, Series
-from torchliquid.data.text import Form
 from torchliquid.data.tidy import tidy
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, first_line, listed
 
 ON_RESTART = ("sort", "split")
 OF_TEXT = ("skip", "comment", "header", "encoding")
@@ -27,48 +26,7 @@ LIKE = ("time", "parameter", "value", "missing", "time_unit", "time_format", "on
 """Options that ``like`` sets as if they were given."""
 
 
-def read(
-    path: Source | Sequence[Source],
-    *,
-    skip: int | None = None,
-    comment: str | None = None,
-    header: bool | None = None,
-    encoding: str | None = None,
-    like: Mapping[str, Any] | None = None,
-    **meaning: Any,
-) -> Recording:
-    """Read one or more tables.
-
-    Args:
-        path: see :func:`torchliquid.data.files.read_table`.
-        skip: number of lines above the header of a text file; None or 0: detected.
-        comment: prefix of comment lines in a text file; None: ``#``, if it is unambiguous.
-        header: False: the columns of a text file have no names and are called ``column_1``, ...
-        encoding: of a text file, by its name in Python; None: UTF-8, UTF-16 or UTF-32, else Windows-1252, with a note.
-        like: how another table was read, the ``columns`` of a recording: see :func:`from_frame`.
-        meaning: the other arguments of :func:`from_frame`.
-
-    Raises:
-        InputError: the file cannot be read, or as for :func:`from_frame`. The message starts with the path.
-    """
-    _check_options(meaning, *OF_TEXT)
-    one = isinstance(path, (str, PathLike))
-    options = {"skip": skip, "comment": comment, "header": header, "encoding": encoding}
-    options = {name: value for name, value in options.items() if value is not None}
-    form = {name: value for name, value in (like or {}).items() if name in OF_TEXT} | options
-    form = {name: value for name, value in form.items() if value != getattr(Form, name)}
-    meaning = _alike(meaning, like)
-    try:
-        given = tuple(name for name in options if name in form)
-        table = read_table(path, Form(**form, asked=given), asked_for(meaning))
-        recording = from_table(table, **meaning)
-        return replace(recording, columns={**recording.columns, **form})
-    except InputError as error:
-        where = "standard input" if str(path) == "-" else str(path) if one else f"{len(path)} files"  # type: ignore[arg-type]
-        raise InputError(f"{where}: {error}") from None
-
-
-def _alike(meaning: dict[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
+def completed(meaning: dict[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
     """The given options, completed by those of ``like``."""
     if not like:
         return meaning
@@ -101,29 +59,8 @@ def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **m
         frame: a Polars or pandas data frame. If the index of a pandas frame contains dates, it is the time.
         first_row: number of the first row in messages.
         notes: from earlier steps of reading.
-        time: column of the times, or ``"Date,Time"`` for a date and a time of day in two columns; None: rows are 1
-            apart.
-        target: column to predict, numbers or labels (in a long table also a parameter); it is not a channel.
-        series: column that names the series of a row; None: all rows are one series.
-        group: column that names what series share, e.g. the person measured. A group is never split over two parts.
-            Series of the same name in different groups are separate; without ``series`` each group is one series.
-        parameter: column of a long table that names what was read.
-        value: column of a long table with the readings.
-        channels: the channels to use, in this order, as a model needs them; None: all other numeric columns. If given,
-            one row is enough, a channel may have no values, and impossible readings count as not observed.
-        ignore: columns (parameters of a long table) to leave out.
-        keep: columns to use as inputs even if they look like a row number or a clock.
-        missing: values that mean "not observed", besides empty fields and NA, N/A, NaN, null, None, ?, -.
-        time_unit: unit of numeric times, e.g. ``"ms"``; dates are in seconds.
-        time_format: format of dates in text or digits, as for ``strptime``; ``%f`` is a fraction of a second of any
-            length. None: detected.
-        date_order: ``"day first"``, ``"month first"`` or ``"year first"``, for ambiguous dates.
-        decimal: decimal mark of numbers in text, ``"."`` or ``","``. The other one, spaces and apostrophes separate
-            thousands. None: inferred from the whole table.
-        like: how another table was read, the ``columns`` of a recording; used for options that are not given. Its
-            series, group and target are dropped if this table lacks them. Its decimal mark and date order are used
-            unless this table shows others.
-        on_restart: ``"split"`` starts a new series where the clock restarts; ``"sort"`` or None sorts all rows by time.
+
+    The other options are those of :func:`torchliquid.read`, except for those of text files.
 
     Raises:
         InputError: a column does not exist, numbers contain text, dates cannot be read, numbers or dates are ambiguous,
@@ -132,8 +69,8 @@ def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **m
     """
     of_text = [name for name in OF_TEXT if name in meaning]
     meaning = {name: given for name, given in meaning.items() if name not in OF_TEXT}
-    _check_options(meaning)
-    meaning = _alike(meaning, meaning.pop("like", None))
+    check_options(meaning)
+    meaning = completed(meaning, meaning.pop("like", None))
     if of_text:
         notes = (*notes, f"{', '.join(of_text)}: for text files only; ignored for a data frame.")
     meaning |= {
@@ -221,9 +158,8 @@ def from_table(
     def keep_rows(rows: np.ndarray, of: str) -> None:
         nonlocal table, places
         if not rows.all():
-            gone = places[~rows]
-            which = ", ".join(str(read.numbers[p]) for p in gone[:5]) + (", ..." if len(gone) > 5 else "")
-            found.append(f"{len(gone)} {of} were left out: {which}.")
+            gone = read.numbers[places[~rows]]
+            found.append(f"{len(gone)} {of} were left out: {listed(gone)}.")
             table, places = table.filter(pl.Series(rows)), places[rows]
 
     if table.width:
@@ -236,9 +172,10 @@ def from_table(
     marks = Marks(
         [c for c in table.get_columns() if c.dtype == pl.String], decimal, before=before.get("decimal"), hint=read.mark
     )
-    moments: columns.Moments | None = None
+    reader = _Reader(missing, row, marks, found)
     if time is None:
-        times = np.arange(len(table), dtype=np.float64)
+        moments = columns.Moments(np.arange(len(table), dtype=np.float64), "samples", "number")
+        times = moments.times
     else:
         when = table[clocks[0]] if len(clocks) == 1 else _together_in_text(table, clocks, found)
         when = columns.without_marks(when, missing)
@@ -250,8 +187,7 @@ def from_table(
         timely = ~np.isnan(moments.times)
         keep_rows(timely, "rows without a time")
         times = moments.times[timely]
-    kind: columns.Kind = moments.kind if moments is not None else "number"
-    unit = moments.unit if moments is not None else "samples"
+    kind = moments.kind
     files = None if read.files is None else read.files[places]
     codes, of = _series_codes(table, series, group, files, read.labels, row, found)
     if kind == "clock":
@@ -283,17 +219,24 @@ def from_table(
     if parameter is not None and value is not None and of_parameter is not None:
         sample, first = _together(times, codes)
         wanted = None if channels is None else list(channels)
-        readings = _readings(table, parameter, value, of_parameter, missing, row, target, ignore, wanted, marks, found)
-        used, values = _pivot(readings, sample, len(first), found)
+        readings, words, labels = _readings(table[value], of_parameter, reader, target, ignore, wanted)
+        used, values = _pivot(of_parameter, readings, sample, len(first), found)
+        spelled = {name.partition("=")[0] for name in words}
+        if target is not None and labels is not None:
+            spelled.add(target)
+        kept = [i for i, name in enumerate(used) if name not in spelled or not np.isnan(values[:, i]).all()]
+        used = [*(used[i] for i in kept), *words]
+        indicators = [_last_label(word, sample, len(first))[:, None] for word in words.values()]
+        values = np.concatenate([values[:, kept], *indicators], axis=1)
         if target is not None and target in table.columns:
-            targets = _last_label(_targets(table[target], missing, row, marks, found), sample, len(first))
-        elif target in readings.words:
-            targets = _last_label(readings.words[target], sample, len(first))
+            labels = reader.targets(table[target])
+        if labels is not None:
+            targets = _last_label(labels, sample, len(first))
         elif target is not None:
             _check_names(table, used, target=target)
             targets = values[:, used.index(target)]
         for name in ignore:
-            _check_names(table, [*used, *readings.words], channel=name)
+            _check_names(table, [*used, *spelled], channel=name)
         wanted = wanted if wanted is not None else [c for c in used if c != target and c not in ignore]
         padded = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
         values = padded[:, [used.index(c) if c in used else len(used) for c in wanted]]
@@ -302,12 +245,11 @@ def from_table(
             found.append(f"Columns not used: {', '.join(unused)}.")
         used, times, codes, numbered = wanted, times[first], codes[first], None
     else:
-        given = _Given(free.drop(dated_columns) if channels is None else table, plain, missing, row, marks, found)
         if channels is None:
-            used, values = _inputs(given, set(keep), codes, time is not None)
+            used, values = _inputs(free.drop(dated_columns), plain, reader, set(keep), codes, time is not None)
         else:
-            used, values = list(channels), _asked(given, channels)
-        targets = None if target is None else _targets(table[target], missing, row, marks, found)
+            used, values = list(channels), _asked(table, plain, reader, channels)
+        targets = None if target is None else reader.targets(table[target])
         numbered = read.numbers[places]
 
     if targets is not None:
@@ -320,8 +262,6 @@ def from_table(
                 f"Classes differ only in case or spaces: {', '.join(map(repr, group))}; they are separate classes."
                 for group in groups
             ]
-    parts, rows_of = _apart(times, codes, of, values, targets, numbered)
-    where = "row {}" if numbered is not None else "time {:g}"
     options = {
         "time": time,
         "series": given_series or group,
@@ -331,24 +271,24 @@ def from_table(
         "missing": [m for m in missing if isinstance(m, str) or np.isfinite(m)] or None,
         "time_unit": time_unit,
         "time_format": time_format,
-        "date_order": date_order if moments is None else moments.order or date_order,
+        "date_order": moments.order or date_order,
         "decimal": decimal or (marks.used.pop() if len(marks.used) == 1 else None),
         "on_restart": on_restart,
     }
     understood = {name: given for name, given in options.items() if given is not None}
     recording = Recording(
-        parts,
+        _apart(Series(times, values, targets, rows=numbered), codes, of),
         tuple(used),
         target,
-        unit,
+        moments.unit,
         columns=understood,
         dated=dated,
         zoned=kind == "zoned",
-        origin=moments.origin if moments is not None else 0,
+        origin=moments.origin,
     )
     if recording.origin:
-        found.append(f"Times are relative to {recording.origin} {unit}, so that no digit is lost.")
-    return tidy(recording, found, rows_of, where, for_model=channels is not None)
+        found.append(f"Times are relative to {recording.origin} {moments.unit}, so that no digit is lost.")
+    return tidy(recording, found, for_model=channels is not None)
 
 
 OPTIONS = tuple(name for name in inspect.signature(from_table).parameters if name != "read")
@@ -364,37 +304,31 @@ from_frame.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 
 
-def _check_options(meaning: dict[str, Any], *more: str) -> None:
+def check_options(meaning: dict[str, Any], *more: str) -> None:
     for name in meaning:
-        if name not in OPTIONS:
+        if name not in (*OPTIONS, *more):
             raise InputError(f"there is no option {name!r}; {columns.nearest(name, (*OPTIONS, *more))}")
 
 
 def _blank(table: pl.DataFrame, read: Table) -> np.ndarray:
     """Rows without any value, apart from the name of their file."""
     bare = table.drop(read.file) if read.file in table.columns else table
-    out = np.zeros(len(table), dtype=bool)
-    first = bare.to_series(0)
-    maybe = first.is_null() | (first.str.strip_chars() == "") if first.dtype == pl.String else first.is_null()
-    some = bare.filter(maybe)
-    if len(some):
-        empty = [
-            pl.col(c).is_null() | (pl.col(c).str.strip_chars() == "") if kind == pl.String else pl.col(c).is_null()
-            for c, kind in some.schema.items()
-        ]
-        out[maybe.to_numpy()] = some.select(pl.all_horizontal(empty)).to_series().to_numpy()
-    return out
+    empty = [
+        pl.col(c).is_null() | (pl.col(c).str.strip_chars() == "") if kind == pl.String else pl.col(c).is_null()
+        for c, kind in bare.schema.items()
+    ]
+    blank = bare.select(empty[0]).to_series().to_numpy(writable=True)
+    if blank.any():
+        blank[blank] = bare.filter(blank).select(pl.all_horizontal(empty)).to_series().to_numpy()
+    return blank
 
 
 def _clock_columns(table: pl.DataFrame, time: str | None) -> list[str]:
     """The column of the times, or the two columns of date and time of day."""
     if time is None or time in table.columns or "," not in time:
         return [] if time is None else [time]
-    for i in (i for i, letter in enumerate(time) if letter == ","):
-        pair = [time[:i].strip(), time[i + 1 :].strip()]
-        if all(name in table.columns for name in pair) and pair[0] != pair[1]:
-            return pair
-    return [part.strip() for part in time.split(",", 1)]
+    pairs = [list(pair) for pair in roles.pairs_in(time)]
+    return next((pair for pair in pairs if set(pair) <= set(table.columns) and pair[0] != pair[1]), pairs[0])
 
 
 def _together_in_text(table: pl.DataFrame, clocks: Sequence[str], notes: list[str]) -> pl.Series:
@@ -547,9 +481,8 @@ def _as_polars(frame: Any, time: str | None, *names: str | None) -> tuple[pl.Dat
         except ImportError:
             raise InputError("this pandas frame can only be read with pyarrow: pip install pyarrow") from None
         except (TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"this pandas frame cannot be read ({reason}); give each column one name and one type"
+                f"this pandas frame cannot be read ({first_line(error)}); give each column one name and one type"
             ) from None
     raise InputError(f"a Polars or pandas data frame is needed, not {type(frame).__name__}")
 
@@ -631,47 +564,62 @@ def _series_codes(
 
 
 @dataclass(frozen=True)
-class _Given:
-    """The columns of a wide table, those that are plain numbers, and how the others are read."""
+class _Reader:
+    """How columns are read: what means "not observed", how rows are named, the decimal marks, and where notes go."""
 
-    table: pl.DataFrame
-    plain: dict[str, np.ndarray]
     missing: Sequence[float | str]
     row: columns.Row
     marks: Marks
     notes: list[str]
 
-    def numbers(self, name: str) -> np.ndarray | None:
-        if name in self.plain:
-            return self.plain[name]
-        return columns.numbers(self.table[name], self.missing, self.row, True, self.marks, self.notes)
+    def numbers(self, column: pl.Series) -> np.ndarray | None:
+        return columns.numbers(column, self.missing, self.row, True, self.marks, self.notes)
+
+    def words(self, column: pl.Series) -> tuple[pl.Series | None, list[str]]:
+        """The words of a column of text, and notes on them."""
+        notes: list[str] = []
+        return (columns.words(column, self.missing, notes) if columns.is_text(column) else None), notes
+
+    def targets(self, column: pl.Series) -> np.ndarray:
+        names = columns.are_names(column, self.missing)
+        numbers = None if names else columns.numbers(column, self.missing, self.row, False, self.marks, self.notes)
+        return columns.labels(column, self.missing, self.notes) if numbers is None else numbers
+
+    def described(self, column: pl.Series) -> str:
+        """What in a column is not a number, and where."""
+        return f"{column.name} ({columns.described(column, self.row)})"
 
 
-def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> tuple[list[str], np.ndarray]:
+def _inputs(
+    table: pl.DataFrame,
+    plain: Mapping[str, np.ndarray],
+    reader: _Reader,
+    wanted: set[str],
+    codes: np.ndarray,
+    timed: bool,
+) -> tuple[list[str], np.ndarray]:
     """Names and values (N, C) of all columns that are inputs."""
-    table, missing, notes = given.table, given.missing, given.notes
+    notes = reader.notes
     used: list[str] = []
     parts: list[np.ndarray] = []
     text, spelled, counters, clocks = [], [], {}, {}
     for name in table.columns:
-        read = given.numbers(name)
-        if read is None and columns.is_text(table[name]):
-            word_notes: list[str] = []
-            word = columns.words(table[name], missing, word_notes)
-            if (found := roles.words(word)) is None and name in wanted:
+        read = plain[name] if name in plain else reader.numbers(table[name])
+        if read is None:
+            words, word_notes = reader.words(table[name])
+            found = None if words is None else roles.words(words)
+            if words is not None and found is not None:
+                notes += word_notes
+                used += [roles.named_for(name, word) for word in found]
+                parts += roles.indicators(words, found)
+                spelled.append(f"{name} ({', '.join(found)})")
+                continue
+            if name in wanted:
                 raise InputError(
                     f"column {name!r} cannot be kept: it contains neither numbers nor few different words, but "
-                    f"{columns.described(table[name], given.row)}"
+                    f"{columns.described(table[name], reader.row)}"
                 )
-            if found is None:
-                text.append(f"{name} ({columns.described(table[name], given.row)})")
-                continue
-            notes += word_notes
-            used += [roles.named_for(name, word) for word in found]
-            parts += roles.indicators(word, found)
-            spelled.append(f"{name} ({', '.join(found)})")
-        elif read is None:
-            text.append(f"{name} ({columns.described(table[name], given.row)})")
+            text.append(reader.described(table[name]))
         elif name not in wanted and roles.counts(name, read, codes):
             counters[name] = read
         elif name not in wanted and roles.tells_time(name, read, codes):
@@ -707,9 +655,10 @@ def _inputs(given: _Given, wanted: set[str], codes: np.ndarray, timed: bool) -> 
     return used, np.stack(parts, axis=1) if parts else np.empty((len(codes), 0))
 
 
-def _asked(given: _Given, channels: Sequence[str]) -> np.ndarray:
+def _asked(
+    table: pl.DataFrame, plain: Mapping[str, np.ndarray], reader: _Reader, channels: Sequence[str]
+) -> np.ndarray:
     """The values of the given channels."""
-    table = given.table
     parts = []
     words: dict[str, dict[str, np.ndarray]] = {}
     existing = set(table.columns)
@@ -718,26 +667,26 @@ def _asked(given: _Given, channels: Sequence[str]) -> np.ndarray:
         if word is not None:
             if column not in words:
                 known = [w for c, w in sources.values() if c == column and w is not None]
-                words[column] = _known_words(given, column, known)
+                words[column] = _known_words(table[column], reader, known)
             parts.append(words[column][word])
             continue
-        read = given.numbers(name)
+        read = plain[name] if name in plain else reader.numbers(table[name])
         if read is None:
             raise InputError(
-                f"column {name!r} contains text, not numbers ({columns.described(table[name], given.row)}); a channel "
+                f"column {name!r} contains text, not numbers ({columns.described(table[name], reader.row)}); a channel "
                 "must be numeric"
             )
         parts.append(read)
     return np.stack(parts, axis=1) if parts else np.empty((len(table), 0))
 
 
-def _known_words(given: _Given, column: str, known: list[str]) -> dict[str, np.ndarray]:
+def _known_words(column: pl.Series, reader: _Reader, known: list[str]) -> dict[str, np.ndarray]:
     """The inputs for the words of a column that a model knows; other words are not observed, with a note."""
-    text = columns.words(given.table[column], given.missing)
+    text = columns.words(column, reader.missing)
     new = text.filter(~text.is_in(known)).drop_nulls()
     if len(new):
-        given.notes.append(
-            f"{len(new)} rows have a word in column {column!r} that the model does not know, such as "
+        reader.notes.append(
+            f"{len(new)} rows have a word in column {column.name!r} that the model does not know, such as "
             f"{columns.short(new[0])}; it counts as not observed."
         )
     return dict(zip(known, roles.indicators(text, known), strict=True))
@@ -760,61 +709,42 @@ def _plain_numbers(table: pl.DataFrame, missing: Sequence[float | str]) -> dict[
     }
 
 
-def _targets(
-    column: pl.Series, missing: Sequence[float | str], row: columns.Row, marks: Marks, notes: list[str]
-) -> np.ndarray:
-    names = columns.are_names(column, missing)
-    numbers = None if names else columns.numbers(column, missing, row, False, marks, notes)
-    return columns.labels(column, missing, notes) if numbers is None else numbers
-
-
-@dataclass(frozen=True)
-class _Readings:
-    """The readings of a long table: parameter and number of each row, and words of parameters that contain words."""
-
-    parameters: np.ndarray
-    values: np.ndarray
-    extra: dict[str, np.ndarray]
-    """Indicators of words: 1, 0, or NaN for rows of other parameters."""
-    words: dict[str, np.ndarray]
-
-
 def _readings(
-    table: pl.DataFrame,
-    parameter: str,
-    value: str,
-    of: np.ndarray,
-    missing: Sequence[float | str],
-    row: columns.Row,
+    column: pl.Series,
+    parameters: np.ndarray,
+    reader: _Reader,
     target: str | None,
     ignore: Sequence[str],
     channels: list[str] | None,
-    marks: Marks,
-    notes: list[str],
-) -> _Readings:
-    """The reading of each row of a long table."""
-    column = table[value]
-    plain = None if marks.given == "," else _plain_numbers(table.select(value), missing).get(value)
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
+    """The readings of a long table.
+
+    Returns:
+        The number in each row; indicators of words by channel, NaN in rows of other parameters; the labels in each row
+        if the target is a parameter with words.
+    """
+    missing, notes = reader.missing, reader.notes
+    plain = None if reader.marks.given == "," else _plain_numbers(column.to_frame(), missing).get(column.name)
     if plain is None and not columns.is_text(column):
-        plain = columns.numbers(column, missing, row, True, marks, notes)
+        plain = reader.numbers(column)
     if plain is not None:
-        return _Readings(of, plain, {}, {})
-    values = np.full(len(table), np.nan)
+        return plain, {}, None
+    values = np.full(len(column), np.nan)
     extra: dict[str, np.ndarray] = {}
-    words: dict[str, np.ndarray] = {}
+    labels: np.ndarray | None = None
     unread = []
-    for name in dict.fromkeys(p for p in of.tolist() if p is not None):
+    for name in dict.fromkeys(p for p in parameters.tolist() if p is not None):
         if name in ignore:
             continue
-        rows = np.flatnonzero(of == name)
-        part = column[rows].alias(f"{value} of {name}")
-        where = _at(rows, row)
-        read = columns.numbers(part, missing, where, name != target, marks, notes)
+        rows = np.flatnonzero(parameters == name)
+        part = column[rows].alias(f"{column.name} of {name}")
+        where = partial(_at, rows, reader.row)
+        read = columns.numbers(part, missing, where, name != target, reader.marks, notes)
         if read is not None:
             values[rows] = read
         elif name == target:
-            words[name] = np.full(len(table), None, dtype=object)
-            words[name][rows] = columns.labels(part, missing, notes)
+            labels = np.full(len(column), None, dtype=object)
+            labels[rows] = columns.labels(part, missing, notes)
         else:
             known = [c[len(name) + 1 :] for c in channels or () if c.startswith(f"{name}=")]
             word_notes: list[str] = []
@@ -823,16 +753,16 @@ def _readings(
             if not spelled:
                 unread.append(f"{name} ({columns.described(part, where)})")
             for word, indicator in zip(spelled, roles.indicators(text, spelled), strict=True):
-                extra[roles.named_for(name, word)] = np.full(len(table), np.nan)
+                extra[roles.named_for(name, word)] = np.full(len(column), np.nan)
                 extra[roles.named_for(name, word)][rows] = indicator
             if spelled and channels is None:
                 notes += word_notes
                 notes.append(f"Words of parameter {name!r} became one input each: {', '.join(spelled)}.")
     if np.isnan(values).all() and not extra:
-        raise InputError(f"column {value!r} contains text, not readings; name the column with the values")
+        raise InputError(f"column {column.name!r} contains text, not readings; name the column with the values")
     if unread and channels is None:
         notes.append(f"Parameters without numbers are not used: {', '.join(unread)}.")
-    return _Readings(of, values, extra, words)
+    return values, extra, labels
 
 
 def _together(moments: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -845,22 +775,14 @@ def _together(moments: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.nd
     return sample, order[new]
 
 
-def _at(rows: np.ndarray, row: columns.Row) -> columns.Row:
-    return lambda i: row(int(rows[i]))
+def _at(rows: np.ndarray, row: columns.Row, i: int) -> str:
+    return row(int(rows[i]))
 
 
-def _pivot(readings: _Readings, sample: np.ndarray, n_samples: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
-    """Parameters in order of appearance, and values (samples, parameters), NaN if not read."""
-    names, values = _spread(readings.parameters, readings.values, sample, n_samples, notes)
-    more = [_last_label(extra, sample, n_samples)[:, None] for extra in readings.extra.values()]
-    spelled = {*readings.words, *(name.partition("=")[0] for name in readings.extra)}
-    kept = [i for i, name in enumerate(names) if name not in spelled or not np.isnan(values[:, i]).all()]
-    return [names[i] for i in kept] + list(readings.extra), np.concatenate([values[:, kept], *more], axis=1)
-
-
-def _spread(
+def _pivot(
     parameters: np.ndarray, readings: np.ndarray, sample: np.ndarray, n_samples: int, notes: list[str]
 ) -> tuple[list[str], np.ndarray]:
+    """Parameters in order of appearance, and values (samples, parameters), NaN if not read."""
     names = list(dict.fromkeys(p for p in parameters.tolist() if p is not None))
     number = {name: i for i, name in enumerate(names)}
     column = np.array([number.get(p, -1) for p in parameters.tolist()], dtype=np.int64)
@@ -888,32 +810,11 @@ def _last_label(targets: np.ndarray, sample: np.ndarray, n_samples: int) -> np.n
     return out
 
 
-def _apart(
-    moments: np.ndarray,
-    codes: np.ndarray,
-    of: Sequence[_Of],
-    values: np.ndarray,
-    targets: np.ndarray | None,
-    numbered: np.ndarray | None,
-) -> tuple[tuple[Series, ...], list[np.ndarray] | None]:
-    """Split rows into series, with the row numbers of each."""
+def _apart(whole: Series, codes: np.ndarray, of: Sequence[_Of]) -> tuple[Series, ...]:
+    """Split rows into series."""
     if (np.diff(codes) < 0).any():
         order = np.argsort(codes, kind="stable")
-        moments, codes, values = moments[order], codes[order], values[order]
-        targets = None if targets is None else targets[order]
-        numbered = None if numbered is None else numbered[order]
+        whole, codes = whole.take(order), codes[order]
     ends = np.flatnonzero(np.diff(codes)) + 1
-    bounds = list(zip([0, *ends], [*ends, len(codes)], strict=True))
-    parts = tuple(
-        Series(
-            moments[a:b],
-            values[a:b],
-            None if targets is None else targets[a:b],
-            one.name,
-            one.group,
-            None if numbered is None else numbered[a:b],
-            one.file,
-        )
-        for (a, b), one in zip(bounds, of, strict=True)
-    )
-    return parts, [(moments if numbered is None else numbered)[a:b] for a, b in bounds]
+    parts = zip([0, *ends], [*ends, len(codes)], of, strict=True)
+    return tuple(replace(whole.cut(a, b), name=one.name, group=one.group, file=one.file) for a, b, one in parts)

@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import codecs
 import csv
-import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from torchliquid.data import dates, limits
 from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_NUMBERS, short
-from torchliquid.data.numerals import NUMBER, SIGNS, is_plain
-from torchliquid.errors import InputError
+from torchliquid.data.contents import Contents, Table, all_of, mapped, opened, size_of, start_of
+from torchliquid.data.numerals import NUMBER, SIGNS, Mark, is_plain
+from torchliquid.errors import InputError, first_line
 
 HEAD = 1 << 16
 LINES = 300
 LEAST = 8
 """Maximum and minimum number of lines that are used to detect the format."""
 DELIMITERS = ";,\t|"
+MARKS: dict[str, Mark] = {";": ",", ",": "."}
+"""The decimal mark that is usual with a delimiter."""
 EMPTY = "the file is empty; it needs a header and at least two rows"
 COMMENT = "#"
 ANNOTATIONS = ("#datatype,", "#group,", "#default,")
@@ -60,23 +61,6 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Text:
-    """The rows of a text file, with values as text.
-
-    Attributes:
-        frame: of text.
-        numbers: (N,) row numbers, the lines of the file.
-        notes: on what was left out or assumed.
-        delimiter: between the fields.
-    """
-
-    frame: pl.DataFrame
-    numbers: np.ndarray
-    notes: tuple[str, ...]
-    delimiter: str
-
-
-@dataclass(frozen=True)
 class Layout:
     """Where the table is among the lines.
 
@@ -98,22 +82,22 @@ class Layout:
     named: bool = True
 
 
-def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Text:
+def read_text(source: Contents, form: Form, named: Sequence[str] = ()) -> Table:
     """Read a text table.
 
     Args:
-        source: a plain file, or its bytes.
+        source: not compressed.
         form: the user's options.
         named: columns that are used; the line that contains all of them is the header.
 
     Raises:
-        InputError: no text, no table, a row wider than the header.
+        InputError: it is not text or not a table, or a row is wider than the header.
     """
     notes: list[str] = []
     source, head = _as_utf8(source, form.encoding, notes)
-    whole = len(head) == (len(source) if isinstance(source, bytes) else source.stat().st_size)
+    whole = len(head) == size_of(source)
     if b"\r" in head and b"\n" not in head:
-        source = _bytes(source).replace(b"\r", b"\n")
+        source = all_of(source).replace(b"\r", b"\n")
         head = _head(source)
     if not head.strip():
         raise InputError(EMPTY)
@@ -129,8 +113,7 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
     limits.check_header(source, layout.delimiter, layout.header if layout.header is not None else layout.first)
     source, commented = _without_comments(source, form, layout)
     if layout.delimiter == " ":
-        text = _bytes(source)
-        source = re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", text))
+        source = re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", all_of(source)))
     frame, extra = _fields(source, layout)
     numbers = np.arange(layout.first + 1, layout.first + 1 + len(frame))
     notes += _layout_notes(layout, form.comment or COMMENT, commented, extra)
@@ -140,13 +123,13 @@ def read_text(source: Path | bytes, form: Form, named: Sequence[str] = ()) -> Te
     keep = _data_rows(frame, layout, notes)
     if not keep.all():
         frame, numbers = frame.filter(pl.Series(keep)), numbers[keep]
-    return Text(_named(frame, layout, notes), numbers, tuple(notes), layout.delimiter)
+    return Table(_named(frame, layout, notes), numbers, tuple(notes), mark=MARKS.get(layout.delimiter))
 
 
 # -- encoding
 
 
-def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tuple[Path | bytes, bytes]:
+def _as_utf8(source: Contents, encoding: str | None, notes: list[str]) -> tuple[Contents, bytes]:
     """The source as UTF-8, and its first bytes."""
     limits.check_first_line(source)
     head = _head(source)
@@ -163,20 +146,20 @@ def _as_utf8(source: Path | bytes, encoding: str | None, notes: list[str]) -> tu
             ) from None
     if encoding is not None:
         try:
-            source = _bytes(source).decode(encoding).encode()
+            source = all_of(source).decode(encoding).encode()
         except UnicodeDecodeError as error:
-            row = _bytes(source)[: error.start].count(b"\n") + 1
+            row = all_of(source)[: error.start].count(b"\n") + 1
             raise InputError(f"row {row} is not valid {encoding}; give the file's encoding (--encoding)") from None
     elif not _is_utf8(source):
         _refuse_zeros(source)
-        source = _mixed(_bytes(source), notes)
+        source = _mixed(all_of(source), notes)
     _refuse_zeros(source)
     return source, _head(source)
 
 
-def _head(source: Path | bytes) -> bytes:
+def _head(source: Contents) -> bytes:
     """The first bytes, at least some lines."""
-    head = source[: limits.MAX_HEADER] if isinstance(source, bytes) else _start(source)
+    head = start_of(source, limits.MAX_HEADER)
     if head[:HEAD].count(b"\n") >= LEAST:
         return head[:HEAD]
     end = -1
@@ -185,15 +168,6 @@ def _head(source: Path | bytes) -> bytes:
         if end < 0:
             return head
     return head[: max(end + 1, HEAD)]
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(limits.MAX_HEADER)
-
-
-def _bytes(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def _wide(head: bytes) -> str | None:
@@ -205,8 +179,8 @@ def _wide(head: bytes) -> str | None:
     return None
 
 
-def _refuse_zeros(source: Path | bytes) -> None:
-    def refuse(data: bytes | mmap.mmap) -> None:
+def _refuse_zeros(source: Contents) -> None:
+    with mapped(source) as data:
         place = data.find(b"\0")
         if place < 0:
             return
@@ -215,32 +189,15 @@ def _refuse_zeros(source: Path | bytes) -> None:
         row = data[:place].count(b"\n") + 1
         raise InputError(f"row {row} contains a zero byte, which is not text; correct it, or write the file again")
 
-    if isinstance(source, bytes):
-        refuse(source)
-    elif source.stat().st_size:
-        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            refuse(data)
 
-
-def _is_utf8(source: Path | bytes) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for chunk in _chunks(source):
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
+def _is_utf8(source: Contents) -> bool:
+    with opened(source) as file:
+        try:
+            for _ in codecs.iterdecode(iter(lambda: file.read(1 << 22), b""), "utf-8"):
+                pass
+        except UnicodeDecodeError:
+            return False
     return True
-
-
-def _chunks(source: Path | bytes) -> Iterator[bytes]:
-    size = 1 << 22
-    if isinstance(source, bytes):
-        yield from (source[i : i + size] for i in range(0, len(source), size))
-        return
-    with source.open("rb") as file:
-        while chunk := file.read(size):
-            yield chunk
 
 
 def _mixed(data: bytes, notes: list[str]) -> bytes:
@@ -309,12 +266,7 @@ class _Cut:
     def typed(self) -> list[str]:
         """The most frequent type in each column, in the lower half of the lines."""
         lower = [row for row in self.rows[len(self.rows) // 2 :] if len(row) == self.width]
-        lower = (lower or self.rows[-1:])[: max(CELLS // self.width, 4)]
-        kinds = []
-        for c in range(self.width):
-            found = [kind for row in lower if len(row) > c and (kind := kind_of(row[c])) != "nothing"]
-            kinds.append(_most(found))
-        return kinds
+        return _kinds((lower or self.rows[-1:])[: max(CELLS // self.width, 4)], self.width)
 
 
 def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
@@ -350,10 +302,10 @@ def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
         above = tuple(lines[i] for i in range(top) if lines[i].strip() and not (directive and i == form.skip))
         return Layout(cut.delimiter, tuple(names), header, below, tuple(units), above[form.skip :])
 
+    numbered = [f"column_{i + 1}" for i in range(cut.width)]
+    start = next((i for i, row in enumerate(cut.rows) if len(row) == cut.width), 0)
     if not form.header:
-        names = [f"column_{i + 1}" for i in range(cut.width)]
-        start = next((i for i, row in enumerate(cut.rows) if len(row) == cut.width), 0) if form.skip == 0 else 0
-        return replace(as_layout(None, names, start), named=False)
+        return replace(as_layout(None, numbered, start if form.skip == 0 else 0), named=False)
     if named:
         for i, row in enumerate(cut.rows):
             if set(named) <= {name_of(cell) for cell in row} and not _is_data(row, kinds):
@@ -361,7 +313,6 @@ def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
     top = _header(cut, kinds)
     if top is not None:
         return as_layout(cut.places[top], cut.rows[top], top + 1)
-    start = next((i for i, row in enumerate(cut.rows) if len(row) == cut.width), 0)
     above = [i for i in places if i < cut.places[start] and lines[i].startswith(comment)]
     if above:  # a header that is a comment: "# t, x, y"
         text = lines[above[-1]].removeprefix(comment)
@@ -370,8 +321,7 @@ def _layout(lines: list[str], form: Form, named: Sequence[str]) -> Layout:
             if not names[0].strip():
                 names[0] = comment
             return as_layout(above[-1], names, start)
-    names = [f"column_{i + 1}" for i in range(cut.width)]
-    return replace(as_layout(None, names, start), named=False)
+    return replace(as_layout(None, numbered, start), named=False)
 
 
 def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
@@ -385,7 +335,7 @@ def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
         if delimiter is not None or (width > 1 and cut.share >= 0.5):
             kinds = [kind_of(cell) for row in rows[len(rows) // 2 :][: max(CELLS // width // 4, 2)] for cell in row]
             typed = sum(kind != "word" for kind in kinds) / max(len(kinds), 1)
-            score = (round(cut.share, 1), round(typed, 1), -DELIMITERS.find(one) if one in DELIMITERS else 0)
+            score = (round(cut.share, 1), round(typed, 1), -DELIMITERS.find(one))
             if best is None or score > best[0]:
                 best = (score, cut)
     if best is not None:
@@ -407,12 +357,14 @@ def _usual(rows: list[Cells]) -> int:
     return max(set(lower), key=lambda width: (lower.count(width), width == first, width))
 
 
-def _most(kinds: list[str], share: float = 0.5) -> str:
-    """The type of most fields, if their share is large enough, else a word."""
-    if not kinds:
-        return "nothing"
-    most = max(("date", "number", "word"), key=kinds.count)
-    return most if kinds.count(most) >= share * len(kinds) else "word"
+def _kinds(rows: Sequence[Sequence[str | None]], width: int, share: float = 0.5) -> list[str]:
+    """The most frequent type of each column's fields; word if it has less than this share of them."""
+    found = []
+    for c in range(width):
+        kinds = [kind for row in rows if len(row) > c and (kind := kind_of(row[c] or "")) != "nothing"]
+        most = max(("date", "number", "word"), key=kinds.count)
+        found.append("nothing" if not kinds else most if kinds.count(most) >= share * len(kinds) else "word")
+    return found
 
 
 def _split(texts: list[str], delimiter: str) -> list[Cells]:
@@ -491,15 +443,14 @@ def name_of(cell: str) -> str:
 # -- rows
 
 
-def _without_comments(source: Path | bytes, form: Form, layout: Layout) -> tuple[Path | bytes, int]:
+def _without_comments(source: Contents, form: Form, layout: Layout) -> tuple[Contents, int]:
     """The lines with the comments among the rows made blank, and the number of comments."""
     mark = (form.comment or COMMENT).encode()
-    if not _holds(source, b"\n" + mark):
-        return source, 0
-    data, count, width = _bytes(source), 0, len(layout.names)
-    start = 0
-    for _ in range(layout.first):
-        start = data.find(b"\n", start) + 1
+    with mapped(source) as data:
+        if data.find(b"\n" + mark) < 0:
+            return source, 0
+    data, count, width = all_of(source), 0, len(layout.names)
+    start = _end_of_lines(data, layout.first)
 
     def blank(match: re.Match[bytes]) -> bytes:
         nonlocal count
@@ -516,35 +467,33 @@ def _without_comments(source: Path | bytes, form: Form, layout: Layout) -> tuple
     return (data[:start] + rest, count) if count else (source, 0)
 
 
-def _holds(source: Path | bytes, what: bytes) -> bool:
-    if isinstance(source, bytes):
-        return what in source
-    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(what) >= 0
+def _end_of_lines(data: bytes, count: int) -> int:
+    """The place after this many lines, or the end."""
+    place = 0
+    for _ in range(count):
+        place = data.find(b"\n", place) + 1 or len(data)
+    return place
 
 
-def _fields(source: Path | bytes, layout: Layout) -> tuple[pl.DataFrame, int]:
+def _fields(source: Contents, layout: Layout) -> tuple[pl.DataFrame, int]:
     """All rows below the header as text, and how many columns without a name were left out."""
     width = len(layout.names)
     names = layout.delimiter.join(f"column_{i + 1}" for i in range(width)).encode() + b"\n"
     form = {"separator": layout.delimiter, "has_header": True, "infer_schema": False, "glob": False}
     if layout.header is not None and layout.first == layout.header + 1:
-        given: Path | bytes = source
+        given: Contents = source
         skip = layout.header
     else:
-        data = _bytes(source)
-        start = 3 if data.startswith(codecs.BOM_UTF8) else 0
-        for _ in range(layout.first):
-            end = data.find(b"\n", start)
-            start = end + 1 if end >= 0 else len(data)
-        given, skip = names + data[start:], 0
+        data = all_of(source)
+        start = _end_of_lines(data, layout.first)
+        given, skip = names + data[start:].removeprefix(codecs.BOM_UTF8), 0
     try:
         frame = pl.read_csv(given, **form, skip_lines=skip)  # type: ignore[arg-type]
         return frame, 0
     except pl.exceptions.NoDataError:
         raise InputError(EMPTY) from None
     except pl.exceptions.PolarsError as error:
-        wide = _widest(_bytes(given), layout.delimiter, skip, width)
+        wide = _widest(all_of(given), layout.delimiter, skip, width)
         if wide is not None:
             number, fields, empty = wide
             if not empty:
@@ -556,7 +505,7 @@ def _fields(source: Path | bytes, layout: Layout) -> tuple[pl.DataFrame, int]:
             with suppress(pl.exceptions.PolarsError):
                 frame = pl.read_csv(given, **form, skip_lines=skip, truncate_ragged_lines=True)  # type: ignore[arg-type]
                 return frame, fields - width
-        raise InputError(f"this table cannot be read ({str(error).strip().splitlines()[0]}); save it as CSV") from None
+        raise InputError(f"this table cannot be read ({first_line(error)}); save it as CSV") from None
 
 
 def _widest(data: bytes, delimiter: str, skip: int, width: int) -> tuple[int, int, bool] | None:
@@ -577,7 +526,7 @@ def _widest(data: bytes, delimiter: str, skip: int, width: int) -> tuple[int, in
     return None if first is None else (first[0], widest, True)
 
 
-def _short_rows(source: Path | bytes, layout: Layout, frame: pl.DataFrame) -> str | None:
+def _short_rows(source: Contents, layout: Layout, frame: pl.DataFrame) -> str | None:
     """A note on rows with fewer fields than the header."""
     width = len(layout.names)
     if width < 2 or not len(frame) or not frame.to_series(-1).null_count() or layout.delimiter == " ":
@@ -647,11 +596,7 @@ def _closing(frame: pl.DataFrame, keep: np.ndarray, layout: Layout, notes: list[
     closing = np.zeros(len(frame), dtype=bool)
     if len(frame) < 4:
         return closing
-    sample = frame[: max(min(200, CELLS // frame.width), 4)].rows()
-    kinds = []
-    for c in range(frame.width):
-        found = [k for row in sample if (k := kind_of(row[c] or "")) != "nothing"]
-        kinds.append(_most(found, MOSTLY))
+    kinds = _kinds(frame[: max(min(200, CELLS // frame.width), 4)].rows(), frame.width, MOSTLY)
     seen: list[str] = []
     for place in range(len(frame) - 1, max(len(frame) - 1 - CLOSING - 200, 0), -1):
         row = [cell or "" for cell in frame.row(place)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from torchliquid.data.recording import Recording
+from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
 
 # An impossible reading: larger than IMPLAUSIBLE, or larger than HUGE and RATIO times the 90 % quantile of the channel.
@@ -21,20 +21,12 @@ FAR = 20
 ALIKE = 3
 
 
-def tidy(
-    recording: Recording,
-    notes: list[str],
-    rows: Sequence[np.ndarray] | None = None,
-    where: str = "sample {}",
-    for_model: bool = False,
-) -> Recording:
+def tidy(recording: Recording, notes: list[str], for_model: bool) -> Recording:
     """Sort each series by time, replace infinities by NaN, and check the values.
 
     Args:
         recording: as read.
         notes: notes so far; more are appended.
-        rows: for each series, the row number of each sample as the user counts.
-        where: how an error names a row.
         for_model: whether the data are input for a trained model. Then one sample is enough, and channels without
             values (a silent sensor) and implausible readings (not observed, as live) are accepted with a note.
 
@@ -51,22 +43,17 @@ def tidy(
         if not len(s):
             raise InputError(f"series {s.name!r} has no samples; leave it out")
     infinite = still = 0
-    series, numbers = [], []
-    for i, s in enumerate(recording.series):
-        row = rows[i] if rows is not None else np.arange(len(s))
+    series, orders = [], []
+    for s in recording.series:
+        orders.append(np.argsort(s.times, kind="stable"))
         if (np.diff(s.times) < 0).any():
-            order = np.argsort(s.times, kind="stable")
-            targets = s.targets[order] if s.per_step and s.targets is not None else s.targets
-            numbered = None if s.rows is None else s.rows[order]
-            s = replace(s, times=s.times[order], values=s.values[order], targets=targets, rows=numbered)
-            row = row[order]
+            s = s.take(orders[-1])
         infinities = np.isinf(s.values)
         if infinities.any():
             infinite += int(infinities.sum())
             s = replace(s, values=np.where(infinities, np.nan, s.values))
         still += int((np.diff(s.times) == 0).sum())
         series.append(s)
-        numbers.append(row)
     recording = replace(recording, series=tuple(series))
 
     if still == n - recording.n_series and still > 0:
@@ -76,8 +63,8 @@ def tidy(
             + (f" in column {recording.columns['time']!r}" if "time" in recording.columns else "")
             + "; name another time column (one that contains date and time), or none for samples that are 1 apart"
         )
-    recording, impossible = _without_implausible(recording, numbers, where, for_model)
-    recording, wrong_targets = _with_plausible_targets(recording, numbers, where, for_model)
+    recording, impossible = _without_implausible(recording, orders, for_model)
+    recording, wrong_targets = _with_plausible_targets(recording, orders, for_model)
     impossible += wrong_targets
     empty = [c for c, share in zip(recording.channels, recording.missing_share(), strict=True) if share == 1]
     if empty and not for_model:
@@ -154,13 +141,15 @@ def _strange(recording: Recording) -> list[str]:
     return notes
 
 
-def _without_implausible(
-    recording: Recording, rows: Sequence[np.ndarray], where: str, drop: bool
-) -> tuple[Recording, list[str]]:
-    """Raise an error for impossible readings, or drop them with a note."""
-    limits = np.full(len(recording.channels), IMPLAUSIBLE)
-    for c, values in enumerate(_by_channel(recording)):
-        limits[c] = _limit(values)
+def _without_implausible(recording: Recording, orders: Sequence[np.ndarray], drop: bool) -> tuple[Recording, list[str]]:
+    """Raise an error for impossible readings, or drop them with a note.
+
+    Args:
+        recording: with sorted series.
+        orders: for each series, the place of each sample before it was sorted.
+        drop: whether they are dropped.
+    """
+    limits = np.array([_limit(values) for values in _by_channel(recording)])
     wrong = [np.abs(s.values) >= limits for s in recording.series]
     if drop:
         series = tuple(
@@ -172,15 +161,29 @@ def _without_implausible(
             for channel, n in zip(recording.channels, count, strict=True)
             if n
         ]
-    for s, row, w in zip(recording.series, rows, wrong, strict=True):
+    for s, order, w in zip(recording.series, orders, wrong, strict=True):
         for i, c in np.argwhere(w)[:1]:
-            of = f" of series {s.name!r}" if recording.n_series > 1 else ""
-            raise InputError(
-                f"{s.values[i, c]:g} in column {recording.channels[c]!r}, {where.format(row[i])}{of}, is not a "
-                f"plausible reading; correct it, or declare it as missing (missing=[{s.values[i, c]:g}], "
-                f"--missing {s.values[i, c]:g})"
-            )
+            place = f"column {recording.channels[c]!r}, {_sample(recording, s, i, order)}{_of(recording, s)}"
+            raise _implausible(s.values[i, c], place, "reading")
     return recording, []
+
+
+def _sample(recording: Recording, series: Series, i: int, order: np.ndarray) -> str:
+    """A sample as its user counts: the row of a table, the time in a long table, or the index in an array."""
+    if series.rows is not None:
+        return f"row {series.rows[i]}"
+    return f"time {series.times[i]:g}" if "parameter" in recording.columns else f"sample {order[i]}"
+
+
+def _of(recording: Recording, series: Series) -> str:
+    return f" of series {series.name!r}" if recording.n_series > 1 else ""
+
+
+def _implausible(value: float, place: str, what: str) -> InputError:
+    return InputError(
+        f"{value:g} in {place}, is not a plausible {what}; correct it, or declare it as missing (missing=[{value:g}], "
+        f"--missing {value:g})"
+    )
 
 
 def _limit(values: np.ndarray) -> float:
@@ -201,7 +204,7 @@ def _numeric_targets(recording: Recording) -> np.ndarray | None:
 
 
 def _with_plausible_targets(
-    recording: Recording, rows: Sequence[np.ndarray], where: str, drop: bool
+    recording: Recording, orders: Sequence[np.ndarray], drop: bool
 ) -> tuple[Recording, list[str]]:
     """The same for targets. Infinite ones are not labels."""
     known = _numeric_targets(recording)
@@ -209,7 +212,7 @@ def _with_plausible_targets(
         return recording, []
     limits = np.array([_limit(column) for column in known.T])
     series, infinite, implausible = [], 0, 0
-    for s, row in zip(recording.series, rows, strict=True):
+    for s, order in zip(recording.series, orders, strict=True):
         if s.targets is None:
             series.append(s)
             continue
@@ -219,12 +222,8 @@ def _with_plausible_targets(
         if wrong.any() and not drop:
             place = np.argwhere(wrong)[0]
             value = float(s.targets[tuple(place)])
-            at = f", {where.format(row[place[0]])}" if s.per_step else ""
-            of = f" of series {s.name!r}" if recording.n_series > 1 else ""
-            raise InputError(
-                f"{value:g} in the target {recording.target!r}{at}{of}, is not a plausible value; correct it, or "
-                f"declare it as missing (missing=[{value:g}], --missing {value:g})"
-            )
+            at = f", {_sample(recording, s, place[0], order)}" if s.per_step else ""
+            raise _implausible(value, f"the target {recording.target!r}{at}{_of(recording, s)}", "value")
         infinite += int(infinities.sum())
         implausible += int(wrong.sum())
         gone = infinities | wrong
