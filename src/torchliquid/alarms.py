@@ -168,15 +168,12 @@ def count(on: np.ndarray, event: np.ndarray, times: np.ndarray) -> Counts:
     """
     known = ~np.isnan(event)
     on, event, times = on[known], event[known] > 0, times[known]
-    starts, stops = runs(event)
-    delays = []
-    for start, stop in zip(starts, stops, strict=True):
-        first = np.flatnonzero(on[start:stop])
-        if len(first):
-            delays.append(float(times[start + first[0]] - times[start]))
+    events = list(zip(*runs(event), strict=True))
+    caught = [(start, start + on[start:stop].argmax()) for start, stop in events if on[start:stop].any()]
+    delays = tuple(float(times[first] - times[start]) for start, first in caught)
     wrong = sum(not event[start:stop].any() for start, stop in zip(*runs(on), strict=True))
     spans = np.diff(times, prepend=times[:1])
-    return Counts(len(starts), tuple(delays), int(wrong), float(spans[~event].sum()))
+    return Counts(len(events), delays, int(wrong), float(spans[~event].sum()))
 
 
 def best_f1(probability: np.ndarray, event: np.ndarray) -> float | None:

@@ -39,17 +39,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path = Path(os.path.realpath(path))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # the name's own may be too long
     os.close(handle)
-    part = Path(name)
-    try:
+    with _replacing(path, Path(name), 0o666) as part:
         write(part)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -152,19 +145,26 @@ def without_folders(text: str) -> str:
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a new folder of files, atomically."""
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=".", suffix=".part"))
-    try:
+    with _replacing(path, Path(tempfile.mkdtemp(dir=path.parent, prefix=".", suffix=".part")), 0o777) as part:
         for name, data in files.items():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             with (part / name).open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(part, 0o777 & ~_umask())
         _sync(part)
+
+
+@contextmanager
+def _replacing(path: Path, part: Path, mode: int) -> Iterator[Path]:
+    """Let a temporary file or folder replace ``path`` with usual permissions, or remove it after an error."""
+    try:
+        yield part
+        os.chmod(part, mode & ~_umask())
         os.replace(part, path)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            _remove(part)
         raise
     _sync(path.parent)
 
@@ -236,4 +236,11 @@ def check_model_file(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that a killed run left."""
     for part in folder.rglob(".*.part"):
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy  # whose parts are loaded when they are used
@@ -85,7 +85,6 @@ class Metric:
         label: name in a sentence.
         meaning: explanation for the glossary.
         unit: label of an axis.
-        higher_is_better: whether higher is better.
         terms: gives statistics (N, n) of answers, which add up over samples.
         value: gives the metric (...) from their sums (..., n); NaN if it is not defined.
         exactly: computes the metric over all samples at once, if the sums are only approximate.
@@ -104,7 +103,6 @@ class Metric:
     terms: Callable[[Answers], np.ndarray]
     value: Callable[[np.ndarray], np.ndarray]
     unit: str = "0 to 1"
-    higher_is_better: bool = True
     exactly: Callable[[Answers], float] | None = None
     best: float = 1.0
     worst: float = 0.0
@@ -113,6 +111,10 @@ class Metric:
     ranks: bool = False
     decides: bool = False
     two_classes: bool = False
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.best > self.worst
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -319,6 +321,9 @@ def _r2(sums: np.ndarray) -> np.ndarray:
         return np.asarray(np.where(spread > 1e-12 * square, 1 - error / spread, np.nan).mean(-1))
 
 
+_OF_ERRORS: dict[str, Any] = {"unit": "in the target's own unit", "best": 0.0, "worst": math.inf, "scaled": True}
+
+
 def pinball(q: float) -> Metric:
     """The pinball loss of the quantile q: q per unit of truth above the prediction, 1 - q per unit below."""
 
@@ -334,11 +339,7 @@ def pinball(q: float) -> Metric:
         f"unit below; smallest for the {q:g} quantile.",
         terms,
         _ratio,
-        "in the target's own unit",
-        higher_is_better=False,
-        best=0.0,
-        worst=math.inf,
-        scaled=True,
+        **_OF_ERRORS,
     )
 
 
@@ -394,7 +395,6 @@ METRICS: dict[str, Metric] = {
             _surprise,
             _ratio,
             "nats",
-            higher_is_better=False,
             best=0.0,
             worst=math.inf,
         ),
@@ -406,7 +406,6 @@ METRICS: dict[str, Metric] = {
             _brier,
             _ratio,
             "0 is perfect",
-            higher_is_better=False,
             best=0.0,
             worst=2.0,
         ),
@@ -437,11 +436,7 @@ METRICS: dict[str, Metric] = {
             "Root of the mean squared error, in the target's unit; for several targets in their standard deviations.",
             _squares,
             _root,
-            "in the target's own unit",
-            higher_is_better=False,
-            best=0.0,
-            worst=math.inf,
-            scaled=True,
+            **_OF_ERRORS,
         ),
         Metric(
             "mae",
@@ -450,11 +445,7 @@ METRICS: dict[str, Metric] = {
             "Mean absolute error, in the target's unit; for several targets in their standard deviations.",
             lambda answers: _counted(np.abs(answers.errors).mean(1)),
             _ratio,
-            "in the target's own unit",
-            higher_is_better=False,
-            best=0.0,
-            worst=math.inf,
-            scaled=True,
+            **_OF_ERRORS,
         ),
         Metric(
             "r2",

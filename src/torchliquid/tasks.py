@@ -18,7 +18,7 @@ from torchliquid.data.columns import nearest
 from torchliquid.data.given import MICROSECONDS, is_typed, span
 from torchliquid.data.preprocessing import Preprocessing, mean_and_std
 from torchliquid.data.recording import Recording, Series
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, listed
 from torchliquid.files import from_plain, to_plain
 from torchliquid.metrics import Answers, Metric, find, names, quantile
 
@@ -384,27 +384,22 @@ class Task:
         Raises:
             InputError: a class is unknown, or the targets are of the wrong type.
         """
-        truth = self.truth(series)
+        truth, classes = self.truth(series), self.kind == "classification"
         shape = () if self.per == "series" else (len(series),)
-        if self.kind == "classification":
+        if truth is None:
+            each = () if classes or self.n_outputs == 1 else (self.n_outputs,)
+            return np.zeros((*shape, *each), np.int64 if classes else np.float32), np.zeros(shape, np.float32)
+        known = _known(truth)
+        if classes:
             encoded = np.zeros(shape, dtype=np.int64)
-            if truth is None:
-                return encoded, np.zeros(shape, dtype=np.float32)
-            known = _known(truth)
             place = {label: i for i, label in enumerate(self.labels)}
             try:
                 encoded[known] = [place[label_name(v)] for v in truth[known].tolist()]
             except KeyError as error:
                 raise InputError(self._unknown(str(error.args[0]), f"series {series.name!r}")) from None
             return encoded, known.astype(np.float32)
-        if self.n_outputs > 1:
-            shape = (*shape, self.n_outputs)
-        if truth is None:
-            weights = np.zeros(shape[: 1 if self.per == "step" else 0], dtype=np.float32)
-            return np.zeros(shape, dtype=np.float32), weights
         if truth.dtype == object:
             raise InputError(f"series {series.name!r}: the target {self.target!r} is text; numbers are needed")
-        known = _known(truth)
         scaled = (truth.reshape(-1, self.n_outputs) - self.mean) / self.std
         scaled = np.where(known.reshape(-1, 1), scaled, 0.0)
         return scaled.reshape(truth.shape).astype(np.float32), known.astype(np.float32)
@@ -650,7 +645,7 @@ class Task:
     def _unknown(self, label: str, where: str) -> str:
         return (
             f"{where}: the class {label!r} of {self.target!r} does not occur in the training part "
-            f"({', '.join(self.labels[:10])}{', ...' if len(self.labels) > 10 else ''}); "
+            f"({listed(self.labels, 10)}); "
             "leave these samples out, or train on a recording that has it"
         )
 

@@ -12,27 +12,14 @@ from torchliquid.errors import InputError
 
 __all__ = ["Dataset", "load", "names"]
 
-_NAMES = (
-    "occupancy",
-    "cmapss",
-    "traffic",
-    "cheetah",
-    "walker",
-    "physionet2012",
-    "japanese_vowels",
-    "skab",
-)
+_NAMES = ("occupancy", "cmapss", "traffic", "cheetah", "walker", "physionet2012", "japanese_vowels", "skab")
 
 DROPPED = ("person", "har", "power", "gesture", "ozone")
 """Names of an earlier version, which are no longer offered."""
 
 
 def refuse_dropped(name: str) -> None:
-    """Raise an error that explains why a name is no longer offered.
-
-    Raises:
-        InputError: the name is one of :data:`DROPPED`.
-    """
+    """Raise an error if a name is no longer offered."""
     if name in DROPPED:
         raise InputError(
             f"{name!r} is no longer offered, because its loader and its table were never run on the publisher's file; "

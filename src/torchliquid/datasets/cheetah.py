@@ -56,18 +56,15 @@ SOURCE = Source(
 
 
 def load() -> Dataset:
-    rollouts = {file: np.load(locate(SOURCE, file), allow_pickle=False) for file in sorted(SOURCE.files)}
+    files = sorted(SOURCE.files)
+    rollouts = {file.removesuffix(".npy"): np.load(locate(SOURCE, file), allow_pickle=False) for file in files}
     names = list(rollouts)
-
-    def part(first: int, stop: int) -> dict[str, np.ndarray]:
-        return {name[:-4]: rollouts[name] for name in names[first:stop]}
-
-    train = next_observation(part(15, 25))
+    train = next_observation(rollouts, names[15:25])
     return Dataset(
         name="cheetah",
         train=train,
-        tests={"test": next_observation(part(5, 15))},
-        validation=next_observation(part(0, 5)),
+        tests={"test": next_observation(rollouts, names[5:15])},
+        validation=next_observation(rollouts, names[:5]),
         task=Task.infer(train, kind="regression", per="step"),
         notes=(
             "Rollouts 0 to 4 validate, 5 to 14 test, 15 to 24 train, as published; the last six are not used.",

@@ -36,19 +36,15 @@ def load() -> Dataset:
     channels = [c for c in CHANNELS if c not in constant]
     left = np.loadtxt(locate(SOURCE, "RUL_FD001.txt"))
 
-    to_failure = []
-    for series in _engines(train, channels).series:
-        to_failure.append(np.minimum(series.times[-1] - series.times, CAP))
-    at_last = []
-    for series, life in zip(_engines(test, channels).series, left, strict=True):
-        targets = np.full(len(series), np.nan)
-        targets[-1] = min(life, CAP)
-        at_last.append(targets)
-    training = _with_targets(_engines(train, channels), to_failure)
+    engines, tested = _engines(train, channels), _engines(test, channels)
+    training = _with_targets(engines, [np.minimum(s.times[-1] - s.times, CAP) for s in engines.series])
+    at_last = [
+        np.append(np.full(len(s) - 1, np.nan), min(life, CAP)) for s, life in zip(tested.series, left, strict=True)
+    ]
     return Dataset(
         name="cmapss",
         train=training,
-        tests={"last cycle": _with_targets(_engines(test, channels), at_last)},
+        tests={"last cycle": _with_targets(tested, at_last)},
         task=Task.infer(training, kind="regression", per="step"),
         notes=(
             f"The target is the remaining life in cycles, at most {CAP}, in training and test alike.",

@@ -68,10 +68,10 @@ def find(source: Source, file: str) -> Path | None:
 
 
 def locate(source: Source, file: str) -> Path:
-    """The path of the file on this machine, checked. A missing file is downloaded to the cache if its address is known.
+    """The path of the published file on this machine. If its address is known, a missing file is downloaded.
 
     Raises:
-        InputError: it is missing and cannot be downloaded, or it is not the published file.
+        InputError: it is missing and cannot be downloaded, or it is another file.
     """
     path = find(source, file)
     if path is None:

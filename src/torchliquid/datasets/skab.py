@@ -65,8 +65,7 @@ def load() -> Dataset:
             "at its inlet (valve2) and on other faults, from leaks to an unbalanced rotor (other). Nothing is learnt "
             "from these.",
             "Each run of valve1 lasts 20 minutes and its fault begins after about ten: a model that counts the time "
-            "since the "
-            "start of a run is right there without using the sensors.",
+            "since the start of a run is right there without using the sensors.",
             "Published figures (F1 of 0.78 at best) are of detectors trained without faults; these models are trained "
             "with them.",
         ),
@@ -78,13 +77,9 @@ def load() -> Dataset:
 def _runs(folder: str) -> Recording:
     """Each file of a folder is one series."""
     frames = []
-    for file in sorted((f for f in SHA256 if f.startswith(f"{folder}/")), key=_number):
+    for file in (f for f in SHA256 if f.startswith(f"{folder}/")):
         table = pl.read_csv(locate(SOURCE, file), separator=";", try_parse_dates=True)
         frames.append(table.with_columns(pl.lit(file.removesuffix(".csv")).alias("run")))
     return Recording.from_frame(
         pl.concat(frames), target="anomaly", time="datetime", series="run", ignore=("changepoint",)
     )
-
-
-def _number(file: str) -> int:
-    return int(file.split("/")[1].removesuffix(".csv"))

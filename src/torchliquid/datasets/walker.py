@@ -25,33 +25,29 @@ VALUES = "86eeabcc676522a7136baf03eadf11f39d50cd493a754d316f6d82cbdc6692a0"
 
 
 def load() -> Dataset:
-    notes = (
-        "The split of the rollouts and the steps left out (one in ten) are the published ones.",
-        "The target is the next observation, all seventeen values; published figures are its mean squared error.",
-    )
     rollouts = _rollouts()
     names = list(rollouts)
     np.random.RandomState(125487).shuffle(names)
     test, validation = int(0.15 * len(names)), int((0.15 + 0.1) * len(names))
     rng = np.random.RandomState(891374)
 
-    def part(chosen: list[str]) -> dict[str, np.ndarray]:
-        return {name: rollouts[name] for name in chosen}
-
     def keep(steps: int) -> np.ndarray:
         return rng.rand(steps) < 0.9
 
     # The draws cover the training, then the validation, then the test rollouts.
-    train = next_observation(part(names[validation:]), keep)
-    valid = next_observation(part(names[test:validation]), keep)
-    tests = {"test": next_observation(part(names[:test]), keep)}
+    train = next_observation(rollouts, names[validation:], keep)
+    valid = next_observation(rollouts, names[test:validation], keep)
+    tests = {"test": next_observation(rollouts, names[:test], keep)}
     return Dataset(
         name="walker",
         train=train,
         tests=tests,
         validation=valid,
         task=Task.infer(train, kind="regression", per="step"),
-        notes=notes,
+        notes=(
+            "The split of the rollouts and the steps left out (one in ten) are the published ones.",
+            "The target is the next observation, all seventeen values; published figures are its mean squared error.",
+        ),
         source=SOURCE.address,
         licence="Apache-2.0",
     )
