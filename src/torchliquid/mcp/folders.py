@@ -23,14 +23,7 @@ TABLES = (
 
 
 class Folders:
-    """The folders that may be read.
-
-    Args:
-        folders: existing folders.
-
-    Raises:
-        InputError: one of them is not a folder.
-    """
+    """The folders that may be read; each must exist."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         for folder in folders:
@@ -39,11 +32,7 @@ class Folders:
         self.folders = tuple(Path(os.path.realpath(folder)) for folder in folders)
 
     def find(self, name: str) -> Path:
-        """The path of a file in one of the folders, with links resolved.
-
-        Raises:
-            InputError: there is no such file, or it is outside the folders.
-        """
+        """The path of a file in one of the folders, with links resolved; an error if there is none."""
         if len(name) > LONGEST:
             raise InputError(f"a path of {len(name):,} characters; the longest has {LONGEST:,}")
         if "\0" in name or not name:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from time import time as seconds
 from typing import Any
 
+import numpy as np
+
 from torchliquid.data.roles import column_of
 from torchliquid.errors import printable
 
@@ -31,16 +33,15 @@ def quoted(text: object, longest: int = SHOWN) -> str:
     return json.dumps(printable(text, longest=longest), ensure_ascii=False)
 
 
+def rounded(value: float, digits: int = 5) -> float | None:
+    """A number with this many digits; None if it is not finite."""
+    return float(f"{value:.{digits}g}") if np.isfinite(value) else None
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One sample from a device.
-
-    Attributes:
-        values: readings as they were sent, by channel name.
-        time: time as it was sent; None: the time of arrival is used.
-        answers: the device's own outputs; empty if it sent none.
-        arrived: time of arrival on this machine, in seconds since 1970.
-    """
+    """One sample as a device sent it: readings by channel name, the time (None: that of arrival), and its own outputs,
+    if any. ``arrived`` is the time of arrival on this machine, in seconds since 1970."""
 
     values: Mapping[str, Any]
     time: Any = None
@@ -53,14 +54,10 @@ class NoSample(ValueError):
 
 
 class Lines:
-    """Reads a device's lines: JSON objects, or rows of CSV.
+    """Reads a device's lines for a model with these channels and time column: JSON objects, or rows of CSV.
 
     Rows can have a header line. Without one, the values are in the order of the model's channels, optionally after the
-    time.
-
-    Args:
-        channels: the model's channels.
-        time: name of the time column in the training data.
+    time. What is not a sample raises :class:`NoSample`.
     """
 
     def __init__(self, channels: tuple[str, ...], time: str | None = None) -> None:
@@ -69,11 +66,7 @@ class Lines:
         self.header: list[str] = []
 
     def read(self, line: bytes) -> Sample | None:
-        """Read a line. Returns None for an empty line and for a header.
-
-        Raises:
-            NoSample: the line is not a sample.
-        """
+        """Read a line. Returns None for an empty line and for a header."""
         if len(line) > LONGEST:
             raise NoSample(f"a line of more than {LONGEST:,} bytes")
         try:
@@ -85,11 +78,7 @@ class Lines:
         return self._object(text) if text.startswith("{") else self._row(text)
 
     def named(self, values: Mapping[str, Any]) -> Sample:
-        """A sample from values by name.
-
-        Raises:
-            NoSample: a value is neither a number nor a text.
-        """
+        """A sample from values by name."""
         time = next((values[name] for name in self.times if name in values), None)
         others = {name: value for name, value in values.items() if name not in (*self.times, *self.channels)}
         own = ((found, value) for name, value in others.items() if (found := ANSWER.fullmatch(name)))

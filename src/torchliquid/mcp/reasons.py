@@ -18,6 +18,7 @@ from torchliquid import explain
 from torchliquid.data import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import has_experts
+from torchliquid.mcp.lines import rounded
 from torchliquid.mcp.watch import Watch, with_names
 from torchliquid.models.model import Model
 from torchliquid.page.numbers import number, share, span
@@ -44,11 +45,7 @@ class Reasons:
         self.twin = _numbered(watch) if isinstance(watch.model, Model) else None
 
     def __call__(self) -> dict[str, Any]:
-        """The reasons for the model's answer, at the last sample before this call or a later one.
-
-        Raises:
-            InputError: no sample has arrived yet.
-        """
+        """The reasons for the model's answer, at the last sample before this call or a later one."""
         asked, _ = self.watch.window(1)
         with self.lock:
             if self.latest is None or self.latest[0] < asked:
@@ -86,7 +83,7 @@ class Reasons:
             found["time_constants"] = {
                 "name": taus.name,
                 "unit": taus.unit,
-                "now": dict(list(zip(taus.neurons, map(_plain, values[-1]), strict=True))[:SHOWN]),
+                "now": dict(list(zip(taus.neurons, (rounded(tau, 6) for tau in values[-1]), strict=True))[:SHOWN]),
                 "meaning": taus.meaning,
             }
             sentences.append(_taus(taus.name, taus.unit, values))
@@ -116,7 +113,7 @@ class Reasons:
             if calls[-1]:
                 run = len(calls) - int(np.argmin(calls[::-1])) if not calls.all() else 0
                 one["since"] = self.watch.when(begun + float(times[run]))
-                one["weight"] = _plain(float(weights[-1][chosen[-1] == k][0]))
+                one["weight"] = rounded(weights[-1][chosen[-1] == k][0], 6)
                 before = "" if run else " or before"
                 sentences.append(
                     f"Expert {k + 1} of {len(called.experts)} answers now, with a weight of {share(one['weight'])}, "
@@ -137,9 +134,9 @@ class Reasons:
         shares = None if moved is None else moved.share.sum(1)
         inputs = []
         for c, reading in enumerate(readings):
-            one: dict[str, Any] = {"channel": f"channel {c + 1}", "reading": _plain(reading)}
-            one["usual"] = _plain(float(scales.mean[c]))
-            one["deviations"] = _plain(float((reading - scales.mean[c]) / scales.unit[c]))
+            one: dict[str, Any] = {"channel": f"channel {c + 1}", "reading": rounded(reading, 6)}
+            one["usual"] = rounded(scales.mean[c], 6)
+            one["deviations"] = rounded((reading - scales.mean[c]) / scales.unit[c], 6)
             if shares is not None and moved is not None:
                 one["share"] = round(float(shares[c]), 4)
                 weight = moved.share[c]
@@ -195,10 +192,6 @@ def _taus(name: str, unit: str, values: np.ndarray) -> str:
         f"median of {span(float(np.median(finite)), unit)}; over the last {len(values):,} samples 90 % lay between "
         f"{span(float(low), unit)} and {span(float(high), unit)}."
     )
-
-
-def _plain(value: float) -> float | None:
-    return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def _numbered(watch: Watch) -> Model:

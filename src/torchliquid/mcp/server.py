@@ -83,7 +83,7 @@ def make(tools: Tools, studies: bool = False, control: bool = False, token: str 
         tools: the tools.
         studies: whether studies can be started.
         control: whether alarms can be changed.
-        token: the token that every HTTP request must have; None: none.
+        token: required of every HTTP request, if given.
     """
     guarded: dict[str, Any] = {}
     if token is not None:
@@ -105,11 +105,7 @@ def over_stdio(server: Server) -> None:
 
 
 def listening(port: int) -> socket.socket:
-    """A socket on the loopback.
-
-    Raises:
-        InputError: the port is in use.
-    """
+    """A socket on the loopback."""
     own = socket.socket()
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -53,13 +53,8 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """One device.
-
-    Attributes:
-        kind: one of :data:`KINDS`.
-        where: a command, a port, an address or a file.
-        options: the options after the question mark.
-    """
+    """One device: its kind (see :data:`KINDS`), where it is (a command, a port, an address or a file), and the options
+    after the question mark."""
 
     kind: str
     where: str
@@ -67,11 +62,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """A source from its text, such as ``tcp://192.168.0.7:5000``.
-
-        Raises:
-            InputError: the form or an option is unknown.
-        """
+        """A source from its text, such as ``tcp://192.168.0.7:5000``."""
         kind, _, where = text.partition(":")
         if kind not in KINDS or not where:
             raise InputError(f"{text} is no source of samples; give {FORMS}")
@@ -118,9 +109,8 @@ class Source:
         try:
             KINDS[self.kind](self, sink, stop)
         except Exception as error:
-            sink.set_state(
-                "failed", str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            )
+            named = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            sink.set_state("failed", f"{named}{error}")
             if not isinstance(error, InputError | OSError):
                 raise
 

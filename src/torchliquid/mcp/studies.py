@@ -21,11 +21,7 @@ TAIL = 4096
 
 
 class Studies:
-    """The studies in a folder. One runs at a time.
-
-    Args:
-        folder: folder of the studies; it is created if it does not exist.
-    """
+    """The studies in a folder, which is created if it does not exist. One runs at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,20 +29,10 @@ class Studies:
         self.lock = threading.Lock()
         self.running: tuple[str, subprocess.Popen[bytes]] | None = None
 
-    def start(self, recording: Path, options: Mapping[str, str | Sequence[str] | None]) -> str:
-        """Start a study at low priority.
-
-        Args:
-            recording: file of the recording.
-            options: options of ``assess``, by name; None: not given.
-
-        Returns:
-            The name of the study.
-
-        Raises:
-            InputError: another study is running.
-        """
-        each = {name: [value] if isinstance(value, str) else value or () for name, value in options.items()}
+    def start(self, recording: Path, options: Mapping[str, str | int | Sequence[str] | None]) -> str:
+        """Start a study of a file at low priority, with options of ``assess`` by name (None: not given), unless another
+        is running. Returns its name."""
+        each = {name: [value] if isinstance(value, str | int) else value or () for name, value in options.items()}
         given = [f"--{name}={value}" for name, values in each.items() for value in values]
         with self.lock:
             if self.running is not None and self.running[1].poll() is None:
@@ -65,11 +51,7 @@ class Studies:
         return sorted(path.stem for path in self.folder.glob("*.log"))
 
     def read(self, name: str) -> dict[str, Any]:
-        """The progress of a study, and its verdict when it is finished.
-
-        Raises:
-            InputError: there is no study of this name.
-        """
+        """The progress of a study, and its verdict when it is finished."""
         if name not in self.names():
             raise InputError(
                 f"there is no study {name[:100]!r}; there are {', '.join(self.names()[-20:]) or 'none yet'}"

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from torchliquid.alarms import runs
 from torchliquid.data import Recording
 from torchliquid.data.summary import moment
 from torchliquid.errors import InputError
 from torchliquid.mcp.folders import MODEL, TABLES, Folders
-from torchliquid.mcp.lines import quoted
+from torchliquid.mcp.lines import quoted, rounded
 from torchliquid.mcp.reasons import Reasons
 from torchliquid.mcp.studies import Studies
 from torchliquid.mcp.watch import Watch, rule, unit_of, validation, with_names
@@ -40,14 +41,8 @@ Option = Annotated[str | None, Field(max_length=200)]
 
 
 class Tools:
-    """The tools for live models, folders and studies.
-
-    Args:
-        watches: the live models.
-        folders: the folders that may be read.
-        studies: the studies; None: studies are not allowed.
-        log: file to which each change is appended, as a line of JSON; None: changes are only logged.
-    """
+    """The tools for live models, the folders that may be read, and studies (None: they are not allowed). Each change is
+    appended to the file ``log``, if given, as a line of JSON."""
 
     def __init__(
         self, watches: Sequence[Watch], folders: Folders, studies: Studies | None = None, log: Path | None = None
@@ -168,17 +163,9 @@ class Tools:
     ) -> dict[str, Any]:
         """Start a study in the background: is a liquid network worth it for a recording? It takes minutes to hours. Get
         its progress and result with read_assess."""
-        options = {
-            "target": target,
-            "time": time,
-            "horizon": horizon,
-            "metric": metric,
-            "time-limit": time_limit,
-            "seeds": None if seeds is None else str(seeds),
-            "updates": None if updates is None else str(updates),
-            "tuning": None if tuning is None else str(tuning),
-            "contender": contenders,
-        }
+        options: dict[str, Any] = {"target": target, "time": time, "horizon": horizon, "metric": metric}
+        options |= {"time-limit": time_limit, "seeds": seeds, "updates": updates, "tuning": tuning}
+        options["contender"] = contenders
         name = self._allowed().start(self._folders.find(recording), options)
         return {"study": name, "state": "running", "sentences": ["It runs in the background; call read_assess."]}
 
@@ -222,9 +209,9 @@ def _described(model: Predictor) -> dict[str, Any]:
         "ahead": None if task.horizon is None else f"{task.ahead} {unit_of(task.horizon_unit)}",
         "alarm": None if task.alarm is None else rule(task.alarm),
         "time_unit": unit_of(scales.time_unit),
-        "usual_gap": float(f"{scales.time_scale:.6g}"),
+        "usual_gap": rounded(scales.time_scale, 6),
         "channels": [
-            {"channel": f"channel {i}", "mean": float(f"{mean:.6g}"), "deviation": float(f"{std:.6g}")}
+            {"channel": f"channel {i}", "mean": rounded(mean, 6), "deviation": rounded(std, 6)}
             for i, (mean, std) in enumerate(zip(scales.mean[:SHOWN], scales.std[:SHOWN], strict=True), 1)
         ],
         "of_channels": scales.n_channels,
@@ -247,13 +234,13 @@ def _predicted(model: Predictor, path: Path, columns: dict[str, str | None]) -> 
     else:
         rows = np.concatenate([np.atleast_2d(one) for one in outputs])
         found["values"] = [
-            {"mean": _five(v.mean()), "lowest": _five(v.min()), "highest": _five(v.max()), "last": _five(v[-1])}
+            {"mean": rounded(v.mean()), "lowest": rounded(v.min()), "highest": rounded(v.max()), "last": rounded(v[-1])}
             for v in rows.T
         ]
     labelled = task.with_targets(recording)
     if any(np.any(task.encode(series)[1] > 0) for series in labelled.series):
         scores = task.metrics(outputs, recording)
-        found["against_the_truth"] = {name: _five(value) for name, value in scores.items()}
+        found["against_the_truth"] = {name: rounded(value) for name, value in scores.items()}
     found["notes"] = [quoted(note) for note in recording.notes]
     return with_names(found, model)
 
@@ -275,19 +262,14 @@ def _in_classes(task: Task, recording: Recording, outputs: Sequence[np.ndarray])
                     "from": moment(recording, float(times[start])),
                     "to": moment(recording, float(times[stop - 1])),
                     "samples": stop - start,
-                    "highest_probability": _five(rows[start:stop, labels[start]].max()),
+                    "highest_probability": rounded(rows[start:stop, labels[start]].max()),
                 }
             )
         if task.alarm is not None and task.alarm.threshold is not None and task.per == "step":
-            on = task.alarm.raised(labels == task.positive, series.times)
-            alarms += int((np.diff(on.astype(int), prepend=0) == 1).sum())
+            alarms += len(runs(task.alarm.raised(labels == task.positive, series.times))[0])
     return {
         "classes": {f"class {k + 1}": int(n) for k, n in enumerate(counts)},
         "stretches": stretches[:SHOWN],
         "stretches_left_out": max(len(stretches) - SHOWN, 0),
         "alarms": alarms,
     }
-
-
-def _five(value: Any) -> float | None:
-    return float(f"{float(value):.5g}") if np.isfinite(value) else None

@@ -22,7 +22,7 @@ from torchliquid.data import Recording, given
 from torchliquid.data.given import MICROSECONDS
 from torchliquid.data.recording import Series
 from torchliquid.errors import InputError, printable
-from torchliquid.mcp.lines import Lines, NoSample, Sample, quoted
+from torchliquid.mcp.lines import Lines, NoSample, Sample, quoted, rounded
 from torchliquid.models.predictor import Predictor
 from torchliquid.page.glossary import metric_label
 from torchliquid.page.numbers import count, share, significant, span
@@ -70,15 +70,12 @@ class Stretch:
 
 
 class Watch:
-    """A model that runs on the samples of a device. Its methods are thread-safe.
+    """Any model except a policy, on the samples of a device. Its methods are thread-safe.
 
     Args:
         name: the sensor's name.
-        model: any model except a policy.
+        model: the model.
         source: the source of samples, as it is displayed.
-
-    Raises:
-        InputError: the model is a policy.
     """
 
     def __init__(self, name: str, model: Predictor, source: str) -> None:
@@ -94,7 +91,7 @@ class Watch:
         self.stream = model.live()
         self.alarm = self._alarm_state()
         self.samples, self.refused = 0, 0
-        self.last_refused: tuple[str, str] | None = None
+        self.last_refused: dict[str, str] | None = None
         self.state, self.why = "connecting", ""
         self.kept: deque[tuple[float, np.ndarray]] = deque(maxlen=KEPT)
         self.stretches: deque[Stretch] = deque(maxlen=LISTED)
@@ -136,7 +133,7 @@ class Watch:
         """Count data that is not a sample."""
         with self.lock:
             self.refused += 1
-            self.last_refused = quoted(what[:200].decode(errors="replace")), why
+            self.last_refused = {"text": quoted(what[:200].decode(errors="replace")), "why": why}
         if self.refused == 1:
             log.warning("%s: no sample: %s (more of them are counted)", self.name, why)
 
@@ -217,23 +214,21 @@ class Watch:
         reason: str,
         record: Callable[[dict[str, Any]], object] = lambda change: None,
     ) -> dict[str, Any]:
-        """Change when an alarm is raised, from now on. None keeps a value.
+        """Change when an alarm is raised, from now on; the model needs two classes and an answer per sample.
 
         Args:
-            threshold, length, merge: see :class:`torchliquid.alarms.Alarm`.
+            threshold, length, merge: see :class:`torchliquid.alarms.Alarm`; None: unchanged.
             reason: reason of the change, for the log.
             record: called with the change before it takes effect, to write it down.
-
-        Raises:
-            InputError: the model does not have two classes and an answer per sample, or a number is out of range.
         """
         if self.task.kind != "classification" or len(self.task.labels) != 2 or self.task.per != "step":
             raise InputError(f"{self.name}: alarms need a model with two classes and one answer per sample")
         with self.lock:
             before = self.task.alarm or Alarm()
-            new = {"threshold": threshold, "length": length, "merge": merge}
-            after = replace(before, **{k: v for k, v in new.items() if v is not None})
-            if not any(value is not None for value in new.values()):
+            given = {"threshold": threshold, "length": length, "merge": merge}
+            new = {name: value for name, value in given.items() if value is not None}
+            after = replace(before, **new)
+            if not new:
                 raise InputError(f"{self.name}: nothing to change; give threshold, length or merge")
             if after.threshold is None:
                 raise InputError(f"{self.name}: the model has no threshold yet; give one, a probability from 0 to 1")
@@ -278,11 +273,7 @@ class Watch:
             }
 
     def now(self) -> dict[str, Any]:
-        """The model's answer for the last sample, since when, and how sure it is.
-
-        Raises:
-            InputError: no sample has arrived yet.
-        """
+        """The model's answer for the last sample, since when, and how sure it is."""
         with self.lock:
             found = self._checked()
             found["time"] = self.when(self.last)
@@ -294,7 +285,8 @@ class Watch:
                 more = f" and {unseen.sum() - SHOWN:,} more" if unseen.sum() > SHOWN else ""
                 sentences.append(f"No reading came of {which}{more} in the last {len(self.kept):,} samples.")
             if found["state"] in ("silent", "ended", "failed"):
-                sentences.insert(0, self._gone(found))
+                silent = f"Nothing has come for {span(found['silent_for_s'], 's')} (the source is {found['state']})."
+                sentences.insert(0, f"{silent} The following is for the last sample.")
             return with_names(found | {"sentences": [*sentences, *words]}, self.model)
 
     def _checked(self) -> dict[str, Any]:
@@ -305,13 +297,9 @@ class Watch:
             raise InputError(f"{self.name}: no sample has come yet{garbage}; the source is {self.state}{why}")
         return found
 
-    def _gone(self, found: dict[str, Any]) -> str:
-        silent = span(found["silent_for_s"], "s")
-        return f"Nothing has come for {silent} (the source is {found['state']}). The following is for the last sample."
-
     def _classes(self, found: dict[str, Any]) -> list[str]:
         task, at = self.task, f"at sample {self.samples:,} ({found['time']})"
-        each = {f"class {i}": _five(p) for i, p in enumerate(self.answer, 1)}
+        each = {f"class {i}": rounded(p) for i, p in enumerate(self.answer, 1)}
         stretch = self.stretches[-1]
         label = f"class {stretch.label + 1}" if stretch.label >= 0 else None
         found |= {"class": label, "probabilities": each, "since": self._shown(stretch)}
@@ -333,40 +321,32 @@ class Watch:
             found["alarm"] = {"on": self.alarm.on, **rule(self.alarm.alarm)}
             if self.alarm.on:
                 found["alarm"]["since"] = self._shown(self.alarms[-1])
-            since = f" since {self.when(self.alarms[-1].start)}" if self.alarm.on else ""
+            on = f"on since {self.when(self.alarms[-1].start)}" if self.alarm.on else "not on"
+            alarm = self.alarm.alarm
+            length = f"{alarm.length:g} {self.unit}" if alarm.length else "one sample"
             sentences.append(
-                f"An alarm is {'on' + since if self.alarm.on else 'not on'}; it begins when the probability of "
-                f"class {task.positive + 1} reaches {self.alarm.alarm.threshold:.3g} for {self._length(self.alarm)}."
+                f"An alarm is {on}; it begins when the probability of class {task.positive + 1} reaches "
+                f"{alarm.threshold:.3g} for {length}."
             )
         return sentences
-
-    def _length(self, alarm: AlarmState) -> str:
-        return f"{alarm.alarm.length:g} {self.unit}" if alarm.alarm.length else "one sample"
 
     def _values(self, found: dict[str, Any]) -> list[str]:
         task, ends = self.task, self.stream.interval
         ahead = "" if task.horizon is None else f", {task.ahead} {unit_of(task.horizon_unit)} ahead"
-        found |= {"values": [_five(v) for v in self.answer], "ahead": ahead.lstrip(", ") or None}
-        found["interval"] = None if ends is None else [[_five(v) for v in pair] for pair in ends]
+        found |= {"values": [rounded(v) for v in self.answer], "ahead": ahead.lstrip(", ") or None}
+        found["interval"] = None if ends is None else [[rounded(v) for v in pair] for pair in ends]
         values = " and ".join(significant(float(v), 5) for v in self.answer)
-        around = (
-            ""
-            if ends is None
-            else " between "
-            + " and ".join(f"{significant(low, 4)} and {significant(high, 4)}" for low, high in ends.tolist())
-        )
-        at = f"at sample {self.samples:,} ({found['time']})"
-        return [f"The answer for the target{ahead} is {values}{around and ', with its interval'}{around} {at}."]
+        around = ""
+        if ends is not None:
+            pairs = (f"{significant(low, 4)} and {significant(high, 4)}" for low, high in ends.tolist())
+            around = f", with its interval between {' and '.join(pairs)}"
+        return [f"The answer for the target{ahead} is {values}{around} at sample {self.samples:,} ({found['time']})."]
 
     def _sure(self) -> tuple[dict[str, Any], list[str]]:
         """The model's validation scores, and whether the device computes the same outputs."""
         scores = validation(self.model)
         calibrated = getattr(self.model, "calibration", None) is not None
-        sure: dict[str, Any] = {
-            "validation": scores,
-            "calibrated": calibrated,
-            "largest_difference_to_device": self.difference,
-        }
+        sure = {"validation": scores, "calibrated": calibrated, "largest_difference_to_device": self.difference}
         sentences = []
         if self.task.primary in scores:
             figure = f"{metric_label(self.task.primary)} was {significant(scores[self.task.primary], 3)}"
@@ -382,24 +362,19 @@ class Watch:
         """Since when, how often and for how long: stretches of each class, alarms, refused data and changes."""
         with self.lock:
             found = self._checked()
-            labels = range(len(self.task.labels))
             found["classes"] = {
                 f"class {k + 1}": {
                     "stretches": self.counts[f"stretches {k}"],
                     "samples": self.counts[f"samples {k}"],
                     "share_of_samples": round(self.counts[f"samples {k}"] / self.samples, 5),
                 }
-                for k in labels
+                for k in range(len(self.task.labels))
             }
             found["stretches"] = [self._shown(one) for one in list(self.stretches)[-SHOWN:]]
-            found["alarms"] = {
-                "count": self.counts["alarms"],
-                "last": [self._shown(one) for one in list(self.alarms)[-SHOWN:]],
-            }
+            alarms = [self._shown(one) for one in list(self.alarms)[-SHOWN:]]
+            found["alarms"] = {"count": self.counts["alarms"], "last": alarms}
             found["faults"] = {what: n for what, n in self.stream.faults.items() if n}
-            found["last_refused"] = None
-            if self.last_refused is not None:
-                found["last_refused"] = dict(zip(("text", "why"), self.last_refused, strict=True))
+            found["last_refused"] = self.last_refused
             found["changes"] = list(self.changes)[-SHOWN:]
             sentences = [
                 f"{name} was the answer in {share(one['share_of_samples'])} of {self.samples:,} samples "
@@ -427,11 +402,7 @@ class Watch:
         }
 
     def window(self, n: int) -> tuple[int, Recording]:
-        """The number of samples so far, and the last ``n`` of them as a recording with numbered channels.
-
-        Raises:
-            InputError: no sample has arrived yet.
-        """
+        """The number of samples so far, and the last ``n`` of them as a recording with numbered channels."""
         with self.lock:
             self._checked()
             number, last = self.samples, list(self.kept)[-n:]
@@ -470,11 +441,6 @@ def validation(model: Predictor) -> dict[str, float]:
 def rule(alarm: Alarm) -> dict[str, Any]:
     """The rule of an alarm as plain data."""
     return {"threshold": alarm.threshold, "length": alarm.length, "merge": alarm.merge}
-
-
-def _five(value: float) -> float | None:
-    """The value with five digits; None if it is not finite."""
-    return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
 def _iso(seconds: float) -> str:

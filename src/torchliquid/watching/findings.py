@@ -120,8 +120,9 @@ def watch(
         InputError: the share or the level is invalid, the good stretch has too few samples, or the model was not
             learnt by this function.
     """
-    read = Recording.from_frame(recording) if not isinstance(recording, Recording | np.ndarray) else recording
-    read = Recording.from_arrays(read) if isinstance(read, np.ndarray) else read
+    if isinstance(recording, np.ndarray):
+        recording = Recording.from_arrays(recording)
+    read = recording if isinstance(recording, Recording) else Recording.from_frame(recording)
     read = replace(read, target=None, series=tuple(replace(s, targets=None) for s in read.series))
     notes: list[str] = []
     if model is not None:
@@ -171,17 +172,8 @@ def _findings(
         sensor = int(part[0].argmax())  # later, its readings also disturb the forecasts of other channels
         others = [channels[i] for i in np.argsort(-part.mean(0)) if i != sensor and (part[:, i] > 1).mean() > 0.5]
         last = start + int(np.flatnonzero(over[start:stop])[-1])
-        found.append(
-            Finding(
-                series.name,
-                float(series.times[first]),
-                float(series.times[start]),
-                float(series.times[last]),
-                channels[sensor],
-                tuple(others),
-                float(part.max()),
-            )
-        )
+        since, raised, until = series.times[[first, start, last]].tolist()
+        found.append(Finding(series.name, since, raised, until, channels[sensor], tuple(others), float(part.max())))
     return found
 
 
@@ -204,9 +196,5 @@ def _good(recording: Recording, good: Any) -> tuple[list[np.ndarray], str]:
 
 def _cut(recording: Recording, where: list[np.ndarray]) -> Recording:
     """The good stretch of each series. Times do not decrease, so it is contiguous."""
-    found = []
-    for series, good in zip(recording.series, where, strict=True):
-        rows = np.flatnonzero(good)
-        if len(rows):
-            found.append(series.cut(int(rows[0]), int(rows[-1]) + 1))
-    return replace(recording, series=tuple(found))
+    good = zip(recording.series, map(np.flatnonzero, where), strict=True)
+    return replace(recording, series=tuple(s.cut(int(rows[0]), int(rows[-1]) + 1) for s, rows in good if len(rows)))

@@ -6,12 +6,13 @@ import numpy as np
 import polars as pl
 
 from torchliquid import page
+from torchliquid.alarms import runs
 from torchliquid.models.predictor import shown_times
 from torchliquid.page.charts import Figure, figure
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.numbers import span
 from torchliquid.runtime.watch import Rule
-from torchliquid.watching.findings import Finding, Watched
+from torchliquid.watching.findings import Watched
 
 MOST = 4000
 """Maximum number of points of a line. With more samples, the largest score of each block is drawn."""
@@ -72,7 +73,7 @@ def lead(watched: Watched) -> str:
     on = sum(int(each.sum()) for each in watched.on)
     if not watched.findings:
         return f"Nothing unusual lasted long enough for an alarm, in {n:,} samples."
-    first: Finding = watched.findings[0]
+    first = watched.findings[0]
     alarms = "1 alarm" if len(watched.findings) == 1 else f"{len(watched.findings):,} alarms"
     where = f" in series {first.series}" if watched.recording.n_series > 1 else ""
     return (
@@ -113,28 +114,26 @@ def _drawn(watched: Watched, i: int) -> Figure:
     step = -(-len(scores) // MOST)
     starts = np.arange(0, len(scores), step)
     shown = shown_times(series.times, watched.recording)
-    x = [str(t) if shown.dtype.is_temporal() else t for t in shown.gather(starts).to_list()]
     y = np.maximum.reduceat(scores, starts) if len(scores) else scores
 
-    def at(place: int) -> object:
-        value = shown[int(place)]
-        return str(value) if isinstance(shown.dtype, pl.Datetime) else value
+    def at(places: np.ndarray) -> list[object]:
+        return [str(t) if shown.dtype.is_temporal() else t for t in shown.gather(places).to_list()]
 
     def behind(on: np.ndarray, colour: str) -> list[Figure]:
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(int)))
+        first, stop = runs(on)
         return [
             {
-                "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": at(a), "x1": at(b - 1),
+                "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": a, "x1": b,
                 "fillcolor": colour, "opacity": 0.2, "line": {"width": 0}, "layer": "below",
             }
-            for a, b in zip(edges[::2], edges[1::2], strict=True)
+            for a, b in zip(at(first), at(stop - 1), strict=True)
         ]  # fmt: skip
 
     line = {
         "type": "scatter",
         "mode": "lines",
-        "x": x,
-        "y": [max(float(v), 0.01) for v in y],
+        "x": at(starts),
+        "y": np.maximum(y, 0.01).tolist(),
         "line": {"color": "--liquid", "width": 1.5},
         "hovertemplate": "%{x}: %{y:.3~g}<extra></extra>",
     }
