@@ -126,35 +126,30 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             any_encoding()
             warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, about numbers that are checked afterwards
             command(*args, **options)
-        except InputError as error:
-            Terminal(stderr=True).print(f"torchliquid: {error}")
-            raise typer.Exit(2) from None
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
-                raise
-            where = f"{error.filename}: " if error.filename else ""
-            Terminal(stderr=True).print(
-                f"torchliquid: {where}{error.strerror or error}; check the disk and its permissions"
-            )
-            raise typer.Exit(2) from None
-        except RuntimeError as error:
-            from torchliquid.jobs import JobError
-
-            if not isinstance(error, JobError):
-                raise
-            Terminal(stderr=True).print(f"torchliquid: {error}")
+        except (InputError, OSError, RuntimeError) as error:
+            Terminal(stderr=True).print(f"torchliquid: {_in_a_line(error)}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the cleanup
-            done = (
-                " Finished work is on disk: the same command continues from there."
-                if command in (assess, control, reproduce)
-                else ""
-            )
-            Terminal(stderr=True).print(f"Stopped.{done}")
+            kept = " Finished work is on disk: the same command continues from there."
+            Terminal(stderr=True).print(f"Stopped.{kept if command in (assess, control, reproduce) else ''}")
             raise typer.Exit(130) from None
 
     return guarded
+
+
+def _in_a_line(error: Exception) -> str:
+    """What a user can do about an error. One that is not the user's is raised again."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # the output's reader has closed it
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; check the disk and its permissions"
+    from torchliquid.jobs import JobError
+
+    if isinstance(error, JobError):
+        return str(error)
+    raise error
 
 
 for command, (words, examples) in COMMANDS.items():

@@ -12,15 +12,18 @@ from typing import Annotated
 
 import typer
 
-from torchliquid.cli import alarms, names, options, times
+from torchliquid.cli import names, options
+from torchliquid.cli.alarms import Deciding
+from torchliquid.cli.amounts import part_of_one
+from torchliquid.cli.amounts import seconds as seconds_of
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, first_line
 from torchliquid.files import without_folders
 
 
-@options.of_a_table()
+@options.expanded()
 def assess(
     recording: options.Sources,
     columns: options.Columns,
@@ -30,10 +33,8 @@ def assess(
     ] = None,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
-    metric: alarms.Metric = None,
-    false_alarms: alarms.FalseAlarms = None,
-    alarm_length: alarms.AlarmLength = None,
-    alarm_merge: alarms.AlarmMerge = None,
+    *,
+    deciding: Deciding,
     contender: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,8 +79,7 @@ def assess(
     time_limit: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME",
-            help="Approximate maximum time, such as 90s, 10m or 2h. What does not fit is left out, the same for all.",
+            help="Approximate maximum time, such as 90s, 10m or 2h. What does not fit is left out, the same for all."
         ),
     ] = None,
     sample: Annotated[
@@ -94,12 +94,9 @@ def assess(
     a study that was interrupted.
     """
     names.check("--contender", contender, names.CONTENDERS)
-    if jobs is not None and ray is not None:
-        raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
-    place = options.check_device(device, ray)
-    cut, share = options.windows(window), options.interval(interval)
-    seconds = None if time_limit is None else times.seconds("--time-limit", time_limit)
-    deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
+    place = options.check_device(device, ray, jobs)
+    cut, share = options.windows(window), part_of_one("--interval", interval)
+    seconds = None if time_limit is None else seconds_of("--time-limit", time_limit)
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Terminal()
@@ -107,7 +104,7 @@ def assess(
     with loading():
         from torchliquid.cli.verdict import print_results
         from torchliquid.study.assess import assess as run
-    processes = options.processes(jobs, ray, console, place)
+    processes = options.processes(jobs, console, place)
     with StudyProgress(console) as progress, told_in(folder):
         results = run(
             question.recording,
@@ -132,7 +129,7 @@ def assess(
             time_limit=seconds,
             with_sample=sample,
             title=question.name,
-            command=shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])]),
+            command=as_typed(),
             listener=progress,
         )
     print_results(results, console)
@@ -150,13 +147,14 @@ def elsewhere(word: str) -> str:
     return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
 
 
+def as_typed() -> str:
+    """This command, with paths reduced to names."""
+    return shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])])
+
+
 @contextmanager
 def told_in(folder: Path) -> Iterator[None]:
-    """Write the traceback of an unexpected error to the study's folder, and report the error in one line.
-
-    Raises:
-        InputError: an unexpected error was raised inside.
-    """
+    """Write the traceback of an unexpected error to the study's folder, and raise it as an ``InputError``."""
     try:
         yield
     except (InputError, OSError, typer.Exit):
@@ -168,8 +166,7 @@ def told_in(folder: Path) -> Iterator[None]:
             raise
         path = folder / "error.txt"
         path.write_text(without_folders("".join(traceback.format_exception(error))), encoding="utf-8")
-        reason = next(iter(str(error).splitlines()), "")
         raise InputError(
-            f"the study broke off ({type(error).__name__}: {reason}); the traceback is in {path}. Finished work is "
-            "kept: the same command continues from there"
+            f"the study broke off ({type(error).__name__}: {first_line(error)}); the traceback is in {path}. Finished "
+            "work is kept: the same command continues from there"
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +10,17 @@ from typing import Annotated, Any
 import typer
 
 from torchliquid.cli import options
-from torchliquid.cli.assess import elsewhere, told_in
+from torchliquid.cli.assess import as_typed, told_in
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
 from torchliquid.errors import InputError
 
-OURS = {"fly": "torchliquid/FlyToTarget-v0", "drive": "torchliquid/KeepLane-v0"}
+OURS = {
+    "fly": ("torchliquid/FlyToTarget-v0", "Fly to the target"),
+    "drive": ("torchliquid/KeepLane-v0", "Keep the lane"),
+}
+"""Short names of the package's own environments, with their names in Gymnasium and titles."""
 
 
 def control(
@@ -27,7 +30,7 @@ def control(
     ],
     expert: Annotated[
         str | None,
-        typer.Option(metavar="MODULE:FUNCTION", help="Gives the action for the environment and an observation."),
+        typer.Option(help="Gives the action for the environment and an observation."),
     ] = None,
     demonstrations: Annotated[
         Path | None, typer.Option(help="A Minari data set of the environment, instead of an expert.")
@@ -44,7 +47,7 @@ def control(
     dagger: Annotated[int | None, typer.Option(min=0, help="Rounds in which the expert corrects each policy.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Maximum length of an episode.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes; default: one per core.")] = None,
-    ray: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster that does the work.")] = None,
+    ray: Annotated[str | None, typer.Option(help="A Ray cluster that does the work.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the comparison; default: control-ENV.")] = None,
     page: Annotated[
         Path | None, typer.Option(metavar="FILE.md", help="Write all comparisons beside OUT to this Markdown file.")
@@ -56,9 +59,10 @@ def control(
     they steer by themselves, in new worlds and in changed ones. Writes a report, the figures and the policies. The same
     command continues a comparison that was stopped.
     """
-    name = OURS.get(environment, environment)
+    name, title = OURS.get(environment, (environment, environment))
     folder = out or Path(f"control-{environment.rpartition('/')[2]}")
     options.check_folder(folder)
+    options.check_device("cpu", ray, jobs)
     if demonstrations is not None and shown is not None:
         raise InputError("--episodes is for an expert, and --demonstrations replaces the expert: give one of them")
     if page is not None:
@@ -67,20 +71,19 @@ def control(
         from torchliquid.control.settings import setting_of
         from torchliquid.control.study import assess
         from torchliquid.control.summary import HEAD, cells, sentence
-    given: dict[str, Any] = {
-        "contenders": tuple(contender) if contender else None,
-        "seeds": seeds,
-        "updates": updates,
-        "demonstrations": shown,
-        "test": test,
-        "dagger": dagger,
-        "max_steps": max_steps,
-    }
-    setting = setting_of(environment, full, {key: value for key, value in given.items() if value is not None})
+    given = options.given(
+        contenders=tuple(contender) if contender else None,
+        seeds=seeds,
+        updates=updates,
+        demonstrations=shown,
+        test=test,
+        dagger=dagger,
+        max_steps=max_steps,
+    )
+    setting = setting_of(environment, full, given)
     console = Terminal()
     sys.path.insert(0, os.getcwd())  # where modules of ENV and --expert are
-    processes = options.processes(jobs, ray, console)
-    command = shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])])
+    processes = options.processes(jobs, console)
     with StudyProgress(console) as progress, told_in(folder):
         results = assess(
             name,
@@ -91,10 +94,8 @@ def control(
             jobs=processes,
             ray=ray,
             listener=progress,
-            title=environment
-            if environment not in OURS
-            else {"fly": "Fly to the target", "drive": "Keep the lane"}[environment],
-            command=command,
+            title=title,
+            command=as_typed(),
         )
     if page is not None:
         from torchliquid.control.settings import write_document
@@ -111,11 +112,7 @@ def control(
 
 
 def _found(expert: str) -> Any:
-    """The function that MODULE:FUNCTION names.
-
-    Raises:
-        InputError: there is no such function.
-    """
+    """The function that MODULE:FUNCTION names."""
     from importlib import import_module
 
     module, colon, name = expert.partition(":")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchliquid.models import Model, Naive, Predictor, Tabular
 
 
-@options.of_a_table("target", "group", "ignore", "keep")
+@options.expanded("target", "group", "ignore", "keep")
 def distil(
     teacher: Annotated[Path, typer.Argument(help="A model saved by assess or train.")],
     recording: options.New,

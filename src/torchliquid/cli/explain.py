@@ -14,7 +14,7 @@ from torchliquid.cli.terminal import Terminal
 from torchliquid.files import check_model_file
 
 
-@options.of_a_table("target", "group", "ignore", "keep")
+@options.expanded("target", "group", "ignore", "keep")
 def explain(
     model: Annotated[Path, typer.Argument(help="A liquid model saved by assess or train.")],
     recording: Annotated[str, typer.Argument(help="A table with the model's channels, or the name of a data set.")],

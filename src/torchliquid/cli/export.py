@@ -6,7 +6,7 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,16 +18,8 @@ from torchliquid.cli.terminal import Terminal, table_of
 from torchliquid.errors import InputError
 from torchliquid.files import check_model_file
 
-if TYPE_CHECKING:
-    from torchliquid.data import Recording
-
-
-class Quantization(StrEnum):
-    """Values of --quantize."""
-
-    none = "none"
-    int8 = "int8"
-    auto = "auto"
+Quantization = StrEnum("Quantization", ["none", "int8", "auto"])
+"""Values of --quantize."""
 
 
 class Mathematics(StrEnum):
@@ -37,17 +29,13 @@ class Mathematics(StrEnum):
     libm = "libm"
 
 
-@options.of_a_table("target", "group", "ignore", "keep")
+@options.expanded("target", "group", "ignore", "keep")
 def export(
     model: Annotated[Path, typer.Argument(help="A model saved by assess or train.")],
     columns: options.Columns,
     target: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel="Device",
-            help=f"{names.listed(names.TARGETS)}.",
-        ),
+        typer.Option(metavar="NAME", rich_help_panel="Device", help=f"{names.listed(names.TARGETS)}."),
     ] = "c99",
     out: Annotated[Path, typer.Option(help="The folder to write: new, empty, or an earlier export.")] = Path(
         "exported"
@@ -92,7 +80,7 @@ def export(
     """
     names.check("--target", target, names.TARGETS)
     most = device_limits(flash_limit, ram_limit, step_limit)
-    allowed, within = share_of(error, "--error"), limits_of(plausible or [])
+    allowed, within = share_of("--error", error), limits_of(plausible or [])
     check_model_file(model)
     options.check_folder(out)
     options.check_tables(*(path for path in (data, calibrate) if path is not None))
@@ -110,12 +98,7 @@ def export(
     if not isinstance(loaded, Model | Tabular):
         raise InputError(f"{model} holds a {loaded.kind} model, of which there is no C: export another model")
 
-    def read(path: Path | None) -> Recording | None:
-        if path is None:
-            return None
-        return columns.read_for(loaded, str(path))
-
-    recording, scaled_by = read(data), read(calibrate)
+    recording, scaled_by = (None if path is None else columns.read_for(loaded, str(path)) for path in (data, calibrate))
     with Working() as working:
         report = edge.export(
             loaded,

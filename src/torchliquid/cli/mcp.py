@@ -114,11 +114,7 @@ def mcp(
 
 
 def _named(text: str) -> tuple[str, str, str]:
-    """A live sensor's name, its model's file and its source.
-
-    Raises:
-        InputError: they are not there.
-    """
+    """A live sensor's name, its model's file and its source."""
     found = LIVE.fullmatch(text)
     if found is None:
         raise InputError(
@@ -129,11 +125,7 @@ def _named(text: str) -> tuple[str, str, str]:
 
 
 def _token(file: Path | None) -> str:
-    """The token that a client must know.
-
-    Raises:
-        InputError: the file is not there, or is too short to be safe.
-    """
+    """The token that a client must know."""
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     if file is not None:
         if not file.is_file():

@@ -34,11 +34,7 @@ def listed(names: tuple[str, ...]) -> str:
 
 
 def check(option: str, given: Iterable[str] | str | None, known: tuple[str, ...]) -> None:
-    """Check names.
-
-    Raises:
-        InputError: a name is unknown.
-    """
+    """Check that names are known."""
     for name in [given] if isinstance(given, str) else given or ():
         if name not in known:
             from torchliquid.data.columns import nearest

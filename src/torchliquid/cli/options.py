@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, signature
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from torchliquid.cli import times
+from torchliquid.cli.amounts import amount, in_units, refusal
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
@@ -51,9 +51,7 @@ Horizon = Annotated[
 ]
 Interval = Annotated[
     str | None,
-    typer.Option(
-        metavar="SHARE", help="For values: add intervals that cover this share of the truth, such as 0.9 or 90%."
-    ),
+    typer.Option(help="For values: add intervals that cover this share of the truth, such as 0.9 or 90%."),
 ]
 Jobs = Annotated[
     int | None,
@@ -61,19 +59,14 @@ Jobs = Annotated[
 ]
 Ray = Annotated[
     str | None,
-    typer.Option(
-        metavar="HOST:PORT", help="Train on the Ray cluster at this address; auto: the cluster of this machine."
-    ),
+    typer.Option(help="Train on the Ray cluster at this address; auto: the cluster of this machine."),
 ]
 Device = Annotated[str, typer.Option(help="Where networks are trained and scored; auto: a GPU if there is one.")]
 Parameters = Annotated[int, typer.Option(min=50, help="Number of live parameters of each network.")]
 
 
-class Kind(StrEnum):
-    """Values of --task."""
-
-    classification = "classification"
-    regression = "regression"
+Kind = StrEnum("Kind", ["classification", "regression"])
+"""Values of --task."""
 
 
 TaskKind = Annotated[Kind | None, typer.Option("--task", help="What to predict; default: inferred from the target.")]
@@ -81,12 +74,11 @@ TaskKind = Annotated[Kind | None, typer.Option("--task", help="What to predict; 
 
 @dataclass(frozen=True)
 class Columns:
-    """How a table is to be read. :func:`of_a_table` adds these options to a command."""
+    """How a table is to be read. :func:`expanded` adds these options to a command."""
 
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None
     time: Annotated[
-        str | None,
-        typer.Option(help="The column of times, or two as DATE,CLOCK; default: samples are one apart."),
+        str | None, typer.Option(help="The column of times, or two as DATE,CLOCK; default: samples are one apart.")
     ] = None
     time_unit: Annotated[str | None, typer.Option(help="Unit of numeric times, e.g. ms, h, cycle.")] = None
     series: Annotated[str | None, typer.Option(help="The column that names the series, e.g. an engine's number.")] = (
@@ -114,22 +106,15 @@ class Columns:
         typer.Option(help="A column to use even if it looks like a row number or a clock; repeatable."),
     ] = None
     decimal: Annotated[
-        str | None,
-        typer.Option(metavar="MARK", help="Decimal mark in text, . or ,; default: inferred from the table."),
+        str | None, typer.Option(help="Decimal mark in text, . or ,; default: inferred from the table.")
     ] = None
     on_restart: Annotated[
         str | None,
-        typer.Option(
-            metavar="sort|split",
-            help="What to do where a clock restarts: sort all rows by time, or split them into series.",
-        ),
+        typer.Option(help="What to do where a clock restarts: sort all rows by time, or split them into series."),
     ] = None
     date_order: Annotated[
         str | None,
-        typer.Option(
-            metavar="ORDER",
-            help="Order of dates such as 03/04/25: day-first, month-first or year-first; default: inferred.",
-        ),
+        typer.Option(help="Order of dates such as 03/04/25: day-first, month-first or year-first; default: inferred."),
     ] = None
     skip: Annotated[int | None, typer.Option(min=0, help="Lines above the header to skip; default: detected.")] = None
     comment: Annotated[str | None, typer.Option(help="Prefix of comment lines; default: #.")] = None
@@ -142,21 +127,15 @@ class Columns:
     encoding: Annotated[str | None, typer.Option(help="Encoding of text, e.g. shift_jis; default: detected.")] = None
 
     def given(self) -> dict[str, Any]:
-        """The given options, as arguments of :meth:`Recording.read`.
-
-        Raises:
-            InputError: ``--long`` does not name two columns.
-        """
-        given = {name: value for name, value in asdict(self).items() if value is not None}
+        """The given options, as arguments of :meth:`Recording.read`."""
+        found = given(**asdict(self))
         if self.long is not None:
-            given["parameter"], _, given["value"] = given.pop("long").partition(",")
-            if not given["parameter"] or not given["value"]:
-                raise InputError(
-                    f"--long {self.long}: give two columns, the parameter's name and its value: NAME,VALUE"
-                )
+            found["parameter"], _, found["value"] = found.pop("long").partition(",")
+            if not found["parameter"] or not found["value"]:
+                raise refusal("--long", self.long, "two columns, the parameter's name and its value: NAME,VALUE")
         if self.date_order is not None:
-            given["date_order"] = self.date_order.replace("-", " ")
-        return given
+            found["date_order"] = self.date_order.replace("-", " ")
+        return found
 
     def of_a_test(self) -> Columns:
         """The same for a test table, which needs no series or groups, and may lack columns that are left out."""
@@ -168,13 +147,7 @@ class Columns:
         channels: Sequence[str] | None = None,
         like: Mapping[str, Any] | None = None,
     ) -> Recording:
-        """The recording in one or more files.
-
-        Args:
-            source: the names of the files.
-            channels: None: all numeric columns without another meaning.
-            like: how a similar table was read.
-        """
+        """The recording in one or more files; ``channels`` and ``like`` as in :func:`torchliquid.read`."""
         from torchliquid.data import Recording
 
         files = [source] if isinstance(source, str) else list(source)
@@ -186,44 +159,48 @@ class Columns:
         return recording
 
     def read_for(self, model: Predictor, source: str | Sequence[str], labelled: bool = True) -> Recording:
-        """A recording for a model, read like its training table except as the options say.
-
-        Args:
-            model: its channels are read.
-            source: as in :meth:`read`.
-            labelled: read the model's target too, if the table has this column.
-        """
+        """The channels of a model, read like its training table except as the options say; also its target, if
+        ``labelled`` and the table has this column."""
         like = dict(model.metadata.get("columns", {}))
         if labelled and model.task.horizon is None:
             like["target"] = model.task.target
         return self.read(source, model.preprocessing.channels, like)
 
 
-def of_a_table(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorates a command: its parameter ``columns`` becomes the options of :class:`Columns`, except those named."""
-    types = get_type_hints(Columns, include_extras=True)
-    options = [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
-        for field in fields(Columns)
-        if field.name not in without
-    ]
+def expanded(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a command: a parameter whose type is a dataclass becomes one option per field, except those named."""
+
+    def options_of(kind: Any) -> list[Parameter]:
+        types = get_type_hints(kind, include_extras=True)
+        return [
+            Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+            for field in fields(kind)
+            if field.name not in without
+        ]
 
     def changed(command: Callable[..., None]) -> Callable[..., None]:
         asked = signature(command, eval_str=True)
+        kinds: dict[str, Any] = {n: p.annotation for n, p in asked.parameters.items() if is_dataclass(p.annotation)}
 
         @wraps(command)
         def run(**given: Any) -> None:
-            table = {option.name: given.pop(option.name) for option in options}
-            command(**given, columns=Columns(**table))
+            made = {n: kind(**{o.name: given.pop(o.name) for o in options_of(kind)}) for n, kind in kinds.items()}
+            command(**given, **made)
 
-        own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in asked.parameters.values() if p.name != "columns"]
-        place = list(asked.parameters).index("columns")
-        every = [*own[:place], *options, *own[place:]]
+        every: list[Parameter] = []
+        for parameter in asked.parameters.values():
+            one = parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            every += options_of(parameter.annotation) if parameter.name in kinds else [one]
         run.__signature__ = asked.replace(parameters=every)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
         return run
 
     return changed
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def name_of(files: Sequence[str]) -> str:
@@ -241,7 +218,6 @@ class Question:
     tests: dict[str, Recording]
     task: Task
     validation: Recording | None = None
-    sources: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -278,11 +254,7 @@ def question(
     horizon: str | None,
     deciding: Deciding,
 ) -> Question:
-    """Read the recordings and choose the task.
-
-    Raises:
-        InputError: something cannot be used; the message is one line.
-    """
+    """Read the recordings and choose the task."""
     from torchliquid.data.columns import nearest
     from torchliquid.datasets import load, names, refuse_dropped
 
@@ -294,16 +266,13 @@ def question(
             dataset = load(source)
         print_notes(source, dataset.train)
         decided = deciding.change(dataset.task, dataset.train.time_unit)
-        return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation, (source,))
-    missing = next((s for s in sources if s != "-" and not Path(s).exists()), None)
-    if columns.target is None and missing is not None:
-        source = missing
-        refuse_dropped(source)
-        raise InputError(f"there is no file {source}, and no data set of that name; {nearest(source, names())}")
+        return Question(source, dataset.train, dict(dataset.tests), decided, dataset.validation)
     if columns.target is None:
+        if missing := next((s for s in sources if s != "-" and not Path(s).exists()), None):
+            refuse_dropped(missing)
+            raise InputError(f"there is no file {missing}, and no data set of that name; {nearest(missing, names())}")
         raise InputError(f"give the column of {source} to predict with --target")
-    forecast = horizon is not None
-    reading = replace(columns, target=None) if forecast else columns
+    reading = columns if horizon is None else replace(columns, target=None)
     check_tables(*sources, *(test or ()))
     deciding.check()
     recording = reading.read(sources)
@@ -313,18 +282,14 @@ def question(
         tests[name] = reading.of_a_test().read(path, recording.channels, recording.columns)
     with loading():
         from torchliquid.tasks import Task
-    ahead, unit = _horizon(horizon, recording.time_unit) if horizon is not None else (None, "samples")
-    task = Task.infer(
-        recording,
-        target=columns.target if forecast else None,
-        kind=kind.value if kind else None,
-        horizon=ahead,
-        horizon_unit=unit,
-    )
-    name = Path(name_of(sources)).name
+    forecast: dict[str, Any] = {}
+    if horizon is not None:
+        ahead, unit = _horizon(horizon, recording.time_unit)
+        forecast = {"target": columns.target, "horizon": ahead, "horizon_unit": unit}
+    task = Task.infer(recording, kind=kind.value if kind else None, **forecast)
     why = _why(recording, task, kind)
     task = deciding.change(task, recording.time_unit)
-    return Question(name, recording, tests, task, sources=tuple(sources), why=why)
+    return Question(Path(name_of(sources)).name, recording, tests, task, why=why)
 
 
 def print_notes(source: str, recording: Recording) -> None:
@@ -341,42 +306,16 @@ def windows(text: str | None) -> Windows | None:
         return None
     parts = text.split(",")
     if not all(p.strip().isdigit() for p in parts) or not 1 <= len(parts) <= 3:
-        raise InputError(
-            f"--window {text}: give LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, such as 64,16,8"
-        )
+        wanted = "LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, such as 64,16,8"
+        raise refusal("--window", text, wanted)
     length, *rest = (int(p) for p in parts)
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
 
 
-def interval(text: str | None) -> float | None:
-    """The value of --interval."""
-    return share_of("--interval", text)
-
-
-def share_of(option: str, text: str | None, advice: str = "") -> float | None:
-    """A share between 0 and 1.
-
-    Raises:
-        InputError: it is none; ``advice`` is what else the option takes.
-    """
-    if text is None:
-        return None
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise InputError(f"{option} {text}: give a share between 0 and 1, such as 0.9 or 90%{advice}")
-    return share
-
-
-def check_device(name: str, ray: str | None = None) -> str:
-    """A device by its full name.
-
-    Raises:
-        InputError: it is not there, or it is one of this machine and a cluster is named.
-    """
+def check_device(name: str, ray: str | None = None, jobs: int | None = None) -> str:
+    """The full name of a device, which must be there. With a cluster, nothing of this machine may be asked for."""
+    if jobs is not None and ray is not None:
+        raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
     if name == "cpu":
         return name
     with loading():
@@ -390,12 +329,10 @@ def check_device(name: str, ray: str | None = None) -> str:
     return device
 
 
-def processes(jobs: int | None, ray: str | None, console: Terminal, device: str = "cpu") -> int:
+def processes(jobs: int | None, console: Terminal, device: str = "cpu") -> int:
     """The number of parallel trainings on this machine."""
     from torchliquid.jobs import cores
 
-    if jobs is not None and ray is not None:
-        raise InputError("--jobs is for this machine, --ray for a cluster; give only one of them")
     if jobs is not None and jobs > cores():
         console.print(f"Note: there are only {cores()} cores, so {cores()} trainings run in parallel, not {jobs}.")
     if jobs is None and device != "cpu":
@@ -405,11 +342,7 @@ def processes(jobs: int | None, ray: str | None, console: Terminal, device: str 
 
 
 def check_tables(*files: str | Path) -> None:
-    """Check that tables exist before PyTorch is imported.
-
-    Raises:
-        InputError: one does not.
-    """
+    """Check that tables exist, before PyTorch is imported."""
     from torchliquid.data.files import check_there
 
     for name in files:
@@ -420,11 +353,7 @@ def check_tables(*files: str | Path) -> None:
 
 
 def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
-    """Check, before long work, that a file can be written and is not one of the input files.
-
-    Raises:
-        InputError: it cannot, or it is.
-    """
+    """Check, before long work, that a file can be written and is not one of the input files."""
     if out.is_dir():
         raise InputError(f"{option} {out} is a folder; name a file")
     if out.exists() and not out.is_file():  # a pipe or a device is written to
@@ -439,11 +368,7 @@ def check_writable(out: Path, *read: Path, option: str = "--out") -> None:
 
 
 def check_folder(out: Path) -> None:
-    """Check, before long work, that a folder is not a file, and can be written if it exists.
-
-    Raises:
-        InputError: it is, or it cannot.
-    """
+    """Check, before long work, that a folder is not a file, and can be written if it exists."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     if out.exists() and not os.access(out, os.W_OK):
@@ -462,15 +387,15 @@ def _horizon(text: str, time_unit: str) -> tuple[float | list[float], str]:
         if several := re.fullmatch(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*", piece):
             first, last = map(int, several.groups())
             if not first < last <= first + 10_000:
-                raise InputError(f"--horizon {text}: give {wanted}")
+                raise refusal("--horizon", text, wanted)
             steps += range(first, last + 1)
             units.add("samples")
             continue
         try:
-            number, unit = times.amount("--horizon", piece, wanted)
+            number, unit = amount("--horizon", piece, wanted)
         except InputError:
-            raise InputError(f"--horizon {text}: give {wanted}") from None
-        steps.append(number * times.in_units("--horizon", text, unit, time_unit) if unit else number)
+            raise refusal("--horizon", text, wanted) from None
+        steps.append(number * in_units("--horizon", text, unit, time_unit) if unit else number)
         units.add(time_unit if unit else "samples")
     if len(units) > 1:
         raise InputError(f"--horizon {text}: give all steps in samples, or all with a unit of time")

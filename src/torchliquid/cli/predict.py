@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
     from torchliquid.data import Recording
 
 
-class Order(StrEnum):
-    """Values of --order."""
-
-    time = "time"
-    rows = "rows"
+Order = StrEnum("Order", ["time", "rows"])
+"""Values of --order."""
 
 
-@options.of_a_table("target", "group", "ignore", "keep")
+@options.expanded("target", "group", "ignore", "keep")
 def predict(
     model: Annotated[Path, typer.Argument(help="A model saved by assess or train.")],
     recording: options.New,
@@ -86,16 +83,12 @@ def predict(
         sys.stdout.buffer.write(csv(frame).encode())
         sys.stdout.buffer.flush()
     else:
-        write_atomically(out, lambda part: write(frame, part, out.suffix.lower()))
+        write(frame, out)
         Terminal(stderr=True).print(f"{frame.height} predictions in {out}")
 
 
 def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
-    """Answers in the order of the table's rows, with the number of each; several tables one after the other.
-
-    Raises:
-        InputError: there is not one answer per row.
-    """
+    """Answers in the order of the table's rows, with the number of each; several tables one after the other."""
     import numpy as np
     import polars as pl
 
@@ -110,18 +103,18 @@ def in_order_of_rows(frame: pl.DataFrame, recording: Recording) -> pl.DataFrame:
     return numbered[np.lexsort((numbered["row"], of))]
 
 
-def write(frame: pl.DataFrame, path: Path, kind: str) -> None:
-    """The answers in the format of the file."""
-    if kind in (".parquet", ".pq"):
-        frame.write_parquet(path)
-    elif kind in (".arrow", ".feather", ".ipc"):
-        frame.write_ipc(path)
-    else:
-        path.write_text(csv(frame), encoding="utf-8")
+def write(frame: pl.DataFrame, path: Path) -> None:
+    """Write a table in the format of the file's name, atomically."""
+    make: Callable[[Path], object] = lambda part: part.write_text(csv(frame), encoding="utf-8")  # noqa: E731
+    if path.suffix.lower() in (".parquet", ".pq"):
+        make = frame.write_parquet
+    elif path.suffix.lower() in (".arrow", ".feather", ".ipc"):
+        make = frame.write_ipc
+    write_atomically(path, make)
 
 
 def csv(frame: pl.DataFrame) -> str:
-    """Answers as CSV that cannot control a terminal or run in a spreadsheet, because names come from a file."""
+    """A table as CSV that cannot control a terminal or run in a spreadsheet, because names come from a file."""
     import polars as pl
 
     def safe(name: str | None) -> str | None:

@@ -42,7 +42,7 @@ def reproduce(
     check_name(name)
     names.check("--contender", contender, names.ROWS)
     names.check("--split", split, names.SPLITS)
-    place = options.check_device(device, ray)
+    place = options.check_device(device, ray, jobs)
     with loading():
         from torchliquid.jobs.lines import read
         from torchliquid.reproduce.protocols import protocol
@@ -50,7 +50,7 @@ def reproduce(
         from torchliquid.reproduce.run import write_tables
         from torchliquid.reproduce.summary import missing, table
     console = Terminal()
-    processes = options.processes(jobs, ray, console, place)
+    processes = options.processes(jobs, console, place)
     console.print(f"{name}: reading its data")
     with StudyProgress(console) as progress:
         run(name, out, progress, contender or (), split or (), seeds, processes, tune, ray, place)

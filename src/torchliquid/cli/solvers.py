@@ -15,7 +15,7 @@ from torchliquid.errors import InputError
 from torchliquid.files import check_model_file, write_json
 
 
-@options.of_a_table("group", "ignore", "keep")
+@options.expanded("group", "ignore", "keep")
 def solvers(
     model: Annotated[Path, typer.Argument(help="An LTC saved by assess or train.")],
     recording: Annotated[Path, typer.Argument(help="A table with the model's channels.")],
@@ -58,33 +58,29 @@ def solvers(
     heads = [head.replace(" per sample", "") for head in shown.head]
     console.print(table_of("Per sample", heads, shown.rows))
     chosen = found.recommended() if error is None else found.cheapest(error)
-    sentences = [
+    console.print(
         found.advice()
         if error is None
-        else f"{chosen.name}: the fewest evaluations with an error of at most {error:g}; the model has {found.own}.",
-        f"Used {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each from the initial "
-        "state.",
-    ]
+        else f"{chosen.name}: the fewest evaluations with an error of at most {error:g}; the model has {found.own}."
+    )
     if found.off is not None:
-        sentences.insert(
-            1,
+        console.print(
             f"The answers of the model's own solver, {found.own}, differ from the reference solution by "
-            f"{found.off:.2g} "
-            "standard deviations. The model was trained with these steps, so they are part of it.",
+            f"{found.off:.2g} standard deviations. The model was trained with these steps, so they are part of it."
         )
+    console.print(
+        f"Used {found.samples:,} of {found.of_samples:,} samples in {found.pieces} pieces, each from the initial state."
+    )
     if any(map(found.too_short, found.choices)):
-        sentences.append(
+        console.print(
             f"Explicit solvers whose steps may be too few for the longest gap here, {found.longest:.3g} {found.unit}, "
             "are not chosen."
         )
     if chosen.holds is not None:
-        sentences.append(
+        console.print(
             f"With gaps up to {chosen.holds:.3g} {found.unit}, its steps are short enough for each single neuron, "
-            "whatever "
-            "the inputs are."
+            "whatever the inputs are."
         )
-    for sentence in sentences:
-        console.print(sentence)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "solvers.json", plain(found, chosen, error))

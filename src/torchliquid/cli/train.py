@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchliquid.cli import alarms, names, options
+from torchliquid.cli import names, options
+from torchliquid.cli.alarms import Deciding
+from torchliquid.cli.amounts import part_of_one
 from torchliquid.cli.inspect import size
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
@@ -19,22 +22,17 @@ if TYPE_CHECKING:
     from torchliquid.models import Model
 
 
-@options.of_a_table()
+@options.expanded()
 def train(
     recording: options.Sources,
     columns: options.Columns,
     task: options.TaskKind = None,
     horizon: options.Horizon = None,
-    metric: alarms.Metric = None,
-    false_alarms: alarms.FalseAlarms = None,
-    alarm_length: alarms.AlarmLength = None,
-    alarm_merge: alarms.AlarmMerge = None,
+    *,
+    deciding: Deciding,
     kind: Annotated[
         str | None,
-        typer.Option(
-            help=f"{names.listed(names.KINDS)}.",
-            show_default="cfc",
-        ),
+        typer.Option(help=f"{names.listed(names.KINDS)}.", show_default="cfc"),
     ] = None,
     parameters: Annotated[
         int | None, typer.Option(min=50, help="Number of live parameters of the network.", show_default="2500")
@@ -82,33 +80,24 @@ def train(
     names.check("--kind", kind, names.KINDS)
     names.check("--solver", solver, names.SOLVERS)
     names.check("--expert", expert, names.EXPERTS)
-    mixed = {name: value for name, value in (("expert", expert), ("experts", experts), ("top_k", top_k)) if value}
+    mixed = options.given(expert=expert, experts=experts, top_k=top_k)
     if mixed and start is None and kind != "mixture":
         raise InputError("--expert, --experts and --top-k are for a mixture: add --kind mixture")
     options.check_writable(out, *map(Path, recording))
     place = options.check_device(device)
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is not a model; choose another name, such as model.safetensors")
-    cut, share = options.windows(window), options.interval(interval)
+    cut, share = options.windows(window), part_of_one("--interval", interval)
     widths = None if encoder is None else _widths(encoder)
     if start is None:
-        deciding = alarms.Deciding(metric, false_alarms, alarm_length, alarm_merge)
         question, begun = options.question(recording, None, columns, task, horizon, deciding), None
     else:
         question, begun = _further(start, recording, columns)
-        new: dict[str, Any] = {
-            "task": task,
-            "horizon": horizon,
-            "metric": metric,
-            "false-alarms": false_alarms,
-            "kind": kind,
-        }
-        new |= {"alarm-length": alarm_length, "alarm-merge": alarm_merge, "parameters": parameters}
-        new |= {"solver": solver, "unfolds": unfolds, "layers": layers, "dropout": dropout, "encoder": encoder}
-        new |= {"expert": expert, "experts": experts, "top-k": top_k}
-        for name, value in new.items():
-            if value is not None:
-                raise InputError(f"--{name} is only for a new model; {start}, which is trained further, has its own")
+        new = options.given(task=task, horizon=horizon, **asdict(deciding), kind=kind, parameters=parameters)
+        new |= options.given(solver=solver, unfolds=unfolds, layers=layers, dropout=dropout, encoder=encoder) | mixed
+        if new:
+            option = next(iter(new)).replace("_", "-")
+            raise InputError(f"--{option} is only for a new model; {start}, which is trained further, has its own")
     console = Terminal()
     options.say_back(question, console)
     with loading():
@@ -118,16 +107,14 @@ def train(
         from torchliquid.solvers import ADAPTIVE
         from torchliquid.training import TrainingConfig, TrainingError, fit
     kind = begun.kind if begun else kind or "cfc"
-    stepping: dict[str, Any] = {n: v for n, v in (("solver", solver), ("unfolds", unfolds)) if v is not None}
+    stepping = options.given(solver=solver, unfolds=unfolds)
     if stepping and kind in KINDS and "solver" not in KINDS[kind].defaults:
         solved = ", ".join(name for name, one in KINDS.items() if "solver" in one.defaults)
         raise InputError(f"--solver and --unfolds cannot be used with a {kind}; they are for {solved}")
     if unfolds is not None and solver in ADAPTIVE:
         raise InputError(f"--unfolds is for solvers with a fixed number of steps; {solver} chooses its own")
-    chained: dict[str, Any] = {"layers": layers, "dropout": dropout, "encoder": widths}
-    chained = {name: value for name, value in chained.items() if value is not None}
     settings = {"kind": kind, "task": question.task, "parameters": parameters or 2500}
-    settings |= stepping | chained | mixed
+    settings |= options.given(layers=layers, dropout=dropout, encoder=widths) | stepping | mixed
     with Working() as working:
         working(f"training {kind}")
         try:

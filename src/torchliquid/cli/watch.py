@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from torchliquid.cli import options
-from torchliquid.cli.alarms import duration
+from torchliquid.cli.amounts import duration, part_of_one
 from torchliquid.cli.loading import loading
+from torchliquid.cli.predict import write
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal, table_of
 from torchliquid.errors import InputError
@@ -19,14 +20,13 @@ SHOWN = 20
 """Alarms in the terminal; all are in the files."""
 
 
-@options.of_a_table("target")
+@options.expanded("target")
 def watch(
     recording: Annotated[list[str], typer.Argument(metavar="FILE...", help=f"A table, or several: {options.FILES}.")],
     columns: options.Columns,
     good: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE|START:END",
             help="What was good: the share at the beginning, like 30%, or its times, as numbers or dates, START:END or "
             "START,END. Without it, 30 %.",
         ),
@@ -34,9 +34,7 @@ def watch(
     model: Annotated[
         Path | None, typer.Option(help="Watch with a model learnt before; nothing is learnt then.")
     ] = None,
-    level: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="Of good samples, how many are usual; without it, 99%.")
-    ] = None,
+    level: Annotated[str | None, typer.Option(help="Of good samples, how many are usual; without it, 99%.")] = None,
     alarm_length: Annotated[
         str | None, typer.Option(help="How long samples must be unusual, e.g. 30s; without it, three samples.")
     ] = None,
@@ -55,7 +53,7 @@ def watch(
         check_model_file(model)
         if any(given is not None for given in (good, level, alarm_length, alarm_merge)):
             raise InputError("--model has its good stretch, level and alarms; give no others")
-    share = options.share_of("--level", level)
+    share = part_of_one("--level", level)
     options.check_tables(*recording)
     if out is not None:
         options.check_folder(out)
@@ -86,8 +84,8 @@ def watch(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_page(report.render(found, Path(options.name_of(recording)).name), out / "watch.html")
-        found.frame().write_csv(out / "scores.csv")
-        report.alarms(found).write_csv(out / "alarms.csv")
+        write(found.frame(), out / "scores.csv")
+        write(report.alarms(found), out / "alarms.csv")
         if known is None:
             found.model.save(out / "watch.safetensors")
         console.print(f"{out / 'watch.html'}")
@@ -101,4 +99,4 @@ def _good(text: str | None) -> float | tuple[str, str] | None:
         start, found, end = text.partition(mark)
         if found and (mark == "," or ":" not in end):
             return start.strip(), end.strip()
-    return options.share_of("--good", text, "; or its times: START:END, or START,END where they have colons")
+    return part_of_one("--good", text, "; or its times: START:END, or START,END where they have colons")
