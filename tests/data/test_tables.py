@@ -403,3 +403,9 @@ def test_wide_rows_come_out_by_series_and_time_and_nothing_else_changes(values, 
         ties = np.diff(s.times) == 0
         assert (np.diff(rows)[ties] > 0).all()  # rows of equal time keep their order
     assert sorted(seen) == list(range(n))
+
+
+def test_a_year_that_does_not_fit_nanoseconds_is_refused_in_a_form_that_python_reads():
+    frame = pl.DataFrame({"t": ["2500-001", "2500-002"], "x": [1.0, 2.0]})
+    with pytest.raises(InputError, match="years must be from 1678 to 2261"):
+        Recording.from_frame(frame, time="t", time_format="%Y-%j")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,7 +131,7 @@ def find(text: pl.Series, row: Row, order: OrderHint = NOTHING, comma: Callable[
         text: stripped, null if there is no value.
         row: names a row in an error.
         order: of day, month and year. A given order is used; that of another table takes precedence over a guess.
-        comma: tells whether numbers of the table have decimal commas, which suggests that the day comes first.
+        comma: whether numbers of the table have decimal commas, which suggests that the day comes first.
 
     Raises:
         InputError: a value has another format or is not a valid date, or the dates are ambiguous.
@@ -173,15 +174,9 @@ def digits(text: pl.Series) -> bool:
 
 
 def given(text: pl.Series, form: str, row: Row) -> Dates:
-    """Read dates of a format as in ``strptime``; ``%f`` is a fraction of a second of any length.
-
-    Raises:
-        InputError: a value has another format or is not a valid date.
-    """
+    """Read dates of a format as in ``strptime``; ``%f`` is a fraction of a second of any length."""
     regex = as_regex(form)
-    if regex is None:
-        return _by_python(text, form, row)
-    return _read(text, regex, row, NOTHING, form)
+    return _by_python(text, form, row) if regex is None else _read(text, regex, row, NOTHING, form)
 
 
 def as_regex(form: str) -> str | None:
@@ -311,13 +306,11 @@ def _whole_year(years: np.ndarray, text: pl.Series) -> np.ndarray:
 
 
 def _months(names: pl.Series) -> np.ndarray:
-    unique = names.drop_nulls().unique().to_list()
-    number = {name: next((i for i, starts in enumerate(MONTHS, 1) if _begins(name, starts)), -1) for name in unique}
+    number = {}
+    for name in names.drop_nulls().unique().to_list():
+        begins = [name.casefold().startswith(tuple(starts.split())) for starts in MONTHS]
+        number[name] = begins.index(True) + 1 if any(begins) else -1
     return names.replace_strict(number, default=-1, return_dtype=pl.Int64).to_numpy()
-
-
-def _begins(name: str, starts: str) -> bool:
-    return name.casefold().startswith(tuple(starts.split()))
 
 
 def _offsets(zones: pl.Series, text: pl.Series, row: Row) -> tuple[np.ndarray, list[str]]:
@@ -349,14 +342,8 @@ def _offsets(zones: pl.Series, text: pl.Series, row: Row) -> tuple[np.ndarray, l
 def _numbers_apart(
     text: pl.Series, parts: pl.DataFrame, known: np.ndarray, hint: OrderHint, comma: Callable[[], bool]
 ) -> tuple[Order, np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Decide which of three numbers are day, month and year: the order that fits the whole column best.
-
-    Returns:
-        The order; years, months and days; notes.
-
-    Raises:
-        InputError: two orders fit equally well.
-    """
+    """Decide which of three numbers are day, month and year: the order that fits the whole column best. Returns it,
+    the years, months and days, and notes; an error if two orders fit equally well."""
     a, c, e = (_number(parts, name) for name in "ace")
     last, first = _whole_year(e, parts["e"]), _whole_year(a, parts["a"])
     readings: dict[Order, tuple[np.ndarray, ...]] = {"day first": (last, c, a), "month first": (last, a, c)}
@@ -456,22 +443,15 @@ def never(date: str) -> str:
 
 def _by_python(text: pl.Series, form: str, row: Row) -> Dates:
     """Read formats with other parts, such as the week of the year, with Python."""
-    values = list(_strptime(text, form))
+    values: list[dt.datetime | None] = []
+    zoned = False
+    for written in text:
+        value = None
+        with suppress(ValueError):
+            value = None if written is None else dt.datetime.strptime(written, form)
+        if value is not None and value.tzinfo is not None:
+            value, zoned = value.astimezone(dt.UTC).replace(tzinfo=None), True
+        values.append(value if value is not None and 1678 <= value.year <= 2261 else None)
     known = text.is_not_null().to_numpy()
     _check(text, known & np.array([value is None for value in values]), row, form)
-    zoned = any(value is not None and value.tzinfo is not None for value in values)
-    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    seconds = [0 if v is None else (v if v.tzinfo else v.replace(tzinfo=dt.UTC)) - epoch for v in values]
-    nanoseconds = np.array(
-        [0 if isinstance(s, int) else (s.days * 86400 + s.seconds) * SECOND + s.microseconds * 1000 for s in seconds],
-        dtype=np.int64,
-    )
-    return Dates(nanoseconds, known, zoned)
-
-
-def _strptime(text: pl.Series, form: str) -> Iterator[dt.datetime | None]:
-    for value in text:
-        try:
-            yield None if value is None else dt.datetime.strptime(value, form)
-        except ValueError:
-            yield None
+    return Dates(np.array(values, dtype="datetime64[us]").astype(np.int64) * 1000 * known, known, zoned)
