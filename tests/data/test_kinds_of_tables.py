@@ -22,7 +22,7 @@ import openpyxl
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.helpers.needed import NO_TABLES
 
@@ -355,6 +355,9 @@ def test_numbers_of_a_date_are_told_apart_or_refused(order, start, days):
     unit=st.sampled_from(["", " °C", "%", " kWh"]),
     sep=st.sampled_from(";\t"),
     say=st.booleans(),
+)
+@example(  # as many numbers between commas as between tabs
+    values=[0] * 20, decimals=1, trimmed=False, mark=",", group="", minus="-", unit="", sep="\t", say=True
 )
 def test_numbers_of_any_form_come_back_or_are_refused(
     values, decimals, trimmed, mark, group, minus, unit, sep, say, tmp_path_factory

@@ -335,7 +335,7 @@ def _cut(lines: list[str], places: list[int], delimiter: str | None) -> _Cut:
         if delimiter is not None or (width > 1 and cut.share >= 0.5):
             kinds = [kind_of(cell) for row in rows[len(rows) // 2 :][: max(CELLS // width // 4, 2)] for cell in row]
             typed = sum(kind != "word" for kind in kinds) / max(len(kinds), 1)
-            score = (round(cut.share, 1), round(typed, 1), -DELIMITERS.find(one))
+            score = (round(cut.share, 1), round(typed, 1), cut.share, -DELIMITERS.find(one))
             if best is None or score > best[0]:
                 best = (score, cut)
     if best is not None:
