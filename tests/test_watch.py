@@ -123,6 +123,18 @@ def test_a_real_pump(data_dir: Path, tmp_path: Path) -> None:
     assert (tmp_path / "b" / "alarms.csv").read_text() == (tmp_path / "out" / "alarms.csv").read_text()
 
 
+def test_names_in_its_tables_do_not_run_in_a_spreadsheet(tmp_path: Path) -> None:
+    values = plant(broken=slice(1000, 1300)).series[0].values
+    pl.DataFrame(values, schema=["=motor()", "@flow", "heat"]).write_csv(tmp_path / "plant.csv")
+    asked = ["watch", str(tmp_path / "plant.csv"), "--good", "50%", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    for name in ("scores", "alarms"):
+        sensors = pl.read_csv(tmp_path / "out" / f"{name}.csv")["sensor"].drop_nulls()
+        assert "'@flow" in sensors
+        assert not sensors.str.contains("^[=@]").any()
+
+
 def test_the_forecasts_run_in_c_and_it_is_said_that_scores_do_not(tmp_path: Path) -> None:
     model = tl.watch(plant(), good=0.5).model
     report = export(model, TARGETS["c99"], tmp_path / "c", plant(300, 1))  # type: ignore[arg-type]
