@@ -286,7 +286,7 @@ def times(
             text = (days.cast(pl.Int64) * 24 + hours.cast(pl.Int64)).cast(pl.String) + rest
         if are_dotted_clocks(text):
             text = text.str.replace_all(".", ":", literal=True)
-        if text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all():
+        if are_clocks(text):
             return _clock(text, row)
         if text.cast(pl.Float64, strict=False).null_count() > len(text) / 2:
             dated = dates.find(text, row, order, lambda: marks is not None and (marks.shown or marks.before) == ",")
@@ -304,6 +304,11 @@ def times(
         )
     values[np.isinf(values)] = np.nan
     return Moments(values, unit or "units", "number")
+
+
+def are_clocks(text: pl.Series) -> bool:
+    """Whether all are times of day, with or without AM and PM."""
+    return bool(text.str.contains(CLOCK).all() or text.str.contains(HALF_DAYS).all()) or are_dotted_clocks(text)
 
 
 def are_dotted_clocks(text: pl.Series) -> bool:
@@ -464,7 +469,7 @@ def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | 
         form = r"^(-?\d{1,19})$|^(\d{1,10})\.(\d{1,9})$"
         if not text.str.contains(form).all():
             return None
-        parts = text.to_frame("x").select(pl.col("x").str.extract_groups(form).struct.unnest())
+        parts = text.str.extract_groups(form).struct.unnest()
         fractions = parts.to_series(2).is_not_null().any()
         per = 10**9 if fractions else 1
         seconds = parts.to_series(1).fill_null(parts.to_series(0)).cast(pl.Int64, strict=False)
@@ -480,7 +485,7 @@ def _exactly(column: pl.Series, text: pl.Series, unit: str | None) -> Moments | 
 def _clock(text: pl.Series, row: Row) -> Moments:
     """Convert h:mm or h:mm:ss to seconds; there may be more than 24 hours."""
     half_days = text.str.contains(HALF_DAYS).all() and not text.str.contains(CLOCK).all()
-    parts = text.to_frame("x").select(pl.col("x").str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest())
+    parts = text.str.extract_groups(HALF_DAYS if half_days else CLOCK).struct.unnest()
     h, m, s, f = (parts.to_series(i) for i in range(4))
     hours, minutes, seconds = (part.cast(pl.Int64).fill_null(0).to_numpy() for part in (h, m, s))
     wrong = (minutes > 59) | (seconds > 59)

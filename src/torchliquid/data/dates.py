@@ -169,7 +169,7 @@ def digits(text: pl.Series) -> bool:
         return False
     if not known.str.contains(r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])").all():
         return False
-    parts = _fields(known, FORMS[5])
+    parts = known.str.extract_groups(FORMS[5]).struct.unnest()
     return bool((_days(*(_number(parts, k) for k in "Ymd"))[1] & _clock(parts)[1]).all())
 
 
@@ -215,16 +215,11 @@ def _as_written_by_programs(text: pl.Series) -> Dates | None:
     return Dates(dates.cast(pl.Int64).fill_null(0).to_numpy(), dates.is_not_null().to_numpy(), False)
 
 
-def _fields(text: pl.Series, form: str) -> pl.DataFrame:
-    return text.to_frame("x").select(pl.col("x").str.extract_groups(form).struct.unnest())
-
-
-def _number(parts: pl.DataFrame, name: str, default: int | None = None) -> np.ndarray:
-    """A part of all dates; -1, or the default, if it is missing."""
+def _number(parts: pl.DataFrame, name: str, default: int = -1) -> np.ndarray:
+    """A part of all dates, or the default if it is missing."""
     if name not in parts.columns:
-        return np.full(len(parts), -1 if default is None else default, dtype=np.int64)
-    column = parts[name].cast(pl.Int64, strict=False)
-    return column.fill_null(-1 if default is None else default).to_numpy().astype(np.int64)
+        return np.full(len(parts), default, dtype=np.int64)
+    return parts[name].cast(pl.Int64, strict=False).fill_null(default).to_numpy().astype(np.int64)
 
 
 def _days(years: np.ndarray, months: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +250,7 @@ def _clock(parts: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _read(
     text: pl.Series, form: str, row: Row, order: OrderHint, given: str | None = None, comma: Callable[[], bool] = bool
 ) -> Dates:
-    parts = _fields(text.str.replace_all("\u2212", "-", literal=True), form)
+    parts = text.str.replace_all("\u2212", "-", literal=True).str.extract_groups(form).struct.unnest()
     known = text.is_not_null().to_numpy()
     if "s" in parts.columns:
         seconds = parts["s"].cast(pl.Int64, strict=False)
@@ -359,9 +354,7 @@ def _numbers_apart(
     if dotted and hint.before != "month first":
         del readings["month first"]
     wrong = {order: int((known & ~_days(*reading)[1]).sum()) for order, reading in readings.items()}
-    fitting = [order for order, count in wrong.items() if count == 0] or [
-        order for order, count in wrong.items() if count == min(wrong.values())
-    ]
+    fitting = [order for order, count in wrong.items() if count == min(wrong.values())]
     distinct: list[Order] = []
     for order in fitting:
         if not any(

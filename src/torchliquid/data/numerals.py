@@ -125,9 +125,7 @@ def bare(text: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Numbers without currency and unit, and the units; null if a value is not a number."""
     if text.str.contains(r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?$").all():
         return text, pl.Series([None], dtype=pl.String).new_from_index(0, len(text))
-    parts = text.to_frame("x").select(
-        pl.col("x").str.replace_all(f"[{SIGNS}]", "-").str.extract_groups(NUMBER).struct.unnest()
-    )
+    parts = text.str.replace_all(f"[{SIGNS}]", "-").str.extract_groups(NUMBER).struct.unnest()
     number, after, unit = (parts.to_series(i) for i in range(3))
     # SAP writes the sign at the end.
     negative = after == "-"

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from torchliquid.data import dates
-from torchliquid.data.columns import CLOCK, HALF_DAYS, MISSING_LABELS, are_dotted_clocks, is_text, stripped
+from torchliquid.data.columns import MISSING_LABELS, are_clocks, is_text, stripped
 
 COUNTER = re.compile(
     r"(_duplicated_\d+)?|unnamed: ?\d+|#|_?id|index|idx|level_0|n|rn|no\.?|nr\.?|lfd\.? ?nr\.?|num(ber)?|"
@@ -84,11 +84,7 @@ def holds_dates(column: pl.Series) -> bool:
     if not is_text(column):
         return False
     head = stripped(column, MISSING_LABELS, ()).drop_nulls().head(100)
-    if not len(head):
-        return False
-    if are_dotted_clocks(head):
-        return True
-    return bool(head.str.contains(CLOCK).all() or head.str.contains(HALF_DAYS).all()) or dates.are_dates(head)
+    return len(head) > 0 and (are_clocks(head) or dates.are_dates(head))
 
 
 def words(text: pl.Series) -> list[str] | None:
@@ -108,9 +104,9 @@ def named_for(column: str, word: str) -> str:
     return f"{column}={word}"
 
 
-def pairs_in(name: str, mark: str = ",") -> Iterator[tuple[str, str]]:
+def pairs_in(name: str) -> Iterator[tuple[str, str]]:
     """The ways to read a text such as ``"Date,Time"`` as two names."""
-    return ((name[:i].strip(), name[i + 1 :].strip()) for i, letter in enumerate(name) if letter == mark)
+    return ((name[:i].strip(), name[i + 1 :].strip()) for i, letter in enumerate(name) if letter == ",")
 
 
 def column_of(channel: str, known: Collection[str]) -> tuple[str, str | None] | None:

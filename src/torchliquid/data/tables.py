@@ -434,9 +434,7 @@ def _are_clocks(column: pl.Series) -> bool:
         return True
     if not columns.is_text(column):
         return False
-    head = column.drop_nulls().head(100).cast(pl.String)
-    clocks = head.str.contains(columns.CLOCK) | head.str.contains(columns.HALF_DAYS)
-    return bool(clocks.all()) or columns.are_dotted_clocks(head)
+    return columns.are_clocks(column.drop_nulls().head(100).cast(pl.String))
 
 
 def _name(given: Any, role: str) -> Any:

@@ -240,11 +240,7 @@ def kind_of(cell: str) -> str:
         return "number"
     if not re.search(r"\d", cell):
         return "word"
-    if (
-        re.match(CLOCK, cell)
-        or re.match(HALF_DAYS, cell)
-        or any(re.match(f, cell) for f in dates.FORMS if not cell.isdigit())
-    ):
+    if any(re.match(form, cell) for form in (CLOCK, HALF_DAYS, *dates.FORMS)):
         return "date"
     return "number" if re.match(NUMBER, re.sub(f"[{SIGNS}]", "-", cell)) else "word"
 
@@ -387,8 +383,7 @@ def _header(cut: _Cut, kinds: list[str]) -> int | None:
         if start and len(rows[start - 1]) == width - 1:
             return start - 1
         return start if not all(is_plain(cell) for cell in rows[start]) else None
-    i = start
-    while i < len(rows):
+    for i in range(start, len(rows)):
         if len(rows[i]) == width and not _is_data(rows[i], kinds) and any(cell.strip() for cell in rows[i]):
             after = i + 1
             while after < len(rows) - 1 and after - i <= 3 and _no_data(rows[after], kinds):
@@ -399,7 +394,6 @@ def _header(cut: _Cut, kinds: list[str]) -> int | None:
                 return i
         elif i == start and _is_data(rows[i], kinds):
             break
-        i += 1
     above = rows[start - 1] if start else []
     if len(above) >= max(width - 1, 2) and not any(kind_of(cell) in ("number", "date") for cell in above):
         return start - 1  # rows end with a delimiter, lack fields, or the header lacks a name
@@ -575,10 +569,7 @@ def _repeats(frame: pl.DataFrame, layout: Layout, notes: list[str]) -> np.ndarra
     for place in places[:100_000]:
         row = [name_of(cell or "") for cell in frame.row(place)]
         again[place] = row == names
-    others = [p for p in places if not again[p]]
-    for place in others[:100]:
-        row = [name_of(cell or "") for cell in frame.row(place)]
-        if sorted(row) == sorted(names):
+        if not again[place] and sorted(row) == sorted(names):
             raise InputError(
                 f"row {layout.first + 1 + place} is a header with the columns in another order; put each part into "
                 "its own file"

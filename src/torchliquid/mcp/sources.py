@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from torchliquid.data import Recording
@@ -24,8 +24,8 @@ from torchliquid.data.files import check_there
 from torchliquid.data.given import MICROSECONDS
 from torchliquid.data.preprocessing import aligned
 from torchliquid.errors import InputError
-from torchliquid.mcp.lines import Lines, NoSample, Sample, split
-from torchliquid.models.predictor import Predictor
+from torchliquid.mcp.lines import NoSample, Sample, split
+from torchliquid.mcp.watch import Watch
 
 POLL = 0.25
 """Seconds between two checks whether to stop."""
@@ -36,19 +36,6 @@ FIRST, LAST = 0.5, 30.0
 CHUNK = 65_536
 
 FORMS = "exec:COMMAND, serial:PORT?baud=115200, tcp://HOST:PORT, mqtt://HOST:PORT/TOPIC or replay:FILE?speed=1"
-
-
-class Sink(Protocol):
-    """Receives the samples of a source."""
-
-    model: Predictor
-    lines: Lines
-
-    def line(self, line: bytes) -> None: ...
-    def sample(self, sample: Sample) -> None: ...
-    def refuse(self, what: bytes, why: str) -> None: ...
-    def set_state(self, state: str, why: str = "") -> None: ...
-    def restart(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -99,18 +86,18 @@ class Source:
             where = "//" + where.removeprefix("//").rpartition("@")[2]
         return f"{self.kind}:{where}"
 
-    def start(self, sink: Sink, stop: threading.Event) -> threading.Thread:
-        """Send samples to a sink in a new thread, until ``stop`` is set."""
-        thread = threading.Thread(target=self._run, args=(sink, stop), name=str(self), daemon=True)
+    def start(self, watch: Watch, stop: threading.Event) -> threading.Thread:
+        """Send samples to a watch in a new thread, until ``stop`` is set."""
+        thread = threading.Thread(target=self._run, args=(watch, stop), name=str(self), daemon=True)
         thread.start()
         return thread
 
-    def _run(self, sink: Sink, stop: threading.Event) -> None:
+    def _run(self, watch: Watch, stop: threading.Event) -> None:
         try:
-            KINDS[self.kind](self, sink, stop)
+            KINDS[self.kind](self, watch, stop)
         except Exception as error:
             named = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            sink.set_state("failed", f"{named}{error}")
+            watch.set_state("failed", f"{named}{error}")
             if not isinstance(error, InputError | OSError):
                 raise
 
@@ -124,27 +111,27 @@ def _address(kind: str, where: str) -> Any:
     return address
 
 
-def _exec(source: Source, sink: Sink, stop: threading.Event) -> None:
+def _exec(source: Source, watch: Watch, stop: threading.Event) -> None:
     """The lines of a program, which is started once."""
     command = shlex.split(source.where)
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        sink.set_state("live")
+        watch.set_state("live")
         last_complaint: deque[bytes] = deque(maxlen=1)
         complaints = (line for line in split(chain(_read(process.stderr.fileno()), [b"\n"])) if line.strip())
         listener = threading.Thread(target=last_complaint.extend, args=(complaints,), daemon=True)
         listener.start()
         threading.Thread(target=_killed, args=(process, stop), daemon=True).start()
         for line in split(_read(process.stdout.fileno())):
-            sink.line(line)
+            watch.line(line)
         code = process.wait()
         listener.join(POLL)
     if stop.is_set():
         return
     why = f": {last_complaint[0].decode(errors='replace').strip()}" if last_complaint and code else ""
-    sink.set_state("ended", f"the program ended with code {code}{why}")
+    watch.set_state("ended", f"the program ended with code {code}{why}")
 
 
 def _read(descriptor: int) -> Iterator[bytes]:
@@ -158,30 +145,30 @@ def _killed(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
             process.kill()
 
 
-def _reconnecting(connect: Callable[[], Iterator[bytes]], sink: Sink, stop: threading.Event) -> None:
+def _reconnecting(connect: Callable[[], Iterator[bytes]], watch: Watch, stop: threading.Event) -> None:
     """The lines of a device; a lost connection is opened again."""
     wait = FIRST
     while not stop.is_set():
         why = "the device closed the connection"
         try:
             for line in split(connect()):
-                sink.line(line)
+                watch.line(line)
                 wait = FIRST
                 if stop.is_set():
                     return
         except OSError as error:
             why = str(error.strerror or error)
-        sink.set_state("connecting", why)
+        watch.set_state("connecting", why)
         stop.wait(wait)
         wait = min(2 * wait, LAST)
 
 
-def _tcp(source: Source, sink: Sink, stop: threading.Event) -> None:
+def _tcp(source: Source, watch: Watch, stop: threading.Event) -> None:
     address = _address(source.kind, source.where)
 
     def connect() -> Iterator[bytes]:
         with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
-            sink.set_state("live")
+            watch.set_state("live")
             connection.settimeout(POLL)
             while not stop.is_set():
                 try:
@@ -191,10 +178,10 @@ def _tcp(source: Source, sink: Sink, stop: threading.Event) -> None:
                     continue
                 yield chunk
 
-    _reconnecting(connect, sink, stop)
+    _reconnecting(connect, watch, stop)
 
 
-def _serial(source: Source, sink: Sink, stop: threading.Event) -> None:
+def _serial(source: Source, watch: Watch, stop: threading.Event) -> None:
     try:
         import serial
     except ImportError:
@@ -202,15 +189,15 @@ def _serial(source: Source, sink: Sink, stop: threading.Event) -> None:
 
     def connect() -> Iterator[bytes]:
         with serial.Serial(source.where, int(float(source.options.get("baud", 115200))), timeout=POLL) as port:
-            sink.set_state("live")
+            watch.set_state("live")
             while not stop.is_set():
                 if chunk := port.read(max(port.in_waiting, 1)):
                     yield chunk
 
-    _reconnecting(connect, sink, stop)
+    _reconnecting(connect, watch, stop)
 
 
-def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
+def _mqtt(source: Source, watch: Watch, stop: threading.Event) -> None:
     """The messages of a topic: JSON objects, or single readings of the channel that the topic's last level names."""
     try:
         from paho.mqtt.client import Client, MQTTMessage
@@ -222,25 +209,25 @@ def _mqtt(source: Source, sink: Sink, stop: threading.Event) -> None:
 
     def connected(client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
         if code.is_failure:
-            sink.set_state("connecting", f"the broker refuses: {code}")
+            watch.set_state("connecting", f"the broker refuses: {code}")
         else:
             client.subscribe(topic, qos=1)
-            sink.set_state("live")
+            watch.set_state("live")
 
     def lost(_client: Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
-        sink.set_state("connecting", f"the broker is gone: {code}")
+        watch.set_state("connecting", f"the broker is gone: {code}")
 
     def received(_client: Client, _data: Any, message: MQTTMessage) -> None:
         if message.retain:  # its age is unknown
             return
         payload, name = bytes(message.payload), message.topic.rpartition("/")[2]
         if payload.lstrip().startswith(b"{"):
-            sink.line(payload)
+            watch.line(payload)
             return
         try:
-            sink.sample(sink.lines.named({name: json.loads(payload) if _is_number(payload) else payload.decode()}))
+            watch.sample(watch.lines.named({name: json.loads(payload) if _is_number(payload) else payload.decode()}))
         except (NoSample, ValueError) as error:
-            sink.refuse(payload, str(error) if isinstance(error, NoSample) else "bytes that are not text")
+            watch.refuse(payload, str(error) if isinstance(error, NoSample) else "bytes that are not text")
 
     client = Client(CallbackAPIVersion.VERSION2)
     client.on_connect, client.on_disconnect, client.on_message = connected, lost, received
@@ -262,16 +249,16 @@ def _is_number(payload: bytes) -> bool:
     return False
 
 
-def _replay(source: Source, sink: Sink, stop: threading.Event) -> None:
+def _replay(source: Source, watch: Watch, stop: threading.Event) -> None:
     """The samples of a recording at its own pace, or ``speed`` times as fast; 0: without pauses."""
-    model, speed = sink.model, float(source.options.get("speed", 1))
+    model, speed = watch.model, float(source.options.get("speed", 1))
     like = model.metadata.get("columns", {})
     recording = Recording.read(source.where, channels=model.preprocessing.channels, like=like)
     recording = aligned(recording, model.preprocessing)
     second = 10**6 / MICROSECONDS.get(recording.time_unit, 10**6)
-    sink.set_state("live")
+    watch.set_state("live")
     for series in recording.series:
-        sink.restart()
+        watch.restart()
         due = time.monotonic()
         for i, values in enumerate(series.values):
             if i and speed:
@@ -281,11 +268,11 @@ def _replay(source: Source, sink: Sink, stop: threading.Event) -> None:
             if stop.is_set():
                 return
             at = float(series.times[i] + recording.origin)
-            sink.sample(Sample(dict(zip(recording.channels, values.tolist(), strict=True)), at))
-    sink.set_state("ended", "the recording is at its end")
+            watch.sample(Sample(dict(zip(recording.channels, values.tolist(), strict=True)), at))
+    watch.set_state("ended", "the recording is at its end")
 
 
-KINDS: dict[str, Callable[[Source, Sink, threading.Event], None]] = {
+KINDS: dict[str, Callable[[Source, Watch, threading.Event], None]] = {
     "exec": _exec,
     "serial": _serial,
     "tcp": _tcp,
