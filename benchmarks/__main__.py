@@ -79,7 +79,8 @@ def main() -> None:
 
 TEXT = """# Performance
 
-Written by `make bench`; every figure below comes from one run of it.
+Written by `make bench`, in one run. How fast are the layers beside `ncps`, `nn.LSTM` and ONNX Runtime, and how near are
+they to what the processor can do?
 
 {machine}
 

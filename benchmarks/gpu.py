@@ -45,7 +45,7 @@ from torchliquid.wirings import AutoNCP  # noqa: E402
 
 INTRODUCTION = """# On a GPU
 
-Written by `python -m benchmarks.gpu`; every figure below comes from one run of it.
+Written by `python -m benchmarks.gpu`, in one run.
 
 To train and score on an NVIDIA GPU, use `fit(..., device="cuda")`, or `torchliquid train`, `assess` or `reproduce` with
 `--device cuda`. `auto` uses a GPU if there is one. The trained model is moved to the CPU, and its file loads on any
