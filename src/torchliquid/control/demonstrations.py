@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from torchliquid.control.environments import Env, Expert, Tree, at, checked_action, expert_of, made, reason
+from torchliquid.control.environments import Env, EnvLike, Expert, Tree, at, checked_action, expert_of, made, reason
 from torchliquid.control.interval import can_be_set, elapsed, name_of
 from torchliquid.control.shifts import DroppedFrames, Jitter, boxes, is_image, scale, within
 from torchliquid.data import Recording
@@ -125,7 +125,7 @@ def irregular(base: Env, dropped: float = DROPPED, jitter: float = JITTER) -> En
 
 
 def record(
-    env: str | Env | Callable[[], Env],
+    env: EnvLike,
     expert: Expert | None,
     episodes: int,
     folder: str | os.PathLike[str],

@@ -14,6 +14,10 @@ from torchliquid.control.interval import name_of
 from torchliquid.errors import InputError
 
 Env = gym.Env[Any, Any]
+EnvMaker = str | Callable[[], Env]
+"""The name of an environment in Gymnasium, or a function that makes one."""
+
+EnvLike = Env | EnvMaker
 Expert = Callable[[Env, Any], Any]
 """Called with the environment without its wrappers, whose state it may read, and the observation; returns an action."""
 
@@ -21,7 +25,7 @@ Tree = Any
 """An array, or a dict or tuple of arrays as in the space. The first axis is time."""
 
 
-def made(env: str | Env | Callable[[], Env]) -> Env:
+def made(env: EnvLike) -> Env:
     """The given environment, or one made from its name in Gymnasium or by a function.
 
     Raises:
@@ -72,13 +76,17 @@ def checked_action(action: Any, env: Env, whose: str) -> tuple[Any, bool]:
         FloatingPointError: it contains NaN or infinity.
     """
     space = env.action_space
+
+    def wrong() -> InputError:
+        return InputError(f"{whose} answers {_brief(action)}; an action of {name_of(env)} is {_words(space)}")
+
     if isinstance(space, spaces.Box):
         try:
             numbers = np.asarray(action, float)
         except (TypeError, ValueError):
             numbers = np.array(None)
         if numbers.shape != space.shape or numbers.dtype == object:
-            raise InputError(f"{whose} answers {_brief(action)}; an action of {name_of(env)} is {_words(space)}")
+            raise wrong()
         if not np.isfinite(numbers).all():
             raise FloatingPointError(f"{whose} answers {_brief(action)}")
         inside = np.clip(numbers, space.low, space.high).astype(space.dtype)
@@ -88,10 +96,10 @@ def checked_action(action: Any, env: Env, whose: str) -> tuple[Any, bool]:
     if isinstance(space, spaces.Discrete):
         array = np.asarray(action)
         if array.size != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise InputError(f"{whose} answers {_brief(action)}; an action of {name_of(env)} is {_words(space)}")
+            raise wrong()
         action = space.dtype.type(array.item())
     if not space.contains(action):
-        raise InputError(f"{whose} answers {_brief(action)}; an action of {name_of(env)} is {_words(space)}")
+        raise wrong()
     return action, False
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from gymnasium import spaces
 
-from torchliquid.control.environments import Env, Expert, checked_action, expert_of, made, own_expert, reason
+from torchliquid.control.environments import Env, EnvLike, Expert, checked_action, expert_of, made, own_expert, reason
 from torchliquid.control.interval import elapsed, name_of
 from torchliquid.control.shifts import Shift
 from torchliquid.errors import InputError
@@ -94,7 +94,7 @@ class Evaluation:
 
 def evaluate(
     policy: Policy | Predictor,
-    env: str | Env | Callable[[], Env],
+    env: EnvLike,
     episodes: int = 20,
     shifts: Iterable[type[Shift] | tuple[type[Shift], float]] = (),
     *,
@@ -211,14 +211,14 @@ def _severities(
         yield from ((kind, s) for s in severity or kind.severities)
 
 
-def shifted(env: str | Env | Callable[[], Env], shift: type[Shift] | None, severity: float) -> Env:
+def shifted(env: EnvLike, shift: type[Shift] | None, severity: float) -> Env:
     world = made(env)
     return world if shift is None else shift(world, severity)
 
 
 def run_episode(
     policy: Policy,
-    env: str | Env | Callable[[], Env],
+    env: EnvLike,
     shift: type[Shift] | None,
     severity: float,
     seed: int,
@@ -247,19 +247,20 @@ def run_episode(
         gap = _path_error(path, expert_path(world, teacher, seed, max_steps))
     if not isinstance(env, gym.Env):
         world.close()
+    named = (shift.name, getattr(world, "unit", "")) if shift is not None else (CLEAN, "")
     return Episode(
-        *((shift.name, getattr(world, "unit", "")) if shift is not None else (CLEAN, "")),
+        *named,
         severity,
         seed,
-        success=run.success,
-        crashed=run.crashed,
-        why=run.why,
-        steps=run.steps,
-        seconds=run.seconds,
-        reward=run.reward,
-        clipped=run.clipped,
-        path=path,
-        path_error=gap,
+        run.success,
+        run.crashed,
+        run.why,
+        run.steps,
+        run.seconds,
+        run.reward,
+        run.clipped,
+        path,
+        gap,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torchliquid.control.environments import Env
+from torchliquid.control.environments import EnvMaker
 from torchliquid.control.evaluation import Run, policy_of, shifted
 from torchliquid.control.shifts import Shift
 from torchliquid.data import Recording
@@ -69,7 +68,7 @@ class _Recorded:
 
 def film(
     model: Predictor,
-    env: str | Callable[[], Env],
+    env: EnvMaker,
     shift: type[Shift] | None,
     severity: float,
     seed: int,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from torchliquid.control.demonstrations import (
     irregular,
     targets,
 )
-from torchliquid.control.environments import Env, Expert, at, expert_of, made
+from torchliquid.control.environments import Env, EnvLike, Expert, at, expert_of, made
 from torchliquid.control.interval import name_of
 from torchliquid.control.shifts import is_image
 from torchliquid.data import Preprocessing, Recording, Windows
@@ -49,7 +48,7 @@ def imitate(
     config: TrainingConfig | None = None,
     dagger: int = 0,
     dagger_episodes: int = 5,
-    env: str | Env | Callable[[], Env] | None = None,
+    env: EnvLike | None = None,
     expert: Expert | None = None,
     max_steps: int = 10_000,
     seed: int = 0,
@@ -129,7 +128,7 @@ def _shared(progress: Progress | None, rounds: int) -> Any:
         yield None if progress is None else (lambda share, note, i=i: progress((i + share) / rounds, note))
 
 
-def _world(env: str | Env | Callable[[], Env], expert: Expert | None) -> tuple[Env, Expert]:
+def _world(env: EnvLike, expert: Expert | None) -> tuple[Env, Expert]:
     if not env:
         raise InputError("the demonstrations do not name their environment; give env=, or dagger=0")
     base = made(env)

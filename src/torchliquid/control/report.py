@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from torchliquid import page
-from torchliquid.control.environments import Env, Expert, expert_of
+from torchliquid.control.environments import EnvMaker, Expert, expert_of
 from torchliquid.control.evaluation import CLEAN, expert_path, shifted
 from torchliquid.control.films import Film, film
 from torchliquid.control.shifts import ALL, Shift
-from torchliquid.control.summary import HEAD, broken_off, cells, sentence, share, trained_for, world_of
+from torchliquid.control.summary import HEAD, broken_off, cells, sentence, trained_for, worlds_table
 from torchliquid.jobs.lines import read
 from torchliquid.models.model import Model
 from torchliquid.page.charts import LEGEND_ABOVE, Figure, figure, plotly_text, scatter
@@ -34,7 +34,7 @@ GLOSSARY = {
 WIDE = 150
 
 
-def write_report(folder: Path, results: Mapping[str, Any], env: str | Callable[[], Env], expert: Expert | None) -> None:
+def write_report(folder: Path, results: Mapping[str, Any], env: EnvMaker, expert: Expert | None) -> None:
     """Write ``report.html`` of a finished comparison."""
     lines = [line for line in read(folder / "lines.jsonl") if line["what"] == "tested"]
     films = _films(folder, results, lines, env)
@@ -81,12 +81,11 @@ def _worlds(results: Mapping[str, Any]) -> Chart:
     """Success of each contender in each world."""
     contenders = results["contenders"]
     names = [_world(world) for world in contenders[0]["worlds"]]
-    values = [[one["worlds"][i]["success"] for one in contenders] for i in range(len(names))]
     trace = {
         "type": "heatmap",
         "x": [plotly_text(one["label"]) for one in contenders],
         "y": [plotly_text(name) for name in names],
-        "z": [[100 * value for value in row] for row in values],
+        "z": [[100 * one["worlds"][i]["success"] for one in contenders] for i in range(len(names))],
         "zmin": 0,
         "zmax": 100,
         "colorscale": [[0, "--heat-low"], [1, "--heat-middle"]],
@@ -98,15 +97,7 @@ def _worlds(results: Mapping[str, Any]) -> Chart:
         "ygap": 2,
     }
     made = figure([trace], "", "", height=90 + 30 * len(names), yaxis={"autorange": "reversed"}, xaxis={"side": "top"})
-    rows = tuple(
-        (world_of(one), *(share(c["worlds"][i]) for c in contenders)) for i, one in enumerate(contenders[0]["worlds"])
-    )
-    return Chart(
-        "worlds",
-        "Success by contender and world",
-        made,
-        Table(("world", *(one["label"] for one in contenders)), rows),
-    )
+    return Chart("worlds", "Success by contender and world", made, worlds_table(results))
 
 
 def _severities(results: Mapping[str, Any]) -> list[Chart]:
@@ -130,7 +121,7 @@ def _severities(results: Mapping[str, Any]) -> list[Chart]:
 
 
 def _paths(
-    results: Mapping[str, Any], lines: list[dict[str, Any]], env: str | Callable[[], Env], expert: Expert | None
+    results: Mapping[str, Any], lines: list[dict[str, Any]], env: EnvMaker, expert: Expert | None
 ) -> list[Chart]:
     """Paths in the first test world from above, clean and under the shift in which the contenders differ most."""
     first = [line for line in lines if line["seed"] == 0]
@@ -168,7 +159,7 @@ def _line(name: str, path: np.ndarray, colour: str, dash: str, width: float) -> 
 
 
 def _of_the_expert(
-    env: str | Callable[[], Env], expert: Expert | None, key: tuple[str, float], seed: int, max_steps: int
+    env: EnvMaker, expert: Expert | None, key: tuple[str, float], seed: int, max_steps: int
 ) -> np.ndarray | None:
     world = shifted(env, _kind(key[0]), key[1])
     teacher = expert_of(world, expert)
@@ -182,7 +173,7 @@ def _kind(name: str) -> type[Shift] | None:
 
 
 def _films(
-    folder: Path, results: Mapping[str, Any], lines: list[dict[str, Any]], env: str | Callable[[], Env]
+    folder: Path, results: Mapping[str, Any], lines: list[dict[str, Any]], env: EnvMaker
 ) -> list[tuple[str, Film]]:
     """For both of the pair: one episode that succeeds, and one under a shift that fails."""
     found = []

@@ -29,7 +29,7 @@ from gymnasium import spaces
 
 from torchliquid.control.contenders import FEW, Contender, named
 from torchliquid.control.demonstrations import JITTER, Demonstrations, demonstrations, record
-from torchliquid.control.environments import Env, Expert, expert_of, made
+from torchliquid.control.environments import EnvMaker, Expert, expert_of, made
 from torchliquid.control.evaluation import CLEAN, Episode, policy_of, process_died, run_episode
 from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import can_be_set, name_of
@@ -113,7 +113,7 @@ class Policy:
 
 
 def assess(
-    env: str | Callable[[], Env],
+    env: EnvMaker,
     expert: Expert | None = None,
     folder: str | os.PathLike[str] = "control",
     setting: Setting | None = None,
@@ -359,12 +359,12 @@ class _Study:
         failed trial counts only if all failed."""
         validated = self.done("validated")
 
-        def best(contender: Contender) -> Policy:
+        found = {}
+        for contender in self.contenders:
             tried = [Policy(contender, 0, lr) for lr in RATES[: self.setting.trials]]
-            whole = self._whole(tried)
-            return max(whole, key=lambda one: _score(validated[one.id])) if whole else tried[0]
-
-        return {contender.name: best(contender).lr for contender in self.contenders}
+            best = max(self._whole(tried), key=lambda one: _score(validated[one.id]), default=tried[0])
+            found[contender.name] = best.lr
+        return found
 
     def _fix_pair(self, policies: list[Policy]) -> None:
         """Write down the best liquid contender and the best other one on the validation worlds, before any test.
@@ -374,11 +374,8 @@ class _Study:
         """
         validated, whole, pair = self.done("validated"), self._whole(policies), {}
         for family in ("liquid", "other"):
-            scores = {
-                c.name: tuple(np.mean([_score(validated[one.id]) for one in whole if one.contender is c], 0))
-                for c in self.contenders
-                if c.family == family and any(one.contender is c for one in whole)
-            }
+            own = {c.name: [one for one in whole if one.contender is c] for c in self.contenders if c.family == family}
+            scores = {n: tuple(np.mean([_score(validated[p.id]) for p in of], 0)) for n, of in own.items() if of}
             if not scores:
                 first = next(one for one in policies if one.contender.family == family)
                 side = "liquid networks" if family == "liquid" else "networks that are not liquid"
@@ -442,11 +439,11 @@ def all_demonstrations(folder: Path) -> Demonstrations:
 
 
 def _score(line: dict[str, Any]) -> tuple[float, float]:
-    """The share of successes, and for ties the closeness to the expert's path."""
+    """The share of successes, and for ties the closeness to the expert's path or, without one, the reward."""
     episodes = line["episodes"]
-    errors = [one["path_error"] for one in episodes if one["path_error"] is not None]
-    reward = float(np.mean([one["reward"] for one in episodes]))
-    return float(np.mean([bool(one["success"]) for one in episodes])), -float(np.mean(errors)) if errors else reward
+    errors = [-one["path_error"] for one in episodes if one["path_error"] is not None]
+    close = errors or [one["reward"] for one in episodes]
+    return float(np.mean([bool(one["success"]) for one in episodes])), float(np.mean(close))
 
 
 # -- jobs
@@ -496,8 +493,7 @@ def _trained(
     except TrainingError as error:
         yield None, {"broken_off": str(error)}
         return
-    encoders = [part for part in model.network.chain if isinstance(part, PictureEncoder)]
-    seeing = sum(part.live_parameters() for part in encoders)
+    seeing = sum(part.live_parameters() for part in model.network.chain if isinstance(part, PictureEncoder))
     yield (
         pack(model, with_sample=True),
         {
@@ -528,7 +524,7 @@ def _steered(
         steering = _Timed(policy_of(Model.load(place)))
     found = []
     for i in range(worlds):
-        one = run_episode(steering, env, kind, severity, first + i, expert, setting.max_steps, first=False)
+        one = run_episode(steering, env, kind, severity, first + i, expert, setting.max_steps)
         found.append(_plain(one) | {"step_ms": steering.milliseconds()})
         progress((i + 1) / worlds, f"{sum(bool(e['success']) for e in found)} of {i + 1} succeed")
     yield found
@@ -556,7 +552,5 @@ class _Timed:
 def _plain(one: Episode) -> dict[str, Any]:
     """An episode as plain data, its path thinned to about 60 points."""
     kept = ("seed", "success", "crashed", "why", "steps", "seconds", "reward", "clipped", "path_error")
-    path = None
-    if one.path is not None:
-        path = np.round(one.path[:: max(1, len(one.path) // 60), :2], 2).tolist()
+    path = None if one.path is None else np.round(one.path[:: max(1, len(one.path) // 60), :2], 2).tolist()
     return {name: getattr(one, name) for name in kept} | {"path": path}

@@ -206,10 +206,8 @@ def share(figures: Mapping[str, Any]) -> str:
     """``85 % (60 to 96)``."""
     if figures["success"] is None:
         return "–"
-    ends = (
-        "" if figures["low"] is None else f" ({number(100 * figures['low'], 0)} to {number(100 * figures['high'], 0)})"
-    )
-    return f"{number(100 * figures['success'], 0)} %{ends}"
+    low, value, high = ("" if figures[n] is None else number(100 * figures[n], 0) for n in ("low", "success", "high"))
+    return f"{value} % ({low} to {high})" if low else f"{value} %"
 
 
 def cells(one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -279,21 +277,28 @@ def world_of(world: Mapping[str, Any]) -> str:
     return f"{world['shift']} {world['severity']:g}{unit}"
 
 
+def worlds_table(results: Mapping[str, Any]) -> Table:
+    """The success of each contender in each world."""
+    contenders = results["contenders"]
+    rows = zip(*(one["worlds"] for one in contenders), strict=True)  # each contender's figures in one world
+    head = ("world", *(one["label"] for one in contenders))
+    return Table(head, tuple((world_of(row[0]), *map(share, row)) for row in rows))
+
+
 def broken_off(results: Mapping[str, Any]) -> list[str]:
     """A paragraph that lists the trainings that failed; an empty list if there was none."""
     found = results.get("broken_off", [])
-    rule = (
+    treatment = (
         "Trainings that broke off do not count; the other trainings of the same contender do. A contender is left out "
         "if all its trainings broke off."
     )
     each = [f"{one['label']}, seed {one['seed']}, rate {one['lr']:g}: {one['broken_off']}." for one in found]
-    return [" ".join([rule, *each])] if found else []
+    return [" ".join([treatment, *each])] if found else []
 
 
 def section(results: Mapping[str, Any]) -> str:
     """The section of a comparison in a Markdown page."""
     setting, contenders = results["setting"], results["contenders"]
-    worlds = contenders[0]["worlds"]
     lines = [
         f"## {results['title']}",
         "",
@@ -302,8 +307,8 @@ def section(results: Mapping[str, Any]) -> str:
         f"**{results['verdict']['answer'].capitalize()}.** {sentence(results)}",
         "",
         f"{setting['demonstrations']} demonstrations, {setting['updates']} updates of each training, "
-        f"{setting['seeds']} {'seed' if setting['seeds'] == 1 else 'seeds'}, {setting['trials']} tuning "
-        f"{'trial' if setting['trials'] == 1 else 'trials'} per contender, {setting['validation']} validation worlds, "
+        f"{setting['seeds']} seed{'s' * (setting['seeds'] != 1)}, {setting['trials']} tuning "
+        f"trial{'s' * (setting['trials'] != 1)} per contender, {setting['validation']} validation worlds, "
         f"{setting['test']} test worlds, each clean and under {len(setting['shifts'])} shifts: "
         f"{results['episodes']} test episodes. Nothing is trained again for a shift. {trained_for(results)}",
         "",
@@ -313,10 +318,7 @@ def section(results: Mapping[str, Any]) -> str:
         + (", of this one training" if setting["seeds"] == 1 else "")
         + ".",
         "",
-        Table(
-            ("world", *(one["label"] for one in contenders)),
-            tuple((world_of(w), *(share(one["worlds"][i]) for one in contenders)) for i, w in enumerate(worlds)),
-        ).markdown(),
+        worlds_table(results).markdown(),
     ]
     if results["crashed_simulators"]:
         lines += [

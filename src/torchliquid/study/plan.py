@@ -182,8 +182,7 @@ class Plan:
             split.append("Validation, on which training stops and settings are chosen: a recording of its own.")
         split.append("Scales, the time scale and the values for missing readings come from the training part only.")
         preprocessing = Preprocessing.fit(training)
-        split += preprocessing.notes
-        split += task.notes(training)
+        split += [*preprocessing.notes, *task.notes(training)]
         task = task.fit(training)
         held_out = {"the validation part": validation, **tests}
         if interval is not None:

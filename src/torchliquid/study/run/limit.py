@@ -208,12 +208,11 @@ def _seconds_an_update(plan: Plan, model: Model) -> float:
 
 def _beginning(part: Recording) -> Recording:
     """Enough series of a part, or the beginning of a series that is too long."""
-    kept, n = [], 0
+    kept, room = [], TIMED_SAMPLES
     for series in part.series:
-        if n >= TIMED_SAMPLES:
-            break
-        kept.append(series.cut(0, TIMED_SAMPLES - n) if series.per_step and len(series) > TIMED_SAMPLES - n else series)
-        n += len(kept[-1])
+        if room > 0:
+            kept.append(series.cut(0, room) if series.per_step and len(series) > room else series)
+            room -= len(kept[-1])
     return replace(part, series=tuple(kept))
 
 

@@ -24,6 +24,7 @@ from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
 from torchliquid.files import from_plain, read_json, to_json, to_plain
 from torchliquid.jobs import Progress
+from torchliquid.metrics import Metric
 from torchliquid.models import KINDS, Model, build
 from torchliquid.models.calibration import Reliability, pooled
 from torchliquid.models.conformal import Interval, add_interval, covered
@@ -51,6 +52,10 @@ COST = "cost.json"
 TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay", "class_weights")
 
 Trainable = Saved
+Tests = Mapping[str, Recording]
+Outputs = Mapping[str, Sequence[np.ndarray]]
+"""Decoded answers for each series of the test recordings, by name."""
+
 Files = dict[str, bytes]
 """The files of a folder, by name."""
 
@@ -223,19 +228,17 @@ def measure(plan: Plan, model: Answering | Walked, shifts: Sequence[Shift], prog
     cells = Cells.cut(list(tests.values()), task, one_recording=isinstance(model, Walked))
     steps = 2 + len(shifts)
 
-    def outputs(recordings: Mapping[str, Recording], windows: Windows | None = None) -> dict[str, list[np.ndarray]]:
+    def outputs(recordings: Tests, windows: Windows | None = None) -> dict[str, list[np.ndarray]]:
         return {name: answering(model, name).outputs(one, windows) for name, one in recordings.items()}
 
-    def sums(recordings: Mapping[str, Recording], said: Mapping[str, list[np.ndarray]]) -> np.ndarray:
-        return cells.sums(task, list(recordings.values()), list(said.values()))
+    def sums(recordings: Tests, answers: Outputs, metric: Metric | None = None) -> np.ndarray:
+        return cells.sums(task, list(recordings.values()), list(answers.values()), metric)
 
     clean = outputs(tests)
     progress(1 / steps, "the test part")
     windowed = outputs(tests, plan.windows)
     progress(2 / steps, "the test part in windows")
-    under: dict[str, np.ndarray] = {}
-    figures: dict[str, list[float]] = {}
-    unshifted: dict[str, float] = {}
+    under, figures, unshifted = dict[str, np.ndarray](), dict[str, list[float]](), dict[str, float]()
     whole = sums(tests, clean)
     for i, shift in enumerate(shifts):
         per_draw, without = [], []
@@ -247,7 +250,7 @@ def measure(plan: Plan, model: Answering | Walked, shifts: Sequence[Shift], prog
         if any(not np.array_equal(one, whole) for one in without):
             unshifted[shift.name] = float(np.mean([task.metric.value(one.sum(0)) for one in without]))
         progress((3 + i) / steps, f"under {shift.name}")
-    proper = cells.sums(task, list(tests.values()), list(clean.values()), PROPER[task.kind])
+    proper = sums(tests, clean, PROPER[task.kind])
     measured = {
         "tests": _metrics(task, tests, clean),
         "windows": _metrics(task, tests, windowed),
@@ -261,18 +264,14 @@ def measure(plan: Plan, model: Answering | Walked, shifts: Sequence[Shift], prog
     return {SCORES: pack_scores(cells, whole, under, proper), "evaluation.json": to_json(measured)}
 
 
-def _metrics(
-    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
-) -> dict[str, dict[str, float]]:
+def _metrics(task: Task, tests: Tests, outputs: Outputs) -> dict[str, dict[str, float]]:
     """Metrics of each test recording, and of all together."""
     found = {name: task.metrics(outputs[name], test) for name, test in tests.items()}
     pooled = Recording.concat(list(tests.values()))
     return {**found, POOLED: task.metrics([o for name in tests for o in outputs[name]], pooled)}
 
 
-def _alarms(
-    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
-) -> dict[str, Counts]:
+def _alarms(task: Task, tests: Tests, outputs: Outputs) -> dict[str, Counts]:
     """Counts of events and alarms on each test recording and on all together, if the task has alarms."""
     if task.per == "series" or task.alarm is None or task.alarm.threshold is None:
         return {}
@@ -283,22 +282,26 @@ def _alarms(
     return {**found, POOLED: sum(found.values(), NOTHING)}
 
 
-def _confusion(
-    task: Task, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
-) -> list[list[int]]:
+def _confusion(task: Task, tests: Tests, outputs: Outputs) -> list[list[int]]:
     """The confusion matrix over all test recordings, one row per true class; empty for values."""
     if task.kind == "regression":
         return []
+    given, truth = _pooled(task, tests, outputs)
     counts = np.zeros((len(task.labels), len(task.labels)), dtype=int)
-    for name, test in tests.items():
-        given, truth = pooled(task, outputs[name], test)
-        np.add.at(counts, (truth, task.decide(given)), 1)
+    np.add.at(counts, (truth, task.decide(given)), 1)
     found: list[list[int]] = counts.tolist()
     return found
 
 
+def _pooled(task: Task, tests: Tests, outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, K) and true classes (N,) of all test recordings."""
+    parts = [pooled(task, outputs[name], test) for name, test in tests.items()]
+    given, truth = map(np.concatenate, zip(*parts, strict=True))
+    return given, truth
+
+
 def _coverage(
-    model: Answering | Walked, tests: Mapping[str, Recording], outputs: Mapping[str, list[np.ndarray]]
+    model: Answering | Walked, tests: Tests, outputs: Mapping[str, list[np.ndarray]]
 ) -> dict[str, tuple[float, float]]:
     """For the intervals on each test recording and on all together: the share inside, and the mean width."""
     inside, widths = {}, {}
@@ -311,14 +314,11 @@ def _coverage(
     return {name: (float(inside[name].mean()), float(widths[name].mean())) for name in inside}
 
 
-def _calibration(
-    task: Task, model: Answering | Walked, tests: Mapping[str, Recording], outputs: Mapping[str, Sequence[np.ndarray]]
-) -> Calibrated | None:
+def _calibration(task: Task, model: Answering | Walked, tests: Tests, outputs: Outputs) -> Calibrated | None:
     """How reliable the stated probabilities are on the test part, before and after calibration."""
     if task.kind == "regression" or not isinstance(model, Model | Tabular | MiniRocket):
         return None
-    parts = [pooled(task, outputs[name], test) for name, test in tests.items()]
-    given, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    given, truth = _pooled(task, tests, outputs)
     before = model.calibration.undone(given, task.positive)
     threshold = None if task.alarm is None else task.alarm.threshold
     each = (Reliability.of(task, p, truth) for p in (before, given))
