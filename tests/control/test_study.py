@@ -21,7 +21,7 @@ from torchliquid.control import study
 from torchliquid.control.contenders import CONTENDERS, PUBLISHED
 from torchliquid.control.settings import setting_of, write_document
 from torchliquid.control.study import DEMONSTRATED, TESTED, VALIDATED, Setting, shift_kinds
-from torchliquid.control.summary import answer, both, near, pair_of, section, successes, trained_for, world_of
+from torchliquid.control.summary import answer, both, near, pair_of, section, successes, summary, trained_for, world_of
 from torchliquid.errors import InputError
 from torchliquid.jobs.lines import read
 from torchliquid.study.results import Interval
@@ -98,6 +98,30 @@ def test_the_report_and_the_page_show_it(finished: tuple[Path, dict[str, Any]], 
     assert "## Finds" in text
     assert "Not shown" in text
     assert json.loads((folder / "results.json").read_text())["pair"] == results["pair"]
+
+
+def test_each_contender_has_its_worlds_in_the_order_of_the_setting(finished: tuple[Path, dict[str, Any]]) -> None:
+    """However the jobs of several processes end: rows of tables take the worlds of all contenders by their place."""
+    folder, results = finished
+    lines, about = read(folder / "lines.jsonl"), json.loads((folder / "study.json").read_text())
+    late = [line for line in lines if line["what"] == "tested" and line["contender"] == "cfc"]
+    lines = [line for line in lines if line not in late] + late[::-1]
+    units = {world["shift"]: world["unit"] for world in results["contenders"][0]["worlds"]}
+    again = summary(lines, about, units, results["jitter"], results["title"], results["command"])
+    assert [one["worlds"] for one in again["contenders"]] == [one["worlds"] for one in results["contenders"]]
+    assert [world["shift"] for world in again["contenders"][0]["worlds"]] == ["clean", "dropped frames", "hue"]
+
+
+def test_an_environment_may_tell_of_success_alone(finished: tuple[Path, dict[str, Any]]) -> None:
+    """Then an episode of which nothing is known did not succeed."""
+    folder, _ = finished
+    lines, about = read(folder / "lines.jsonl"), json.loads((folder / "study.json").read_text())
+    for line in lines:
+        for one in line.get("episodes", []):
+            one["success"] = (line["contender"] == "cfc" and one["seed"] == VALIDATED) or None
+    found = {one["name"]: one for one in summary(lines, about, {}, 0.25, "", "")["contenders"]}
+    assert found["cfc"]["validation"] == 0.5
+    assert found["feedforward"]["validation"] == found["feedforward"]["clean"]["success"] == 0
 
 
 def test_what_is_finished_is_not_done_again(finished: tuple[Path, dict[str, Any]]) -> None:

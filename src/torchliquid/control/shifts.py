@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import count
 from typing import Any, ClassVar
@@ -566,6 +566,19 @@ WORLDS: tuple[type[Shift], ...] = (Season, Wind, Distance, MovingTarget, Decoys,
 """Shifts of the worlds of this package."""
 
 ALL = (*ANYWHERE, *WORLDS)
+
+
+def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], float]]:
+    """The classes of shifts that are given by name, with their severities.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    known = {kind.__name__: kind for kind in ALL}
+    for name, _ in shifts:
+        if name not in known:
+            raise InputError(f"there is no shift {name!r}; there are {', '.join(known)}")
+    return [(known[name], severity) for name, severity in shifts]
 
 
 def possible(env: Env) -> tuple[type[Shift], ...]:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from torchliquid.control.environments import EnvMaker, Expert, expert_of, made
 from torchliquid.control.evaluation import CLEAN, Episode, policy_of, process_died, run_episode
 from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import can_be_set, name_of
-from torchliquid.control.shifts import ALL, Shift, possible
+from torchliquid.control.shifts import Shift, possible, shift_kinds
 from torchliquid.errors import InputError
 from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
 from torchliquid.jobs import Job, run_all, workers
@@ -169,12 +169,12 @@ def assess(
     if expert_of(world, expert) is None and source is None:
         raise InputError(f"{name_of(world)} has no expert of its own; give one, or demonstrations")
     name = name_of(world)
+    shown = source if source is None or isinstance(source, Demonstrations) else demonstrations(source, world)
     world.close()
     for one in contenders:
         if one.hyper.get("motors", 0) and len(done_in(world.action_space).low) > 1:
             raise InputError(f"the contender {one.name} is for one action, but {name} has more; leave it out")
     place = Path(folder)
-    shown = source if source is None or isinstance(source, Demonstrations) else demonstrations(source, made(env))
     if shown is not None:
         setting = replace(setting, demonstrations=len(shown))
     packed = cloudpickle.dumps((env, expert))
@@ -237,19 +237,6 @@ def _digest(shown: Demonstrations | None) -> str:
     return hashlib.sha256(
         b"".join(np.ascontiguousarray(part).tobytes() for one in shown.episodes for part in (one.times, one.actions))
     ).hexdigest()
-
-
-def shift_kinds(shifts: Sequence[tuple[str, float]]) -> list[tuple[type[Shift], float]]:
-    """The classes of shifts that are given by name, with their severities.
-
-    Raises:
-        InputError: a name is unknown.
-    """
-    known = {kind.__name__: kind for kind in ALL}
-    for name, _ in shifts:
-        if name not in known:
-            raise InputError(f"there is no shift {name!r}; there are {', '.join(known)}")
-    return [(known[name], severity) for name, severity in shifts]
 
 
 @dataclass

@@ -11,6 +11,7 @@ import numpy as np
 from torchliquid.control.contenders import BY_NAME
 from torchliquid.control.demonstrations import DROPPED, JITTER
 from torchliquid.control.evaluation import CLEAN
+from torchliquid.control.shifts import shift_kinds
 from torchliquid.files import to_plain
 from torchliquid.page.document import Table
 from torchliquid.page.numbers import duration, number, significant, size
@@ -75,6 +76,7 @@ def summary(
     tested = [line for line in tested if line["seed"] < setting["seeds"]]
     validated = {line["id"]: line for line in lines if line["what"] == "validated"}
     pair = pair_of(lines, names, setting["seeds"])
+    worlds = [(CLEAN, 0.0), *((kind.name, severity) for kind, severity in shift_kinds(setting["shifts"]))]
     contenders = []
     for name in names:
         own = [line for line in tested if line["contender"] == name]
@@ -82,9 +84,8 @@ def summary(
             continue
         ids = {f"{name}-{line['seed']}-{line['lr']:g}" for line in own}
         runs = [trained[one] for one in sorted(ids)]
-        groups: dict[tuple[str, float], list[Line]] = {}
-        for line in own:
-            groups.setdefault((line["shift"], line["severity"]), []).append(line)
+        # In the order of the setting: lines are in that in which their jobs ended.
+        groups = {world: [line for line in own if (line["shift"], line["severity"]) == world] for world in worlds}
         contenders.append(
             {
                 "name": name,
@@ -95,7 +96,7 @@ def summary(
                 "bytes": runs[0]["bytes"],
                 "cpu_seconds": float(np.mean([run["cpu_seconds"] for run in runs])),
                 "step_ms": float(np.median([one.get("step_ms", 0) for line in own for one in line["episodes"]])),
-                "validation": float(np.mean([_mean(validated[one]["episodes"], "success") for one in sorted(ids)])),
+                "validation": float(np.mean([_success(validated[one]) for one in sorted(ids)])),
                 "policies": sorted(ids),
                 "clean": _figures(groups[CLEAN, 0.0]),
                 "shifted": _figures([line for key, of in groups.items() if key[0] != CLEAN for line in of]),
@@ -153,8 +154,8 @@ def near(chosen: str, validated: Iterable[Line], contenders: Sequence[str], seed
     rates: dict[str, dict[int, float]] = {}
     for line in validated:
         if line["contender"] in contenders and BY_NAME[line["contender"]].family == BY_NAME[chosen].family:
-            by_seed, rate = rates.setdefault(line["contender"], {}), _mean(line["episodes"], "success") or 0.0
-            by_seed[line["seed"]] = max(rate, by_seed.get(line["seed"], 0.0))  # the best of the tuning trials
+            by_seed = rates.setdefault(line["contender"], {})
+            by_seed[line["seed"]] = max(_success(line), by_seed.get(line["seed"], 0.0))  # the best of the tuning trials
     means, errors = {}, {}
     for name, by_seed in rates.items():
         own = [rate for seed, rate in by_seed.items() if seed < seeds]
@@ -185,6 +186,11 @@ def _figures(lines: Sequence[Line]) -> dict[str, Any]:
         "time_to_target": float(np.median(reached)) if reached else None,
         "crashes": int(sum(one["crashed"] for one in episodes)),
     }
+
+
+def _success(line: Line) -> float:
+    """The share of episodes that are known to have succeeded."""
+    return float(np.mean([bool(one["success"]) for one in line["episodes"]]))
 
 
 def _mean(episodes: Sequence[Line], what: str) -> float | None:
