@@ -11,6 +11,7 @@ from torchliquid import Model, Recording
 from torchliquid.datasets import load
 from torchliquid.errors import InputError
 from torchliquid.study.assess import assess
+from torchliquid.study.contenders import TRAINING, Contender
 from torchliquid.study.plan import Plan
 from torchliquid.study.results import POOLED, StudyResults
 from torchliquid.study.run.store import Store
@@ -39,6 +40,14 @@ def test_where_order_carries_nothing_there_is_no_advantage(tmp_path: Path) -> No
     assert results.verdict is not None
     assert "no_memory" in results.verdict.tags
     assert results.verdict.answer == "not worth it"
+
+
+def test_contenders_of_ones_own_have_names_of_their_own(tmp_path: Path) -> None:
+    recording = Recording.from_arrays(np.zeros((100, 2)), targets=np.arange(100.0))
+    own = Contender("ctrnn", "CT-RNN", "liquid", TRAINING)
+    with pytest.raises(InputError, match=r"'ctrnn' needs a name from .* that no other contender has"):
+        assess(recording, tmp_path / "study", contenders=["linear", own, own])
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.slow

@@ -171,6 +171,15 @@ def test_a_users_shift_joins_the_others_and_may_not_touch_the_truth():
         shifted(clean, Cheat(), 1.0, Preprocessing.fit(clean))
 
 
+def test_shifts_of_one_name_or_without_severities_are_refused():
+    clean = one(np.random.default_rng(0).normal(size=(30, 2)))
+    with pytest.raises(InputError, match="two shifts are named 'gap'; give each a name of its own"):
+        possible((Gap(severities=(0.1,)), Gap()), clean)
+    for none in (SilentSensor(severities=(2.0, 3.0)), SensorNoise(severities=())):
+        with pytest.raises(InputError, match=f"the shift '{none.name}' has no severity that is possible here"):
+            possible((Gap(), none), clean)
+
+
 @pytest.mark.parametrize("shift", DEFAULT_SHIFTS, ids=[shift.name for shift in DEFAULT_SHIFTS])
 @given(seed=st.integers(0, 2**32), labels=st.sampled_from(["steps", "text", "last", "series"]))
 def test_the_same_samples_are_asked_at_every_severity(shift, seed, labels):

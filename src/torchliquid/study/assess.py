@@ -281,8 +281,9 @@ def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, 
     """The contenders in the order of reports, the user's own last."""
     given = [c.name for c in CONTENDERS] if given is None else given
     own = [c for c in given if isinstance(c, Contender)]
-    for contender in own:
-        if contender.name in BY_NAME or contender.name not in KINDS:
+    for i, contender in enumerate(own):
+        taken = {*BY_NAME, *(c.name for c in own[:i])}
+        if contender.name in taken or contender.name not in KINDS:
             raise InputError(
                 f"the contender {contender.name!r} needs a name from torchliquid.models.build.KINDS that no "
                 "other contender has"

@@ -351,14 +351,21 @@ def shifted(recording: Recording, shift: Shift, severity: float, reference: Refe
 
 
 def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]:
-    """The shifts, without severities that would silence all sensors of several."""
-    most = max(len(recording.channels) - 1, 1)
-    return tuple(
-        replace(shift, severities=tuple(n for n in shift.severities if n <= most))
-        if isinstance(shift, SilentSensor)
-        else shift
-        for shift in shifts
-    )
+    """The shifts, without severities that would silence all sensors of several.
+
+    Raises:
+        InputError: two shifts have the same name, or a shift has no severity that is possible.
+    """
+    most, found = max(len(recording.channels) - 1, 1), list[Shift]()
+    for shift in shifts:
+        if any(shift.name == other.name for other in found):
+            raise InputError(f"two shifts are named {shift.name!r}; give each a name of its own")
+        if isinstance(shift, SilentSensor):
+            shift = replace(shift, severities=tuple(n for n in shift.severities if n <= most))
+        if not shift.severities:
+            raise InputError(f"the shift {shift.name!r} has no severity that is possible here; leave it out")
+        found.append(shift)
+    return tuple(found)
 
 
 def describe(shift: Shift) -> ShiftResult:
