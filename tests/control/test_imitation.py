@@ -263,3 +263,8 @@ def test_cartpole_is_balanced(tmp_path: Path) -> None:
     model = control.imitate(shown, "cfc", config=TrainingConfig(updates=300), dagger=1, env=env, expert=expert)
     found = control.evaluate(model, env, 5, seed=77)
     assert np.mean([one.steps for one in found.episodes]) > 250
+
+
+def test_rounds_of_dagger_are_counted_from_none() -> None:
+    with pytest.raises(InputError, match="give 0 or more rounds of 1 or more episodes"):
+        control.imitate("nowhere", dagger=-1)

@@ -365,6 +365,25 @@ def test_bad_input_is_one_line(typed: list[str], words: str, tmp_path: Path, mon
     assert words in said[0]
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, not 0"),
+        ({"validation": 0}, "validation must be at least 1"),
+        ({"test": -1}, "test must be at least 1, not -1"),
+        ({"trials": 4}, "trials must be at most 3, not 4"),
+    ],
+)
+def test_a_comparison_of_nothing_is_refused(given: dict[str, int], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Setting(**given)
+
+
+def test_a_comparison_needs_a_process(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="jobs must be at least 1, not 0"):
+        control.assess(Finds, knows, tmp_path / "none", TINY, jobs=0)
+
+
 def test_an_environment_comes_from_a_module_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -269,3 +269,8 @@ def test_a_cfc_learns_the_parity_of_short_streams() -> None:
     small = dataclasses.replace(table, settings={"CfC": setting})
     line = train(small, Parts(short, short, short, outputs=2), "CfC", 0, lambda share, note: None)
     assert line["validation"] > 95
+
+
+def test_no_seeds_are_not_all_seeds(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="0 seeds, 0 tuning trials; give 1 or more seeds"):
+        reproduce("xor", tmp_path, Quiet(), seeds=0)

@@ -86,10 +86,14 @@ def imitate(
         one.
 
     Raises:
-        InputError: observations or actions are not supported, there are too few demonstrations, or there is no expert
-            for DAgger.
+        InputError: observations or actions are not supported, there are too few demonstrations, there is no expert for
+            DAgger, or a number of rounds or episodes is too small.
         TrainingError: the loss is no longer finite.
     """
+    if dagger < 0 or dagger_episodes < 1:
+        raise InputError(
+            f"dagger={dagger}, dagger_episodes={dagger_episodes}; give 0 or more rounds of 1 or more episodes"
+        )
     shown = source if isinstance(source, Demonstrations) else demonstrations(source)
     seen, does = seen_in(shown.observation_space), done_in(shown.action_space)
     world, teacher = _world(env or shown.environment, expert) if dagger else (None, None)

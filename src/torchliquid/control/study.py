@@ -73,6 +73,9 @@ class Setting:
         validation, test: number of worlds. Each test world is used clean and under each shift.
         shifts: class names of the shifts, with their severities.
         max_steps: maximum length of an episode.
+
+    Raises:
+        InputError: a number is too small, or there are more trials than learning rates.
     """
 
     contenders: tuple[str, ...] = FEW
@@ -88,6 +91,13 @@ class Setting:
     test: int = 8
     shifts: tuple[tuple[str, float], ...] = ()
     max_steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "trials", "demonstrations", "updates", "parameters", "validation", "test", "max_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.trials > len(RATES):
+            raise InputError(f"trials must be at most {len(RATES)}, not {self.trials}: each tries one learning rate")
 
 
 @dataclass(frozen=True)

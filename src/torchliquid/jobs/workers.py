@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from torchliquid.errors import InputError
 from torchliquid.jobs.job import Job, JobError, Listener
 from torchliquid.jobs.processes import cores, run_jobs
 
@@ -34,9 +35,11 @@ def workers(processes: int, threads: int, ray: str | None = None) -> Iterator[Wo
         ray: address of a cluster, ``host:port`` or ``auto``; then ``processes`` has no effect.
 
     Raises:
-        InputError: there is no cluster at that address.
+        InputError: there is no cluster at that address, or ``processes`` is less than 1.
     """
     if ray is None:
+        if processes < 1:
+            raise InputError(f"jobs must be at least 1, not {processes}")
         processes = min(processes, cores())
         yield Workers(partial(run_jobs, processes=processes, threads=threads), processes)
     else:

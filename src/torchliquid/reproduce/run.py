@@ -72,10 +72,13 @@ def reproduce(
         device: where networks are trained and scored, as in :func:`torchliquid.assess`.
 
     Raises:
-        InputError: the name is unknown, data are missing, or there is no such device, or no cluster at that address.
+        InputError: a name is unknown, a number is too small, data are missing, or there is no such device, or no
+            cluster at that address.
         JobError: the process of a training was killed.
     """
     table, device = protocol(name), str(device_of(device))
+    if (seeds is not None and seeds < 1) or tune < 0:
+        raise InputError(f"{seeds} seeds, {tune} tuning trials; give 1 or more seeds, and 0 or more trials")
     for contender in contenders:
         if contender not in table.settings:
             raise InputError(f"{name} has no contender {contender!r}; {nearest(contender, table.settings)}")
