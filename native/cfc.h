@@ -100,28 +100,20 @@ struct CfcCell {
     return to + 3 * n;
   }
 
-  template <Activation A, bool with_slope>
-  TL_INLINE void activate_rows(float* rows, float* slopes, const float* mask, int n) const {
-    for (int i = 0; i < n * L; i += kWidth) {
-      V slope, y = activate<A, with_slope>(load(rows + i), &slope);
-      if (mask) {
-        V m = load(mask + i);
-        y *= m;
-        slope *= m;
-      }
-      store(rows + i, y);
-      if (with_slope) store(slopes + i, slope);
-    }
-  }
   template <bool with_slope>
   void activate_rows(float* rows, float* slopes, const float* mask, int n) const {
-    switch (Activation(p.activation)) {
-      case Activation::lecun_tanh: return activate_rows<Activation::lecun_tanh, with_slope>(rows, slopes, mask, n);
-      case Activation::tanh: return activate_rows<Activation::tanh, with_slope>(rows, slopes, mask, n);
-      case Activation::relu: return activate_rows<Activation::relu, with_slope>(rows, slopes, mask, n);
-      case Activation::silu: return activate_rows<Activation::silu, with_slope>(rows, slopes, mask, n);
-      case Activation::gelu: return activate_rows<Activation::gelu, with_slope>(rows, slopes, mask, n);
-    }
+    with_activation(Activation(p.activation), [=](auto activation) {
+      for (int i = 0; i < n * L; i += kWidth) {
+        V slope, y = activate<activation.value, with_slope>(load(rows + i), &slope);
+        if (mask) {
+          V m = load(mask + i);
+          y *= m;
+          slope *= m;
+        }
+        store(rows + i, y);
+        if (with_slope) store(slopes + i, slope);
+      }
+    });
   }
 
   // Computes the new state of layer l from the heads' outputs, and overwrites these with what backward needs: tanh f,

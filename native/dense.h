@@ -8,7 +8,7 @@
 
 namespace torchliquid::TORCHLIQUID_ISA {
 
-// Rows of the output tile for NV vectors per row: as many as the registers can hold.
+// Rows of the output tile, for NV vectors per row: as many as fit in the registers.
 template <int NV>
 constexpr int kTile = kManyRegisters ? (NV == 1 ? 14 : 12) : (NV == 1 ? 10 : 5);
 

@@ -57,43 +57,4 @@ static const InstructionSet* chosen = nullptr;
 const InstructionSet& instruction_set() { return chosen ? *chosen : *instruction_sets().front(); }
 void use_instruction_set(const InstructionSet& set) { chosen = &set; }
 
-int64_t parameter_count(const Ltc& p) {
-  const int64_t units = p.sequence.units;
-  return 4 * (int64_t(p.synapses.count) + p.sensory.count) + 3 * units + (p.sequence.memory ? 4 * units * units : 0);
-}
-
-int64_t parameter_count(const Cfc& p) {
-  const int64_t units = p.sequence.units;
-  int64_t count = p.sequence.memory ? 4 * units * units : 0;
-  int64_t inputs = p.sequence.inputs;
-  for (int l = 0; l < p.layers; ++l) {
-    const int64_t own = p.layer_units[l];
-    int64_t width = inputs + own;
-    for (int i = 0; i < p.backbone_layers; ++i) {
-      count += p.backbone_units[i] * (width + 1);
-      width = p.backbone_units[i];
-    }
-    count += p.mode == Mode::pure ? own * (width + 1) + 2 * own : 4 * own * (width + 1);
-    inputs = own;
-  }
-  return count;
-}
-
-int64_t parameter_count(const Ctrnn& p) {
-  const int64_t units = p.sequence.units;
-  return units * (p.sequence.inputs + units + 1 + (p.rate ? 1 : 0)) + (p.sequence.memory ? 4 * units * units : 0);
-}
-
-int64_t parameter_count(const Ctgru& p) {
-  const int64_t units = p.sequence.units / p.scales;
-  return 3 * units * (p.sequence.inputs + units + 1);
-}
-
-int64_t parameter_count(const OdeRnn& p) {
-  const int64_t units = p.sequence.units;
-  return 2 * units * (units + 1) + 3 * units * (p.sequence.inputs + units + 2);
-}
-
-int64_t parameter_count(const LrcSsm& p) { return int64_t(p.shift ? 8 : 7) * p.sequence.units; }
-
 }  // namespace torchliquid

@@ -146,7 +146,8 @@ struct StateSpace {
 template <class Problem>
 struct Recurrence {
   int lanes;
-  size_t (*plan_size)(const Problem&);  // in floats, as all sizes here
+  int64_t (*parameters)(const Problem&);  // how many gradients of parameters, with the memory's
+  size_t (*plan_size)(const Problem&);    // in floats, as all sizes here
   size_t (*scratch_size)(const Problem&, bool backward);
   void (*make_plan)(const Problem&, float* plan, bool backward);
   void (*forward)(const Problem&, const float* plan, float* scratch, int block);
@@ -179,12 +180,5 @@ struct InstructionSet {
   Step<Gated> step_gated;
   Step<Linear> step_linear;
 };
-
-int64_t parameter_count(const Ltc&);
-int64_t parameter_count(const Cfc&);
-int64_t parameter_count(const Ctrnn&);
-int64_t parameter_count(const Ctgru&);
-int64_t parameter_count(const OdeRnn&);
-int64_t parameter_count(const LrcSsm&);
 
 }  // namespace torchliquid

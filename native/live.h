@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -83,6 +84,14 @@ struct Front {
   Flags started;
   Maybe<Flags> untold;  // (C,) channels without a mask; none: all have one
 
+  void check(int n, int channels) const {
+    checked(mean, {channels}, "mean");
+    checked(std, {channels}, "std");
+    checked(held, {n, channels}, "held");
+    checked(started, {n}, "started");
+    checked(untold, {channels}, "untold");
+  }
+
   // Writes the inputs of stream i and returns its span.
   float take(int i, const double* reading, double elapsed, float* to) {
     const int channels = int(mean.size());
@@ -100,5 +109,12 @@ struct Front {
     return !first && span >= 0 && std::isfinite(span) ? span : 1.0f;
   }
 };
+
+inline void softmax(double* x, int n) {
+  const double largest = *std::max_element(x, x + n);
+  double sum = 0;
+  for (int k = 0; k < n; ++k) sum += x[k] = std::exp(x[k] - largest);
+  for (int k = 0; k < n; ++k) x[k] /= sum;
+}
 
 }  // namespace torchliquid

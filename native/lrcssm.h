@@ -82,8 +82,8 @@ struct LrcSsmUnits {
       get(given, s.grad_states + row * s.units);
       for (int n = 0; n < N; ++n) to_h[n] += given[n];
       if (t >= length) continue;
-      const bool anew = s.reset && s.reset[row] > 0;
-      get(h, anew ? nullptr : t ? s.states + (row - 1) * s.units : s.state + b * s.units);
+      const bool resets = s.reset && s.reset[row] > 0;
+      get(h, resets ? nullptr : t ? s.states + (row - 1) * s.units : s.state + b * s.units);
       get(f, s.input + row * 2 * s.units);
       get(g, s.input + row * 2 * s.units + s.units);
       const float span = s.timespan[row];
@@ -111,7 +111,7 @@ struct LrcSsmUnits {
         to_sigma[n] += to_y * (h[n] - mu[n]);
         to_mu[n] -= to_y * sigma[n];
         to_h[n] += to_y * sigma[n];
-        if (anew) to_h[n] = zero();
+        if (resets) to_h[n] = zero();
       }
       if (s.grad_input) {
         put(s.grad_input + row * 2 * s.units, f);
@@ -144,18 +144,19 @@ inline void each_units(const LrcSsm& p, int64_t b, F f) {
   if (unit < s.units) f(LrcSsmUnits<1>(p, unit), length);
 }
 
-inline size_t lrcssm_nothing(const LrcSsm&) { return 0; }
-inline size_t lrcssm_no_scratch(const LrcSsm&, bool) { return 0; }
-inline void lrcssm_plan(const LrcSsm&, float*, bool) {}
-inline void lrcssm_forward(const LrcSsm& p, const float*, float*, int block) {
-  each_units(p, block, [&](const auto& units, int64_t length) { units.forward(block, length); });
-}
-inline void lrcssm_backward(const LrcSsm& p, const float*, float*, int block, float* gradients) {
-  each_units(p, block, [&](const auto& units, int64_t length) { units.backward(block, length, gradients); });
-}
-
+// Without a plan and without scratch.
 constexpr Recurrence<LrcSsm> lrcssm() {
-  return {1, lrcssm_nothing, lrcssm_no_scratch, lrcssm_plan, lrcssm_forward, lrcssm_backward};
+  return {1,
+          [](const LrcSsm& p) -> int64_t { return int64_t(p.shift ? 8 : 7) * p.sequence.units; },
+          [](const LrcSsm&) -> size_t { return 0; },
+          [](const LrcSsm&, bool) -> size_t { return 0; },
+          [](const LrcSsm&, float*, bool) {},
+          [](const LrcSsm& p, const float*, float*, int block) {
+            each_units(p, block, [&](const auto& units, int64_t length) { units.forward(block, length); });
+          },
+          [](const LrcSsm& p, const float*, float*, int block, float* gradients) {
+            each_units(p, block, [&](const auto& units, int64_t length) { units.backward(block, length, gradients); });
+          }};
 }
 
 }  // namespace torchliquid::TORCHLIQUID_ISA

@@ -1,4 +1,4 @@
-// Liquid time-constant cells: synapse by synapse, one lane a sample.
+// Liquid time-constant cells: synapse by synapse, with lanes over the batch.
 //
 // With P the summed pull and G the summed conductance of a neuron, r = 1 / (cm + d G) and i = (P - G v) r, a sub-step
 // is v' = v + d i, and its gradients are

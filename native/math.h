@@ -92,6 +92,18 @@ TL_INLINE V normal_below(V x) {
 
 enum class Activation : int { lecun_tanh, tanh, relu, silu, gelu };
 
+// Calls f with an activation as a compile-time constant.
+template <class F>
+TL_INLINE void with_activation(Activation activation, F f) {
+  switch (activation) {
+    case Activation::lecun_tanh: return f(std::integral_constant<Activation, Activation::lecun_tanh>{});
+    case Activation::tanh: return f(std::integral_constant<Activation, Activation::tanh>{});
+    case Activation::relu: return f(std::integral_constant<Activation, Activation::relu>{});
+    case Activation::silu: return f(std::integral_constant<Activation, Activation::silu>{});
+    case Activation::gelu: return f(std::integral_constant<Activation, Activation::gelu>{});
+  }
+}
+
 // An activation, and its slope if `slope` is given.
 template <Activation A, bool with_slope>
 TL_INLINE V activate(V x, V* slope) {

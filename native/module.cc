@@ -20,7 +20,7 @@ using namespace torchliquid;
 
 namespace {
 
-// A recurrence's class, which still needs its constructor: `problem` checks its arguments, `kernels` says what runs them.
+// The class of a recurrence, without its constructor. `problem` checks the arguments; `kernels` are the kernels.
 template <class Arguments, class Problem>
 nb::class_<Arguments> recurrence(nb::module_& m, const char* name, Problem (*problem)(const Arguments&, Sequence),
                                  const Recurrence<Problem> (InstructionSet::*kernels)[2]) {
@@ -39,7 +39,7 @@ nb::class_<Arguments> recurrence(nb::module_& m, const char* name, Problem (*pro
             Sequence s = sequence(a.sequence, states, cells);
             add_gradients(s, g);
             Problem p = problem(a, s);
-            float* parameters = checked(g.parameters, {parameter_count(p)}, "gradient of parameters");
+            float* parameters = checked(g.parameters, {(instruction_set().*kernels)[0].parameters(p)}, "gradient of parameters");
             nb::gil_scoped_release released;
             run(instruction_set().*kernels, p, threads, parameters);
           },
@@ -128,7 +128,7 @@ NB_MODULE(_native, m) {
       "Instruction sets of this processor that the kernels are compiled for, best first.");
   m.def(
       "multiply_adds", [](int64_t repeats) { return instruction_set().multiply_adds(repeats); }, nb::arg("repeats"),
-      "Do nothing but multiply-adds on one core, and say how many: the limit that the kernels are measured against.");
+      "Run only multiply-adds on one core, and return their number. Kernels are measured against this limit.");
   m.def("instruction_set", [] { return std::string(instruction_set().name); }, "The one in use.");
   m.def(
       "use_instruction_set",
@@ -140,5 +140,5 @@ NB_MODULE(_native, m) {
           }
         throw std::invalid_argument("no such instruction set here: " + name);
       },
-      nb::arg("name"), "Choose another, to compare them.");
+      nb::arg("name"), "Select another one, to compare them.");
 }

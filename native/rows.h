@@ -1,4 +1,4 @@
-// Blocks of samples as rows of lanes: reading tensors into rows and back, and the sequences' lengths.
+// Blocks of sequences as rows of lanes: reads tensors into rows and back, and knows the sequences' lengths.
 #pragma once
 
 #include <cstring>
@@ -91,8 +91,8 @@ struct Block {
                  [&](int lane) { return lane < count && until[lane] > from; });
   }
 
-  // A tile of kWidth samples and as many columns at a time, through registers. Neighbouring samples lie a whole
-  // sequence apart, where no hardware looks ahead: the next and the last step's place are asked for beforehand.
+  // Tiles of kWidth samples and as many columns go through registers. Neighbouring samples are a whole sequence apart,
+  // too far for the hardware's prefetcher, so the rows of the next and the previous step are prefetched here.
   template <class Wanted>
   static void transpose_in(float* rows, const float* base, int64_t stride, int n, Wanted wanted) {
     for (int v = 0; v < L; v += kWidth)

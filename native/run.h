@@ -24,11 +24,11 @@ class AlignedFloats {
   float* data() { return memory.get(); }
 };
 
-// A group of blocks adds up its gradients by itself; the groups are then summed in order. They depend on the batch
-// alone, so that the number of threads changes no bit of the result.
+// Each group of blocks sums its own gradients; the groups are then summed in order. Groups depend only on the batch, so
+// the number of threads does not change the result.
 constexpr int kMaxGroups = 32;
 
-// Few samples: narrow blocks, so that there is one for every thread.
+// Narrow blocks for small batches, so that every thread has one.
 template <class Problem>
 const Recurrence<Problem>& choose(const Recurrence<Problem> (&choices)[2], int batch) {
   return batch <= 2 * choices[0].lanes ? choices[0] : choices[1];
@@ -41,7 +41,7 @@ void run(const Recurrence<Problem> (&choices)[2], const Problem& problem, int th
   const Recurrence<Problem>& r = choose(choices, batch);
   const int blocks = (batch + r.lanes - 1) / r.lanes;
   const int groups = backward ? std::min(blocks, kMaxGroups) : blocks;
-  const int64_t parameters = backward ? parameter_count(problem) : 0;
+  const int64_t parameters = backward ? r.parameters(problem) : 0;
   if (backward) std::memset(gradients, 0, sizeof(float) * parameters);
   if (blocks == 0) return;
   threads = std::clamp(threads, 1, groups);

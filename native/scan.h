@@ -1,13 +1,13 @@
-// Runs a cell over a block of sequences, forward and backward: what the recurrences share.
+// Runs a cell over a block of sequences, forward and backward. All recurrences use it.
 //
-// A block is L = NV * kWidth samples, one a lane. Forward stores the states and nothing else; backward takes the
-// time axis in chunks from the end: it recomputes a chunk's steps from the stored states, walks back through them,
-// and then adds up the weights' gradients for the whole chunk at once, which is where most of the arithmetic is.
+// A block is L = NV * kWidth sequences, one per lane. The forward pass stores only the states. The backward pass goes
+// through time in chunks, from the end: it recomputes the steps of a chunk from the stored states, goes back through
+// them, and then sums the weights' gradients for the whole chunk at once, which is most of the arithmetic.
 //
-// A Cell<NV> is a view of its plan with these members (rows are L floats, a slot is what one step leaves for backward):
+// A Cell<NV> is a view of its plan with these members (a row is L floats; a slot holds what backward needs of a step):
 //   forward_rows, slot_rows, backward_rows, block_rows           sizes in rows
-//   a constructor (problem, plan, backward)                      takes its place in the plan
-//   parameters                                                   how many gradients, without a mixed memory's
+//   a constructor (problem, plan, backward)                      reserves its part of the plan
+//   parameters                                                   number of gradients, without those of a memory
 //   fill(backward)                                               packs the weights into the plan
 //   forward(block, t, x, h, span, out, work)
 //   recompute(block, t, x, h, span, slot, work)
@@ -48,13 +48,17 @@ class Scan {
     at_memory = at_reset + (s.reset ? L : 0);
     at_cell = at_memory + memory.slot_rows * L;
     stride = at_cell + cell.slot_rows * L;
-    // Steps that lie a multiple of 4096 bytes apart would fight for the same places of the first-level cache.
+    // Steps a multiple of 4096 bytes apart would compete for the same lines of the first-level cache.
     if (stride % 1024 < 128) stride += 160;
     int64_t steps = kChunkFloats / stride;
     chunk = int(steps < 1 ? 1 : steps > kMaxChunk ? kMaxChunk : steps);
     if (chunk > s.time) chunk = s.time;
   }
 
+  static int64_t parameters(const Problem& problem) {
+    const Scan scan(problem, nullptr, true);
+    return scan.cell.parameters + (scan.s.memory ? 4 * int64_t(scan.s.units) * scan.s.units : 0);
+  }
   static size_t plan_size(const Problem& problem) { return Scan(problem, nullptr, true).plan.used; }
   static size_t scratch_size(const Problem& problem, bool backward) {
     Scan scan(problem, nullptr, backward);
@@ -80,12 +84,12 @@ class Scan {
     b.load(slot + at_span, s.timespan, t, 1);
     if (s.reset) b.load(slot + at_reset, s.reset, t, 1);
   }
-  // Zeros for the lanes whose state starts anew at a slot's step.
+  // Sets the rows of lanes to zero whose state is reset before the slot's step.
   void restart(const float* slot, float* rows) const {
     if (!s.reset) return;
     for (int v = 0; v < L; v += kWidth) {
-      const I anew = load(slot + at_reset + v) > 0.0f;
-      for (int i = v; i < s.units * L; i += L) store(rows + i, choose(anew, zero(), load(rows + i)));
+      const I resets = load(slot + at_reset + v) > 0.0f;
+      for (int i = v; i < s.units * L; i += L) store(rows + i, choose(resets, zero(), load(rows + i)));
     }
   }
 
@@ -209,7 +213,7 @@ class Scan {
 template <int NV, class Cell, class Problem>
 constexpr Recurrence<Problem> recurrence() {
   using S = Scan<NV, Cell, Problem>;
-  return {NV * kWidth, S::plan_size, S::scratch_size, S::make_plan, S::forward, S::backward};
+  return {NV * kWidth, S::parameters, S::plan_size, S::scratch_size, S::make_plan, S::forward, S::backward};
 }
 
 }  // namespace torchliquid::TORCHLIQUID_ISA

@@ -1,4 +1,4 @@
-// A diagonal state space by its recurrence, lanes over the channels; backward recomputes the states.
+// A diagonal state space with lanes over the channels. The backward pass recomputes the states.
 #pragma once
 
 #include <cstring>
@@ -36,7 +36,7 @@ inline void state_space_forward(const StateSpace& p) {
     }
 }
 
-// With g the gradient of a state, of all that comes after it and of what it says.
+// g is the gradient of a state, from its output and from all later samples.
 inline void state_space_backward(const StateSpace& p) {
   const int64_t N = p.states, W = p.width, half = N * W, size = 2 * half;
   std::vector<float> kept((p.time + 1) * size), said(W);

@@ -164,18 +164,10 @@ struct StepCfc {
     }
   }
 
-  template <Activation A>
-  TL_INLINE static void activate_all(float* x, int n) {
-    for (int i = 0; i < n; i += kWidth) store(x + i, activate<A, false>(load(x + i), nullptr));
-  }
   void activate_all(float* x, int n) const {
-    switch (Activation(p.activation)) {
-      case Activation::lecun_tanh: return activate_all<Activation::lecun_tanh>(x, n);
-      case Activation::tanh: return activate_all<Activation::tanh>(x, n);
-      case Activation::relu: return activate_all<Activation::relu>(x, n);
-      case Activation::silu: return activate_all<Activation::silu>(x, n);
-      case Activation::gelu: return activate_all<Activation::gelu>(x, n);
-    }
+    with_activation(Activation(p.activation), [=](auto activation) {
+      for (int i = 0; i < n; i += kWidth) store(x + i, activate<activation.value, false>(load(x + i), nullptr));
+    });
   }
 
   void run(const float* x, float span, float* h, float*) const {

@@ -1,6 +1,7 @@
 #include "stepper.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -16,11 +17,18 @@
 namespace torchliquid {
 namespace {
 
+Sequence sizes_of(const SequenceArguments& a) {
+  if (a.input.ndim() != 3 || a.state.ndim() != 2) throw std::invalid_argument("input (B, T, C), state (B, H) expected");
+  Sequence s{};
+  s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1));
+  return s;
+}
+
 // One recurrence or map for one sample at a time, with memory of its own for each worker.
 class Live {
  public:
   virtual ~Live() = default;
-  // c: the memory's state, or where a block writes its outputs, which are not its state.
+  // c: the memory's cell state, or where outputs are written that are not the state.
   virtual void run(int worker, const float* x, float span, float* h, float* c) const = 0;
 };
 
@@ -49,13 +57,13 @@ class LiveStep final : public Live {
   }
 };
 
-// An LrcSSM: the inputs' synapses, its neurons by the kernel of sequences, and what its block adds.
+// An LrcSSM: the inputs' synapses, the neurons (by the kernel for sequences), and the maps of its block.
 struct LrcSsmLayerArguments {
   LrcSsmArguments neurons;
   Floats slope, offset;
   LinearArguments drive;
   Maybe<LinearArguments> enter;
-  std::vector<LinearArguments> feed;  // of a block: two
+  std::vector<LinearArguments> feed;  // two with a block, else none
 };
 
 class LiveLrcSsm final : public Live {
@@ -81,7 +89,7 @@ class LiveLrcSsm final : public Live {
   int inputs, read, units;
 
   LiveLrcSsm(const LrcSsmLayerArguments& a, const InstructionSet& set, int workers)
-      : neurons(lrcssm(a.neurons, sizes(a.neurons.sequence))),
+      : neurons(lrcssm(a.neurons, sizes_of(a.neurons.sequence))),
         recurrence(set.lrcssm[0]),
         block(a.feed.size() == 2),
         memory(size_t(workers) * (2 * a.slope.size() + 4 * a.neurons.vleak.size() + 48)) {
@@ -90,6 +98,7 @@ class LiveLrcSsm final : public Live {
       if (l.inputs != from || l.outputs != to) throw std::invalid_argument("a map of an LrcSSM: sizes do not fit");
       return std::make_unique<Map>(l, set.step_linear, workers);
     };
+    neurons.sequence.batch = neurons.sequence.time = 1;
     read = int(a.slope.size()), units = neurons.sequence.units;
     size = size_t(2 * read + 4 * units + 48);
     slope = checked(a.slope, {read}, "slope"), offset = checked(a.offset, {read}, "offset");
@@ -99,11 +108,6 @@ class LiveLrcSsm final : public Live {
     if (!block) return;
     if (read != units) throw std::invalid_argument("a block of an LrcSSM has as many values as units");
     open = map(a.feed[0], units, units), close = map(a.feed[1], units, units);
-  }
-  static Sequence sizes(const SequenceArguments& a) {
-    Sequence s{};
-    s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1)), s.batch = s.time = 1;
-    return s;
   }
   void run(int worker, const float* x, float span, float* h, float* c) const override {
     float *entered = memory.data() + worker * size, *open_to = entered + read, *driven = open_to + read;
@@ -129,7 +133,7 @@ class LiveLrcSsm final : public Live {
   }
 };
 
-// The same recurrence for many streams at once, with lanes over the streams.
+// One recurrence for many streams at once, with lanes over the streams.
 class Many {
  public:
   virtual ~Many() = default;
@@ -161,29 +165,30 @@ class ManySteps final : public Many {
 
 using State = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-// From features to answers; `total` and `count` are the state of a task per series.
+// From features to answers. `total` and `count` are the state of a task per series.
 struct Back {
   LinearArguments readout;
   Maybe<Doubles> total, count;  // (n, F), (n, 1)
-  Maybe<Doubles> mean, std;     // of regression; a classification has none and gives probabilities
-  int column;                   // of a forecast's own channel, whose last value is added to the answer
-  double change;                // so many times; 0: not at all
+  Maybe<Doubles> mean, std;     // of regression; without them the answers are probabilities
+  int column;                   // a forecast's channel, whose last value times `change` is added to the answer
+  double change;
 };
 
 struct LayerArguments;
 
-// Parts that share a state: the router's, the experts', and the time since each expert's last call.
+// The state has those of the router and the experts, and the time since each expert's last call.
 struct MixtureArguments {
   std::vector<LayerArguments> parts;  // the router, then the experts
   LinearArguments gate;
   int top_k;
 };
 
-// One layer of a chain, fed by the one before; or a part of a mixture, which has no h of its own.
+using AnyRecurrence =
+    std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments, LrcSsmLayerArguments, MixtureArguments>;
+
+// One layer of a chain, fed by the one before; or a part of a mixture, whose state the mixture keeps.
 struct LayerArguments {
-  // linear: with tanh, stateless
-  std::variant<LtcArguments, CfcArguments, GatedArguments, LinearArguments, LrcSsmLayerArguments, MixtureArguments>
-      recurrence;
+  AnyRecurrence recurrence;  // a linear map has a tanh after it, and no state
   Maybe<State> h;  // (n, H)
   Maybe<State> c;  // (n, H)
   int first_feature, features;
@@ -193,15 +198,8 @@ struct LayerArguments {
   bool span_input;  // one more input, log1p(span) - log 2
 };
 
-constexpr int kFewStreams = 8;         // so many go one by one: lanes over streams would be mostly empty
-constexpr int kStreamsOfAThread = 256;  // fewer are not worth a thread
-
-Sequence sizes_of(const SequenceArguments& a) {
-  if (a.input.ndim() != 3 || a.state.ndim() != 2) throw std::invalid_argument("input (B, T, C), state (B, H) expected");
-  Sequence s{};
-  s.inputs = int(a.input.shape(2)), s.units = int(a.state.shape(1));
-  return s;
-}
+constexpr int kFewStreams = 8;         // below it, streams run one by one: lanes over streams would be mostly empty
+constexpr int kStreamsOfAThread = 256;  // minimum number of streams for each thread
 
 void map(const Maybe<std::vector<Floats>>& map, const float* from, float* to, int size) {
   if (!map) return;
@@ -209,7 +207,7 @@ void map(const Maybe<std::vector<Floats>>& map, const float* from, float* to, in
   for (int j = 0; j < size; ++j) to[j] = from[j] * weight[j] + bias[j];
 }
 
-// One layer for one stream at a time; its state is where the caller keeps it.
+// One layer for one stream at a time. The caller keeps the state.
 class Single {
   const InstructionSet& set;
   int workers;
@@ -217,7 +215,7 @@ class Single {
 
  public:
   LayerArguments s;
-  int inputs = 0, states = 0, answers = 0, outputs;  // answers: where they are not its states
+  int inputs = 0, states = 0, answers = 0, outputs;  // answers: 0 if the outputs are computed from the states
 
   Single(const LayerArguments& arguments, int workers)
       : set(instruction_set()), workers(workers), s(arguments) {
@@ -256,7 +254,7 @@ class Single {
     }
     step->run(worker, x, span, h, c);
   }
-  // The outputs, from its answers or states: there, or in `own`.
+  // The outputs, from the answers or states. They are part of `from`, or in `own`.
   const float* read(int worker, const float* from, float* own) const {
     const float* features = from + s.first_feature;
     if (s.output_map) {
@@ -299,8 +297,8 @@ class Single {
   void make(const MixtureArguments& a);
 };
 
-// The router steps, the gate makes a number for each expert of what it says, and the top_k with the largest step over the
-// time since their last call.
+// The router steps, and the gate maps its outputs to one number for each expert. The top_k experts with the largest
+// numbers step over the time since their last call.
 class LiveMixture final : public Live {
   std::vector<Single> parts;
   LiveStep<Linear> gate;
@@ -318,6 +316,7 @@ class LiveMixture final : public Live {
     for (const LayerArguments& part : a.parts) {
       parts.emplace_back(part, workers);
       const Single& one = parts.back();
+      if (one.s.h || one.s.c) throw std::invalid_argument("parts: the mixture keeps their states");
       if (one.s.span_input || one.remembers() || one.inputs != parts[0].inputs ||
           (parts.size() > 2 && one.outputs != parts[1].outputs))
         throw std::invalid_argument("parts: sizes do not fit");
@@ -329,7 +328,7 @@ class LiveMixture final : public Live {
     if (l.inputs != parts[0].outputs || l.outputs != experts) throw std::invalid_argument("gate: sizes do not fit");
     states += experts;
     inputs = parts[0].inputs, outputs = parts[1].outputs;
-    size = widest + work + 2 * experts + 32;  // workers far apart
+    size = widest + work + 2 * experts + 32;  // so that workers do not share cache lines
     memory.resize(size * workers);
   }
   void run(int worker, const float* x, float span, float* h, float* y) const override {
@@ -347,8 +346,8 @@ class LiveMixture final : public Live {
       const int best = int(std::max_element(logits, logits + experts) - logits);
       float* own_state = h + parts[0].states;
       for (int k = 0; k < best; ++k) own_state += parts[1 + k].states;
-      const float* said = called(parts[1 + best], worker, x, waited[best], own_state, answer, own);
-      for (int j = 0; j < outputs; ++j) y[j] += shares[best] / sum * said[j];
+      const float* found = called(parts[1 + best], worker, x, waited[best], own_state, answer, own);
+      for (int j = 0; j < outputs; ++j) y[j] += shares[best] / sum * found[j];
       waited[best] = 0, logits[best] = -INFINITY;
     }
   }
@@ -372,7 +371,7 @@ class Layer {
   int n, H;
   const float* spans;
   std::unique_ptr<Many> many;
-  std::vector<float> after, shown;  // shown: answers that are not states
+  std::vector<float> after, shown;  // the new states; answers that are not states
 
  public:
   int inputs, outputs;
@@ -398,7 +397,7 @@ class Layer {
   size_t work_size() const { return one.work_size(); }
   size_t read_size() const { return one.read_size(); }
 
-  // Streams from start, whose inputs are in x, to stop.
+  // Runs streams `start` to `stop`, whose inputs are in x, and writes the outputs to the next layer's x.
   void run(int start, int stop, int worker, float* own, Layer* next) {
     for (int i = start; s.span_input && i < stop; ++i)
       x[size_t(i + 1) * inputs - 1] = std::log1p(spans[i]) - 0.69314718055994531f;
@@ -413,7 +412,7 @@ class Layer {
     }
   }
 
-  // The outputs of stream i, in the state or in `own`.
+  // The outputs of stream i. They are part of the state, or in `own`.
   const float* read(int i, int worker, float* own) {
     return one.read(worker, one.answers ? &shown[size_t(i) * one.answers] : state(i), own);
   }
@@ -469,13 +468,8 @@ class Stepper {
     if (lanes > 1) chunk = lanes;
     readings = layers[0]->fed();
     if (this->front) {
-      const Front& f = *this->front;
-      if (f.with_mask) readings /= 2;
-      checked(f.mean, {readings}, "mean");
-      checked(f.std, {readings}, "std");
-      checked(f.held, {n, readings}, "held");
-      checked(f.started, {n}, "started");
-      checked(f.untold, {readings}, "untold");
+      if (this->front->with_mask) readings /= 2;
+      this->front->check(n, readings);
     }
     answers = features;
     if (this->back) {
@@ -496,7 +490,7 @@ class Stepper {
     work.resize(work_size * workers);
   }
 
-  // False where the arguments are not what they should be; Python then says what is wrong.
+  // Returns false if the arguments are not valid. Python then raises the error.
   bool step(nb::handle values_object, nb::handle elapsed_object, nb::handle out) {
     if (!read_numbers(values_object, values, n, readings) || !elapsed.read(elapsed_object, n)) return false;
     if (!front)
@@ -564,10 +558,8 @@ class Stepper {
       for (int k = 0; k < answers; ++k) to[k] = (own[k] + last) * b.std->data()[k] + b.mean->data()[k];
       return;
     }
-    double largest = own[0], sum = 0;
-    for (int k = 1; k < answers; ++k) largest = std::max(largest, double(own[k]));
-    for (int k = 0; k < answers; ++k) sum += to[k] = std::exp(own[k] - largest);
-    for (int k = 0; k < answers; ++k) to[k] /= sum;
+    std::copy_n(own, answers, to);
+    softmax(to, answers);
   }
 };
 
@@ -585,31 +577,13 @@ void bind_stepper(nb::module_& m) {
   nb::class_<LrcSsmLayerArguments>(m, "LrcSsmLayer")
       .def(nb::init<LrcSsmArguments, Floats, Floats, LinearArguments, Maybe<LinearArguments>, std::vector<LinearArguments>>(),
            nb::arg("neurons"), nb::arg("slope"), nb::arg("offset"), nb::arg("drive"), nb::arg("enter").none(), nb::arg("feed"));
-  nb::class_<LayerArguments> layer(m, "Layer");
+  nb::class_<LayerArguments> layer(m, "Layer");  // declared before a mixture, whose parts it is
   nb::class_<MixtureArguments>(m, "Mixture")
       .def(nb::init<std::vector<LayerArguments>, LinearArguments, int>(), nb::arg("parts"), nb::arg("gate"), nb::arg("top_k"));
   layer
       .def(
-          "__init__",
-          [](LayerArguments* self, nb::handle recurrence, Maybe<State> h, Maybe<State> c, int first_feature, int features,
-             Maybe<std::vector<Floats>> input_map, Maybe<std::vector<Floats>> output_map, Maybe<GatedArguments> memory,
-             Maybe<LinearArguments> projection, bool span_input) {
-            LayerArguments s{GatedArguments(), h,      c,          first_feature, features, input_map,
-                             output_map,       memory, projection, span_input};
-            if (nb::isinstance<LtcArguments>(recurrence))
-              s.recurrence = nb::cast<LtcArguments>(recurrence);
-            else if (nb::isinstance<CfcArguments>(recurrence))
-              s.recurrence = nb::cast<CfcArguments>(recurrence);
-            else if (nb::isinstance<LinearArguments>(recurrence))
-              s.recurrence = nb::cast<LinearArguments>(recurrence);
-            else if (nb::isinstance<LrcSsmLayerArguments>(recurrence))
-              s.recurrence = nb::cast<LrcSsmLayerArguments>(recurrence);
-            else if (nb::isinstance<MixtureArguments>(recurrence))
-              s.recurrence = nb::cast<MixtureArguments>(recurrence);
-            else
-              s.recurrence = nb::cast<GatedArguments>(recurrence);
-            new (self) LayerArguments(std::move(s));
-          },
+          nb::init<AnyRecurrence, Maybe<State>, Maybe<State>, int, int, Maybe<std::vector<Floats>>, Maybe<std::vector<Floats>>,
+                   Maybe<GatedArguments>, Maybe<LinearArguments>, bool>(),
           nb::arg("recurrence"), nb::arg("h").none(), nb::arg("c").none(), nb::arg("first_feature"), nb::arg("features"),
           nb::arg("input_map").none() = nb::none(), nb::arg("output_map").none() = nb::none(),
           nb::arg("memory").none() = nb::none(), nb::arg("projection").none() = nb::none(),
@@ -618,7 +592,7 @@ void bind_stepper(nb::module_& m) {
       .def(nb::init<std::vector<LayerArguments>, Maybe<Front>, Maybe<Back>, int>(), nb::arg("layers"),
            nb::arg("front").none() = nb::none(), nb::arg("back").none() = nb::none(), nb::arg("threads") = 1)
       .def("step", &Stepper::step, nb::arg("values"), nb::arg("elapsed").none(), nb::arg("out"),
-           "Bring the streams' states up to date; False, with nothing done, where the arguments do not fit.");
+           "Process one sample of each stream. Returns False, and does nothing, if the arguments are not valid.");
 }
 
 }  // namespace torchliquid

@@ -1,4 +1,4 @@
-// A network on live samples: n streams side by side, the state kept in arrays that Python owns.
+// A network on live samples of n streams. The state is in arrays that Python owns.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -13,7 +13,7 @@ namespace {
 using Numbers = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
 using Indices = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// A node goes left, to `next[0]`, where its feature is not above `value`; a leaf adds it.
+// A row goes left, to `next[0]`, if its feature is at most `value`. A leaf has no feature and adds `value`.
 struct Node {
   double value;
   int feature, next[2];
@@ -67,20 +67,13 @@ struct Linear64 {
   }
 };
 
-// From raw values to answers.
+// From raw values to answers: values with `mean` and `std`, otherwise probabilities.
 struct Decode {
-  Maybe<Doubles> mean, std;  // of values; else classes
+  Maybe<Doubles> mean, std;
   int column;
   double change, temperature, shift;
   int positive;
 };
-
-void softmax(double* x, int n) {
-  const double largest = *std::max_element(x, x + n);
-  double sum = 0;
-  for (int k = 0; k < n; ++k) sum += x[k] = std::exp(x[k] - largest);
-  for (int k = 0; k < n; ++k) x[k] /= sum;
-}
 
 class Table {
   Front front;
@@ -96,7 +89,8 @@ class Table {
   Elapsed elapsed;
 
  public:
-  // `windows` of samples and `lags` before each; or, where `lookback` is 0, the whole series, with its values at `places`.
+  // The features are those of `windows` of samples and of `lags` earlier samples. If `lookback` is 0, they are those of
+  // the whole series, with its values at `places`.
   Table(Front front_, Doubles memory, int lookback, std::vector<int> windows, int lags, bool uneven, std::vector<int> places,
         std::optional<Linear64> linear, std::optional<Trees> trees, Decode decode, int answers, int width)
       : front(front_), memory(memory), windows(windows), places(places), lookback(lookback), lags(lags), answers(answers),
@@ -105,10 +99,7 @@ class Table {
     inputs = channels * (front.with_mask ? 2 : 1);
     n = int(memory.shape(0));
     checked(memory, {n, size(channels, inputs, lookback, int(places.size()))}, "memory");
-    checked(front.std, {channels}, "std");
-    checked(front.held, {n, channels}, "held");
-    checked(front.started, {n}, "started");
-    checked(front.untold, {channels}, "untold");
+    front.check(n, channels);
     checked(decode.mean, {answers}, "mean");
     checked(decode.std, {answers}, "std");
     const int raw = answers == 2 && !decode.mean ? 1 : answers;
@@ -132,8 +123,9 @@ class Table {
     f.reserve(width);
   }
 
-  // Of the state: samples so far, whether the last value is known, the last samples with their spans; or of a whole series
-  // the sums over time and over its channels, those of the mask, and the values at its places.
+  // Size of a stream's state: the number of samples, whether the last value is known, then the last samples and their
+  // spans. For a whole series instead of these: sums for time, for each channel and for the mask, and the values at
+  // `places`.
   static int64_t size(int channels, int inputs, int lookback, int places) {
     return 2 + (lookback ? int64_t(lookback) * (inputs + 1)
                          : 3 + int64_t(6) * channels + (inputs - channels) + int64_t(places) * channels);
@@ -159,7 +151,7 @@ class Table {
  private:
   void look_back(double* state, float span) {
     const bool known = !decode.change || fresh[decode.column] != 0.0f;
-    if (known && !state[1]) state[0] = 0, state[1] = 1;  // features begin where the last value is known
+    if (known && !state[1]) state[0] = 0, state[1] = 1;  // features start at the first known value
     double* ring = state + 2;
     double* spans = ring + size_t(lookback) * inputs;
     const int place = int(int64_t(state[0]) % lookback);
@@ -168,7 +160,7 @@ class Table {
     state[0] += 1;
     const int m = int(std::min<double>(state[0], lookback)), last = m - 1;
     t[last] = 0;
-    for (int k = last, at = place; k >= 0; --k) {  // oldest first, times from the newest back
+    for (int k = last, at = place; k >= 0; --k) {  // x: the oldest first; t: relative to the newest
       std::copy_n(ring + size_t(at) * inputs, inputs, &x[size_t(k) * inputs]);
       if (k) t[k - 1] = t[k] - spans[at];
       at = at ? at - 1 : lookback - 1;
@@ -216,7 +208,7 @@ class Table {
     if (uneven) {
       for (int lag = 1; lag <= lags; ++lag) f.push_back(std::log1p(age(lag)));
       for (int c = 0; c < channels; ++c) {
-        int k = last;  // the sample whose value is held at a time
+        int k = last;  // the sample whose value holds at a time
         for (int back = 1; back <= lags; ++back) {
           const double until = std::max(-double(back), t[oldest]);
           double total = 0, upper = std::max(-double(back - 1), t[oldest]);
@@ -240,7 +232,7 @@ class Table {
   void follow(double* state, float span) {
     const double count = state[0] += 1;
     double *clock = state + 2, *channel = clock + 3, *seen = channel + size_t(6) * channels, *kept = seen + (inputs - channels);
-    if (count > 1) clock[0] += span;  // since the first sample; the mean; the squares about it
+    if (count > 1) clock[0] += span;  // clock: time since the first sample, its mean, its squares about the mean
     const double off = clock[0] - clock[1];
     clock[1] += off / count;
     clock[2] += off * (clock[0] - clock[1]);
@@ -312,7 +304,7 @@ void bind_table(nb::module_& m) {
            nb::arg("places"), nb::arg("linear").none(), nb::arg("trees").none(), nb::arg("decode"), nb::arg("answers"),
            nb::arg("width"))
       .def("step", &Table::step, nb::arg("values"), nb::arg("elapsed").none(), nb::arg("out"),
-           "Bring the streams' states up to date; False, with nothing done, where the arguments do not fit.");
+           "Process one sample of each stream. Returns False, and does nothing, if the arguments are not valid.");
 }
 
 }  // namespace torchliquid

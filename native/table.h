@@ -1,4 +1,4 @@
-// Linear models and trees on live samples: the features of the last samples, kept up to date in arrays that Python owns.
+// Linear models and trees on live samples. The samples and sums for the features are in arrays that Python owns.
 #pragma once
 
 #include <nanobind/nanobind.h>

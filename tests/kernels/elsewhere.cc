@@ -35,7 +35,7 @@ struct Data {
   }
   template <class Problem>
   void run(const Recurrence<Problem> (&kernels)[2], const Problem& p) {
-    std::vector<float> gradients(parameter_count(p));
+    std::vector<float> gradients(kernels[0].parameters(p));
     torchliquid::run(kernels, p, 1, nullptr);
     torchliquid::run(kernels, p, 1, gradients.data());
     for (const auto* part : {&states, &grad_input, &grad_timespan, &grad_state, &gradients}) write(*part);

@@ -49,7 +49,7 @@ int main() {
     problem.gleak = gleak.data(), problem.vleak = vleak.data(), problem.cm = cm.data();
     problem.synapses = inner, problem.sensory = sensory;
     problem.unfolds = 6, problem.epsilon = 1e-8f;
-    std::vector<float> gradients(parameter_count(problem));
+    std::vector<float> gradients(set->ltc[0].parameters(problem));
     run(set->ltc, problem, 2, nullptr);
     run(set->ltc, problem, 2, gradients.data());
     std::printf("%s", set->name);

@@ -135,6 +135,18 @@ def test_a_mixture_of_what_is_not_compiled_is_stepped_by_pytorch() -> None:
         assert stream(MixtureOfLiquid(experts, router))._core._stepper is None
 
 
+def test_a_part_of_a_mixture_has_no_state_of_its_own() -> None:
+    """An LSTM as an expert would write its cell state where the mixture has no room for one."""
+    native = pytest.importorskip("torchliquid._native")
+    zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
+    gates = native.Gated(zeros(12, 5), zeros(12), True)
+    for h, c in ((None, zeros(1, 3)), (zeros(1, 3), zeros(1, 3))):
+        parts = [native.Layer(gates, h, c, 0, 3)] * 2
+        mixture = native.Mixture(parts, native.Linear(zeros(1, 3), zeros(1)), 1)
+        with pytest.raises(ValueError, match="the mixture keeps their states"):
+            native.Stepper([native.Layer(mixture, zeros(1, 7), None, 0, 3)])
+
+
 def test_any_sequence_of_numbers_will_do_and_others_are_refused() -> None:
     layer = CfC(2, 3)
     fast, slow = both(lambda: stream(layer))
