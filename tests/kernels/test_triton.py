@@ -62,6 +62,13 @@ def test_no_register_spills_on_an_h100() -> None:
     assert said == "LTC(8, 64), mixed memory 5\nCfC(8, 64) 2\nall samples at once, Jacobians of 64 units 1\n"
 
 
+def test_a_backbone_of_two_layers_compiles_for_an_h100() -> None:
+    pytest.importorskip("triton")
+    code = "from benchmarks.gpu_resources import _step, resources; from torchliquid.layers import CfC; "
+    code += "print(*(one.kernel for one in resources(lambda: _step(CfC(8, 16, backbone_layers=2), False), 90)))"
+    assert run("-c", code, interpreted=False) == "cfc_forward cfc_backward\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
 def test_no_register_spills_in_any_kernel_of_64_units(capability: int) -> None:

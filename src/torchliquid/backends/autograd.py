@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from torchliquid import scan
+from torchliquid.cells import LTC
 from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
 from torchliquid.errors import InputError
+from torchliquid.solvers import FIXED
 from torchliquid.torch_private import is_batch_of_gradients
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,12 @@ def run(passes: Passes, cell: Any, over: Sequences) -> States:
         return passes.run_forward(cell, over)
     states, cell_states = _Run.apply(passes, cell, *over, *tensors)
     return states, cell_states
+
+
+def has_solver(cell: Any) -> bool:
+    """Whether kernels have the solver of a recurrence: the fused one of an LTC, the fixed ones of all others."""
+    solver = getattr(cell, "solver", None)
+    return solver is None or (type(cell) is not LTC and solver.name in FIXED)
 
 
 class _Run(torch.autograd.Function):

@@ -19,7 +19,6 @@ from torch.utils import dlpack
 from torchliquid import cells
 from torchliquid.backends import autograd
 from torchliquid.cells.recurrence import Sequences, States, tensors_of
-from torchliquid.solvers import FIXED
 from torchliquid.torch_private import is_forward_mode, is_transformed
 
 _native: Any
@@ -49,10 +48,7 @@ def instruction_sets() -> tuple[str, ...]:
 
 def has(cell: Any) -> bool:
     """Whether there is a kernel for this recurrence and its solver."""
-    solver = getattr(cell, "solver", None)
-    if type(cell) is cells.LTC:
-        return solver is None
-    return type(cell) in KERNELS and (solver is None or solver.name in FIXED)
+    return type(cell) in KERNELS and autograd.has_solver(cell)
 
 
 def supports(*tensors: Tensor | None) -> bool:

@@ -1,8 +1,8 @@
-"""The recurrences of :mod:`torchliquid.cells` as Triton kernels: float32 and half precision, on an NVIDIA GPU.
+"""The recurrences of :mod:`torchliquid.cells` as Triton kernels for float32 and half precision on an NVIDIA GPU.
 
-Each sequence is one program, whose state stays on the chip over all its samples. Sums are float32, never TF32, also of
-half precision. Forward keeps the states alone; backward recomputes the rest, all samples at once, for a stretch of time
-after the other. A second derivative is taken through the reference.
+Each sequence is one program, whose state stays on the chip for all its samples. Half precision is computed in float32,
+never in TF32. The forward pass stores only the states. The backward pass recomputes the rest for all samples of a
+stretch of time at once, one stretch after another. Second derivatives use the reference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torchliquid import cells
 from torchliquid.backends import autograd, reference
 from torchliquid.backends.reference import state_space
 from torchliquid.cells.recurrence import Sequences, States, tensors_of, with_tensors
-from torchliquid.solvers import FIXED
 from torchliquid.torch_private import is_forward_mode, is_transformed
 
 if TYPE_CHECKING:
@@ -31,13 +30,11 @@ __all__ = ["available", "has", "missing", "run", "solve_linear", "state_space", 
 missing = "the Triton kernels need Triton: pip install 'torchliquid[gpu]'"
 takes = "float32, bfloat16 or float16 on an NVIDIA GPU, outside torch.func"
 
-CELLS = (cells.CfC, cells.CTRNN, cells.CTGRU, cells.ODERNN, cells.LrcSSM)
+CELLS = (cells.LTC, cells.CfC, cells.CTRNN, cells.CTGRU, cells.ODERNN, cells.LrcSSM)
 KINDS = (Tensor, torch.nn.Parameter)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-
-
-THERE = find_spec("triton") is not None  # looked for once: a compiled call of PyTorch 2.11 can't
+THERE = find_spec("triton") is not None  # at import, because a compiled call of PyTorch 2.11 can't look for it
 
 
 def available() -> bool:
@@ -46,16 +43,13 @@ def available() -> bool:
 
 
 def has(cell: Any) -> bool:
-    """Whether there is a kernel of this recurrence, with its solver."""
-    solver = getattr(cell, "solver", None)
-    if type(cell) is cells.LTC:
-        return solver is None
-    return type(cell) in CELLS and (solver is None or solver.name in FIXED)
+    """Whether there is a kernel for this recurrence and its solver."""
+    return type(cell) in CELLS and autograd.has_solver(cell)
 
 
 def supports(*tensors: Tensor | None) -> bool:
-    """Whether the kernels take these tensors: plain ones, on an NVIDIA GPU (under ``TRITON_INTERPRET=1`` also on the
-    CPU, slowly), outside transforms."""
+    """Whether the kernels support these tensors: plain tensors on an NVIDIA GPU, outside transforms. With
+    ``TRITON_INTERPRET=1`` they also run on the CPU, slowly."""
     if not tensors or torch.version.hip is not None:
         return False
     here = all(type(t) in KINDS and (t.is_cuda or INTERPRETED) and t.dtype in DTYPES for t in tensors if t is not None)
@@ -63,7 +57,7 @@ def supports(*tensors: Tensor | None) -> bool:
 
 
 def run(cell: Any, over: Sequences) -> States:
-    """As :func:`torchliquid.scan.run`; of half precision in float32, and back."""
+    """See :func:`torchliquid.scan.run`. Half precision is converted to float32 and back."""
     dtype = over.inputs.dtype
     if dtype is not torch.float32:
         cell = with_tensors(cell, map(_single, tensors_of(cell)))
@@ -73,7 +67,7 @@ def run(cell: Any, over: Sequences) -> States:
 
 
 def run_forward(cell: Any, over: Sequences) -> States:
-    """The states, and the memory's cell states; no autograd."""
+    """The forward pass, without autograd."""
     from torchliquid.backends.triton import launch
 
     with torch.cuda.device_of(over.inputs):
@@ -88,7 +82,7 @@ def run_backward(
     grads: tuple[Tensor, Tensor],
     wanted: Sequence[bool] = (),
 ) -> list[Tensor | None]:
-    """Gradients of the sequences' tensors and of the cell's, wanted or not; no autograd."""
+    """The backward pass, without autograd: all gradients, whether wanted or not."""
     from torchliquid.backends.triton import launch
 
     with torch.cuda.device_of(over.inputs):
@@ -96,7 +90,7 @@ def run_backward(
 
 
 def solve_linear(matrices: Tensor, drive: Tensor, reverse: bool = False) -> Tensor:
-    """As :func:`torchliquid.cells.linear.solve_linear`; no autograd."""
+    """See :func:`torchliquid.cells.linear.solve_linear`; without autograd."""
     from torchliquid.backends.triton import linear
 
     if matrices.dim() > drive.dim() and drive.shape[2] > linear.LARGEST:
@@ -106,15 +100,9 @@ def solve_linear(matrices: Tensor, drive: Tensor, reverse: bool = False) -> Tens
 
 
 def _kernel(cell: Any, over: Sequences) -> launch.Kernel:
-    from torchliquid.backends.triton import (
-        cfc,
-        ctgru,
-        lrcssm,
-        ltc,
-        ode,
-    )  # here, because importing Triton takes its time
+    from torchliquid.backends.triton import cfc, ctgru, lrcssm, ltc, ode  # here, because importing Triton is slow
 
-    of: dict[type, Callable[[Any], launch.Kernel]] = {
+    kernels: dict[type, Callable[[Any], launch.Kernel]] = {
         cells.LTC: ltc.LTC,
         cells.CfC: lambda cell: cfc.kernel(cell, over.memory_drive is not None),
         cells.CTRNN: ode.CTRNN,
@@ -122,7 +110,7 @@ def _kernel(cell: Any, over: Sequences) -> launch.Kernel:
         cells.CTGRU: ctgru.CTGRU,
         cells.LrcSSM: lrcssm.LrcSSM,
     }
-    return of[type(cell)](cell)
+    return kernels[type(cell)](cell)
 
 
 def _single(x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The closed-form recurrence: :class:`torchliquid.cells.CfC`, in all modes, with any backbone, alone or wired.
+"""Kernels for :class:`torchliquid.cells.CfC` in all modes, with any backbone, as one layer or as wired layers.
 
-The inputs' share of the first map is a product for all samples at once, and so are the gradients of all weights. Wired
-layers run one after the other, each over all the time: nothing leads from one back to the one in front of it. A memory
-does lead back, from every layer to every layer. With one, wired layers are units of one layer that move in turns.
+The inputs' part of the first map is computed for all samples at once, and so are the gradients of all weights. Wired
+layers run one after another over the whole stretch of time, because no layer affects the one before it. With a memory,
+every layer affects all others at the next sample. Then the wired layers are one layer whose units are updated in turns.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from torchliquid import cells as recurrences
 from torchliquid.backends.triton.blocks import (
     apply1,
     apply4,
+    arrive_back,
     begin,
     enter,
+    enter_back,
+    finish,
+    finish_back,
     load4,
     read1,
     read4,
     read_transposed1,
     read_transposed4,
-    remember_back,
     store4,
     tanh,
     tile,
+    tile4,
     transposed1,
     transposed4,
 )
@@ -120,10 +124,10 @@ def cfc_forward(
     if WEIGHT_ON_CHIP:
         w = tile(weight, 0, 0, UP, HP, U, H)
     if HEADS_ON_CHIP:
-        wf = tile(heads, 0, 0, HP, KP, H, K)
-        if not PURE:
-            wg, wa = tile(heads + H * K, 0, 0, HP, KP, H, K), tile(heads + 2 * H * K, 0, 0, HP, KP, H, K)
-            wb = tile(heads + 3 * H * K, 0, 0, HP, KP, H, K)
+        if PURE:
+            wf = tile(heads, 0, 0, HP, KP, H, K)
+        else:
+            wf, wg, wa, wb = tile4(heads, 0, 0, HP, KP, H, K)
     if PURE:
         rate = tl.abs(tl.load(own_rate + j, mask=own, other=0.0))
         amplitude = tl.load(own_rate + H + j, mask=own, other=0.0)
@@ -180,12 +184,7 @@ def cfc_forward(
                 h = tl.where(moving, new, h) if TURNS > 1 else new
                 z = h
             tl.store(states + row * H + j, h, mask=own)
-        if lengths is not None:
-            for t in range(n, time):
-                row = (b * time + t).to(tl.int64)
-                tl.store(states + row * H + j, h, mask=own)
-                if drive is not None:
-                    tl.store(cells + row * H + j, c, mask=own)
+        finish(states, cells, drive, lengths, b, h, c, n, j, time, H, own)
 
 
 @triton.jit
@@ -238,10 +237,10 @@ def cfc_backward(
     if WEIGHT_ON_CHIP:
         w = tile(weight, 0, 0, UP, HP, U, H)
     if HEADS_ON_CHIP:
-        wf = tile(heads, 0, 0, HP, KP, H, K)
-        if not PURE:
-            wg, wa = tile(heads + H * K, 0, 0, HP, KP, H, K), tile(heads + 2 * H * K, 0, 0, HP, KP, H, K)
-            wb = tile(heads + 3 * H * K, 0, 0, HP, KP, H, K)
+        if PURE:
+            wf = tile(heads, 0, 0, HP, KP, H, K)
+        else:
+            wf, wg, wa, wb = tile4(heads, 0, 0, HP, KP, H, K)
     if PURE:
         rate = tl.load(own_rate + j, mask=own, other=0.0)
         sign = tl.where(rate > 0, 1.0, tl.where(rate < 0, -1.0, 0.0))
@@ -253,19 +252,11 @@ def cfc_backward(
     if TURNS > 1:
         turn_of = tl.load(turns + j, mask=own, other=-1)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
-        dh = tl.load(to_state + b * H + j, mask=own, other=0.0)
-        dc = dh
-        if grad_cells is not None:
-            dc = tl.load(to_cell + b * H + j, mask=own, other=0.0)
-        n = time
-        if lengths is not None:
-            n = tl.load(lengths + b)
+        dh, dc, n = begin(to_state, to_cell, grad_cells, lengths, b, j, time, H, own)
         for back in range(time):
             t = time - 1 - back
             row = (b * time + t).to(tl.int64)
-            dh += tl.load(grad_states + row * H + j, mask=own, other=0.0)
-            if grad_cells is not None:
-                dc += tl.load(grad_cells + row * H + j, mask=own, other=0.0)
+            dh, dc = arrive_back(grad_states, grad_cells, row, dh, dc, j, H, own)
             if t < n:
                 d = tl.load(span + row)
                 dspan = 0.0
@@ -278,7 +269,7 @@ def cfc_backward(
                         f = tl.load(maps + row * H + j, mask=own, other=0.0)
                         fade = tl.exp(-d * (rate + tl.abs(f)))
                         damplitude += dn * (1 - fade * f)
-                        along = dn * amplitude * fade * f  # the gradient of the exponent, without the span
+                        along = dn * amplitude * fade * f  # gradient of the exponent, divided by the span
                         drate += along * d * sign
                         dd = along * (rate + tl.abs(f))
                         df = -dn * amplitude * fade + along * d * tl.where(f > 0, 1.0, tl.where(f < 0, -1.0, 0.0))
@@ -308,8 +299,7 @@ def cfc_backward(
                         dh = tl.where(moving, 0.0, dh) + dz
                 tl.store(to_span + row, dspan)
                 if LAYERS > 0:
-                    for up in tl.static_range(LAYERS):
-                        layer: tl.constexpr = LAYERS - 1 - up
+                    for layer in tl.static_range(LAYERS - 1, -1, -1):
                         place = (row * LAYERS + layer) * U + u
                         dz *= slope(tl.load(hidden + place, mask=inside, other=0.0), ACTIVATION)
                         if masks is not None:
@@ -323,22 +313,16 @@ def cfc_backward(
                         dh = read_transposed1(weight, dz, U, H, UP, HP, WEIGHT_PIECE)
                 elif TURNS == 1:
                     dh = dz
-                if gates is not None:
-                    dh, dc = remember_back(gates, cell_before, memory, to_drive, row, dh, dc, H, HP, MEMORY_PIECE)
-                if reset is not None:
-                    kept = tl.load(reset + row) == 0
-                    dh, dc = tl.where(kept, dh, 0.0), tl.where(kept, dc, 0.0)
-        tl.store(to_state + b * H + j, dh, mask=own)
-        if grad_cells is not None:
-            tl.store(to_cell + b * H + j, dc, mask=own)
+                dh, dc = enter_back(reset, gates, cell_before, memory, to_drive, row, dh, dc, H, HP, MEMORY_PIECE)
+        finish_back(to_state, to_cell, grad_cells, b, dh, dc, j, H, own)
     if PURE:
         tl.store(to_rate + tl.program_id(0) * 2 * H + j, drate, mask=own)
         tl.store(to_rate + tl.program_id(0) * 2 * H + H + j, damplitude, mask=own)
 
 
 class Kept(NamedTuple):
-    """What the backward pass reads of each sample: the state that enters the cell, the backbone's sums, those of the
-    heads, those of the memory's gates, and the new state."""
+    """What the backward pass reads for each sample: the state before the step; backbone, heads and the memory's gates
+    before their activations; and the new state."""
 
     entered: Tensor
     hidden: Tensor | None
@@ -368,7 +352,7 @@ class Layer:
             missing = (size - n for size, n in zip(reversed(shape), reversed(x.shape), strict=True))
             return F.pad(x, [pad for n in missing for pad in (0, n)])
 
-        # Narrower layers of the backbone are filled up with zeros, which every activation keeps.
+        # Narrower layers of the backbone are padded with zeros, which every activation maps to zero.
         if self.layers:
             self.first = fitted(weights[0], self.width, weights[0].shape[1])
             self.weight = self.first[:, -units:].contiguous()
@@ -415,7 +399,7 @@ class Layer:
         if keep:
             hidden = new(n, self.layers, self.width) if self.layers else None
             gates = None if chunk.drive is None else new(n, 4 * self.units)
-            # Zeros: where a sequence has ended, nothing is written, and all is read.
+            # Zeros, because the kernels do not write after the end of a sequence.
             kept = Kept(new(n, self.units), hidden, new(n, self.maps), gates, states)
         cfc_forward[(programs(batch, states),)](
             first,
@@ -450,7 +434,7 @@ class Layer:
         return {"HEADS_ON_CHIP": heads <= most, "WEIGHT_ON_CHIP": weight > 0 and weight + heads <= most}
 
     def from_inputs(self, sources: int) -> tuple[Tensor, Tensor]:
-        """The first map's share of the inputs."""
+        """The inputs' part of the first map."""
         if self.biases is None:
             return self.cell.heads[0][:, :sources], self.cell.heads[1]
         return self.first[:, :sources], self.biases[0]
@@ -528,7 +512,7 @@ class Layer:
 
 
 class Turns(Layer):
-    """Wired layers with a memory: one layer, whose units read the new state of the layer in front of theirs."""
+    """Wired layers with a memory, as one layer whose units are updated layer by layer."""
 
     def __init__(self, cell: recurrences.CfC) -> None:
         sizes = list(cell.layer_sizes)
@@ -547,7 +531,7 @@ class Turns(Layer):
         self.options["TURNS"] = len(sizes)
 
     def columns(self, layer: int) -> slice:
-        """What a layer reads of the inputs and the state, side by side: what is in front of it, and itself."""
+        """The columns of (inputs, state) that a layer reads: the layer before it, or the inputs, and itself."""
         start = self.sources + self.places[layer - 1].start if layer else 0
         return slice(start, self.sources + self.places[layer].stop)
 

@@ -1,4 +1,4 @@
-"""The continuous-time GRU: :class:`torchliquid.cells.CTGRU`. Its traces are a tile, units by scales."""
+"""Kernels for :class:`torchliquid.cells.CTGRU`. The traces are a tile, units by scales."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HALF_DECADE = math.log(10) / 2
 
 @triton.jit
 def nearness(log_tau, M: tl.constexpr, MP: tl.constexpr):
-    """How far each scale is, (units, scales), and the share that it gets, softmax of minus its square."""
+    """For each unit and scale the distance ln tau - ln tau_i, and the weight, a softmax of minus its square."""
     m = tl.arange(0, MP)
     far = tl.minimum(tl.maximum(log_tau, -64.0), (M - 1) * 1.151292546497023 + 64.0)[:, None]
     far -= (m * 1.151292546497023)[None, :]
@@ -31,7 +31,7 @@ def nearness(log_tau, M: tl.constexpr, MP: tl.constexpr):
 
 @triton.jit
 def nearness_back(log_tau, far, share, to_share, M: tl.constexpr):
-    """The gradient of ln tau, from that of the shares."""
+    """The gradient of ln tau from that of the weights."""
     to_score = share * (to_share - tl.sum(share * to_share, 1)[:, None])
     to_log_tau = tl.sum(-2 * far * to_score, 1)
     return tl.where((log_tau >= -64.0) & (log_tau <= (M - 1) * 1.151292546497023 + 64.0), to_log_tau, 0.0)
@@ -174,7 +174,7 @@ def ctgru_backward(
 
 
 class Kept(NamedTuple):
-    """What the backward pass reads of each sample: the sum of the faded traces and that of those read, and ln tau_R,
+    """What the backward pass reads for each sample: the sum of the decayed traces, the sum of those read, and ln tau_R,
     ln tau_S and q."""
 
     sums: Tensor
@@ -206,7 +206,7 @@ class CTGRU:
     def forward(self, chunk: Chunk, keep: bool = False) -> tuple[Tensor, None, Kept | None]:
         batch, time, _ = chunk.inputs.shape
         n, new = batch * time, chunk.inputs.new_zeros
-        # Zeros: where a sequence has ended, nothing is written, and all is read.
+        # Zeros, because the kernels do not write after the end of a sequence.
         kept = Kept(new(n, 2 * self.units), new(n, 3 * self.units)) if keep else None
         states = chunk.inputs.new_empty(batch, time, self.units * self.scales)
         ctgru_forward[(programs(batch, states),)](
@@ -226,7 +226,7 @@ class CTGRU:
         return states, None, kept
 
     def lost(self, chunk: Chunk) -> Tensor:
-        """What share of each scale's traces fades before each sample."""
+        """The share of each scale's traces that decays before each sample."""
         return -torch.expm1(-chunk.timespans.unsqueeze(2) / self.taus)
 
     def backward(
@@ -256,7 +256,7 @@ class CTGRU:
         gates = [to_gates.T @ torch.cat([inputs, summed], 1), to_gates.sum(0)]
         found = [*gates, to_signal.T @ torch.cat([inputs, read], 1), to_signal.sum(0)]
         self.totals = [a + b for a, b in zip(self.totals, found, strict=True)] if self.totals else found
-        # Behind a sequence's end a span may be no number.
+        # Spans in the padding may be NaN.
         slope = torch.where(to_lost == 0, 0.0, to_lost * (1 - lost) / self.taus)
         return (to_maps @ self.from_inputs).view_as(chunk.inputs), slope.sum(2), None
 

@@ -1,4 +1,4 @@
-"""How kernels go over a batch: a stretch of time after the other, so that what they keep for it stays small."""
+"""Runs kernels over a batch, one stretch of time after another, which bounds the memory of the backward pass."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from torchliquid.cells.recurrence import Sequences, States
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 SCRATCH = 2**24
-"""Most numbers that are kept for a stretch of time, if not one sample of each sequence takes more."""
+"""Maximum number of values stored for a stretch of time, unless a single sample of each sequence needs more."""
 ON_CHIP, FORWARD_ON_CHIP = 2**15, 5 * 2**13
-"""Most numbers of weights that a program keeps in its registers; in a forward pass without a memory."""
+"""Maximum number of weights that a program holds in registers; the second one in a forward pass without a memory."""
 
 
 class Chunk(NamedTuple):
-    """A stretch of a batch of sequences, contiguous: as :class:`Sequences`, of which it is a part."""
+    """A stretch of time of a batch of sequences; contiguous tensors, named as in :class:`Sequences`.
+
+    Attributes:
+        start, end: its samples are ``start`` to ``end`` of the whole.
+    """
 
     inputs: Tensor
     timespans: Tensor
@@ -31,7 +35,6 @@ class Chunk(NamedTuple):
     cell: Tensor | None
     reset: Tensor | None
     start: int
-    """Which samples these are."""
     end: int
 
     @property
@@ -43,7 +46,7 @@ class Chunk(NamedTuple):
         return self.timespans.shape[1]
 
     def rows(self, states: Tensor, cells: Tensor | None) -> Chunk:
-        """Each sample as a sequence of its own, once the states after all of them are known."""
+        """Each sample as a sequence of its own, given the states after all samples."""
         n = self.batch * self.time
 
         def earlier(first: Tensor, later: Tensor) -> Tensor:
@@ -71,13 +74,13 @@ class Chunk(NamedTuple):
 
 @runtime_checkable
 class Kernel(Protocol):
-    """A recurrence with its weights laid out for its kernels."""
+    """A recurrence with its weights as its kernels need them."""
 
     kept: int
-    """Numbers that its backward pass keeps for a sample."""
+    """Number of values per sample that the backward pass stores."""
 
     def forward(self, chunk: Chunk, keep: bool = False) -> tuple[Tensor, Tensor | None, Any]:
-        """The states after each sample, the memory's, and what the backward pass reads."""
+        """The states after each sample, the memory's cell states, and with ``keep`` what the backward pass needs."""
 
     def backward(
         self,
@@ -90,12 +93,12 @@ class Kernel(Protocol):
         """The gradients of the inputs, the spans and the memory's drive.
 
         Args:
-            grads: of the states after each sample and the memory's.
-            to: those of the states behind the chunk, and afterwards of those before it.
+            grads: gradients of the states after each sample and of the memory's cell states.
+            to: gradients of the state and cell after the chunk, which are replaced by those before it.
         """
 
     def gradients(self) -> list[Tensor | None]:
-        """Those of the recurrence's tensors, from all the chunks so far."""
+        """Gradients of the recurrence's tensors, summed over all chunks so far."""
 
 
 def forward(kernel: Kernel, over: Sequences) -> States:
@@ -116,7 +119,7 @@ def forward(kernel: Kernel, over: Sequences) -> States:
 def backward(
     kernel: Kernel, over: Sequences, states: Tensor, cells: Tensor, grads: tuple[Tensor, Tensor]
 ) -> list[Tensor | None]:
-    """The gradients of the sequences' tensors and of the recurrence's."""
+    """The gradients of the tensors of the sequences and of the recurrence."""
     mixed = over.memory_drive is not None
     to_inputs: list[Tensor] = []
     to_spans: list[Tensor] = []
@@ -152,22 +155,22 @@ def backward(
 
 
 def programs(wanted: int, like: Tensor) -> int:
-    """How many programs share so many pieces of work, each piece at most one's."""
+    """Number of programs for so many independent pieces of work."""
     return max(1, min(wanted, 2 if INTERPRETED else 8 * _processors(like.device)))
 
 
 def padded(n: int) -> int:
-    """The length of the vector that holds n numbers."""
+    """Length of a vector that holds n numbers: a power of 2."""
     return max(2, triton.next_power_of_2(n))
 
 
 def piece_of(rows: int, columns: int, matrices: int) -> int:
-    """How many rows, or columns, of so many matrices are read at once."""
+    """Number of rows, or columns, that are read at once from so many matrices."""
     return max(2, min(rows, columns, 2**13 // (matrices * max(rows, columns))))
 
 
 def warps(numbers: int) -> int:
-    """Threads, in groups of 32, for tiles of so many numbers."""
+    """Number of warps (32 threads each) for tiles of so many numbers."""
     return min(8, max(1, triton.next_power_of_2(numbers) // 1024))
 
 
@@ -188,7 +191,7 @@ def _chunk(over: Sequences, start: int, end: int, before: Tensor, cell: Tensor |
     lengths = None
     if over.lengths is not None:
         lengths = (over.lengths - start).clamp(0, end - start).int()
-        # What stands behind a sequence's end is multiplied with a gradient of 0, and may be no number.
+        # Padding is multiplied by a gradient of 0, and may be NaN.
         behind = torch.arange(end - start, device=inputs.device) >= lengths.unsqueeze(1)
         inputs = inputs.masked_fill(behind.unsqueeze(2), 0.0)
     return Chunk(

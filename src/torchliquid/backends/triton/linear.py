@@ -1,7 +1,7 @@
-"""Linear recurrences over a whole sequence at once: :func:`torchliquid.cells.linear.solve_linear`.
+"""Kernels for :func:`torchliquid.cells.linear.solve_linear`: linear recurrences over a whole sequence at once.
 
-A sequence is cut into chunks, one program each. All programs first reduce their chunk to one map; the same is done with
-these maps, as if each were a sample; then all chunks are solved, each from the state that its predecessor ends in.
+A sequence is cut into chunks, one program each. First, each chunk is reduced to one map. The recurrence of these maps
+is solved in the same way. Then all chunks are solved, each from the last state of the chunk before it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 from torchliquid.backends.triton.launch import padded
 
 LARGEST = 64
-"""The most units whose matrices a program holds."""
+"""Maximum number of units whose matrices a program can hold."""
 
 STEPS, UNITS = 128, 16
-"""Samples of a chunk and units of a program, where A is diagonal."""
+"""If A is diagonal: samples of a chunk, and units of a program."""
 
 MATRICES, COLUMNS = 16, 16
-"""Samples of a chunk otherwise, whose matrices are multiplied one after the other, and columns of a program."""
+"""If A is a matrix: samples of a chunk, and columns of a program."""
 
 
 @triton.jit
@@ -33,12 +33,12 @@ def diagonal(
     rates, drive, before, solved, to_rates, to_drive, time, chunks, D: tl.constexpr,
     STEPS: tl.constexpr, UNITS: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """A chunk's states, or without ``solved`` the one map that it is."""
+    """The states of a chunk, or without ``solved`` the chunk as one map."""
     chunk, b = tl.program_id(0) % chunks, tl.program_id(0) // chunks
     k = tl.arange(0, STEPS)[:, None]
     i, j = chunk * STEPS + k, tl.program_id(1) * UNITS + tl.arange(0, UNITS)[None, :]
     t = i
-    if REVERSE:  # by its places: a scan from the end is not to be relied on
+    if REVERSE:  # reversed indices, because Triton's reverse scan is not reliable
         t = time - 1 - i
     at = (b.to(tl.int64) * time + t) * D + j
     own = (i < time) & (j < D)
@@ -60,7 +60,7 @@ def diagonal(
 
 @triton.jit
 def matrix(matrices, row, i, j, D: tl.constexpr, REVERSE: tl.constexpr):
-    """A sample's matrix; from the last sample to the first its successor's, transposed."""
+    """The matrix of a sample; in reverse that of the next sample, transposed."""
     own = (i < D) & (j < D)
     if REVERSE:
         return tl.load(matrices + (row + 1) * D * D + j * D + i, mask=own, other=0.0)
@@ -72,7 +72,7 @@ def full(
     matrices, drive, before, solved, to_matrices, to_drive, time, chunks, D: tl.constexpr,
     P: tl.constexpr, STEPS: tl.constexpr, COLUMNS: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """As :func:`diagonal`; of the map some columns."""
+    """As :func:`diagonal`, for matrices. A program computes some columns of the map."""
     chunk, b = tl.program_id(0) % chunks, tl.program_id(0) // chunks
     u = tl.arange(0, P)
     i, j = u[:, None], u[None, :]
@@ -102,7 +102,7 @@ def full(
 
 
 def solve_linear(matrices: Tensor, drive: Tensor, reverse: bool = False) -> Tensor:
-    """As :func:`torchliquid.cells.linear.solve_linear`, float32; matrices up to :data:`LARGEST`."""
+    """See :func:`torchliquid.cells.linear.solve_linear`; float32, matrices of up to :data:`LARGEST` units."""
     matrices, drive = matrices.contiguous(), drive.contiguous()
     whole = matrices.dim() > drive.dim()
     batch, time, units = drive.shape

@@ -1,5 +1,8 @@
-"""Liquid-resistance liquid-capacitance neurons: :class:`torchliquid.cells.LrcSSM`. As they do not act on each other, a
-program runs some neurons of one sequence; backward needs nothing but the stored states."""
+"""Kernels for :class:`torchliquid.cells.LrcSSM`.
+
+Neurons do not act on each other, so a program runs some neurons of one sequence. The backward pass needs only the
+stored states.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from torchliquid.backends.triton.blocks import tanh
 from torchliquid.backends.triton.launch import Chunk, padded
 
 MOST = 128
-"""Units of a program."""
+"""Maximum number of units of a program."""
 
 
 @triton.jit
@@ -50,8 +53,8 @@ def terms(
     SYMMETRIC: tl.constexpr,
     EXPONENTIAL: tl.constexpr,
 ):
-    """Of one step: the synapse, the rate, the drive's tanh, the pull, both parts of the elastance, the length of the
-    step, and what it leaves of a push."""
+    """The values of one step: synapse, rate, the drive's tanh, pull, both parts of the elastance, the length of the
+    step, and its derivative by elastance and span."""
     y = tl.sigmoid(sigma * (h - mu))
     rate = tl.sigmoid(tl.maximum(resistance + w * y, -30.0))
     bounded = tanh(driven + k * y)

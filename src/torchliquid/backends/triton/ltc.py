@@ -1,7 +1,7 @@
-"""The liquid time-constant recurrence: :class:`torchliquid.cells.LTC` with its fused solver.
+"""Kernels for :class:`torchliquid.cells.LTC` with its fused solver.
 
-What the inputs bring is summed for all samples at once, and so are, in the backward pass, the sub-steps' states and the
-gradients of the synapses. In a program that runs over time are left the synapses between neurons, all pairs of them.
+The synapses from the inputs are computed for all samples at once. So are, in the backward pass, the states of the
+sub-steps and the gradients of the synapses. Only the synapses between neurons run over time, as a matrix of all pairs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,24 @@ import triton.language as tl
 from torch import Tensor
 
 from torchliquid import cells as recurrences
-from torchliquid.backends.triton.blocks import begin, enter, piece, remember_back, tile
+from torchliquid.backends.triton.blocks import (
+    arrive_back,
+    begin,
+    enter,
+    enter_back,
+    finish,
+    finish_back,
+    load4,
+    piece,
+    store4,
+    tile4,
+)
 from torchliquid.backends.triton.launch import ON_CHIP, Chunk, padded, piece_of, programs, warps
 
 
 @triton.jit
 def arriving(w, mu, sigma, erev, v):
-    """What synapses bring from sources v: pull and conductance of each target."""
+    """Pull and conductance of each target, for sources with potentials v."""
     g = w * tl.sigmoid(sigma * (v[None, :] - mu))
     return tl.sum(g * erev, 1), tl.sum(g, 1)
 
@@ -30,9 +41,7 @@ def arriving_read(weights, v, H: tl.constexpr, HP: tl.constexpr, PIECE: tl.const
     pull = tl.zeros([HP], tl.float32)
     conductance = pull
     for i in range(0, H, PIECE):
-        w, mu = tile(weights, 0, i, HP, PIECE, H, H), tile(weights + H * H, 0, i, HP, PIECE, H, H)
-        sigma = tile(weights + 2 * H * H, 0, i, HP, PIECE, H, H)
-        erev = tile(weights + 3 * H * H, 0, i, HP, PIECE, H, H)
+        w, mu, sigma, erev = tile4(weights, 0, i, HP, PIECE, H, H)
         p, c = arriving(w, mu, sigma, erev, piece(v, i, PIECE))
         pull, conductance = pull + p, conductance + c
     return pull, conductance
@@ -50,9 +59,7 @@ def arriving_back(w, mu, sigma, erev, v, to_pull, to_conductance):
 def arriving_back_read(weights, v, to_pull, to_conductance, H: tl.constexpr, HP: tl.constexpr, PIECE: tl.constexpr):
     to_v = tl.zeros([HP], tl.float32)
     for j in range(0, H, PIECE):
-        w, mu = tile(weights, j, 0, PIECE, HP, H, H), tile(weights + H * H, j, 0, PIECE, HP, H, H)
-        sigma = tile(weights + 2 * H * H, j, 0, PIECE, HP, H, H)
-        erev = tile(weights + 3 * H * H, j, 0, PIECE, HP, H, H)
+        w, mu, sigma, erev = tile4(weights, j, 0, PIECE, HP, H, H)
         to_v += arriving_back(w, mu, sigma, erev, v, piece(to_pull, j, PIECE), piece(to_conductance, j, PIECE))
     return to_v
 
@@ -90,9 +97,7 @@ def ltc_forward(
     gleak, vleak = tl.load(leak + j, mask=own, other=0.0), tl.load(leak + H + j, mask=own, other=0.0)
     cm = tl.load(leak + 2 * H + j, mask=own, other=1.0)
     if PIECE == HP:
-        w, mu = tile(weights, 0, 0, HP, HP, H, H), tile(weights + H * H, 0, 0, HP, HP, H, H)
-        sigma = tile(weights + 2 * H * H, 0, 0, HP, HP, H, H)
-        erev = tile(weights + 3 * H * H, 0, 0, HP, HP, H, H)
+        w, mu, sigma, erev = tile4(weights, 0, 0, HP, HP, H, H)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
         v, c, n = begin(before, cell, drive, lengths, b, j, time, H, own)
         for t in range(n):
@@ -114,12 +119,7 @@ def ltc_forward(
                     tl.store(conductances + at, g, mask=own)
                 v += d * (p - g * v) / (cm + d * g)
             tl.store(states + row * H + j, v, mask=own)
-        if lengths is not None:
-            for t in range(n, time):
-                row = (b * time + t).to(tl.int64)
-                tl.store(states + row * H + j, v, mask=own)
-                if drive is not None:
-                    tl.store(cells + row * H + j, c, mask=own)
+        finish(states, cells, drive, lengths, b, v, c, n, j, time, H, own)
 
 
 @triton.jit
@@ -158,24 +158,14 @@ def ltc_backward(
     own = j < H
     cm = tl.load(leak + 2 * H + j, mask=own, other=1.0)
     if PIECE == HP:
-        w, mu = tile(weights, 0, 0, HP, HP, H, H), tile(weights + H * H, 0, 0, HP, HP, H, H)
-        sigma = tile(weights + 2 * H * H, 0, 0, HP, HP, H, H)
-        erev = tile(weights + 3 * H * H, 0, 0, HP, HP, H, H)
+        w, mu, sigma, erev = tile4(weights, 0, 0, HP, HP, H, H)
     dcm = tl.zeros([HP], tl.float32)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
-        dv = tl.load(to_state + b * H + j, mask=own, other=0.0)
-        dc = dv
-        if grad_cells is not None:
-            dc = tl.load(to_cell + b * H + j, mask=own, other=0.0)
-        n = time
-        if lengths is not None:
-            n = tl.load(lengths + b)
+        dv, dc, n = begin(to_state, to_cell, grad_cells, lengths, b, j, time, H, own)
         for back in range(time):
             t = time - 1 - back
             row = (b * time + t).to(tl.int64)
-            dv += tl.load(grad_states + row * H + j, mask=own, other=0.0)
-            if grad_cells is not None:
-                dc += tl.load(grad_cells + row * H + j, mask=own, other=0.0)
+            dv, dc = arrive_back(grad_states, grad_cells, row, dv, dc, j, H, own)
             if t < n:
                 d = tl.load(span + row) / unfolds
                 dd = tl.zeros([HP], tl.float32)
@@ -202,30 +192,21 @@ def ltc_backward(
                 tl.store(to_pull_in + row * H + j, dp_in, mask=own)
                 tl.store(to_conductance_in + row * H + j, dg_in, mask=own)
                 tl.store(to_span + row, tl.sum(dd, 0) / unfolds)
-                if gates is not None:
-                    dv, dc = remember_back(gates, cell_before, memory, to_drive, row, dv, dc, H, HP, MEMORY_PIECE)
-                if reset is not None:
-                    kept = tl.load(reset + row) == 0
-                    dv, dc = tl.where(kept, dv, 0.0), tl.where(kept, dc, 0.0)
-        tl.store(to_state + b * H + j, dv, mask=own)
-        if grad_cells is not None:
-            tl.store(to_cell + b * H + j, dc, mask=own)
+                dv, dc = enter_back(reset, gates, cell_before, memory, to_drive, row, dv, dc, H, HP, MEMORY_PIECE)
+        finish_back(to_state, to_cell, grad_cells, b, dv, dc, j, H, own)
     tl.store(to_cm + tl.program_id(0) * H + j, dcm, mask=own)
 
 
 @triton.jit
 def synapses_forward(x, weights, pull, conductance, rows, sources, targets, ROWS: tl.constexpr, TARGETS: tl.constexpr):
-    """Pull and conductance (rows, targets) that sources (rows, sources) bring by weights (4, sources, targets)."""
+    """Pull and conductance (rows, targets) for sources (rows, sources) and weights (4, sources, targets)."""
     r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     j = tl.program_id(1) * TARGETS + tl.arange(0, TARGETS)
     p = tl.zeros([ROWS, TARGETS], tl.float32)
     g = p
     for i in range(sources):
         v = tl.load(x + r * sources + i, mask=r < rows, other=0.0)
-        at, own = weights + i * targets + j, j < targets
-        w, mu = tl.load(at, mask=own, other=0.0), tl.load(at + sources * targets, mask=own, other=0.0)
-        sigma = tl.load(at + 2 * sources * targets, mask=own, other=0.0)
-        erev = tl.load(at + 3 * sources * targets, mask=own, other=0.0)
+        w, mu, sigma, erev = load4(weights + i * targets, j, sources * targets, j < targets)
         one = w[None, :] * tl.sigmoid(sigma[None, :] * (v[:, None] - mu[None, :]))
         p, g = p + one * erev[None, :], g + one
     at, inside = r[:, None] * targets + j[None, :], (r[:, None] < rows) & (j[None, :] < targets)
@@ -246,10 +227,7 @@ def synapses_to_sources(
     for j in range(targets):
         dp = tl.load(to_pull + r * targets + j, mask=r < rows, other=0.0)
         dg = tl.load(to_conductance + r * targets + j, mask=r < rows, other=0.0)
-        at, own = weights + j * sources + i, i < sources
-        w, mu = tl.load(at, mask=own, other=0.0), tl.load(at + sources * targets, mask=own, other=0.0)
-        sigma = tl.load(at + 2 * sources * targets, mask=own, other=0.0)
-        erev = tl.load(at + 3 * sources * targets, mask=own, other=0.0)
+        w, mu, sigma, erev = load4(weights + j * sources, i, sources * targets, i < sources)
         s = tl.sigmoid(sigma[None, :] * (v - mu[None, :]))
         to_g = dp[:, None] * erev[None, :] + dg[:, None]
         total += to_g * (w * sigma)[None, :] * s * (1 - s)
@@ -271,15 +249,13 @@ def synapses_to_weights(
     ROWS: tl.constexpr,
     SYNAPSES: tl.constexpr,
 ):
-    """The gradients of a list of synapses, (parts, 4, synapses): of each a sum over some of the rows."""
+    """The gradients of a list of synapses, (parts, 4, synapses). Each part is the sum over some of the rows."""
     s = tl.program_id(1) * SYNAPSES + tl.arange(0, SYNAPSES)
     own = s < synapses
     pre = tl.load(index + s, mask=own, other=0)[None, :]
     post = tl.load(index + synapses + s, mask=own, other=0)[None, :]
-    w = tl.load(values + s, mask=own, other=0.0)[None, :]
-    mu = tl.load(values + synapses + s, mask=own, other=0.0)[None, :]
-    sigma = tl.load(values + 2 * synapses + s, mask=own, other=0.0)[None, :]
-    erev = tl.load(values + 3 * synapses + s, mask=own, other=0.0)[None, :]
+    w, mu, sigma, erev = load4(values, s, synapses, own)
+    w, mu, sigma, erev = w[None, :], mu[None, :], sigma[None, :], erev[None, :]
     dw = tl.zeros([ROWS, SYNAPSES], tl.float32)
     dmu, dsigma, derev = dw, dw, dw
     for first in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
@@ -294,16 +270,13 @@ def synapses_to_weights(
         slope = to_g * w * open_ * (1 - open_)
         dsigma += slope * v
         dmu -= slope * sigma
-    at = to_values + tl.program_id(0) * 4 * synapses + s
-    tl.store(at, tl.sum(dw, 0), mask=own)
-    tl.store(at + synapses, tl.sum(dmu, 0), mask=own)
-    tl.store(at + 2 * synapses, tl.sum(dsigma, 0), mask=own)
-    tl.store(at + 3 * synapses, tl.sum(derev, 0), mask=own)
+    at = to_values + tl.program_id(0) * 4 * synapses
+    store4(at, tl.sum(dw, 0), tl.sum(dmu, 0), tl.sum(dsigma, 0), tl.sum(derev, 0), s, synapses, own)
 
 
 class Kept(NamedTuple):
-    """What the backward pass reads of each sample: before each sub-step the state, and the sums of pull and
-    conductance; the memory's gates."""
+    """What the backward pass reads for each sample: the state before each sub-step, the sums of pull and conductance,
+    and the memory's gates."""
 
     steps: Tensor
     pulls: Tensor
@@ -352,7 +325,7 @@ class LTC:
         cells = None if chunk.drive is None else torch.empty_like(states)
         kept = None
         if keep:
-            # Zeros: where a sequence has ended, nothing is written, and all is read.
+            # Zeros, because the kernels do not write after the end of a sequence.
             steps, pulls, conductances = chunk.inputs.new_zeros(3, n, self.cell.unfolds, units)
             gates = None if chunk.drive is None else chunk.inputs.new_zeros(n, 4 * units)
             kept = Kept(steps, pulls, conductances, gates)

@@ -1,6 +1,5 @@
-"""Cells that step an equation by Euler or Runge-Kutta: :class:`torchliquid.cells.CTRNN` and its relatives, with
-dh/dt = tanh(held + U h) - rate h, and :class:`torchliquid.cells.ODERNN`, with dh/dt = V tanh(b + U h) + c and a GRU
-behind."""
+"""Kernels for the ODEs that are stepped by Euler or Runge-Kutta: :class:`torchliquid.cells.CTRNN`,
+dh/dt = tanh(held + U h) - rate h, and :class:`torchliquid.cells.ODERNN`, dh/dt = V tanh(b + U h) + c, then a GRU."""
 
 from __future__ import annotations
 
@@ -15,12 +14,15 @@ from torch import Tensor
 from torchliquid import cells as recurrences
 from torchliquid.backends.triton.blocks import (
     apply1,
+    arrive_back,
     begin,
     enter,
+    enter_back,
+    finish,
+    finish_back,
     load4,
     read1,
     read_transposed1,
-    remember_back,
     store4,
     tanh,
     tile,
@@ -121,12 +123,7 @@ def ode_forward(
                     store4(maps + row * 4 * H, r, z, new, m, j, H, own)
                 h = tl.where(own, (1 - z) * new + z * h, 0.0)
             tl.store(states + row * H + j, h, mask=own)
-        if lengths is not None:
-            for t in range(n, time):
-                row = (b * time + t).to(tl.int64)
-                tl.store(states + row * H + j, h, mask=own)
-                if drive is not None:
-                    tl.store(cells + row * H + j, c, mask=own)
+        finish(states, cells, drive, lengths, b, h, c, n, j, time, H, own)
 
 
 @triton.jit
@@ -179,19 +176,11 @@ def ode_backward(
     if out is not None:
         shift = tl.load(out_bias + j, mask=own, other=0.0)
     for b in range(tl.program_id(0), batch, tl.num_programs(0)):
-        dh = tl.load(to_state + b * H + j, mask=own, other=0.0)
-        dc = dh
-        if grad_cells is not None:
-            dc = tl.load(to_cell + b * H + j, mask=own, other=0.0)
-        n = time
-        if lengths is not None:
-            n = tl.load(lengths + b)
+        dh, dc, n = begin(to_state, to_cell, grad_cells, lengths, b, j, time, H, own)
         for back in range(time):
             t = time - 1 - back
             row = (b * time + t).to(tl.int64)
-            dh += tl.load(grad_states + row * H + j, mask=own, other=0.0)
-            if grad_cells is not None:
-                dc += tl.load(grad_cells + row * H + j, mask=own, other=0.0)
+            dh, dc = arrive_back(grad_states, grad_cells, row, dh, dc, j, H, own)
             if t < n:
                 if update is not None:
                     r, z, new, m = load4(maps + row * 4 * H, j, H, own)
@@ -212,7 +201,7 @@ def ode_backward(
                         at = ((row * unfolds + unfolds - 1 - up) * STAGES + STAGES - 1 - up_stage) * H + j
                         y = tl.load(points + at, mask=own, other=0.0)
                         u = tl.load(bounded + at, mask=own, other=0.0)
-                        # The gradient of k, without the factor d: its weight in the step, its part in the next point.
+                        # The gradient of k, divided by d: from the step, and from the next stage.
                         if STAGES == 1:
                             part = g
                         elif up_stage == 0:
@@ -248,21 +237,15 @@ def ode_backward(
                         dh += above
                 tl.store(to_span + row, tl.sum(dd, 0) / unfolds)
                 tl.store(to_held + row * H + j, to_ready, mask=own)
-                if gates is not None:
-                    dh, dc = remember_back(gates, cell_before, memory, to_drive, row, dh, dc, H, HP, MEMORY_PIECE)
-                if reset is not None:
-                    kept = tl.load(reset + row) == 0
-                    dh, dc = tl.where(kept, dh, 0.0), tl.where(kept, dc, 0.0)
-        tl.store(to_state + b * H + j, dh, mask=own)
-        if grad_cells is not None:
-            tl.store(to_cell + b * H + j, dc, mask=own)
+                dh, dc = enter_back(reset, gates, cell_before, memory, to_drive, row, dh, dc, H, HP, MEMORY_PIECE)
+        finish_back(to_state, to_cell, grad_cells, b, dh, dc, j, H, own)
     if rate is not None:
         tl.store(to_rate + tl.program_id(0) * H + j, drate, mask=own)
 
 
 class Kept(NamedTuple):
-    """What the backward pass reads of each sample: of each call of the field its argument and its tanh, the state after
-    the span, the update's gates, the memory's."""
+    """What the backward pass reads for each sample: the argument and the tanh of each call of the field, the state
+    after the span, the gates of the GRU and those of the memory."""
 
     points: Tensor
     bounded: Tensor
@@ -272,7 +255,7 @@ class Kept(NamedTuple):
 
 
 class _Ode:
-    """What both cells share, see :class:`torchliquid.backends.triton.launch.Kernel`."""
+    """The common part of both cells, see :class:`torchliquid.backends.triton.launch.Kernel`."""
 
     def __init__(self, cell: Any, weight: Tensor, deep: bool) -> None:
         self.cell, self.weight, self.deep = cell, weight.contiguous(), deep
@@ -297,8 +280,8 @@ class _Ode:
         self.totals: list[Tensor] = []
 
     def ready(self, inputs: Tensor) -> tuple[Tensor, int, Tensor | None]:
-        """What is added within the tanh, and the length of its rows, 0 where all samples share one; the inputs' share
-        of the update's gates."""
+        """What is added within the tanh; the length of its rows, 0 if all samples share one; and the inputs' part of
+        the GRU's gates."""
         raise NotImplementedError
 
     def forward(self, chunk: Chunk, keep: bool = False) -> tuple[Tensor, Tensor | None, Kept | None]:
@@ -309,7 +292,7 @@ class _Ode:
         cells = None if chunk.drive is None else torch.empty_like(states)
         kept = None
         if keep:
-            # Zeros: where a sequence has ended, nothing is written, and all is read.
+            # Zeros, because the kernels do not write after the end of a sequence.
             points, bounded = new(2, n, self.calls, units)
             ended, maps = (new(n, units), new(n, 4 * units)) if self.deep else (None, None)
             kept = Kept(points, bounded, ended, maps, None if chunk.drive is None else new(n, 4 * units))
