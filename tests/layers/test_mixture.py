@@ -64,9 +64,9 @@ def test_an_expert_runs_over_its_own_samples_alone(name, monkeypatch):
         monkeypatch.setattr(
             expert,
             "_run",
-            lambda x, spans, h, lengths, *more, run=run, expert=expert: (
-                seen.__setitem__(id(expert), seen[id(expert)] + int(lengths.sum())),
-                run(x, spans, h, lengths, *more),
+            lambda over, run=run, expert=expert: (
+                seen.__setitem__(id(expert), seen[id(expert)] + int(over.lengths.sum())),
+                run(over),
             )[1],
         )
     layer(x, None, spans)

@@ -11,6 +11,7 @@ from tests.helpers.layers import CASES, INPUTS, every_layer, every_stack, parts,
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from torchliquid import LTC, CfC, InputError, backends
+from torchliquid.cells import Sequences
 from torchliquid.wirings import NCP, AutoNCP, FullyConnected, Wiring
 
 NEAR = {"rtol": 0.0, "atol": 3e-6}
@@ -19,7 +20,7 @@ LENGTHS = torch.tensor([5, 2, 4])
 
 def alone(layer, k):
     """One layer of a stack, called without the others."""
-    return layer.others[k - 1] if k else lambda x, hx, spans: layer._run(x, spans, hx, None, None, None)[:1]
+    return layer.others[k - 1] if k else lambda x, hx, spans: layer._run(Sequences(x, spans, hx))[:1]
 
 
 def by_hand(layer, x, spans):

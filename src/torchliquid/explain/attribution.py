@@ -18,8 +18,9 @@ from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.explain.neurons import LIQUID_KINDS, used_part
 from torchliquid.files import cache_folder
+from torchliquid.layers.stack import at_last
 from torchliquid.models.model import Model
-from torchliquid.models.networks import Encoder, Gated, Liquid, State, at_last
+from torchliquid.models.networks import Encoder, Gated, Liquid, State
 
 STEPS = (32, 128, 512)
 """Numbers of points on the path from the baseline at which gradients are computed. Moments for which a number is not

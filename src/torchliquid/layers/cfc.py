@@ -22,7 +22,19 @@ from torchliquid.layers.stack import Stack
 from torchliquid.wirings import Wiring
 
 
-class CfCCell(RecurrentCell):
+class _ClosedFormCell(RecurrentCell):
+    def recurrence(self, inputs: Tensor | None = None) -> cfc.CfC:
+        raise NotImplementedError
+
+    def gate_rates(
+        self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
+    ) -> Float[Tensor, "*B H"]:
+        """Change of the gates per unit of the timespan, in a step from one state to the next; see
+        :meth:`torchliquid.cells.CfC.rates`."""
+        return self.recurrence().rates(inputs, before, after)
+
+
+class CfCCell(_ClosedFormCell):
     """One step of a closed-form continuous-time network.
 
     Args:
@@ -154,13 +166,6 @@ class CfCCell(RecurrentCell):
     def recurrence(self, inputs: Tensor | None = None) -> cfc.CfC:
         return _recurrence([self], inputs)
 
-    def gate_rates(
-        self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
-    ) -> Float[Tensor, "*B H"]:
-        """Change of the gates per unit of the timespan, in a step from one state to the next; see
-        :meth:`torchliquid.cells.CfC.rates`."""
-        return self.recurrence().rates(inputs, before, after)
-
     def live_parameters(self, with_memory: bool = False) -> int:
         """Number of parameters that can change the output: all except masked weights."""
         total = sum(p.numel() for p in self.parameters())
@@ -169,7 +174,7 @@ class CfCCell(RecurrentCell):
         return total - int((~self._mask).sum()) * (1 if self.mode == "pure" else 2)
 
 
-class WiredCfCCell(RecurrentCell):
+class WiredCfCCell(_ClosedFormCell):
     """One step of a stack of CfC cells without backbone, one per layer of a wiring.
 
     The weights of the heads f and g are those of the wiring's synapses; within a layer all neurons are connected. The
@@ -220,13 +225,6 @@ class WiredCfCCell(RecurrentCell):
             x, _ = one(x, part, span)
             states.append(x)
         return torch.cat(states, 1)
-
-    def gate_rates(
-        self, inputs: Float[Tensor, "*B C"], before: Float[Tensor, "*B H"], after: Float[Tensor, "*B H"]
-    ) -> Float[Tensor, "*B H"]:
-        """Change of the gates per unit of the timespan, in a step from one state to the next; see
-        :meth:`torchliquid.cells.CfC.rates`."""
-        return self.recurrence().rates(inputs, before, after)
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
         """The motor neurons' states: the first ``output_size`` of the last layer's."""

@@ -21,6 +21,13 @@ def check_tensor(name: str, value: object) -> None:
         raise InputError(f"{name} must be a tensor, not {type(value).__name__}; use torch.as_tensor")
 
 
+def check_flags(name: str, flags: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise an error if a value is not a bool tensor of this shape."""
+    check_tensor(name, flags)
+    if flags.shape != shape or flags.dtype != torch.bool:
+        raise InputError(f"{name} is {_name(flags.dtype)} {tuple(flags.shape)}; bool {tuple(shape)} is needed")
+
+
 def check_input(input: Tensor, dims: tuple[int, int], input_size: int, dtype: torch.dtype) -> None:
     """Check the number of features, of dimensions (``dims``: unbatched, batched) and the dtype of the input."""
     check_tensor("input", input)
@@ -119,11 +126,8 @@ def reset_of(
     """Where the state is set to zeros, batch first."""
     if reset is None:
         return None
-    check_tensor("reset", reset)
     batch, time = x.shape[:2]
-    want = ((batch, time) if batch_first else (time, batch)) if batched else (time,)
-    if reset.shape != want or reset.dtype != torch.bool:
-        raise InputError(f"reset is {_name(reset.dtype)} {tuple(reset.shape)}; bool {want} is needed")
+    check_flags("reset", reset, ((batch, time) if batch_first else (time, batch)) if batched else (time,))
     reset = reset.to(x.device)
     return reset.unsqueeze(0) if not batched else reset if batch_first else reset.transpose(0, 1)
 

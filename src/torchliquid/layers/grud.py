@@ -13,7 +13,7 @@ from torchliquid import cells
 from torchliquid.cells.grud import advance
 from torchliquid.errors import InputError, check_size
 from torchliquid.layers.cell import RecurrentCell
-from torchliquid.layers.forms import State, check_tensor
+from torchliquid.layers.forms import State, check_flags, check_tensor
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 
@@ -108,11 +108,6 @@ class GRUD(RecurrentLayer):
             if isinstance(input, PackedSequence):
                 raise InputError("mask cannot be used with a PackedSequence; use NaN for values that are not observed")
             check_tensor("input", input)
-            check_tensor("mask", mask)
-            if mask.shape != input.shape or mask.dtype != torch.bool:
-                raise InputError(
-                    f"mask is {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}; "
-                    f"bool {tuple(input.shape)} is needed"
-                )
+            check_flags("mask", mask, input.shape)
             input = input.masked_fill(~mask, torch.nan)
         return super().forward(input, hx, timespans, lengths, reset, return_states)

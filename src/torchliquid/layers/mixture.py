@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from torchliquid.cells import States
+from torchliquid.cells import Sequences, States
 from torchliquid.errors import InputError, check_size
 from torchliquid.layers.cell import RecurrentCell
 from torchliquid.layers.parts import is_called
 from torchliquid.layers.recurrent import RecurrentLayer
-from torchliquid.layers.stack import last_of
+from torchliquid.layers.stack import at_last
+from torchliquid.scan import active_of
 from torchliquid.tracing import is_for_onnx, values_are_hidden
 
 
@@ -111,18 +112,18 @@ class MixtureCell(RecurrentCell):
         lengths: Int[Tensor, " B"] | None = None,
         reset: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T O"], Float[Tensor, "B T H"], Routing]:
-        """Outputs, states and who was called, over whole sequences."""
+        """Outputs, states and which experts were called, over whole sequences."""
         if not torch.compiler.is_dynamo_compiling() and is_for_onnx():
             raise InputError("torch.onnx can't write a mixture, whose experts run over samples that the inputs choose")
         if any(is_called(part) for part in self.parts):
             raise InputError("a hook on the router or an expert would not be called: put it on its rnn_cell")
+        over = Sequences(inputs, timespans, state, lengths, reset=reset)
         h, *experts, waited = state.split(self.sizes, 1)
-        routed, routers, _ = self.router._run(inputs, timespans, h, lengths, None, reset)
+        routed, routers, _ = self.router._run(over._replace(state=h))
         routing = self.route(routed)
         called = torch.zeros_like(routing.probabilities).scatter(2, routing.chosen, 1.0) > 0
         weights = torch.zeros_like(routing.probabilities).scatter(2, routing.chosen, routing.weights)
-        if lengths is not None:
-            valid = torch.arange(timespans.shape[1], device=inputs.device) < lengths.unsqueeze(1)
+        if (valid := active_of(over)) is not None:
             called = called & valid.unsqueeze(2)
             reset = None if reset is None else reset & valid
         calls = Calls.of(called, timespans, waited, reset)
@@ -131,7 +132,7 @@ class MixtureCell(RecurrentCell):
         for k, h in enumerate(experts):
             output, new = self._call(k, inputs, calls, h, weights[..., k], output)
             states.append(new)
-        return output, torch.cat([*states, calls.waited.to(state.dtype)], 2), routing
+        return output, torch.cat([*states, calls.waited.to(waited.dtype)], 2), routing
 
     def _call(
         self,
@@ -158,9 +159,8 @@ class MixtureCell(RecurrentCell):
             spans, restart = calls.spans[(*at, k)].to(inputs.dtype), calls.restarts[(*at, k)]
             expert.rnn_cell.warn_of_long_steps(spans)
             own = counts[rows]
-            answers, after, _ = expert._run(
-                inputs[at], spans, h[rows], own, None, restart if calls.may_restart else None
-            )
+            reset = restart if calls.may_restart else None
+            answers, after, _ = expert._run(Sequences(inputs[at], spans, h[rows], own, reset=reset))
             valid = torch.arange(most, device=h.device) < counts[rows].unsqueeze(1)
             added = torch.where(valid.unsqueeze(2), weights[at].unsqueeze(2) * answers, 0.0)
             output = output.index_put(at, added, accumulate=True)
@@ -313,30 +313,20 @@ class MixtureOfLiquid(RecurrentLayer):
         """The outputs, from the inputs and from the states after each sample."""
         return self.rnn_cell.mix(inputs, outputs)
 
-    def _run(
-        self,
-        x: Float[Tensor, "B T C"],
-        spans: Float[Tensor, "B T"],
-        h: Float[Tensor, "B H"],
-        lengths: Int[Tensor, " B"] | None,
-        c: Float[Tensor, "B H"] | None,
-        reset: Bool[Tensor, "B T"] | None,
-        whole: bool = True,
-    ) -> tuple[Tensor, Float[Tensor, "B T H"], tuple[Tensor, ...]]:
+    def _run(self, over: Sequences, whole: bool = True) -> tuple[Tensor, Float[Tensor, "B T H"], tuple[Tensor, ...]]:
         if is_called(self.rnn_cell):
-            return super()._run(x, spans, h, lengths, c, reset, whole)
-        output, states, routing = self.rnn_cell.run(x, spans, h, lengths, reset)
-        if not values_are_hidden(x) or torch.compiler.is_dynamo_compiling():
-            self._count(routing, lengths)
-        return output if whole else last_of(output, lengths), states, (states.select(1, -1).clone(),)
+            return super()._run(over, whole)
+        output, states, routing = self.rnn_cell.run(over.inputs, over.timespans, over.state, over.lengths, over.reset)
+        if not values_are_hidden(over.inputs) or torch.compiler.is_dynamo_compiling():
+            self._count(routing, active_of(over))
+        return output if whole else at_last(output, over.lengths), states, (states.select(1, -1).clone(),)
 
-    def _count(self, routing: Routing, lengths: Int[Tensor, " B"] | None) -> None:
+    def _count(self, routing: Routing, valid: Bool[Tensor, "B T"] | None) -> None:
         """Keep the load, and in training the loss of an uneven one."""
         probabilities = routing.probabilities
         counted = torch.ones_like(probabilities[..., :1])
-        if lengths is not None:
-            now = torch.arange(probabilities.shape[1], device=counted.device).unsqueeze(1)
-            counted = (now < lengths.view(-1, 1, 1)).to(counted.dtype)
+        if valid is not None:
+            counted = valid.unsqueeze(2).to(counted.dtype)
         called = torch.zeros_like(probabilities).scatter(2, routing.chosen, 1.0)
         samples = counted.sum().clamp_min(1)  # of an empty batch there are none
         self.load = ((called * counted).sum((0, 1)) / samples).detach()

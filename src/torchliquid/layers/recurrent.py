@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -27,7 +27,7 @@ from torchliquid.layers.forms import (
 )
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.parts import dtype_of, is_called, refresh
-from torchliquid.layers.stack import Single, Stack, last_of, run_stack
+from torchliquid.layers.stack import Backwards, Stack, at_last
 from torchliquid.scan import unrolled
 
 OVER_TIME = ("sequential", "parallel", "auto")
@@ -214,11 +214,22 @@ class RecurrentLayer(nn.Module):
                 ``torch.export`` and ``torch.func``, spans and lengths must be valid.
         """
         wants_states = self.return_states if return_states is None else return_states
+        output: Tensor | PackedSequence
+        states: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
-            results = self._packed(input, hx, timespans, lengths, reset, wants_states)
+            if lengths is not None:
+                raise InputError("a PackedSequence contains its lengths; leave lengths out")
+            x, lengths = pad_packed_sequence(input, self.batch_first)
+            timespans = _unpacked("timespans", timespans, lengths, self.batch_first)
+            reset = _unpacked("reset", reset, lengths, self.batch_first)
+            output, last, states = self._padded(x, hx, timespans, lengths, reset, wants_states)
+            if self.return_sequences:
+                output = _packed_like(input, output, lengths, self.batch_first)
+            if wants_states and not self.others:
+                states = _packed_like(input, states, lengths, self.batch_first)
         else:
-            results = self._padded(input, hx, timespans, lengths, reset, wants_states)
-        return results if wants_states else results[:2]
+            output, last, states = self._padded(input, hx, timespans, lengths, reset, wants_states)
+        return (output, last, states) if wants_states else (output, last)
 
     def _padded(
         self,
@@ -228,7 +239,7 @@ class RecurrentLayer(nn.Module):
         lengths: Tensor | None,
         reset: Tensor | PackedSequence | None,
         wants_states: bool,
-    ) -> tuple[Tensor, State, Tensor | None]:
+    ) -> tuple[Tensor, State, Tensor]:
         check_tensor("input", input)
         dtype = dtype_of(self.rnn_cell)
         if under_autocast(input):
@@ -258,10 +269,9 @@ class RecurrentLayer(nn.Module):
         if isinstance(self.rnn_cell, RecurrentCell):
             self.rnn_cell.warn_of_long_steps(spans)
 
-        if stacked is None:
-            output, states, last = self._run(x, spans, h, lengths, c, restart, self.return_sequences)
-        else:
-            output, states, last = self._run_stack(x, spans, h, lengths, c, restart)
+        over = Sequences(x, spans, h, lengths, None, None, c, restart)
+        run = self._run if stacked is None else self._run_stack
+        output, states, last = run(over, self.return_sequences)
         if valid is not None:
             if self.return_sequences:
                 output = output.masked_fill(~valid.unsqueeze(2), 0.0)
@@ -274,19 +284,11 @@ class RecurrentLayer(nn.Module):
             last = tuple(part.squeeze(-2) for part in last)
         return output, last if len(last) > 1 else last[0], states  # type: ignore[return-value]
 
-    def _run(
-        self,
-        x: Float[Tensor, "B T C"],
-        spans: Float[Tensor, "B T"],
-        h: Float[Tensor, "B H"],
-        lengths: Int[Tensor, " B"] | None,
-        c: Float[Tensor, "B H"] | None,
-        reset: Bool[Tensor, "B T"] | None,
-        whole: bool = True,
-    ) -> tuple[Tensor, Float[Tensor, "B T H"], tuple[Tensor, ...]]:
+    def _run(self, over: Sequences, whole: bool = True) -> tuple[Tensor, Float[Tensor, "B T H"], tuple[Tensor, ...]]:
         """Run this layer only: outputs (B, T, O), or of the last samples (B, O); states; the last h, and c."""
+        x, lengths, c = over.inputs, over.lengths, over.memory_cell
         if isinstance(self.rnn_cell, RecurrentCell) and not is_called(self.rnn_cell):
-            states, cells = self.rnn_cell.recur(x, spans, h, lengths, self.lstm, c, reset)
+            states, cells = self.rnn_cell.recur(x, over.timespans, over.state, lengths, self.lstm, c, over.reset)
             output = self.read(states if whole else states.select(1, -1))
         else:
             outputs: list[Tensor] = []
@@ -297,59 +299,45 @@ class RecurrentLayer(nn.Module):
                 return new
 
             refresh(self.rnn_cell)
-            states, cells = unrolled(step, Sequences(x, spans, h, lengths, x, None, c, reset), remember(self.lstm))
+            states, cells = unrolled(step, over._replace(memory_drive=x), remember(self.lstm))
             output = torch.stack(outputs, 1)
-            output = self.project(output if whole else last_of(output, lengths))
-        output = self.around(x if whole else last_of(x, lengths), output)
+            output = self.project(output if whole else at_last(output, lengths))
+        output = self.around(x if whole else at_last(x, lengths), output)
         # Copies: the caller may change a state in place, and keeping it does not keep all states.
         # With select, since PyTorch 2.7's export turns a slice of the batch into a condition on its size.
         last = (states, *(() if c is None else (cells,)))
         return output, states, tuple(part.select(1, -1).clone() for part in last)
 
-    def _run_stack(
-        self,
-        x: Float[Tensor, "B T C"],
-        spans: Float[Tensor, "B T"],
-        h: Float[Tensor, "LD B H"],
-        lengths: Int[Tensor, " B"] | None,
-        c: Float[Tensor, "LD B H"] | None,
-        reset: Bool[Tensor, "B T"] | None,
-    ) -> tuple[Tensor, Float[Tensor, "LD B T H"], tuple[Tensor, ...]]:
+    def _run_stack(self, over: Sequences, whole: bool) -> tuple[Tensor, Float[Tensor, "LD B T H"], tuple[Tensor, ...]]:
+        """As :meth:`_run`, for all layers. A state that is smaller than H is padded with zeros."""
         for i, other in enumerate(self.others):
             if not isinstance(other, RecurrentLayer) or is_called(other):
                 raise InputError(
                     f"others.{i} is read and not called; put hooks and wrappers on its rnn_cell, or around the stack"
                 )
-        singles = [Single(layer.rnn_cell.state_size, layer._run) for layer in (self, *self.others)]
-        directions = 2 if self.bidirectional else 1
-        layers = [singles[k : k + directions] for k in range(0, len(singles), directions)]
-        between = lambda outputs: F.dropout(outputs, self.dropout, self.training)  # noqa: E731
-        outputs, states, last = run_stack(layers, between, x, spans, h, lengths, c, reset)
-        if not self.return_sequences:
-            outputs = [last_of(outputs[0], lengths), *(output[:, 0] for output in outputs[1:])]
-        return torch.cat(outputs, -1), states, last
-
-    def _packed(
-        self,
-        input: PackedSequence,
-        hx: State | None,
-        timespans: Tensor | PackedSequence | float | None,
-        lengths: Tensor | None,
-        reset: Tensor | PackedSequence | None,
-        wants_states: bool,
-    ) -> tuple[Tensor | PackedSequence, State, Tensor | PackedSequence | None]:
-        if lengths is not None:
-            raise InputError("a PackedSequence contains its lengths; leave lengths out")
-        x, lengths = pad_packed_sequence(input, self.batch_first)
-        timespans = _unpacked("timespans", timespans, lengths, self.batch_first)
-        reset = _unpacked("reset", reset, lengths, self.batch_first)
-        output, last, states = self._padded(x, hx, timespans, lengths, reset, wants_states)
-        whole: Tensor | PackedSequence = output
-        if self.return_sequences:
-            whole = _packed_like(input, output, lengths, self.batch_first)
-        if not wants_states or states is None or self.others:
-            return whole, last, states
-        return whole, last, _packed_like(input, states, lengths, self.batch_first)
+        h, c, directions = over.state, over.memory_cell, 2 if self.bidirectional else 1
+        backwards = Backwards.of(over)
+        all_states: list[Tensor] = []
+        all_last: list[tuple[Tensor, ...]] = []
+        outputs: list[Tensor] = []
+        for k, layer in enumerate((self, *self.others)):
+            if k and k % directions == 0:
+                over = over._replace(inputs=F.dropout(torch.cat(outputs, 2), self.dropout, self.training))
+                outputs = []
+            size = layer.rnn_cell.state_size
+            own = over._replace(state=h[k, :, :size], memory_cell=None if c is None else c[k])
+            if k % directions == 0:
+                output, states, last = layer._run(own)
+            else:
+                output, states, last = layer._run(backwards.sequences(own))
+                output, states = backwards(output), backwards(states)
+            missing = (0, h.shape[2] - size)
+            outputs.append(output)
+            all_states.append(F.pad(states, missing))
+            all_last.append(tuple(F.pad(part, missing) for part in last))
+        if not whole:
+            outputs = [at_last(outputs[0], over.lengths), *(output[:, 0] for output in outputs[1:])]
+        return torch.cat(outputs, -1), torch.stack(all_states), tuple(map(torch.stack, zip(*all_last, strict=True)))
 
 
 def _unpacked(name: str, series: Any, lengths: Tensor, batch_first: bool) -> Any:

@@ -24,13 +24,6 @@ from torchliquid.layers.recurrent import RecurrentLayer
 State = tuple[Tensor, ...]
 
 
-def at_last(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, ...) of (B, T, ...): the values at each sequence's last sample; ``lengths`` None: all have T samples."""
-    if lengths is None:
-        return values[:, -1]
-    return values[torch.arange(len(values), device=values.device), lengths - 1]
-
-
 def packed(values: Tensor, lengths: Tensor | None) -> PackedSequence:
     """(B, T, ...) without the padding after each sequence's end, in any order; ``lengths`` None: all have T samples."""
     ends = torch.full((len(values),), values.shape[1]) if lengths is None else lengths.cpu()

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from torchliquid.layers import CTGRU, CTRNN, LTC, ODELSTM, CfC, LrcSSM, NeuralODE
+from torchliquid.layers.stack import at_last
 from torchliquid.models import networks
-from torchliquid.models.networks import Gated, Liquid, Network, State, at_last
+from torchliquid.models.networks import Gated, Liquid, Network, State
 from torchliquid.models.state_space import StateSpace
 from torchliquid.reproduce.neural_cde import NeuralCDE
 from torchliquid.reproduce.protocol import Protocol, Sequences

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torchliquid.models.networks import Network, State, at_last, packed, padded
+from torchliquid.layers.stack import at_last
+from torchliquid.models.networks import Network, State, packed, padded
 
 
 class NeuralCDE(Network):
