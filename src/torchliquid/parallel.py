@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -206,26 +207,22 @@ def _newton(
     return None, None, Solved(iteration, moved, converged=False, damped=damped)
 
 
+def _slopes(advance: Advance, before: Tensor, direction: Tensor) -> Tensor:
+    """The derivative of the states after each sample, in one direction of the states before."""
+    slopes: Tensor = torch.func.jvp(advance, (before,), (direction.expand_as(before),))[1]
+    return slopes
+
+
 def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
     """The states after each sample, and their Jacobians (B, T, D, D) by the states before, one column per unit."""
-    units = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
-
-    def along(unit: Tensor) -> Tensor:
-        column: Tensor = torch.func.jvp(advance, (before,), (unit.expand_as(before),))[1]
-        return column
-
-    return advance(before), torch.func.vmap(along, out_dims=-1)(units)
+    columns = torch.func.vmap(partial(_slopes, advance, before), out_dims=-1)
+    return advance(before), columns(torch.eye(before.shape[-1]).to(before))
 
 
 def _own_slopes(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`_linearised`, but only the diagonal, (B, T, D)."""
-    units = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
-
-    def along(unit: Tensor) -> Tensor:
-        column: Tensor = torch.func.jvp(advance, (before,), (unit.expand_as(before),))[1]
-        return (column * unit).sum(-1)
-
-    return advance(before), torch.func.vmap(along, out_dims=-1, chunk_size=8)(units)
+    own = lambda unit: (_slopes(advance, before, unit) * unit).sum(-1)  # noqa: E731
+    return advance(before), torch.func.vmap(own, out_dims=-1, chunk_size=8)(torch.eye(before.shape[-1]).to(before))
 
 
 def _along_units(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ class Wiring:
         input_dim, output_dim: number of inputs and of motor neurons; None if not known yet.
     """
 
+    _saved: tuple[str, ...] = ("units",)  # arguments of the constructor that are attributes, for get_config
     _given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
     _before: Wiring | None = None
 
@@ -212,15 +213,12 @@ class Wiring:
             "output_dim": self.output_dim,
         }
 
-    def _arguments(self) -> dict[str, Any]:
-        return {"units": self.units}
-
     def _constructor_arguments(self) -> dict[str, Any]:
-        """From ``_arguments`` of the class that defines the constructor, else as they were passed."""
+        """From ``_saved`` of the class that defines the constructor, else as they were passed."""
         kind, (args, kwargs) = type(self), self._given
-        owner = [next(i for i, k in enumerate(kind.__mro__) if name in vars(k)) for name in ("__init__", "_arguments")]
+        owner = [next(i for i, k in enumerate(kind.__mro__) if name in vars(k)) for name in ("__init__", "_saved")]
         if owner[1] <= owner[0]:
-            return self._arguments()
+            return {name: getattr(self, name) for name in self._saved}
         refused = f"a {kind.__name__} can't be saved: its constructor was given"
         bound = inspect.signature(kind.__init__).bind(self, *args, **kwargs)
         given = dict(list(bound.arguments.items())[1:])
@@ -293,6 +291,8 @@ def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
 class FullyConnected(Wiring):
     """All inputs and all neurons are connected to all neurons; two in three synapses are excitatory."""
 
+    _saved = ("units", "erev_init_seed", "self_connections")
+
     def __init__(
         self, units: int, output_dim: int | None = None, erev_init_seed: int = 1111, self_connections: bool = True
     ) -> None:
@@ -308,16 +308,11 @@ class FullyConnected(Wiring):
         sensory = self._sensory()
         sensory[:] = _drawn(self._rng, sensory.size).reshape(sensory.shape)
 
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "units": self.units,
-            "erev_init_seed": self.erev_init_seed,
-            "self_connections": self.self_connections,
-        }
-
 
 class Random(Wiring):
     """A random share, 1 - sparsity_level, of all possible synapses exists."""
+
+    _saved = ("units", "sparsity_level", "random_seed")
 
     def __init__(
         self, units: int, output_dim: int | None = None, sparsity_level: float = 0.0, random_seed: int = 1111
@@ -344,9 +339,6 @@ class Random(Wiring):
         n = int(np.round(possible * (1 - self.sparsity_level)))
         return np.divmod(self._rng.choice(possible, size=n, replace=False), self.units)
 
-    def _arguments(self) -> dict[str, Any]:
-        return {"units": self.units, "sparsity_level": self.sparsity_level, "random_seed": self.random_seed}
-
 
 class NCP(Wiring):
     """Neural circuit policy: inputs connect to inter, inter to command, command to command and to motor neurons.
@@ -364,6 +356,11 @@ class NCP(Wiring):
     Raises:
         InputError: a fan-in or fan-out is larger than the layer it draws from; the message gives the largest one.
     """
+
+    _saved: tuple[str, ...] = (
+        *("inter_neurons", "command_neurons", "motor_neurons", "sensory_fanout", "inter_fanout"),
+        *("recurrent_command_synapses", "motor_fanin", "seed"),
+    )
 
     def __init__(
         self,
@@ -464,11 +461,6 @@ class NCP(Wiring):
             for dest in self._rng.choice(targets, size=fanout, replace=False):
                 self.add_synapse(src, dest, self._polarity())
 
-    def _arguments(self) -> dict[str, Any]:
-        names = ("inter_neurons", "command_neurons", "motor_neurons", "sensory_fanout", "inter_fanout")
-        more = ("recurrent_command_synapses", "motor_fanin", "seed")
-        return {name: getattr(self, name) for name in (*names, *more)}
-
 
 class AutoNCP(NCP):
     """A neural circuit policy of a given size. 40 % of the neurons that are not motor are command, the others inter.
@@ -482,6 +474,8 @@ class AutoNCP(NCP):
     Raises:
         InputError: the sizes leave no neuron for a layer.
     """
+
+    _saved = ("units", "output_size", "sparsity_level", "seed")
 
     def __init__(self, units: int, output_size: int, sparsity_level: float = 0.5, seed: int = 22222) -> None:
         if not 1 <= output_size < units - 2:
@@ -506,10 +500,7 @@ class AutoNCP(NCP):
         )
         self.sparsity_level = sparsity_level
 
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "units": self.units,
-            "output_size": self.motor_neurons,
-            "sparsity_level": self.sparsity_level,
-            "seed": self.seed,
-        }
+    @property
+    def output_size(self) -> int:
+        """Number of motor neurons."""
+        return self.motor_neurons

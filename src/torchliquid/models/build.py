@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,13 +38,12 @@ from torchliquid.wirings import AutoNCP
 Config = dict[str, Any]
 
 LAGS_A_WIDTH = 8
-"""Lags with a bias of their own in a Transformer. The bias takes a small share of any budget."""
+"""Lags with their own bias in a Transformer, for each unit of width. The biases take a small share of any budget."""
 
 MAX_SIZE = 4096
-"""Maximum number of units. A description that asks for more did not come from this package."""
+"""Maximum number of units. This package never writes a description with more."""
 MOST = {"layers": 64, "backbone_layers": 64, "scales": 64, "frames": 64, "experts": 64, "unfolds": 1024, "states": 256}
-"""Limits of settings that cost time without adding weights, or cost more than their weights."""
-
+"""Limits of settings that cost time without adding weights, or more than their weights do."""
 
 CHAINED: Config = {"layers": 1, "dropout": 0.0, "encoder": []}
 """Further settings of every recurrent kind: the number of layers, which all have the config's sizes; the dropout
@@ -127,61 +127,31 @@ def _at_least_one(name: str, value: Any, most: int = 0) -> int:
     return value
 
 
-def _cfc(
-    inputs: int,
-    units: int,
-    backbone_units: int,
-    backbone_layers: int,
-    backbone_dropout: float,
-    mode: str,
-    activation: str,
-    mixed_memory: bool = False,
-) -> Network:
-    return Liquid(
-        CfC(
-            inputs,
-            units,
-            mixed_memory=mixed_memory,
-            mode=mode,
-            activation=activation,
-            backbone_units=backbone_units,
-            backbone_layers=backbone_layers,
-            backbone_dropout=backbone_dropout,
-        )
-    )
+FORMS = ("return_sequences", "batch_first", "return_states", "num_layers", "bidirectional", "proj_size", "ode_unfolds")
+"""Arguments of layers that are no settings of a kind: the network sets them, or has another name for them."""
 
 
-def _cfc_ncp(
-    inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, mode: str, mixed_memory: bool = False
-) -> Network:
-    return Liquid(CfC(inputs, AutoNCP(units, motors, sparsity, wiring_seed), mixed_memory=mixed_memory, mode=mode))
+def _liquid(layer: Callable[..., RecurrentLayer], **fixed: Any) -> Callable[..., Network]:
+    """Makes a network of one layer; ``unfolds`` are its ``ode_unfolds``."""
+
+    def make(inputs: int, units: int | AutoNCP, **options: Any) -> Network:
+        for name in options.keys() & FORMS:
+            raise TypeError(f"unexpected keyword argument {name!r}")
+        options = {"ode_unfolds" if name == "unfolds" else name: value for name, value in options.items()}
+        return Liquid(layer(inputs, units, **fixed, **options))
+
+    return make
 
 
-def _ltc(inputs: int, units: int | AutoNCP, unfolds: int, **options: Any) -> Network:
-    # No output mapping, because the readout is linear already. Files of older versions have no solver and no memory.
-    return Liquid(LTC(inputs, units, output_mapping=None, ode_unfolds=unfolds, **options))
+def _on_ncp(make: Callable[..., Network]) -> Callable[..., Network]:
+    def made(inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, **options: Any) -> Network:
+        return make(inputs, AutoNCP(units, motors, sparsity, wiring_seed), **options)
 
-
-def _ltc_ncp(
-    inputs: int, units: int, motors: int, sparsity: float, wiring_seed: int, unfolds: int, **options: Any
-) -> Network:
-    return _ltc(inputs, AutoNCP(units, motors, sparsity, wiring_seed), unfolds, **options)
-
-
-def _solved(layer: Callable[..., RecurrentLayer]) -> Callable[..., Network]:
-    return lambda inputs, units, unfolds, **options: Liquid(layer(inputs, units, ode_unfolds=unfolds, **options))
-
-
-def _ctgru(inputs: int, units: int, scales: int) -> Network:
-    return Liquid(CTGRU(inputs, units, scales=scales))
+    return made
 
 
 def _feedforward(inputs: int, units: int, frames: int) -> Network:
     return Encoder(inputs, units) if frames == 1 else Frames(inputs, units, _at_least_one("frames", frames))
-
-
-def _lrcssm(inputs: int, units: int, elastance: str, solver: str, block: bool) -> Network:
-    return Liquid(LrcSSM(inputs, units, elastance=elastance, solver=solver, block=block))
 
 
 EXPERTS: dict[str, Callable[[int, int], RecurrentLayer]] = {
@@ -202,10 +172,6 @@ def _mixture(
     return Liquid(MixtureOfLiquid(made, router, top_k, balance=balance))
 
 
-def _gated(kind: str) -> Callable[..., Network]:
-    return lambda inputs, units: Gated(kind, inputs, units)
-
-
 def _ncp_sizes(size: int, config: Config, n_outputs: int) -> Config:
     # Few motor neurons would be a bottleneck: at least eight, and one for each output.
     motors = config.get("motors", max(n_outputs, 8))
@@ -223,27 +189,28 @@ def _backbone_sizes(size: int, config: Config, n_outputs: int) -> Config:
 MEMORY = {"mixed_memory": False}
 CLOSED_FORM = {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh"}
 NCP = {"sparsity": 0.5, "wiring_seed": 22222}
+LTC_NETWORK = _liquid(LTC, output_mapping=None)  # because the readout is linear already
 
 KINDS: dict[str, Kind] = {
-    "cfc": Kind("CfC", _cfc, {**CLOSED_FORM, **MEMORY}, _backbone_sizes),
-    "cfc_mm": Kind("CfC with mixed memory", _cfc, {**CLOSED_FORM, "mixed_memory": True}, _backbone_sizes),
-    "cfc_ncp": Kind("CfC on NCP", _cfc_ncp, {**NCP, "mode": "default", **MEMORY}, _ncp_sizes),
-    "ltc": Kind("LTC", _ltc, {"unfolds": 6, "solver": "fused", **MEMORY}, _units),
-    "ltc_ncp": Kind("LTC on NCP", _ltc_ncp, {**NCP, "unfolds": 6, "solver": "fused", **MEMORY}, _ncp_sizes),
-    "ctrnn": Kind("CT-RNN", _solved(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
-    "neural_ode": Kind("Neural ODE", _solved(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
-    "ctgru": Kind("CT-GRU", _ctgru, {"scales": 8}, _units),
+    "cfc": Kind("CfC", _liquid(CfC), {**CLOSED_FORM, **MEMORY}, _backbone_sizes),
+    "cfc_mm": Kind("CfC with mixed memory", _liquid(CfC), {**CLOSED_FORM, "mixed_memory": True}, _backbone_sizes),
+    "cfc_ncp": Kind("CfC on NCP", _on_ncp(_liquid(CfC)), {**NCP, "mode": "default", **MEMORY}, _ncp_sizes),
+    "ltc": Kind("LTC", LTC_NETWORK, {"unfolds": 6, "solver": "fused", **MEMORY}, _units),
+    "ltc_ncp": Kind("LTC on NCP", _on_ncp(LTC_NETWORK), {**NCP, "unfolds": 6, "solver": "fused", **MEMORY}, _ncp_sizes),
+    "ctrnn": Kind("CT-RNN", _liquid(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
+    "neural_ode": Kind("Neural ODE", _liquid(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
+    "ctgru": Kind("CT-GRU", _liquid(CTGRU), {"scales": 8}, _units),
     # Recordings have gaps, over which an Euler step overshoots.
-    "lrcssm": Kind("LrcSSM", _lrcssm, {"elastance": "plain", "solver": "exponential", "block": True}, _units),
+    "lrcssm": Kind("LrcSSM", _liquid(LrcSSM), {"elastance": "plain", "solver": "exponential", "block": True}, _units),
     "mixture": Kind(
         "Liquid experts",
         _mixture,
         {"expert": "cfc", "experts": 4, "top_k": 1, "router_units": 8, "balance": 0.01},
         _units,
     ),
-    "ode_lstm": Kind("ODE-LSTM", _solved(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
-    "lstm": Kind("LSTM", _gated("lstm"), {}, _units),
-    "gru": Kind("GRU", _gated("gru"), {}, _units),
+    "ode_lstm": Kind("ODE-LSTM", _liquid(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
+    "lstm": Kind("LSTM", partial(Gated, "lstm"), {}, _units),
+    "gru": Kind("GRU", partial(Gated, "gru"), {}, _units),
     "grud": Kind("GRU-D", MaskedGRUD, {}, _units, chained=False, masked=True),
     "state_space": Kind("State space", StateSpace, {"states": 8, "layers": 2}, _units, chained=False),
     "feedforward": Kind("Feed-forward", _feedforward, {"frames": 1}, _units),
@@ -373,7 +340,7 @@ def assemble(kind: str, config: Config, task: Task, preprocessing: Preprocessing
         if unexpected:
             entries = {*known.defaults, *inspect.signature(known.make).parameters, *config}
             entries |= {PICTURES} | (CHAINED.keys() if known.chained else set())
-            others = sorted(entries - {"inputs", "options", unexpected[1]})
+            others = sorted(entries - {"inputs", "input_size", "masked", "options", unexpected[1]})
             raise InputError(f"a {kind} has no {unexpected[1]!r}; it has {', '.join(others)}") from None
         raise InputError(f"a {kind} cannot be made with {config}: {error}") from None
 

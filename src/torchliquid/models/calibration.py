@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import scipy  # its parts are imported when they are used
 
-from torchliquid.alarms import Alarm, best_f1, within_limit
+from torchliquid.alarms import best_f1, within_limit
 from torchliquid.data.recording import Recording
 from torchliquid.metrics import SMALLEST, find
 from torchliquid.tasks import Task
@@ -121,16 +121,10 @@ def choose_threshold(task: Task, outputs: Sequence[np.ndarray], recording: Recor
         given, truth = pooled(task, outputs, recording)
         threshold = best_f1(given[:, task.positive], truth == task.positive)
     else:
-        threshold = _limited(task, alarm, outputs, recording)
+        labelled = [task.labelled(output, one) for output, one in zip(outputs, recording.series, strict=True)]
+        series = [(p[:, task.positive], (truth == task.positive).astype(float), times) for p, truth, times in labelled]
+        threshold = within_limit(alarm, series, per_series=task.per == "series")
     return replace(task, alarm=replace(alarm, threshold=threshold))
-
-
-def _limited(task: Task, alarm: Alarm, outputs: Sequence[np.ndarray], recording: Recording) -> float | None:
-    series = []
-    for output, one in zip(outputs, recording.series, strict=True):
-        given, truth, times = task.labelled(output, one)
-        series.append((given[:, task.positive], (truth == task.positive).astype(float), times))
-    return within_limit(alarm, series, per_series=task.per == "series")
 
 
 @dataclass(frozen=True)

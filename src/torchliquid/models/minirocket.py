@@ -1,7 +1,7 @@
-"""MiniRocket for one label a series (Dempster et al., arXiv 2012.08791): fixed convolutions, how often each exceeds a
-bias, and a ridge model on these shares.
+"""MiniRocket for one label per series (Dempster et al., arXiv 2012.08791): fixed convolutions, the share of samples at
+which each exceeds a bias, and a ridge model on these shares.
 
-Series may have any length and sampling: each stands on a grid of usual spans, where a value holds until the next.
+Series may have any length and sampling. Each is resampled to a grid of usual spans, and a value holds until the next.
 """
 
 from __future__ import annotations
@@ -16,29 +16,27 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.data.columns import nearest
-from torchliquid.data.preprocessing import Preprocessing, aligned
+from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
-from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
-from torchliquid.models.fitted import Fitted
+from torchliquid.models.fitted import Fitted, Remembering
 from torchliquid.models.linear import Linear
-from torchliquid.models.predictor import Progress
 from torchliquid.models.tabular import MOST_NUMBERS, decoded
 from torchliquid.tasks import Task
 
 LENGTH = 9
 TAPS = np.array(list(combinations(range(LENGTH), 3)))
-"""Of the 84 kernels: where each weighs 2; elsewhere it weighs -1."""
+"""(84, 3) where each kernel has the weight 2; all its other weights are -1."""
 
 KERNELS = len(TAPS)
 FEATURES, MOST_FEATURES = 9996, 100_000
 MOST_DILATIONS = 32
 MOST_POINTS = 16_384
-"""Usual spans of a series that are looked at, the last ones."""
+"""Maximum number of grid points of a series; of longer series the last ones are used."""
 
 STRENGTHS = np.logspace(-3, 3, 10)
-"""Penalties of the ridge model, of which leaving one series out chooses."""
+"""Penalties of the ridge model; leave-one-out validation over the series chooses one."""
 
 WEIGHTS = np.full((KERNELS, 1, LENGTH), -1.0, dtype=np.float32)
 np.put_along_axis(WEIGHTS[:, 0], TAPS, 2.0, 1)
@@ -46,12 +44,12 @@ np.put_along_axis(WEIGHTS[:, 0], TAPS, 2.0, 1)
 
 @dataclass(frozen=True, eq=False)
 class Kernels:
-    """Which features a series has: D dilations, of each all 84 kernels with one feature for each of their biases.
+    """The features of a series: one for each bias of each of the 84 kernels, at each of D dilations.
 
     Attributes:
         dilation: (D,) int32, samples between two weights.
-        biases: (D,) int32, how many each kernel has at a dilation.
-        channels: (D, 84, C) uint8, 1 for those that a kernel adds up.
+        biases: (D,) int32, number of biases of each kernel at a dilation.
+        channels: (D, 84, C) uint8, 1 for the channels that a kernel adds up.
         bias: (F,) float32, dilation by dilation, kernel by kernel.
     """
 
@@ -62,13 +60,13 @@ class Kernels:
 
     @classmethod
     def draw(cls, grids: list[np.ndarray], features: int, seed: int) -> Kernels:
-        """Dilations up to the longest series, channels at random, and biases that are quantiles of what each kernel
-        gives on a series drawn for it.
+        """Dilations up to the longest series, random channels, and biases that are quantiles of each kernel's outputs
+        on a series drawn for it.
 
         Args:
             grids: (C, T) float32 each.
-            features: at most so many, and 84 at least.
-            seed: of the channels and the series.
+            features: maximum number of features; there are at least 84.
+            seed: seed of the channels and the series.
         """
         rng = np.random.default_rng(seed)
         n_channels, longest = len(grids[0]), max(grid.shape[1] for grid in grids)
@@ -92,7 +90,7 @@ class Kernels:
         return cls(dilation, biases, channels, np.concatenate(found).astype(np.float32))
 
     def convolved(self, grid: torch.Tensor, place: int) -> torch.Tensor:
-        """(84, T) what the kernels give at a dilation, zeros around the series."""
+        """(84, T) the kernels' outputs at a dilation, with zeros around the series."""
         dilation = int(self.dilation[place])
         mixed = torch.from_numpy(self.channels[place]).float() @ grid
         padding = (LENGTH - 1) * dilation // 2
@@ -101,7 +99,7 @@ class Kernels:
     def __call__(self, grid: np.ndarray) -> np.ndarray:
         """(F,) for a series (C, T) float32: the share of samples at which each kernel exceeds each of its biases.
 
-        Every second kernel leaves out the samples at which it reaches beyond the series, where any are left.
+        Every second kernel leaves out the samples at which it reaches beyond the series, unless these are all.
         """
         series, shares, start = torch.from_numpy(grid), [], 0
         for place, many in enumerate(self.biases.tolist()):
@@ -121,11 +119,9 @@ class MiniRocket(Fitted):
     """MiniRocket, with the interface of :class:`torchliquid.models.Model`.
 
     Attributes:
-        config: ``features``, at most so many; ``length``, how many usual spans it looks back, those of the longest
-            training series.
-        task, preprocessing: fitted on the training part.
-        kernels, linear: what makes the features, and the ridge model on them.
-        metadata: plain data that is saved along.
+        config: ``features``, their maximum number; ``length``, the number of usual spans that it looks back, that of
+            the longest training series.
+        kernels, linear: compute the features, and the answer from them.
     """
 
     kind = "minirocket"
@@ -165,7 +161,7 @@ class MiniRocket(Fitted):
             hyper: ``features`` (default 9,996; with many series fewer, so that the table stays in memory).
 
         Raises:
-            InputError: the task asks for an answer a sample, a setting is unknown, or no series has a label.
+            InputError: the task needs an answer per sample, a setting is unknown, or no series has a label.
         """
         if task.per != "series":
             raise InputError("MiniRocket gives one answer a series, and this task asks for one a sample")
@@ -193,18 +189,8 @@ class MiniRocket(Fitted):
             calibrate(model, validation)
         return model
 
-    def outputs(
-        self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
-    ) -> list[np.ndarray]:
-        """Decoded answers for each series, as :meth:`Predictor.outputs`; ``windows`` has no effect."""
-        recording = aligned(recording, self.preprocessing)
-        found, done = [], 0
-        for series in recording.series:
-            found.append(self.answer(on_grid(*self.preprocessing(series), self.config["length"])))
-            done += len(series)
-            if progress is not None:
-                progress(done)
-        return found
+    def answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        return self.answer(on_grid(inputs, spans, self.config["length"]))
 
     def answer(self, grid: np.ndarray) -> np.ndarray:
         """(K,) decoded for a series on its grid (C, T)."""
@@ -222,34 +208,18 @@ class MiniRocket(Fitted):
         return int(self.kernels.bias.size) + self.linear.numbers
 
 
-class MiniRocketSteps:
-    """MiniRocket on live samples: the answer of the series so far, computed anew after each.
+class MiniRocketSteps(Remembering):
+    """MiniRocket on live samples: after each, the answer for the series so far.
 
-    The state has one part, (n, 2 + length * n_inputs) float64: the time of the last sample, how many grid points there
-    are, and the grid, the newest last.
+    The state has one part, (n, 2 + length * n_inputs) float64: the time of the last sample, the number of grid points,
+    and the grid, the newest point last.
     """
 
     def __init__(self, model: MiniRocket, n: int) -> None:
         self.model = model
         self.length, self.inputs = model.config["length"], model.preprocessing.n_inputs
         self.memory = np.zeros((n, 2 + self.length * self.inputs))
-
-    @property
-    def state(self) -> tuple[np.ndarray, ...]:
-        return (self.memory.copy(),)
-
-    @state.setter
-    def state(self, parts: tuple[np.ndarray, ...]) -> None:
-        given = [np.shape(part) for part in parts]
-        if given != [self.memory.shape]:
-            raise InputError(f"the state has parts of shapes {given}; {[self.memory.shape]} are needed")
-        filled = np.asarray(parts[0])[:, 1]
-        if not ((filled >= 0) & (filled <= self.length) & (filled == np.floor(filled))).all():
-            raise InputError("the state is broken: it says of no number of grid points that they are filled")
-        self.memory[...] = parts[0]
-
-    def reset(self, rows: Any) -> None:
-        self.memory[rows] = 0.0
+        self.counter, self.most = 1, self.length
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         return np.stack([self._follow(*each) for each in zip(self.memory, inputs, spans.tolist(), strict=True)])
@@ -269,8 +239,8 @@ class MiniRocketSteps:
 
 
 def on_grid(inputs: np.ndarray, spans: np.ndarray, most: int) -> np.ndarray:
-    """(n, G) float32 of inputs (T, n) and the spans before them (T,): a point each usual span from the first sample to
-    the last, which holds the last sample that is at most half a span later; of more points than ``most`` the last."""
+    """(n, G) float32 from inputs (T, n) and the spans before them (T,): one point per usual span from the first sample
+    to the last, each with the last sample that is at most half a span later. At most the last ``most`` points."""
     places = _place(np.concatenate([[0.0], np.cumsum(spans[1:], dtype=np.float64)]))
     last = places[-1]
     points = np.arange(max(last - most + 1, 0), last + 1)

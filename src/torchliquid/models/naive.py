@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from torchliquid.data.preprocessing import Preprocessing, aligned
+from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
-from torchliquid.data.windows import Windows
-from torchliquid.models.predictor import Predictor, Progress
+from torchliquid.models.fitted import Simple
 from torchliquid.tasks import Task
 
 
-class Naive(Predictor):
+class Naive(Simple):
     """The frequency of each class in the training part, or the mean; for a forecast, the channel's last value.
 
     Attributes:
@@ -44,20 +43,8 @@ class Naive(Predictor):
         counts = task.count(training)
         return cls(task, preprocessing, counts / counts.sum())
 
-    def outputs(
-        self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
-    ) -> list[np.ndarray]:
-        """Decoded answers for each series, as :meth:`Predictor.outputs`; ``windows`` has no effect."""
-        recording = aligned(recording, self.preprocessing)
-        answers, done = [], 0
-        for series in recording.series:
-            inputs, _ = self.preprocessing(series)
-            per_step = self.task.per == "step"
-            answers.append(np.stack([self._answer(row) for row in inputs]) if per_step else self.constant.copy())
-            done += len(series)
-            if progress is not None:
-                progress(done)
-        return answers
+    def answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        return np.stack([self._answer(row) for row in inputs]) if self.task.per == "step" else self.constant.copy()
 
     def steps(self, n: int) -> NaiveSteps:
         return NaiveSteps(self)

@@ -44,6 +44,19 @@ class Steps(Protocol):
         """Restart the streams that a NumPy index selects."""
 
 
+def set_state(own: Sequence[np.ndarray], parts: Sequence[np.ndarray]) -> None:
+    """Copy the parts of a state into its own arrays.
+
+    Raises:
+        InputError: their number or shapes differ.
+    """
+    given, want = [np.shape(part) for part in parts], [part.shape for part in own]
+    if given != want:
+        raise InputError(f"the state has parts of shapes {given}; {want} are needed")
+    for part, new in zip(own, parts, strict=True):
+        part[...] = new
+
+
 class Predictor:
     """The methods of every model. A subclass provides :meth:`outputs`, :meth:`steps` and :meth:`numbers`; the other
     methods follow from these.

@@ -12,15 +12,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from torchliquid.data.columns import nearest
-from torchliquid.data.preprocessing import Preprocessing, aligned
+from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording
-from torchliquid.data.windows import Windows
 from torchliquid.errors import InputError
 from torchliquid.models.calibration import Calibration, calibrate
 from torchliquid.models.features import MOST_VALUES, aligned_places, aligned_values, features
-from torchliquid.models.fitted import Fitted
+from torchliquid.models.fitted import Fitted, Remembering
 from torchliquid.models.linear import STRENGTHS, Linear, fit_linear
-from torchliquid.models.predictor import Progress
 from torchliquid.models.trees import Trees, boost
 from torchliquid.tasks import Task
 
@@ -40,7 +38,7 @@ SUMS = 6
 """Statistics of each channel of a live series: mean, sum of squares about it, minimum, maximum, product with time,
 first value."""
 
-MOST_SAMPLES = 2.0**53
+MOST_SAMPLES = 2.0**53 - 1
 """Maximum length of a live series: float64 counts up to it."""
 
 ROWS = 4096
@@ -211,27 +209,13 @@ class Tabular(Fitted):
                 table, targets, classes, task.quantile, weight, settings, start, lambda trees: score(self.linear, trees)
             )
 
-    def outputs(
-        self, recording: Recording, windows: Windows | None = None, progress: Progress | None = None
-    ) -> list[np.ndarray]:
-        """Decoded answers for each series, as :meth:`Predictor.outputs`; ``windows`` has no effect."""
-        recording = aligned(recording, self.preprocessing)
-        found, done = [], 0
-        for series in recording.series:
-            prepared, done = self.preprocessing(series), done + len(series)
-            if self.task.per == "series":
-                found.append(self.answer(self.table(*prepared, LAST))[0])
-            else:
-                found.append(self._answers(*prepared))
-            if progress is not None:
-                progress(done)
-        return found
-
-    def _answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    def answers(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        if self.task.per == "series":
+            return self.answer(self.table(inputs, spans, LAST))[0]
         first = self.task.first_known(inputs)
         if 0 < first < len(inputs):  # features look back to before the first row
             return np.concatenate(
-                [self._answers(inputs[:first], spans[:first]), self._answers(inputs[first:], spans[first:])]
+                [self.answers(inputs[:first], spans[:first]), self.answers(inputs[first:], spans[first:])]
             )
         blocks = [slice(start, start + ROWS) for start in range(0, len(spans), ROWS)]
         return np.concatenate([self.answer(self.table(inputs, spans, rows)) for rows in blocks])
@@ -329,7 +313,7 @@ def decoded(task: Task, raw: np.ndarray, calibration: Calibration) -> np.ndarray
     return task.decode(logits)
 
 
-class TabularSteps:
+class TabularSteps(Remembering):
     """A tabular model on live samples.
 
     The state has one array, (n, S) float64. A row holds the number of samples and whether the last value is known; then
@@ -345,23 +329,7 @@ class TabularSteps:
         self.places = aligned_places(aligned, self.channels)
         sums = 3 + SUMS * self.channels + (self.inputs - self.channels) + len(self.places) * self.channels
         self.memory = np.zeros((n, 2 + (self.lookback * (self.inputs + 1) if self.lookback else sums)))
-
-    @property
-    def state(self) -> tuple[np.ndarray, ...]:
-        return (self.memory.copy(),)
-
-    @state.setter
-    def state(self, parts: tuple[np.ndarray, ...]) -> None:
-        given = [np.shape(part) for part in parts]
-        if given != [self.memory.shape]:
-            raise InputError(f"the state has parts of shapes {given}; {[self.memory.shape]} are needed")
-        so_far = np.asarray(parts[0])[:, 0]  # determines where the next sample is stored
-        if not ((so_far >= 0) & (so_far < MOST_SAMPLES) & (so_far == np.floor(so_far))).all():
-            raise InputError("the state is invalid: its number of samples is not a whole number")
-        self.memory[...] = parts[0]
-
-    def reset(self, rows: Any) -> None:
-        self.memory[rows] = 0.0
+        self.counter, self.most = 0, MOST_SAMPLES
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
         return self.model.answer(self.rows(inputs, spans))

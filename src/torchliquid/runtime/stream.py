@@ -19,7 +19,7 @@ from torchliquid.errors import InputError, printable
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.models.conformal import Band, Interval
 from torchliquid.models.model import Model
-from torchliquid.models.predictor import Predictor
+from torchliquid.models.predictor import Predictor, set_state
 from torchliquid.models.tabular import Tabular, TabularSteps
 from torchliquid.runtime import table
 from torchliquid.runtime.stepper import compiled
@@ -510,12 +510,7 @@ class _Core:
 
     @state.setter
     def state(self, parts: tuple[np.ndarray, ...]) -> None:
-        want = [part.shape for part in self.parts]
-        given = [np.shape(part) for part in parts]
-        if want != given:
-            raise InputError(f"the state has parts of shapes {given}; {want} are needed")
-        for part, new in zip(self.parts, parts, strict=True):
-            part[...] = new
+        set_state(self.parts, parts)
 
     def reset(self, rows: Any) -> None:
         for part in self.parts:

@@ -102,12 +102,9 @@ def _solve(field: Callable[[Tensor], Tensor], state: Tensor, method: str, rtol: 
     if int(solution.status.max()) != 0 or not bool(torch.isfinite(after).all()):
         stuck = bool((solution.status == torchode.Status.REACHED_MAX_STEPS.value).any())
         reason = f"needs more than {MAX_STEPS} steps in one span" if stuck else "meets numbers that are not finite"
-        raise SolverError(f"the solver {method} {reason} (rtol {rtol:g}, atol {atol:g}): {_advice(stuck)}")
+        advice = "loosen the tolerances or take the solver fused" if stuck else "check the inputs and the weights"
+        raise SolverError(f"the solver {method} {reason} (rtol {rtol:g}, atol {atol:g}): {advice}")
     return after
-
-
-def _advice(stuck: bool) -> str:
-    return "loosen the tolerances or take the solver fused" if stuck else "check the inputs and the weights"
 
 
 class _Adjoint(torch.autograd.Function):

@@ -12,17 +12,11 @@ from torchliquid.data.recording import Recording
 from torchliquid.training.history import History
 
 
-def _descent(history: History) -> dict[str, Any]:
-    return {
-        "epochs": history.epochs[-1],
-        "best_epoch": history.epochs[history.best],
-        "updates": history.updates[history.best],
-    }
-
-
 def provenance(training: Recording, history: History, seed: int) -> dict[str, Any]:
     """Plain data for a model's metadata: version and date, how the recording's columns were read (so that the next file
     is read in the same way), and how the training went."""
+    epochs, updates, best = history.epochs, history.updates, history.best
+    course = {"epochs": epochs[-1], "best_epoch": epochs[best], "updates": updates[best]} if updates[-1] else {}
     columns = dict(training.columns)
     if not training.dated and training.time_unit not in ("samples", "units"):
         columns["time_unit"] = training.time_unit
@@ -31,8 +25,8 @@ def provenance(training: Recording, history: History, seed: int) -> dict[str, An
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "columns": columns,
         "training": {
-            **(_descent(history) if history.updates[-1] else {}),
-            "validation": {k: v for k, v in history.validation[history.best].items() if np.isfinite(v)},
+            **course,
+            "validation": {k: v for k, v in history.validation[best].items() if np.isfinite(v)},
             "samples": training.n_samples,
             "series": training.n_series,
             "seed": seed,
