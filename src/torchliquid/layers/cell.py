@@ -27,7 +27,7 @@ from torchliquid.wirings import Wiring
 log = logging.getLogger(__name__)
 
 FAILURES = 3
-"""After so many calls that did not converge, ``over_time="auto"`` tries no more."""
+"""Number of calls without convergence after which ``over_time="auto"`` stays sequential."""
 
 
 class RecurrentCell(nn.Module):
@@ -39,14 +39,15 @@ class RecurrentCell(nn.Module):
         output_size: O, the size of the output of :meth:`read`.
         wiring: the wiring; None without one.
         stepper: the solver of its ODE; None if the cell solves it itself, or has none.
-        stable_solver: name of a solver for it that is stable at any span.
-        plain_parts: classes of its modules whose weights the recurrence reads.
+        stable_solver: name of a solver that is stable at any span.
+        plain_parts: classes of modules whose weights the recurrence reads.
         over_time: ``"sequential"`` (one sample after the other), ``"parallel"`` (all at once, see
             :mod:`torchliquid.parallel`) or ``"auto"``; under ``torch.compile``, ``torch.export`` and ``torch.func``
             sequential.
         from_last: whether a parallel call begins from the states of the last one of the same shape instead of zeros.
         solved: diagnostics of the last parallel call.
-        fallbacks: how many calls were to be parallel and did not converge.
+        fallbacks: number of parallel calls that did not converge.
+        asked_span: the longest span for which :meth:`instability` was asked.
     """
 
     input_size: int
@@ -107,9 +108,9 @@ class RecurrentCell(nn.Module):
             if self._is_parallel(recurrence, over):
                 states, self.solved = parallel.run(recurrence, over, self._guess)
                 self._guess = None
-                if states is not None and self.from_last:
-                    self._guess = (states[0] if cell is None else torch.cat(states, 2)).detach()
                 if states is not None:
+                    if self.from_last:
+                        self._guess = (states[0] if cell is None else torch.cat(states, 2)).detach()
                     return states
                 self.fallbacks += 1
             return backends.run(recurrence, over)
@@ -120,13 +121,11 @@ class RecurrentCell(nn.Module):
         if self.over_time == "sequential" or values_are_hidden(over.inputs):
             return False
         if over.inputs.is_cuda and torch.cuda.is_current_stream_capturing():
-            return False  # Newton's method looks at what is left, which a CUDA graph cannot
+            return False  # Newton's method reads the error, which a CUDA graph cannot
         if self.over_time == "parallel":
             return True
-        if (
-            backends.chosen(recurrence, backends.tensors_of_both(recurrence, over))
-            is not backends.BACKENDS["reference"]
-        ):
+        chosen = backends.chosen(recurrence, backends.tensors_of_both(recurrence, over))
+        if chosen is not backends.BACKENDS["reference"]:
             return False
         lately_failed = self.solved is not None and not self.solved.converged and self.fallbacks > FAILURES
         return parallel.pays(recurrence, over) and not lately_failed
@@ -209,12 +208,12 @@ class RecurrentCell(nn.Module):
             log.warning(advice)
 
     def structure(self) -> dict[str, np.ndarray]:
-        """What the wiring fixes, as masks of 0 and 1, by the names under which a ``state_dict`` tells it."""
+        """Masks of 0 and 1 that the wiring fixes, by their names in a ``state_dict``."""
         return {}
 
     def fixed(self) -> dict[str, Tensor]:
-        """What the wiring fixes as the recurrence reads it, by name: kept where the module goes, and out of reach of
-        arithmetic on parameters and buffers."""
+        """Tensors for the recurrence that the wiring fixes, by name. They move with the module, but are neither
+        parameters nor buffers, which code outside may average or quantise."""
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -241,8 +240,8 @@ class RecurrentCell(nn.Module):
             destination[prefix + name] = torch.from_numpy(mask).to(like.device, self.dtype)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Weights of another wiring often have the same shapes, and would mean other synapses. A mean of several
-        # state_dicts, or one in half precision, still tells its wiring.
+        # Weights of another wiring often have the same shapes, but belong to other synapses. Rounded, because the masks
+        # may be a mean of several state_dicts, or in half precision.
         *_, errors = args
         for name, mask in self.structure().items():
             given = state_dict.pop(prefix + name, None)
@@ -256,16 +255,16 @@ class RecurrentCell(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def live_parameters(self, with_memory: bool = False) -> int:
-        """Parameters of the cell that can change the output, alone or with a memory in front: all, likewise."""
+        """Number of parameters that can change the output, with or without a memory in front."""
         return sum(p.numel() for p in self.parameters())
 
     def forward(self, input: Tensor, hx: Tensor | None = None, ts: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
         """One step.
 
         Args:
-            input: one sample each, (B, C), or (C,).
-            hx: the state before it, (B, H) or (H,); None: zeros.
-            ts: time since the sample before: a number, (B,) or (B, 1).
+            input: one sample per stream, (B, C) or (C,).
+            hx: the previous state, (B, H) or (H,); None: zeros.
+            ts: time since the previous sample: a number, (B,) or (B, 1).
 
         Returns:
             The output (B, O) and the new state (B, H).
@@ -284,7 +283,7 @@ class RecurrentCell(nn.Module):
         spans = checked_spans(spans_of(ts, x, batched), batched)
         h, _ = state_of(hx, x, self.state_size, False, batched)
         new = self.recur(x, spans, h)[0][:, 0]
-        output, new = self.read(new), new.clone()  # a state set to zero in place leaves the output alone
+        output, new = self.read(new), new.clone()  # so that changing the state in place leaves the output alone
         return (output, new) if batched else (output[0], new[0])
 
 

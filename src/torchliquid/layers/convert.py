@@ -1,4 +1,4 @@
-"""Bring networks of ``ncps.torch`` (1.0.1) here, with the same outputs and gradients."""
+"""Converts networks of ``ncps.torch`` (1.0.1), with the same outputs and gradients."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ACTIVATIONS = {"LeCun": "lecun_tanh", "Tanh": "tanh", "ReLU": "relu", "SiLU": "s
 
 
 def from_ncps(module: nn.Module) -> LTC | LTCCell | CfC | CfCCell | WiredCfCCell:
-    """Turn an ``LTC``, ``LTCCell``, ``CfC``, ``CfCCell`` or ``WiredCfCCell`` of ``ncps.torch`` into ours.
+    """Convert an ``LTC``, ``LTCCell``, ``CfC``, ``CfCCell`` or ``WiredCfCCell`` of ``ncps.torch``.
 
-    Outputs and gradients are the same where ncps is right. It is not, and ours differs: for a batch of sequences with
-    ``timespans`` of their own; for a wired CfC with fewer outputs than its last layer has neurons (ours gives the
-    outputs, ncps the whole layer); for dropout in training after the first hidden layer (ncps has none there).
+    Outputs and gradients are the same, except where ncps is wrong: for a batch of sequences, each with its own
+    ``timespans``; for a wired CfC with fewer outputs than its last layer has neurons (ncps returns the whole layer);
+    and for dropout in training after the first hidden layer (ncps has none there).
 
     Returns:
-        A new module in the same mode, dtype and place; the given one is not touched.
+        A new module in the same mode, dtype and on the same device. The given module is not changed.
 
     Raises:
-        InputError: another kind of module.
+        InputError: the module is of another class.
     """
     from ncps import torch as peer
 
@@ -89,7 +89,7 @@ def _ltc_options(cell: Any) -> dict[str, Any]:
 
 
 def _copy_ltc(cell: Any, ours: Any) -> None:
-    """Matrices (source, target) to vectors of the synapses that exist; all else has the same name and shape."""
+    """Matrices (source, target) become vectors of the synapses that exist; all others have the same name and shape."""
     for name, parameter in ours.named_parameters():
         theirs: Tensor = getattr(cell, name)
         trained = theirs.requires_grad
@@ -100,7 +100,7 @@ def _copy_ltc(cell: Any, ours: Any) -> None:
 
 
 def _take(ours: nn.Parameter, theirs: Tensor, trained: bool | None = None) -> None:
-    """The values, and whether they are trained."""
+    """Copy the values, and whether they are trained."""
     ours.copy_(theirs.reshape(ours.shape))
     ours.requires_grad_(theirs.requires_grad if trained is None else trained)
 

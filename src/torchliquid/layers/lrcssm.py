@@ -20,7 +20,7 @@ from torchliquid.solvers import Solver
 ELASTANCES = ("plain", "symmetric")
 SOLVERS = ("euler", "exponential")
 LONGEST = 2.0
-"""Longest span of an Euler step that is stable whatever the weights are: no rate e |a| exceeds 1."""
+"""Longest span of an Euler step that is stable for any weights, because no rate e |a| exceeds 1."""
 
 
 class LrcSSMCell(RecurrentCell):
@@ -71,8 +71,8 @@ class LrcSSMCell(RecurrentCell):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Initialise the parameters as published, uniformly to 1 / sqrt(H); the elastance's shift above 0, so that
-        nothing grows."""
+        """Initialise the parameters as published, uniformly up to 1 / sqrt(H). The elastance's shift is positive, so
+        that no state grows."""
         bound = 1 / math.sqrt(self.state_size)
         for name, parameter in self.named_parameters(recurse=False):
             parameter.uniform_(0.0 if name == "elastance_shift" else -bound, bound)
@@ -80,12 +80,12 @@ class LrcSSMCell(RecurrentCell):
             self.enter.reset_parameters()
 
     def normed(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B H"]:
-        """What a block's neurons read: the inputs as many values as units, normalised."""
+        """The inputs of a block's neurons: mapped to H values if they are not as many, and normalised."""
         entered: Tensor = self.enter(inputs) if hasattr(self, "enter") else inputs
         return F.layer_norm(entered, (self.state_size,))
 
     def map_inputs(self, inputs: Float[Tensor, "*B C"]) -> Float[Tensor, "*B H2"]:
-        """What the inputs bring to each neuron's resistance and to its drive."""
+        """The inputs' part of each neuron's resistance and drive."""
         weight = torch.cat([self.sensory_w, self.sensory_k])
         read = self.normed(inputs) if self.block else inputs
         return drive(read, self.sensory_mu, self.sensory_sigma, weight, self.gleak)
@@ -97,7 +97,7 @@ class LrcSSMCell(RecurrentCell):
         return cells.LrcSSM(synapses, self.vleak, elastance, self.solver == "exponential")
 
     def fastest_rate(self) -> float:
-        """No rate exceeds it, whatever the weights are."""
+        """1: no rate exceeds it, for any weights."""
         return 1.0
 
     def instability(self, span: float) -> str | None:
@@ -113,13 +113,13 @@ class LrcSSMCell(RecurrentCell):
 class LrcSSM(RecurrentLayer):
     """A liquid-resistance liquid-capacitance state space over sequences (arXiv 2505.21717, and the authors' code).
 
-    Each neuron follows dh/dt = e (a h + b); its rate a, drive b and elastance e depend on the inputs and on its own
-    state alone (:class:`torchliquid.cells.LrcSSM` has the equations). So the Jacobian is diagonal, a sequence costs
-    O(T H), and it may be solved for all samples at once (``over_time="parallel"``) in O(log T) steps.
+    Each neuron follows dh/dt = e (a h + b). Its rate a, drive b and elastance e depend only on the inputs and its own
+    state (:class:`torchliquid.cells.LrcSSM` has the equations). So the Jacobian is diagonal, a sequence costs O(T H),
+    and all samples can be solved at once (``over_time="parallel"``) in O(log T) steps.
 
-    Here other than published: the span of each sample stands for the fixed 1, and a step that is stable at any span
-    may be taken; a block enters by a linear map instead of an encoder of two layers, and has as many inputs as units
-    behind it; the symmetric elastance begins above 0. States are real, as in the paper's main results.
+    Differences from the publication: a step has the span of its sample instead of 1, and there is a step that is stable
+    at any span; a block starts with a linear map to H values instead of an encoder of two layers; the shift of the
+    symmetric elastance is initialised above 0. States are real, as in the paper's main results.
 
     Args:
         input_size: number of inputs C.
@@ -127,11 +127,11 @@ class LrcSSM(RecurrentLayer):
         return_sequences: whether to return the outputs of all samples, or of the last one only.
         batch_first: whether inputs are (B, T, C) instead of (T, B, C).
         elastance: ``"plain"``, sigmoid(p h + q), or ``"symmetric"``, sigmoid(p h + q + r) - sigmoid(p h + q - r).
-        solver: ``"euler"``, as published, h + e (a h + b) span; or ``"exponential"``, which is exact while a, b and e
-            stay as they are, and stable at any span.
-        block: whether the layer is one of the published blocks: the inputs (mapped to H values where they are not as
-            many) are normalised, and added to the states; their sum is normalised, and two linear maps with ReLU
-            between them are added to it. ``num_layers`` stacks blocks. False: the outputs are the states.
+        solver: ``"euler"``, as published, h + e (a h + b) span; or ``"exponential"``, which is exact for constant a, b
+            and e, and stable at any span.
+        block: whether the layer is one of the published blocks: the inputs (mapped to H values if they are not as many)
+            are normalised and added to the states; the sum is normalised, and the result of two linear maps with ReLU
+            between them is added to it. ``num_layers`` stacks blocks. False: the outputs are the states.
         return_states, num_layers, dropout, bidirectional: as in :class:`RecurrentLayer`.
 
     Raises:

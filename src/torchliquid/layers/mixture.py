@@ -1,4 +1,4 @@
-"""A mixture of liquid experts: at each sample a small liquid router chooses which of them are called."""
+"""A mixture of liquid experts: a small liquid router chooses which of them are called at each sample."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Routing(NamedTuple):
     """Which experts are called at each sample.
 
     Attributes:
-        probabilities: of each expert, as the gate gives them.
-        chosen: the K experts that are called, the likeliest first.
-        weights: of their outputs: their probabilities.
+        probabilities: of each expert, from the gate.
+        chosen: the K experts that are called, the most probable first.
+        weights: the weights of their outputs, which are their probabilities.
     """
 
     probabilities: Float[Tensor, "*B E"]
@@ -34,10 +34,7 @@ class Routing(NamedTuple):
 
 
 class MixtureCell(RecurrentCell):
-    """The router, the gate behind it and the experts; see :class:`MixtureOfLiquid`.
-
-    The state holds the router's, each expert's, and for each expert the time since its last call, side by side.
-    """
+    """The router, its gate and the experts; see :class:`MixtureOfLiquid`."""
 
     def __init__(self, experts: Sequence[RecurrentLayer], router: RecurrentLayer, top_k: int) -> None:
         super().__init__()
@@ -87,12 +84,12 @@ class MixtureCell(RecurrentCell):
         """The experts that the router's outputs choose."""
         logits = self.gate(routed)
         probabilities = torch.softmax(logits, -1)
-        # Of equals the first ones, as on a device.
+        # Of equal ones the first, as on a device.
         chosen = logits.argsort(dim=-1, descending=True, stable=True)[..., : self.top_k]
         return Routing(probabilities, chosen, probabilities.gather(-1, chosen))
 
     def routing(self, inputs: Float[Tensor, "*B C"], states: Float[Tensor, "*B H"]) -> Routing:
-        """The experts that were called at samples, from their inputs and from the states after them."""
+        """The experts that were called at samples, from the inputs and the states after them."""
         own = states[..., : self.sizes[0]]
         return self.route(self.router.around(inputs, self.router.read(own)))
 
@@ -143,7 +140,7 @@ class MixtureCell(RecurrentCell):
         weights: Float[Tensor, "B T"],
         output: Float[Tensor, "B T O"],
     ) -> tuple[Float[Tensor, "B T O"], Float[Tensor, "B T H"]]:
-        """Add what one expert answers, which runs over the samples that it is called at and no others."""
+        """Add the outputs of one expert, which runs only over the samples at which it is called."""
         expert, called = self.parts[1 + k], calls.called[..., k]
         batch, time = called.shape
         counts = called.sum(1)
@@ -153,7 +150,7 @@ class MixtureCell(RecurrentCell):
             most = int(counts.max()) if len(rows) else 0
         held = h.unsqueeze(1).expand(batch, time, -1)
         if most:
-            # The samples at which it is called, in their order; behind them others, which are padding.
+            # The samples at which it is called, in their order, then others, which are padding.
             places = called[rows].to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
             at = rows.unsqueeze(1), places
             spans, restart = calls.spans[(*at, k)].to(inputs.dtype), calls.restarts[(*at, k)]
@@ -203,14 +200,14 @@ class MixtureCell(RecurrentCell):
 
 
 class Calls(NamedTuple):
-    """When experts are called, and how long each has waited.
+    """When experts are called, and the times between their calls.
 
     Attributes:
-        called: at which samples.
-        spans: until a sample, since the call before or the reset after it, in double precision.
-        restarts: whether there was a reset between the call before and a sample, or at it.
-        cleared: whether there was a reset after the last call up to a sample.
-        waited: since the last call, after each sample.
+        called: whether a sample calls an expert.
+        spans: time since the previous call, or since a reset after it, in double precision.
+        restarts: whether there was a reset since the previous call.
+        cleared: whether there was a reset since the last call, which may be at this sample.
+        waited: time since the last call, after each sample.
         may_restart: whether there are resets at all.
     """
 
@@ -243,42 +240,43 @@ class Calls(NamedTuple):
         starts = torch.cat([torch.zeros_like(clock[:, :1]), clock], 1).gather(1, begun.clamp_min(0))
 
         def since(call: Tensor) -> Tensor:
-            # Differences of a clock may round below zero, where a span was zero.
+            # If a span is zero, the difference of two times may round to a negative number.
             return (clock - torch.where(call >= begun, calls.gather(1, call + 1), starts)).clamp_min(0)
 
         return cls(called, since(before), begun > before, begun > last, since(last), reset is not None)
 
 
 class MixtureOfLiquid(RecurrentLayer):
-    """Liquid experts of which a small liquid router calls a few at each sample.
+    """Liquid experts, of which a small liquid router calls a few at each sample.
 
-    The router is a recurrence of its own over the inputs. A softmax over its outputs chooses the ``top_k`` likeliest
-    experts; the layer's output is the sum of theirs, weighted by their probabilities, as in Switch Transformers (Fedus
-    et al., arXiv 2101.03961), so that the router learns through the weights. An expert that is not called keeps its
-    state and costs nothing: it runs over its own samples alone, as a shorter sequence in which each span is the time
-    since its last call. A continuous-time cell knows what to do with long spans, which is why it can be called rarely.
+    The router is a recurrent layer over the inputs. A softmax over its gated outputs gives each expert a probability,
+    and the ``top_k`` most probable ones are called. The layer's output is the sum of their outputs, weighted by their
+    probabilities, as in Switch Transformers (Fedus et al., arXiv 2101.03961), so that the router learns through the
+    weights. An expert that is not called keeps its state and costs nothing: it runs over its own samples only, as a
+    shorter sequence in which each span is the time since its last call. Continuous-time cells can be called rarely,
+    because their state depends on the span.
 
-    The state (B, H) is the router's, each expert's, and each expert's time since its last call, side by side.
+    The state (B, H) consists of the router's, each expert's, and each expert's time since its last call.
 
-    Under ``torch.compile``, ``torch.export`` and ``torch.func``, where Python can't branch on values, each expert runs
-    over sequences as long as the whole, with its own samples first: the same numbers, without what is saved.
+    Under ``torch.compile``, ``torch.export`` and ``torch.func``, Python cannot branch on values. There, each expert
+    runs over sequences of full length, with its own samples first. Results are the same, but no time is saved.
 
     Attributes:
         load: (E,) share of the last call's samples at which each expert was called; they add up to ``top_k``. None
             before the first call.
 
     Args:
-        experts: E single layers, such as ``CfC``, ``LTC`` or ``LrcSSM``, with as many inputs and outputs.
-        router: another one, with the same inputs; a small one will do.
-        top_k: experts that are called at each sample.
+        experts: E single layers, such as ``CfC``, ``LTC`` or ``LrcSSM``, with the same numbers of inputs and outputs.
+        router: another single layer with the same inputs; a small one is enough.
+        top_k: number of experts that are called at each sample.
         return_sequences: whether to return the outputs of all samples, or of the last one only.
         batch_first: whether inputs are (B, T, C) instead of (T, B, C).
         balance: weight of :meth:`balance_loss`.
         return_states: as in :class:`RecurrentLayer`.
 
     Raises:
-        InputError: ``top_k`` is not from 1 to E; a layer stands there twice, is stacked, bidirectional or has a mixed
-            memory; inputs or outputs differ in number; ``balance`` is negative.
+        InputError: ``top_k`` is not from 1 to E; a layer is given twice, is stacked or bidirectional or has mixed
+            memory; the numbers of inputs or outputs differ; or ``balance`` is negative.
     """
 
     rnn_cell: MixtureCell
@@ -322,7 +320,7 @@ class MixtureOfLiquid(RecurrentLayer):
         return output if whole else at_last(output, over.lengths), states, (states.select(1, -1).clone(),)
 
     def _count(self, routing: Routing, valid: Bool[Tensor, "B T"] | None) -> None:
-        """Keep the load, and in training the loss of an uneven one."""
+        """Store the load, and in training the loss of an uneven load."""
         probabilities = routing.probabilities
         counted = torch.ones_like(probabilities[..., :1])
         if valid is not None:
@@ -335,13 +333,14 @@ class MixtureOfLiquid(RecurrentLayer):
         self._balance = len(mean) / self.rnn_cell.top_k * (self.load * mean).sum() if learns else None
 
     def balance_loss(self) -> Tensor:
-        """What to add to the loss so that all experts are called about as often; :func:`torchliquid.fit` does.
+        """A term of the training loss, so that all experts are called about equally often; :func:`torchliquid.fit`
+        adds it.
 
-        E sum_e load_e p_e / K, with the mean probability p_e of each expert (arXiv 2101.03961, eq. 4), times
-        ``balance``, of the last call in training; it is asked for once a call, and is zero afterwards.
+        It is ``balance`` times E sum_e load_e p_e / K, with the mean probability p_e of each expert (arXiv 2101.03961,
+        eq. 4), of the last call in training. After it was read once, it is zero until the next call.
         """
         found, self._balance = self._balance, None
         return next(self.parameters()).new_zeros(()) if found is None else self.balance * found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_balance"}  # copies hold no graph
+        return {name: value for name, value in vars(self).items() if name != "_balance"}  # so that copies hold no graph

@@ -1,4 +1,4 @@
-"""Whether a part of a layer is its weights and no more, so that a kernel may read them instead of calling it."""
+"""Whether a part of a layer is defined by its weights, so that a kernel may read them instead of calling it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torchliquid.errors import InputError
 
 WEIGHT_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
-"""Hooks that do nothing before a call but set a weight: :func:`refresh` runs them."""
+"""Hooks that only set a weight before a call; :func:`refresh` runs them."""
 
 
 def refresh(module: nn.Module) -> None:
-    """Set the weights that hooks of pruning and of the older ``weight_norm`` and ``spectral_norm`` make."""
+    """Set the weights that hooks compute: those of pruning, and of the older ``weight_norm`` and ``spectral_norm``."""
     for part in module.modules():
         for hook in part._forward_pre_hooks.values():
             if isinstance(hook, WEIGHT_HOOKS):
@@ -26,14 +26,14 @@ def refresh(module: nn.Module) -> None:
 
 
 def is_called(module: nn.Module) -> bool:
-    """Whether something hangs on a module's being called: hooks, or a ``forward`` of its own."""
+    """Whether calling a module does more than its class: it has hooks, or a ``forward`` of its own."""
     before = module._forward_pre_hooks.values()
     others = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(others) or "forward" in module.__dict__ or any(not isinstance(hook, WEIGHT_HOOKS) for hook in before)
 
 
 def says_all(module: nn.Module, *plain: type[nn.Module]) -> bool:
-    """Whether a module's weights, which are set first where hooks make them, are all that there is to it."""
+    """Whether a module is defined by its weights. Weights that hooks compute are set first."""
     if not module._forward_pre_hooks and _is_untouched(module, plain):
         return True  # the usual case, and fast
     refresh(module)
@@ -52,7 +52,7 @@ def _is_untouched(module: nn.Module, plain: tuple[type[nn.Module], ...]) -> bool
 
 
 def odd_parts(module: nn.Module, *plain: type[nn.Module]) -> Iterator[str]:
-    """Parts, by name and class, that are not of these classes or that are called; parametrised weights are read."""
+    """Names and classes of parts that are not of these classes or must be called; parametrised weights are allowed."""
     for name, part in module.named_children():
         if name == "parametrizations" and parametrize.is_parametrized(module):
             continue
@@ -65,10 +65,10 @@ def odd_parts(module: nn.Module, *plain: type[nn.Module]) -> Iterator[str]:
 
 
 def masked(part: nn.Module, mask: Tensor, name: str, x: Tensor) -> Tensor:
-    """Call a linear map, hooks and all, with some of its weights switched off.
+    """Call a linear map, with its hooks, with some of its weights set to zero.
 
     Raises:
-        InputError: what is no linear map with a weight of its own.
+        InputError: the part is not a linear map with a weight of its own.
     """
     if not isinstance(part, nn.Linear) or "weight" not in part._parameters:
         raise InputError(
@@ -79,8 +79,9 @@ def masked(part: nn.Module, mask: Tensor, name: str, x: Tensor) -> Tensor:
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """Of its weights, wherever replicas, shards and quantised modules keep them; the default where there are none."""
-    plain = torch.compiler.is_compiling()  # what PyTorch 2.7 compiles knows no vars() of a module
+    """The dtype of a module's weights, wherever replicas, shards and quantised modules keep them; without any, the
+    default."""
+    plain = torch.compiler.is_compiling()  # PyTorch 2.7 cannot compile vars() of a module
     for part in module.modules():
         for value in (*part._parameters.values(), *(() if plain else vars(part).values())):
             if isinstance(value, Tensor) and value.is_floating_point():

@@ -95,13 +95,13 @@ class RecurrentLayer(nn.Module):
     def over_time(self) -> str:
         """``"sequential"``, ``"parallel"`` or ``"auto"``: how the samples of whole sequences are stepped.
 
-        In parallel all samples are solved at once by Newton's method, exactly or not at all: where it does not
-        converge, the samples are stepped one after the other. ``auto`` does so only where it is faster: on long
-        sequences of cells with a diagonal Jacobian that no kernel runs. See :mod:`torchliquid.parallel`;
-        ``rnn_cell.solved`` says how the last call was, ``rnn_cell.fallbacks`` how many did not converge.
+        With ``"parallel"``, all samples are solved at once by Newton's method; if it does not converge, the samples are
+        stepped one after the other. ``"auto"`` uses it only where it is faster: for long sequences of cells with a
+        diagonal Jacobian that have no kernel. See :mod:`torchliquid.parallel`. ``rnn_cell.solved`` has diagnostics of
+        the last call, ``rnn_cell.fallbacks`` the number of calls that did not converge.
 
         Raises:
-            InputError: set to another word.
+            InputError: set to any other value.
         """
         return self.rnn_cell.over_time
 
@@ -154,7 +154,7 @@ class RecurrentLayer(nn.Module):
         return outputs
 
     def around(self, inputs: Float[Tensor, "*B C"], outputs: Float[Tensor, "*B O"]) -> Float[Tensor, "*B O"]:
-        """What leaves the layer, from its inputs and its outputs; by default the outputs."""
+        """The layer's final outputs, from its inputs and its outputs; by default the latter."""
         return outputs
 
     def read(self, states: Float[Tensor, "*B H"]) -> Float[Tensor, "*B O"]:
@@ -351,7 +351,7 @@ def _unpacked(name: str, series: Any, lengths: Tensor, batch_first: bool) -> Any
 
 def _packed_like(input: PackedSequence, series: Tensor, lengths: Tensor, batch_first: bool) -> PackedSequence:
     order = input.sorted_indices
-    if order is not None:  # the input's order: sorting again may order ties differently
+    if order is not None:  # the input's order, because sorting again may order ties differently
         series, lengths = series.index_select(0 if batch_first else 1, order), lengths[order.cpu()]
     data = pack_padded_sequence(series, lengths, batch_first).data
     return PackedSequence(data, input.batch_sizes, order, input.unsorted_indices)

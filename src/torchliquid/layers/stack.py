@@ -1,4 +1,4 @@
-"""Layers on each other and in both directions, as ``nn.LSTM`` has them."""
+"""Stacked and bidirectional layers, as in ``nn.LSTM``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A diagonal state-space network, what a sceptic would try first (S4D: Gu et al., arXiv 2206.11893)."""
+"""A diagonal state-space network (S4D: Gu et al., arXiv 2206.11893), a strong baseline."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ def _parts(x: Complex[Tensor, "*K N W"]) -> Float[Tensor, "*K 2 N W"]:
 
 
 class StateSpaceLayer(nn.Module):
-    """Each channel drives N complex states that fade and turn at learned rates; what they say is mixed and added.
+    """Each channel drives N complex states, which decay and oscillate at learned rates. A gated linear map of their
+    outputs is added to the inputs.
 
-    With A = -exp(a) + i w (the real part 1/2 and w = pi n at the start, S4D-Lin) and d the channel's learned step,
+    With A = -exp(a) + i w (initially a real part of -1/2 and w = pi n, S4D-Lin) and d the channel's learned step,
         h <- exp(A d span) h + (exp(A d) - 1) / A u,   y = 2 Re(C h) + D u
-    so that the states fade through the span before a sample and each sample drives them for one step, however long the
+    So the states decay during the span before a sample, and each sample drives them for one step, for any length of the
     gap (asynchronous discretisation, arXiv 2404.18508).
 
-    ``rate`` holds a and w, ``read`` Re C and -Im C. Weight decay leaves the rates alone: it would slow all clocks down.
+    ``rate`` holds a and w, ``read`` Re C and -Im C. Rates have no weight decay, which would slow down all states.
 
     Args:
         width: channels W.
@@ -48,11 +49,11 @@ class StateSpaceLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "P W"], spans: Float[Tensor, " P"], h: Float[Tensor, "B 2 N W"], sizes: Int[Tensor, " T"]
     ) -> tuple[Float[Tensor, "P W"], Float[Tensor, "B 2 N W"]]:
-        """Outputs, packed, and the state after the last sample; ``h`` is that before the first."""
+        """Packed outputs, and the state after the last sample; ``h`` is the state before the first."""
         u = self.norm(x)
         rate = torch.complex(-self.rate[0].exp(), self.rate[1])
         step = self.log_step.exp()
-        # Spans repeat, and their exponentials are what costs most.
+        # Spans repeat, and their exponentials are the largest cost.
         different, which = spans.unique(return_inverse=True)
         fading = _parts(torch.exp(rate * step * different[:, None, None]))
         gain = _parts((torch.exp(rate * step) - 1) / rate)

@@ -35,8 +35,8 @@ Parts = tuple[np.ndarray, ...]
 
 
 def compiled(module: nn.Module, parts: Parts, held: np.ndarray | None = None, started: np.ndarray | None = None) -> Any:
-    """A compiled stepper with copies of the module's weights, which keeps its state in the given arrays; None if there
-    is none.
+    """A compiled stepper with copies of the module's weights, which keeps its state in the given arrays; None if it
+    cannot be compiled.
 
     Args:
         module: a :class:`Model`, or a layer or stack.
@@ -80,14 +80,9 @@ def _around(
 
 def front(core: Any, scales: Preprocessing, held: np.ndarray | None, started: np.ndarray | None) -> Any:
     """The compiled preprocessing, which keeps its state in these arrays."""
-    numbers = [
-        scales.mean.astype(np.float64),
-        scales.unit.astype(np.float64),
-        scales.time_scale,
-        LIMIT,
-        scales.with_mask,
-    ]
-    return core.Front(*numbers, held, started, *([scales.untold] if scales.untold.any() else []))
+    mean, unit = scales.mean.astype(np.float64), scales.unit.astype(np.float64)
+    untold = [scales.untold] if scales.untold.any() else []
+    return core.Front(mean, unit, scales.time_scale, LIMIT, scales.with_mask, held, started, *untold)
 
 
 def _layer(core: Any, part: Part, states: Iterator[np.ndarray] | None) -> Any:
@@ -136,10 +131,6 @@ def _cfc(core: Any, part: Part) -> Any:
     return core.Cfc(_sequence(core, part.inputs, part.states), backbone, heads, sizes, cfc.mode, cfc.activation, [])
 
 
-def _lstm(core: Any, part: Part) -> Any:
-    return core.Gated(*_float(part.core.gates), True)
-
-
 def _gru(core: Any, part: Part) -> Any:
     """The new state weights its two shares separately: four gates over inputs and state."""
     gru: Gru = part.core
@@ -172,18 +163,14 @@ def _mixture(core: Any, part: Part) -> Any:
     return None if None in parts else core.Mixture(parts, _linear(core, mixture.gate), mixture.top_k)
 
 
-def _encoder(core: Any, part: Part) -> Any:
-    return _linear(core, part.core.dense)
-
-
 KERNELS: dict[type, Callable[[Any, Part], Any]] = {
     Ltc: _ltc,
     Cfc: _cfc,
-    Lstm: _lstm,
+    Lstm: lambda core, part: core.Gated(*_float(part.core.gates), True),
     Gru: _gru,
     LrcSsm: _lrcssm,
     Mixture: _mixture,
-    Encoder: _encoder,
+    Encoder: lambda core, part: _linear(core, part.core.dense),
 }
 """The modules with compiled steps. All others use PyTorch."""
 

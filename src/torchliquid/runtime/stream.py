@@ -1,4 +1,4 @@
-"""Models and layers on live samples, one at a time, the state kept between them."""
+"""Runs models and layers on live samples, one at a time, and keeps their state."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | L
 
     Args:
         model_or_layer: any model (:class:`Model`, :class:`~torchliquid.models.Tabular`,
-            :class:`~torchliquid.models.Naive`), fed raw readings, or observations where it is a policy, whose answers
-            are actions (:class:`torchliquid.runtime.policy.PolicyStream`); or a layer (``LTC``, ``CfC`` and their
-            relatives, ``nn.LSTM``, ``nn.GRU``, stacked or not), fed as it is. It is put in evaluation mode, and its
-            weights must not change afterwards.
+            :class:`~torchliquid.models.Naive`), which gets raw readings; a policy, which gets observations and returns
+            actions (:class:`torchliquid.runtime.policy.PolicyStream`); or a layer (``LTC``, ``CfC`` and their
+            relatives, ``nn.LSTM``, ``nn.GRU``, stacked or not), which gets its inputs. It is put in evaluation mode,
+            and its weights must not change afterwards.
         n: number of parallel streams, each with its own state.
 
     Raises:
@@ -61,10 +61,10 @@ def stream(model_or_layer: Predictor | nn.Module, n: int = 1) -> ModelStream | L
 
 
 class LayerStream:
-    """A bare layer: samples in, outputs out.
+    """A layer on live samples, from :func:`stream`.
 
     Attributes:
-        n: streams side by side; with one, arrays have no dimension for it.
+        n: number of parallel streams; if it is 1, arrays have no dimension for it.
     """
 
     def __init__(self, layer: RecurrentLayer | nn.LSTM | nn.GRU, n: int = 1) -> None:
@@ -89,7 +89,7 @@ class LayerStream:
         """One sample of each stream.
 
         Args:
-            values: (C,), or (n, C) of several streams.
+            values: (C,), or (n, C) for several streams.
             elapsed: time since the previous sample, in the layer's unit, a number or (n,); None: 1.
 
         Returns:
@@ -112,7 +112,7 @@ class LayerStream:
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """Copies of the state's parts, (n, ...) each, for a stack layer by layer; can be set."""
+        """Copies of the parts of the state, (n, ...) each, for a stack layer by layer. It can be set."""
         return self._core.state
 
     @state.setter
@@ -125,19 +125,19 @@ class LayerStream:
 
 
 class ModelStream:
-    """A model: raw readings in, probabilities or values in the target's unit out; it is put in evaluation mode.
+    """A model on live samples: from raw readings to probabilities, or to values in the target's unit.
 
-    A stream can be copied and pickled; its state alone can be taken and set again, in another process as well.
+    A stream can be copied and pickled. Its state can be read and set, also in another process.
 
     Attributes:
-        model: whose answers are given.
-        n: streams side by side; with one, arrays have no dimension for it.
-        alarm: whether an alarm is on after the last sample, a bool, or (n,) of several streams; None where the model's
+        model: the model, in evaluation mode.
+        n: number of parallel streams; if it is 1, arrays have no dimension for it.
+        alarm: whether an alarm is on after the last sample, a bool, or (n,) for several streams; None if the model's
             task has no alarms.
-        interval: the ends (K, 2) around the last answer, or (n, K, 2) of several streams; None where the model has no
-            interval, or before the first sample. Of a forecast it follows the readings that come.
-        faults: how often what happened, of all streams: ``"unreadable"`` texts among the readings, ``"repeated"`` and
-            ``"backward"`` times, ``"restarts"`` of a state that was no longer finite. The first of each is logged.
+        interval: the ends (K, 2) around the last answer, or (n, K, 2) for several streams; None if the model has no
+            interval, and before the first sample. For a forecast it adapts to later readings.
+        faults: counts for all streams: ``"unreadable"`` texts among the readings, ``"repeated"`` and ``"backward"``
+            times, ``"restarts"`` of a state that was no longer finite. The first of each is logged.
     """
 
     _core: _Core | _Plain
@@ -215,7 +215,7 @@ class ModelStream:
         return self._read(values, elapsed, time)
 
     def _read(self, values: Any, elapsed: Any, time: Any) -> np.ndarray:
-        """A sample, or several, of any form."""
+        """One or several samples in any form."""
         scales = self.model.preprocessing
         table = self.model.metadata.get("columns", {})
         if isinstance(values, Mapping) and table.get("time") not in scales.channels:
@@ -262,7 +262,7 @@ class ModelStream:
         return self._restarted(sample, elapsed, answer) if self._core.broken().any() else answer
 
     def _stepped(self, sample: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
-        """Preprocess one sample (n, C) of n streams, as Preprocessing does for a series, and run the network."""
+        """Preprocess one sample (n, C), as Preprocessing does for a series, and run the model."""
         spans = float(elapsed) if elapsed.ndim == 0 else np.broadcast_to(elapsed, self.n).astype(np.float64)
         if (fast := self._core.fast(sample if self.n > 1 else sample[0], spans)) is not None:
             return fast
@@ -277,7 +277,7 @@ class ModelStream:
         return answer if self.n > 1 else answer[0]
 
     def _restarted(self, sample: np.ndarray, elapsed: Any, answer: np.ndarray) -> np.ndarray:
-        """The answer after streams whose state is no longer finite were restarted with this sample."""
+        """The answer after restarting, with this sample, the streams whose state is no longer finite."""
         broken = self._core.broken()
         if not broken.any():
             return answer
@@ -309,8 +309,8 @@ class ModelStream:
                     log.warning("a sample by name: %s %s", words, ", ".join(map(repr, names)))
 
     def label(self, probabilities: np.ndarray) -> Any:
-        """The name of the class that is answered, by the alarm's threshold where the task has one, else the likeliest;
-        None where the numbers are not finite; of several streams an array of names."""
+        """The name of the predicted class: by the alarm's threshold if the task has one, else the most probable. None
+        if the numbers are not finite. For several streams an array of names."""
         task = self.model.task
         names = np.array([*task.labels, None], dtype=object)
         return names[np.where(np.isfinite(probabilities).all(-1), task.decide(probabilities), -1)]
@@ -343,11 +343,12 @@ class ModelStream:
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """Copies of what is remembered, (n, ...) each: readings held, whether a sample came, which model it is of, the
-        last sample's time where times were given, the network's parts, and of a task with alarms whether each is on,
-        and since when. Where an interval of a forecast has come to is not among it; a copied or pickled stream has it.
+        """Copies of the state's parts, (n, ...) each: the last readings, whether there was a sample, a fingerprint of
+        the model, the time of the last sample if times were given, the network's parts, and for a task with alarms
+        their state. The current half width of a forecast's interval is not among them, but in a copied or pickled
+        stream.
 
-        Setting it raises InputError where it is another model's, or does not fit.
+        Setting it raises an InputError if it belongs to another model, or does not fit.
         """
         alarms = (np.array([alarm.state for alarm in self._alarms]),) if self._alarms else ()
         kept = (self._held, self._started, self._print, self._last)
@@ -359,10 +360,12 @@ class ModelStream:
         if np.shape(held) != self._held.shape or np.shape(started) != self._started.shape:
             given = [np.shape(held), np.shape(started)]
             raise InputError(f"what is held has shapes {given}; {[self._held.shape, self._started.shape]} are needed")
-        named = bool(network) and np.asarray(network[0]).dtype == np.uint64  # states saved earlier name no model
+        named = (
+            bool(network) and np.asarray(network[0]).dtype == np.uint64
+        )  # states of earlier versions have no fingerprint
         if named and not np.array_equal(network.pop(0), self._print):
             raise InputError("the state is of another model, or of another number of streams: begin with reset()")
-        timed = bool(network) and np.ndim(network[0]) == 1  # nor the last sample's time
+        timed = bool(network) and np.ndim(network[0]) == 1  # nor the time of the last sample
         last = network.pop(0) if timed else np.full(self.n, -np.inf)
         alarms = network.pop() if self._alarms and network else np.empty(0)
         if self._alarms and np.shape(alarms) != (self.n, 3):
@@ -388,7 +391,7 @@ class ModelStream:
 
 
 def _fingerprint(model: Predictor) -> int:
-    """Of all that gives a state its meaning: how readings are scaled, and the model's numbers."""
+    """A checksum of the scales and the model's numbers, which give a state its meaning."""
     scales = model.preprocessing
     crc = zlib.crc32(repr((model.kind, scales.channels, scales.with_mask, scales.time_scale)).encode())
     for array in (scales.mean, scales.unit, *model.numbers()):
@@ -402,7 +405,7 @@ def _compiled_step(
     out: np.ndarray = np.empty(shape, dtype)
     if stepper.step(values, elapsed, out):
         return out
-    # A list, a column of a table, another type, a number of NumPy's.
+    # A list, a column of a table, another dtype, or a NumPy number.
     plain = np.ascontiguousarray(values, dtype=np.float64)
     if elapsed is not None:
         elapsed = float(elapsed) if np.ndim(elapsed) == 0 else np.ascontiguousarray(elapsed, dtype=np.float64)
@@ -410,7 +413,7 @@ def _compiled_step(
 
 
 def _mixed(which: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The first's answers for some streams, the second's for the others."""
+    """The first answers for some streams, the second for the others."""
     chosen = which if first.ndim == 1 else which[:, None]
     return np.where(chosen, first, second)
 
@@ -418,7 +421,7 @@ def _mixed(which: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarr
 def _mixed_states(
     which: np.ndarray, first: Sequence[np.ndarray], second: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, ...]:
-    """The first's state of some streams, the second's of the others; a part (n, T, ...) may have grown by the front."""
+    """The first state for some streams, the second for the others. The second's parts (n, T, ...) may be longer."""
     mixed = []
     for one, other in zip(first, second, strict=True):
         if one.ndim > 1 and one.shape[1] < other.shape[1]:
@@ -437,7 +440,7 @@ def _each(when: Any, samples: int, n: int) -> list[Any]:
 
 
 class _Plain:
-    """The steps of a model that is no network."""
+    """The steps of a model that is not a network."""
 
     def __init__(self, model: Predictor, n: int, held: np.ndarray, started: np.ndarray) -> None:
         self.steps, self.n = model.steps(n), n
@@ -463,7 +466,7 @@ class _Plain:
 
 
 class _Core:
-    """One step of a recurrence after the other, in float32 on the processor: compiled where it can be."""
+    """The steps of a recurrence, in float32 on the CPU; compiled if possible."""
 
     def __init__(
         self,
@@ -476,7 +479,7 @@ class _Core:
         self.recurrence, self.n = recurrence, n
         self.input_size = module.preprocessing.n_inputs if isinstance(module, Model) else module.input_size
         module.eval()
-        parameter = next(module.parameters(), torch.empty(0))  # what is quantised has none
+        parameter = next(module.parameters(), torch.empty(0))  # quantised modules have none
         if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
             raise InputError(f"a stream runs float32 on the CPU, not {parameter.dtype} on {parameter.device}")
         with torch.inference_mode():
@@ -488,7 +491,7 @@ class _Core:
         self._decoded = module.task.decode if isinstance(module, Model) else None
 
     def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
-        """The answer of the compiled stepper; None, with nothing done, where it does not take the sample as it is."""
+        """The answer of the compiled stepper; None, with nothing changed, if it does not accept the sample."""
         if self._stepper is None:
             return None
         return _compiled_step(self._stepper, values, elapsed, self._out_shape, self._out_type)
@@ -517,7 +520,7 @@ class _Core:
             part[rows] = 0.0
 
     def broken(self) -> np.ndarray:
-        """(n,) True where a state is not finite, or so large that every later step would overflow."""
+        """(n,) True if a state is not finite, or so large that later steps would overflow."""
         broken = np.zeros(self.n, dtype=bool)
         for part in self.parts:
             broken |= ~(np.abs(part.reshape(self.n, -1)) < LARGEST).all(1)
@@ -525,8 +528,7 @@ class _Core:
 
 
 def _by_layer(layer: RecurrentLayer | nn.LSTM | nn.GRU) -> Recurrence:
-    """One sample of each stream, whatever the layout of the layer's arguments. The state goes layer by layer: h, and c
-    where there is one."""
+    """Steps of a layer, for any layout of its arguments. The state is h, and c if there is one, layer by layer."""
     liquid = isinstance(layer, RecurrentLayer)
     sizes: list[int | None] = [None] * layer.num_layers
     if isinstance(layer, RecurrentLayer):
@@ -551,7 +553,7 @@ def _by_layer(layer: RecurrentLayer | nn.LSTM | nn.GRU) -> Recurrence:
 
 
 def _piled(parts: Sequence[Tensor]) -> Tensor:
-    """(L, n, H) of one part of each layer's state (n, H_l), filled up with zeros."""
+    """(L, n, H) from one part of each layer's state (n, H_l), padded with zeros."""
     widest = max(part.shape[1] for part in parts)
     return torch.stack([F.pad(part, (0, widest - part.shape[1])) for part in parts])
 

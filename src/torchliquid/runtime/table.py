@@ -1,4 +1,4 @@
-"""Linear models and trees as compiled steps: one sample at a time, the features kept up to date on the way."""
+"""Linear models and trees as compiled steps: one sample at a time, with their features."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torchliquid.runtime.stepper import front
 
 
 def compiled(model: Tabular, steps: TabularSteps, held: np.ndarray, started: np.ndarray) -> Any:
-    """The steps over the same state; None where there is no kernel.
+    """Compiled steps with the same state; None if there is no kernel.
 
     Args:
-        steps: whose state it brings up to date.
+        steps: the steps whose state it updates.
         held, started: of the preprocessing, (n, C) float64 and (n,) bool.
     """
     if backends.chosen() is not backends.native:
@@ -24,22 +24,14 @@ def compiled(model: Tabular, steps: TabularSteps, held: np.ndarray, started: np.
     core = import_module("torchliquid._native")
     task, linear, trees, calibration = model.task, model.linear, model.trees, model.calibration
     scale = [np.array(v, dtype=np.float64) if task.kind == "regression" else None for v in (task.mean, task.std)]
-    parts = [
-        None if linear is None else core.Linear64(linear.mean, linear.scale, linear.weight, linear.bias),
-        None
-        if trees is None
-        else core.Trees(
-            *(trees.baseline, trees.roots.ravel(), trees.feature, trees.threshold, trees.left, trees.right, trees.value)
-        ),
-    ]
-    decode = core.Decode(
-        *scale,
-        task.column or 0,
-        task.change,
-        float(calibration.temperature),
-        float(calibration.shift),
-        task.positive,
-    )
+    parts: list[Any] = [None, None]
+    if linear is not None:
+        parts[0] = core.Linear64(linear.mean, linear.scale, linear.weight, linear.bias)
+    if trees is not None:
+        nodes = (trees.feature, trees.threshold, trees.left, trees.right, trees.value)
+        parts[1] = core.Trees(trees.baseline, trees.roots.ravel(), *nodes)
+    calibrated = float(calibration.temperature), float(calibration.shift)
+    decode = core.Decode(*scale, task.column or 0, task.change, *calibrated, task.positive)
     windows, lags = (model.windows, model.config["lags"]) if steps.lookback else ([], 0)
     return core.Table(
         front(core, model.preprocessing, held, started),

@@ -1,4 +1,4 @@
-"""Training: one plain loop, and ``fit``, which does all from a recording to a model."""
+"""Training: one plain loop, and ``fit``, from a recording to a trained model."""
 
 from torchliquid.training.fit import fit
 from torchliquid.training.history import History

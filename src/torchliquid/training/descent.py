@@ -1,4 +1,4 @@
-"""The loop of every training, of models and of the networks of published tables."""
+"""The training loop, for models and for the networks of published tables."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def descend(
     updated: Callable[[], object] = lambda: None,
     using: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> None:
-    """Train until a look says that it is enough, or the batches end. However it ends, the model has the weights of its
-    best look, or its first ones where it came to none.
+    """Train until ``enough`` returns True, or the batches end. Even after an error, the model ends with the weights of
+    the best validation, or with its first weights if there was none.
 
     Args:
-        stretches: the batches until each look at the validation part.
-        loss_of, clip, updated: as of :func:`advance`.
-        look: from the mean loss since the look before, a score, of which more is better.
-        enough: asked after each look, its weights kept, whether to stop.
-        using: as of :func:`advance`; a look is taken, and its weights are kept, within it too.
+        stretches: for each validation, the batches before it.
+        loss_of, clip, updated: as in :func:`advance`.
+        look: validates the model: from the mean loss since the previous validation to a score, higher is better.
+        enough: called after each validation; whether to stop.
+        using: as in :func:`advance`; validations also run in this context.
 
     Raises:
         NotFiniteError: as :func:`advance`.
@@ -61,7 +61,7 @@ def descend(
 
 
 def stretches(batches: Iterator[T], updates: int, apart: int) -> Iterator[Iterator[T]]:
-    """So many batches in all, in stretches after each of which the validation part is looked at."""
+    """``updates`` batches, in stretches of ``apart`` batches, each followed by a validation."""
     for begun in range(0, updates, apart):
         yield itertools.islice(batches, min(apart, updates - begun))
 
@@ -75,16 +75,16 @@ def advance(
     updated: Callable[[], object] = lambda: None,
     using: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
-    """Update the weights with each batch; gives the mean loss, with that of an uneven load where experts are mixed.
+    """Update the weights with each batch. Returns the mean loss, with the balance loss of mixtures.
 
     Args:
         loss_of: the loss of a batch.
-        clip: largest norm of the gradient; None: it is not clipped.
+        clip: maximum norm of the gradient; None: it is not clipped.
         updated: called after each update.
-        using: holds while gradients are computed, as other weights than those that are updated.
+        using: a context for computing gradients, such as one in which the weights are rounded.
 
     Raises:
-        NotFiniteError: the loss, or the norm of a gradient that is clipped, is not finite.
+        NotFiniteError: the loss, or the norm of a clipped gradient, is not finite.
     """
     model.train()
     mixtures = [part for part in model.modules() if isinstance(part, MixtureOfLiquid)]
