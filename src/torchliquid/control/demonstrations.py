@@ -192,11 +192,7 @@ def record(
 
 
 def _spec(env: Env) -> Any:
-    """The environment's spec as plain data, with its entry point as a name.
-
-    Raises:
-        InputError: the entry point has no name, or the settings are not plain data.
-    """
+    """The environment's spec as plain data, with its entry point as a name."""
     spec = env.spec
     if spec is None:
         return None
@@ -312,11 +308,7 @@ def _asked(expert: Expert, world: Env, observation: Any) -> Any:
 
 @contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder that gets its name when it is complete.
-
-    Raises:
-        InputError: the folder exists, or cannot be written.
-    """
+    """A folder that gets its name when it is complete."""
     if folder.exists():
         raise InputError(f"{folder} exists; give another folder, or remove it")
     try:
@@ -415,11 +407,6 @@ def _opened(source: Any) -> Any:
 
 
 def _minari(module: str) -> Any:
-    """A module of Minari.
-
-    Raises:
-        InputError: it is not installed.
-    """
     try:
         return import_module(module)
     except ModuleNotFoundError:

@@ -61,7 +61,6 @@ def write_report(folder: Path, results: Mapping[str, Any], env: EnvMaker, expert
 
 
 def _table(results: Mapping[str, Any], first: int, last: int) -> Table:
-    """Some of the columns of all contenders."""
     contenders = results["contenders"]
     rows = [cells(one) for one in contenders]
     kinds = tuple("pair" if one["name"] in results["pair"].values() else "" for one in contenders)
@@ -78,7 +77,6 @@ def _world(world: Mapping[str, Any]) -> str:
 
 
 def _worlds(results: Mapping[str, Any]) -> Chart:
-    """Success of each contender in each world."""
     contenders = results["contenders"]
     names = [_world(world) for world in contenders[0]["worlds"]]
     trace = {
@@ -200,7 +198,6 @@ def _films(
 
 
 def _constants(i: int, one: Film) -> Chart:
-    """The time constants of the neurons during an episode."""
     traces = []
     if one.constants is not None:
         step = max(1, len(one.times) // WIDE)

@@ -207,11 +207,7 @@ def assess(
 
 
 def _claim(folder: Path, about: dict[str, Any]) -> None:
-    """Check that the folder is empty or holds this comparison.
-
-    Raises:
-        InputError: the folder cannot be written, or holds another comparison or other files.
-    """
+    """Check that the folder can be written, and is empty or holds this comparison."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -364,11 +360,7 @@ class _Study:
         return found
 
     def _fix_pair(self, policies: list[Policy]) -> None:
-        """Write down the best liquid contender and the best other one on the validation worlds, before any test.
-
-        Raises:
-            InputError: all trainings of the liquid or of the other contenders failed.
-        """
+        """Write down the best liquid contender and the best other one on the validation worlds, before any test."""
         validated, whole, pair = self.done("validated"), self._whole(policies), {}
         for family in ("liquid", "other"):
             own = {c.name: [one for one in whole if one.contender is c] for c in self.contenders if c.family == family}

@@ -63,11 +63,9 @@ def summary(
     """All figures as plain data.
 
     Args:
-        lines: the finished lines.
         about: the content of ``study.json``.
         units: unit of the severity of each shift, by the shift's name.
         jitter: the share by which the demonstrations' intervals varied.
-        title, command: for the report.
     """
     setting = about["setting"]
     names = list(setting["contenders"])

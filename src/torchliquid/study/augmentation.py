@@ -16,13 +16,8 @@ SEED = 1_000_003
 
 
 def augmented(task: Task, training: Recording, reference: Reference) -> Recording:
-    """The training part followed by its changed copies.
-
-    Args:
-        task: its targets are computed before the copies change, so that a forecast's truth stays what was measured.
-        training: the training part.
-        reference: the channels' usual values.
-    """
+    """The training part followed by its changed copies. Targets are computed before, so that the truth of a forecast
+    stays what was measured."""
     whole = task.with_targets(training)
     copies = [whole]
     for shift, severity in COPIES:

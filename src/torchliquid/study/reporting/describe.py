@@ -27,14 +27,7 @@ GAP_BINS = 24
 
 
 def describe_data(source: str, task: Task, training: Recording, parts: Mapping[str, Recording]) -> DataResult:
-    """The data of a study.
-
-    Args:
-        source: name of the file or data set.
-        task: fitted.
-        training: the training part, from which the channels' statistics come.
-        parts: all parts by name, with the training part, in the order of the report.
-    """
+    """The data of a study: all its parts by name, in the order of the report, and the channels of the training part."""
     missing = training.missing_share()
     figures = np.where(missing < 1, deviations(training), np.nan)
     channels = tuple(map(Channel, training.channels, missing.tolist(), *figures.tolist()))
@@ -91,7 +84,6 @@ def stretches(
     end of each engine, the series are drawn side by side in the order of their truth, each at its last labelled sample.
 
     Args:
-        task: fitted.
         tests: by name, with their targets.
         outputs: for each contender its decoded answers, for each test and series.
     """

@@ -342,14 +342,13 @@ def label_positions(points: list[tuple[float, float]], labels: list[str], firm: 
             "top center": (x - half, x + half, y + 0.7, y + 2.2),
             "bottom center": (x - half, x + half, y - 2.2, y - 0.7),
         }
-
-        def crowd(side: str, x: float = x, boxes: dict[str, tuple[float, float, float, float]] = boxes) -> int:
-            left, right, low, high = boxes[side]
-            met = sum(left < r and right > a and low < h and high > b for a, r, b, h in taken)
-            return met + 8 * (x + 1.5 * (left - x) < -8 or x + 1.5 * (right - x) > 52)
-
-        best = min(boxes, key=crowd)
-        if firm[i] or crowd(best) == 0:
+        crowd = {
+            side: sum(left < r and right > a and low < h and high > b for a, r, b, h in taken)
+            + 8 * (x + 1.5 * (left - x) < -8 or x + 1.5 * (right - x) > 52)
+            for side, (left, right, low, high) in boxes.items()
+        }
+        best = min(crowd, key=crowd.__getitem__)
+        if firm[i] or crowd[best] == 0:
             taken.append(boxes[best])
             chosen[i] = best
     return chosen

@@ -94,7 +94,6 @@ def _of_network(model: Model) -> Cost:
 
 
 def _of_part(model: Model, network: Network) -> float:
-    """Operations per sample."""
     weights = network.live_parameters()
     repeats = int(model.config.get("unfolds", 1)) * STAGES.get(str(model.config.get("solver")), 1)
     cell = next(iter(network.cells), None)

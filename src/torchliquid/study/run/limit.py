@@ -111,7 +111,6 @@ def work(
     """The seconds of the remaining jobs in each phase of a scope, as far as they can be estimated.
 
     Args:
-        scope: the planned extent.
         paces: of each contender by name; others are assumed to train for a second.
         settings: gives the settings of a contender, up to a number.
         trained, measured: whether a trial is on disk.

@@ -211,11 +211,7 @@ class Runner:
         return seconds(self._work(scope, settings), self.run_jobs.at_once) <= self.limit.left
 
     def _that_fits(self, wanted: Scope, settings: Settings) -> Scope:
-        """The largest scope that fits into the limit.
-
-        Raises:
-            InputError: not even the smallest one fits.
-        """
+        """The largest scope that fits into the limit."""
         assert self.limit is not None
         scopes = list(smaller(wanted, self.paces))
         for scope in scopes:

@@ -24,7 +24,8 @@ def what_would_decide(difference: Interval, least: float, seeds: int, seconds: f
     """
     if not difference.known and difference.blocks < FEWEST:
         wanted = f"{2 * FEWEST} {words.UNITS[difference.unit][1]} or more"
-        return f"To decide it, test on {wanted}; there {_are(difference.blocks)}."
+        there = "is 1" if difference.blocks == 1 else f"are {difference.blocks}"
+        return f"To decide it, test on {wanted}; there {there}."
     if not difference.known:
         more = {"seed": "train from several seeds", "constant": "test on data where the two differ"}
         return f"To decide it, {more.get(difference.reason, 'test on several times as much data')}."
@@ -62,7 +63,3 @@ def _times(variance: float, allowed: float) -> float:
     if variance <= 0 or allowed <= 0:
         return math.inf
     return max(variance / allowed, 1.0)
-
-
-def _are(n: int) -> str:
-    return "is 1" if n == 1 else f"are {n}"

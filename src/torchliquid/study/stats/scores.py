@@ -107,7 +107,6 @@ class Cells:
         """(cells, n) sums of the terms of a metric, by default the task's primary one.
 
         Args:
-            task: fitted.
             tests: the test recordings, clean or shifted; in forecasting with their targets (``task.with_targets``).
             outputs: for each test and series the model's decoded answers: (T, K), or (K,) for a whole series.
 
