@@ -159,13 +159,8 @@ NOTHING = Counts(0, (), 0, 0.0)
 
 
 def count(on: np.ndarray, event: np.ndarray, times: np.ndarray) -> Counts:
-    """Count alarms in one series.
-
-    Args:
-        on: (T,) whether an alarm is on.
-        event: (T,) 1 in an event, 0 outside, NaN if unknown.
-        times: (T,) increasing.
-    """
+    """Count alarms in one series: whether an alarm is on (T,), the event (T,), which is 1, 0 or NaN if unknown, and
+    increasing times (T,)."""
     known = ~np.isnan(event)
     on, event, times = on[known], event[known] > 0, times[known]
     events = list(zip(*runs(event), strict=True))
@@ -177,12 +172,8 @@ def count(on: np.ndarray, event: np.ndarray, times: np.ndarray) -> Counts:
 
 
 def best_f1(probability: np.ndarray, event: np.ndarray) -> float | None:
-    """The threshold with the best F1, half way to the next lower probability; None if only one class occurs.
-
-    Args:
-        probability: (N,) of an event.
-        event: (N,) True in an event.
-    """
+    """The threshold with the best F1, half way to the next lower probability, for probabilities (N,) and whether there
+    is an event (N,); None if only one class occurs."""
     if not event.any() or event.all():
         return None
     order = np.argsort(-probability, kind="stable")

@@ -45,8 +45,7 @@ class Deciding:
             find(self.metric)
 
     def change(self, task: Task, time_unit: str) -> Task:
-        """The task, inferred from a recording with this unit of time, with these options in place of its metric and
-        alarms."""
+        """The task of a recording with this unit of time, with these options in place of its metric and alarms."""
         from torchliquid.alarms import Alarm
 
         if self.metric is not None:

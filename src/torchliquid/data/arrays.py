@@ -101,11 +101,7 @@ def as_targets(targets: Any) -> np.ndarray:
     Raises:
         InputError: rows of different lengths, complex numbers or times.
     """
-    mask = np.ma.getmaskarray(targets) if isinstance(targets, np.ma.MaskedArray) else None
-    try:
-        array = np.asarray(targets.data if isinstance(targets, np.ma.MaskedArray) else targets)
-    except ValueError as error:
-        raise InputError(f"targets: not an array ({error})") from None
+    array, mask = given.unmasked(targets, "targets")
     if mask is not None and mask.any():
         array = array.astype(object)
         array[mask] = None

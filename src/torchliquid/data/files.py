@@ -44,12 +44,9 @@ def read_table(path: Source | Sequence[Source], form: Form | None = None, named:
     Args:
         path: text (separated by commas, semicolons, tabs, bars or spaces), Parquet, Arrow or Feather, JSON lines, ARFF,
             the archives' ``.ts``, a spreadsheet; also packed by gzip, bz2, xz or zip; ``-`` is the standard input.
-            Several files become one table with a column ``file``.
+            Several files, which must have the same columns, become one table with a column ``file``.
         form: options for text files.
         named: columns that are used, which help to find the header.
-
-    Raises:
-        InputError: no such file, unreadable, no table, no rows; files with different columns.
     """
     form = form or Form()
     if not isinstance(path, (str, PathLike)):

@@ -36,14 +36,19 @@ EXACT = 2**53
 """From here on, a float does not represent every whole number."""
 
 
+def unmasked(values: Any, what: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values as an array, and its mask if it has one."""
+    masked = isinstance(values, np.ma.MaskedArray)
+    try:
+        return np.asarray(values.data if masked else values), np.ma.getmaskarray(values) if masked else None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: not an array ({error})") from None
+
+
 def floats(values: Any, what: str) -> np.ndarray:
     """Convert readings to float64 of the same shape, NaN if masked, None or ``pd.NA``. Text, complex numbers and times
     raise an error, which starts with ``what``."""
-    mask = np.ma.getmask(values) if isinstance(values, np.ma.MaskedArray) else None
-    try:
-        array = np.asarray(values.data if mask is not None else values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: not an array of numbers ({error})") from None
+    array, mask = unmasked(values, what)
     if array.dtype.kind == "O":
         # Comparisons of pd.NA are neither true nor false.
         plain = [np.nan if is_missing(v) else v for v in array.reshape(-1).tolist()]
@@ -58,7 +63,7 @@ def floats(values: Any, what: str) -> np.ndarray:
         numbers = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}: not an array of numbers ({error})") from None
-    if mask is not None and mask is not np.ma.nomask:
+    if mask is not None:
         numbers[mask] = np.nan
     return numbers
 
@@ -128,8 +133,7 @@ def moments(times: Any, what: str) -> tuple[np.ndarray, str | None]:
     """
     if str(getattr(times, "dtype", "")).startswith("datetime64[") and not isinstance(times, np.ndarray):
         times = np.asarray(times, dtype="datetime64[ns]")  # of pandas, in UTC where there is a zone
-    mask = np.ma.getmaskarray(times) if isinstance(times, np.ma.MaskedArray) else None
-    array = np.asarray(times.data if isinstance(times, np.ma.MaskedArray) else times)
+    array, mask = unmasked(times, what)
     if array.dtype.kind in "OUST" and array.size:
         flat = [_typed(v) for v in array.reshape(-1).tolist()]
         kinds = {type(v) for v in flat if v is not None}

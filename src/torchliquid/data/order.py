@@ -70,8 +70,7 @@ def describe(
     Args:
         series: the times of each series, as read.
         runs: the times of each clock: of each series or, in a long table, of each of its parameters.
-        local: whether times are dates without a zone.
-        dated: whether times are dates.
+        local, dated: whether times are dates without a zone, and whether they are dates.
         where: names a sample, given its run and index.
         split: whether new series start at restarts.
     """

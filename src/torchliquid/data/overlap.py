@@ -83,12 +83,7 @@ class Stretches:
         )
 
     def share(self, of: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """(n,) share of each series' stretches that are also in one of the ``known`` series.
-
-        Args:
-            of: (n,) True for the series to compute; others are 0.
-            known: (n,) True for the series to compare with.
-        """
+        """(n,) share of the stretches of each series in ``of`` (n,) that are also in one of ``known`` (n,); else 0."""
         asked = of[self.series]
         shared = np.isin(self.hashes[asked], self.hashes[known[self.series]])
         total = np.bincount(self.series[asked], minlength=self.n)

@@ -33,13 +33,7 @@ WORDS = 20
 
 
 def counts(name: str, values: np.ndarray, codes: np.ndarray) -> bool:
-    """Whether a column counts the rows.
-
-    Args:
-        name: of the column.
-        values: (N,) NaN if missing.
-        codes: (N,) series of the rows; each may be counted separately.
-    """
+    """Whether a column (N,) counts the rows, given their series (N,); each may be counted separately."""
     known = ~np.isnan(values)
     if known.sum() < 3 or (values[known] != np.round(values[known])).any():
         return False

@@ -70,13 +70,8 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def unlike(recording: Recording, scales: Preprocessing, columns: dict[str, object]) -> list[str]:
-    """Sentences about how a recording differs from a model's training data.
-
-    Args:
-        recording: with the model's channels.
-        scales: of the model.
-        columns: how the training table was read.
-    """
+    """Sentences about how a recording with a model's channels differs from the training data, given the model's scales
+    and how the training table was read."""
     found = []
     gap = recording.median_gap() / scales.time_scale
     if recording.time_unit == scales.time_unit != "samples" and not 1 / GAPS < gap < GAPS:

@@ -403,15 +403,21 @@ def _stretches(
     for run in np.unique(runs):
         of_run = np.flatnonzero(runs == run)
         stretch[of_run] = order.stretches(times[of_run], dated)
-    pairs, first, code = np.unique(np.stack([codes, stretch], 1), axis=0, return_index=True, return_inverse=True)
-    if len(pairs) == len(of):
+    apart, unique = _numbered(pl.DataFrame({"series": codes, "stretch": stretch}))
+    if len(unique) == len(of):
         return codes, of
-    notes.append(f"The clock restarts: {len(pairs)} stretches became separate series.")
-    rank = np.argsort(np.argsort(first))
-    by_place = pairs[np.argsort(first)]
+    notes.append(f"The clock restarts: {len(unique)} stretches became separate series.")
     several = len(of) > 1
-    new = [f"{of[c].name}/{k + 1}" if several or of[c].name else str(k + 1) for c, k in by_place]
-    return rank[code.reshape(-1)], [of[c]._replace(name=name) for name, (c, _) in zip(new, by_place, strict=True)]
+    return apart, [
+        of[c]._replace(name=f"{of[c].name}/{k + 1}" if several or of[c].name else str(k + 1)) for c, k in unique.rows()
+    ]
+
+
+def _numbered(keys: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+    """The number of each row's keys, in order of appearance, and the different keys."""
+    unique = keys.unique(maintain_order=True)
+    rows = keys.join(unique.with_row_index("\0"), on=keys.columns, how="left", maintain_order="left")
+    return rows["\0"].cast(pl.Int64).to_numpy(), unique
 
 
 def _note_unnamed_clocks(
@@ -543,9 +549,7 @@ def _series_codes(
     keys = [name for name in dict.fromkeys((series, group)) if name is not None]
     if files is None and not keys:
         return np.zeros(len(table), dtype=np.int64), [_Of("")]
-    keyed = table.select(*keys, *([] if files is None else [pl.Series("\0file", files)]))
-    unique = keyed.unique(maintain_order=True).with_row_index("\0")
-    codes = keyed.join(unique, on=keyed.columns, how="left", maintain_order="left")["\0"].cast(pl.Int64).to_numpy()
+    codes, unique = _numbered(table.select(*keys, *([] if files is None else [pl.Series("\0file", files)])))
     groups = [None] * len(unique) if group is None else [str(name) for name in unique[group].to_list()]
     of_files = [None] * len(unique) if files is None else [labels[i] for i in unique["\0file"].to_list()]
     if not keys:

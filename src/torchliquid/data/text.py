@@ -43,15 +43,8 @@ Cells = list[str]
 
 @dataclass(frozen=True)
 class Form:
-    """Options for the format of a text file; what is not given is detected.
-
-    Attributes:
-        skip: number of lines above the header to leave out.
-        comment: prefix of comment lines.
-        header: whether the columns have names.
-        encoding: by its name in Python.
-        asked: names of the options given for this file; an error if it is not a text file.
-    """
+    """Options for the format of a text file, as in :func:`torchliquid.read`; what is not given is detected. ``asked``
+    names the options given for this file, which must be a text file then."""
 
     skip: int = 0
     comment: str | None = None
@@ -62,15 +55,15 @@ class Form:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the table is among the lines.
+    """Where the table is among the lines, which are counted from 0.
 
     Attributes:
-        delimiter: between the fields.
-        names: of the columns.
-        header: line of the header, from 0; None: there is none.
+        delimiter, names: between the fields, and of the columns.
+        header: line of the header; None: there is none.
         first: line of the first row of data.
         units: rows between header and data.
         above: lines above the header that are not data.
+        named: whether the file names its columns.
     """
 
     delimiter: str
@@ -83,16 +76,7 @@ class Layout:
 
 
 def read_text(source: Contents, form: Form, named: Sequence[str] = ()) -> Table:
-    """Read a text table.
-
-    Args:
-        source: not compressed.
-        form: the user's options.
-        named: columns that are used; the line that contains all of them is the header.
-
-    Raises:
-        InputError: it is not text or not a table, or a row is wider than the header.
-    """
+    """Read a text table by the user's options. The line with all names in ``named`` is the header."""
     notes: list[str] = []
     source, head = _as_utf8(source, form.encoding, notes)
     whole = len(head) == size_of(source)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
 from torchliquid.data.recording import Recording, Series
 from torchliquid.errors import InputError
@@ -100,16 +101,6 @@ def _most(values: np.ndarray) -> float:
     return float(np.partition(values, place)[place])
 
 
-def _quarters(values: np.ndarray) -> np.ndarray:
-    """(3,) quartiles, interpolated linearly."""
-    places = np.array([0.25, 0.5, 0.75]) * (len(values) - 1)
-    low = places.astype(int)
-    high = np.minimum(low + 1, len(values) - 1)
-    ordered = np.partition(values, np.unique([low, high]))
-    found: np.ndarray = ordered[low] + (places - low) * (ordered[high] - ordered[low])
-    return found
-
-
 def _strange(recording: Recording) -> list[str]:
     """Notes on readings that may be placeholders for "not observed", such as -9999 or 65535."""
     notes = []
@@ -125,7 +116,7 @@ def _strange(recording: Recording) -> list[str]:
         found = []
         if size.max() > STRANGE * _most(size):
             found.append(values[np.abs(values).argmax()])
-        low, median, high = _quarters(values)
+        low, median, high = (pl.Series(values).quantile(q, "linear") or 0.0 for q in (0.25, 0.5, 0.75))
         for end in (values.min(), values.max()):
             far = abs(end - median)
             # In a long tail there are values in between.
@@ -142,13 +133,8 @@ def _strange(recording: Recording) -> list[str]:
 
 
 def _without_implausible(recording: Recording, orders: Sequence[np.ndarray], drop: bool) -> tuple[Recording, list[str]]:
-    """Raise an error for impossible readings, or drop them with a note.
-
-    Args:
-        recording: with sorted series.
-        orders: for each series, the place of each sample before it was sorted.
-        drop: whether they are dropped.
-    """
+    """Raise an error for impossible readings, or drop them with a note. ``orders`` are the places of each series'
+    samples before they were sorted."""
     limits = np.array([_limit(values) for values in _by_channel(recording)])
     wrong = [np.abs(s.values) >= limits for s in recording.series]
     if drop:

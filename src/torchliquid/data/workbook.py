@@ -23,13 +23,8 @@ class WorkbookError(Exception):
 def rows_of(data: bytes, memory: int, seconds: float) -> tuple[bytes, str, int] | None:
     """The first sheet with more than one row as CSV, its name, and the number of such sheets; None if there is none.
 
-    Args:
-        data: the contents of the file.
-        memory: bytes of memory that reading may take; enforced on Linux.
-        seconds: time that reading may take.
-
-    Raises:
-        WorkbookError: it is not a workbook, or reading takes more.
+    A :class:`WorkbookError` is raised if it is not a workbook, or if reading takes longer, or more bytes of memory. The
+    memory is limited on Linux only.
     """
     # -P: modules in the current folder are not imported.
     command = [sys.executable, "-P", __file__, str(memory)]

@@ -68,11 +68,7 @@ def find(source: Source, file: str) -> Path | None:
 
 
 def locate(source: Source, file: str) -> Path:
-    """The path of the published file on this machine. If its address is known, a missing file is downloaded.
-
-    Raises:
-        InputError: it is missing and cannot be downloaded, or it is another file.
-    """
+    """The path of the published file on this machine. If its address is known, a missing file is downloaded."""
     path = find(source, file)
     if path is None:
         _fetch(source, file)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def load() -> Dataset:
 def _readings(path: Path) -> pl.DataFrame:
     """The text of all patients as one long table."""
     patients, counts, bodies = [], [], []
-    for patient, text in sorted(_texts(path)):
+    for patient, text in sorted(_texts(path).items()):
         body = text.split(b"\n", 1)[1].rstrip() + b"\n"
         patients.append(patient)
         counts.append(body.count(b"\n"))
@@ -95,16 +94,12 @@ def _readings(path: Path) -> pl.DataFrame:
     return frame.with_columns(pl.Series("Patient", np.repeat(patients, counts)))
 
 
-def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The number and the text of each patient."""
+def _texts(path: Path) -> dict[str, bytes]:
+    """The text of each patient, by number."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if match := re.search(r"(\d+)\.txt$", name):
-                    yield match[1], archive.read(name)
-        return
-    with tarfile.open(path) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.isfile() else None
-            if content and (match := re.search(r"(\d+)\.txt$", member.name)):
-                yield match[1], content.read()
+            files = {name: archive.read(name) for name in archive.namelist()}
+    else:
+        with tarfile.open(path) as tar:
+            files = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
+    return {match[1]: text for name, text in files.items() if (match := re.search(r"(\d+)\.txt$", name))}

@@ -37,9 +37,6 @@ def learn(good: Recording, level: float, length: float, merge: float, words: str
         level: share of good samples whose readings all lie within their intervals.
         length, merge: duration and pause of an alarm, in the recording's unit of time.
         words: description of the good stretch, saved with the model.
-
-    Raises:
-        InputError: the stretch is too short, or a channel has no reading in it.
     """
     series = [one for one in (_with_next(s) for s in good.series) if len(one) > 1]
     if sum(map(len, series)) < FEWEST:
