@@ -409,3 +409,10 @@ def test_a_year_that_does_not_fit_nanoseconds_is_refused_in_a_form_that_python_r
     frame = pl.DataFrame({"t": ["2500-001", "2500-002"], "x": [1.0, 2.0]})
     with pytest.raises(InputError, match="years must be from 1678 to 2261"):
         Recording.from_frame(frame, time="t", time_format="%Y-%j")
+
+
+def test_a_single_name_is_one_column_and_not_its_letters(tmp_path):
+    path = written(tmp_path / "x.csv", "i,d,id\n" + "".join(f"{n % 3},{n % 5},{n * 7 % 11}\n" for n in range(30)))
+    assert Recording.read(path, ignore="id").channels == ("i", "d")
+    assert Recording.read(path, channels="id").channels == ("id",)
+    assert Recording.from_frame(pl.read_csv(path), channels="id").channels == ("id",)

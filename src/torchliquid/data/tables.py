@@ -27,7 +27,10 @@ LIKE = ("time", "parameter", "value", "missing", "time_unit", "time_format", "on
 
 
 def completed(meaning: dict[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The given options, completed by those of ``like``."""
+    """The given options, completed by those of ``like``. A single name stands for a list of one."""
+    for role in ("channels", "ignore", "keep"):
+        if (names := meaning.get(role)) is not None:
+            meaning = {**meaning, role: [names] if isinstance(names, str) else [str(name) for name in names]}
     if not like:
         return meaning
     known = {name: like[name] for name in LIKE if name in like and meaning.get(name) in (None, (), [])}
@@ -76,7 +79,6 @@ def from_frame(frame: Any, *, first_row: int = 1, notes: Sequence[str] = (), **m
     meaning |= {
         r: _name(meaning[r], r) for r in ("time", "target", "series", "group", "parameter", "value") if r in meaning
     }
-    meaning |= {r: [str(c) for c in meaning[r]] for r in ("channels", "ignore", "keep") if meaning.get(r)}
     index = [meaning.get(role) for role in ("time", "series", "group")]
     table, time, more = _as_polars(frame, *index)
     if time is not None:
