@@ -251,3 +251,8 @@ def test_a_part_of_one_class_is_widened_where_that_helps(same_from, held):
     labels[same_from:] = "1"
     recording = Recording.from_arrays(np.zeros((100, 1)), targets=labels)
     assert hold_out(recording, Task.infer(recording))[1].n_samples == held
+
+
+def test_a_negative_gap_that_would_put_samples_into_both_parts_is_refused():
+    with pytest.raises(InputError, match="gap must be 0 or more"):
+        forward_split(Recording.from_arrays(np.arange(20.0)), 0.5, gap=-3)

@@ -30,9 +30,11 @@ def forward_split(recording: Recording, held_out: float, gap: int = 0) -> tuple[
         is in the earlier part.
 
     Raises:
-        InputError: the share is invalid, targets are per series, or a part is empty.
+        InputError: the share or the gap is invalid, targets are per series, or a part is empty.
     """
     _check_share(held_out)
+    if gap < 0:
+        raise InputError(f"the gap must be 0 or more samples, not {gap}")
     earlier: list[Series] = []
     later: list[Series] = []
     for s in recording.series:
