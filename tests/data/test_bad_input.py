@@ -180,3 +180,11 @@ def test_a_parquet_cut_anywhere_is_refused(tmp_path):
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
         assert read_or_refuse(path) is None
+
+
+@pytest.mark.parametrize("encoding", ["hex", "undefined", "no such"])
+def test_a_codec_that_is_no_encoding_of_text_is_refused(tmp_path, encoding):
+    path = tmp_path / "x.csv"
+    path.write_text("t,x\n1,2\n2,3\n")
+    with pytest.raises(InputError, match=f"there is no encoding '{encoding}'"):
+        Recording.read(path, encoding=encoding)

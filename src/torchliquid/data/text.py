@@ -121,19 +121,16 @@ def _as_utf8(source: Contents, encoding: str | None, notes: list[str]) -> tuple[
         marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
         marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
         encoding = next((name for mark, name in marks.items() if head.startswith(mark)), None) or _wide(head)
-    else:
-        try:
-            codecs.lookup(encoding)
-        except LookupError:
-            raise InputError(
-                f"there is no encoding {encoding!r}; give one that Python supports, such as utf-8 or shift_jis"
-            ) from None
     if encoding is not None:
         try:
             source = all_of(source).decode(encoding).encode()
         except UnicodeDecodeError as error:
             row = all_of(source)[: error.start].count(b"\n") + 1
             raise InputError(f"row {row} is not valid {encoding}; give the file's encoding (--encoding)") from None
+        except (LookupError, UnicodeError):
+            raise InputError(
+                f"there is no encoding {encoding!r}; give one that Python supports, such as utf-8 or shift_jis"
+            ) from None
     elif not _is_utf8(source):
         _refuse_zeros(source)
         source = _mixed(all_of(source), notes)
