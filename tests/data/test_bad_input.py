@@ -188,3 +188,10 @@ def test_a_codec_that_is_no_encoding_of_text_is_refused(tmp_path, encoding):
     path.write_text("t,x\n1,2\n2,3\n")
     with pytest.raises(InputError, match=f"there is no encoding '{encoding}'"):
         Recording.read(path, encoding=encoding)
+
+
+def test_a_negative_number_of_lines_to_skip_is_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("t,x\n1,2\n2,3\n")
+    with pytest.raises(InputError, match="skip must be 0 or more"):
+        Recording.read(path, skip=-1)

@@ -52,6 +52,10 @@ class Form:
     encoding: str | None = None
     asked: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.skip < 0:
+            raise InputError(f"skip must be 0 or more lines, not {self.skip}")
+
 
 @dataclass(frozen=True)
 class Layout:
