@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchliquid.cli.options import _horizon
+from torchliquid.cli.options import _horizon, windows
 from torchliquid.errors import InputError
 
 
@@ -36,3 +36,9 @@ def test_a_horizon_becomes_the_recordings_unit(text, unit, ahead):
 def test_a_horizon_in_no_known_unit_is_one_line(text, unit, message):
     with pytest.raises(InputError, match=message):
         _horizon(text, unit)
+
+
+@pytest.mark.parametrize("text", ["", "²", "9" * 5000, "64,,8", "64,16,8,4", "-1"])
+def test_windows_of_another_form_are_one_line(text):
+    with pytest.raises(InputError, match="--window .*: give LENGTH or LENGTH,STRIDE"):
+        windows(text)

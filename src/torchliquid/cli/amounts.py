@@ -37,6 +37,14 @@ def _in_smallest(option: str, text: str, units: Mapping[str, float], wanted: str
     return float(match[1]) * units[match[2]]
 
 
+def whole_numbers(option: str, text: str, wanted: str, most: int | None = None) -> list[int]:
+    """``32,16`` as numbers, at most ``most``."""
+    parts = text.split(",")
+    if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > (most or len(parts)):
+        raise refusal(option, text, wanted)
+    return [int(part) for part in parts]
+
+
 def bytes_of(text: str, option: str) -> int:
     """``32k`` in bytes."""
     return int(_in_smallest(option, text, BYTES, "a number of bytes, such as 4096 or 32k"))

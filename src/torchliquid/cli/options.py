@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from torchliquid.cli.amounts import amount, in_units, refusal
+from torchliquid.cli.amounts import amount, in_units, refusal, whole_numbers
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
 from torchliquid.cli.terminal import Terminal
@@ -304,11 +304,8 @@ def windows(text: str | None) -> Windows | None:
 
     if text is None:
         return None
-    parts = text.split(",")
-    if not all(p.strip().isdigit() for p in parts) or not 1 <= len(parts) <= 3:
-        wanted = "LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, such as 64,16,8"
-        raise refusal("--window", text, wanted)
-    length, *rest = (int(p) for p in parts)
+    wanted = "LENGTH or LENGTH,STRIDE or LENGTH,STRIDE,BURN_IN in samples, such as 64,16,8"
+    length, *rest = whole_numbers("--window", text, wanted, 3)
     return Windows(length, rest[0] if rest else max(1, length // 4), rest[1] if len(rest) > 1 else 0)
 
 

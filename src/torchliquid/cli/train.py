@@ -10,7 +10,7 @@ import typer
 
 from torchliquid.cli import names, options
 from torchliquid.cli.alarms import Deciding
-from torchliquid.cli.amounts import part_of_one
+from torchliquid.cli.amounts import part_of_one, whole_numbers
 from torchliquid.cli.inspect import size
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import Working
@@ -88,7 +88,8 @@ def train(
     if out.is_file() and out.suffix != ".safetensors":
         raise InputError(f"--out {out} exists and is not a model; choose another name, such as model.safetensors")
     cut, share = options.windows(window), part_of_one("--interval", interval)
-    widths = None if encoder is None else _widths(encoder)
+    wanted = "the widths of dense layers, such as 16 or 32,16"
+    widths = None if encoder is None else whole_numbers("--encoder", encoder, wanted)
     if start is None:
         question, begun = options.question(recording, None, columns, task, horizon, deciding), None
     else:
@@ -153,13 +154,6 @@ def _so(metric: Metric, own: float, naive: float) -> str:
     if (own - naive) * (1 if metric.higher_is_better else -1) >= metric.matters(naive):
         return f"It has learnt something: {figures}. Run assess to see whether a simpler model is as good."
     return f"It has not learnt anything useful: {figures}. More rows, other inputs or more --updates may help."
-
-
-def _widths(encoder: str) -> list[int]:
-    parts = encoder.split(",")
-    if not all(part.strip().isdecimal() and part.isascii() for part in parts):
-        raise InputError(f"--encoder {encoder}: give the widths of dense layers, such as 16 or 32,16")
-    return [int(part[:9]) for part in parts]
 
 
 def _further(start: Path, sources: list[str], columns: options.Columns) -> tuple[options.Question, Model]:
