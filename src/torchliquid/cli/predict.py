@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from torchliquid.data import Recording
 
 
+NOT_WRITTEN = {".xlsx", ".xls", ".ods", ".json", ".jsonl", ".gz", ".bz2", ".xz", ".zip"}
+"""Endings of files in formats that are not written."""
+
 Order = StrEnum("Order", ["time", "rows"])
 """Values of --order."""
 
@@ -52,7 +55,7 @@ def predict(
     out = None if str(out) == "-" else out
     if out is not None:
         options.check_writable(out, model, *map(Path, recording))
-        if out.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
+        if out.suffix.lower() in NOT_WRITTEN:
             raise InputError(f"--out {out}: answers can be written as .csv, .parquet or .arrow; choose one of these")
     with loading():
         import polars as pl
