@@ -73,6 +73,8 @@ def test_a_stream_and_a_file_say_the_same(tmp_path: Path) -> None:
     found = tl.watch(recording, good=(0, 1000))
     found.model.save(tmp_path / "watch.safetensors")
     loaded = Model.load(tmp_path / "watch.safetensors")
+    again = tl.watch(recording, model=tmp_path / "watch.safetensors")
+    np.testing.assert_array_equal(again.scores[0], found.scores[0])
     again = tl.watch(recording, model=loaded)
     np.testing.assert_array_equal(again.ratios[0], found.ratios[0])
     assert again.findings == found.findings

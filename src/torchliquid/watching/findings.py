@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class Watched:
 def watch(
     recording: Recording | Any,
     good: float | tuple[Any, Any] | None = None,
-    model: Predictor | str | None = None,
+    model: Predictor | str | PathLike[str] | None = None,
     level: float = LEVEL,
     length: Any = None,
     merge: Any = None,
@@ -126,7 +127,7 @@ def watch(
     read = replace(read, target=None, series=tuple(replace(s, targets=None) for s in read.series))
     notes: list[str] = []
     if model is not None:
-        known = Model.load(model) if isinstance(model, str) else model
+        known = model if isinstance(model, Predictor) else Model.load(model)
         if good is not None or length is not None or merge is not None:
             raise InputError("a model that was learnt before has its good stretch and its alarms: leave these out")
         where = [np.zeros(len(s), dtype=bool) for s in read.series]
