@@ -145,3 +145,8 @@ def test_pandas_frames_that_cannot_be_read_say_so_in_one_line():
     for frame in (twice, mixed, mixed["b"]):
         with pytest.raises(InputError, match=r"^[^\n]*pandas[^\n]*$"):
             Recording.from_frame(frame)
+
+
+def test_no_recordings_cannot_be_joined():
+    with pytest.raises(InputError, match="no recordings"):
+        Recording.concat([])

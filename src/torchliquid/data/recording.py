@@ -265,8 +265,10 @@ class Recording:
         """Join recordings with the same channels, target and time unit.
 
         Raises:
-            InputError: these differ.
+            InputError: these differ, or there are none.
         """
+        if not recordings:
+            raise InputError("no recordings were given")
         first = recordings[0]
         for other in recordings[1:]:
             for what in ("channels", "target", "time_unit"):
