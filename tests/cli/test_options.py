@@ -40,5 +40,5 @@ def test_a_horizon_in_no_known_unit_is_one_line(text, unit, message):
 
 @pytest.mark.parametrize("text", ["", "²", "9" * 5000, "64,,8", "64,16,8,4", "-1"])
 def test_windows_of_another_form_are_one_line(text):
-    with pytest.raises(InputError, match="--window .*: give LENGTH or LENGTH,STRIDE"):
+    with pytest.raises(InputError, match=r"--window .*: give LENGTH or LENGTH,STRIDE"):
         windows(text)
