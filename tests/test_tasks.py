@@ -213,3 +213,10 @@ def test_a_horizon_with_its_own_unit(typed):
     assert (task.horizon, task.horizon_unit) == (120.0, "s")
     with pytest.raises(InputError, match="not a unit of time"):
         Task.infer(Recording.from_arrays(np.arange(200.0)[:, None], channels=["x"]), "x", horizon=typed)
+
+
+@pytest.mark.parametrize("horizon", ["30min", [{}], np.ones((2, 2))])
+def test_what_is_no_horizon_is_refused_in_a_line(horizon):
+    recording = Recording.from_arrays(np.arange(20.0), channels=["x"])
+    with pytest.raises(InputError, match="a horizon is a number or a timedelta"):
+        Task.infer(recording, target="x", horizon=horizon)

@@ -690,6 +690,8 @@ def _in_units(horizon: Any, time_unit: str) -> float:
             f"the horizon is {horizon}, but the recording's times are in {time_unit!r}, which is not a unit of time; "
             "give a number of samples"
         ) from None
+    except (TypeError, ValueError):
+        raise InputError(f"a horizon is a number or a timedelta, or several of them, not {horizon!r}") from None
 
 
 def _forecast_column(recording: Recording, target: str | None, horizon: float, unit: str) -> int:
