@@ -152,6 +152,10 @@ def test_the_forecasts_run_in_c_and_it_is_said_that_scores_do_not(tmp_path: Path
         ({"good": (10, 5)}, "ends"),
         ({"good": (1e6, 2e6)}, "no sample from"),
         ({"level": 1.0}, "level"),
+        ({"good": "30%"}, "a share, or its first and last time"),
+        ({"good": (1, 2, 3)}, "a share, or its first and last time"),
+        ({"length": -1}, "length is a time of 0 or more"),
+        ({"merge": "30s"}, "merge is a time of 0 or more"),
     ],
 )
 def test_what_cannot_be_learnt_is_said(options: dict, words: str) -> None:

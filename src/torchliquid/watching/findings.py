@@ -137,12 +137,8 @@ def watch(
         where, words = _good(read, good)
         if good is None:
             notes.append(f"taken for good: {words}; if you say which stretch was good, the result is more reliable")
-        gap = read.median_gap()
-        times = [
-            default * gap if asked is None else float(given.span(asked, read.time_unit))
-            for asked, default in ((length, SAMPLES - 1), (merge, PAUSE))
-        ]
-        known, found = learn(_cut(read, where), level, times[0], times[1], words)
+        lasts, pause = _time("length", length, SAMPLES - 1, read), _time("merge", merge, PAUSE, read)
+        known, found = learn(_cut(read, where), level, lasts, pause, words)
         notes += found
     return _look(known, read, where, tuple(notes))
 
@@ -178,6 +174,21 @@ def _findings(
     return found
 
 
+def _time(name: str, asked: Any, samples: int, recording: Recording) -> float:
+    """A time in the recording's unit; None: that of this number of samples."""
+    if asked is None:
+        return samples * recording.median_gap()
+    try:
+        found = float(given.span(asked, recording.time_unit))
+    except InputError:
+        raise
+    except (TypeError, ValueError):
+        found = np.nan
+    if not 0 <= found < np.inf:
+        raise InputError(f"{name} is a time of 0 or more in {recording.time_unit}, or a timedelta, not {asked!r}")
+    return found
+
+
 def _good(recording: Recording, good: Any) -> tuple[list[np.ndarray], str]:
     """For each series, (T,) whether a sample is in the good stretch; and the stretch in words."""
     share = SHARE if good is None else good
@@ -186,6 +197,8 @@ def _good(recording: Recording, good: Any) -> tuple[list[np.ndarray], str]:
             raise InputError(f"the good share is more than 0 and at most 1, not {share:g}; or give its START:END")
         words = f"the first {share:.0%} of {'each series' if recording.n_series > 1 else 'the recording'}"
         return [np.arange(len(s)) < round(share * len(s)) for s in recording.series], words
+    if isinstance(share, str) or np.size(share) != 2:
+        raise InputError(f"the good stretch is a share, or its first and last time, not {share!r}")
     start, end = (given.stamp(time, recording.time_unit, recording.columns).item() for time in share)
     if not start < end:
         raise InputError(f"the good stretch ends ({share[1]}) before it begins ({share[0]})")
