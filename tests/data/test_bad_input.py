@@ -195,3 +195,14 @@ def test_a_negative_number_of_lines_to_skip_is_refused(tmp_path):
     path.write_text("t,x\n1,2\n2,3\n")
     with pytest.raises(InputError, match="skip must be 0 or more"):
         Recording.read(path, skip=-1)
+
+
+def test_a_list_of_one_file_is_named_in_its_error():
+    with pytest.raises(InputError, match="^nowhere.csv: no such file"):
+        Recording.read(["nowhere.csv"])
+
+
+def test_a_single_channel_may_be_named_without_a_list():
+    assert Recording.from_arrays(np.arange(5.0), channels="flow").channels == ("flow",)
+    with pytest.raises(InputError, match="not 1"):
+        Recording.from_arrays(np.arange(20.0).reshape(5, 4), channels="flow")

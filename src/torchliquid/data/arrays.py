@@ -39,7 +39,7 @@ def from_arrays(
     if times is None and all(_has_dates(part) for part in parts):
         times = parts[0].index if one else [part.index for part in parts]
         notes.append("The index contains dates; they were used as the times.")
-    channels, all_values = _values(parts, channels)
+    channels, all_values = _values(parts, [channels] if isinstance(channels, str) else channels)
 
     def each(what: str, given: Any) -> list[Any]:
         found = [None] * len(all_values) if given is None else list(given)

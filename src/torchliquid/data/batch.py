@@ -15,6 +15,7 @@ from torchliquid.data.asked import Asked
 from torchliquid.data.preprocessing import Preprocessing
 from torchliquid.data.recording import Recording, Series
 from torchliquid.data.windows import Windows
+from torchliquid.errors import check_size
 
 
 @dataclass
@@ -66,6 +67,7 @@ def batches(
         rng: shuffles the windows, leaves out those without a scored sample, and puts windows of similar length into
             one batch. None: all windows in the order of :meth:`Windows.cut`.
     """
+    check_size(batch_size=batch_size)
     per_step = task.per == "step"
 
     def prepare(series: Series) -> tuple[np.ndarray | Scaled, np.ndarray, np.ndarray, np.ndarray]:

@@ -87,5 +87,6 @@ def read(
         recording = from_table(table, **meaning)
         return replace(recording, columns={**recording.columns, **form})
     except InputError as error:
-        named = str(path) if isinstance(path, (str, PathLike)) else f"{len(path)} files"
+        paths = [path] if isinstance(path, (str, PathLike)) else path
+        named = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files"
         raise InputError(f"{'standard input' if named == '-' else named}: {error}") from None
