@@ -198,7 +198,7 @@ def test_a_negative_number_of_lines_to_skip_is_refused(tmp_path):
 
 
 def test_a_list_of_one_file_is_named_in_its_error():
-    with pytest.raises(InputError, match="^nowhere.csv: no such file"):
+    with pytest.raises(InputError, match=r"^nowhere\.csv: no such file"):
         Recording.read(["nowhere.csv"])
 
 
