@@ -574,17 +574,15 @@ class Task:
         """
         try:
             task: Task = from_plain(cls, data)
+            if task.path:
+                _check_path(task.path)
         except ValueError as error:
             raise InputError(f"the task's description is invalid: {error}") from None
         if len(task.mean) != len(task.std):
             raise InputError("the task's description is invalid: its means and deviations differ in number")
-        if task.path:
-            try:
-                _check_path(task.path)
-            except InputError as error:
-                raise InputError(f"the task's description is invalid: {error}") from None
-            if task.horizon != task.path[-1] or len(task.mean) not in (0, len(task.path)) or task.kind != "regression":
-                raise InputError("the task's description is invalid: its path does not fit its values")
+        fits = task.kind == "regression" and len(task.mean) in (0, len(task.path))
+        if task.path and not (fits and task.horizon == task.path[-1]):
+            raise InputError("the task's description is invalid: its path does not fit its values")
         return task
 
     # -- inner parts

@@ -28,8 +28,8 @@ def test_read_has_the_options_of_its_readers(monkeypatch):
                 None,
                 readers[name].annotation.removesuffix(" | None"),
             )
-    given = {name: [object()] if name == "channels" else object() for name in options if name != "path"}
-    given["like"] = {"sensor": "x"}
+    given = {name: object() for name in options if name != "path"}
+    given |= {"channels": ["a"], "ignore": ["b"], "keep": ["c"], "skip": 3, "like": {"sensor": "x"}}
     reached = {}
     monkeypatch.setattr(reading, "read_table", lambda path, form, named: reached.update(path=path, **vars(form)))
     monkeypatch.setattr(reading, "from_table", lambda table, **asked: reached.update(asked) or Recording((), ()))

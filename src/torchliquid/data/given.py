@@ -19,16 +19,12 @@ from torchliquid.errors import InputError
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 MICROSECONDS = {
-    name: size
-    for size, names in (
-        (1, ("us",)),
-        (1000, ("ms",)),
-        (10**6, ("s", "sec", "second", "seconds")),
-        (60 * 10**6, ("min", "minute", "minutes")),
-        (3600 * 10**6, ("h", "hour", "hours")),
-        (86400 * 10**6, ("d", "day", "days")),
-    )
-    for name in names
+    "us": 1,
+    "ms": 1000,
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 10**6),
+    **dict.fromkeys(("min", "minute", "minutes"), 60 * 10**6),
+    **dict.fromkeys(("h", "hour", "hours"), 3600 * 10**6),
+    **dict.fromkeys(("d", "day", "days"), 86400 * 10**6),
 }
 """Units of time."""
 
@@ -109,7 +105,7 @@ def in_seconds(times: np.ndarray) -> np.ndarray:
             raise InputError(
                 f"sample {i} has the date {times[i]}, outside of 1678 to 2261; if it means 'never', leave it out"
             )
-    unit, step = np.datetime_data(times.dtype)
+    unit, _ = np.datetime_data(times.dtype)
     if unit == "generic":
         raise InputError("timedelta64 without a unit; give it one, like timedelta64[ms]")
     if unit in ("Y", "M") and times.dtype.kind == "m":
@@ -118,10 +114,8 @@ def in_seconds(times: np.ndarray) -> np.ndarray:
     if unit in ("Y", "M", "W", "D", "h", "m", "s"):
         return np.where(missing, np.nan, times.astype(f"{kind}[s]").astype(np.int64).astype(np.float64))
     per = {"ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}[unit]
-    whole, rest = np.divmod(times.astype(np.int64), per // step) if per % step == 0 else (times.astype(np.int64), 0)
-    if per % step:
-        return np.where(missing, np.nan, whole * (step / per))
-    return np.where(missing, np.nan, whole + rest / (per // step))
+    whole, rest = np.divmod(times.astype(f"{kind}[{unit}]").astype(np.int64), per)
+    return np.where(missing, np.nan, whole + rest / per)
 
 
 def moments(times: Any, what: str) -> tuple[np.ndarray, str | None]:
