@@ -328,6 +328,7 @@ def test_a_broker_that_goes_and_comes_again(tmp_path: Path) -> None:
         ("mqtt://host:1883", "the topic is missing"),
         ("replay:none.csv", "no such file"),
         ("serial:/dev/ttyUSB0?baud=fast", "baud=fast"),
+        ("serial:/dev/ttyUSB0?baud=inf", "baud=inf"),
         ("exec:'", "no command"),
     ],
 )

@@ -64,7 +64,7 @@ class Source:
         known = {"serial": {"baud"}, "replay": {"speed"}}.get(kind, set())
         for name, value in options.items():
             try:
-                right = name in known and float(value) >= 0
+                right = name in known and 0 <= float(value) < 1e9
             except ValueError:
                 right = False
             if not right:
