@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from torchliquid.cli import main
-from torchliquid.cli.assess import told_in
+from torchliquid.cli.assess import errors_kept_in
 from torchliquid.errors import InputError
 
 N = 120
@@ -152,7 +152,7 @@ def test_version_and_short_help(monkeypatch, capfd, tmp_path):
 def test_what_breaks_off_leaves_its_traceback_in_the_study(tmp_path):
     with (
         pytest.raises(InputError, match=r"broke off \(ZeroDivisionError: .* the traceback is in .*error\.txt"),
-        told_in(tmp_path),
+        errors_kept_in(tmp_path),
     ):
         _ = 1 / 0
     trace = (tmp_path / "error.txt").read_text()
@@ -165,7 +165,7 @@ def test_what_breaks_off_leaves_its_traceback_in_the_study(tmp_path):
         except RuntimeError as error:
             raise ValueError(f"in {tmp_path / 'plant.csv'}") from error
 
-    with pytest.raises(InputError, match="broke off"), told_in(tmp_path):
+    with pytest.raises(InputError, match="broke off"), errors_kept_in(tmp_path):
         fail()
     trace = (tmp_path / "error.txt").read_text()
     assert "ValueError: in plant.csv" in trace

@@ -69,7 +69,7 @@ def assess(
         typer.Option(
             min=2,
             max=100_000,
-            help="Test on this many stretches, one after the other: before each, all contenders are trained anew on "
+            help="Test on this many stretches, one after the other: before each, all contenders are trained again on "
             "what came before. For values and forecasts.",
         ),
     ] = None,
@@ -100,12 +100,12 @@ def assess(
     question = options.question(recording, test, columns, task, horizon, deciding)
     folder = out or Path(f"study-{Path(question.name).stem}")
     console = Terminal()
-    options.say_back(question, console)
+    options.print_understood(question, console)
     with loading():
         from torchliquid.cli.verdict import print_results
         from torchliquid.study.assess import assess as run
     processes = options.processes(jobs, console, place)
-    with StudyProgress(console) as progress, told_in(folder):
+    with StudyProgress(console) as progress, errors_kept_in(folder):
         results = run(
             question.recording,
             folder,
@@ -141,7 +141,7 @@ def assess(
             console.print(f"Model:  {folder / name}.safetensors, {words}")
 
 
-def elsewhere(word: str) -> str:
+def without_folder(word: str) -> str:
     """An argument as typed, with paths reduced to names, because reports are copied to other machines."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
@@ -149,11 +149,11 @@ def elsewhere(word: str) -> str:
 
 def as_typed() -> str:
     """This command, with paths reduced to names."""
-    return shlex.join(["torchliquid", *map(elsewhere, sys.argv[1:])])
+    return shlex.join(["torchliquid", *map(without_folder, sys.argv[1:])])
 
 
 @contextmanager
-def told_in(folder: Path) -> Iterator[None]:
+def errors_kept_in(folder: Path) -> Iterator[None]:
     """Write the traceback of an unexpected error to the study's folder, and raise it as an ``InputError``."""
     try:
         yield

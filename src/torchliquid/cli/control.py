@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from torchliquid.cli import options
-from torchliquid.cli.assess import as_typed, told_in
+from torchliquid.cli.assess import as_typed, errors_kept_in
 from torchliquid.cli.loading import loading
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.cli.terminal import Terminal
@@ -84,7 +84,7 @@ def control(
     console = Terminal()
     sys.path.insert(0, os.getcwd())  # where modules of ENV and --expert are
     processes = options.processes(jobs, console)
-    with StudyProgress(console) as progress, told_in(folder):
+    with StudyProgress(console) as progress, errors_kept_in(folder):
         results = assess(
             name,
             None if expert is None else _found(expert),

@@ -221,7 +221,7 @@ class Question:
     why: str = ""
 
 
-def say_back(question: Question, console: Terminal) -> None:
+def print_understood(question: Question, console: Terminal) -> None:
     """Print what was understood: one line each on the times, the task, the inputs, and why it is this task."""
     from torchliquid.data.summary import understood
     from torchliquid.page.glossary import metric_label

@@ -100,7 +100,7 @@ def train(
             option = next(iter(new)).replace("_", "-")
             raise InputError(f"--{option} is only for a new model; {start}, which is trained further, has its own")
     console = Terminal()
-    options.say_back(question, console)
+    options.print_understood(question, console)
     with loading():
         from torchliquid.models import KINDS
         from torchliquid.page.glossary import metric_label
@@ -145,10 +145,10 @@ def train(
     for words, figures in (("On the held-out part", scores), ("The naive answer there", naive)):
         shown = [f"{metric_label(name, steps).replace(',', '')} {value:.4g}" for name, value in figures.items()]
         console.print(f"{words}: " + ", ".join(shown))
-    console.print(_so(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
+    console.print(_conclusion(model.task.metric, scores[model.task.primary], naive[model.task.primary]))
 
 
-def _so(metric: Metric, own: float, naive: float) -> str:
+def _conclusion(metric: Metric, own: float, naive: float) -> str:
     """The result, in a last line."""
     figures = f"{metric.label} {own:.3g}, and {naive:.3g} without a model"
     if (own - naive) * (1 if metric.higher_is_better else -1) >= metric.matters(naive):

@@ -209,7 +209,7 @@ def from_table(
         codes, of = _stretches(times, codes * len(table) + kinds, codes, of, dated, found)
     runs = codes * len(table) + kinds
     if time is not None:
-        found += _told_of_order(times, codes, runs, kind, row, on_restart == "split")
+        found += _order_notes(times, codes, runs, kind, row, on_restart == "split")
     free = table.select(c for c in table.columns if c not in taken)
     asked = None if channels is None else set(channels)
     wide = [] if long else [c for c in free.columns if asked is None or c in asked]
@@ -377,7 +377,7 @@ def _hours(clock: pl.Series) -> tuple[pl.Series, str | None]:
     return two[0] + ":" + two[1] + ":" + two[2], how
 
 
-def _told_of_order(
+def _order_notes(
     times: np.ndarray, codes: np.ndarray, runs: np.ndarray, kind: columns.Kind, row: columns.Row, split: bool
 ) -> list[str]:
     """Notes on rows whose times go back: how many in each series; where, in each run of one parameter."""

@@ -147,7 +147,7 @@ class Reasons:
         inputs.sort(key=lambda one: -abs(one[key] or 0.0))
         sentences = []
         for rank, one in enumerate(inputs[:3]):
-            what = _off(one)
+            what = _compared(one)
             if moved is None:
                 sentences.append(f"{one['channel']} is {what}.")
             elif one["share"] >= 0.01:
@@ -169,7 +169,7 @@ class Reasons:
         return inputs, sentences
 
 
-def _off(one: dict[str, Any]) -> str:
+def _compared(one: dict[str, Any]) -> str:
     if one["reading"] is None:
         return "not observed yet"
     if one["deviations"] is None:
