@@ -141,7 +141,7 @@ def assess(
             console.print(f"Model:  {folder / name}.safetensors, {words}")
 
 
-def without_folder(word: str) -> str:
+def name_only(word: str) -> str:
     """An argument as typed, with paths reduced to names, because reports are copied to other machines."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
@@ -149,7 +149,7 @@ def without_folder(word: str) -> str:
 
 def as_typed() -> str:
     """This command, with paths reduced to names."""
-    return shlex.join(["torchliquid", *map(without_folder, sys.argv[1:])])
+    return shlex.join(["torchliquid", *map(name_only, sys.argv[1:])])
 
 
 @contextmanager
