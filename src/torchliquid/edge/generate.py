@@ -171,16 +171,8 @@ def source(core: Core[Any], context: dict[str, Any]) -> str:
 
 def sizes(network: Network) -> list[Constant]:
     """The sizes of each part, if there are several."""
-    found: list[Constant] = []
-    for stage in network.stages if len(network.stages) > 1 else ():
-        upper = stage.prefix.upper()
-        found.append(
-            Constant(
-                f"enum {{ {upper}UNITS = {stage.core.units}, {upper}FEATURES = {stage.part.inputs} }};",
-                f"Part {len(found) + 1}: {stage.core.label}.",
-            )
-        )
-    return found
+    stages = network.stages if len(network.stages) > 1 else ()
+    return [stage.core.size(f"Part {i}") for i, stage in enumerate(stages, 1)]
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,7 @@ def _parts(g: Graph, network: Network, x: str, span: str) -> str:
         y = stage.core.onnx_answer(g, x, h)
         after += [h] if part.states else []
         kept += [c] if part.cells else []
-        ends = (part.first, part.first + part.outputs, 1)
-        x = y if part.outputs == stage.core.units else g.call("Slice", y, *(g.constant([v], np.int64) for v in ends))
+        x = g.outputs(y, part.first, part.outputs, stage.core.units)
     if kept:
         g.call("Identity", g.concat(*kept), out="cell_out")
     g.call("Identity", g.concat(*after), out="hidden_out")

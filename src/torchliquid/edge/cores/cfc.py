@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torchliquid.cells.cfc import ACTIVATIONS
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, largest, peak
-from torchliquid.edge.cores.integers import wires
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths, wires
 from torchliquid.edge.text import Constant
 from torchliquid.models.description import Cfc, CfcLayer, Dense
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 
 class CfcCore(Core[Cfc]):
@@ -78,6 +75,11 @@ class CfcCore(Core[Cfc]):
         return found + [peak(layer.heads, source) for layer in self.data.layers]
 
     @property
+    def masked(self) -> int:
+        """Number of heads that a wiring masks: f, or f and g."""
+        return 1 if self.pure else 2
+
+    @property
     def wire_type(self) -> str:
         """The C type for the indices of a wired CfC's sources and for their counts."""
         wired = [wires(layer.mask) for layer in self.data.layers if layer.mask is not None]
@@ -95,7 +97,7 @@ class CfcCore(Core[Cfc]):
                     "inputs": layer.inputs,
                     "rows": len(layer.heads.bias),
                     "synapses": None if layer.mask is None else int(layer.mask.sum()),
-                    "masked_heads": 1 if self.pure else 2,
+                    "masked_heads": self.masked,
                     "x": before,
                     "h": here,
                 }
@@ -127,18 +129,18 @@ class CfcCore(Core[Cfc]):
             names = "Head f" if self.pure else "Heads f, g, a, b"
             made += [self.weight(f"head{i}", heads.weight, layout, f"{names}, {where}.")]
         else:
-            masked = 1 if self.pure else 2
-            weight = np.concatenate([heads.weight[h * u : (h + 1) * u, :n][layer.mask] for h in range(masked)])
+            masked = self.masked * u
+            weight = heads.weight[:masked, :n][np.tile(layer.mask, (self.masked, 1))]
             source, count = wires(layer.mask)
             ends = f"Synapses into {where}, by the neuron they end at: weights of {'f' if self.pure else 'f and g'}"
             made += [
                 Constant(text.array(f"{q}wire{i}_weight", weight if len(weight) else [0.0]), f"{ends}, sources."),
                 Constant(text.array(f"{q}wire{i}_source", source if len(source) else [0], self.wire_type)),
                 Constant(text.array(f"{q}wire{i}_count", count, self.wire_type)),
-                self.weight(f"head{i}", heads.weight[: masked * u, n:], layout, "And inside the layer."),
+                self.weight(f"head{i}", heads.weight[:masked, n:], layout, "And inside the layer."),
             ]
             if not self.pure:
-                made += [self.weight(f"gate{i}", heads.weight[2 * u :], layout, "The time gates a and b.")]
+                made += [self.weight(f"gate{i}", heads.weight[masked:], layout, "The time gates a and b.")]
         made += [Constant(text.array(f"{q}head{i}_bias", heads.bias))]
         if layer.rate is not None and layer.amplitude is not None:
             made += [Constant(text.array(f"{q}rate{i}", layer.rate))]
@@ -152,10 +154,9 @@ class CfcCore(Core[Cfc]):
         for i, layer in enumerate(self.data.layers):
             found[f"head{i}"] = layer.heads.weight.size
             if layer.mask is not None:
-                masked = layer.units * (1 if self.pure else 2)
-                found[f"head{i}"] = (masked // layer.units) * int(layer.mask.sum()) + masked * layer.units
+                found[f"head{i}"] = self.masked * (int(layer.mask.sum()) + layer.units**2)
                 if not self.pure:
-                    found[f"gate{i}"] = layer.heads.weight[masked:].size
+                    found[f"gate{i}"] = layer.heads.weight[self.masked * layer.units :].size
         return found
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
@@ -204,7 +205,7 @@ class CfcCore(Core[Cfc]):
             elif layer.mask is None:
                 made.dense(f"head{i}", layer.heads, layer.inputs, unit, f"Heads, {where}.")
             else:
-                masked = layer.units * (1 if self.pure else 2)
+                masked = self.masked * layer.units
                 source = "state" if i else "input"
                 part = Dense(layer.heads.weight[:masked], layer.heads.bias[:masked])
                 made.wires(i, part, layer.mask, unit[:masked], self.wire_type, source, where)

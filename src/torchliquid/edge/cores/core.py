@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
 from torchliquid.edge import text
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
 from torchliquid.models.description import Dense
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 Layout = Literal["rows", "columns"]
 Data = TypeVar("Data")
@@ -149,11 +147,11 @@ class Core(Generic[Data]):
 
     def peaks(self, source: float) -> list[float]:
         """Bound of every sum on the way to the state, if no input or state exceeds ``source``."""
-        return [peak(dense, source) for dense in self.dense()]
+        return [peak(dense, source) for dense in self.maps().values()]
 
-    def dense(self) -> list[Dense]:
-        """Its dense layers that read inputs and states."""
-        return []
+    def maps(self) -> dict[str, Dense]:
+        """Its dense layers, by the name of their constants."""
+        return {}
 
     def check(self) -> None:
         """Check the weights.
@@ -189,7 +187,7 @@ class Core(Generic[Data]):
 
     def weights(self) -> dict[str, int]:
         """Its layers of weights, each with the number of weights. Each layer may have 8 or 16 bits."""
-        return {}
+        return {name: dense.weight.size for name, dense in self.maps().items()}
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         """Record the sizes of inner values in ``seen``, from inputs (T, F) and states (T, H) before and after."""
@@ -223,6 +221,12 @@ class Core(Generic[Data]):
         return h
 
     # -- helpers of the cores
+
+    def size(self, who: str) -> Constant:
+        """The numbers of its states and inputs."""
+        upper = self.prefix.upper()
+        sizes = f"enum {{ {upper}UNITS = {self.units}, {upper}FEATURES = {self.inputs} }};"
+        return Constant(sizes, f"{who}: {self.label}.")
 
     def named(self, name: str, dense: Dense, layout: Layout, remark: str) -> list[Constant]:
         """The constants of a dense layer."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths
 from torchliquid.edge.text import Constant
 from torchliquid.models.description import Dense, Encoder
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 
 class EncoderCore(Core[Encoder]):
@@ -27,14 +23,11 @@ class EncoderCore(Core[Encoder]):
     has_hidden = True
     passes = "hidden0"
 
-    def dense(self) -> list[Dense]:
-        return [self.data.dense]
+    def maps(self) -> dict[str, Dense]:
+        return {"encoder": self.data.dense}
 
     def constants(self, layout: Layout) -> list[Constant]:
         return self.named("encoder", self.data.dense, layout, "A dense layer with tanh.")
-
-    def weights(self) -> dict[str, int]:
-        return {"encoder": self.data.dense.weight.size}
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         seen.hidden.append(1.0)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torchliquid.edge.cores.core import Core, Layout
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers
 from torchliquid.edge.text import Constant
 from torchliquid.models.description import Dense, Gru, Lstm
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers
 
 ANY_SPAN = 3e38
 """Both read the logarithm of the span."""
@@ -24,14 +20,11 @@ class LstmCore(Core[Lstm]):
     clips = True
     longest_span = ANY_SPAN
 
-    def dense(self) -> list[Dense]:
-        return [self.data.gates]
+    def maps(self) -> dict[str, Dense]:
+        return {"gate": self.data.gates}
 
     def constants(self, layout: Layout) -> list[Constant]:
         return self.named("gate", self.data.gates, layout, "Gates input, forget, candidate, output.")
-
-    def weights(self) -> dict[str, int]:
-        return {"gate": self.data.gates.weight.size}
 
     def integers(self, made: Integers) -> None:
         units = made.units("sigmoid", "sigmoid", "tanh", "sigmoid", each=self.units)
@@ -50,8 +43,8 @@ class GruCore(Core[Gru]):
     reads_span = False
     longest_span = ANY_SPAN
 
-    def dense(self) -> list[Dense]:
-        return [self.data.gates, self.data.candidate, self.data.recalled]
+    def maps(self) -> dict[str, Dense]:
+        return {"gate": self.data.gates, "candidate": self.data.candidate, "recalled": self.data.recalled}
 
     def constants(self, layout: Layout) -> list[Constant]:
         return [
@@ -59,9 +52,6 @@ class GruCore(Core[Gru]):
             *self.named("candidate", self.data.candidate, layout, "The new state's part from the inputs,"),
             *self.named("recalled", self.data.recalled, layout, "and from the state before."),
         ]
-
-    def weights(self) -> dict[str, int]:
-        return dict(zip(("gate", "candidate", "recalled"), (d.weight.size for d in self.dense()), strict=True))
 
     def integers(self, made: Integers) -> None:
         sigmoid, tanh = made.units("sigmoid", "tanh")

@@ -48,6 +48,12 @@ class Graph:
     def dense(self, x: str, dense: Dense) -> str:
         return self.call("Gemm", x, self.constant(dense.weight), self.constant(dense.bias), transB=1)
 
+    def outputs(self, y: str, first: int, n: int, of: int) -> str:
+        """``n`` of ``of`` columns, from the ``first`` on."""
+        if n == of:
+            return y
+        return self.call("Slice", y, *(self.constant([at], np.int64) for at in (first, first + n, 1)))
+
     def slices(self, x: str, sizes: list[int]) -> list[str]:
         from onnx import helper
 

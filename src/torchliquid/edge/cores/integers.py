@@ -129,36 +129,33 @@ class Integers:
         """
         kinds = (only,) if only else (source, "state") if dense.weight.shape[1] > inputs else (source,)
         sum_ = self.sum(name, kinds, [inputs] if len(kinds) == 2 else [], dense)
-        factor, shift = _factors(sum_.scale * 2.0**-sum_.shift * unit, sum_.largest, name)
-        self.array(f"{name}_weight", sum_.weight, self.weight_type(name), remark)
-        self.array(f"{name}_bias", sum_.bias, "int32_t")
-        self.array(f"{name}_factor", factor, "int32_t")
-        self.context["shifts"][name] = shift
-        combination = {"name": "_".join(kinds) + self.context["suffix"][name], **sum_.context}
-        if combination not in self.context["denses"]:
-            self.context["denses"].append(combination)
+        self._rows(name, sum_, sum_.weight, unit, remark, "denses", "_".join(kinds))
 
     def wires(
         self, i: int, heads: Dense, mask: np.ndarray, unit: np.ndarray, kind: str, source: str, where: str
     ) -> None:
         """Add the rows of f and g: the existing weights from the layer before, and the weights inside the layer."""
-        n = mask.shape[1]
-        name = f"head{i}"
-        found = self.sum(name, (source, "state"), [n], heads)
-        factor, shift = _factors(found.scale * 2.0**-found.shift * unit, found.largest, name)
-        weight, type_ = found.weight, self.weight_type(name)
-        kept = np.concatenate([part[:, :n][mask] for part in np.split(weight, len(weight) // len(mask))])
+        n, name = mask.shape[1], f"head{i}"
+        sum_ = self.sum(name, (source, "state"), [n], heads)
+        kept = sum_.weight[:, :n][np.tile(mask, (len(sum_.weight) // len(mask), 1))]
         sources, count = wires(mask)
-        self.array(f"wire{i}_weight", kept if len(kept) else [0], type_, f"Synapses into {where}.")
+        self.array(f"wire{i}_weight", kept if len(kept) else [0], self.weight_type(name), f"Synapses into {where}.")
         self.array(f"wire{i}_source", sources if len(sources) else [0], kind)
         self.array(f"wire{i}_count", count, kind)
-        self.array(f"{name}_weight", weight[:, n:], type_, "And inside the layer.")
-        self.array(f"{name}_bias", found.bias, "int32_t")
+        self._rows(name, sum_, sum_.weight[:, n:], unit, "And inside the layer.", "wired", source)
+
+    def _rows(
+        self, name: str, sum_: Sum, weight: np.ndarray, unit: float | np.ndarray, remark: str, functions: str, kind: str
+    ) -> None:
+        """Add the constants of a sum, and the C function for its kind of columns to those of this name."""
+        factor, shift = _factors(sum_.scale * 2.0**-sum_.shift * unit, sum_.largest, name)
+        self.array(f"{name}_weight", weight, self.weight_type(name), remark)
+        self.array(f"{name}_bias", sum_.bias, "int32_t")
         self.array(f"{name}_factor", factor, "int32_t")
         self.context["shifts"][name] = shift
-        combination = {"name": source + self.context["suffix"][name], **found.context}
-        if combination not in self.context["wired"]:
-            self.context["wired"].append(combination)
+        combination = {"name": kind + self.context["suffix"][name], **sum_.context}
+        if combination not in self.context[functions]:
+            self.context[functions].append(combination)
 
     def sum(self, name: str, kinds: tuple[str, ...], splits: list[int], dense: Dense) -> Sum:
         """The rows in integers of a layer whose columns are of these kinds, divided at ``splits``."""
@@ -172,7 +169,7 @@ class Integers:
         parts = np.split(dense.weight, splits, 1)
         reach = np.concatenate([self.reach(kind, part.shape[1]) for kind, part in zip(kinds, parts, strict=True)])
         bound = np.abs(dense.weight) @ reach * 2.0**coarse
-        scale, weight, bias = _rows(dense, coarse, bound, 16 if wide else 8)
+        scale, weight, bias = _quantised(dense, coarse, bound, 16 if wide else 8)
         # These sums of each kind's columns are not shifted down yet.
         split = np.split(weight, splits, 1)
         for part, kind, o in zip(split, kinds, over, strict=True):
@@ -234,7 +231,7 @@ class Sum:
     context: dict[str, Any]
 
 
-def _rows(dense: Dense, shift: int, bound: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _quantised(dense: Dense, shift: int, bound: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The scale of each row, its weights with ``bits`` bits, and int32 biases. ``bound`` is the largest sum of a row in
     units of the values."""
     scale = np.abs(dense.weight).max(1) / (2 ** (bits - 1) - 1)

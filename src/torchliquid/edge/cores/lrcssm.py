@@ -7,20 +7,18 @@ normalised, the rectified values of its end, and its outputs.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torchliquid.cells.lrcssm import LEAST
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, largest
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
 from torchliquid.models.description import Dense, LrcSsm
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 EPSILON = 1e-5
 """Added to a variance, as in ``torch.nn.functional.layer_norm``."""
@@ -64,9 +62,10 @@ class LrcSsmCore(Core[LrcSsm]):
     def steps(self) -> Any:
         return self.data.exponential
 
-    def dense(self) -> list[Dense]:
+    def maps(self) -> dict[str, Dense]:
         lrc = self.data
-        return [each for each in (lrc.enter, lrc.drive, *(lrc.feed or ())) if each is not None]
+        named = zip(("drive", "enter", "feed", "added"), (lrc.drive, lrc.enter, *(lrc.feed or ())), strict=False)
+        return {name: dense for name, dense in named if dense is not None}
 
     def context(self) -> dict[str, Any]:
         lrc = self.data
@@ -97,11 +96,6 @@ class LrcSsmCore(Core[LrcSsm]):
         return made + [Constant(text.array(f"{q}{name}", values)) for name, values in own.items()]
 
     # -- in integers
-
-    def weights(self) -> dict[str, int]:
-        lrc = self.data
-        named = zip(("drive", "enter", "feed", "added"), (lrc.drive, lrc.enter, *(lrc.feed or ())), strict=False)
-        return {name: dense.weight.size for name, dense in named if dense is not None}
 
     def answer(self, x: np.ndarray, after: np.ndarray) -> np.ndarray:
         assert self.data.feed is not None

@@ -7,19 +7,17 @@ bounds.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import LARGEST, Core, Layout, Needs, Ranges
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
 from torchliquid.models.description import Ltc, Synapses
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 
 class LtcCore(Core[Ltc]):
@@ -105,17 +103,20 @@ class LtcCore(Core[Ltc]):
 
     def _table(self, name: str, synapses: Synapses, ends: slice, where: str) -> list[Constant]:
         columns = (synapses.weight, synapses.slope, synapses.offset, synapses.reversal)
-        remark = f"Synapses {where}, by the neuron they end at."
-        rows = ["{" + ", ".join(text.number(v) for v in row) + "}" for row in zip(*columns, strict=True)]
+        rows = [[text.number(v) for v in row] for row in zip(*columns, strict=True)]
         q, plural = self.prefix, "synapses" if name == "synapse" else name
-        # C has no empty arrays: a circuit without such synapses gets one that is never read.
-        body = text.wrapped(rows or ["{0.0f, 0.0f, 0.0f, 0.0f}"])
-        kind = f"static const {self.model}_{q}synapse"
         return [
-            Constant(f"{kind} {q}{plural}[{max(len(rows), 1)}] = {{\n{body}\n}};", remark),
+            self._structs(plural, rows, "{0.0f, 0.0f, 0.0f, 0.0f}", where),
             Constant(text.array(f"{q}{name}_source", synapses.source if rows else [0], self.source_type)),
             Constant(text.array(f"{q}{name}_count", synapses.count[ends], self.source_type)),
         ]
+
+    def _structs(self, name: str, rows: list[list[str]], never_read: str, where: str) -> Constant:
+        """An array of synapses. C has no empty arrays: a circuit without such synapses gets one that is never read."""
+        body = text.wrapped(["{" + ", ".join(row) + "}" for row in rows] or [never_read])
+        kind = f"static const {self.model}_{self.prefix}synapse"
+        array = f"{kind} {self.prefix}{name}[{max(len(rows), 1)}] = {{\n{body}\n}};"
+        return Constant(array, f"Synapses {where}, by the neuron they end at.")
 
     def weights(self) -> dict[str, int]:
         return {"synapses": 3 * sum(len(s.weight) for s in self.both)}
@@ -151,8 +152,8 @@ class LtcCore(Core[Ltc]):
         reversal_shift = math.floor(math.log2(full / max(reversal, 1e-3)))
         pull_shift = chosen.state + 7 - (reversal_shift - over) - conductance_shift
         made.add(self._sensed())
-        sensory = self._integer_table(made, "sensory", ltc.sensory, self.sensed, scale, reversal_shift, "input")
-        synapse = self._integer_table(made, "synapses", ltc.synapses, slice(None), scale, reversal_shift, "state")
+        sensory = self._integer_table(made, "sensory", scale, reversal_shift)
+        synapse = self._integer_table(made, "synapses", scale, reversal_shift)
         made.array("sensory_shift", sensory[0], "uint8_t", "Shifts that bring the sums into one unit.")
         made.array("synapse_shift", synapse[0], "uint8_t")
         made.array("conductance_shift", conductance_shift, "uint8_t")
@@ -165,16 +166,14 @@ class LtcCore(Core[Ltc]):
         made.context |= {"wide_synapses": wide, "sensory_up": sensory[1], "synapse_up": synapse[1]}
 
     def _integer_table(
-        self,
-        made: Integers,
-        name: str,
-        synapses: Synapses,
-        ends: slice,
-        scale: np.ndarray,
-        reversal_shift: int,
-        kind: str,
+        self, made: Integers, name: str, scale: np.ndarray, reversal_shift: int
     ) -> tuple[np.ndarray, int]:
-        """Their constants, and by how much each neuron's products of slope and source are shifted down."""
+        """Add the constants of the synapses from the inputs (sensory), or of those between neurons (synapses); returns
+        by how much each neuron's products of slope and source are shifted down, and a factor before that."""
+        if name == "sensory":
+            synapses, kind, ends, where = self.data.sensory, "input", self.sensed, "from the inputs"
+        else:
+            synapses, kind, ends, where = self.data.synapses, "state", slice(None), "between neurons"
         largest = np.full(len(synapses.count), 1e-3)
         np.maximum.at(largest, synapses.target, np.abs(synapses.slope))
         full = 32767 if made.is_wide("synapses") else 127
@@ -191,21 +190,17 @@ class LtcCore(Core[Ltc]):
             synapses.source,
             np.clip(np.round(synapses.offset * sigmoid), -(2**28), 2**28),
         )
-        rows = ["{" + ", ".join(str(int(v)) for v in row) + "}" for row in zip(*columns, strict=True)]
-        where = "from the inputs" if name == "sensory" else "between neurons"
-        body = text.wrapped(rows or ["{0, 0, 0, 0, 0}"])
-        q, struct = self.prefix, f"{self.model}_{self.prefix}synapse"
+        rows = [[str(int(v)) for v in row] for row in zip(*columns, strict=True)]
         if name == "sensory":  # both kinds are one struct in C
             far = max(float(np.abs(s.offset).max(initial=0)) for s in self.both) * sigmoid > 32767
             made.add(
                 Constant(
                     f"typedef struct {{\n    {made.weight_type('synapses')} weight, slope, reversal;\n"
                     f"    {self.source_type} source;\n"
-                    f"    {'int32_t' if far else 'int16_t'} offset;\n}} {struct};"
+                    f"    {'int32_t' if far else 'int16_t'} offset;\n}} {self.model}_{self.prefix}synapse;"
                 )
             )
-        array = f"static const {struct} {q}{name}[{max(len(rows), 1)}] = {{\n{body}\n}};"
-        made.add(Constant(array, f"Synapses {where}, by the neuron they end at."))
+        made.add(self._structs(name, rows, "{0, 0, 0, 0, 0}", where))
         made.array(f"{'synapse' if name == 'synapses' else name}_count", synapses.count[ends], self.source_type)
         highest = 31 - (int(made.formats.finer.max()) if kind == "input" else 0)
         return np.minimum(down + up, highest)[ends], 2**up

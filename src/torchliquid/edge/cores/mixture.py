@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torchliquid.edge import text
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, largest, peak
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths
 from torchliquid.edge.text import Constant
 from torchliquid.models.description import Dense, Mixture, Part, arrays
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 
 class MixtureCore(Core[Mixture]):
@@ -36,6 +34,11 @@ class MixtureCore(Core[Mixture]):
             CORES[type(part.core)](part.core, part.inputs, part.units, self.model, self.prefix + name)
             for part, name in zip(parts, names, strict=True)
         )
+
+    @property
+    def experts(self) -> list[tuple[Part, Core[Any]]]:
+        """Each expert's description and core."""
+        return list(zip(self.data.experts, self.inner[1:], strict=True))
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -80,8 +83,7 @@ class MixtureCore(Core[Mixture]):
 
     @property
     def bound(self) -> float:
-        leaving = zip(self.data.experts, self.inner[1:], strict=True)
-        return max(core.bound if part.leave is None else peak(part.leave, core.bound) for part, core in leaving)
+        return max(core.bound if part.leave is None else peak(part.leave, core.bound) for part, core in self.experts)
 
     def peaks(self, source: float) -> list[float]:
         found = [each for core in self.inner for each in core.peaks(max(source, core.bound))]
@@ -102,7 +104,7 @@ class MixtureCore(Core[Mixture]):
     def kinds_of_cost(self) -> list[list[int]]:
         """The experts, those together that cost the same."""
         found: dict[Any, list[int]] = {}
-        for k, (part, core) in enumerate(zip(self.data.experts, self.inner[1:], strict=True)):
+        for k, (part, core) in enumerate(self.experts):
             form = type(core), core.steps, tuple(array.shape for array in arrays(part))
             found.setdefault(form, []).append(k)
         return list(found.values())
@@ -120,9 +122,9 @@ class MixtureCore(Core[Mixture]):
     def constants(self, layout: Layout) -> list[Constant]:
         made: list[Constant] = []
         for core in self.inner:
-            made += [_size(core), *core.constants(layout)]
+            made += [core.size(core.prefix.rstrip("_")), *core.constants(layout)]
         made += self.named("gate", self.gate, layout, "From the router to a number for each expert.")
-        for part, core in zip(self.data.experts, self.inner[1:], strict=True):
+        for part, core in self.experts:
             if part.leave is not None:
                 made += core.named("leave", part.leave, layout, "What leaves this expert.")
         return made
@@ -130,14 +132,12 @@ class MixtureCore(Core[Mixture]):
     # -- in integers
 
     def weights(self) -> dict[str, int]:
-        found = {
-            core.prefix.removeprefix(self.prefix) + name: count
-            for core in self.inner
-            for name, count in core.weights().items()
-        }
-        for part, core in zip(self.data.experts, self.inner[1:], strict=True):
-            if part.leave is not None:
-                found[f"{core.prefix.removeprefix(self.prefix)}leave"] = part.leave.weight.size
+        found: dict[str, int] = {}
+        for core in self.inner:
+            found |= {core.prefix + name: count for name, count in core.weights().items()}
+        for part, core in self.experts:
+            found |= {} if part.leave is None else {f"{core.prefix}leave": part.leave.weight.size}
+        found = {name.removeprefix(self.prefix): count for name, count in found.items()}
         return found | {"router_choice": self.gate.weight.size}
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
@@ -163,8 +163,7 @@ class MixtureCore(Core[Mixture]):
     def _outputs(self, x: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
         """(T, O) of each expert."""
         read = [self._read(1 + k, x, after) for k in range(len(self.data.experts))]
-        leaves = [part.leave for part in self.data.experts]
-        return [y if d is None else d(y) for y, d in zip(read, leaves, strict=True)]
+        return [y if part.leave is None else part.leave(y) for part, y in zip(self.data.experts, read, strict=True)]
 
     def _read(self, i: int, x: np.ndarray, after: np.ndarray) -> np.ndarray:
         """(T, N) what is read of the router, or of an expert."""
@@ -179,20 +178,15 @@ class MixtureCore(Core[Mixture]):
 
     def needs(self, seen: Ranges, widths: Widths) -> Needs:
         needs = [core.needs(own, widths) for core, own in zip(self.inner[1:], seen.inner[1:], strict=True)]
-        plain = all(
-            part.leave is None and not core.answers
-            for part, core in zip(self.data.experts, self.inner[1:], strict=True)
-        )
+        plain = all(part.leave is None and not core.answers for part, core in self.experts)
         answer = max(need.state for need in needs) if plain else seen.hidden[-1]
         return Needs(hidden=((answer, plain and all(need.exact for need in needs)),))
 
     def integers(self, made: Integers) -> None:
-        from torchliquid.edge.cores.integers import Integers
-
         parts = (self.data.router, *self.data.experts)
         for core, part, chosen in zip(self.inner, parts, made.formats.inner, strict=True):
             own = Integers(chosen, core.prefix)
-            own.add(_size(core))
+            own.add(core.size(core.prefix.rstrip("_")))
             own.finer()
             core.integers(own)
             source = core.passes
@@ -247,10 +241,8 @@ class MixtureCore(Core[Mixture]):
         gated = self._gated(g, x, router)
         shares = g.call("Where", self._called(g, gated), g.call("Softmax", gated, axis=1), 0.0)
         answer = ""
-        for core, part, state, share in zip(
-            self.inner[1:], self.data.experts, own, g.slices(shares, [1] * len(own)), strict=True
-        ):
-            y = _of_outputs(g, part, core, core.onnx_answer(g, x, state))
+        for (part, core), state, share in zip(self.experts, own, g.slices(shares, [1] * len(own)), strict=True):
+            y = g.outputs(core.onnx_answer(g, x, state), part.first, part.outputs, core.units)
             weighted = g.mul(share, y if part.leave is None else g.dense(y, part.leave))
             answer = g.add(answer, weighted) if answer else weighted
         return answer
@@ -261,27 +253,13 @@ class MixtureCore(Core[Mixture]):
 
     def _gated(self, g: Graph, x: str, router: str) -> str:
         core, part = self.inner[0], self.data.router
-        return g.dense(_of_outputs(g, part, core, core.onnx_answer(g, x, router)), self.gate)
+        return g.dense(g.outputs(core.onnx_answer(g, x, router), part.first, part.outputs, core.units), self.gate)
 
     def _called(self, g: Graph, gated: str) -> str:
         from onnx import helper
 
         largest = [f"v{len(g.nodes)}_values", f"v{len(g.nodes)}_places"]
         g.nodes.append(helper.make_node("TopK", [gated, g.constant([self.data.top_k], np.int64)], largest, axis=1))
-        each = g.call(
-            "OneHot", largest[1], g.constant([len(self.data.experts)], np.int64), g.constant([0.0, 1.0]), axis=1
-        )
+        n = g.constant([len(self.data.experts)], np.int64)
+        each = g.call("OneHot", largest[1], n, g.constant([0.0, 1.0]), axis=1)
         return g.call("Greater", g.call("ReduceMax", each, axes=[2], keepdims=0), 0.5)
-
-
-def _size(core: Core[Any]) -> Constant:
-    upper = core.prefix.upper()
-    size = f"enum {{ {upper}UNITS = {core.units}, {upper}FEATURES = {core.inputs} }};"
-    return Constant(size, f"{core.prefix.rstrip('_')}: {core.label}.")
-
-
-def _of_outputs(g: Graph, part: Part, core: Core[Any], y: str) -> str:
-    if part.outputs == core.units:
-        return y
-    ends = (part.first, part.first + part.outputs, 1)
-    return g.call("Slice", y, *(g.constant([end], np.int64) for end in ends))

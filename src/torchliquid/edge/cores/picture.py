@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, peak
+from torchliquid.edge.cores.graph import Graph
+from torchliquid.edge.cores.integers import Integers, Widths
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
 from torchliquid.models.description import Convolution, Dense, Picture
-
-if TYPE_CHECKING:
-    from torchliquid.edge.cores.graph import Graph
-    from torchliquid.edge.cores.integers import Integers, Widths
 
 
 class PictureCore(Core[Picture]):
@@ -43,14 +41,17 @@ class PictureCore(Core[Picture]):
             found.append(source)
         return [*found, peak(self.data.dense, source)]
 
-    def dense(self) -> list[Dense]:
-        return [*(one.dense for one in self.data.convolutions), self.data.dense]
+    def maps(self) -> dict[str, Dense]:
+        return {f"convolution{i}": one.dense for i, one in enumerate(self.data.convolutions)} | {
+            "seen": self.data.dense
+        }
 
     def constants(self, layout: Layout) -> list[Constant]:
-        made = []
-        for i, one in enumerate(self.data.convolutions):
-            made += self.named(f"convolution{i}", one.dense, "rows", "" if i else "Strided convolutions.")
-        return [*made, *self.named("seen", self.data.dense, layout, "And a dense layer with tanh.")]
+        remarks = {"convolution0": "Strided convolutions.", "seen": "And a dense layer with tanh."}
+        made: list[Constant] = []
+        for name, dense in self.maps().items():
+            made += self.named(name, dense, layout if name == "seen" else "rows", remarks.get(name, ""))
+        return made
 
     def context(self) -> dict[str, Any]:
         maps, (height, width, depth) = self.data.maps, self.data.shape
@@ -69,10 +70,6 @@ class PictureCore(Core[Picture]):
             "last": sizes[-1],
             "outputs_of": len(self.data.dense.bias),
         }
-
-    def weights(self) -> dict[str, int]:
-        found = {f"convolution{i}": one.weight.size for i, one in enumerate(self.data.convolutions)}
-        return found | {"seen": self.data.dense.weight.size}
 
     # -- as numbers
 
@@ -104,17 +101,14 @@ class PictureCore(Core[Picture]):
 
     def integers(self, made: Integers) -> None:
         for i, one in enumerate(self.data.convolutions):
-            patch = one.dense
             unit = 2.0 ** made.formats.hidden[i + 1]
             # All columns of a patch are of one kind: the pixels of a picture share one unit.
-            source = {"only": f"hidden{i}"} if i else {"source": "input"}
-            remark = "" if i else "Strided convolutions."
-            made.dense(f"convolution{i}", patch, patch.weight.shape[1], unit, remark, **source)
+            only, remark = (f"hidden{i}", "") if i else ("input", "Strided convolutions.")
+            made.dense(f"convolution{i}", one.dense, 0, unit, remark, only)
         made.context["convolved"], made.context["denses"] = made.context["denses"], []
         (tanh,) = made.units("tanh")
         last = f"hidden{len(self.data.convolutions)}"
-        dense = self.data.dense
-        made.dense("seen", dense, dense.weight.shape[1], tanh, "And a dense layer with tanh.", only=last)
+        made.dense("seen", self.data.dense, 0, tanh, "And a dense layer with tanh.", only=last)
 
     # -- as ONNX
 
@@ -127,17 +121,9 @@ class PictureCore(Core[Picture]):
         maps = g.call("Transpose", maps, perm=[0, 3, 1, 2])
         for one in data.convolutions:
             kernel = one.weight.shape[1]
-            weight = g.constant(one.weight.transpose(0, 3, 1, 2))
-            maps = g.call(
-                "Conv",
-                maps,
-                weight,
-                g.constant(one.bias),
-                strides=[2, 2],
-                pads=[kernel // 2] * 4,
-                kernel_shape=[kernel, kernel],
-            )
-            maps = g.call("Relu", maps)
+            weight, bias = g.constant(one.weight.transpose(0, 3, 1, 2)), g.constant(one.bias)
+            form: dict[str, Any] = {"strides": [2, 2], "pads": [kernel // 2] * 4, "kernel_shape": [kernel, kernel]}
+            maps = g.call("Relu", g.call("Conv", maps, weight, bias, **form))
         maps = g.call("Transpose", maps, perm=[0, 2, 3, 1])
         flat = g.call("Reshape", maps, g.constant([-1, data.dense.weight.shape[1]], np.int64))
         return g.concat(*parts, g.call("Tanh", g.dense(flat, data.dense))), c
