@@ -301,9 +301,7 @@ def _run(model: Model, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarra
     """What the C of a model does with samples that PyTorch was not asked about."""
     network = describe(model)
     fields = state_fields(network, "float", "float")
-    walked = parity.Walk(
-        inputs, elapsed, reset, np.zeros((len(elapsed), model.task.n_outputs)), *[np.zeros((0, 0))] * 4, np.zeros(0)
-    )
+    walked = parity.Walk(inputs, elapsed, reset, np.zeros((len(elapsed), model.task.n_outputs)))
     made = artifact.Artifact(model, network, "builtin", sources(network, "builtin", "rows"), fields, walked)
     given, found = emulator.record_types(inputs.shape[1], model.task.n_outputs, fields)
     records = np.zeros(len(elapsed), dtype=given)

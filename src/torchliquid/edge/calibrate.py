@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from torchliquid.edge import parity
 from torchliquid.edge.cores.core import Ranges, largest
 from torchliquid.edge.network import Network
 from torchliquid.edge.parity import Walk
@@ -16,11 +16,11 @@ from torchliquid.models.networks import with_spans
 
 def ranges(model: Model, network: Network, walked: Walk) -> tuple[Ranges, ...]:
     """Measure the ranges in each part. Before each sample the state is set to PyTorch's."""
-    x, spans = _features(model, network, walked)
+    x, spans = parity.fed(model.preprocessing, (walked.inputs, walked.elapsed, walked.reset), network.limits)
     found = []
     for stage in network.stages:
         part = stage.part
-        x = with_spans(torch.from_numpy(x), spans).numpy() if part.with_span else x
+        x = with_spans(torch.from_numpy(x), torch.from_numpy(spans)).numpy() if part.with_span else x
         after, cell = (
             states[:, at : at + n]
             for states, at, n in ((walked.hidden, stage.hidden, part.neurons), (walked.cell, stage.cell, part.cells))
@@ -50,15 +50,3 @@ def _remembered(memory: Lstm, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np
     cell = keep.sigmoid() * torch.from_numpy(c) + enter.sigmoid() * candidate.tanh()
     made: np.ndarray = (out.sigmoid() * cell.tanh()).numpy()
     return made
-
-
-def _features(model: Model, network: Network, walked: Walk) -> tuple[np.ndarray, Tensor]:
-    scales = model.preprocessing
-    hold, rows, spans = scales.start(), [], []
-    inputs, times = network.limits.cleaned(walked.inputs, walked.elapsed)
-    for values, elapsed, reset in zip(inputs, times, walked.reset, strict=True):
-        hold = scales.start() if reset else hold
-        x, span = scales.step(hold, values.astype(np.float64), float(elapsed))
-        rows.append(x)
-        spans.append(span)
-    return np.stack(rows), torch.tensor(spans)

@@ -410,8 +410,7 @@ def _within(report: Report, limit: float, auto: bool, strict: bool) -> None:
 
 def _run(artifact: Artifact, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
     """Outputs of the C for these samples, run on this machine."""
-    nothing = np.zeros((len(elapsed), artifact.model.task.n_outputs))
-    unknown = parity.Walk(inputs, elapsed, reset, nothing, nothing, nothing, nothing, nothing, elapsed)
+    unknown = parity.Walk(inputs, elapsed, reset, np.zeros((len(elapsed), artifact.model.task.n_outputs)))
     outputs: np.ndarray = replace(artifact, walked=unknown).run(None, same_state=False).records["outputs"]
     return outputs
 

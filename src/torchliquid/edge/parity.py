@@ -30,6 +30,10 @@ Samples = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Raw inputs (T, C), elapsed times (T,) and where a series starts (T,)."""
 
 
+def _nothing() -> np.ndarray:
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Walk:
     """Samples as a device gets them, and PyTorch's answer to each.
@@ -38,23 +42,27 @@ class Walk:
         inputs (T, C), elapsed (T,): raw, float32.
         reset (T,): where the state starts again.
         outputs (T, K): answers, as :meth:`Task.decode` returns them.
-        hidden (T, H), cell (T, H or 0), mean, rest (T, K or 0): the state after each sample.
-        samples (T,): number of samples since the state started.
-        probabilities: whether the outputs are probabilities.
+        hidden (T, H), cell (T, H or 0), mean, rest (T, K or 0): the state after each sample; of tables there is none.
         waited (T, E): the time since each expert of a mixture was called, after each sample.
+        probabilities: whether the outputs are probabilities.
     """
 
     inputs: np.ndarray
     elapsed: np.ndarray
     reset: np.ndarray
     outputs: np.ndarray
-    hidden: np.ndarray
-    cell: np.ndarray
-    mean: np.ndarray
-    rest: np.ndarray
-    samples: np.ndarray
+    hidden: np.ndarray = field(default_factory=_nothing)
+    cell: np.ndarray = field(default_factory=_nothing)
+    mean: np.ndarray = field(default_factory=_nothing)
+    rest: np.ndarray = field(default_factory=_nothing)
+    waited: np.ndarray = field(default_factory=_nothing)
     probabilities: bool = False
-    waited: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+
+    @property
+    def samples(self) -> np.ndarray:
+        """(T,) number of samples since the state started."""
+        at = np.arange(len(self))
+        return at + 1 - np.maximum.accumulate(np.where(self.reset, at, 0))
 
     @property
     def spread(self) -> np.ndarray:
@@ -211,48 +219,52 @@ def walk(
     model: Model | Tabular, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray, limits: Plausible | None = None
 ) -> Walk:
     """Run the model, one sample after the other. It does not see readings beyond ``limits`` that were set by hand."""
-    readings, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
     if isinstance(model, Tabular):
-        return _walk_table(model, (inputs, elapsed, reset), readings, times)
-    scales, per_series = model.preprocessing, model.task.per == "series"
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("outputs", "hidden", "cell", "mean", "rest")}
-    samples = np.zeros(len(elapsed), dtype=np.uint32)
-    hold, state = scales.start(), None
+        return _walk_table(model, (inputs, elapsed, reset), limits)
+    x, spans = fed(model.preprocessing, (inputs, elapsed, reset), limits)
+    per_series, state = model.task.per == "series", None
+    raws, hidden, cell = [], [], []
     with evaluating(model):
-        for i in range(len(elapsed)):
-            if reset[i]:
-                hold, state = scales.start(), None
-            x, span = scales.step(hold, readings[i].astype(np.float64), float(times[i]))
-            raw, state = model(
-                torch.from_numpy(x)[None, None], torch.tensor([[span]], dtype=torch.float32), None, state
-            )
-            own = state[:-2] if per_series else state
-            rows["outputs"].append(raw.reshape(-1).numpy())
-            states = model.network.own_states(own)
-            rows["hidden"].append(_side_by_side([each[0] for each in states if each]))
-            rows["cell"].append(_side_by_side([each[1] for each in states if len(each) > 1]))
-            rows["mean"].append(raw.reshape(-1).numpy() if per_series else np.empty(0, np.float32))
-            rows["rest"].append(np.zeros_like(rows["mean"][-1]))
-            samples[i] = 1 if reset[i] or not i else samples[i - 1] + 1
-    stacked = {name: np.stack(values) for name, values in rows.items()}
-    neurons = of_neurons(model)
-    stacked |= {"hidden": stacked["hidden"][:, neurons], "waited": stacked["hidden"][:, ~neurons]}
-    stacked["outputs"] = model.task.decode(stacked["outputs"])
-    probabilities = model.task.kind == "classification"
-    return Walk(inputs, elapsed, reset, samples=samples, probabilities=probabilities, **stacked)
+        for row, span, begins in zip(torch.from_numpy(x), torch.from_numpy(spans), reset, strict=True):
+            raw, state = model(row[None, None], span[None, None], None, None if begins else state)
+            states = model.network.own_states(state[:-2] if per_series else state)
+            raws.append(raw.reshape(-1).numpy())
+            hidden.append(_side_by_side([each[0] for each in states if each]))
+            cell.append(_side_by_side([each[1] for each in states if len(each) > 1]))
+    outputs, after = np.stack(raws), np.stack(hidden)
+    mean = outputs if per_series else outputs[:, :0]
+    own = of_neurons(model)
+    return Walk(
+        inputs, elapsed, reset, model.task.decode(outputs), after[:, own], np.stack(cell), mean, np.zeros_like(mean),
+        after[:, ~own], model.task.kind == "classification",
+    )  # fmt: skip
 
 
-def _walk_table(model: Tabular, given: Samples, readings: np.ndarray, times: np.ndarray) -> Walk:
+def fed(scales: Preprocessing, samples: Samples, limits: Plausible | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What a model is fed: features (T, F) and spans (T,), float32. Readings and gaps beyond ``limits`` set by hand
+    count as missing."""
+    inputs, elapsed, reset = samples
+    readings, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
+    hold, rows, spans = scales.start(), [], []
+    for values, time, begins in zip(readings, times, reset, strict=True):
+        hold = scales.start() if begins else hold
+        x, span = scales.step(hold, values.astype(np.float64), float(time))
+        rows.append(x)
+        spans.append(span)
+    return np.stack(rows), np.array(spans, dtype=np.float32)
+
+
+def _walk_table(model: Tabular, samples: Samples, limits: Plausible | None) -> Walk:
     """By the live stream, whose state is nothing but the last samples."""
-    stream, outputs, samples = ModelStream(model), [], np.zeros(len(times), dtype=np.uint32)
+    inputs, elapsed, reset = samples
+    readings, times = (inputs, elapsed) if limits is None else limits.cleaned(inputs, elapsed)
+    stream, outputs = ModelStream(model), []
     spans = np.where(times >= 0, times, np.nan).astype(np.float64)  # what is no time is the usual gap
-    for i, begins in enumerate(given[2]):
+    for values, span, begins in zip(readings, spans, reset, strict=True):
         if begins:
             stream.reset()
-        outputs.append(stream.step(readings[i].astype(np.float64), float(spans[i])))
-        samples[i] = 1 if begins or not i else samples[i - 1] + 1
-    no = np.empty((len(times), 0), np.float32)
-    return Walk(*given, np.stack(outputs), no, no, no, no, samples, model.task.kind == "classification")
+        outputs.append(stream.step(values.astype(np.float64), float(span)))
+    return Walk(*samples, np.stack(outputs), probabilities=model.task.kind == "classification")
 
 
 def of_neurons(model: Model) -> np.ndarray:

@@ -24,7 +24,7 @@ from torchliquid.edge.generate import (
     scale_constants,
 )
 from torchliquid.edge.network import check_scales
-from torchliquid.edge.parity import Walk
+from torchliquid.edge.parity import Walk, fed
 from torchliquid.edge.plausible import Plausible, in_order, plausible
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
@@ -386,14 +386,12 @@ def undecided(table: Table, walked: Walk) -> np.ndarray:
     trees = table.model.trees
     if trees is None:
         return np.zeros(len(walked), dtype=bool)
-    scales, steps, rows = table.preprocessing, table.model.steps(1), []
-    inputs, elapsed = table.limits.cleaned(walked.inputs, walked.elapsed)
+    steps, rows = table.model.steps(1), []
+    features, spans = fed(table.preprocessing, (walked.inputs, walked.elapsed, walked.reset), table.limits)
     for i in range(len(walked)):
-        if walked.reset[i] or not i:
-            hold = scales.start()
+        if walked.reset[i]:
             steps.reset(slice(None))
-        x, span = scales.step(hold, inputs[i].astype(np.float64), float(elapsed[i]))
-        rows.append(steps.rows(x[None], np.array([span])))
+        rows.append(steps.rows(features[i : i + 1], spans[i : i + 1]))
     seen = np.concatenate(rows)
     node = np.tile(trees.roots.ravel(), (len(seen), 1))
     close = np.zeros(len(seen), dtype=bool)
