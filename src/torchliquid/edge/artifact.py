@@ -14,7 +14,7 @@ from torchliquid.edge.cores.integers import Widths
 from torchliquid.edge.generate import Field, Math, sources, state_fields
 from torchliquid.edge.network import Network, describe
 from torchliquid.edge.parity import Samples, Walk
-from torchliquid.edge.table import Table
+from torchliquid.edge.tabular import Table
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
 from torchliquid.models import Model
@@ -91,18 +91,14 @@ class Artifact:
 
     def compile(self, target: Target | None, folder: Path) -> Path:
         """Compile the replay program and return its path."""
-        self.write(folder)
-        compilers.name_for_programs(self.network.name, folder)
+        source = compilers.write_for_programs(self.files, self.network.name, folder)
         program = folder / "replay"
-        bare = target is not None and target.bare
+        parts = ["replay.c"] if target is not None and target.bare else ["replay.c", "io_hosted.c"]
         defines = [
             f"-DSTACK_RANGE={stack_range(target, self.state_bytes)}",
             f"-DFIRST_MEMBER={emulator.first_member(self.fields)}",
         ]
-        source = folder / f"{self.network.name}.c"
-        compilers.compile_program(
-            target, source, ["replay.c"] if bare else ["replay.c", "io_hosted.c"], program, defines
-        )
+        compilers.compile_program(target, source, parts, program, defines)
         return program
 
 

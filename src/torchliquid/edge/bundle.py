@@ -15,7 +15,7 @@ from torchliquid.edge.generate import frame, templates
 from torchliquid.edge.network import Network
 from torchliquid.edge.parity import Walk
 from torchliquid.edge.plausible import CLIPPED
-from torchliquid.edge.table import Table
+from torchliquid.edge.tabular import Table
 from torchliquid.edge.targets import Target
 from torchliquid.models.conformal import Interval, Tracker
 from torchliquid.tasks import ACROSS
@@ -124,12 +124,12 @@ def _selftest(artifact: Artifact) -> dict[str, Any]:
         "tolerance": text.number(tolerance),
         "tolerance_words": words,
         "readings": [_row(row) for row in walked.inputs],
-        "elapsed": text.wrapped(_number(v) for v in walked.elapsed),
+        "elapsed": text.wrapped(text.number(v) for v in walked.elapsed),
         "reset": text.wrapped(str(int(v)) for v in walked.reset),
         "status": text.wrapped(str(v) for v in status),
         "skips": bool(np.isnan(expected).any()),
         "expected": [_row(row) for row in expected],
-        "spread": text.wrapped(_number(v) for v in spread),
+        "spread": text.wrapped(text.number(v) for v in spread),
         **between,
     }
 
@@ -168,12 +168,4 @@ def _following(network: Network | Table) -> dict[str, Any]:
 
 
 def _row(values: np.ndarray) -> str:
-    return ", ".join(_number(v) for v in values)
-
-
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return "NAN"
-    if np.isinf(value):
-        return "INFINITY" if value > 0 else "-INFINITY"
-    return text.number(value)
+    return ", ".join(text.number(v) for v in values)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -70,9 +70,14 @@ def _zig_cache() -> str:
             return str(folder)
     except (InputError, OSError):
         pass
-    temporary = tempfile.mkdtemp(prefix="torchliquid-zig-")
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    return temporary
+    return str(temporary_folder("torchliquid-zig-"))
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A new folder, removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix=prefix)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
@@ -86,17 +91,19 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> None:
         [str(c) for c in command], cwd=folder, capture_output=True, text=True, check=False, env=environment
     )
     if done.returncode:
-        lines = (
-            [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
-        )
+        lines = done.stderr.splitlines() or ["no message"]
         if "will not fit in region" in done.stderr:
             raise InputError("the model is too large for the emulated board; choose another target or --quantize int8")
+        complaint = next((line for line in lines if "error" in line), lines[0])
         name = "zig" if "ziglang" in command else Path(str(command[0])).name
-        raise InputError(f"{name} could not compile the generated C: {lines[0]}")
+        raise InputError(f"{name} could not compile the generated C: {complaint}")
 
 
-def name_for_programs(name: str, folder: Path) -> None:
-    """A header that gives the model's names, whatever they are, the fixed names that parts of :data:`DEVICE` use."""
+def write_for_programs(files: Mapping[str, str], name: str, folder: Path) -> Path:
+    """Write a model's C, and a header that gives its names, whatever they are, the fixed names that parts of
+    :data:`DEVICE` use. Returns the path of the source."""
+    for file, content in files.items():
+        (folder / file).write_text(content, encoding="utf-8")
     lines = [f'#include "{name}.h"']
     if name != "model":
         lines += [f"#define model_{what} {name}_{what}" for what in ("state", "init", "step", "interval", "truth")]
@@ -105,6 +112,7 @@ def name_for_programs(name: str, folder: Path) -> None:
             own = f"{name.upper()}_{what}"
             lines += [f"#ifdef {own}", f"#define MODEL_{what} {own}", "#endif"]
     (folder / "under_test.h").write_text("\n".join([*lines, ""]))
+    return folder / f"{name}.c"
 
 
 def compile_program(
@@ -114,7 +122,7 @@ def compile_program(
 
     Args:
         target: None: this machine, with its own compiler.
-        source: the model's C file or a stub; :func:`name_for_programs` must have written its header beside it.
+        source: the model's C file or a stub, beside the header that :func:`write_for_programs` writes.
         parts: names of C files in :data:`DEVICE`.
         out: path of the program.
         defines: further arguments for the compiler.

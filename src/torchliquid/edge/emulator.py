@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from torchliquid.edge import elf
-from torchliquid.edge.compilers import DEVICE, has_zig, host, run
+from torchliquid.edge.compilers import DEVICE, has_zig, host, run, temporary_folder
 from torchliquid.edge.generate import Field
 from torchliquid.edge.targets import Target
 from torchliquid.errors import InputError
@@ -44,38 +43,25 @@ def first_member(fields: list[Field]) -> str:
 def record_types(inputs: int, outputs: int, fields: list[Field]) -> tuple[np.dtype, np.dtype]:
     """The record types that replay.c reads and writes. The state has the struct's members from
     :func:`first_member` to the one before ``faults``."""
-    names = [field.name for field in fields]
-    kept = fields[names.index(first_member(fields)) : names.index("faults")]
-    kinds = {"float": "<f4", "uint32_t": "<u4", "int32_t": "<i4", "int16_t": "<i2", "int8_t": "i1", "uint8_t": "u1"}
     # The members are in the struct's order, after the features.
-    whole = np.dtype([(f.name, kinds[f.kind], (f.length,) if f.length else ()) for f in fields], align=True)
-    first, last = whole.fields[kept[0].name][1], whole.fields["faults"][1]  # type: ignore[index]
-    state: np.dtype[Any] = np.dtype(  # type: ignore[call-overload]
+    whole = np.dtype([(f.name, f.dtype, (f.length,) if f.length else ()) for f in fields], align=True)
+    assert whole.names is not None
+    assert whole.fields is not None
+    kept = whole.names[whole.names.index(first_member(fields)) : whole.names.index("faults")]
+    members = [whole.fields[name][:2] for name in kept]
+    first, end = members[0][1], whole.fields["faults"][1]
+    state = np.dtype(
         {
-            "names": [f.name for f in kept],
-            "formats": [whole.fields[f.name][0] for f in kept],  # type: ignore[index]
-            "offsets": [whole.fields[f.name][1] - first for f in kept],  # type: ignore[index]
-            "itemsize": last - first,
+            "names": list(kept),
+            "formats": [form for form, _ in members],
+            "offsets": [at - first for _, at in members],
+            "itemsize": end - first,
         }
     )
-    raw = ("state", "u1", (last - first,))
-    given = np.dtype([("flags", "<u4"), raw, ("inputs", "<f4", (inputs,)), ("elapsed", "<f4")], align=True)
-    found = np.dtype(
-        [("status", "<u4"), ("faults", "<u4"), ("stack", "<u4"), ("outputs", "<f4", (outputs,)), raw], align=True
-    )
-    return (
-        np.dtype({**_layout(given), "formats": [state if n == "state" else given[n] for n in given.names or ()]}),  # type: ignore[call-overload]
-        np.dtype({**_layout(found), "formats": [state if n == "state" else found[n] for n in found.names or ()]}),  # type: ignore[call-overload]
-    )
-
-
-def _layout(dtype: np.dtype) -> dict[str, object]:
-    names = dtype.names or ()
-    return {
-        "names": list(names),
-        "offsets": [dtype.fields[n][1] for n in names],  # type: ignore[index]
-        "itemsize": dtype.itemsize,
-    }
+    given = [("flags", "<u4"), ("state", state), ("inputs", "<f4", (inputs,)), ("elapsed", "<f4")]
+    words = [("status", "<u4"), ("faults", "<u4"), ("stack", "<u4")]
+    found = [*words, ("outputs", "<f4", (outputs,)), ("state", state)]
+    return np.dtype(given, align=True), np.dtype(found, align=True)
 
 
 def can_measure() -> bool:
@@ -113,16 +99,11 @@ def replay(
         folder = Path(made)
         (folder / "in.bin").write_bytes(records.tobytes())
         counts = folder / "counts"
-        plugin: list[str] = []
+        command = _command(target, program)
         if count and target is not None:
             at = elf.symbols(program)
             where = f"from={at[f'{name}_step'] & ~1:#x},to={at['after_step'] & ~1:#x},out={counts}"
-            plugin = ["-plugin", f"{counter()},{where}"]
-        command = [*_command(target, program), str(program)] if target is None or not target.bare else []
-        if target is not None and target.bare:
-            command = [*_command(target, program), "-kernel", str(program)]
-        if target is not None:
-            command[1:1] = plugin
+            command[1:1] = ["-plugin", f"{counter()},{where}"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False)
         except subprocess.TimeoutExpired:
@@ -131,7 +112,7 @@ def replay(
         if done.returncode or not out.exists():
             raise InputError(f"the exported program failed in {command[0]}: {done.stderr.strip()[:200] or 'no output'}")
         data = out.read_bytes()
-        instructions = np.loadtxt(counts, dtype=np.int64, ndmin=1) if plugin else None
+        instructions = np.loadtxt(counts, dtype=np.int64, ndmin=1) if count and target is not None else None
     answers = np.frombuffer(data, dtype=found, offset=4)
     if len(answers) != len(records):
         raise InputError(f"the exported program stopped after {len(answers)} of {len(records)} samples")
@@ -140,13 +121,13 @@ def replay(
 
 def _command(target: Target | None, program: Path) -> list[str]:
     if target is None or not target.emulator:
-        return []
+        return [str(program)]
     if shutil.which(target.emulator) is None:
         raise InputError(f"{target.name} needs {target.emulator} here, which is not installed: {QEMU}")
     if not target.bare:
-        return [target.emulator]
-    files = ["-semihosting-config", "enable=on,target=native"]
-    return [target.emulator, "-M", target.board, "-nographic", "-monitor", "none", "-serial", "none", *files]
+        return [target.emulator, str(program)]
+    board = ["-M", target.board, "-nographic", "-monitor", "none", "-serial", "none"]
+    return [target.emulator, *board, "-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
 
 
 @cache
@@ -157,12 +138,7 @@ def counter() -> Path:
         raise InputError(f"counting instructions needs QEMU: {QEMU}")
     version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=True).stdout
     major = int(re.search(r"version (\d+)", version)[1])  # type: ignore[index]
-    folder = TemporaryDirectory(prefix="torchliquid-")
-    _keep.append(folder)
-    plugin = Path(folder.name) / "count.so"
+    plugin = temporary_folder("torchliquid-") / "count.so"
     interface = 1 if major < 9 else 2  # QEMU_PLUGIN_VERSION in that version's qemu-plugin.h, or one that it accepts
     run([*host(), "-shared", "-fPIC", "-O2", f"-DVERSION={interface}", DEVICE / "count.c", "-o", plugin])
     return plugin
-
-
-_keep: list[TemporaryDirectory[str]] = []

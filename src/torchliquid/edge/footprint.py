@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from typing import Any
 
 from torchliquid.edge import elf, emulator, parity
 from torchliquid.edge.artifact import Artifact, over, stack_range
-from torchliquid.edge.compilers import DEVICE, compile_program, name_for_programs
+from torchliquid.edge.compilers import DEVICE, compile_program, write_for_programs
 from torchliquid.edge.cores.mixture import MixtureCore
 from torchliquid.edge.emulator import MEASURE_STACK
 from torchliquid.edge.network import Network
@@ -65,11 +66,9 @@ class Limits:
     def exceeded(self, cost: Footprint) -> list[str]:
         """What exceeds its limit and by how much, in words; empty if everything fits."""
         over = [*beyond("flash", cost.flash, self.flash), *beyond("RAM", cost.ram, self.ram)]
-        if self.step is not None and cost.microseconds > self.step:
-            excess = cost.microseconds - self.step
-            over.append(
-                f"a step takes about {cost.microseconds:,.3g} µs, {excess:,.3g} over the limit of {self.step:,.3g}"
-            )
+        time, most = cost.microseconds, self.step
+        if most is not None and time > most:
+            over.append(f"a step takes about {time:,.3g} µs, {time - most:,.3g} over the limit of {most:,.3g}")
         return over
 
 
@@ -131,22 +130,17 @@ def _costliest(artifact: Artifact, target: Target) -> Artifact | None:
 
 
 def flash(artifact: Artifact, target: Target) -> int:
-    """The flash of a model, which needs the compiler but no emulator."""
-    with TemporaryDirectory() as folder:
-        artifact.write(Path(folder))
-        name_for_programs(artifact.network.name, Path(folder))
-        return _flash(target, artifact.network.name, Path(folder))
-
-
-def _flash(target: Target, name: str, folder: Path) -> int:
-    """The size of the smallest program with the model, less that of the same program with an empty model."""
-    stub = folder / "stub.c"
-    stub.write_text((DEVICE / "stub.c").read_text())
-    sizes = []
-    for source, program in ((folder / f"{name}.c", "with"), (stub, "without")):
-        compile_program(target, source, ["size.c"], folder / program)
-        sizes.append(elf.flash(folder / program))
-    return sizes[0] - sizes[1]
+    """The flash of a model, which needs the compiler but no emulator: the size of the smallest program with the model,
+    less that of the same program with an empty model."""
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        source = write_for_programs(artifact.files, artifact.network.name, folder)
+        stub = Path(shutil.copy(DEVICE / "stub.c", folder))
+        sizes = []
+        for each, program in ((source, folder / "with"), (stub, folder / "without")):
+            compile_program(target, each, ["size.c"], program)
+            sizes.append(elf.flash(program))
+        return sizes[0] - sizes[1]
 
 
 def beyond(name: str, value: int, limit: int | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jinja2
 import numpy as np
@@ -18,13 +18,14 @@ from torchliquid.edge.cores.core import Core, Layout
 from torchliquid.edge.names import enumerators
 from torchliquid.edge.network import Network
 from torchliquid.edge.plausible import Plausible, in_order
+from torchliquid.edge.tabular import Table
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
 from torchliquid.models.conformal import RATE, RECENT, Interval
 from torchliquid.models.description import arrays
-from torchliquid.tasks import Task
 
 Math = Literal["builtin", "libm"]
+Exported = Network | Table
 
 LONGEST_NAME = 1000
 """Maximum number of characters in a channel's or label's name. C99 compilers need not accept string literals of more
@@ -42,64 +43,12 @@ class Field:
     start: str = ""
 
     @property
-    def bytes(self) -> int:
-        return {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}[self.kind]
+    def dtype(self) -> np.dtype:
+        return np.dtype("float32" if self.kind == "float" else self.kind.removesuffix("_t")).newbyteorder("<")
 
     @property
     def size(self) -> int:
-        return self.bytes * max(self.length, 1)
-
-
-class Exported(Protocol):
-    """What the generated C does with any model: readings come in and are prepared, answers go out.
-
-    Attributes:
-        limits: which readings and gaps are plausible.
-        name: of the C's files, types and functions.
-        interval: around its answers, if any.
-        words: the model in a few words.
-        units, cells: numbers of its state that a step could leave unusable.
-        clocks: times since a call among it.
-        features: values that a sample feeds it.
-        with_span: whether the logarithm of the span is the last of these.
-        longest_span: longer ones are cut to it.
-        pixels: places of readings that need no name.
-        alike: whether all readings have one scale: that of the first stands for all.
-        averages: whether the answer to a series is the mean over its samples.
-    """
-
-    @property
-    def preprocessing(self) -> Preprocessing: ...
-    @property
-    def task(self) -> Task: ...
-    @property
-    def limits(self) -> Plausible: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def interval(self) -> Interval | None: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def units(self) -> int: ...
-    @property
-    def cells(self) -> int: ...
-    @property
-    def clocks(self) -> int: ...
-    @property
-    def features(self) -> int: ...
-    @property
-    def with_span(self) -> bool: ...
-    @property
-    def longest_span(self) -> float: ...
-    @property
-    def pixels(self) -> frozenset[int]: ...
-    @property
-    def alike(self) -> bool: ...
-    @property
-    def averages(self) -> bool: ...
-    def bounded(self) -> bool:
-        """Whether no input can make a state overflow in single precision."""
+        return self.dtype.itemsize * max(self.length, 1)
 
 
 @cache

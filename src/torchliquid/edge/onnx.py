@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -211,28 +212,18 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
     """
     try:
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError:
         raise InputError("ONNX export needs two more packages: pip install 'torchliquid[onnx]'") from None
     network = describe(model)
-    one, whole = models(network)
-    for name, made in (("step.onnx", one), ("sequence.onnx", whole)):
+    for name, made in zip(("step.onnx", "sequence.onnx"), models(network), strict=True):
         onnx.checker.check_model(made, full_check=True)
         onnx.save(made, folder / name)
     walked = parity.walk(model, *samples)
-    spread = walked.spread
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    ends = np.append(np.flatnonzero(walked.reset[1:]) + 1, len(walked))
-    starts = np.flatnonzero(walked.reset)
     largest = 0.0
-    stepper = onnxruntime.InferenceSession(str(folder / "step.onnx"), options)
-    runner = onnxruntime.InferenceSession(str(folder / "sequence.onnx"), options)
-    for start, end in zip(starts, ends, strict=True):
-        values, elapsed = walked.inputs[start:end], walked.elapsed[start:end]
-        found = [runner.run(["outputs"], {"values": values[None], "elapsed": elapsed[None]})[0][0]]
-        found.append(_stepped(stepper, network, values, elapsed))
-        largest = max(largest, *(float((np.abs(f - walked.outputs[start:end]) / spread).max()) for f in found))
+    for ran in (run, partial(_stepped, network)):
+        outputs = ran(folder, walked.inputs, walked.elapsed, walked.reset)
+        largest = max(largest, float((np.abs(outputs - walked.outputs) / walked.spread).max()))
     if not largest <= 1e-3:
         raise InputError(
             f"ONNX Runtime differs from the model by {largest:.2g} of an output's spread: nothing was exported"
@@ -242,25 +233,30 @@ def write(model: Model, folder: Path, samples: tuple[np.ndarray, np.ndarray, np.
 
 def run(folder: Path, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
     """Outputs of ``sequence.onnx`` in ONNX Runtime for these samples; ``reset`` is true where a series starts."""
-    import onnxruntime
-
-    runner = onnxruntime.InferenceSession(str(folder / "sequence.onnx"))
-    starts = np.flatnonzero(reset)[1:]
+    runner, starts = _session(folder / "sequence.onnx"), np.flatnonzero(reset)[1:]
     pieces = zip(np.split(inputs, starts), np.split(elapsed, starts), strict=True)
     return np.concatenate([runner.run(["outputs"], {"values": x[None], "elapsed": t[None]})[0][0] for x, t in pieces])
 
 
-def _stepped(session: Any, network: Network, values: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
-    sizes = state_sizes(network)
-    state = {name: np.zeros((1, size), np.float64 if name in WIDE else np.float32) for name, size in sizes.items()}
-    rows = []
-    for x, time in zip(values, elapsed, strict=True):
-        given = {"values": x[None], "elapsed": np.array([time], dtype=np.float32), **state}
-        wanted = ["outputs", *(f"{name}_out" for name in state)]
-        outputs, *after = session.run(wanted, given)
+def _stepped(network: Network, folder: Path, inputs: np.ndarray, elapsed: np.ndarray, reset: np.ndarray) -> np.ndarray:
+    """The same of ``step.onnx``, one sample after the other."""
+    session, sizes, rows = _session(folder / "step.onnx"), state_sizes(network), []
+    for x, time, begins in zip(inputs, elapsed, reset, strict=True):
+        if begins:
+            state = {name: np.zeros((1, n), np.float64 if name in WIDE else np.float32) for name, n in sizes.items()}
+        given = {"values": x[None], "elapsed": time[None], **state}
+        outputs, *after = session.run(["outputs", *(f"{name}_out" for name in state)], given)
         state = dict(zip(state, after, strict=True))
         rows.append(outputs[0])
     return np.stack(rows)
+
+
+def _session(file: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), options)
 
 
 def readme(model: Model, measured: list[str]) -> str:

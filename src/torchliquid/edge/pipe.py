@@ -49,11 +49,10 @@ class Piped:
         self._folder = TemporaryDirectory()
         folder = Path(self._folder.name)
         math, layout = ("libm", "columns") if self.target is None else (self.target.math, self.target.layout)
-        for name, text in sources(self.network, math, layout).items():  # type: ignore[arg-type]
-            (folder / name).write_text(text, encoding="utf-8")
-        compilers.name_for_programs("model", folder)
+        files = sources(self.network, math, layout)  # type: ignore[arg-type]
+        source = compilers.write_for_programs(files, self.network.name, folder)
         self._program = folder / "pipe"
-        compilers.compile_program(self.target, folder / "model.c", ["pipe.c"], self._program)
+        compilers.compile_program(self.target, source, ["pipe.c"], self._program)
         return self
 
     def __exit__(self, *_: object) -> None:

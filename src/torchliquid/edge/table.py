@@ -6,157 +6,23 @@ branches, without floating-point arithmetic in software. Leaves become int16 wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from torchliquid.edge import text
-from torchliquid.edge.generate import (
-    Field,
-    Math,
-    checksum,
-    counted,
-    frame,
-    render,
-    rendered,
-    scale_constants,
-)
+from torchliquid.edge.generate import Field, Math, checksum, counted, frame, render, rendered, scale_constants
 from torchliquid.edge.network import check_scales
 from torchliquid.edge.parity import Walk, fed
 from torchliquid.edge.plausible import Plausible, in_order, plausible
+from torchliquid.edge.tabular import Table
 from torchliquid.edge.text import Constant
 from torchliquid.errors import InputError
-from torchliquid.models.conformal import Interval
 from torchliquid.models.tabular import Tabular
 from torchliquid.models.trees import Trees
 
-STATISTICS = 6
-"""Number of statistics of each channel in a window."""
-
-LONGEST_SPAN = 1e15
-"""Longest span in usual gaps. Up to it, sums of squared times are finite, or an infinity that is only divided by."""
-
 CLOSE = 2e-6
 """Relative distance of a feature to a threshold below which single precision may take the other branch."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A linear model or boosted trees to export.
-
-    Attributes:
-        model: the model.
-        limits: limits of plausible readings and gaps.
-        name: name of the C files, types and functions.
-        integers: whether trees use integers.
-    """
-
-    model: Tabular
-    limits: Plausible
-    name: str = "model"
-    integers: bool = False
-
-    units = cells = clocks = 0
-    with_span = alike = averages = False
-    longest_span = LONGEST_SPAN
-    pixels: frozenset[int] = frozenset()
-
-    @cached_property
-    def interval(self) -> Interval | None:
-        return Interval.of(self.model)
-
-    @property
-    def preprocessing(self) -> Any:
-        return self.model.preprocessing
-
-    @property
-    def task(self) -> Any:
-        return self.model.task
-
-    @property
-    def features(self) -> int:
-        return int(self.preprocessing.n_inputs)
-
-    def bounded(self) -> bool:
-        """Whether all values are bounded: readings are, and so are sums of a fixed number of them."""
-        return True
-
-    @property
-    def words(self) -> str:
-        """A short description of the model."""
-        linear, trees = self.model.linear, self.model.trees
-        seen = f"of {self.own.size + self.past.size:,} features"
-        if trees is None:
-            return f"Linear model {seen}"
-        beside = "" if linear is None else " beside a linear model"
-        return f"{trees.roots.size:,} boosted trees with {trees.splits:,} splits{beside}, {seen}"
-
-    @property
-    def raw(self) -> int:
-        """Number of raw outputs: one for two classes, otherwise one per output."""
-        task = self.task
-        return 1 if task.kind == "classification" and task.n_outputs == 2 else int(task.n_outputs)
-
-    @cached_property
-    def groups(self) -> dict[str, np.ndarray]:
-        """The groups of features by name, with the columns of each, in the order of
-        :func:`torchliquid.models.features.features`, without groups that no tree uses."""
-        model, c = self.model, self.preprocessing.n_channels
-        uneven, mask = model.config["uneven"], c * self.preprocessing.with_mask
-        window = uneven + STATISTICS * c + mask
-        sizes = {"inputs": self.features, "span": int(uneven)}
-        if self.task.per == "series":
-            past = model.n_features - self.features - uneven - window
-            sizes |= {"window": window, "past": past}
-        else:
-            lags = model.config["lags"]
-            sizes |= {f"window {w}": window for w in model.windows} | {"past": lags * c}
-            sizes |= {"ages": lags * uneven, "held": lags * c * uneven, "silence": mask if lags else 0}
-        ends = np.cumsum(list(sizes.values()))
-        assert ends[-1] == model.n_features
-        found = {n: np.arange(end - size, end) for (n, size), end in zip(sizes.items(), ends, strict=True) if size}
-        if model.linear is not None or model.trees is None:
-            return found
-        seen = model.trees.feature[model.trees.feature >= 0]
-        always = ("inputs", "span", "window")
-        return {name: columns for name, columns in found.items() if name in always or np.isin(columns, seen).any()}
-
-    @property
-    def past(self) -> np.ndarray:
-        """Columns of past readings, which the state holds."""
-        return self.groups.get("past", np.empty(0, dtype=np.int64))
-
-    @cached_property
-    def own(self) -> np.ndarray:
-        """All other columns, which are computed from the state at each sample."""
-        return np.concatenate([columns for name, columns in self.groups.items() if name != "past"])
-
-    @property
-    def windows(self) -> list[int]:
-        return [int(name.split()[1]) for name in self.groups if name.startswith("window ")]
-
-    @property
-    def timed(self) -> bool:
-        """Whether the ages of the last samples are needed."""
-        return bool(self.windows) or not {"ages", "held", "silence"}.isdisjoint(self.groups)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the last samples are kept."""
-        return self.task.per == "step" and (self.timed or self.past.size > 0)
-
-    def places(self) -> np.ndarray:
-        """(F,) position of each column in the C code: first the computed ones, then the readings in the state."""
-        found = np.full(self.model.n_features, -1)
-        found[self.own] = np.arange(self.own.size)
-        behind = np.arange(self.past.size)
-        if self.remembers and self.past.size:  # channel by channel, the newest first
-            lags = self.model.config["lags"]
-            behind = behind // lags * self.model.config["lookback"] + behind % lags + 1
-        found[self.past] = self.own.size + behind
-        return found
 
 
 def describe(model: Tabular, limits: Plausible | None = None, name: str = "model", integers: bool = False) -> Table:
@@ -205,43 +71,31 @@ def bias(table: Table) -> np.ndarray:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class Packed:
+def packed(trees: Trees) -> tuple[np.ndarray, ...]:
     """Trees in the order in which the C code walks them: the splits of each tree in preorder, left before right, and
     its leaves from left to right.
 
-    Attributes:
-        splits: (R * K,) number of splits of each tree.
-        feature, threshold: (S,) feature and threshold of each split.
-        left: (S,) number of splits to the left of each split.
-        leaves: (L,) values of the leaves.
+    Returns:
+        (R * K,) the number of splits of each tree; (S,) each the feature, the threshold and the number of splits to the
+        left of each split; (L,) values of the leaves.
     """
-
-    splits: np.ndarray
-    feature: np.ndarray
-    threshold: np.ndarray
-    left: np.ndarray
-    leaves: np.ndarray
-
-    @classmethod
-    def of(cls, trees: Trees) -> Packed:
-        below = np.zeros(len(trees.feature), dtype=np.int64)  # splits from a node on; children come after parents
-        for node in np.flatnonzero(trees.feature >= 0)[::-1]:
-            below[node] = 1 + below[trees.left[node]] + below[trees.right[node]]
-        order, leaves = [], []
-        for root in trees.roots.ravel():
-            waiting = [int(root)]
-            while waiting:
-                node = waiting.pop()
-                if trees.feature[node] < 0:
-                    leaves.append(node)
-                    continue
-                order.append(node)
-                waiting += [int(trees.right[node]), int(trees.left[node])]
-        at = np.array(order, dtype=np.int64)
-        each = trees.feature[at], trees.threshold[at], below[trees.left[at]], trees.value[leaves]
-        # C has no empty arrays, so they get one number that is never read.
-        return cls(below[trees.roots.ravel()], *(array if len(array) else np.zeros(1, array.dtype) for array in each))
+    below = np.zeros(len(trees.feature), dtype=np.int64)  # splits from a node on; children come after parents
+    for node in np.flatnonzero(trees.feature >= 0)[::-1]:
+        below[node] = 1 + below[trees.left[node]] + below[trees.right[node]]
+    order, leaves = [], []
+    for root in trees.roots.ravel():
+        waiting = [int(root)]
+        while waiting:
+            node = waiting.pop()
+            if trees.feature[node] < 0:
+                leaves.append(node)
+                continue
+            order.append(node)
+            waiting += [int(trees.right[node]), int(trees.left[node])]
+    at = np.array(order, dtype=np.int64)
+    each = trees.feature[at], trees.threshold[at], below[trees.left[at]], trees.value[leaves]
+    # C has no empty arrays, so they get one number that is never read.
+    return below[trees.roots.ravel()], *(array if len(array) else np.zeros(1, array.dtype) for array in each)
 
 
 def fields(table: Table) -> list[Field]:
@@ -280,25 +134,24 @@ def stored(table: Table) -> tuple[dict[str, np.ndarray], float]:
     if table.task.per == "series" and table.past.size:
         made["kept_at"] = _narrow(model.steps(1).places)
     if model.trees is not None:
-        packed = Packed.of(model.trees)
-        at = table.places()[packed.feature]
-        threshold = packed.threshold.astype(np.float32)
+        splits, feature, threshold, left, leaves = packed(model.trees)
+        at, threshold = table.places()[feature], threshold.astype(np.float32)
         split = in_order(threshold).astype(np.int32) if table.integers else threshold
-        leaves = packed.leaves / model.calibration.temperature
+        leaves = leaves / model.calibration.temperature
         scale = float(np.abs(leaves).max(initial=0.0)) / 32767 or 1.0
         asked, which = np.unique(np.stack([at, in_order(threshold)]), axis=1, return_inverse=True)
         first = np.zeros(asked.shape[1], dtype=np.int64)
         first[which.ravel()[::-1]] = np.arange(len(at))[::-1]
-        apart: dict[str, np.ndarray] = {"split_feature": _narrow(at), "split_at": split}
-        together: dict[str, np.ndarray] = {
+        apart = {"split_feature": _narrow(at), "split_at": split}
+        together = {
             "split": _narrow(which.ravel()),
             "split_feature": _narrow(at[first]),
             "split_at": split[first],
         }
-        made |= {"tree_splits": _narrow(packed.splits)}
-        sizes = [sum(array.nbytes for array in each.values()) for each in (apart, together)]
-        made |= apart if sizes[0] <= sizes[1] else together
-        made["splits_left"] = _narrow(packed.left)
+        made["tree_splits"] = _narrow(splits)
+        smaller = min(apart, together, key=lambda each: sum(array.nbytes for array in each.values()))
+        made |= smaller
+        made["splits_left"] = _narrow(left)
         made["leaf"] = np.round(leaves / scale).astype(np.int16) if table.integers else leaves.astype(np.float32)
     return made, scale
 

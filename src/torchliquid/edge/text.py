@@ -24,7 +24,9 @@ class Constant:
 
 
 def number(value: float) -> str:
-    """The shortest literal with this value in single precision."""
+    """The shortest literal with this value in single precision; NAN and INFINITY are macros of math.h."""
+    if not np.isfinite(value):
+        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
     text = str(np.float32(value))
     return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from torchliquid import page
 from torchliquid.edge.artifact import Artifact
-from torchliquid.edge.compilers import DEVICE, LEAN, STRICT, name_for_programs, run, zig
+from torchliquid.edge.compilers import DEVICE, LEAN, STRICT, run, write_for_programs, zig
 from torchliquid.edge.generate import title
 from torchliquid.explain.report import answer_names, drawn, synapse_table
 from torchliquid.explain.wiring import wiring
@@ -55,14 +55,12 @@ def write(artifact: Artifact, file: Path, sample: bool = True) -> int:
 
 
 def _compiled(artifact: Artifact) -> bytes:
-    name = artifact.network.name
     with TemporaryDirectory() as where:
         folder = Path(where)
-        artifact.write(folder)
-        name_for_programs(name, folder)
+        source = write_for_programs(artifact.files, artifact.network.name, folder)
         machine = ("-target", "wasm32-freestanding", "-mcpu=generic+bulk_memory+simd128", "-O3", *LEAN)
         command = [*zig(), *machine, f"-I{folder}"]
-        run([*command, *STRICT, "-c", folder / f"{name}.c", "-o", folder / "model.o"])
+        run([*command, *STRICT, "-c", source, "-o", folder / "model.o"])
         link = ["-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", *(f"-Wl,--export=web_{each}" for each in EXPORTS)]
         run([*command, folder / "model.o", DEVICE / "web.c", "-o", folder / "model.wasm", *link])
         return (folder / "model.wasm").read_bytes()
@@ -76,15 +74,9 @@ def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
     answers = answer_names(task)
     walked = artifact.walked if sample else artifact.made_up(SHOWN)
     spread = 2 * scales.std
-    low = (
-        scales.mean - spread
-        if scales.low is None
-        else np.where(np.isfinite(scales.low), scales.low, scales.mean - spread)
-    )
-    high = (
-        scales.mean + spread
-        if scales.high is None
-        else np.where(np.isfinite(scales.high), scales.high, scales.mean + spread)
+    low, high = (
+        usual if seen is None else np.where(np.isfinite(seen), seen, usual)
+        for seen, usual in ((scales.low, scales.mean - spread), (scales.high, scales.mean + spread))
     )
     alarm = task.alarm
     data = {

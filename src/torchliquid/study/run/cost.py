@@ -15,7 +15,8 @@ import torch
 
 from torchliquid.edge.generate import counted
 from torchliquid.edge.plausible import plausible
-from torchliquid.edge.table import Table, fields, stored
+from torchliquid.edge.table import fields, stored
+from torchliquid.edge.tabular import Table
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.memory import MemoryCell
 from torchliquid.layers.mixture import MixtureCell
