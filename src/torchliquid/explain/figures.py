@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from torchliquid.explain.explanation import Moments
 from torchliquid.explain.roles import Roles
 from torchliquid.explain.time_constants import TimeConstants
 from torchliquid.files import to_plain
-from torchliquid.page.charts import Figure, figure, log_ticks, plotly_text
+from torchliquid.page.charts import LEGEND, Figure, across, figure, line, log_ticks, plotly_text
 from torchliquid.page.numbers import time_unit
 
 SEQUENTIAL = [[0, "--heat-low"], [0.5, "--heat-middle"], [1, "--heat-high"]]
@@ -50,12 +50,10 @@ def expert_chart(found: Experts) -> Figure:
     unit, factor = time_unit(float(times[-1]) / 4, found.unit)
     chosen, n = found.chosen[i][:MOST_CALLS], len(found.experts)
     names = [f"expert {k + 1}" for k in range(n)]
-    traces = []
+    traces, marker = [], {"color": "--liquid", "symbol": "line-ns-open", "size": 14}
     for k in range(n):
-        called = (chosen == k).any(1)
-        x = to_plain(times[called] / factor, DIGITS)
-        marker = {"color": "--liquid", "symbol": "line-ns-open", "size": 14}
-        traces.append({"type": "scatter", "mode": "markers", "x": x, "y": [k] * int(called.sum()), "marker": marker})
+        x = to_plain(times[(chosen == k).any(1)] / factor, DIGITS)
+        traces.append({"type": "scatter", "mode": "markers", "x": x, "y": [k] * len(x), "marker": marker})
     axis = {"tickvals": list(range(n)), "ticktext": names, "range": [n - 0.5, -0.5]}
     return figure(traces, f"Time ({unit})", "", 90 + 36 * n, yaxis=axis)
 
@@ -70,43 +68,28 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
     traces = [
         {**band, "y": low, "showlegend": False},
         {**band, "y": high, "fill": "tonexty", "fillcolor": "--truth-fill", "name": "middle half of all"},
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "median of all",
-            "x": x,
-            "y": middle,
-            "line": {"color": "--truth", "width": 2},
-            "hoverinfo": "none",
-        },
+        line("median of all", x, middle, "--truth", hoverinfo="none"),
     ]
     for h, (color, dash) in zip(_liveliest(finite), SINGLED_OUT, strict=False):
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": plotly_text(taus.neurons[h]),
-                "x": x,
-                "y": to_plain(finite[:, h], DIGITS),
-                "line": {"color": color, "width": 2, "dash": dash},
-                "hoverinfo": "none",
-            }
-        )
-    made = figure(
+        traces.append(line(taus.neurons[h], x, to_plain(finite[:, h], DIGITS), color, dash, hoverinfo="none"))
+    shaded = [] if shaded_above is None else zip(*runs(moments.truth > shaded_above), strict=True)
+    drawn = [v for trace in traces for v in trace["y"] if v is not None]
+    return figure(
         traces,
         f"time since the beginning ({moments.unit})",
         f"{taus.name} ({taus.unit}, log scale)",
         height=380,
-        yaxis={"type": "log", "tickformat": "~g", **log_ticks(*_ends(trace["y"] for trace in traces))},
+        yaxis={"type": "log", "tickformat": "~g", **log_ticks(min(drawn, default=1.0), max(drawn, default=1.0))},
         hovermode="x",
         shapes=[
-            {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": x[i], "x1": x[j], "layer": "below",
-             "fillcolor": "--shade", "line": {"width": 0}}
-            for i, j in zip(*runs(moments.truth > shaded_above), strict=True)
-            for j in [min(j, len(x) - 1)]
-        ] if shaded_above is not None else [],
+            {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": x[i], "x1": x[min(j, len(x) - 1)],
+             "layer": "below", "fillcolor": "--shade", "line": {"width": 0}}
+            for i, j in shaded
+        ],
+        showlegend=True,
+        legend=LEGEND,
+        margin={"t": 60},
     )  # fmt: skip
-    return _with_legend(made)
 
 
 def quantiles(values: np.ndarray, at: Sequence[float], axis: int) -> np.ndarray:
@@ -114,12 +97,6 @@ def quantiles(values: np.ndarray, at: Sequence[float], axis: int) -> np.ndarray:
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         found: np.ndarray = np.nanquantile(np.where(np.isfinite(values), values, np.nan), at, axis=axis)
     return found
-
-
-def _ends(drawn: Iterable[list[float | None]]) -> tuple[float, float]:
-    """The smallest and the largest value drawn; 1 and 1 if there is none."""
-    values = [v for line in drawn for v in line if v is not None]
-    return min(values, default=1.0), max(values, default=1.0)
 
 
 def _liveliest(finite: np.ndarray) -> list[int]:
@@ -169,19 +146,13 @@ def of_all(shown: int, all_there_are: int) -> str:
     return "" if shown == all_there_are else f", the first {shown} of {all_there_are}"
 
 
-def _alike(names: Sequence[str]) -> int:
-    """The prefix that all names share."""
-    columns = zip(*names, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda letters: len(set(letters)) == 1, columns))
-
-
 def tick_labels(names: Sequence[str]) -> Figure:
     """Names on an axis. Long names, which would leave no room for the chart on a phone, lose their common prefix first,
     then their middle. The tooltip shows the whole name."""
     if all(len(name) <= LONGEST_NAME for name in names):
         return {}
-    first = _alike(names)
-    last = _alike([name[first:][::-1] for name in names])
+    first = len(os.path.commonprefix(names))  # noqa: RUF071 - letters are what it compares
+    last = len(os.path.commonprefix([name[first:][::-1] for name in names]))  # noqa: RUF071
     short = []
     for name in names:
         start, stop = max(first - KEPT, 0), len(name) - max(last - KEPT, 0)
@@ -221,7 +192,7 @@ def heat_map(
         "hovertemplate": "%{y}, %{x}: %{z:.3~g}<extra></extra>",
     }  # fmt: skip
     axis = {"type": "category", "nticks": 9} if horizontal else {"type": "category", "tickangle": -40}
-    made = figure(
+    return figure(
         [trace],
         x,
         y,
@@ -229,57 +200,29 @@ def heat_map(
         height=130 + 22 * max(len(rows), 4) + (0 if horizontal else 90),
         xaxis={**axis, "showgrid": False, **({} if horizontal else tick_labels(columns))},
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False, **tick_labels(rows)},
+        margin={"t": 56},
     )
-    made["layout"]["margin"]["t"] = 56
-    return made
 
 
 def lyapunov_chart(found: Dynamics) -> Figure:
     """How fast small differences grow or shrink if samples are further apart."""
     unit, factor = time_unit(found.gap, found.unit)
     gaps = np.asarray(found.multiples) * found.gap / factor
-    traces: list[Figure] = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": "growth",
-            "x": to_plain(gaps, DIGITS),
-            "y": to_plain(found.lyapunov_by_gap, DIGITS),
-            "line": {"color": "--liquid", "width": 2},
-            "marker": {"size": 7, "color": "--liquid"},
-            "hovertemplate": f"%{{x:.3~g}} {plotly_text(unit)}: %{{y:.3~g}}<extra></extra>",
-        }
-    ]
-    lines: list[Figure] = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": 0,
-            "y1": 0,
-            "line": {"color": "--truth", "width": 1.5},
-        }
-    ]  # fmt: skip
+    growth = line(
+        "growth", to_plain(gaps, DIGITS), to_plain(found.lyapunov_by_gap, DIGITS), "--liquid", mode="lines+markers",
+        marker={"size": 7, "color": "--liquid"},
+        hovertemplate=f"%{{x:.3~g}} {plotly_text(unit)}: %{{y:.3~g}}<extra></extra>",
+    )  # fmt: skip
+    shapes = [across(0, {"color": "--truth", "width": 1.5})]
     if found.turns_positive_at is not None:
         at = found.turns_positive_at / factor
-        lines.append(
-            {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at,
-             "line": {"color": "--rival", "width": 2, "dash": "dash"}}
-        )  # fmt: skip
+        shapes.append(across(at, {"color": "--rival", "width": 2, "dash": "dash"}, "x"))
     return figure(
-        traces,
+        [growth],
         f"time between samples ({unit}, log scale)",
         "growth of a small difference (per sample, natural log)",
         height=320,
         columns=28,
         xaxis={"type": "log", "tickformat": "~g", **log_ticks(float(gaps.min()), float(gaps.max()))},
-        shapes=lines,
+        shapes=shapes,
     )
-
-
-def _with_legend(made: Figure) -> Figure:
-    made["layout"]["showlegend"] = True
-    made["layout"]["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    made["layout"]["margin"]["t"] = 60
-    return made

@@ -13,13 +13,17 @@ import numpy as np
 from torchliquid import page
 from torchliquid.errors import InputError
 from torchliquid.explain import figures
+from torchliquid.explain.attribution import Attribution
+from torchliquid.explain.dynamics import Dynamics
+from torchliquid.explain.experts import Experts
 from torchliquid.explain.explanation import Explanation
+from torchliquid.explain.roles import Roles
 from torchliquid.explain.wiring import Circuit
 from torchliquid.files import to_plain, write_json
 from torchliquid.metrics import find
 from torchliquid.page import Chart, Table
 from torchliquid.page.glossary import METRICS, NETWORKS, metric_label
-from torchliquid.page.numbers import capital, count, number, share, significant, time_unit
+from torchliquid.page.numbers import capital, count, number, share, significant, span
 from torchliquid.tasks import Task
 
 GLOSSARY = {
@@ -83,11 +87,12 @@ def plain(explained: Explanation) -> Any:
 
 def render(explained: Explanation) -> str:
     """The page as text."""
+    roles, attributed, dynamics = explained.roles, explained.attribution, explained.dynamics
     charts = {
-        "taus": [tau_chart(explained), *expert_charts(explained)],
-        "roles": role_charts(explained),
-        "attribution": attribution_charts(explained),
-        "dynamics": dynamics_charts(explained),
+        "taus": [tau_chart(explained), *([] if explained.experts is None else [expert_chart(explained.experts)])],
+        "roles": [] if roles is None else [role_chart(roles)],
+        "attribution": [] if attributed is None else attribution_charts(attributed),
+        "dynamics": [] if dynamics is None else [dynamics_chart(dynamics)],
     }
     word, sentence, kind = summary(explained)
     return page.render(
@@ -104,11 +109,9 @@ def render(explained: Explanation) -> str:
         kind=kind,
         facts=facts(explained),
         synapses=synapse_table(explained.circuit),
-        clear=role_table(explained, True),
-        unclear=role_table(explained, False),
-        fixed=fixed_point_table(explained),
-        fixed_states=state_table(explained),
-        bounds=bounds_table(explained),
+        clear=role_table(roles, True),
+        unclear=role_table(roles, False),
+        **({} if dynamics is None else dynamics_tables(dynamics)),
     )
 
 
@@ -130,18 +133,13 @@ def summary(explained: Explanation) -> tuple[str, str, str]:
         )
     parts.append(in_words(explained))
     if roles is not None:
-        clear = sum(role.clear for role in roles.roles)
-        close = sum(role.close and not role.clear for role in roles.roles)
-        parts.append(
-            f"{clear} of {len(roles.roles)} neurons have a clear role"
-            + (f", {close} more follow something closely" if close else "")
-        )
+        more = f", {roles.close} more follow something closely" if roles.close else ""
+        parts.append(f"{roles.clear} of {len(roles.roles)} neurons have a clear role{more}")
     if taus.weights_before != taus.weights_after:
         parts.append("its weights changed")
     if dynamics is not None:
         parts.append(f"a small difference in its state {'dies out' if dynamics.lyapunov < 0 else 'grows'}")
-    text = "; ".join(parts)
-    return word, text[0].upper() + text[1:] + ".", kind
+    return word, capital("; ".join(parts)) + ".", kind
 
 
 def in_words(explained: Explanation) -> str:
@@ -150,78 +148,56 @@ def in_words(explained: Explanation) -> str:
     values = np.concatenate(taus.shown)
     (middle,) = figures.quantiles(values, [0.5], axis=0)
     low, high = tau_span(explained)
-    span = f"the neurons' {taus.name}s move between {low} and {high} {taus.unit}"
+    moves = f"the neurons' {taus.name}s move between {low} and {high} {taus.unit}"
     if taus.name != "time constant":
-        return span
+        return moves
     short = int((middle < gap).sum())
-    usual = f"the usual gap of {_time(gap, taus.unit)}"
+    usual = f"the usual gap of {span(gap, taus.unit)}"
     if short > len(middle) / 2:
-        return f"{span}, most shorter than {usual}: most neurons forget within one sample"
+        return f"{moves}, most shorter than {usual}: most neurons forget within one sample"
     longest = significant(float(np.nanmax(middle) / gap), 2)
-    return f"{span}, most longer than {usual}: neurons remember up to about {longest} samples"
+    return f"{moves}, most longer than {usual}: neurons remember up to about {longest} samples"
 
 
 def facts(explained: Explanation) -> list[Fact]:
     """The findings, one per card."""
-    taus = explained.time_constants
-    low, high = tau_span(explained)
-    found = []
+    found, taus = [], explained.time_constants
     if (q := explained.quality) is not None:
-        found.append(
-            Fact(
-                "How good is it here?",
-                _score(q.metric, q.model),
-                f"{capital(metric_label(q.metric))} on this recording. The naive answer, "
-                f"{'the last value' if explained.task.horizon is not None else 'the same at every sample'}, has "
-                f"{_score(q.metric, q.naive)}.",
-            )
-        )
-    same = taus.weights_before == taus.weights_after
-    found.append(
-        Fact(
-            f"Do its {taus.name}s change?",
-            f"{low} to {high} {taus.unit}",
-            f"Over neurons and samples, 90 % of them{_of_equation(explained)}. The weights "
-            f"{'stay the same' if same else 'changed'}.",
-        )
-    )
+        naive = "the last value" if explained.task.horizon is not None else "the same at every sample"
+        metric = capital(metric_label(q.metric))
+        words = f"{metric} on this recording. The naive answer, {naive}, has {_score(q.metric, q.naive)}."
+        found.append(Fact("How good is it here?", _score(q.metric, q.model), words))
+    low, high = tau_span(explained)
+    weights = "stay the same" if taus.weights_before == taus.weights_after else "changed"
+    words = f"Over neurons and samples, 90 % of them{_of_equation(explained)}. The weights {weights}."
+    found.append(Fact(f"Do its {taus.name}s change?", f"{low} to {high} {taus.unit}", words))
     if (roles := explained.roles) is not None:
-        clear = sum(role.clear for role in roles.roles)
-        close = sum(role.close and not role.clear for role in roles.roles)
-        more = f" {close} more follow something closely; the recording is too short to rule out chance."
-        found.append(
-            Fact(
-                "Do its neurons have roles?",
-                f"{clear} of {len(roles.roles)}",
-                f"have a clear one.{more if close else ''} With data of another time the same search finds "
-                f"{roles.control_found}.",
-            )
+        more = f" {roles.close} more follow something closely; the recording is too short to rule out chance."
+        words = (
+            f"have a clear one.{more if roles.close else ''} With data of another time the same search finds "
+            f"{roles.control_found}."
         )
+        found.append(Fact("Do its neurons have roles?", f"{roles.clear} of {len(roles.roles)}", words))
     if (a := explained.attribution) is not None:
         channels = np.asarray(a.share).sum(1)
         top = int(np.argmax(channels))
-        found.append(
-            Fact(
-                "Which input matters most?",
-                f"{a.channels[top]}, {share(float(channels[top]))}",
-                f"of the changes of the answer. With noise of {a.noise:g} standard deviations the pattern is "
-                f"{number(a.alike, 2)} "
-                f"similar (1 is equal; two unrelated moments {number(a.alike_by_chance, 2)}) and "
-                f"{share(a.answers_kept)} of the answers do not change.",
-            )
+        words = (
+            f"of the changes of the answer. With noise of {a.noise:g} standard deviations the pattern is "
+            f"{number(a.alike, 2)} similar (1 is equal; two unrelated moments {number(a.alike_by_chance, 2)}) and "
+            f"{share(a.answers_kept)} of the answers do not change."
         )
+        found.append(Fact("Which input matters most?", f"{a.channels[top]}, {share(float(channels[top]))}", words))
     if (d := explained.dynamics) is not None:
         growth = "−∞" if d.lyapunov == -math.inf else number(d.lyapunov, 2)
-        if d.turns_positive_at is None and d.lyapunov >= 0:
+        if d.turns_positive_at is not None:
+            when, usual = span(d.turns_positive_at, d.unit), span(d.gap, d.unit)
+            beyond = f"It turns chaotic when samples are {when} apart; usual here: {usual}."
+        elif d.lyapunov >= 0:
             beyond = "With longer gaps it was not chaotic in any shorter part."
-        elif d.turns_positive_at is None:
-            beyond = f"It stays stable up to gaps of {_time(float(d.gap * np.max(d.multiples)), d.unit)}."
         else:
-            beyond = (
-                f"It turns chaotic when samples are {_time(d.turns_positive_at, d.unit)} apart; usual here: "
-                f"{_time(d.gap, d.unit)}."
-            )
-        found.append(Fact("Is it stable?", f"{growth} per sample", f"Below 0 small differences die out. {beyond}"))
+            beyond = f"It stays stable up to gaps of {span(float(d.gap * np.max(d.multiples)), d.unit)}."
+        words = f"Below 0 small differences die out. {beyond}"
+        found.append(Fact("Is it stable?", f"{growth} per sample", words))
     return found
 
 
@@ -253,22 +229,17 @@ def picture(explained: Explanation) -> dict[str, Any]:
     moments, roles, taus, circuit = explained.moments, explained.roles, explained.time_constants, explained.circuit
     most_needed = max(roles.roles, key=lambda r: (r.clear, r.loss)).neuron if roles is not None else taus.neurons[0]
     sentences = {role.neuron: role.sentence for role in roles.roles} if roles is not None else {}
-    return to_plain(
-        {
-            **drawn(circuit, answer_names(explained.task) if len(moments.answers) else (), sentences),
-            "start": next((i for i, n in enumerate(circuit.neurons) if n.name == most_needed), 0),
-            "times": moments.times,
-            "clock": moments.unit,
-            "inputs": moments.inputs,
-            "states": moments.states,
-            "taus": moments.taus,
-            "answers": moments.answers,
-            "unit": taus.unit,
-            "tau": taus.name,
-            "strip": strip(explained),
-        },
-        DIGITS,
-    )
+    data = {
+        **drawn(circuit, answer_names(explained.task) if len(moments.answers) else (), sentences),
+        "start": next((i for i, n in enumerate(circuit.neurons) if n.name == most_needed), 0),
+        **{name: getattr(moments, name) for name in ("times", "inputs", "states", "taus", "answers")},
+        "clock": moments.unit,
+        "unit": taus.unit,
+        "tau": taus.name,
+        "strip": strip(explained),
+    }
+    found: dict[str, Any] = to_plain(data, DIGITS)
+    return found
 
 
 def drawn(circuit: Circuit, answers: Sequence[str], sentences: Mapping[str, str]) -> dict[str, Any]:
@@ -280,28 +251,18 @@ def drawn(circuit: Circuit, answers: Sequence[str], sentences: Mapping[str, str]
         answers: names of the answers, drawn as the last column; empty: without it.
         sentences: sentences about neurons, by name.
     """
-    neurons: list[dict[str, Any]] = [
-        {
-            "name": n.name,
-            "kind": n.kind,
-            "x": n.x,
-            "y": n.y,
-            "of": "inputs" if n.state is None else "states",
-            "at": i if n.state is None else n.state,
-            "role": sentences.get(n.name, ""),
-        }
-        for i, n in enumerate(circuit.neurons)
-    ]
+    neurons: list[dict[str, Any]] = []
+    for i, n in enumerate(circuit.neurons):
+        shown = {"of": "inputs", "at": i} if n.state is None else {"of": "states", "at": n.state}
+        neurons.append({"name": n.name, "kind": n.kind, "x": n.x, "y": n.y, **shown, "role": sentences.get(n.name, "")})
     synapses = [(s.source, s.target, s.polarity, s.strength) for s in circuit.synapses]
     if answers:
-        columns = len({n["x"] for n in neurons})
-        for n in neurons:
-            n["x"] = n["x"] * (columns - 1) / columns
-        first = len(neurons)
+        columns, first = len({each["x"] for each in neurons}), len(neurons)
+        for each in neurons:
+            each["x"] = each["x"] * (columns - 1) / columns
         for k, name in enumerate(answers):
-            neurons.append(
-                {"name": name, "kind": "answer", "x": 1.0, "y": (k + 0.5) / len(answers), "of": "answers", "at": k}
-            )
+            y = (k + 0.5) / len(answers)
+            neurons.append({"name": name, "kind": "answer", "x": 1.0, "y": y, "of": "answers", "at": k})
         most = max(strength for *_, strength in synapses) / float(np.abs(circuit.readout).max() or 1.0)
         for k, source in zip(*np.nonzero(circuit.readout), strict=True):
             weight = float(circuit.readout[k, source])
@@ -318,22 +279,17 @@ def answer_names(task: Task) -> list[str]:
 
 def strip(explained: Explanation) -> list[dict[str, Any]]:
     """The lines below the slider: the most important inputs, then the answer and the truth."""
-    moments, task = explained.moments, explained.task
-    order = list(range(len(explained.channels)))
-    if explained.attribution is not None:
-        share_of = dict(
-            zip(explained.attribution.channels, np.asarray(explained.attribution.share).sum(1), strict=True)
-        )
-        order.sort(key=lambda c: -float(share_of.get(explained.channels[c], 0.0)))
+    moments, task, attributed = explained.moments, explained.task, explained.attribution
+    order = np.arange(len(explained.channels))
+    if attributed is not None:
+        order = np.argsort(-np.asarray(attributed.share).sum(1), kind="stable")
     lines: list[dict[str, Any]] = [
         {"name": explained.channels[c], "values": moments.readings[:, c]} for c in order[:MOST_LINES]
     ]
     if len(moments.answers):
-        answer: dict[str, Any] = {"name": f"{task.target}: answer, truth in grey", "truth": moments.truth}
-        answer["values"] = moments.predicted
-        if task.kind == "classification":
-            answer["labels"] = task.labels
-        lines.append(answer)
+        name = f"{task.target}: answer, truth in grey"
+        labels = {"labels": task.labels} if task.kind == "classification" else {}
+        lines.append({"name": name, "truth": moments.truth, "values": moments.predicted, **labels})
     return lines
 
 
@@ -355,58 +311,54 @@ def synapse_table(circuit: Circuit) -> Table:
 
 def tau_chart(explained: Explanation) -> Chart:
     taus = explained.time_constants
-    values = np.concatenate(taus.shown)
-    low, middle, high = figures.quantiles(values, [0.05, 0.5, 0.95], axis=0)
-    head: tuple[str, ...] = ("Neuron", "5 % quantile", "Median", "95 % quantile")
-    columns = [[significant(float(v)) for v in part] for part in (low, middle, high)]
+    low, middle, high = figures.quantiles(np.concatenate(taus.shown), [0.05, 0.5, 0.95], axis=0)
+    columns = {"5 % quantile": _figures(low), "Median": _figures(middle), "95 % quantile": _figures(high)}
     if taus.stepped is not None:
-        head += ("The equation's median",)
-        columns.append([significant(float(v)) for v in np.median(np.concatenate(taus.values), axis=0)])
+        columns["The equation's median"] = _figures(np.median(np.concatenate(taus.values), axis=0))
     if taus.bounds is not None:
-        head += ("Possible in the equation",)
-        columns.append([f"{significant(float(a))} to {significant(float(b))}" for a, b in taus.bounds])
+        ends = zip(*map(_figures, taus.bounds.T), strict=True)
+        columns["Possible in the equation"] = [f"{a} to {b}" for a, b in ends]
     if taus.towards is not None and taus.heads is not None:
-        head += (taus.heads[1].capitalize(),)
-        columns.append([share(float(v)) for v in (np.concatenate(taus.towards) > 0).mean(0)])
-    rows = tuple(zip(taus.neurons, *columns, strict=True))
+        up = (np.concatenate(taus.towards) > 0).mean(0)
+        columns[taus.heads[1].capitalize()] = [share(float(v)) for v in up]
+    rows = tuple(zip(taus.neurons, *columns.values(), strict=True))
     above, shaded = shading(explained)
     return Chart(
         "taus",
         f"How the {taus.name}s move through the recording, and which change the most",
         figures.tau_chart(taus, explained.moments, above),
-        Table(head, rows, (), f"In {taus.unit}, over all samples."),
+        Table(("Neuron", *columns), rows, (), f"In {taus.unit}, over all samples."),
         f"{taus.meaning} {shaded}".strip(),
     )
 
 
-def expert_charts(explained: Explanation) -> list[Chart]:
-    """Which expert of a mixture is called when; nothing where there are none."""
-    found = explained.experts
-    if found is None:
-        return []
+def _figures(values: np.ndarray) -> list[str]:
+    return [significant(float(v)) for v in values]
+
+
+def expert_chart(found: Experts) -> Chart:
+    """Which expert of a mixture is called when."""
     head = ("Expert", "Called at", "Median wait", "Mean weight", "Called when", "Follows")
     rows: list[tuple[str, ...]] = []
-    for k, one in enumerate(found.experts):
-        (by, area), (follows, correlation) = one.called_by, one.follows
-        when = f"{by} is {'high' if area > 0.5 else 'low'} ({share(max(area, 1 - area))})"
+    for k, one in enumerate(found.experts, 1):
+        (channel, area), (follows, correlation) = one.called_by, one.follows
         if not one.load:
-            rows.append((f"expert {k + 1}", "never", "", "", "", ""))
+            rows.append((f"expert {k}", "never", "", "", "", ""))
             continue
+        when = f"{channel} is {'high' if area > 0.5 else 'low'} ({share(max(area, 1 - area))})"
         own = (share(one.load), significant(one.wait), significant(one.weight))
-        rows.append((f"expert {k + 1}", *own, when, f"{follows} ({significant(correlation)})"))
+        rows.append((f"expert {k}", *own, when, f"{follows} ({significant(correlation)})"))
     note = (
         f"Waits between two calls in {found.unit}. In brackets: how often the input is higher, or lower, at a call "
         "than at another sample, where 50 % tells nothing; and the rank correlation of the input with the output."
     )
-    return [
-        Chart(
-            "experts",
-            "Which expert is called when",
-            figures.expert_chart(found),
-            Table(head, tuple(rows), (), note),
-            "At each sample the router chooses which experts step. The others wait, and are told how long they waited.",
-        )
-    ]
+    return Chart(
+        "experts",
+        "Which expert is called when",
+        figures.expert_chart(found),
+        Table(head, tuple(rows), (), note),
+        "At each sample the router chooses which experts step. The others wait, and are told how long they waited.",
+    )
 
 
 def shading(explained: Explanation) -> tuple[float | None, str]:
@@ -420,115 +372,82 @@ def shading(explained: Explanation) -> tuple[float | None, str]:
     return middle, f"Shaded: {task.target} above {significant(middle)}, its median here."
 
 
-def role_charts(explained: Explanation) -> list[Chart]:
-    roles = explained.roles
-    if roles is None:
-        return []
+def role_chart(roles: Roles) -> Chart:
     rows = tuple(
-        (role.neuron, *(f"{number(float(c), 2)}" for c in line))
+        (role.neuron, *(number(float(c), 2) for c in line))
         for role, line in zip(roles.roles, roles.correlations, strict=True)
     )
     title = "Which neuron rises (blue) or falls (orange) with which input or target"
     table = Table(("Neuron", *roles.features), rows, (), "Rank correlation at the lag where it is strongest.")
-    return [Chart("roles", title, figures.role_chart(roles), table)]
+    return Chart("roles", title, figures.role_chart(roles), table)
 
 
-def role_table(explained: Explanation, clear: bool) -> Table | None:
+def role_table(roles: Roles | None, clear: bool) -> Table | None:
     """The neurons with a clear role, or those without; None if there are none."""
-    roles = explained.roles
     if roles is None or not any(role.clear == clear for role in roles.roles):
         return None
+    order = sorted(range(len(roles.roles)), key=lambda h: -roles.roles[h].loss)
+    order = [h for h in order if roles.roles[h].clear == clear]
     head: tuple[str, ...] = ("Neuron", "Role")
+    caption = "" if roles.metric is None else f"The whole model: {significant(roles.intact)}."
+    rows: list[tuple[str, ...]] = [(roles.roles[h].neuron, roles.roles[h].sentence) for h in order]
     if roles.metric is not None:
         head += (f"{capital(metric_label(roles.metric))} without it",)
-    rows = []
-    order = sorted(range(len(roles.roles)), key=lambda h: -roles.roles[h].loss)
-    for h in (h for h in order if roles.roles[h].clear == clear):
-        cells = (roles.roles[h].neuron, roles.roles[h].sentence)
-        rows.append(cells + ((significant(float(roles.without[h])),) if roles.metric is not None else ()))
-    caption = f"The whole model: {significant(roles.intact)}." if roles.metric is not None else ""
+        rows = [(*row, significant(float(roles.without[h]))) for row, h in zip(rows, order, strict=True)]
     return Table(head, tuple(rows), () if clear else ("unclear",) * len(rows), caption)
 
 
-def attribution_charts(explained: Explanation) -> list[Chart]:
-    a = explained.attribution
-    if a is None:
-        return []
+def attribution_charts(a: Attribution) -> list[Chart]:
     most = float(max(np.max(a.share), np.max(a.noisy_share)))
+    head = ("Input", "In all", *(f"{lag:g} before" for lag in a.lags[:8]))
     charts = []
     for name, title, values, older in (
-        ("clean", "Which input changed the answer, and how long ago", a.share, a.older),
-        ("noise", f"The same with noise ({a.noise:g} standard deviations)", a.noisy_share, a.noisy_older),
+        ("clean", "Which input changed the answer, and how long ago", np.asarray(a.share), a.older),
+        ("noise", f"The same with noise ({a.noise:g} standard deviations)", np.asarray(a.noisy_share), a.noisy_older),
     ):
         rows = tuple(
-            (channel, share(float(line.sum())), *(f"{number(100 * float(v), 1)} %" for v in line[:8]))
-            for channel, line in sorted(
-                zip(a.channels, np.asarray(values), strict=True), key=lambda each: -float(each[1].sum())
-            )
+            (a.channels[c], share(float(values[c].sum())), *(f"{number(100 * float(v), 1)} %" for v in values[c, :8]))
+            for c in np.argsort(-values.sum(1), kind="stable")
         )
-        head = ("Input", "In all", *(f"{lag:g} before" for lag in a.lags[:8]))
         table = Table(head, rows, (), f"Before these {len(a.lags)} samples: {share(older)}.")
-        charts.append(
-            Chart(f"attribution-{name}", title, figures.attribution_chart(a, np.asarray(values), most), table)
-        )
+        charts.append(Chart(f"attribution-{name}", title, figures.attribution_chart(a, values, most), table))
     return charts
 
 
-def dynamics_charts(explained: Explanation) -> list[Chart]:
-    d = explained.dynamics
-    if d is None:
-        return []
+def dynamics_chart(d: Dynamics) -> Chart:
     rows = tuple(
-        (_time(float(m * d.gap), d.unit), f"{significant(float(m), 2)} ×", _growth(float(v)))
+        (span(float(m * d.gap), d.unit), f"{significant(float(m), 2)} ×", _growth(float(v)))
         for m, v in zip(d.multiples, d.lyapunov_by_gap, strict=True)
     )
     table = Table(("Time between samples", "Of the recording's", "Growth per sample"), rows)
     title = "Up to which gap between samples it is stable: above the line differences grow, below it they die out"
     note = (
-        f"The dashed line is at {_time(d.turns_positive_at, d.unit)}, the shortest gap at which it is chaotic."
+        f"The dashed line is at {span(d.turns_positive_at, d.unit)}, the shortest gap at which it is chaotic."
         if d.turns_positive_at is not None
         else "At none of these gaps is it chaotic."
     )
-    return [Chart("lyapunov", title, figures.lyapunov_chart(d), table, note)]
+    return Chart("lyapunov", title, figures.lyapunov_chart(d), table, note)
 
 
-def fixed_point_table(explained: Explanation) -> Table | None:
-    d = explained.dynamics
-    if d is None:
-        return None
-    rows = tuple(
+def dynamics_tables(d: Dynamics) -> dict[str, Table]:
+    """The fixed points, each neuron's state there, and its bounds."""
+    points = tuple(
         (p.at, "stable" if p.stable else "not stable", number(p.spectral_radius, 3), f"{p.residual:.0e}")
         for p in d.fixed_points
     )
-    return Table(("Constant input", "Is it stable?", "Spectral radius", "Change in one more step"), rows)
+    columns = [[number(float(v), 2) for v in p.state] for p in d.fixed_points]
+    states = tuple(zip(d.neurons, *columns, strict=True))
+    possible = ["–"] * len(d.neurons) if d.bounds is None else map(_ends, d.bounds)
+    bounds = tuple(zip(d.neurons, map(_ends, d.seen), possible, strict=True))
+    return {
+        "fixed": Table(("Constant input", "Is it stable?", "Spectral radius", "Change in one more step"), points),
+        "fixed_states": Table(("Neuron", *(p.at for p in d.fixed_points)), states),
+        "bounds": Table(("Neuron", "Seen here", "Possible"), bounds),
+    }
 
 
-def state_table(explained: Explanation) -> Table | None:
-    """Each neuron's state at each fixed point."""
-    d = explained.dynamics
-    if d is None:
-        return None
-    rows = tuple(
-        (neuron, *(number(float(p.state[h]), 2) for p in d.fixed_points)) for h, neuron in enumerate(d.neurons)
-    )
-    return Table(("Neuron", *(p.at for p in d.fixed_points)), rows)
-
-
-def bounds_table(explained: Explanation) -> Table | None:
-    d = explained.dynamics
-    if d is None:
-        return None
-    rows = tuple(
-        (neuron, f"{number(float(low), 2)} to {number(float(high), 2)}",
-         "–" if d.bounds is None else f"{number(float(d.bounds[h][0]), 2)} to {number(float(d.bounds[h][1]), 2)}")
-        for h, (neuron, (low, high)) in enumerate(zip(d.neurons, d.seen, strict=True))
-    )  # fmt: skip
-    return Table(("Neuron", "Seen here", "Possible"), rows)
-
-
-def _time(value: float, unit: str) -> str:
-    name, factor = time_unit(value, unit)
-    return f"{significant(value / factor, 2)} {name}"
+def _ends(ends: np.ndarray) -> str:
+    return f"{number(float(ends[0]), 2)} to {number(float(ends[1]), 2)}"
 
 
 def _growth(value: float) -> str:

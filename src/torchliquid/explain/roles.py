@@ -116,6 +116,16 @@ class Roles:
     samples: int
     of_samples: int
 
+    @property
+    def clear(self) -> int:
+        """Number of neurons with a clear role."""
+        return sum(role.clear for role in self.roles)
+
+    @property
+    def close(self) -> int:
+        """Number of the others that follow something closely."""
+        return sum(role.close and not role.clear for role in self.roles)
+
 
 def roles(
     model: Model,

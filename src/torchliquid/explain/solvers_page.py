@@ -9,7 +9,7 @@ from typing import Any
 from torchliquid import page
 from torchliquid.explain.solvers import Choice, Tradeoff
 from torchliquid.files import to_plain
-from torchliquid.page.charts import Figure, figure, log_ticks
+from torchliquid.page.charts import LEGEND, Figure, across, figure, line, log_ticks
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.glossary import NETWORKS, metric_label
 from torchliquid.page.numbers import duration, significant
@@ -64,12 +64,12 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, model: str) -> 
     """The page as text."""
     shown = [c for c in found.choices if c.evaluations is not None and c.error < 1e3]
     metric = metric_label(found.metric)
-    dotted = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": {"dash": "dot", "color": "--muted"}}
-    asked = [] if error is None else [{**dotted, "y0": error, "y1": error}]
+    dotted = {"dash": "dot", "color": "--muted"}
+    asked = [] if error is None else [across(error, dotted)]
     off = _chart(shown, "error", "error, standard deviations of the answer", asked, {"type": "log"})
     charts = [Chart("error", "How far the answers are from the reference solution", off, table(found))]
     if math.isfinite(found.tight):
-        tight = [{**dotted, "y0": found.tight, "y1": found.tight}]
+        tight = [across(found.tight, dotted)]
         well = f"How good the answers are, by {metric}; dotted: the reference solution"
         charts.insert(0, Chart("metric", well, _chart(shown, "metric", metric, tight, {})))
     return page.render(
@@ -86,22 +86,14 @@ def render(found: Tradeoff, chosen: Choice, error: float | None, model: str) -> 
     )
 
 
-def _chart(choices: list[Choice], what: str, y: str, lines: list[Figure], yaxis: Figure) -> Figure:
+def _chart(choices: list[Choice], what: str, y: str, shapes: list[Figure], yaxis: Figure) -> Figure:
     """One line per solver over the cost of a step on a device."""
     traces = []
     for solver, colour in COLOURS.items():
         points = [c for c in choices if c.solver == solver and math.isfinite(getattr(c, what))]
-        trace = {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": solver,
-            "x": [c.evaluations for c in points],
-            "y": [getattr(c, what) for c in points],
-            "text": [c.name for c in points],
-            "line": {"color": colour, "width": 2},
-            "hovertemplate": "%{text}: %{y:.3~g}<extra></extra>",
-        }
-        traces += [trace] if points else []
+        x, values = [c.evaluations for c in points], [getattr(c, what) for c in points]
+        hover: Figure = {"text": [c.name for c in points], "hovertemplate": "%{text}: %{y:.3~g}<extra></extra>"}
+        traces += [line(solver, x, values, colour, mode="lines+markers", **hover)] if points else []
     costs = [c.evaluations or 1 for c in choices]
     return figure(
         traces,
@@ -109,8 +101,8 @@ def _chart(choices: list[Choice], what: str, y: str, lines: list[Figure], yaxis:
         y,
         height=420,
         showlegend=True,
-        shapes=lines,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        shapes=shapes,
+        legend=LEGEND,
         xaxis={"type": "log", **log_ticks(min(costs), max(costs))},
         yaxis={"exponentformat": "power", **yaxis},
     )
