@@ -27,7 +27,7 @@ from torchliquid.models.predictor import Predictor
 from torchliquid.models.sample import covering
 from torchliquid.random import seeded
 from torchliquid.study.results import Interval
-from torchliquid.study.shifts import DEFAULT_SHIFTS, Shift, Usual, possible, shifted
+from torchliquid.study.shifts import DEFAULT_SHIFTS, Usual, possible, shifted
 from torchliquid.study.stats.intervals import Term, compare
 from torchliquid.study.stats.scores import Cells
 from torchliquid.tasks import Task
@@ -87,17 +87,12 @@ class Distilled:
         return max(self.shifts, key=lambda under: under.distance)
 
 
-@dataclass(frozen=True, eq=False)
-class _Lesson:
-    """A recording with the teacher's answers to each series, which take the place of targets when windows are cut."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Lesson(Task):
+    """The task on a recording, with the teacher's answers to each series in the place of its targets."""
 
-    task: Task
     recording: Recording
-    answers: dict[Series, np.ndarray]
-    kind: str = "regression"
-    horizon: None = None
-    horizon_unit: str = "samples"
-    ahead: str = ""
+    taught: dict[Series, np.ndarray]
 
     @classmethod
     def of(cls, task: Task, recording: Recording, teacher: Teacher) -> _Lesson:
@@ -108,28 +103,13 @@ class _Lesson:
             if output.shape != wanted:
                 raise InputError(f"the teacher's answers to series {series.name!r} are {output.shape}, not {wanted}")
             answers[series] = output
-        return cls(task, recording, answers)
-
-    @property
-    def per(self) -> str:
-        return self.task.per
-
-    @property
-    def target(self) -> str:
-        return self.task.target
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return ()
+        return cls(**vars(task), recording=recording, taught=answers)
 
     def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
-        answers = self.answers[series].astype(np.float32)
+        answers = self.taught[series].astype(np.float32)
         known = np.asarray(np.isfinite(answers).all(-1))
         answers[~known] = 0
         return answers, known.astype(np.float32)
-
-    def first_known(self, inputs: np.ndarray) -> int:
-        return self.task.first_known(inputs)
 
 
 def distil(
@@ -194,23 +174,19 @@ def distil(
 
     labelled = _labelled(test, task)
 
-    def both(part: Recording) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        return model.outputs(part), _answers(answers, part)
-
-    def figures(part: Recording, own: list[np.ndarray], others: list[np.ndarray]) -> tuple[Any, ...]:
+    def figures(part: Recording) -> tuple[float, float | None, float | None]:
         """The distance, and the scores of teacher and pupil."""
-        scores = (task.metrics(answers, part)[task.primary] if labelled else None for answers in (others, own))
-        return distance(task, own, others), *scores
+        own, others = model.outputs(part), _answers(answers, part)
+        scores = [task.metrics(each, part)[task.primary] if labelled else None for each in (others, own)]
+        return distance(task, own, others), scores[0], scores[1]
 
-    def under(shift: Shift, severity: float) -> Under:
-        part = shifted(test, shift, severity, usual, 0)
-        return Under(shift.name, shift.describe(severity), *figures(part, *both(part)))
-
-    clean = both(test)
-    gain = _gain(task, test, *clean) if labelled else None
-    changes = tuple(under(shift, severity) for shift in shifts for severity in shift.severities)
-    apart, theirs, its = figures(test, *clean)
-    return Distilled(model, apart, theirs, its, gain, changes, test.n_samples)
+    changes = tuple(
+        Under(shift.name, shift.describe(severity), *figures(shifted(test, shift, severity, usual, 0)))
+        for shift in shifts
+        for severity in shift.severities
+    )
+    gain = _gain(task, test, model.outputs(test), _answers(answers, test)) if labelled else None
+    return Distilled(model, *figures(test), gain, changes, test.n_samples)
 
 
 def _answers(teacher: Teacher, recording: Recording) -> list[np.ndarray]:
@@ -219,11 +195,16 @@ def _answers(teacher: Teacher, recording: Recording) -> list[np.ndarray]:
 
 def distance(task: Task, one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
     """The distance between two models' decoded answers, as in :attr:`Distilled.distance`."""
-    rows = [np.concatenate([np.atleast_2d(part) for part in parts]) for parts in (one, other)]
-    known = np.isfinite(rows[0]).all(1) & np.isfinite(rows[1]).all(1)
+    a, b = _rows(one), _rows(other)
+    known = np.isfinite(a).all(1) & np.isfinite(b).all(1)
     if task.kind == "classification":
-        return float((task.decide(rows[0]) != task.decide(rows[1]))[known].mean())
-    return float(np.sqrt((((rows[0] - rows[1]) / task.std)[known] ** 2).mean()))
+        return float((task.decide(a) != task.decide(b))[known].mean())
+    return float(np.sqrt((((a - b) / task.std)[known] ** 2).mean()))
+
+
+def _rows(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, K) of all series."""
+    return np.concatenate([np.atleast_2d(part) for part in outputs])
 
 
 def _parted(recording: Recording, task: Task) -> tuple[Recording, Recording]:
@@ -262,11 +243,9 @@ def _learn(
     mean, std = (torch.tensor(scale, dtype=torch.float32, device=device) for scale in (task.mean, task.std))
 
     def a_pass() -> list[Batch]:
-        cut = [
-            batch
-            for each in lessons
-            for batch in batches(each.recording, model.preprocessing, each, windows, config.batch_size, rng)
-        ]
+        cut: list[Batch] = []
+        for each in lessons:
+            cut += batches(each.recording, model.preprocessing, each, windows, config.batch_size, rng)
         return [cut[i] for i in rng.permutation(len(cut))]
 
     first = a_pass()
@@ -286,8 +265,6 @@ def _learn(
         while True:
             yield from a_pass()
 
-    todo = endless()
-
     def loss_of(batch: Batch) -> Tensor:
         batch = batch.to(device)
         raw, _ = model(batch.inputs, batch.timespans, batch.lengths)
@@ -305,9 +282,8 @@ def _learn(
 
     def look(loss: float) -> float:
         nonlocal best
-        error = float(
-            np.mean([_error(task, model.outputs(exam.recording), list(exam.answers.values())) for exam in exams])
-        )
+        errors = [_error(task, model.outputs(exam.recording), list(exam.taught.values())) for exam in exams]
+        error = float(np.mean(errors))
         if not np.isfinite(error):
             raise NotFiniteError("the answers are no longer finite")
         history.loss.append(loss)
@@ -324,7 +300,7 @@ def _learn(
         return len(history.loss) - 1 - history.best >= config.patience
 
     try:
-        descend(model, optimizer, stretches(todo, steps, apart), loss_of, look, enough, config.clip, updated)
+        descend(model, optimizer, stretches(endless(), steps, apart), loss_of, look, enough, config.clip, updated)
     except NotFiniteError as error:
         raise TrainingError(f"distilling broke off: {error}; try a learning rate below {config.lr:g}") from None
     model.metadata |= provenance(lessons[0].recording, history, config.seed)
@@ -332,9 +308,9 @@ def _learn(
 
 def _error(task: Task, own: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
     """What training lowers: the cross entropy less the least possible, or the mean squared difference in deviations."""
-    rows = [np.concatenate([np.atleast_2d(part) for part in parts]) for parts in (own, others)]
-    known = np.isfinite(rows[1]).all(1)
-    one, other = (part[known] for part in rows)
+    one, other = _rows(own), _rows(others)
+    known = np.isfinite(other).all(1)
+    one, other = one[known], other[known]
     if task.kind == "classification":
         one, other = (np.clip(part, 1e-12, None) for part in (one, other))
         return float((other * (np.log(other) - np.log(one))).sum(1).mean())

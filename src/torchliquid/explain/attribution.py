@@ -258,11 +258,10 @@ def _windows(model: Model, part: Recording, chosen: list[tuple[int, int]], lags:
     lengths = torch.tensor([min(t + 1, lags) for _, t in chosen], device=weight.device)
     taken = np.zeros((len(chosen), longest, scales.n_channels), dtype=int)
     states: list[State] = []
-    at, row = -1, 0
+    at = -1
     for row, (i, t) in enumerate(chosen):
         if i != at:
-            prepared = [torch.from_numpy(a).to(weight) for a in scales(part.series[i])]
-            x, dt = prepared
+            x, dt = (torch.from_numpy(a).to(weight) for a in scales(part.series[i]))
             read = last_observed(scales.observed(part.series[i].values)) - 1
             at, done, state = i, 0, None
         begin = max(t + 1 - lags, 0)
@@ -275,11 +274,8 @@ def _windows(model: Model, part: Recording, chosen: list[tuple[int, int]], lags:
         else:
             states.append(state)
         n = t + 1 - begin
-        inputs[row, :n], spans[row, :n], taken[row, :n] = (
-            x[begin : t + 1],
-            dt[begin : t + 1],
-            read[begin : t + 1] - begin,
-        )
+        now = slice(begin, t + 1)
+        inputs[row, :n], spans[row, :n], taken[row, :n] = x[now], dt[now], read[now] - begin
     state = tuple(torch.cat(parts) for parts in zip(*states, strict=True))
     return _Windows(inputs, spans, lengths, state, taken)
 
@@ -308,22 +304,20 @@ def _chooser(model: Model, outputs: Tensor) -> Tensor:
 def _maps(found: Tensor, state: tuple[Tensor, ...], windows: _Windows, channels: int) -> np.ndarray:
     """(M, 1 + C * L) absolute attributions: first everything older, then each channel and lag."""
     values = found.cpu().numpy().astype(np.float64)
-    by_channel = values[..., :channels].copy()
-    mask = values[..., channels:]
+    by_channel, mask = values[..., :channels], values[..., channels:]
     m, length, _ = values.shape
-    older = sum((s.flatten(1).sum(1).cpu().numpy().astype(np.float64) for s in state), np.zeros(m))
-    where = np.zeros((m, channels, length))
     lengths = windows.lengths.cpu().numpy()
-    place = np.arange(length)
-    for row, n in enumerate(lengths):
-        for c in range(channels):
-            read = windows.taken[row, :n, c]
-            inside = read >= 0
-            np.add.at(where[row, c], n - 1 - read[inside], by_channel[row, :n, c][inside])
-            older[row] += by_channel[row, :n, c][~inside].sum()
-            if mask.shape[2]:
-                where[row, c, n - 1 - place[:n]] += mask[row, :n, c]
-    return np.abs(np.concatenate([older[:, None], where.reshape(m, -1)], 1)).reshape(m, 1 + channels * length)
+    valid = np.repeat((np.arange(length) < lengths[:, None])[..., None], channels, 2)
+    inside = valid & (windows.taken >= 0)
+    older = np.where(valid & ~inside, by_channel, 0.0).sum((1, 2))
+    older += sum((s.flatten(1).sum(1).cpu().numpy().astype(np.float64) for s in state), np.zeros(m))
+    where = np.zeros((m, channels, length))
+    row, _, channel = np.nonzero(inside)
+    np.add.at(where, (row, channel, lengths[row] - 1 - windows.taken[inside]), by_channel[inside])
+    if mask.shape[2]:
+        row, at, channel = np.nonzero(valid)
+        where[row, channel, lengths[row] - 1 - at] += mask[valid]
+    return np.abs(np.concatenate([older[:, None], where.reshape(m, -1)], 1))
 
 
 def _shares(maps: np.ndarray, channels: int) -> tuple[np.ndarray, float]:

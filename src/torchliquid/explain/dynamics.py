@@ -14,7 +14,7 @@ from torch import Tensor
 from torchliquid.data.preprocessing import aligned
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
-from torchliquid.explain.neurons import follow, has_experts, liquid_layers, neuron_names
+from torchliquid.explain.neurons import follow, has_experts, jacobian, liquid_layers, neuron_names
 from torchliquid.layers.cfc import CfCCell, WiredCfCCell
 from torchliquid.layers.ltc import LTCCell
 from torchliquid.layers.recurrent import RecurrentLayer
@@ -119,7 +119,6 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
     positive = np.flatnonzero(by_gap > 0)
     proven, reasons = zip(*map(_bounds, layers), strict=True)
     bounds = None if any(each is None for each in proven) else np.concatenate([b for b in proven if b is not None])
-    because = reasons[0]
     return Dynamics(
         neuron_names(model),
         path.recording.time_unit,
@@ -130,7 +129,7 @@ def dynamics(model: Model, recording: Recording, samples: int = 10_000, seed: in
         by_gap,
         float(MULTIPLES[positive[0]] * gap) if len(positive) else None,
         bounds,
-        because,
+        reasons[0],
         np.stack([states.min(0), states.max(0)], 1).astype(np.float64),
         path.recording.n_samples,
         recording.n_samples,
@@ -214,55 +213,33 @@ def _growth(
 
 def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple[FixedPoint, ...]:
     network = copy.deepcopy(model.network).cpu().double().eval().requires_grad_(False)
-    sizes = _sizes(network, model.preprocessing.n_inputs)
     scales = model.preprocessing
+    _, state = network(torch.zeros(1, 1, scales.n_inputs).double(), torch.ones(1, 1).double())
+    parts = [own for own in network.own_states(state) if own]
+    sizes = [part.shape[1] for own in parts for part in own]
+    # Of each layer's states the first part is neurons; the second, if any, is its memory's.
+    neurons = np.concatenate([np.full(part.shape[1], k == 0) for own in parts for k, part in enumerate(own)])
     places = {"mean input": inputs.mean(0)}
     places |= {f"{q:.0%} quantile of each input": np.quantile(inputs, q, axis=0) for q in QUANTILES}
-    along = states[np.linspace(0, len(states) - 1, STARTS).astype(int)].astype(np.float64)
-    starts = _starts(np.concatenate([np.zeros((1, along.shape[1])), along]), sizes)
+    starts = torch.zeros(1 + STARTS, len(neurons)).double()
+    starts[1:, neurons] = torch.from_numpy(states[np.linspace(0, len(states) - 1, STARTS).astype(int)]).double()
     points = []
     for at, x in places.items():
         x = np.array(x, dtype=np.float64)
         if scales.with_mask:
             x[scales.n_channels :] = 1.0
-        step = _step(network, torch.from_numpy(x), [size for own in sizes for size in own])
+        step = _step(network, torch.from_numpy(x), sizes)
         found: list[Tensor] = []
         for state in _settled(step, starts):
             point = _newton(step, state)
             if point is not None and not any(bool((point - other).abs().max() < 1e-4) for other in found):
                 found.append(point)
         for point in found:
-            slope = torch.autograd.functional.jacobian(step, point)
-            assert isinstance(slope, Tensor)
-            radius = float(torch.linalg.eigvals(slope).abs().max())
+            radius = float(torch.linalg.eigvals(jacobian(step, point)).abs().max())
             residual = float((step(point) - point).abs().max())
             raw = x[: scales.n_channels] * scales.std + scales.mean
-            points.append(FixedPoint(at, raw, _neurons(point, sizes), radius, radius < 1, residual))
+            points.append(FixedPoint(at, raw, point.numpy()[neurons], radius, radius < 1, residual))
     return tuple(points)
-
-
-def _sizes(network: Network, inputs: int) -> list[list[int]]:
-    """For each recurrent layer the sizes of its state's parts: H, and with a memory H again."""
-    _, state = network(torch.zeros(1, 1, inputs).double(), torch.ones(1, 1).double())
-    return [[part.shape[1] for part in own] for own in network.own_states(state) if own]
-
-
-def _starts(neurons: np.ndarray, sizes: list[list[int]]) -> Tensor:
-    """States (N, S) with these neurons and an empty memory."""
-    parts: list[Tensor] = []
-    at = 0
-    for own in sizes:
-        parts.append(torch.from_numpy(neurons[:, at : at + own[0]]))
-        parts += [torch.zeros(len(neurons), size).double() for size in own[1:]]
-        at += own[0]
-    return torch.cat(parts, 1)
-
-
-def _neurons(state: Tensor, sizes: list[list[int]]) -> np.ndarray:
-    """(H,) the neurons' states without the memory's."""
-    whole: np.ndarray = state.numpy()
-    starts = np.cumsum([0, *(sum(own) for own in sizes)])
-    return np.concatenate([whole[start : start + own[0]] for start, own in zip(starts, sizes, strict=False)])
 
 
 def _step(network: Network, x: Tensor, sizes: list[int]) -> Callable[[Tensor], Tensor]:
@@ -292,8 +269,7 @@ def _newton(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor | None:
             return None
         if float(gap.abs().max()) < 1e-10:
             return state
-        slope = torch.autograd.functional.jacobian(step, state)
-        assert isinstance(slope, Tensor)
+        slope = jacobian(step, state)
         state = state - torch.linalg.lstsq(slope - torch.eye(len(state)).to(slope), gap[:, None]).solution[:, 0]
     return None
 
@@ -302,10 +278,7 @@ def _bounds(layer: RecurrentLayer) -> tuple[np.ndarray | None, str]:
     cell = layer.rnn_cell
     if isinstance(cell, LTCCell):
         if cell.solver != "fused":
-            return (
-                None,
-                f"Nothing is proven for the solver {cell.solver}: a large step can leave the range.",
-            )
+            return None, f"Nothing is proven for the solver {cell.solver}: a large step can leave the range."
         low, high = (bound.cpu().numpy() for bound in cell.potential_bounds())
         why = (
             "Each solver step puts the potential between itself, its leak potential and the reversal potentials of its "

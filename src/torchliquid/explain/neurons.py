@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -97,9 +98,8 @@ def plain_layers(layer: RecurrentLayer, name: str = "") -> Iterator[tuple[str, R
     if not isinstance(layer, MixtureOfLiquid):
         yield name, layer
         return
-    for part, own in zip(
-        layer.rnn_cell.parts, ("router ", *(f"expert {k + 1} " for k in range(len(layer.experts)))), strict=True
-    ):
+    names = ("router ", *(f"expert {k + 1} " for k in range(len(layer.experts))))
+    for part, own in zip(layer.rnn_cell.parts, names, strict=True):
         yield from plain_layers(part, name + own)
 
 
@@ -127,9 +127,9 @@ def neuron_names(model: Model) -> tuple[str, ...]:
     names = []
     for i, layer in enumerate(layers):
         for front, own in plain_layers(layer, f"layer {i + 1} " if len(layers) > 1 else ""):
-            seen: dict[str, int] = {}
+            seen: Counter[str] = Counter()
             for kind in _kinds(own):
-                seen[kind] = seen.get(kind, 0) + 1
+                seen[kind] += 1
                 names.append(f"{front}{kind} {seen[kind]}")
     return tuple(names)
 
@@ -138,6 +138,14 @@ def input_names(model: Model) -> tuple[str, ...]:
     """The name of each of the network's inputs: the channels, then with a mask whether each was observed."""
     scales = model.preprocessing
     return scales.channels + (tuple(f"{c} observed" for c in scales.channels) if scales.with_mask else ())
+
+
+def jacobian(of: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """(O, I): d outputs / d inputs at these inputs, also where gradients are off."""
+    with torch.enable_grad():
+        slope = torch.autograd.functional.jacobian(of, at)
+    assert isinstance(slope, Tensor)
+    return slope
 
 
 def weights_hash(model: Model) -> str:

@@ -67,8 +67,7 @@ class OverTime:
         faster = "is faster" if self.converges and self.speed > 1 else "is not faster"
         return (
             f"parallel over time {faster} here: {way} over {self.samples:,} samples, {self.speed:.2g} times the speed "
-            "of "
-            f"one sample after the other; largest Lyapunov exponent {self.lyapunov:.3g} per sample"
+            f"of one sample after the other; largest Lyapunov exponent {self.lyapunov:.3g} per sample"
         )
 
 

@@ -384,12 +384,9 @@ def _method(draws: Surrogates, lags: int, false_rate: float) -> str:
         what = "of the correlations what both signals add to their own past, so that drift alone makes no link; each"
     return (
         f"Rank correlations of each neuron, over lags of 0 to {lags} samples, with the inputs and the target, and of "
-        "its "
-        f"contribution to the answer (compared with holding it at its mean) with the truth; {what} compared with the "
-        f"largest correlation in {DRAWS} draws of data from another time ({other}). So in {false_rate:.0%} of "
-        "recordings "
-        f"without any link any neuron at all gets a role. A correlation below {FAINT:g} or a loss below {SLIGHT:.0%} "
-        "of "
-        "the metric is not a role. A correlation does not prove a cause: "
-        "inputs that change together are followed together."
+        f"its contribution to the answer (compared with holding it at its mean) with the truth; {what} compared with "
+        f"the largest correlation in {DRAWS} draws of data from another time ({other}). So in {false_rate:.0%} of "
+        f"recordings without any link any neuron at all gets a role. A correlation below {FAINT:g} or a loss below "
+        f"{SLIGHT:.0%} of the metric is not a role. A correlation does not prove a cause: inputs that change together "
+        "are followed together."
     )

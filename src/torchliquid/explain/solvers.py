@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from torchliquid import metrics
 from torchliquid.data.preprocessing import aligned
-from torchliquid.data.recording import Recording, Series
+from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
 from torchliquid.models.build import KINDS, assemble
 from torchliquid.models.model import Model
@@ -215,10 +215,9 @@ def compare_solvers(
         recording = model.task.with_targets(recording)
     pieces = _pieces(recording, samples, model.task.per == "step")
     labelled = targeted and any((np.atleast_1d(model.task.encode(s)[1]) > 0).any() for s in pieces.series)
-    tries: list[tuple[str, int, float | None]] = [
-        (name, n, None) for name in names if name not in ADAPTIVE for n in STEPS
-    ]
-    tries += [(name, 0, rtol) for name in names if name in ADAPTIVE for rtol in (1e-2, 1e-4)]
+    tries: list[tuple[str, int, float | None]] = []
+    for name in names:
+        tries += [(name, 0, rtol) for rtol in (1e-2, 1e-4)] if name in ADAPTIVE else [(name, n, None) for n in STEPS]
     now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
     if now[0] not in ADAPTIVE and (*now, None) not in tries:
         tries.insert(0, (*now, None))
@@ -310,19 +309,14 @@ def _fastest_constant(model: Model) -> float | None:
 def _pieces(recording: Recording, samples: int, per_step: bool) -> Recording:
     """At most ``samples`` samples: pieces of all series, evenly spread; for a task per series the beginnings of
     series."""
-    starts = [
+    cuts = [
         (series, start)
         for series in recording.series
         for start in (range(0, max(len(series), 1), PIECE) if per_step else (0,))
     ]
-    chosen = np.unique(np.linspace(0, len(starts) - 1, min(len(starts), max(samples // PIECE, 1))).round().astype(int))
-    return replace(recording, series=tuple(_cut(starts[i][0], starts[i][1], per_step) for i in chosen))
-
-
-def _cut(series: Series, start: int, per_step: bool) -> Series:
-    part = slice(start, start + PIECE)
-    targets = series.targets[part] if per_step and series.targets is not None else series.targets
-    return replace(series, times=series.times[part], values=series.values[part], targets=targets)
+    chosen = np.unique(np.linspace(0, len(cuts) - 1, min(len(cuts), max(samples // PIECE, 1))).round().astype(int))
+    pieces = (cuts[i][0].cut(cuts[i][1], cuts[i][1] + PIECE) for i in chosen)
+    return replace(recording, series=tuple(pieces))
 
 
 @torch.no_grad()

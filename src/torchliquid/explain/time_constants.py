@@ -134,25 +134,16 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
     cell = layers[0].rnn_cell  # all layers have the same type
     if isinstance(cell, LTCCell):
         mode, meaning = "ltc", MEANING["ltc"]
-        parts = [_of_an_ltc(layer, path, k, own, scale) for k, layer, own in _places(layers)]
-        values, forgets = (
-            [np.concatenate(each, 1) for each in zip(*part, strict=True)] for part in zip(*parts, strict=True)
-        )
-        stepped = tuple(forgets)
+        values = [tau * scale for tau in _over(_equation, layers, path)]
+        stepped = tuple(tau * scale for tau in _over(_stepped, layers, path))
         bounds = np.concatenate([_bounds(layer.rnn_cell) for layer in layers]) * scale
     elif not isinstance(cell, CfCCell | WiredCfCCell):
         mode, meaning = "step", MEANING["step"]
-        values = [
-            np.concatenate([_faded(layer, path, i, k, own) for k, layer, own in _places(layers)], 1) * scale
-            for i in range(len(path.states))
-        ]
+        values = [tau * scale for tau in _over(_faded, layers, path)]
     else:
         mode = cell.mode
         meaning = MEANING["pure" if mode == "pure" else "gated"]
-        rates = [
-            np.concatenate([_gate_rates(layer, path, i, k, own) for k, layer, own in _places(layers)], 1)
-            for i in range(len(path.states))
-        ]
+        rates = _over(_gate_rates, layers, path)
         with np.errstate(divide="ignore"):
             values = [scale / np.abs(rate) for rate in rates]
         if mode != "pure":
@@ -181,37 +172,37 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
     )
 
 
-def _stepped(cell: LTCCell, tau: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """The time constant (T, H) of the solver's steps over each gap (T, 1), given that of the equation, ``tau``.
+# Each of the following is called with a layer, the trajectory, the numbers of the series and of the layer, and the
+# indices of the layer's states, and returns (T, H) in the model's unit of time.
 
-    A step leaves a share of a perturbation that is the solver's stability function at -(step / tau). An adaptive solver
-    leaves the equation's share.
-    """
+Of = Callable[[RecurrentLayer, Trajectory, int, int, slice], np.ndarray]
+
+
+def _over(of: Of, layers: Sequence[RecurrentLayer], path: Trajectory) -> list[np.ndarray]:
+    """For each series what a function gives for each layer, side by side."""
+    places = list(zip(range(len(layers)), layers, of_layers(layers), strict=True))
+    return [
+        np.concatenate([of(layer, path, i, k, own) for k, layer, own in places], 1) for i in range(len(path.states))
+    ]
+
+
+def _equation(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
+    """The time constants of an LTC's equation."""
+    cell: LTCCell = layer.rnn_cell  # type: ignore[assignment]
+    return _array(cell.time_constants(*_tensors(layer, path.fed[i][number], path.states[i][:, own])))
+
+
+def _stepped(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
+    """The time constants of an LTC's steps over each gap. A step leaves a share of a perturbation that is the solver's
+    stability function at -(step / tau). An adaptive solver leaves the equation's share."""
+    cell: LTCCell = layer.rnn_cell  # type: ignore[assignment]
+    tau, gap = _equation(layer, path, i, number, own), path.spans[i][:, None].astype(np.float64)
     if cell.solver not in LEFT:
         return tau
     step = gap / cell.ode_unfolds
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rate = -np.log(np.abs(LEFT[cell.solver](step / tau))) / step
         return np.where(gap > 0, np.where(rate > 0, 1 / rate, np.inf), tau)
-
-
-def _places(layers: Sequence[RecurrentLayer]) -> list[tuple[int, RecurrentLayer, slice]]:
-    """Each layer's number, the layer, and the indices of its neurons."""
-    return [(k, layer, own) for k, (layer, own) in enumerate(zip(layers, of_layers(layers), strict=True))]
-
-
-def _of_an_ltc(
-    layer: RecurrentLayer, path: Trajectory, number: int, own: slice, scale: float
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each series (T, H) the equation's time constants, and those of the steps."""
-    cell: LTCCell = layer.rnn_cell  # type: ignore[assignment]
-    fed = (each[number] for each in path.fed)
-    found = [
-        _array(cell.time_constants(*_tensors(layer, x, h[:, own]))) * scale
-        for x, h in zip(fed, path.states, strict=True)
-    ]
-    gaps = [dt[:, None].astype(np.float64) * scale for dt in path.spans]
-    return found, [_stepped(cell, tau, gap) for tau, gap in zip(found, gaps, strict=True)]
 
 
 def _tensors(layer: RecurrentLayer, *arrays: np.ndarray) -> list[Tensor]:
@@ -240,7 +231,7 @@ def _before(layer: RecurrentLayer, path: Trajectory, i: int, x: Tensor, after: T
 
 
 def _faded(layer: RecurrentLayer, path: Trajectory, i: int, number: int, own: slice) -> np.ndarray:
-    """(T, H) from the share of a perturbation that one step leaves, in the model's unit of time."""
+    """From the share of a perturbation that one step leaves."""
     x, after, spans = _tensors(layer, path.fed[i][number], path.states[i][:, own], path.spans[i])
     before = _before(layer, path, i, x, after, own).requires_grad_(True)
     with torch.enable_grad():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from torchliquid.explain.neurons import (
     input_names,
+    jacobian,
     liquid_layers,
     neuron_kinds,
     neuron_names,
@@ -92,8 +93,7 @@ STEP_MEANS = (
 )
 ENCODED_MEANS = (
     " The inputs act through dense layers: an input's strength is the sum, over the dense layers' outputs, of its "
-    "slope "
-    "at the training mean times the strength of that output."
+    "slope at the training mean times the strength of that output."
 )
 WIRED_CFC_MEANS = (
     STEP_MEANS
@@ -147,15 +147,8 @@ def wiring(model: Model, most: int = 200) -> Circuit:
     sources, targets = np.nonzero(weights)
     strength = np.abs(weights[sources, targets])
     order = np.argsort(-strength, kind="stable")[:most]
-    synapses = tuple(
-        Synapse(
-            int(sources[i]),
-            int(targets[i]) + n,
-            1 if weights[sources[i], targets[i]] > 0 else -1,
-            float(strength[i]),
-        )
-        for i in order
-    )
+    polarity = np.sign(weights[sources, targets]).astype(int)
+    synapses = tuple(Synapse(int(sources[i]), int(targets[i]) + n, int(polarity[i]), float(strength[i])) for i in order)
     places = _layout(columns, synapses)
     neurons = tuple(
         Neuron(name, kind, x, y, None if i < n else i - n)
@@ -216,11 +209,7 @@ def _derivative(cell: RecurrentCell, at: Tensor | None) -> np.ndarray:
 
 
 def _slope(of: Callable[[Tensor], Tensor], at: Tensor) -> np.ndarray:
-    """(O, I): d outputs / d inputs at these inputs."""
-    with torch.enable_grad():
-        slope = torch.autograd.functional.jacobian(of, at)
-    assert isinstance(slope, Tensor)
-    return np.asarray(slope.cpu().numpy(), dtype=np.float64)
+    return np.asarray(jacobian(of, at).cpu().numpy(), dtype=np.float64)
 
 
 WEIGHTS: dict[type[RecurrentCell], Callable[[Any, Tensor | None], np.ndarray]] = {
@@ -228,10 +217,7 @@ WEIGHTS: dict[type[RecurrentCell], Callable[[Any, Tensor | None], np.ndarray]] =
     WiredCfCCell: _wired_cfc,
 }
 """(C + H, H), source by target, at these inputs; for cells without an entry, the derivative."""
-MEANS = {
-    LTCCell: LTC_MEANS,
-    WiredCfCCell: WIRED_CFC_MEANS,
-}
+MEANS = {LTCCell: LTC_MEANS, WiredCfCCell: WIRED_CFC_MEANS}
 
 
 def _layout(kinds: list[tuple[int, str]], synapses: tuple[Synapse, ...]) -> list[tuple[float, float]]:
