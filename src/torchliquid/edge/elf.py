@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ def can_read() -> bool:
     return find_spec("elftools") is not None
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open an ELF file.
+def _opened(path: Path) -> Any:
+    """An ELF file, read whole.
 
     Raises:
         InputError: pyelftools is not installed.
@@ -29,28 +27,22 @@ def opened(path: Path) -> Iterator[Any]:
         from elftools.elf.elffile import ELFFile
     except ModuleNotFoundError:
         raise InputError("programs are measured with pyelftools: pip install 'torchliquid[edge]'") from None
-    with path.open("rb") as file:
-        yield ELFFile(file)
+    return ELFFile(io.BytesIO(path.read_bytes()))
 
 
 def flash(path: Path) -> int:
     """Bytes of flash that a program needs: code, constants, and the initial values of variables."""
-    with opened(path) as program:
-        from elftools.elf.constants import SH_FLAGS
+    sections = _opened(path).iter_sections()
+    return sum(each.data_size for each in sections if each["sh_type"] != "SHT_NOBITS" and _is_stored(each))
 
-        return sum(
-            section.data_size
-            for section in program.iter_sections()
-            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC
-            and section["sh_type"] != "SHT_NOBITS"
-            and section.name.startswith(STORED)
-        )
+
+def _is_stored(section: Any) -> bool:
+    from elftools.elf.constants import SH_FLAGS
+
+    return bool(section["sh_flags"] & SH_FLAGS.SHF_ALLOC) and section.name.startswith(STORED)
 
 
 def symbols(path: Path) -> dict[str, int]:
     """The addresses of symbols, by name."""
-    with opened(path) as program:
-        from elftools.elf.sections import SymbolTableSection
-
-        tables = [s for s in program.iter_sections("SHT_SYMTAB") if isinstance(s, SymbolTableSection)]
-        return {symbol.name: symbol["st_value"] for table in tables for symbol in table.iter_symbols()}
+    tables = _opened(path).iter_sections("SHT_SYMTAB")
+    return {symbol.name: symbol["st_value"] for table in tables for symbol in table.iter_symbols()}

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -228,19 +228,14 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
             f"{target.name} has no C library here to check an export with expf and tanhf; "
             "use --math builtin, or --target c99 --math libm with your own tools"
         )
-    if limits and not target.triple:
-        raise InputError(
-            f"limits are measured on a machine, and --target {target.name} is not one: choose another target"
-        )
+    for given, what in ((limits, "limits are measured"), (others, "--study compares costs")):
+        if given and not target.triple:
+            raise InputError(f"{what} on a machine, and --target {target.name} is not one: choose another target")
     if target.name in ("onnx", "web") and (int8 or math):
         what = "an ONNX model" if target.name == "onnx" else "a page's model"
         raise InputError(f"--quantize and --math are for C; {what} is always in single precision: leave them out")
     if target.name == "web" and not has_zig():
         raise InputError("a page's model is compiled by ziglang: pip install 'torchliquid[edge]'")
-    if others and not target.triple:
-        raise InputError(
-            f"--study compares costs on a machine, and --target {target.name} is not one: choose another target"
-        )
     lacking = emulator.missing(target)
     if lacking and (limits.ram is not None or limits.step is not None):
         raise InputError(f"RAM and steps are measured in {target.emulator}: {lacking}, or leave their limits out")
@@ -328,8 +323,7 @@ def _samples(
     if share:
         report.warnings.append(
             f"{share:.0%} of the samples that set the integers' scales are also among those on which the error "
-            "is measured: "
-            "the error on others may be larger"
+            "is measured: the error on others may be larger"
         )
     chosen_on, checked = parity.halves(others)
     return _Parts(checked, scaled_by, chosen_on)
@@ -346,8 +340,7 @@ def _precision(model: Model | Tabular, report: Report) -> None:
         if step > COARSE:
             report.warnings.append(
                 f"{name} lies around {mean:.3g}, where single precision has steps of {step:.2g} of its standard "
-                f"deviation: "
-                "subtract a constant from it before training"
+                "deviation: subtract a constant from it before training"
             )
 
 
@@ -495,44 +488,34 @@ def _left(out: Path) -> list[Path]:
     return list(out.glob(".*.part"))
 
 
-class _filled:
+@contextmanager
+def _filled(out: Path) -> Iterator[Path]:
     """A temporary folder whose files move to ``out`` when all are complete."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.lock = filelock.FileLock(out / LOCK)
-
-    def __enter__(self) -> Path:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.lock.acquire(blocking=False)
-            self.earlier = mine(_earlier(self.out))
-            for part in _left(self.out):
-                shutil.rmtree(part)
-            self.part = Path(tempfile.mkdtemp(dir=self.out, prefix=".", suffix=".part"))
-        except filelock.Timeout:
-            raise InputError(
-                f"another export is writing to {self.out}; wait until it ends, or choose another folder with --out"
-            ) from None
-        except OSError as error:
-            raise InputError(
-                f"{self.out} cannot be written ({error.strerror}); choose another folder with --out"
-            ) from None
-        return self.part
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        written = [file.name for file in self.part.iterdir()]
+    lock = filelock.FileLock(out / LOCK)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+        earlier = mine(_earlier(out))
+        for part in _left(out):
+            shutil.rmtree(part)
+        part = Path(tempfile.mkdtemp(dir=out, prefix=".", suffix=".part"))
+    except filelock.Timeout:
+        raise InputError(
+            f"another export is writing to {out}; wait until it ends, or choose another folder with --out"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}); choose another folder with --out") from None
+    try:
+        yield part
+        written = {file.name for file in part.iterdir()}
         for name in written:
-            if kind is None:
-                os.replace(self.part / name, self.out / name)
-            else:
-                (self.part / name).unlink()
-        self.part.rmdir()
-        if kind is None:  # files of an earlier export, and those made from them, belong to another model
-            for name in self.earlier - set(written):
-                (self.out / name).unlink(missing_ok=True)
+            os.replace(part / name, out / name)
+        for name in earlier - written:  # files of an earlier export, and those made from them, are of another model
+            (out / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(part)
         with suppress(OSError):  # Windows cannot remove an open file; another export may start now
-            (self.out / LOCK).unlink()
-            if kind is not None and not any(self.out.iterdir()):
-                self.out.rmdir()
-        self.lock.release()
+            (out / LOCK).unlink()
+            if not any(out.iterdir()):
+                out.rmdir()
+        lock.release()

@@ -80,6 +80,7 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
     ]
     constants = [*scale_constants(network), *sizes(network), *cores, *readout]
     fields = state_fields(network, "float", "float")
+    steps, read = calls(network, [Passed()] * len(network.stages))
     context: dict[str, Any] = {
         **frame(network, constants, fields, math),
         "fingerprint": fingerprint(network, fields),
@@ -89,8 +90,9 @@ def sources(network: Network, math: Math, layout: Layout) -> dict[str, str]:
         "uneven": False,
         "clips": False,
         "functions": {"exp"}.union(*(core.functions for core in network.cores)),
-        "calls": calls(network, [Passed()] * len(network.stages))[0],
-        "readout": _readout_call(network),
+        "calls": steps,
+        "readout": f"dense(readout_weight, readout_bias, {network.name.upper()}_OUTPUTS, {read}, "
+        f"{network.readout.weight.shape[1]}, state->features, 0, outputs);",
     }
     parts = [each for part in network.described.parts for each in (part, *part.inner)]
     context["functions"] |= {"log1p"} if any(part.with_span for part in parts) else set()
@@ -383,10 +385,3 @@ def _limits(limits: Plausible) -> list[Constant]:
         remark = "Readings with limits set by hand: beyond them the last good reading is held."
         made.append(Constant(text.array("limit_set", limits.set_by_hand, "uint8_t"), remark))
     return made
-
-
-def _readout_call(network: Network) -> str:
-    read = calls(network, [Passed()] * len(network.stages))[1]
-    columns = network.readout.weight.shape[1]
-    rows = f"{network.name.upper()}_OUTPUTS"
-    return f"dense(readout_weight, readout_bias, {rows}, {read}, {columns}, state->features, 0, outputs);"

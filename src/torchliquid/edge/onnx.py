@@ -126,9 +126,12 @@ def models(network: Network) -> tuple[Any, Any]:
     graph, sizes = step(network), state_sizes(network)
     k, n = network.task.n_outputs, network.preprocessing.n_channels
 
-    def value(name: str, *shape: int | str) -> Any:
-        kind = TensorProto.DOUBLE if name.removesuffix("_out") in WIDE else TensorProto.FLOAT
-        return helper.make_tensor_value_info(name, kind, shape)
+    def kind(name: str) -> int:
+        wide = name.removesuffix("_out") in WIDE
+        return TensorProto.INT64 if name == "label" else TensorProto.DOUBLE if wide else TensorProto.FLOAT
+
+    def values(*named: tuple[Any, ...]) -> list[Any]:
+        return [helper.make_tensor_value_info(name, kind(name), shape) for name, *shape in named]
 
     def finished(made: Any) -> Any:
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="torchliquid")
@@ -136,44 +139,35 @@ def models(network: Network) -> tuple[Any, Any]:
         helper.set_model_props(model, described(network))
         return model
 
-    states = [value(name, "B", size) for name, size in sizes.items()]
-    after = [value(f"{name}_out", "B", size) for name, size in sizes.items()]
-    inputs = [value("values", "B", n), value("elapsed", "B")]
-    answers = [value("outputs", "B", k)]
-    if network.task.labels:
-        answers.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["B"]))
-    one = helper.make_graph(
-        graph.nodes,
-        "step",
-        [*inputs, *states],
-        [answers[0], *after, *answers[1:]],
-        initializer=graph.constants,
-    )
-    body = helper.make_graph(graph.nodes, "body", [*states, *inputs], [*after, *answers], initializer=graph.constants)
+    label = [("label",)] if network.task.labels else []
+    states = values(*((name, "B", size) for name, size in sizes.items()))
+    after = values(*((f"{name}_out", "B", size) for name, size in sizes.items()))
+    inputs = values(("values", "B", n), ("elapsed", "B"))
+    outputs, *labels = values(("outputs", "B", k), *((*each, "B") for each in label))
+    form: dict[str, Any] = {"initializer": graph.constants}
+    one = helper.make_graph(graph.nodes, "step", [*inputs, *states], [outputs, *after, *labels], **form)
+    body = helper.make_graph(graph.nodes, "body", [*states, *inputs], [*after, outputs, *labels], **form)
     outer = Graph("outer_")
     batch = outer.call("Shape", "values", start=0, end=1, out="batch")
     zeros = []
     for name, size in sizes.items():
         shape = outer.call("Concat", batch, outer.constant([size], np.int64), axis=0, out=f"{name}_shape")
-        zero = helper.make_tensor("zero", TensorProto.DOUBLE if name in WIDE else TensorProto.FLOAT, [1], [0.0])
+        zero = helper.make_tensor("zero", kind(name), [1], [0.0])
         zeros.append(outer.call("ConstantOfShape", shape, value=zero, out=f"{name}_zero"))
     scan = helper.make_node(
         "Scan",
         [*zeros, "values", "elapsed"],
-        [*(f"{name}_last" for name in sizes), *(answer.name for answer in answers)],
+        [*(f"{name}_last" for name in sizes), *(each.name for each in (outputs, *labels))],
         body=body,
         num_scan_inputs=2,
         scan_input_axes=[1, 1],
-        scan_output_axes=[1] * len(answers),
+        scan_output_axes=[1] * (1 + len(labels)),
     )
-    series = [value("outputs", "B", "T", k)]
-    if network.task.labels:
-        series.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["B", "T"]))
     whole = helper.make_graph(
         [*outer.nodes, scan],
         "sequence",
-        [value("values", "B", "T", n), value("elapsed", "B", "T")],
-        series,
+        values(("values", "B", "T", n), ("elapsed", "B", "T")),
+        values(("outputs", "B", "T", k), *((*each, "B", "T") for each in label)),
         initializer=outer.constants,
     )
     return finished(one), finished(whole)

@@ -158,38 +158,39 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
     ]
     fields = fields_int8(network, first.widths)
     steps, outcome = calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)])
-    own = [_of_core(stage.core, one) for stage, one in zip(network.stages, made, strict=True)]
-    inner = {
-        core: _of_core(core, part)
-        for stage, one in zip(network.stages, made, strict=True)
-        for core, part in zip(stage.core.inner, one.inner, strict=True)
-    }
-    each_core = {core: one for stage, one in zip(network.stages, own, strict=True) for core in stage.cores} | inner
+    own: dict[Core[Any], dict[str, Any]] = {}
+    inner: dict[Core[Any], dict[str, Any]] = {}
+    for stage, one in zip(network.stages, made, strict=True):
+        own |= dict.fromkeys(stage.cores, _of_core(stage.core, one))
+        inner |= {core: _of_core(core, part) for core, part in zip(stage.core.inner, one.inner, strict=True)}
+    each_core = own | inner
+    head, end = own[network.cores[0]], own[network.cores[-1]]
     units = (*chosen, [one.inner for one in chosen]) if inner else chosen if len(chosen) > 1 else first
     context: dict[str, Any] = {
         **frame(network, constants, fields, math_),
-        **own[0],
+        **head,
         "fingerprint": fingerprint(network, fields, units),
         "arithmetic": f"In integers: {first.widths.words}.",
         "quantized": True,
         "functions": set(),
         "bounded": True,
         "layout": "rows",
-        "input_type": own[0]["kinds"]["input"],
+        "input_type": head["kinds"]["input"],
         "input_one": 2**first.input,
         "input_limit": text.number(LIMIT * 2.0**first.input),
         **_last(network, first),
         "tables": tables,
         "logs": [(q, round(math.log(2) * 2.0 ** (one.inputs[-1] + 15))) for q, one in spans],
-        "rescales": bool(spans) or any(one["denses"] or one["wired"] for one in (*own, *inner.values())),
+        "rescales": bool(spans) or any(one["denses"] or one["wired"] for one in each_core.values()),
         "reads_span": any(core.reads_span for core in network.cores),
         "divides": any(core.divides for core in network.cores),
         "calls": steps,
         "clips": any(core.clips for core in network.cores),
         "readout": f"answer({outcome}, {network.readout.weight.shape[1]}, outputs);",
     }
-    answering = context | {"answer": answer.context, "kinds": own[-1]["kinds"]}
-    sums = "".join(rendered("int8/dense.c.j2", context | each) for each in (*own, *inner.values()))
+    answering = context | {"answer": answer.context, "kinds": end["kinds"]}
+    summing = [*(own[stage.core] for stage in network.stages), *inner.values()]
+    sums = "".join(rendered("int8/dense.c.j2", context | each) for each in summing)
     context["sums"] = [sums + rendered("int8/answer.c.j2", answering)]
     context["code"] = code(network, context, each_core)
     return render(context)

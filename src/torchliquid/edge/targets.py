@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torchliquid.data.columns import nearest
 from torchliquid.edge.cores.core import Layout
@@ -49,7 +49,8 @@ class Target:
         return f"{self.clock_mhz:g} MHz and {self.cycles:g} cycles per instruction"
 
 
-def _linux(name: str, words: str, triple: str, cpu: str, emulator: str, mhz: float, cycles: float) -> Target:
+def _linux(name: str, words: str, triple: str, cpu: str, mhz: float, cycles: float) -> Target:
+    emulator = f"qemu-{triple.partition('-')[0]}"
     return Target(name, words, "libm", "columns", triple, cpu, "-O3", emulator, clock_mhz=mhz, cycles=cycles)
 
 
@@ -59,39 +60,24 @@ def _cortex(name: str, words: str, cpu: str, board: str, ram: int, mhz: float, c
     return Target(name, words, "builtin", "rows", triple, cpu, "-Os", "qemu-system-arm", board, flash, ram, mhz, cycles)
 
 
+RISCV = "RISC-V, 32 bits, no floating-point unit (RV32IMAC)"
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target("c99", "any C99 compiler", "libm", "columns", optimize="-O3"),
-        _linux("linux-x86_64", "Linux on a PC", "x86_64-linux-musl", "x86_64_v2", "qemu-x86_64", 2000, 0.5),
-        _linux(
-            "raspberry-pi",
-            "Raspberry Pi 3 or later, 64 bits",
-            "aarch64-linux-musl",
-            "cortex_a53",
-            "qemu-aarch64",
-            1200,
-            1,
-        ),
-        _linux(
-            "raspberry-pi-zero", "Raspberry Pi Zero or 1", "arm-linux-musleabihf", "arm1176jzf_s", "qemu-arm", 1000, 1.5
-        ),
+        _linux("linux-x86_64", "Linux on a PC", "x86_64-linux-musl", "x86_64_v2", 2000, 0.5),
+        _linux("raspberry-pi", "Raspberry Pi 3 or later, 64 bits", "aarch64-linux-musl", "cortex_a53", 1200, 1),
+        _linux("raspberry-pi-zero", "Raspberry Pi Zero or 1", "arm-linux-musleabihf", "arm1176jzf_s", 1000, 1.5),
         _cortex("cortex-m0", "Cortex-M0, no floating-point unit", "cortex_m0", "microbit", 16, 16, 1.5),
         _cortex("cortex-m4", "Cortex-M4 with floating-point unit", "cortex_m4+vfp4d16sp", "mps2-an386", 4096, 64, 1.4),
         _cortex(
             "cortex-m7", "Cortex-M7 with floating-point unit", "cortex_m7+fp_armv8d16sp", "mps2-an500", 4096, 216, 1
         ),
-        Target(
-            "riscv32",
-            "RISC-V, 32 bits, no floating-point unit (RV32IMAC)",
-            "builtin",
-            "rows",
-            "riscv32-linux-musl",
-            "generic_rv32+m+a+c",
-            "-Os",
-            "qemu-riscv32",
-            clock_mhz=160,
-            cycles=1.5,
+        replace(
+            _linux("riscv32", RISCV, "riscv32-linux-musl", "generic_rv32+m+a+c", 160, 1.5),
+            math="builtin",
+            layout="rows",
+            optimize="-Os",
         ),
         Target("onnx", "ONNX Runtime and others", "libm", "columns"),
         Target("web", "a page that runs it in a browser", "builtin", "columns"),

@@ -102,7 +102,6 @@ def _render(artifact: Artifact, program: bytes, sample: bool) -> str:
         "threshold": alarm.threshold if alarm is not None else None,
         "positive": task.positive if alarm is not None else None,
         "forecast": task.horizon is not None,
-        "perSeries": task.per == "series",
         "began": {
             "name": "samples that the export was checked on" if sample else "synthetic samples",
             "readings": walked.inputs[:SHOWN],
