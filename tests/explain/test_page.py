@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from tests.helpers.small import small_model
 from typer.testing import CliRunner
 
@@ -64,6 +65,19 @@ def test_the_command_writes_one_page_and_its_figures(kind, table, tmp_path):
     assert np.shape(figures["moments"]["taus"]) == (len(figures["moments"]["times"]), n)
     for name in figures["time_constants"]["neurons"]:
         assert name in page
+
+
+@pytest.mark.parametrize("kind", ["cfc", "cfc_ncp"])
+def test_a_network_without_a_way_through_is_shown_too(kind):
+    """Its gates do not move, so that their time scales are infinite, and it has no synapses."""
+    dead = model(kind)
+    with torch.no_grad():
+        for weight in dead.network.parameters():
+            weight.zero_()
+    found = explanation(dead, recording())
+    assert found.circuit.synapses == ()
+    assert "gate time scales are infinite" in render(found)
+    assert plain(found)["moments"]["taus"][0][0] is None
 
 
 def test_names_from_the_data_are_text_and_nothing_else():

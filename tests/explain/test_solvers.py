@@ -135,3 +135,10 @@ def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -
         result = CliRunner().invoke(app, ["solvers", *wrong])
         assert result.exit_code == 2
         assert message in result.output.replace("\n", " ")
+
+
+def test_one_step_is_not_one_steps():
+    tradeoff = Tradeoff((), ("fused", 1), "accuracy", np.nan, 1, 1, 1, 1.0, "ms")
+    assert tradeoff.own == "fused, 1 step"
+    assert replace(tradeoff, now=("euler", 6)).own == "euler, 6 steps"
+    assert replace(tradeoff, now=("dopri5", 0)).own == "dopri5"

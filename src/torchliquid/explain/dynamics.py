@@ -22,9 +22,10 @@ from torchliquid.models.model import Model
 from torchliquid.models.networks import Network
 
 MULTIPLES = np.logspace(-1, 3, 17)
-"""Quantiles of the recording's gaps."""
+"""Factors by which all gaps are multiplied."""
 
 QUANTILES = (0.1, 0.5, 0.9)
+"""Quantiles of each input at which fixed points are searched."""
 
 STARTS = 8
 """Number of states along the recording from which the search for fixed points starts."""

@@ -147,8 +147,10 @@ def in_words(explained: Explanation) -> str:
     taus, gap = explained.time_constants, explained.gap
     values = np.concatenate(taus.shown)
     (middle,) = figures.quantiles(values, [0.5], axis=0)
-    low, high = tau_span(explained)
-    moves = f"the neurons' {taus.name}s move between {low} and {high} {taus.unit}"
+    ends = _span(taus.shown)
+    if ends is None:
+        return f"the neurons' {taus.name}s are infinite"
+    moves = f"the neurons' {taus.name}s move between {ends[0]} and {ends[1]} {taus.unit}"
     if taus.name != "time constant":
         return moves
     short = int((middle < gap).sum())
@@ -167,10 +169,11 @@ def facts(explained: Explanation) -> list[Fact]:
         metric = capital(metric_label(q.metric))
         words = f"{metric} on this recording. The naive answer, {naive}, has {_score(q.metric, q.naive)}."
         found.append(Fact("How good is it here?", _score(q.metric, q.model), words))
-    low, high = tau_span(explained)
+    ends = _span(taus.shown)
     weights = "stay the same" if taus.weights_before == taus.weights_after else "changed"
     words = f"Over neurons and samples, 90 % of them{_of_equation(explained)}. The weights {weights}."
-    found.append(Fact(f"Do its {taus.name}s change?", f"{low} to {high} {taus.unit}", words))
+    figure = "infinite" if ends is None else f"{ends[0]} to {ends[1]} {taus.unit}"
+    found.append(Fact(f"Do its {taus.name}s change?", figure, words))
     if (roles := explained.roles) is not None:
         more = f" {roles.close} more follow something closely; the recording is too short to rule out chance."
         words = (
@@ -201,23 +204,22 @@ def facts(explained: Explanation) -> list[Fact]:
     return found
 
 
-def tau_span(explained: Explanation) -> tuple[str, str]:
-    """The range of 90 % of all time constants."""
-    return _span(explained.time_constants.shown)
-
-
-def _span(values: Sequence[np.ndarray]) -> tuple[str, str]:
-    whole = np.concatenate([v.ravel() for v in values])
-    low, high = np.quantile(whole[np.isfinite(whole)], [0.05, 0.95])
+def _span(values: Sequence[np.ndarray]) -> tuple[str, str] | None:
+    """The range of 90 % of the finite time constants; None if all are infinite."""
+    finite = np.concatenate([v[np.isfinite(v)] for v in values])
+    if not len(finite):
+        return None
+    low, high = np.quantile(finite, [0.05, 0.95])
     return significant(float(low), 2), significant(float(high), 2)
 
 
 def _of_equation(explained: Explanation) -> str:
     """The time constants of the equation, if the solver's steps forget at another rate."""
     taus = explained.time_constants
-    low, high = _span(taus.values)
-    if (low, high) == tau_span(explained):
+    ends = _span(taus.values)
+    if ends is None or ends == _span(taus.shown):
         return ""
+    low, high = ends
     return f", with the solver's steps; the time constants of the equation lie between {low} and {high} {taus.unit}"
 
 
@@ -263,7 +265,7 @@ def drawn(circuit: Circuit, answers: Sequence[str], sentences: Mapping[str, str]
         for k, name in enumerate(answers):
             y = (k + 0.5) / len(answers)
             neurons.append({"name": name, "kind": "answer", "x": 1.0, "y": y, "of": "answers", "at": k})
-        most = max(strength for *_, strength in synapses) / float(np.abs(circuit.readout).max() or 1.0)
+        most = max((strength for *_, strength in synapses), default=1.0) / float(np.abs(circuit.readout).max() or 1.0)
         for k, source in zip(*np.nonzero(circuit.readout), strict=True):
             weight = float(circuit.readout[k, source])
             synapses.append((int(source), first + int(k), 1 if weight > 0 else -1, abs(weight) * most))

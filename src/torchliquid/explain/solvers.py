@@ -44,6 +44,11 @@ PIECE = 64
 """Number of samples of a piece. Pieces run in parallel, each from the initial state."""
 
 
+def in_words(solver: str, steps: int) -> str:
+    """A solver, with its number of steps unless it is adaptive."""
+    return solver if solver in ADAPTIVE else f"{solver}, {steps} step{'s' * (steps != 1)}"
+
+
 @dataclass(frozen=True)
 class Choice:
     """A solver with its number of steps or its tolerance.
@@ -76,8 +81,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        steps = f"{self.unfolds} step{'s' * (self.unfolds != 1)}"
-        return f"{self.solver}, rtol {self.rtol:g}" if self.rtol else f"{self.solver}, {steps}"
+        return f"{self.solver}, rtol {self.rtol:g}" if self.rtol else in_words(self.solver, self.unfolds)
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,7 @@ class Tradeoff:
     @property
     def own(self) -> str:
         """The model's own solver, in words."""
-        solver, steps = self.now
-        return solver if solver in ADAPTIVE else f"{solver}, {steps} steps"
+        return in_words(*self.now)
 
     @property
     def off(self) -> float | None:

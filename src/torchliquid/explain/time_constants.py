@@ -38,13 +38,9 @@ MEANING = {
 }
 
 HEADS = {
-    "step": None,
-    "ltc": None,
     "default": ("towards head f as the gap grows", "towards head g as the gap grows"),
     "no_gate": ("head g fades as the gap grows", "head g is added as the gap grows"),
-    "pure": None,
 }
-
 
 LEFT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "fused": lambda z: 1 / (1 + z),
@@ -161,7 +157,7 @@ def time_constants(model: Model, recording: Recording, samples: int = SAMPLES) -
         tuple(values),
         stepped,
         towards,
-        HEADS[mode],
+        HEADS.get(mode),
         bounds,
         path.inputs,
         tuple(states[:, kept] for states in path.states),
