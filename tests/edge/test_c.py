@@ -139,7 +139,7 @@ def test_int8_keeps_sigmoids_that_lie_far_off_and_long_time_constants() -> None:
 def test_int8_shifts_no_more_than_a_register_has_bits() -> None:
     """A neuron that hardly anything drives."""
     model = make_model("ltc ncp")
-    cell, core = model.network.layer.rnn_cell, describe(model).core
+    cell, core = model.network.layer.rnn_cell, describe(model).stages[-1].core.data
     with torch.no_grad():
         for weight, synapses in ((cell.w, core.synapses), (cell.sensory_w, core.sensory)):
             weight[torch.from_numpy(synapses.target == core.synapses.target[0])] = -20.0
@@ -271,7 +271,7 @@ def test_an_ltc_stays_within_its_bounds_whatever_comes() -> None:
     inputs = (rng.standard_cauchy((n, 3)) * 10.0 ** rng.uniform(-3, 30, (n, 1))).astype(np.float32)
     elapsed = (10.0 ** rng.uniform(-40, 38, n)).astype(np.float32)
     network = describe(model)
-    assert isinstance(network.core, Ltc)
+    assert isinstance(network.stages[-1].core.data, Ltc)
     low, high = (bound.numpy() for bound in model.network.layer.rnn_cell.potential_bounds())
     walked = parity.walk(model, inputs[:2], elapsed[:2], np.array([True, False]))
     for made in (
@@ -347,14 +347,14 @@ def test_a_saved_state_is_of_the_weights_and_their_steps_whatever_the_machine() 
 
     cfc, ltc = describe(make_model("cfc")), describe(make_model("ltc euler"))
     assert mark(cfc) == mark(cfc, "columns")
-    assert isinstance(ltc.core, Ltc)
+    core = ltc.stages[-1].core.data
+    assert isinstance(core, Ltc)
 
-    def changed(**core: object) -> Network:
-        (part,) = ltc.described.parts
-        return replace(ltc, described=replace(ltc.described, parts=(replace(part, core=replace(ltc.core, **core)),)))
+    def changed(**other: object) -> Network:
+        return ltc.with_cores({0: replace(core, **other)})
 
     slower = replace(ltc.described, preprocessing=replace(ltc.preprocessing, time_scale=7.0))
-    others = [changed(unfolds=ltc.core.unfolds + 1), changed(solver="rk4"), replace(ltc, described=slower)]
+    others = [changed(unfolds=core.unfolds + 1), changed(solver="rk4"), replace(ltc, described=slower)]
     assert len({mark(cfc), mark(ltc), *map(mark, others)}) == 5
 
 

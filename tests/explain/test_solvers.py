@@ -117,7 +117,7 @@ def test_the_command_rewrites_the_model_and_says_what_it_found(tmp_path: Path) -
     expected = with_solver(model, said["chosen"]["solver"], said["chosen"]["unfolds"]).outputs(recording)
     for ours, theirs in zip(after.outputs(recording), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    core = describe(after).core
+    core = describe(after).stages[-1].core.data
     assert (core.solver, core.unfolds) == ("rk4", after.config["unfolds"])  # type: ignore[union-attr]
     with pytest.raises(InputError, match="adaptive solver tsit5 cannot be exported"):
         describe(with_solver(model, "tsit5"))

@@ -90,22 +90,12 @@ class Network:
         """The cores of all stages."""
         return tuple(core for stage in self.stages for core in stage.cores)
 
-    @property
-    def core(self) -> Any:
-        """The arrays of the last recurrence."""
-        return self.stages[-1].core.data
-
     @cached_property
     def readout(self) -> Dense:
         """The map from the last part's states to the outputs."""
         part, readout = self.described.parts[-1], self.described.readout
         readout = readout if part.projection is None else readout.after(part.projection)
         return readout if part.output_map is None else readout.after_affine(part.output_map)
-
-    @property
-    def first(self) -> int:
-        """The slice of the states that the readout reads."""
-        return self.stages[-1].first
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -26,7 +26,7 @@ from torchliquid.edge.generate import (
     sizes,
     state_fields,
 )
-from torchliquid.edge.network import Network, Stage
+from torchliquid.edge.network import Network
 from torchliquid.edge.text import Constant
 from torchliquid.models.description import Picture
 
@@ -157,7 +157,12 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         *_tables(tables, bool(spans)),
     ]
     fields = fields_int8(network, first.widths)
-    steps, outcome = calls(network, [_passed(s, one.widths) for s, one in zip(network.stages, chosen, strict=True)])
+    passed = []
+    for stage, form in zip(network.stages, chosen, strict=True):
+        fed, out, state = (f"int{bits}_t" for bits in form.widths.bits)
+        log = f"({fed})clamp({stage.prefix}log_of(span), {2 ** (form.widths.input - 1) - 1})"
+        passed.append(Passed(fed, out, state, log, counts=True))
+    steps, outcome = calls(network, passed)
     own: dict[Core[Any], dict[str, Any]] = {}
     inner: dict[Core[Any], dict[str, Any]] = {}
     for stage, one in zip(network.stages, made, strict=True):
@@ -178,7 +183,6 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         "input_type": head["kinds"]["input"],
         "input_one": 2**first.input,
         "input_limit": text.number(LIMIT * 2.0**first.input),
-        **_last(network, first),
         "tables": tables,
         "logs": [(q, round(math.log(2) * 2.0 ** (one.inputs[-1] + 15))) for q, one in spans],
         "rescales": bool(spans) or any(one["denses"] or one["wired"] for one in each_core.values()),
@@ -188,6 +192,9 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
         "clips": any(core.clips for core in network.cores),
         "readout": f"answer({outcome}, {network.readout.weight.shape[1]}, outputs);",
     }
+    if network.task.change:  # the last value is remembered in the unit of its input
+        unit = 2.0 ** -first.inputs[network.task.column or 0]
+        context |= {"last": "state->last[0]", "change": text.number(network.task.change * unit)}
     answering = context | {"answer": answer.context, "kinds": end["kinds"]}
     summing = [*(own[stage.core] for stage in network.stages), *inner.values()]
     sums = "".join(rendered("int8/dense.c.j2", context | each) for each in summing)
@@ -198,7 +205,7 @@ def sources_int8(network: Network, chosen: tuple[Formats, ...], math_: Math) -> 
 
 def _of_core(core: Core[Any], made: Integers) -> dict[str, Any]:
     """The template variables of one core."""
-    bits = {name: getattr(made.formats.widths, name) for name in ("input", "hidden", "state")}
+    bits = dict(zip(("input", "hidden", "state"), made.formats.widths.bits, strict=True))
     return {
         "q": core.prefix,
         "Q": core.prefix.upper(),
@@ -211,23 +218,10 @@ def _of_core(core: Core[Any], made: Integers) -> dict[str, Any]:
     }
 
 
-def _passed(stage: Stage, widths: Widths) -> Passed:
-    fed, out, state = (f"int{bits}_t" for bits in (widths.input, widths.hidden, widths.state))
-    return Passed(fed, out, state, f"({fed})clamp({stage.prefix}log_of(span), {2 ** (widths.input - 1) - 1})", True)
-
-
 def fields_int8(network: Network, widths: Widths) -> list[Field]:
     """The members of the state."""
     fields = state_fields(network, f"int{widths.input}_t", f"int{widths.state}_t")
     return [*fields, Field("uint32_t", "clipped", 0, "how often a value exceeded its integer and was clipped")]
-
-
-def _last(network: Network, chosen: Formats) -> dict[str, str]:
-    """Where to find the last value that a change is added to, in the unit of its input, and its weight."""
-    if not network.task.change:
-        return {}
-    unit = 2.0 ** -chosen.inputs[network.task.column or 0]
-    return {"last": "state->last[0]", "change": text.number(network.task.change * unit)}
 
 
 def _scales(network: Network, chosen: Formats) -> list[Constant]:

@@ -158,7 +158,7 @@ def stored(table: Table) -> tuple[dict[str, np.ndarray], float]:
 
 def _narrow(whole: np.ndarray) -> np.ndarray:
     """The array in the smallest unsigned type."""
-    return whole.astype(text.index_type(int(whole.max(initial=0))).removesuffix("_t"))
+    return whole.astype(np.min_scalar_type(int(whole.max(initial=0))))
 
 
 REMARKS = {

@@ -51,7 +51,7 @@ def wrapped(items: Iterable[str]) -> str:
 
 def index_type(largest: int) -> str:
     """The smallest unsigned type that holds it."""
-    return "uint8_t" if largest < 2**8 else "uint16_t" if largest < 2**16 else "uint32_t"
+    return f"{np.min_scalar_type(largest)}_t"
 
 
 def plain(c: str) -> bool:

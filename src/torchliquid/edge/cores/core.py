@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -80,6 +81,7 @@ class Core(Generic[Data]):
         longest_span: longer spans have the same effect and are cut here, because they would overflow.
         clips: whether its integer function returns how many values it clipped.
         reads_span: whether its integer function takes the span as a separate argument.
+        remarks: on its dense layers, by name.
         divides: whether its integer function divides by what it computes.
     """
 
@@ -95,6 +97,7 @@ class Core(Generic[Data]):
     int8: ClassVar[str] = ""
     call: ClassVar[str] = "liquid({x}, span, {h})"
     reads_span: ClassVar[bool] = True
+    remarks: ClassVar[Mapping[str, str]] = {}
 
     @property
     def functions(self) -> set[str]:
@@ -161,8 +164,9 @@ class Core(Generic[Data]):
         """
 
     def constants(self, layout: Layout) -> list[Constant]:
-        """Its constants in single precision, under prefixed names."""
-        raise NotImplementedError
+        """Its constants in single precision, under prefixed names: those of its dense layers."""
+        named = (self.named(name, dense, layout, self.remarks.get(name, "")) for name, dense in self.maps().items())
+        return [constant for both in named for constant in both]
 
     def context(self) -> dict[str, Any]:
         """Variables of its template besides the sizes."""

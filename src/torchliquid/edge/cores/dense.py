@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges
+from torchliquid.edge.cores.core import Core, Needs, Ranges
 from torchliquid.edge.cores.graph import Graph
 from torchliquid.edge.cores.integers import Integers, Widths
-from torchliquid.edge.text import Constant
 from torchliquid.models.description import Dense, Encoder
 
 
@@ -22,12 +21,10 @@ class EncoderCore(Core[Encoder]):
     bound = 1.0
     has_hidden = True
     passes = "hidden0"
+    remarks = {"encoder": "A dense layer with tanh."}  # noqa: RUF012
 
     def maps(self) -> dict[str, Dense]:
         return {"encoder": self.data.dense}
-
-    def constants(self, layout: Layout) -> list[Constant]:
-        return self.named("encoder", self.data.dense, layout, "A dense layer with tanh.")
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         seen.hidden.append(1.0)
@@ -40,7 +37,7 @@ class EncoderCore(Core[Encoder]):
 
     def integers(self, made: Integers) -> None:
         (tanh,) = made.units("tanh")
-        made.dense("encoder", self.data.dense, self.inputs, tanh, "A dense layer with tanh.")
+        made.dense("encoder", self.data.dense, self.inputs, tanh, self.remarks["encoder"])
 
     def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
         return g.call("Tanh", g.dense(x, self.data.dense)), c

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from torchliquid.edge.cores.core import Core, Layout
+from torchliquid.edge.cores.core import Core
 from torchliquid.edge.cores.graph import Graph
 from torchliquid.edge.cores.integers import Integers
-from torchliquid.edge.text import Constant
 from torchliquid.models.description import Dense, Gru, Lstm
 
 ANY_SPAN = 3e38
@@ -16,6 +15,7 @@ class LstmCore(Core[Lstm]):
     label = "LSTM"
     template = "lstm"
     call = "memory({x}, {h}, {c})"
+    remarks = {"gate": "Gates input, forget, candidate, output."}  # noqa: RUF012
     reads_span = False
     clips = True
     longest_span = ANY_SPAN
@@ -23,12 +23,9 @@ class LstmCore(Core[Lstm]):
     def maps(self) -> dict[str, Dense]:
         return {"gate": self.data.gates}
 
-    def constants(self, layout: Layout) -> list[Constant]:
-        return self.named("gate", self.data.gates, layout, "Gates input, forget, candidate, output.")
-
     def integers(self, made: Integers) -> None:
         units = made.units("sigmoid", "sigmoid", "tanh", "sigmoid", each=self.units)
-        made.dense("gate", self.data.gates, self.inputs, units, "Gates input, forget, candidate, output.")
+        made.dense("gate", self.data.gates, self.inputs, units, self.remarks["gate"])
 
     def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
         enter, keep, candidate, out = g.slices(g.dense(g.concat(x, h), self.data.gates), [self.units] * 4)
@@ -40,24 +37,23 @@ class GruCore(Core[Gru]):
     label = "GRU"
     template = "gru"
     call = "gated({x}, {h})"
+    remarks = {  # noqa: RUF012
+        "gate": "Gates reset and update.",
+        "candidate": "The new state's part from the inputs,",
+        "recalled": "and from the state before.",
+    }
     reads_span = False
     longest_span = ANY_SPAN
 
     def maps(self) -> dict[str, Dense]:
         return {"gate": self.data.gates, "candidate": self.data.candidate, "recalled": self.data.recalled}
 
-    def constants(self, layout: Layout) -> list[Constant]:
-        return [
-            *self.named("gate", self.data.gates, layout, "Gates reset and update."),
-            *self.named("candidate", self.data.candidate, layout, "The new state's part from the inputs,"),
-            *self.named("recalled", self.data.recalled, layout, "and from the state before."),
-        ]
-
     def integers(self, made: Integers) -> None:
         sigmoid, tanh = made.units("sigmoid", "tanh")
-        made.dense("gate", self.data.gates, self.inputs, sigmoid, "Gates reset and update.")
-        made.dense("candidate", self.data.candidate, self.inputs, tanh, "The new state's part from the inputs,")
-        made.dense("recalled", self.data.recalled, 0, tanh, "and from the state before.", only="state")
+        gru, remarks = self.data, self.remarks
+        made.dense("gate", gru.gates, self.inputs, sigmoid, remarks["gate"])
+        made.dense("candidate", gru.candidate, self.inputs, tanh, remarks["candidate"])
+        made.dense("recalled", gru.recalled, 0, tanh, remarks["recalled"], only="state")
 
     def onnx(self, g: Graph, x: str, span: str, h: str, c: str) -> tuple[str, str]:
         gru = self.data

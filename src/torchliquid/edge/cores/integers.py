@@ -40,6 +40,10 @@ class Widths:
         return f"Widths(input={self.input}, hidden={self.hidden}, state={self.state}, wide={wide})"
 
     @property
+    def bits(self) -> tuple[int, int, int]:
+        return self.input, self.hidden, self.state
+
+    @property
     def words(self) -> str:
         wide = [n for n in ("input", "hidden", "state") if getattr(self, n) == 16]
         names = {"input": "inputs", "hidden": "the backbone's values", "state": "states"}

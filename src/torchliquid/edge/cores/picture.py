@@ -24,6 +24,7 @@ class PictureCore(Core[Picture]):
     longest_span = 3e38
     has_hidden = True
     passes = "hidden0"
+    remarks = {"convolution0": "Strided convolutions.", "seen": "And a dense layer with tanh."}  # noqa: RUF012
 
     @property
     def rest(self) -> int:
@@ -46,13 +47,6 @@ class PictureCore(Core[Picture]):
             "seen": self.data.dense
         }
 
-    def constants(self, layout: Layout) -> list[Constant]:
-        remarks = {"convolution0": "Strided convolutions.", "seen": "And a dense layer with tanh."}
-        made: list[Constant] = []
-        for name, dense in self.maps().items():
-            made += self.named(name, dense, layout if name == "seen" else "rows", remarks.get(name, ""))
-        return made
-
     def context(self) -> dict[str, Any]:
         maps, (height, width, depth) = self.data.maps, self.data.shape
         before = [(height, width, depth), *maps[:-1]]
@@ -70,6 +64,9 @@ class PictureCore(Core[Picture]):
             "last": sizes[-1],
             "outputs_of": len(self.data.dense.bias),
         }
+
+    def named(self, name: str, dense: Dense, layout: Layout, remark: str) -> list[Constant]:
+        return super().named(name, dense, layout if name == "seen" else "rows", remark)
 
     # -- as numbers
 
@@ -103,12 +100,12 @@ class PictureCore(Core[Picture]):
         for i, one in enumerate(self.data.convolutions):
             unit = 2.0 ** made.formats.hidden[i + 1]
             # All columns of a patch are of one kind: the pixels of a picture share one unit.
-            only, remark = (f"hidden{i}", "") if i else ("input", "Strided convolutions.")
-            made.dense(f"convolution{i}", one.dense, 0, unit, remark, only)
+            name, only = f"convolution{i}", f"hidden{i}" if i else "input"
+            made.dense(name, one.dense, 0, unit, self.remarks.get(name, ""), only)
         made.context["convolved"], made.context["denses"] = made.context["denses"], []
         (tanh,) = made.units("tanh")
         last = f"hidden{len(self.data.convolutions)}"
-        made.dense("seen", self.data.dense, 0, tanh, "And a dense layer with tanh.", only=last)
+        made.dense("seen", self.data.dense, 0, tanh, self.remarks["seen"], only=last)
 
     # -- as ONNX
 

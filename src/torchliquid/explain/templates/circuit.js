@@ -50,21 +50,19 @@ function places(width) {
   const members = columns.map((x) => circuit.neurons.filter((n) => n.x === x).length);
   const most = Math.max(...members);
   const rows = members.map((n) => Math.ceil(n / 8));
-  const height = upright ? 60 + rows.reduce((sum, n) => sum + 46 * n + 50, 0) : Math.max(300, 28 * most + 50);
+  const tops = rows.reduce((all, n) => [...all, all.at(-1) + 46 * n + 50], [0]); // of each column, when upright
+  const height = upright ? 60 + tops.at(-1) : Math.max(300, 28 * most + 50);
   const room = (x) => Math.min(Math.max(...circuit.neurons.filter((n) => n.x === x).map((n) => n.name.length)) * 7 + 24, width / 4);
   const names = room(0), answers = room(1);
   const placed = circuit.neurons.map((n) => {
     const column = columns.indexOf(n.x);
     if (!upright) return [names + n.x * (width - names - answers), 40 + n.y * (height - 50)];
-    const rank = Math.round(n.y * members[column] - 0.5);
-    const above = rows.slice(0, column).reduce((sum, r) => sum + 46 * r + 50, 0);
-    const row = rank % rows[column];
-    return [16 + n.y * (width - 32), 46 + above + 46 * row];
+    const row = Math.round(n.y * members[column] - 0.5) % rows[column];
+    return [16 + n.y * (width - 32), 46 + tops[column] + 46 * row];
   });
   const heads = columns.map((x, column) => {
     const first = circuit.neurons.findIndex((n) => n.x === x);
-    const above = rows.slice(0, column).reduce((sum, r) => sum + 46 * r + 50, 0);
-    return [circuit.neurons[first].kind, upright ? 2 : placed[first][0], upright ? 22 + above : 16];
+    return [circuit.neurons[first].kind, upright ? 2 : placed[first][0], upright ? 22 + tops[column] : 16];
   });
   return { upright, height, placed, heads, radius: 8 };
 }
@@ -199,11 +197,11 @@ function across(moment, width) {
   return last > first ? (width * (circuit.times[moment] - first)) / (last - first) : 0;
 }
 
-function steps(values, [low, high], width, top) {
+function steps(values, span, width, top) {
   let path = "", pen = "M";
   values.forEach((value, i) => {
     if (value === null) { pen = "M"; return; }
-    const y = top + ROW - 6 - (ROW - 24) * (high > low ? (value - low) / (high - low) : 0.5);
+    const y = top + ROW - 6 - (ROW - 24) * part(value, span);
     path += `${pen}${across(i, width).toFixed(1)} ${y.toFixed(1)}`;
     pen = "L";
   });

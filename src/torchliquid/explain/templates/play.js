@@ -123,6 +123,12 @@
   function cells(text) {
     const rows = [];
     let row = [], cell = "", quoted = false;
+    const endCell = () => { row.push(cell.trim()); cell = ""; };
+    const endRow = () => {
+      endCell();
+      if (row.some((each) => each !== "")) rows.push(row);
+      row = [];
+    };
     const head = text.slice(0, (text + "\n").indexOf("\n"));
     const separator = [";", "\t", ","].reduce((a, b) => (head.split(b).length > head.split(a).length ? b : a), ",");
     for (let i = 0; i < text.length; i++) {
@@ -131,16 +137,11 @@
         if (c !== '"') cell += c;
         else if (text[i + 1] === '"') { cell += c; i++; } else quoted = false;
       } else if (c === '"' && cell.trim() === "") { quoted = true; cell = ""; }
-      else if (c === separator) { row.push(cell.trim()); cell = ""; }
-      else if (c === "\n") {
-        row.push(cell.trim());
-        if (row.some((each) => each !== "")) rows.push(row);
-        row = [];
-        cell = "";
-      } else if (c !== "\r") cell += c;
+      else if (c === separator) endCell();
+      else if (c === "\n") endRow();
+      else if (c !== "\r") cell += c;
     }
-    row.push(cell.trim());
-    if (row.some((each) => each !== "")) rows.push(row);
+    endRow();
     return { rows, comma: separator !== "," };
   }
 
