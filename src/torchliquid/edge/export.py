@@ -477,9 +477,9 @@ def _compare(name: str, built: Callable[[], Artifact], target: Target, limit: fl
 
 
 def _alternative(costs: Mapping[str, Footprint], name: str, limits: Limits) -> str:
-    fitting = [other for other, cost in costs.items() if other != name and not limits.exceeded(cost)]
-    if fitting:
-        return f". Of the study's contenders {fitting[0]} would fit ({costs[fitting[0]].flash:,} bytes of flash)"
+    for other, cost in costs.items():
+        if other != name and not limits.exceeded(cost):
+            return f". Of the study's contenders {other} would fit ({cost.flash:,} bytes of flash)"
     return ". No other contender of the study fits" if len(costs) > 1 else ""
 
 

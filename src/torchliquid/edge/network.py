@@ -214,17 +214,13 @@ def describe(model: Model, limits: Plausible | None = None, name: str = "model")
     if any(part.projection is not None or part.output_map is not None for part in described.parts[:-1]):
         raise InputError("only the last layer can be exported with a projection or an output mapping")
     found = Network(described, limits or plausible(model.preprocessing), name, Interval.of(model))
-    _check(found)
-    return found
-
-
-def _check(network: Network) -> None:
-    for array in arrays(*(core.data for core in network.cores), network.readout):
+    for array in arrays(*(core.data for core in found.cores), found.readout):
         if array.dtype == np.float64 and not (np.abs(array) < 3e38).all():
             raise InputError("a weight of the model is not a finite number; train it again")
-    for core in network.cores:
+    for core in found.cores:
         core.check()
-    check_scales(network.preprocessing, network.task)
+    check_scales(found.preprocessing, found.task)
+    return found
 
 
 def check_scales(scales: Preprocessing, task: Task) -> None:

@@ -231,7 +231,11 @@ def _fixed_points(model: Model, inputs: np.ndarray, states: np.ndarray) -> tuple
             x[scales.n_channels :] = 1.0
         step = _step(network, torch.from_numpy(x), sizes)
         found: list[Tensor] = []
-        for state in _settled(step, starts):
+        settled = starts
+        with torch.no_grad():
+            for _ in range(200):
+                settled = step(settled)
+        for state in settled:
             point = _newton(step, state)
             if point is not None and not any(bool((point - other).abs().max() < 1e-4) for other in found):
                 found.append(point)
@@ -253,13 +257,6 @@ def _step(network: Network, x: Tensor, sizes: list[int]) -> Callable[[Tensor], T
         return torch.cat(new, 1).reshape(state.shape)
 
     return step
-
-
-@torch.no_grad()
-def _settled(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
-    for _ in range(200):
-        state = step(state)
-    return state
 
 
 def _newton(step: Callable[[Tensor], Tensor], state: Tensor) -> Tensor | None:

@@ -123,10 +123,10 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
             samples.
     """
     left_out: dict[str, str] = {}
+    tell = progress or (lambda step, done, steps: None)
 
     def step(i: int) -> None:
-        if progress is not None:
-            progress(STEPS[i] if i < len(STEPS) else "done", i, len(STEPS))
+        tell(STEPS[i] if i < len(STEPS) else "done", i, len(STEPS))
 
     def tried(i: int, analyse: Callable[[Model, Recording], T]) -> T | None:
         step(i)
@@ -143,8 +143,7 @@ def explanation(model: Model, recording: Recording, source: str = "", progress: 
     moments = _moments(model, recording, taus)
 
     def inside(share: float) -> None:
-        if progress is not None:
-            progress(STEPS[2], 2 + share, len(STEPS))
+        tell(STEPS[2], 2 + share, len(STEPS))
 
     in_parallel = partial(over_time, samples=AT_ONCE)
     found = tried(2, partial(roles, progress=inside)), tried(3, attribution), tried(4, dynamics), tried(5, in_parallel)

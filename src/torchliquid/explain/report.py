@@ -418,8 +418,8 @@ def attribution_charts(a: Attribution) -> list[Chart]:
 
 def dynamics_chart(d: Dynamics) -> Chart:
     rows = tuple(
-        (span(float(m * d.gap), d.unit), f"{significant(float(m), 2)} ×", _growth(float(v)))
-        for m, v in zip(d.multiples, d.lyapunov_by_gap, strict=True)
+        (span(m * d.gap, d.unit), f"{significant(m, 2)} ×", "gone after one sample" if v == -math.inf else number(v, 2))
+        for m, v in zip(map(float, d.multiples), map(float, d.lyapunov_by_gap), strict=True)
     )
     table = Table(("Time between samples", "Of the recording's", "Growth per sample"), rows)
     title = "Up to which gap between samples it is stable: above the line differences grow, below it they die out"
@@ -450,10 +450,6 @@ def dynamics_tables(d: Dynamics) -> dict[str, Table]:
 
 def _ends(ends: np.ndarray) -> str:
     return f"{number(float(ends[0]), 2)} to {number(float(ends[1]), 2)}"
-
-
-def _growth(value: float) -> str:
-    return "gone after one sample" if value == -math.inf else number(value, 2)
 
 
 def _score(metric: str, value: float) -> str:

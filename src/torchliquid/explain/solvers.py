@@ -6,8 +6,6 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -224,8 +222,8 @@ def compare_solvers(
     now = (str(model.config.get("solver", "fused")), int(model.config.get("unfolds", 6)))
     if now[0] not in ADAPTIVE and (*now, None) not in tries:
         tries.insert(0, (*now, None))
-    if progress is not None:
-        progress("the reference solution", 0, len(tries) + 1)
+    tell = progress or (lambda step, done, steps: None)
+    tell("the reference solution", 0, len(tries) + 1)
     truth = _answers(with_solver(model, "dopri5", 0, *TIGHT), pieces)
     spread = np.maximum(np.concatenate([np.atleast_2d(t) for t in truth]).std(0), 1e-12)
     fastest = _fastest_constant(model)
@@ -236,8 +234,7 @@ def compare_solvers(
         return model.task.metrics(answers, pieces)[model.task.primary]
 
     def tried(i: int, solver: str, unfolds: int, rtol: float | None) -> Choice:
-        if progress is not None:
-            progress(solver, i, len(tries) + 1)
+        tell(solver, i, len(tries) + 1)
         one = with_solver(model, solver, unfolds, rtol or 0.0)
         try:
             answers = _answers(one, pieces)
@@ -250,8 +247,13 @@ def compare_solvers(
         except SolverError:
             return Choice(solver, unfolds, rtol, np.inf, float("nan"), float("nan"), None)
 
-    with _quiet():
+    log = logging.getLogger("torchliquid")
+    level = log.level
+    log.setLevel(logging.ERROR)  # no warnings about solvers that are only tried
+    try:
         choices = [tried(i, *one) for i, one in enumerate(tries, 1)]
+    finally:
+        log.setLevel(level)
     longest = float(recording.gaps().max(initial=0.0))
     return Tradeoff(
         tuple(choices),
@@ -264,18 +266,6 @@ def compare_solvers(
         longest,
         recording.time_unit,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress warnings about solvers that are tried."""
-    log = logging.getLogger("torchliquid")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def solver_names(model: Model) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class Integers:
             self.array("finer", self.formats.finer, "uint8_t")
 
     def units(self, *functions: str, each: int = 1) -> Any:
-        """Add the factors of sums that these functions read, with the number of rows of each."""
+        """The factors that bring sums into the units that these functions read, ``each`` rows for each."""
         return np.repeat([UNITS[name] for name in functions], each)
 
     def dense(
