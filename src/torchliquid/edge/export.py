@@ -253,12 +253,14 @@ def _check(target: Target, out: Path, int8: bool, math: Math | None, limits: Lim
 
 def _check_table(model: Tabular, target: Target, calibrate: Recording | None) -> None:
     kind = LABELS[model.kind]
-    if target.name == "onnx":
-        raise InputError(f"{kind} has no ONNX graph here: what it sees of the last samples is C; take --target c99")
-    if target.name == "web":
-        raise InputError(f"{kind} has no circuit for a page to show; take --target c99")
+    refused = {
+        "onnx": "cannot be exported as ONNX, because its features of the last samples are written in C",
+        "web": "has no circuit for a page to show",
+    }
+    if target.name in refused:
+        raise InputError(f"{kind} {refused[target.name]}; use --target c99")
     if calibrate is not None:
-        raise InputError(f"--calibrate is of networks: the integers of {kind} have their scale from the trees")
+        raise InputError(f"--calibrate is for networks; the integers of {kind} take their scale from the trees")
 
 
 def _earlier(out: Path) -> str:

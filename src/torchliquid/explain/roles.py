@@ -378,15 +378,15 @@ def _sentence(
 
 
 def _method(draws: Surrogates, lags: int, false_rate: float) -> str:
-    other, what = "each series paired with another one", "both"
+    other, own_past = "each series paired with another one", ""
     if draws.partners is None:
-        other = "turned in time by a random offset"
-        what = "of the correlations what both signals add to their own past, so that drift alone makes no link; each"
+        other = "each series rotated by a random offset"
+        own_past = "Of both signals only what they add to their own past counts, so that drift alone makes no link. "
     return (
-        f"Rank correlations of each neuron, over lags of 0 to {lags} samples, with the inputs and the target, and of "
-        f"its contribution to the answer (compared with holding it at its mean) with the truth; {what} compared with "
-        f"the largest correlation in {DRAWS} draws of data from another time ({other}). So in {false_rate:.0%} of "
-        f"recordings without any link any neuron at all gets a role. A correlation below {FAINT:g} or a loss below "
-        f"{SLIGHT:.0%} of the metric is not a role. A correlation does not prove a cause: inputs that change together "
-        "are followed together."
+        f"Rank correlations of each neuron with the inputs and the target, over lags of 0 to {lags} samples, and of "
+        "its contribution to the answer (compared with holding it at its mean) with the truth. "
+        f"{own_past}Each is compared with the largest correlation in {DRAWS} draws of data from another time "
+        f"({other}). In {false_rate:.0%} of recordings without any link, at least one neuron gets a role by chance. "
+        f"A correlation below {FAINT:g} or a loss below {SLIGHT:.0%} of the metric is not a role. A correlation does "
+        "not prove a cause: inputs that change together are followed together."
     )

@@ -36,9 +36,13 @@ class MixtureCore(Core[Mixture]):
         )
 
     @property
+    def parts(self) -> list[tuple[Part, Core[Any]]]:
+        """The description and the core of the router and of each expert."""
+        return list(zip((self.data.router, *self.data.experts), self.inner, strict=True))
+
+    @property
     def experts(self) -> list[tuple[Part, Core[Any]]]:
-        """Each expert's description and core."""
-        return list(zip(self.data.experts, self.inner[1:], strict=True))
+        return self.parts[1:]
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -162,12 +166,12 @@ class MixtureCore(Core[Mixture]):
 
     def _outputs(self, x: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
         """(T, O) of each expert."""
-        read = [self._read(1 + k, x, after) for k in range(len(self.data.experts))]
-        return [y if part.leave is None else part.leave(y) for part, y in zip(self.data.experts, read, strict=True)]
+        read = [(part.leave, self._read(k, x, after)) for k, (part, _) in enumerate(self.experts, 1)]
+        return [y if leave is None else leave(y) for leave, y in read]
 
     def _read(self, i: int, x: np.ndarray, after: np.ndarray) -> np.ndarray:
         """(T, N) what is read of the router, or of an expert."""
-        core, part = self.inner[i], (self.data.router, *self.data.experts)[i]
+        part, core = self.parts[i]
         states = after[:, self._slices[i]]
         return (core.answer(x, states) if core.answers else states)[:, part.first : part.first + part.outputs]
 
@@ -183,8 +187,7 @@ class MixtureCore(Core[Mixture]):
         return Needs(hidden=((answer, plain and all(need.exact for need in needs)),))
 
     def integers(self, made: Integers) -> None:
-        parts = (self.data.router, *self.data.experts)
-        for core, part, chosen in zip(self.inner, parts, made.formats.inner, strict=True):
+        for (part, core), chosen in zip(self.parts, made.formats.inner, strict=True):
             own = Integers(chosen, core.prefix)
             own.add(core.size(core.prefix.rstrip("_")))
             own.finer()
@@ -202,10 +205,9 @@ class MixtureCore(Core[Mixture]):
         made.context |= {"parts": [own.context for own in made.inner], "clipping": self.clips}
 
     def context(self) -> dict[str, Any]:
-        parts = (self.data.router, *self.data.experts)
-        places = list(accumulate((part.states for part in parts), initial=0))
         called: list[dict[str, Any]] = []
-        for k, (part, core, at) in enumerate(zip(parts, self.inner, places, strict=False)):
+        for k, ((part, core), own_states) in enumerate(zip(self.parts, self._slices, strict=True)):
+            at = own_states.start
             h = f"h + {at}" if at else "h"
             span = f"waited[{k - 1}]" if k else "span"
             call = core.call.format(x="x", h=h, c="", y="answer", w="").replace(", span", f", {span}")
@@ -252,7 +254,7 @@ class MixtureCore(Core[Mixture]):
         return [*(core.units for core in self.inner), len(self.data.experts)]
 
     def _gated(self, g: Graph, x: str, router: str) -> str:
-        core, part = self.inner[0], self.data.router
+        part, core = self.parts[0]
         return g.dense(g.outputs(core.onnx_answer(g, x, router), part.first, part.outputs, core.units), self.gate)
 
     def _called(self, g: Graph, gated: str) -> str:
