@@ -58,10 +58,8 @@ def write(
         "measured": list(map(text.prose, measured)),
         "table": table,
         "warnings": list(map(text.prose, warnings)),
+        "fields": [{"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields],
     }
-    context["fields"] = [
-        {"name": f.name, "length": f.length, "python": f.kind.removesuffix("_t")} for f in artifact.fields
-    ]
     for name in ("selftest.c", "live.c", "Makefile", "README.md", "model.py"):
         written = f"{network.name}.py" if name == "model.py" else name
         content = templates().get_template(f"{name}.j2").render(context)

@@ -214,10 +214,9 @@ def export(
                 f"{file.name} has {file.stat().st_size:,} bytes, of which the WebAssembly module "
                 f"{report.plain['wasm']:,}; it needs no network connection"
             )
-            write_json(folder / "footprint.json", report.plain)
-            return report
-        costs = footprint.table(report.costs) if report.costs else ""
-        bundle.write(artifact, target, folder, report.measured, costs, report.warnings, sample)
+        else:
+            costs = footprint.table(report.costs) if report.costs else ""
+            bundle.write(artifact, target, folder, report.measured, costs, report.warnings, sample)
         write_json(folder / "footprint.json", report.plain)
     return report
 
