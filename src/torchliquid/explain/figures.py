@@ -16,7 +16,7 @@ from torchliquid.explain.explanation import Moments
 from torchliquid.explain.roles import Roles
 from torchliquid.explain.time_constants import TimeConstants
 from torchliquid.files import to_plain
-from torchliquid.page.charts import LEGEND, Figure, across, figure, line, log_ticks, plotly_text
+from torchliquid.page.charts import LEGEND_ABOVE, Figure, across, figure, log_ticks, plotly_text, scatter
 from torchliquid.page.numbers import time_unit
 
 SEQUENTIAL = [[0, "--heat-low"], [0.5, "--heat-middle"], [1, "--heat-high"]]
@@ -53,7 +53,7 @@ def expert_chart(found: Experts) -> Figure:
     traces, marker = [], {"color": "--liquid", "symbol": "line-ns-open", "size": 14}
     for k in range(n):
         x = to_plain(times[(chosen == k).any(1)] / factor, DIGITS)
-        traces.append({"type": "scatter", "mode": "markers", "x": x, "y": [k] * len(x), "marker": marker})
+        traces.append(scatter("markers", x, [k] * len(x), marker=marker))
     axis = {"tickvals": list(range(n)), "ticktext": names, "range": [n - 0.5, -0.5]}
     return figure(traces, f"Time ({unit})", "", 90 + 36 * n, yaxis=axis)
 
@@ -63,15 +63,17 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
     background is shaded where the truth is above a value."""
     x = to_plain(moments.times, DIGITS)
     finite = np.where(np.isfinite(moments.taus) & (moments.taus > 0), moments.taus, np.nan)
-    low, middle, high = to_plain(quantiles(finite, [0.25, 0.5, 0.75], axis=1), DIGITS)
-    band: Figure = {"type": "scatter", "mode": "lines", "x": x, "hoverinfo": "skip", "line": {"width": 0}}
+    low, middle, high = quantiles(finite, [0.25, 0.5, 0.75], axis=1)
+    band: Figure = {"hoverinfo": "skip", "line": {"width": 0}, "digits": DIGITS}
+    line: Figure = {"hoverinfo": "none", "digits": DIGITS}
     traces = [
-        {**band, "y": low, "showlegend": False},
-        {**band, "y": high, "fill": "tonexty", "fillcolor": "--truth-fill", "name": "middle half of all"},
-        line("median of all", x, middle, "--truth", hoverinfo="none"),
+        scatter("lines", x, low, **band, showlegend=False),
+        scatter("lines", x, high, "middle half of all", **band, fill="tonexty", fillcolor="--truth-fill"),
+        scatter("lines", x, middle, "median of all", **line, line={"color": "--truth", "width": 2}),
     ]
     for h, (color, dash) in zip(_liveliest(finite), SINGLED_OUT, strict=False):
-        traces.append(line(taus.neurons[h], x, to_plain(finite[:, h], DIGITS), color, dash, hoverinfo="none"))
+        style = {"color": color, "width": 2, "dash": dash}
+        traces.append(scatter("lines", x, finite[:, h], taus.neurons[h], **line, line=style))
     shaded = [] if shaded_above is None else zip(*runs(moments.truth > shaded_above), strict=True)
     drawn = [v for trace in traces for v in trace["y"] if v is not None]
     return figure(
@@ -87,7 +89,7 @@ def tau_chart(taus: TimeConstants, moments: Moments, shaded_above: float | None)
             for i, j in shaded
         ],
         showlegend=True,
-        legend=LEGEND,
+        legend=LEGEND_ABOVE,
         margin={"t": 60},
     )  # fmt: skip
 
@@ -208,11 +210,10 @@ def lyapunov_chart(found: Dynamics) -> Figure:
     """How fast small differences grow or shrink if samples are further apart."""
     unit, factor = time_unit(found.gap, found.unit)
     gaps = np.asarray(found.multiples) * found.gap / factor
-    growth = line(
-        "growth", to_plain(gaps, DIGITS), to_plain(found.lyapunov_by_gap, DIGITS), "--liquid", mode="lines+markers",
-        marker={"size": 7, "color": "--liquid"},
-        hovertemplate=f"%{{x:.3~g}} {plotly_text(unit)}: %{{y:.3~g}}<extra></extra>",
-    )  # fmt: skip
+    hover = f"%{{x:.3~g}} {plotly_text(unit)}: %{{y:.3~g}}<extra></extra>"
+    style = {"line": {"color": "--liquid", "width": 2}, "marker": {"size": 7, "color": "--liquid"}}
+    x, y = to_plain(gaps, DIGITS), found.lyapunov_by_gap
+    growth = scatter("lines+markers", x, y, "growth", DIGITS, **style, hovertemplate=hover)
     shapes = [across(0, {"color": "--truth", "width": 1.5})]
     if found.turns_positive_at is not None:
         at = found.turns_positive_at / factor

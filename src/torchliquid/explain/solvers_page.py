@@ -9,7 +9,7 @@ from typing import Any
 from torchliquid import page
 from torchliquid.explain.solvers import Choice, Tradeoff
 from torchliquid.files import to_plain
-from torchliquid.page.charts import LEGEND, Figure, across, figure, line, log_ticks
+from torchliquid.page.charts import LEGEND_ABOVE, Figure, across, figure, log_ticks, scatter
 from torchliquid.page.document import Chart, Table
 from torchliquid.page.glossary import NETWORKS, metric_label
 from torchliquid.page.numbers import duration, significant
@@ -91,10 +91,13 @@ def _chart(choices: list[Choice], what: str, y: str, shapes: list[Figure], yaxis
     traces = []
     for solver, colour in COLOURS.items():
         points = [c for c in choices if c.solver == solver and math.isfinite(getattr(c, what))]
-        x, values = [c.evaluations for c in points], [getattr(c, what) for c in points]
+        if not points:
+            continue
+        costs, values = [c.evaluations for c in points], [getattr(c, what) for c in points]
         hover: Figure = {"text": [c.name for c in points], "hovertemplate": "%{text}: %{y:.3~g}<extra></extra>"}
-        traces += [line(solver, x, values, colour, mode="lines+markers", **hover)] if points else []
-    costs = [c.evaluations or 1 for c in choices]
+        line = {"color": colour, "width": 2}
+        traces.append(scatter("lines+markers", costs, values, solver, line=line, **hover))
+    least, most = (end(c.evaluations or 1 for c in choices) for end in (min, max))
     return figure(
         traces,
         "evaluations of all synapses per sample",
@@ -102,7 +105,7 @@ def _chart(choices: list[Choice], what: str, y: str, shapes: list[Figure], yaxis
         height=420,
         showlegend=True,
         shapes=shapes,
-        legend=LEGEND,
-        xaxis={"type": "log", **log_ticks(min(costs), max(costs))},
+        legend=LEGEND_ABOVE,
+        xaxis={"type": "log", **log_ticks(least, most)},
         yaxis={"exponentformat": "power", **yaxis},
     )

@@ -58,17 +58,6 @@ def log_ticks(low: float, high: float) -> Figure:
     return {"tickvals": [float(f"{step}e{power}") for power in range(first, last + 1) for step in (1, 2, 5)]}
 
 
-LEGEND: Figure = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-"""Above the chart."""
-
-
-def line(name: str, x: Sequence[Any], y: Sequence[Any], color: str, dash: str = "", **more: Any) -> Figure:
-    """A trace: a line with the name, in a colour of the page."""
-    style = {"color": color, "width": 2, **({"dash": dash} if dash else {})}
-    trace = {"type": "scatter", "mode": "lines", "name": plotly_text(name), "x": x, "y": y, "line": style}
-    return {**trace, **more}
-
-
 def across(value: float, style: Figure, axis: str = "y") -> Figure:
     """A shape: a straight line through the whole chart, at a value of an axis."""
     other = "x" if axis == "y" else "y"
