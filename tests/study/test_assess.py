@@ -50,6 +50,22 @@ def test_contenders_of_ones_own_have_names_of_their_own(tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seeds": 1.5}, "seeds must be a whole number, not 1.5"),
+        ({"tuning": "4"}, "tuning must be a whole number, not '4'"),
+        ({"jobs": 0}, "jobs must be at least 1, not 0"),
+        ({"contenders": []}, "a study needs contenders"),
+    ],
+)
+def test_a_study_of_nothing_is_refused_before_a_folder_is_made(given: dict, words: str, tmp_path: Path) -> None:
+    recording = Recording.from_arrays(np.zeros((100, 2)), targets=np.arange(100.0))
+    with pytest.raises(InputError, match=words):
+        assess(recording, tmp_path / "study", **given)
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.slow
 def test_on_occupancy_one_sensor_is_as_good_as_published(data_dir: Path, tmp_path: Path) -> None:
     dataset = load("occupancy")

@@ -137,6 +137,8 @@ def assess(
         raise InputError("a device is one of this machine, and a Ray cluster trains on CPUs; give only one of them")
     chosen, shifts = _contenders(contenders, settings or {}), possible(shifts, recording)
     for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
+        if value is not None and not isinstance(value, int):
+            raise InputError(f"{name} must be a whole number, not {value!r}")
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, not {value}")
     if seconds is not None and not seconds > 0:
@@ -280,6 +282,8 @@ def _broken_off(contenders: Sequence[ContenderResult]) -> list[str]:
 def _contenders(given: Sequence[str | Contender] | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Contender]:
     """The contenders in the order of reports, the user's own last."""
     given = [c.name for c in CONTENDERS] if given is None else given
+    if not given:
+        raise InputError("a study needs contenders; name one or more, or leave them out for those that suit the task")
     own = [c for c in given if isinstance(c, Contender)]
     for i, contender in enumerate(own):
         taken = {*BY_NAME, *(c.name for c in own[:i])}

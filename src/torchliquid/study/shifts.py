@@ -362,7 +362,7 @@ def possible(shifts: Sequence[Shift], recording: Recording) -> tuple[Shift, ...]
             raise InputError(f"two shifts are named {shift.name!r}; give each a name of its own")
         if isinstance(shift, SilentSensor):
             shift = replace(shift, severities=tuple(n for n in shift.severities if n <= most))
-        if not shift.severities:
+        if len(shift.severities) == 0:
             raise InputError(f"the shift {shift.name!r} has no severity that is possible here; leave it out")
         found.append(shift)
     return tuple(found)
