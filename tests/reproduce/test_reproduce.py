@@ -272,5 +272,5 @@ def test_a_cfc_learns_the_parity_of_short_streams() -> None:
 
 
 def test_no_seeds_are_not_all_seeds(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="0 seeds, 0 tuning trials; give 1 or more seeds"):
+    with pytest.raises(InputError, match="seeds must be at least 1, not 0"):
         reproduce("xor", tmp_path, Quiet(), seeds=0)

@@ -53,8 +53,8 @@ def test_contenders_of_ones_own_have_names_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"seeds": 1.5}, "seeds must be a whole number, not 1.5"),
-        ({"tuning": "4"}, "tuning must be a whole number, not '4'"),
+        ({"seeds": 1.5}, "seeds must be an integer, not 1.5"),
+        ({"tuning": "4"}, "tuning must be an integer, not '4'"),
         ({"jobs": 0}, "jobs must be at least 1, not 0"),
         ({"contenders": []}, "a study needs contenders"),
     ],

@@ -22,7 +22,7 @@ from torchliquid.control.interval import can_be_set, elapsed, name_of
 from torchliquid.control.shifts import DroppedFrames, Jitter, boxes, is_image, scale, within
 from torchliquid.data import Recording
 from torchliquid.data.recording import Series
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, check_size
 
 Array = np.ndarray
 
@@ -161,8 +161,7 @@ def record(
     """
     storage = _minari("minari.dataset.minari_storage").MinariStorage
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
-    if episodes < 1:
-        raise InputError(f"{episodes} episodes; give 1 or more")
+    check_size(episodes=episodes)
     folder = Path(folder).absolute()  # Minari computes wrong sizes for relative paths
     base = made(env)
     expert = expert_of(base, expert)

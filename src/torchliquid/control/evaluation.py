@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torchliquid.control.environments import Env, EnvLike, Expert, checked_action, expert_of, made, own_expert, reason
 from torchliquid.control.interval import elapsed, name_of
 from torchliquid.control.shifts import Shift
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, check_size
 from torchliquid.models.predictor import Predictor
 from torchliquid.runtime.policy import PolicyStream
 
@@ -127,8 +127,7 @@ def evaluate(
         InputError: the environment cannot be made or reset, a shift does not suit it, or the policy fails on an
             observation or does not return an action.
     """
-    if episodes < 1 or jobs < 1:
-        raise InputError(f"{episodes} episodes, {jobs} at a time; give 1 or more of each")
+    check_size(episodes=episodes, jobs=jobs)
     if isinstance(policy, Predictor):
         policy = policy_of(policy)
     if not callable(policy):

@@ -34,7 +34,7 @@ from torchliquid.control.evaluation import CLEAN, Episode, policy_of, process_di
 from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import Shift, possible, shift_kinds
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, check_size
 from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
 from torchliquid.jobs import Job, run_all, workers
 from torchliquid.jobs.lines import append, read
@@ -93,9 +93,8 @@ class Setting:
     max_steps: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "trials", "demonstrations", "updates", "parameters", "validation", "test", "max_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        sizes = ("seeds", "trials", "demonstrations", "updates", "parameters", "validation", "test", "max_steps")
+        check_size(**{name: getattr(self, name) for name in sizes})
         if self.trials > len(RATES):
             raise InputError(f"trials must be at most {len(RATES)}, not {self.trials}: each tries one learning rate")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from torchliquid.errors import InputError
+from torchliquid.errors import check_size
 from torchliquid.jobs.job import Job, JobError, Listener
 from torchliquid.jobs.processes import cores, run_jobs
 
@@ -38,8 +38,7 @@ def workers(processes: int, threads: int, ray: str | None = None) -> Iterator[Wo
         InputError: there is no cluster at that address, or ``processes`` is less than 1.
     """
     if ray is None:
-        if processes < 1:
-            raise InputError(f"jobs must be at least 1, not {processes}")
+        check_size(jobs=processes)
         processes = min(processes, cores())
         yield Workers(partial(run_jobs, processes=processes, threads=threads), processes)
     else:

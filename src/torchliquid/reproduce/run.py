@@ -9,7 +9,7 @@ from typing import Any
 
 from torchliquid.data.columns import nearest
 from torchliquid.devices import device_of
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, check_size
 from torchliquid.files import write_json
 from torchliquid.jobs import Job, Workers, workers
 from torchliquid.jobs.lines import append, read
@@ -77,8 +77,7 @@ def reproduce(
         JobError: the process of a training was killed.
     """
     table, device = protocol(name), str(device_of(device))
-    if (seeds is not None and seeds < 1) or tune < 0:
-        raise InputError(f"{seeds} seeds, {tune} tuning trials; give 1 or more seeds, and 0 or more trials")
+    check_size(seeds=1 if seeds is None else seeds, tune=tune or 1)
     for contender in contenders:
         if contender not in table.settings:
             raise InputError(f"{name} has no contender {contender!r}; {nearest(contender, table.settings)}")

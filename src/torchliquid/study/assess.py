@@ -19,7 +19,7 @@ import numpy as np
 from torchliquid.alarms import Alarm
 from torchliquid.data import Recording, Windows
 from torchliquid.devices import called, device_of
-from torchliquid.errors import InputError
+from torchliquid.errors import InputError, check_size
 from torchliquid.files import remove_leftovers, write_atomically
 from torchliquid.jobs import Job, cores, workers
 from torchliquid.models import KINDS
@@ -136,11 +136,8 @@ def assess(
     if ray is not None and place.type != "cpu":
         raise InputError("a device is one of this machine, and a Ray cluster trains on CPUs; give only one of them")
     chosen, shifts = _contenders(contenders, settings or {}), possible(shifts, recording)
-    for name, value in (("seeds", seeds), ("tuning", tuning), ("jobs", jobs), ("updates", updates), ("epochs", epochs)):
-        if value is not None and not isinstance(value, int):
-            raise InputError(f"{name} must be a whole number, not {value!r}")
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")
+    counts = {"seeds": seeds, "tuning": tuning, "jobs": jobs, "updates": updates, "epochs": epochs}
+    check_size(**{name: count for name, count in counts.items() if count is not None})
     if seconds is not None and not seconds > 0:
         raise InputError(f"the time limit must be more than 0 seconds, not {seconds:g}")
     if augment and seconds is not None:
