@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from torchliquid.cells.recurrence import Prepared
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "lecun_tanh": lambda x: 1.7159 * torch.tanh(0.666 * x),
     "tanh": torch.tanh,
@@ -53,9 +55,7 @@ class CfC(NamedTuple):
     activation: str
     dropout_masks: Sequence[Float[Tensor, "B T U"]] = ()
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """The dropout masks, and the weights."""
         return self.dropout_masks, (*self.backbone, *self.heads)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from torchliquid.cells.recurrence import Prepared
 from torchliquid.tracing import is_written_down
 
 Map = Callable[[Float[Tensor, "B H"]], Tensor]
@@ -43,9 +44,7 @@ class CTGRU(NamedTuple):
     signal_bias: Float[Tensor, " H"]
     scales: int
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """The parts of gates and signal from the inputs, and the decay of the traces; U_R above U_S, and U_Q."""
         n = inputs.shape[2]
         from_input = F.linear(

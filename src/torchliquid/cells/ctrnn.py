@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from torchliquid.cells.recurrence import Prepared
 from torchliquid.solvers import Solver
 
 
@@ -31,9 +32,7 @@ class CTRNN(NamedTuple):
     rate: Float[Tensor, " H"] | None
     solver: Solver
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """W x + b, and the weights U and rate."""
         n = inputs.shape[2]
         held = F.linear(inputs, self.weight[:, :n], self.bias)

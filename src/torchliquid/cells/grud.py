@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchliquid.cells.gru import gru_step
+from torchliquid.cells.recurrence import Prepared
 
 
 class GRUD(NamedTuple):
@@ -38,9 +39,7 @@ class GRUD(NamedTuple):
     fading_bias: Float[Tensor, " H"]
     update: Sequence[Tensor]
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """No series, and the weights."""
         return (), (self.decay, self.decay_bias, self.fading, self.fading_bias, *self.update)
 

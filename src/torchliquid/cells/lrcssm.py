@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from torchliquid.cells.recurrence import Prepared
 from torchliquid.tracing import is_written_down
 
 LEAST = -30.0
@@ -47,9 +48,7 @@ class LrcSSM(NamedTuple):
         """Whether the Jacobian is diagonal."""
         return True
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T H2"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T H2"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """F and G, and the weights."""
         return inputs.chunk(2, 2), (*self.synapses, self.vleak, *self.elastance)
 

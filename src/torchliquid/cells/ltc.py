@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from torchliquid.cells.recurrence import Prepared
 from torchliquid.solvers import Solver
 from torchliquid.tracing import is_written_down
 
@@ -48,9 +49,7 @@ class LTC(NamedTuple):
     epsilon: float
     solver: Solver | None = None
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """Pull and conductance of leak and inputs, and the weights: cm and the synapses between neurons."""
         gleak, vleak, cm = self.leak
         pull, conductance = _arriving(inputs, gleak.shape[0], self.sensory_index, self.sensory)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torchliquid.cells.gru import gru_step
+from torchliquid.cells.recurrence import Prepared
 from torchliquid.solvers import Solver
 
 
@@ -29,9 +30,7 @@ class ODERNN(NamedTuple):
     update: Sequence[Tensor]
     solver: Solver
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
         """No series, and the weights."""
         return (), (*self.flow, *self.update)
 

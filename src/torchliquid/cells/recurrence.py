@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Prepared = tuple[Sequence[Float[Tensor, "B T ..."]], Sequence[Tensor]]
+"""What :meth:`Recurrence.prepare` returns: series and weights."""
+
 
 @runtime_checkable
 class Recurrence(Protocol):
@@ -19,17 +22,13 @@ class Recurrence(Protocol):
     T time, C channels, H units.
     """
 
-    def prepare(
-        self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]
-    ) -> tuple[Sequence[Float[Tensor, "B T ..."]], Sequence[Tensor]]:
-        """Compute everything that does not depend on the state.
+    def prepare(self, inputs: Float[Tensor, "B T C"], timespans: Float[Tensor, "B T"]) -> Prepared:
+        """Compute everything that does not depend on the state: series with a row for each sample, and weights, which
+        are the same for all steps.
 
         Args:
             inputs: inputs of each sample.
             timespans: time since the previous sample, finite and not negative.
-
-        Returns:
-            Series, with a row for each sample, and weights, which are the same for all steps.
         """
         ...
 

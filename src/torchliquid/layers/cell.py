@@ -305,6 +305,21 @@ class SolvedCell(RecurrentCell):
         self.stepper = solver
 
 
+class MappedCell(SolvedCell):
+    """A cell with one map of inputs and state, or of the state alone, within the field of its ODE."""
+
+    def __init__(self, input_size: int, hidden_size: int, solver: Solver, with_inputs: bool = True) -> None:
+        super().__init__(input_size, hidden_size, solver)
+        self.weight = nn.Parameter(torch.empty(hidden_size, hidden_size + (input_size if with_inputs else 0)))
+        self.bias = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise the weights."""
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
 def is_plain_memory(memory: nn.Module) -> bool:
     """Whether a kernel may read a memory's weights."""
     return type(memory) is MemoryCell and not is_called(memory) and says_all(memory, nn.Linear)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from torchliquid import cells
 from torchliquid.errors import InputError
-from torchliquid.layers.cell import SolvedCell
+from torchliquid.layers.cell import MappedCell, SolvedCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 from torchliquid.solvers import Solver
@@ -42,22 +42,11 @@ class ODERNNCell(SolvedCell):
         return after
 
 
-class DrivenODECell(SolvedCell):
+class DrivenODECell(MappedCell):
     """One step of dh/dt = tanh(W x + U h + b), with x constant during the span before it (arXiv 2006.04439).
 
     The arguments are those of :class:`ODERNNCell`.
     """
-
-    def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
-        super().__init__(input_size, hidden_size, solver)
-        self.weight = nn.Parameter(torch.empty(hidden_size, input_size + hidden_size))
-        self.bias = nn.Parameter(torch.empty(hidden_size))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Initialise the weights."""
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)
 
     def recurrence(self, inputs: Tensor | None = None) -> cells.CTRNN:
         return cells.CTRNN(self.weight, self.bias, None, self.stepper)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchliquid import cells
-from torchliquid.layers.cell import SolvedCell
+from torchliquid.layers.cell import MappedCell
 from torchliquid.layers.recurrent import RecurrentLayer
 from torchliquid.layers.stack import Stack
 from torchliquid.solvers import Solver
 
 
-class FlowCell(SolvedCell):
+class FlowCell(MappedCell):
     """dh/dt = -h + tanh(U h + b), the ODE that the memory's output follows between samples."""
 
     def __init__(self, input_size: int, hidden_size: int, solver: Solver) -> None:
-        super().__init__(input_size, hidden_size, solver)
-        self.weight = nn.Parameter(torch.empty(hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.empty(hidden_size))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)
+        super().__init__(input_size, hidden_size, solver, with_inputs=False)
 
     def fastest_rate(self) -> float:
         """The rate of the leak, 1 / time."""

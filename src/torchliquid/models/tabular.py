@@ -53,11 +53,8 @@ class Tabular(Fitted):
 
     Attributes:
         kind: ``"linear"`` or ``"boosting"``.
-        config: its settings.
-        task, preprocessing: fitted on the training part.
         linear: the linear model; for boosting of values, the one whose errors the trees predict; otherwise None.
         trees: of boosting; None if trees did not improve the score.
-        metadata: plain data that is saved along.
     """
 
     def __init__(

@@ -322,11 +322,16 @@ class ModelStream:
         return self._alarms[0].on if self.n == 1 else np.array([alarm.on for alarm in self._alarms])
 
     def _follow(self, answer: np.ndarray, elapsed: float | np.ndarray | None) -> None:
-        task, scales = self.model.task, self.model.preprocessing
+        task = self.model.task
         over = np.atleast_1d(task.decide(answer) == task.positive)
-        spans = scales.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n)) * scales.time_scale
-        for alarm, one, span in zip(self._alarms, over, np.broadcast_to(spans, self.n), strict=True):
+        for alarm, one, span in zip(self._alarms, over, self._spans(elapsed), strict=True):
             alarm.step(bool(one), float(span))
+
+    def _spans(self, elapsed: float | np.ndarray | None) -> np.ndarray:
+        """(n,) the spans before a sample, in the recording's unit."""
+        scales = self.model.preprocessing
+        spans = scales.spans(_elapsed(np.nan if elapsed is None else elapsed, self.n))
+        return np.broadcast_to(spans, self.n) * scales.time_scale
 
     @property
     def interval(self) -> np.ndarray | None:
@@ -402,6 +407,10 @@ def _fingerprint(model: Predictor) -> int:
 def _compiled_step(
     stepper: Any, values: Any, elapsed: Any, shape: Any, dtype: type[np.floating] = np.float64
 ) -> np.ndarray | None:
+    """The answer of a compiled stepper; None, with nothing changed, if there is none or it does not accept the
+    sample."""
+    if stepper is None:
+        return None
     out: np.ndarray = np.empty(shape, dtype)
     if stepper.step(values, elapsed, out):
         return out
@@ -459,7 +468,7 @@ class _Plain:
         self.steps.state = parts
 
     def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
-        return None if self._stepper is None else _compiled_step(self._stepper, values, elapsed, self._out_shape)
+        return _compiled_step(self._stepper, values, elapsed, self._out_shape)
 
     def broken(self) -> np.ndarray:
         return np.zeros(self.n, dtype=bool)
@@ -491,9 +500,6 @@ class _Core:
         self._decoded = module.task.decode if isinstance(module, Model) else None
 
     def fast(self, values: Any, elapsed: Any) -> np.ndarray | None:
-        """The answer of the compiled stepper; None, with nothing changed, if it does not accept the sample."""
-        if self._stepper is None:
-            return None
         return _compiled_step(self._stepper, values, elapsed, self._out_shape, self._out_type)
 
     def step(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
