@@ -193,3 +193,14 @@ def test_an_environment_that_a_function_makes_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Unplain-v0 has settings that are no plain data"):
         control.record("Unplain-v0", push, 2, tmp_path / "unplain-v0")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["named-v0"]
+
+
+@pytest.mark.parametrize("noise", [-0.1, float("nan")])
+def test_noise_is_a_number_from_none(noise: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"noise is .*; give a number from 0 upwards"):
+        control.record("Pendulum-v1", lambda env, seen: [0.0], 1, tmp_path / "set", noise=noise)
+
+
+def test_steps_take_time(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="step is 0; give the seconds per step, more than 0"):
+        control.demonstrations(tmp_path, step=0)

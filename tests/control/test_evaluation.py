@@ -182,3 +182,12 @@ class Broken(Toy):
 
     def reset(self, **given: Any) -> Any:
         raise AttributeError("'NoneType' object has no attribute 'glGetError'")
+
+
+def test_a_severity_is_a_number_and_one_shift_needs_no_list() -> None:
+    with pytest.raises(InputError, match=r"a severity of 0\.4; give a number"):
+        control.evaluate(lambda seen, seconds: 0, "CartPole-v1", 1, [(control.shifts.SensorNoise, "0.4")])
+    with pytest.raises(InputError, match="max_steps must be at least 1"):
+        control.evaluate(lambda seen, seconds: 0, "CartPole-v1", 1, max_steps=0)
+    found = control.evaluate(lambda seen, seconds: 0, "CartPole-v1", 1, control.shifts.SensorNoise, max_steps=2)
+    assert [one.severity for one in found.episodes] == [0.0, *control.shifts.SensorNoise.severities]

@@ -157,11 +157,14 @@ def record(
         progress: called with the number of finished episodes.
 
     Raises:
-        InputError: the environment cannot be made or named, the expert does not return an action, or the folder exists.
+        InputError: the environment cannot be made or named, the expert does not return an action, a number is too
+            small, or the folder exists.
     """
     storage = _minari("minari.dataset.minari_storage").MinariStorage
     buffer = _minari("minari.data_collector.episode_buffer").EpisodeBuffer
-    check_size(episodes=episodes)
+    check_size(episodes=episodes, max_steps=max_steps)
+    if not 0 <= noise < np.inf:
+        raise InputError(f"noise is {noise}; give a number from 0 upwards")
     folder = Path(folder).absolute()  # Minari computes wrong sizes for relative paths
     base = made(env)
     expert = expert_of(base, expert)
@@ -336,6 +339,8 @@ def demonstrations(
     Raises:
         InputError: the data set does not exist, is damaged or empty, or belongs to another environment.
     """
+    if step is not None and not 0 < step < np.inf:
+        raise InputError(f"step is {step}; give the seconds per step, more than 0")
     dataset = _opened(source)
     if env is not None:
         for what in ("observation_space", "action_space"):

@@ -96,7 +96,7 @@ def evaluate(
     policy: Policy | Predictor,
     env: EnvLike,
     episodes: int = 20,
-    shifts: Iterable[type[Shift] | tuple[type[Shift], float]] = (),
+    shifts: type[Shift] | Iterable[type[Shift] | tuple[type[Shift], float]] = (),
     *,
     expert: Expert | None = None,
     seed: int = 0,
@@ -114,7 +114,7 @@ def evaluate(
             bounds are clipped and counted. A model from :func:`torchliquid.control.imitate` can be passed, too.
         env: name in Gymnasium, an environment, or a function that makes one.
         episodes: number of episodes for each shift and severity, with the same seeds for each.
-        shifts: classes, each used at all its ``severities``, or pairs of a class and a severity.
+        shifts: classes, each used at all its ``severities``, or pairs of a class and a severity; or one class.
         expert: the expert whose path is the reference, see :func:`torchliquid.control.record`; None: the expert of a
             world of this package, or none.
         seed: seed of the first episode; the following episodes count up.
@@ -127,7 +127,7 @@ def evaluate(
         InputError: the environment cannot be made or reset, a shift does not suit it, or the policy fails on an
             observation or does not return an action.
     """
-    check_size(episodes=episodes, jobs=jobs)
+    check_size(episodes=episodes, max_steps=max_steps, jobs=jobs)
     if isinstance(policy, Predictor):
         policy = policy_of(policy)
     if not callable(policy):
@@ -201,9 +201,9 @@ def _episode_job(packed: bytes, progress: object) -> Iterator[Episode]:
 
 
 def _severities(
-    shifts: Iterable[type[Shift] | tuple[type[Shift], float]],
+    shifts: type[Shift] | Iterable[type[Shift] | tuple[type[Shift], float]],
 ) -> Iterator[tuple[type[Shift] | None, float]]:
-    for one in shifts:
+    for one in (shifts,) if isinstance(shifts, type) else shifts:
         kind, *severity = one if isinstance(one, tuple) else (one,)
         if not (isinstance(kind, type) and issubclass(kind, Shift)) or len(severity) > 1:
             raise InputError(f"{one!r} is no shift; give classes such as Fog, or pairs with a severity, (Fog, 0.4)")

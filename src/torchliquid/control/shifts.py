@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import count
+from numbers import Real
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -59,7 +60,8 @@ class Shift(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     severities: ClassVar[tuple[float, ...]]
 
     def __init__(self, env: Env, severity: float) -> None:
-        if not (np.isfinite(severity) and severity >= 0):
+        given: object = severity
+        if not isinstance(given, Real) or not (np.isfinite(severity) and severity >= 0):
             raise InputError(f"{self.name}: a severity of {severity}; give a number from 0 upwards ({self.unit})")
         gym.utils.RecordConstructorArgs.__init__(self, severity=severity)
         super().__init__(env)
