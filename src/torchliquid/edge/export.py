@@ -134,7 +134,7 @@ def export(
             report.warnings.append(f"the interval is in the C alone: this {what} gives the values; {half}")
     if target.name == "onnx":
         assert isinstance(model, Model)
-        samples = _samples(model, data, False, None, report).checked
+        samples = _samples(model, data, report)
         report_stage("the graph, against PyTorch")
         with _filled(out) as folder:
             difference = onnx.write(model, folder, samples)
@@ -156,13 +156,15 @@ def export(
         within = find_plausible(one.preprocessing, plausible, longest_gap)
         if isinstance(one, Tabular):
             asked = int8 and (one is model or one.trees is not None)  # beside others a linear model is as it is
-            seen = _samples(one, data, False, None, of).checked
+            seen = _samples(one, data, of)
             return make(one, target, arithmetic, asked, seen, table.describe(one, within, c_name, asked))
         described = describe(one, within, c_name)
-        parts = _samples(one, data, int8, calibrate, of)
+        if not int8:
+            return make(one, target, arithmetic, False, _samples(one, data, of), described)
+        checked, scaled_by, chosen_on = _samples_int8(one, data, calibrate, of)
         return make(
-            one, target, arithmetic, int8, parts.checked, described,
-            calibration=parts.scaled_by, choice=parts.chosen_on, auto=auto, limit=error,
+            one, target, arithmetic, True, checked, described,
+            calibration=scaled_by, choice=chosen_on, auto=auto, limit=error,
         )  # fmt: skip
 
     report_stage("the integers' widths" if int8 else "the C")
@@ -272,30 +274,24 @@ def _earlier(out: Path) -> str:
     return str(name)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The samples to check an export on; for integers also the samples that set their scales, and those that their
-    widths are chosen on. None if there are no separate ones."""
+def _samples(model: Model | Tabular, data: Recording | None, report: Report) -> Samples:
+    """The samples to check an export on."""
+    if data is not None:
+        return parity.samples_of(model, data)
+    if isinstance(model, Model) and model.sample is not None:
+        return parity.samples_of_model(model)
+    report.warnings.append(
+        "the model file holds no sample of the training data: the export was checked on synthetic readings"
+    )
+    return parity.made_up(model.preprocessing, 256)
 
-    checked: Samples
-    scaled_by: Samples | None = None
-    chosen_on: Samples | None = None
 
-
-def _samples(
-    model: Model | Tabular, data: Recording | None, int8: bool, calibrate: Recording | None, report: Report
-) -> _Parts:
+def _samples_int8(
+    model: Model, data: Recording | None, calibrate: Recording | None, report: Report
+) -> tuple[Samples, Samples | None, Samples | None]:
+    """The same for integers, and the samples that set their scales, and those that their widths are chosen on; None if
+    there are no separate ones."""
     scales = model.preprocessing
-    if not int8:
-        if data is not None:
-            return _Parts(parity.samples_of(model, data))
-        if isinstance(model, Model) and model.sample is not None:
-            return _Parts(parity.samples_of_model(model))
-        report.warnings.append(
-            "the model file holds no sample of the training data: the export was checked on synthetic readings"
-        )
-        return _Parts(parity.made_up(scales, 256))
-    assert isinstance(model, Model)
     others = None if data is None else parity.samples_of(model, data)
     if calibrate is not None:
         scaled_by = parity.samples_covering(model, calibrate)
@@ -318,7 +314,7 @@ def _samples(
             "the error was measured on the same samples that set the integers' scales and widths: "
             "give --data to measure it on others"
         )
-        return _Parts(scaled_by)
+        return scaled_by, None, None
     share = parity.repeated(scales, scaled_by, others)
     report.plain["repeated"] = share
     if share:
@@ -327,7 +323,7 @@ def _samples(
             "is measured: the error on others may be larger"
         )
     chosen_on, checked = parity.halves(others)
-    return _Parts(checked, scaled_by, chosen_on)
+    return checked, scaled_by, chosen_on
 
 
 def _precision(model: Model | Tabular, report: Report) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from torchliquid.data.recording import Recording
 from torchliquid.errors import InputError
@@ -130,9 +130,7 @@ def _roc(values: np.ndarray, called: np.ndarray) -> float:
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    return 0.0 if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
 
 
 def _best(names: tuple[str, ...], values: list[float], nothing: float) -> tuple[str, float]:

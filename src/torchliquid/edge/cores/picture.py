@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import torch
 
 from torchliquid.edge.cores.core import Core, Layout, Needs, Ranges, peak
 from torchliquid.edge.cores.graph import Graph
@@ -73,11 +75,7 @@ class PictureCore(Core[Picture]):
     def _maps(self, x: np.ndarray) -> list[np.ndarray]:
         """The values behind each convolution, (T, height, width, filters)."""
         picture = x[:, self.data.start : self.data.start + self.data.size].reshape(-1, *self.data.shape)
-        found = []
-        for one in self.data.convolutions:
-            picture = convolved(picture, one)
-            found.append(picture)
-        return found
+        return list(accumulate(self.data.convolutions, convolved, initial=picture))[1:]
 
     def measure(self, seen: Ranges, x: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         # The first element is the part's output; the others are behind the convolutions.
@@ -128,10 +126,6 @@ class PictureCore(Core[Picture]):
 
 def convolved(picture: np.ndarray, one: Convolution) -> np.ndarray:
     """(T, h / 2, w / 2, filters) of (T, h, w, channels)."""
-    kernel = one.weight.shape[1]
-    half = kernel // 2
-    padded = np.pad(picture, ((0, 0), (half, half), (half, half), (0, 0)))
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))[:, ::2, ::2]  # type: ignore[call-overload]
-    sums = np.einsum("thwcyx,fyxc->thwf", patches, one.weight, optimize=True) + one.bias
-    made: np.ndarray = np.maximum(sums, 0.0)
-    return made
+    x, weight = (torch.from_numpy(each.astype(np.float64)).permute(0, 3, 1, 2) for each in (picture, one.weight))
+    made = torch.conv2d(x, weight, torch.from_numpy(one.bias), stride=2, padding=one.weight.shape[1] // 2).relu()
+    return np.asarray(made.permute(0, 2, 3, 1).numpy())
