@@ -71,8 +71,7 @@ def with_faults(walked: Walk, network: Network | Table) -> tuple[np.ndarray, np.
     limits = network.limits
     channel = int(np.isfinite(limits.high).argmax())
     beyond = np.float32(limits.high[channel] + abs(limits.high[channel] - limits.low[channel]))
-    n = min(len(walked), STEPS)
-    inputs, elapsed, reset = (part[:n].copy() for part in (walked.inputs, walked.elapsed, walked.reset))
+    inputs, elapsed, reset = (part[:STEPS] for part in (walked.inputs, walked.elapsed, walked.reset))
     week = np.float32(7 * 24 * 3600)
     faults = [
         (np.nan, elapsed[-1]),
@@ -86,18 +85,14 @@ def with_faults(walked: Walk, network: Network | Table) -> tuple[np.ndarray, np.
         (None, -np.inf),
     ]
     more = np.resize(inputs, (len(faults), inputs.shape[1]))
-    times = np.zeros(len(faults), dtype=np.float32)
-    for i, (value, time) in enumerate(faults):
+    times = np.array([time for _, time in faults], dtype=np.float32)
+    for i, (value, _) in enumerate(faults):
         if value is not None:
             more[i, i % inputs.shape[1]] = value
-        times[i] = time
     if np.isfinite(beyond):
         more[4, channel] = beyond
-    return (
-        np.concatenate([inputs, more]),
-        np.concatenate([elapsed, times]),
-        np.concatenate([reset, np.zeros(len(faults), dtype=bool)]),
-    )
+    goes_on = np.zeros(len(faults), dtype=bool)
+    return np.concatenate([inputs, more]), np.concatenate([elapsed, times]), np.concatenate([reset, goes_on])
 
 
 def _selftest(artifact: Artifact) -> dict[str, Any]:
