@@ -145,8 +145,7 @@ def summary(explained: Explanation) -> tuple[str, str, str]:
 def in_words(explained: Explanation) -> str:
     """How long the neurons remember, compared with the usual gap between samples."""
     taus, gap = explained.time_constants, explained.gap
-    values = np.concatenate(taus.shown)
-    (middle,) = figures.quantiles(values, [0.5], axis=0)
+    (middle,) = figures.quantiles(np.concatenate(taus.shown), [0.5], axis=0)
     ends = _span(taus.shown)
     if ends is None:
         return f"the neurons' {taus.name}s are infinite"
@@ -199,8 +198,7 @@ def facts(explained: Explanation) -> list[Fact]:
             beyond = "With longer gaps it was not chaotic in any shorter part."
         else:
             beyond = f"It stays stable up to gaps of {span(float(d.gap * np.max(d.multiples)), d.unit)}."
-        words = f"Below 0 small differences die out. {beyond}"
-        found.append(Fact("Is it stable?", f"{growth} per sample", words))
+        found.append(Fact("Is it stable?", f"{growth} per sample", f"Below 0 small differences die out. {beyond}"))
     return found
 
 
