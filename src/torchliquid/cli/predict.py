@@ -120,21 +120,13 @@ def csv(frame: pl.DataFrame) -> str:
     """A table as CSV that cannot control a terminal or run in a spreadsheet, because names come from a file."""
     import polars as pl
 
-    def safe(name: str | None) -> str | None:
-        if name is None:
-            return None
+    def safe(name: str) -> str:
         text = printable(name, longest=None)
         return f"'{text}" if text.startswith(("=", "@")) or re.match(r"[-+](?![\d.]|inf)", text) else text
 
     frame = frame.with_columns(
-        pl.col(column).map_elements(safe, return_dtype=pl.String)
-        for column, kind in frame.schema.items()
-        if kind == pl.String
-    )
-    frame = frame.with_columns(
-        pl.col(column).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-        for column, kind in frame.schema.items()
-        if isinstance(kind, pl.Datetime) and kind.time_zone is not None
+        pl.selectors.string().map_elements(safe, return_dtype=pl.String),
+        pl.selectors.datetime(time_zone="*").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"),
     )
     frame.columns = _different(printable(column, longest=None) for column in frame.columns)
     return frame.write_csv()

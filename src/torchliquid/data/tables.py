@@ -362,19 +362,15 @@ def _hours(clock: pl.Series) -> tuple[pl.Series, str | None]:
     if not text.str.contains(r"^\d{1,6}$").all() or text.null_count() == len(text):
         return clock, None
     numbers = text.cast(pl.Int64)
-    most = numbers.max()
-    assert isinstance(most, int)
-    hours = numbers
-    minutes = seconds = pl.Series([0]).new_from_index(0, len(text))
-    how = "the hour of the day"
-    if most > 2400:
-        how, hours, minutes, seconds = "HHMMSS", numbers // 10000, numbers // 100 % 100, numbers % 100
-    elif most > 24:
-        how, hours, minutes = "HHMM", numbers // 100, numbers % 100
-    if (hours > 24).any() or (minutes > 59).any() or (seconds > 59).any():
+    how, seconds = "the hour of the day", numbers * 10000
+    if (numbers > 2400).any():
+        how, seconds = "HHMMSS", numbers
+    elif (numbers > 24).any():
+        how, seconds = "HHMM", numbers * 100
+    digits = seconds.cast(pl.String).str.zfill(6)
+    if not digits.str.contains(r"^([01]\d|2[0-4])[0-5]\d[0-5]\d$").all():
         return clock, None
-    two = [part.cast(pl.String).str.zfill(2) for part in (hours, minutes, seconds)]
-    return two[0] + ":" + two[1] + ":" + two[2], how
+    return digits.str.replace(r"^(..)(..)(..)$", "$1:$2:$3"), how
 
 
 def _order_notes(
