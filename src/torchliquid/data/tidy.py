@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,20 +42,17 @@ def tidy(recording: Recording, notes: list[str], for_model: bool) -> Recording:
     for s in recording.series:
         if not len(s):
             raise InputError(f"series {s.name!r} has no samples; leave it out")
-    infinite = still = 0
-    series, orders = [], []
-    for s in recording.series:
-        orders.append(np.argsort(s.times, kind="stable"))
-        if (np.diff(s.times) < 0).any():
-            s = s.take(orders[-1])
-        infinities = np.isinf(s.values)
-        if infinities.any():
-            infinite += int(infinities.sum())
-            s = replace(s, values=np.where(infinities, np.nan, s.values))
-        still += int((np.diff(s.times) == 0).sum())
-        series.append(s)
+    infinite = sum(int(np.isinf(s.values).sum()) for s in recording.series)
+    if infinite:
+        finite = (replace(s, values=np.where(np.isinf(s.values), np.nan, s.values)) for s in recording.series)
+        recording = replace(recording, series=tuple(finite))
+    recording, impossible = _without_implausible(recording, for_model)
+    recording, wrong_targets = _with_plausible_targets(recording, for_model)
+    series = [
+        s.take(np.argsort(s.times, kind="stable")) if (np.diff(s.times) < 0).any() else s for s in recording.series
+    ]
     recording = replace(recording, series=tuple(series))
-
+    still = sum(int((np.diff(s.times) == 0).sum()) for s in series)
     if still == n - recording.n_series and still > 0:
         raise InputError(
             f"time stands still: all {n} samples have the time {series[0].times[0]:g}"
@@ -64,8 +60,6 @@ def tidy(recording: Recording, notes: list[str], for_model: bool) -> Recording:
             + (f" in column {recording.columns['time']!r}" if "time" in recording.columns else "")
             + "; name another time column (one that contains date and time), or none for samples that are 1 apart"
         )
-    recording, impossible = _without_implausible(recording, orders, for_model)
-    recording, wrong_targets = _with_plausible_targets(recording, orders, for_model)
     impossible += wrong_targets
     empty = [c for c, share in zip(recording.channels, recording.missing_share(), strict=True) if share == 1]
     if empty and not for_model:
@@ -132,9 +126,8 @@ def _strange(recording: Recording) -> list[str]:
     return notes
 
 
-def _without_implausible(recording: Recording, orders: Sequence[np.ndarray], drop: bool) -> tuple[Recording, list[str]]:
-    """Raise an error for impossible readings, or drop them with a note. ``orders`` are the places of each series'
-    samples before they were sorted."""
+def _without_implausible(recording: Recording, drop: bool) -> tuple[Recording, list[str]]:
+    """Raise an error for impossible readings, or drop them with a note."""
     limits = np.array([_limit(values) for values in _by_channel(recording)])
     wrong = [np.abs(s.values) >= limits for s in recording.series]
     if drop:
@@ -147,18 +140,18 @@ def _without_implausible(recording: Recording, orders: Sequence[np.ndarray], dro
             for channel, n in zip(recording.channels, count, strict=True)
             if n
         ]
-    for s, order, w in zip(recording.series, orders, wrong, strict=True):
+    for s, w in zip(recording.series, wrong, strict=True):
         for i, c in np.argwhere(w)[:1]:
-            place = f"column {recording.channels[c]!r}, {_sample(recording, s, i, order)}{_of(recording, s)}"
+            place = f"column {recording.channels[c]!r}, {_sample(recording, s, i)}{_of(recording, s)}"
             raise _implausible(s.values[i, c], place, "reading")
     return recording, []
 
 
-def _sample(recording: Recording, series: Series, i: int, order: np.ndarray) -> str:
+def _sample(recording: Recording, series: Series, i: int) -> str:
     """A sample as its user counts: the row of a table, the time in a long table, or the index in an array."""
     if series.rows is not None:
         return f"row {series.rows[i]}"
-    return f"time {series.times[i]:g}" if "parameter" in recording.columns else f"sample {order[i]}"
+    return f"time {series.times[i]:g}" if "parameter" in recording.columns else f"sample {i}"
 
 
 def _of(recording: Recording, series: Series) -> str:
@@ -189,16 +182,14 @@ def _numeric_targets(recording: Recording) -> np.ndarray | None:
     return rows[np.isfinite(rows).all(1)]
 
 
-def _with_plausible_targets(
-    recording: Recording, orders: Sequence[np.ndarray], drop: bool
-) -> tuple[Recording, list[str]]:
+def _with_plausible_targets(recording: Recording, drop: bool) -> tuple[Recording, list[str]]:
     """The same for targets. Infinite ones are not labels."""
     known = _numeric_targets(recording)
     if known is None:
         return recording, []
     limits = np.array([_limit(column) for column in known.T])
     series, infinite, implausible = [], 0, 0
-    for s, order in zip(recording.series, orders, strict=True):
+    for s in recording.series:
         if s.targets is None:
             series.append(s)
             continue
@@ -208,7 +199,7 @@ def _with_plausible_targets(
         if wrong.any() and not drop:
             place = np.argwhere(wrong)[0]
             value = float(s.targets[tuple(place)])
-            at = f", {_sample(recording, s, place[0], order)}" if s.per_step else ""
+            at = f", {_sample(recording, s, place[0])}" if s.per_step else ""
             raise _implausible(value, f"the target {recording.target!r}{at}{_of(recording, s)}", "value")
         infinite += int(infinities.sum())
         implausible += int(wrong.sum())
