@@ -143,6 +143,22 @@ def without_folders(text: str) -> str:
     return re.sub(r"(?<![\w.<>)/-])(?:[A-Za-z]:)?(?:[/\\][^/\\\s'\":,]+){2,}", last, text)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, unless it exists.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"the output folder {folder} cannot be written ({error.strerror}); choose another (--out)"
+        ) from None
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a new folder of files, atomically."""
     with _replacing(path, Path(tempfile.mkdtemp(dir=path.parent, prefix=".", suffix=".part")), 0o777) as part:

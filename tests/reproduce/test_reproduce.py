@@ -274,3 +274,18 @@ def test_a_cfc_learns_the_parity_of_short_streams() -> None:
 def test_no_seeds_are_not_all_seeds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seeds must be at least 1, not 0"):
         reproduce("xor", tmp_path, Quiet(), seeds=0)
+
+
+@pytest.mark.parametrize("line", ['{"a": 1}', "[1]", '{"contender": "CfC", "split": "published"}'])
+def test_a_line_that_is_no_training_is_named(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchliquid.reproduce.run.protocol", lambda name: TABLE)
+    (tmp_path / "cheetah.trials.jsonl").write_text(f"{line}\n{line}\n")
+    with pytest.raises(InputError, match="line 1 is damaged; delete that line"):
+        reproduce("cheetah", tmp_path, Quiet(), ["CfC"], seeds=1)
+
+
+def test_a_file_is_no_folder_for_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchliquid.reproduce.run.protocol", lambda name: TABLE)
+    (tmp_path / "results").write_text("")
+    with pytest.raises(InputError, match=r"results cannot be written \(File exists\); choose another"):
+        reproduce("cheetah", tmp_path / "results", Quiet(), ["CfC"], seeds=1)

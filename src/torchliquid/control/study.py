@@ -35,7 +35,15 @@ from torchliquid.control.imitation import done_in, imitate, seen_in
 from torchliquid.control.interval import can_be_set, name_of
 from torchliquid.control.shifts import Shift, possible, shift_kinds
 from torchliquid.errors import InputError, check_size
-from torchliquid.files import locked, read_json, remove_leftovers, write_atomically, write_folder, write_json
+from torchliquid.files import (
+    locked,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    write_atomically,
+    write_folder,
+    write_json,
+)
 from torchliquid.jobs import Job, run_all, workers
 from torchliquid.jobs.lines import append, read
 from torchliquid.models.model import Model
@@ -207,10 +215,7 @@ def assess(
 
 def _claim(folder: Path, about: dict[str, Any]) -> None:
     """Check that the folder can be written, and is empty or holds this comparison."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be written ({error.strerror}); choose another (--out)") from None
+    make_folder(folder)
     path = folder / "study.json"
     if path.exists():
         found = read_json(path, dict)
@@ -258,7 +263,7 @@ class _Study:
 
     def done(self, what: str) -> dict[str, dict[str, Any]]:
         """The finished lines of a kind, by their id."""
-        return {line["id"]: line for line in read(self.folder / LINES) if line["what"] == what}
+        return {line["id"]: line for line in read(self.folder / LINES, "what", "id") if line["what"] == what}
 
     def keep(self, what: str, name: str, line: dict[str, Any]) -> None:
         append(self.folder / LINES, {"what": what, "id": name, **line})

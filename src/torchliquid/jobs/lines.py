@@ -27,8 +27,11 @@ def append(file: Path, trial: dict[str, Any]) -> None:
         os.fsync(opened.fileno())
 
 
-def read(file: Path) -> list[dict[str, Any]]:
+def read(file: Path, *names: str) -> list[dict[str, Any]]:
     """The trials in a file, without an incomplete last line left by an interrupted write.
+
+    Args:
+        names: what each trial must have.
 
     Raises:
         InputError: a line is not a trial.
@@ -38,9 +41,12 @@ def read(file: Path) -> list[dict[str, Any]]:
     trials = []
     for number, line in enumerate(_whole(file.read_bytes()).splitlines(), 1):
         try:
-            trials.append(json.loads(line))
+            trial = json.loads(line)
         except ValueError:
-            raise InputError(f"{file}, line {number} is damaged; delete that line to do its training again") from None
+            trial = None
+        if not isinstance(trial, dict) or any(name not in trial for name in names):
+            raise InputError(f"{file}, line {number} is damaged; delete that line to do its training again")
+        trials.append(trial)
     return trials
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torchliquid.data.columns import nearest
 from torchliquid.devices import device_of
 from torchliquid.errors import InputError, check_size
-from torchliquid.files import write_json
+from torchliquid.files import make_folder, write_json
 from torchliquid.jobs import Job, Workers, workers
 from torchliquid.jobs.lines import append, read
 from torchliquid.page import write_page
@@ -21,6 +21,9 @@ from torchliquid.reproduce.protocols import NAMES, protocol
 from torchliquid.reproduce.summary import section, seeds_of, summary, tuning_trials
 from torchliquid.reproduce.trial import FITTED, run_trial
 from torchliquid.study.run.runner import THREADS, StudyListener
+
+TRIAL = ("contender", "split", "seed")
+"""What identifies a line of a table's trials."""
 
 HEAD = """# Published tables, rerun
 
@@ -90,14 +93,14 @@ def reproduce(
         tuning.space(Setting())
     file, pairs = folder / f"{table.name}.trials.jsonl", [(s, c) for s in parts for c in contenders or table.awaited]
     with workers(jobs, THREADS, ray) as run_jobs:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         listener.planned({"tuning": float(tune * tuning.EPOCHS), "training": 5.0} if tune else {"training": 1.0})
         tuned = _tune(table, parts, pairs, tune, folder, listener, run_jobs, device) if tune else {}
         wanted = [(*pair, seed, tuned.get(pair)) for pair in pairs for seed in range(seeds or seeds_of(table, pair[1]))]
         made_with = _fingerprints(table, parts, pairs)
         done = {
             (x["split"], x["contender"], x["seed"], tuning_trials(x)): x
-            for x in read(file)
+            for x in read(file, *TRIAL)
             if x.get("made_with") == made_with.get((x["split"], x["contender"]))
         }
         work = []
@@ -115,7 +118,7 @@ def reproduce(
         try:
             run_jobs(work, listener)
         finally:
-            found = summary(table, read(file))
+            found = summary(table, read(file, *TRIAL))
             write_json(folder / f"{table.name}.json", found)
     return found
 
@@ -137,7 +140,10 @@ def _tune(
     made_with = _fingerprints(table, parts, pairs, with_test=False)
 
     def lines() -> dict[tuple[Split, str], list[dict[str, Any]]]:
-        every = {(x["split"], x["contender"], x["trial"], x.get("made_with")): x for x in read(file)}
+        every = {
+            (x["split"], x["contender"], x["trial"], x.get("made_with")): x
+            for x in read(file, "contender", "split", "trial")
+        }
         return {
             pair: [x for key, x in every.items() if (*key[:2], key[3]) == (*pair, made_with[pair])] for pair in pairs
         }
@@ -178,7 +184,7 @@ def write_tables(folder: Path, page: Path) -> None:
     """
     sections = []
     for table in (protocol(name) for name in NAMES if (folder / f"{name}.json").exists()):
-        trials = read(folder / f"{table.name}.trials.jsonl")
+        trials = read(folder / f"{table.name}.trials.jsonl", *TRIAL)
         picture = page.with_name(f"{page.stem}-{table.name}.svg")
         rows = [row for row in summary(table, trials)["rows"] if row["split"] == "published"]
         if rows:

@@ -12,13 +12,12 @@ A folder or file gets its name only when it is complete.
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from torchliquid.errors import InputError
-from torchliquid.files import locked, read_json, write_json
+from torchliquid.files import locked, make_folder, read_json, write_json
 
 STUDY = "study.json"
 LOCK = ".lock"
@@ -36,14 +35,7 @@ class Store:
 
     def __init__(self, folder: Path, study: dict[str, Any]) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise InputError(
-                f"the output folder {folder} cannot be written ({error.strerror}); choose another (--out)"
-            ) from None
+        make_folder(folder)
         path = folder / STUDY
         if path.exists():
             self._refuse_another(path, study)
