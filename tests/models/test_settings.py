@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.helpers.small import small_model, small_recording
 
-from torchliquid import Model
+from torchliquid import InputError, Model
 from torchliquid.edge.network import describe
 from torchliquid.study.contenders import CONTENDERS
 
@@ -31,3 +31,12 @@ def test_what_tuning_may_choose_answers_live_and_from_a_file_as_it_does_whole(ki
         np.testing.assert_allclose(said, expected, atol=2e-5)
     if kind not in ("transformer", "state_space", "grud"):  # of which there is no export
         assert describe(loaded).units > 0
+
+
+@pytest.mark.parametrize(
+    "kind", ["cfc", "cfc_ncp", "ltc", "ltc_ncp", "ctrnn", "neural_ode", "ctgru", "lrcssm", "ode_lstm"]
+)
+@pytest.mark.parametrize("name", ["return_sequences", "batch_first", "bidirectional", "num_layers"])
+def test_how_a_layer_is_called_is_no_setting_of_a_kind(kind, name) -> None:
+    with pytest.raises(InputError, match=f"a {kind} has no '{name}'; it has .*units"):
+        small_model(kind, **{name: True})

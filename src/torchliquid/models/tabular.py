@@ -332,7 +332,7 @@ class TabularSteps(Remembering):
         return self.model.answer(self.rows(inputs, spans))
 
     def rows(self, inputs: np.ndarray, spans: np.ndarray) -> np.ndarray:
-        """(n, F) what is seen with samples, which are remembered."""
+        """(n, F) features of the samples, which are added to the state."""
         features = self._look_back if self.lookback else self._follow
         return np.stack([features(*each) for each in zip(self.memory, inputs, spans.tolist(), strict=True)])
 
