@@ -18,7 +18,7 @@ from tests.study.test_resume import command, finished, write_recording
 from typer.testing import CliRunner
 
 from torchliquid import Recording, assess
-from torchliquid.cli import app, times
+from torchliquid.cli import amounts, app
 from torchliquid.cli.progress import StudyProgress
 from torchliquid.errors import InputError
 from torchliquid.jobs import Job
@@ -208,14 +208,14 @@ def test_a_limit_without_a_known_unit_is_one_line(text: str, tmp_path: Path) -> 
     assert found.exit_code == 2
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"--time-limit"):
-        times.seconds("--time-limit", text)
+        amounts.seconds("--time-limit", text)
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"), [("90s", 90), ("10m", 600), ("1.5 h", 5400), ("10min", 600), ("1d", 86400)]
 )
 def test_a_limit_is_a_time_with_its_unit(text: str, wanted: float) -> None:
-    assert times.seconds("--time-limit", text) == wanted
+    assert amounts.seconds("--time-limit", text) == wanted
 
 
 def test_one_bar_shows_the_phase_and_the_time_of_a_whole_study() -> None:
