@@ -305,6 +305,10 @@ seed, the interval of the difference excludes 0. One seed says nothing about cha
 are chosen on the test part, and nothing is tuned. So this page only shows where to look; `torchliquid assess` decides
 for your recording.
 
+With one of the three seeds, the test part starts with two samples that are very close together. The slope over these
+two, a feature of Linear and Gradient boosting, is far beyond all slopes in training, and one answer spoils their mean:
+hence their large ±.
+
 {tables}
 """
 
