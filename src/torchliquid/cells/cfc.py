@@ -64,7 +64,7 @@ class CfC(NamedTuple):
         x: Float[Tensor, "B C"],
         h: Float[Tensor, "B H"],
         span: Float[Tensor, " B"],
-        series: Sequence[Float[Tensor, "B U"]],
+        series: Sequence[Float[Tensor, "B _"]],
         weights: Sequence[Tensor],
     ) -> Float[Tensor, "B H"]:
         n, parts = len(self.backbone), []

@@ -571,7 +571,7 @@ def _rows(which: Sequence[int] | np.ndarray | None) -> Any:
     return rows if rows.size else np.empty(0, dtype=np.intp)
 
 
-def _elapsed(elapsed: float | np.ndarray, n: int) -> np.ndarray:
+def _elapsed(elapsed: float | np.number | np.ndarray, n: int) -> np.ndarray:
     array = np.asarray(elapsed, dtype=np.float64)
     if array.shape not in ((), (1,), (n,)):
         raise InputError(f"elapsed has shape {array.shape}; a number or {(n,)} is needed")
