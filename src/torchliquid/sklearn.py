@@ -96,15 +96,8 @@ class LiquidNetwork(BaseEstimator):
         place, task, scales = device_of(self.device), task.fit(training), Preprocessing.fit(training)
         if task.horizon is not None:
             task = task.from_last(training, validation, scales)
-        config = TrainingConfig(
-            lr=self.lr,
-            updates=self.updates,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            seed=seed,
-        )
+        options = ("lr", "updates", "epochs", "batch_size", "weight_decay", "patience")
+        config = TrainingConfig(**{name: getattr(self, name) for name in options}, seed=seed)
         with seeded(seed):
             model = build(self.kind, task, scales, self.parameters, **(self.settings or {}))
         train(model.to(place), training, validation, config)
