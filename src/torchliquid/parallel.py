@@ -207,22 +207,30 @@ def _newton(
     return None, None, Solved(iteration, moved, converged=False, damped=damped)
 
 
+def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
+    """The states after each sample, and their Jacobians (B, T, D, D) by the states before, one column per unit."""
+    columns = torch.func.vmap(partial(_slopes, advance, before), out_dims=-1)
+    return advance(before), columns(_units(before))
+
+
+def _own_slopes(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`_linearised`, but only the diagonal, (B, T, D)."""
+
+    def own(unit: Tensor) -> Tensor:
+        return (_slopes(advance, before, unit) * unit).sum(-1)
+
+    return advance(before), torch.func.vmap(own, out_dims=-1, chunk_size=8)(_units(before))
+
+
 def _slopes(advance: Advance, before: Tensor, direction: Tensor) -> Tensor:
     """The derivative of the states after each sample, in one direction of the states before."""
     slopes: Tensor = torch.func.jvp(advance, (before,), (direction.expand_as(before),))[1]
     return slopes
 
 
-def _linearised(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
-    """The states after each sample, and their Jacobians (B, T, D, D) by the states before, one column per unit."""
-    columns = torch.func.vmap(partial(_slopes, advance, before), out_dims=-1)
-    return advance(before), columns(torch.eye(before.shape[-1]).to(before))
-
-
-def _own_slopes(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`_linearised`, but only the diagonal, (B, T, D)."""
-    own = lambda unit: (_slopes(advance, before, unit) * unit).sum(-1)  # noqa: E731
-    return advance(before), torch.func.vmap(own, out_dims=-1, chunk_size=8)(torch.eye(before.shape[-1]).to(before))
+def _units(before: Tensor) -> Tensor:
+    """(D, D) the directions of the units, made on the states' device."""
+    return torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
 
 
 def _along_units(advance: Advance, before: Tensor) -> tuple[Tensor, Tensor]:

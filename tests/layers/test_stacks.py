@@ -163,6 +163,29 @@ def test_a_bidirectional_layer_is_exported_with_free_time():
     torch.testing.assert_close(program.module()(longer)[0], layer(longer)[0])
 
 
+class LastOutputs(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, lengths):
+        return self.layer(x, lengths=lengths)[0]
+
+
+@pytest.mark.parametrize("written", ["traced", "exported"])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_last_outputs_of_a_stack_are_written_down_for_any_batch(written, both):
+    module = LastOutputs(CfC(3, 5, return_sequences=False, num_layers=2, bidirectional=both)).eval()
+    given = torch.randn(3, 7, 3), torch.tensor([7, 2, 4])
+    if written == "traced":
+        program = torch.jit.trace(module, given, check_trace=False)
+    else:
+        batch = torch.export.Dim("batch")
+        program = torch.export.export(module, given, dynamic_shapes=({0: batch}, {0: batch}), strict=False).module()
+    more = torch.randn(5, 7, 3), torch.tensor([1, 7, 3, 2, 6])
+    torch.testing.assert_close(program(*more), module(*more))
+
+
 @pytest.mark.parametrize("kind", [LTC, CfC])
 def test_a_wiring_that_another_layer_has_built_is_stacked(kind):
     for make in (lambda: AutoNCP(9, 2), lambda: NCP(4, 3, 2, 2, 2, 3, 2, seed=None), lambda: FullyConnected(4, 2)):

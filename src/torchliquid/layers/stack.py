@@ -43,7 +43,8 @@ def at_last(values: Float[Tensor, "B T ..."], lengths: Int[Tensor, " B"] | None)
     """The values at each sequence's last sample; ``lengths`` None: all have T samples."""
     if lengths is None:
         return values[:, -1]
-    return values[torch.arange(len(values), device=values.device), lengths - 1]
+    # The shape, because len() would fix the batch size in a traced or exported call.
+    return values[torch.arange(values.shape[0], device=values.device), lengths - 1]
 
 
 @dataclass(frozen=True)
