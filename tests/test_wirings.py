@@ -146,7 +146,8 @@ class Grid(Wiring):
 
 class Twice(AutoNCP):
     def __init__(self, size):
-        super().__init__(2 * size, 2)
+        self.output_size = 2
+        super().__init__(2 * size, self.output_size)
 
 
 @pytest.mark.parametrize("make", [lambda: Grid(2, 3, output_dim=2, weights=np.ones(2)), lambda: Twice(8)])

@@ -10,6 +10,7 @@ import copy
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -500,7 +501,7 @@ class AutoNCP(NCP):
         )
         self.sparsity_level = sparsity_level
 
-    @property
+    @cached_property  # no property, so that a subclass may set an attribute of this name
     def output_size(self) -> int:
         """Number of motor neurons."""
         return self.motor_neurons

@@ -8,6 +8,7 @@ from tests.helpers.small import small_model, small_recording
 
 from torchliquid import InputError, Model
 from torchliquid.edge.network import describe
+from torchliquid.models.build import assemble
 from torchliquid.study.contenders import CONTENDERS
 
 NETWORKS = [c for c in CONTENDERS if c.network]
@@ -40,3 +41,19 @@ def test_what_tuning_may_choose_answers_live_and_from_a_file_as_it_does_whole(ki
 def test_how_a_layer_is_called_is_no_setting_of_a_kind(kind, name) -> None:
     with pytest.raises(InputError, match=f"a {kind} has no '{name}'; it has .*units"):
         small_model(kind, **{name: True})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("cfc", name) for name in ("mode", "activation", "backbone_units", "backbone_layers", "backbone_dropout")),
+        *(("lrcssm", name) for name in ("elastance", "solver", "block")),
+        *((kind, "unfolds") for kind in ("ltc", "ltc_ncp", "ctrnn", "neural_ode", "ode_lstm")),
+        *(("cfc_ncp", "mode"), ("ctgru", "scales")),
+    ],
+)
+def test_a_setting_that_a_file_lacks_is_not_guessed(kind, name) -> None:
+    model = small_model(kind)
+    config = {setting: value for setting, value in model.config.items() if setting != name}
+    with pytest.raises(InputError, match=f"a {kind} cannot be made with .*: {name} is missing"):
+        assemble(kind, config, model.task, model.preprocessing)

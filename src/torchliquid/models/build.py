@@ -131,12 +131,16 @@ FORMS = ("return_sequences", "batch_first", "return_states", "num_layers", "bidi
 """Arguments of layers that are no settings of a kind: the network sets them, or has another name for them."""
 
 
-def _liquid(layer: Callable[..., RecurrentLayer], **fixed: Any) -> Callable[..., Network]:
-    """Makes a network of one layer; ``unfolds`` are its ``ode_unfolds``."""
+def _liquid(layer: Callable[..., RecurrentLayer], *needed: str, **fixed: Any) -> Callable[..., Network]:
+    """Makes a network of one layer; ``unfolds`` are its ``ode_unfolds``. The config of a file must have the ``needed``
+    settings, because the layer's own defaults may differ from those of the model."""
 
     def make(inputs: int, units: int | AutoNCP, **options: Any) -> Network:
         for name in options.keys() & FORMS:
             raise TypeError(f"unexpected keyword argument {name!r}")
+        for name in needed:
+            if name not in options:
+                raise TypeError(f"{name} is missing")
         options = {"ode_unfolds" if name == "unfolds" else name: value for name, value in options.items()}
         return Liquid(layer(inputs, units, **fixed, **options))
 
@@ -189,26 +193,30 @@ def _backbone_sizes(size: int, config: Config, n_outputs: int) -> Config:
 MEMORY = {"mixed_memory": False}
 CLOSED_FORM = {"backbone_layers": 1, "backbone_dropout": 0.0, "mode": "default", "activation": "lecun_tanh"}
 NCP = {"sparsity": 0.5, "wiring_seed": 22222}
-LTC_NETWORK = _liquid(LTC, output_mapping=None)  # because the readout is linear already
+# Recordings have gaps, over which an Euler step overshoots.
+LIQUID_CAPACITANCE = {"elastance": "plain", "solver": "exponential", "block": True}
+CFC_NETWORK = _liquid(CfC, "backbone_units", *CLOSED_FORM)
+LTC_NETWORK = _liquid(LTC, "unfolds", output_mapping=None)  # because the readout is linear already
 
 KINDS: dict[str, Kind] = {
-    "cfc": Kind("CfC", _liquid(CfC), {**CLOSED_FORM, **MEMORY}, _backbone_sizes),
-    "cfc_mm": Kind("CfC with mixed memory", _liquid(CfC), {**CLOSED_FORM, "mixed_memory": True}, _backbone_sizes),
-    "cfc_ncp": Kind("CfC on NCP", _on_ncp(_liquid(CfC)), {**NCP, "mode": "default", **MEMORY}, _ncp_sizes),
+    "cfc": Kind("CfC", CFC_NETWORK, {**CLOSED_FORM, **MEMORY}, _backbone_sizes),
+    "cfc_mm": Kind("CfC with mixed memory", CFC_NETWORK, {**CLOSED_FORM, "mixed_memory": True}, _backbone_sizes),
+    "cfc_ncp": Kind("CfC on NCP", _on_ncp(_liquid(CfC, "mode")), {**NCP, "mode": "default", **MEMORY}, _ncp_sizes),
     "ltc": Kind("LTC", LTC_NETWORK, {"unfolds": 6, "solver": "fused", **MEMORY}, _units),
     "ltc_ncp": Kind("LTC on NCP", _on_ncp(LTC_NETWORK), {**NCP, "unfolds": 6, "solver": "fused", **MEMORY}, _ncp_sizes),
-    "ctrnn": Kind("CT-RNN", _liquid(CTRNN), {"unfolds": 6, "solver": "euler"}, _units),
-    "neural_ode": Kind("Neural ODE", _liquid(NeuralODE), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units),
-    "ctgru": Kind("CT-GRU", _liquid(CTGRU), {"scales": 8}, _units),
-    # Recordings have gaps, over which an Euler step overshoots.
-    "lrcssm": Kind("LrcSSM", _liquid(LrcSSM), {"elastance": "plain", "solver": "exponential", "block": True}, _units),
+    "ctrnn": Kind("CT-RNN", _liquid(CTRNN, "unfolds"), {"unfolds": 6, "solver": "euler"}, _units),
+    "neural_ode": Kind(
+        "Neural ODE", _liquid(NeuralODE, "unfolds"), {"unfolds": 6, "solver": "rk4", "update": "gru"}, _units
+    ),
+    "ctgru": Kind("CT-GRU", _liquid(CTGRU, "scales"), {"scales": 8}, _units),
+    "lrcssm": Kind("LrcSSM", _liquid(LrcSSM, *LIQUID_CAPACITANCE), LIQUID_CAPACITANCE, _units),
     "mixture": Kind(
         "Liquid experts",
         _mixture,
         {"expert": "cfc", "experts": 4, "top_k": 1, "router_units": 8, "balance": 0.01},
         _units,
     ),
-    "ode_lstm": Kind("ODE-LSTM", _liquid(ODELSTM), {"unfolds": 3, "solver": "rk4"}, _units),
+    "ode_lstm": Kind("ODE-LSTM", _liquid(ODELSTM, "unfolds"), {"unfolds": 3, "solver": "rk4"}, _units),
     "lstm": Kind("LSTM", partial(Gated, "lstm"), {}, _units),
     "gru": Kind("GRU", partial(Gated, "gru"), {}, _units),
     "grud": Kind("GRU-D", MaskedGRUD, {}, _units, chained=False, masked=True),
