@@ -174,19 +174,24 @@ def distil(
 
     labelled = _labelled(test, task)
 
-    def figures(part: Recording) -> tuple[float, float | None, float | None]:
+    def both(part: Recording) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        return model.outputs(part), _answers(answers, part)
+
+    def figures(
+        part: Recording, own: list[np.ndarray], others: list[np.ndarray]
+    ) -> tuple[float, float | None, float | None]:
         """The distance, and the scores of teacher and pupil."""
-        own, others = model.outputs(part), _answers(answers, part)
         scores = [task.metrics(each, part)[task.primary] if labelled else None for each in (others, own)]
         return distance(task, own, others), scores[0], scores[1]
 
-    changes = tuple(
-        Under(shift.name, shift.describe(severity), *figures(shifted(test, shift, severity, usual, 0)))
-        for shift in shifts
-        for severity in shift.severities
-    )
-    gain = _gain(task, test, model.outputs(test), _answers(answers, test)) if labelled else None
-    return Distilled(model, *figures(test), gain, changes, test.n_samples)
+    clean = both(test)  # once, because a teacher may be slow
+    changes = []
+    for shift in shifts:
+        for severity in shift.severities:
+            part = shifted(test, shift, severity, usual, 0)
+            changes.append(Under(shift.name, shift.describe(severity), *figures(part, *both(part))))
+    gain = _gain(task, test, *clean) if labelled else None
+    return Distilled(model, *figures(test, *clean), gain, tuple(changes), test.n_samples)
 
 
 def _answers(teacher: Teacher, recording: Recording) -> list[np.ndarray]:
