@@ -7,7 +7,8 @@ from tests.helpers.small import small_recording
 from typer.testing import CliRunner
 
 from torchliquid import Model, Recording, fit
-from torchliquid.cli import app, options
+from torchliquid.cli import app
+from torchliquid.cli.amounts import part_of_one
 from torchliquid.data import Preprocessing
 from torchliquid.errors import InputError
 from torchliquid.models import Tabular, conformal
@@ -99,11 +100,11 @@ def test_where_there_is_no_interval(task, level, words):
 
 
 def test_how_the_command_says_a_share():
-    assert options.interval("90%") == options.interval("0.9") == pytest.approx(0.9)
-    assert options.interval(None) is None
+    assert part_of_one("--interval", "90%") == part_of_one("--interval", "0.9") == pytest.approx(0.9)
+    assert part_of_one("--interval", None) is None
     for wrong in ("90", "0", "most", "-0.5", "nan"):
         with pytest.raises(InputError, match="between 0 and 1"):
-            options.interval(wrong)
+            part_of_one("--interval", wrong)
 
 
 @pytest.mark.parametrize(
