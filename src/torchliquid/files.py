@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, get_args, get_origin
 
 import filelock
 import numpy as np
@@ -102,13 +102,27 @@ def to_plain(value: Any, digits: int | None = None) -> Any:
 @functools.cache
 def _converter() -> Converter:
     from cattrs import Converter
+    from cattrs.gen import make_dict_structure_fn
 
-    def array(value: list[Any], kind: type) -> np.ndarray:
-        return np.array(value, bool if value and all(isinstance(item, bool) for item in value) else np.float64)
+    def array(value: list[Any], kind: Any) -> np.ndarray:
+        """Of the type in ``NDArray[...]``; of float64 without one."""
+        types = get_args(kind)
+        return np.array(value, get_args(types[1])[0] if types else np.float64)
+
+    def dataclass_from(kind: Any) -> Callable[[Any, Any], Any]:
+        filled = make_dict_structure_fn(kind, converter)
+
+        def structure(value: Any, _: Any) -> Any:
+            if not isinstance(value, Mapping):  # a list or text has none of the names, so all would be defaults
+                raise TypeError(f"{kind.__name__} needs names with values, not {type(value).__name__}")
+            return filled(value, kind)
+
+        return structure
 
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(float, lambda value, kind: math.nan if value is None else float(value))
-    converter.register_structure_hook(np.ndarray, array)
+    converter.register_structure_hook_func(lambda kind: np.ndarray in (kind, get_origin(kind)), array)
+    converter.register_structure_hook_factory(is_dataclass, dataclass_from)
     return converter
 
 

@@ -405,10 +405,13 @@ def test_wide_rows_come_out_by_series_and_time_and_nothing_else_changes(values, 
     assert sorted(seen) == list(range(n))
 
 
-def test_a_year_that_does_not_fit_nanoseconds_is_refused_in_a_form_that_python_reads():
-    frame = pl.DataFrame({"t": ["2500-001", "2500-002"], "x": [1.0, 2.0]})
+@pytest.mark.parametrize(
+    ("time", "form"), [("2500-001", "%Y-%j"), ("0001-001 +0500", "%Y-%j %z"), ("9999-365 -0500", "%Y-%j %z")]
+)
+def test_a_year_that_does_not_fit_nanoseconds_is_refused_in_a_form_that_python_reads(time, form):
+    frame = pl.DataFrame({"t": [time, time], "x": [1.0, 2.0]})
     with pytest.raises(InputError, match="years must be from 1678 to 2261"):
-        Recording.from_frame(frame, time="t", time_format="%Y-%j")
+        Recording.from_frame(frame, time="t", time_format=form)
 
 
 def test_a_single_name_is_one_column_and_not_its_letters(tmp_path):

@@ -145,6 +145,8 @@ def rewritten(path, change, tensors=None, version="1"):
         (lambda d: d["task"].update(labels=[]), "has 0 classes, but two or more are needed"),
         (lambda d: d["task"].update(labels=["0", "1", "2"]), "do not fit|asks for"),
         (lambda d: d["task"].update(kind="x"), "description is invalid"),
+        (lambda d: d["task"].update(alarm="x"), "description is invalid"),
+        (lambda d: d["task"].update(alarm=[]), "description is invalid"),
         (lambda d: d["preprocessing"].update(mean=[1.0]), "description is invalid"),
         (lambda d: d["preprocessing"].update(std=[float("nan")] * 3), "not finite|invalid"),
         (lambda d: d.pop("task"), "description is invalid"),
@@ -164,6 +166,17 @@ def test_descriptions_that_make_no_sense(kind, change, words, tmp_path):
     rewritten(path, change)
     with pytest.raises(InputError, match=words):
         Model.load(path)
+
+
+def test_channels_that_are_told_may_be_numbers(tmp_path):
+    path = tmp_path / "m.safetensors"
+    small_model("cfc").save(path)
+    rewritten(path, lambda d: d["preprocessing"].update(ignored=[0, 0, 1], told=[1, 0, 0]))
+    scales = Model.load(path).preprocessing
+    assert scales.ignored is not None
+    assert scales.told is not None
+    assert scales.ignored.dtype == scales.told.dtype == bool
+    assert scales.mask(np.zeros((1, 3), bool)).tolist() == [[False, True, True]]
 
 
 def test_files_that_are_not_ours(tmp_path):

@@ -442,9 +442,11 @@ def _by_python(text: pl.Series, form: str, row: Row) -> Dates:
         value = None
         with suppress(ValueError):
             value = None if written is None else dt.datetime.strptime(written, form)
-        if value is not None and value.tzinfo is not None:
-            value, zoned = value.astimezone(dt.UTC).replace(tzinfo=None), True
-        values.append(value if value is not None and 1678 <= value.year <= 2261 else None)
+        if value is None or not 1678 <= value.year <= 2261:
+            values.append(None)
+            continue
+        zoned |= value.tzinfo is not None
+        values.append(value.astimezone(dt.UTC).replace(tzinfo=None) if value.tzinfo is not None else value)
     known = text.is_not_null().to_numpy()
     _check(text, known & np.array([value is None for value in values]), row, form)
     return Dates(np.array(values, dtype="datetime64[us]").astype(np.int64) * 1000 * known, known, zoned)

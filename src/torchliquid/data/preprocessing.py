@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchliquid.data.columns import nearest
 from torchliquid.data.recording import Recording, Series
@@ -63,8 +64,8 @@ class Preprocessing:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     longest_gap: float | None = None
-    ignored: np.ndarray | None = None
-    told: np.ndarray | None = None
+    ignored: NDArray[np.bool_] | None = None
+    told: NDArray[np.bool_] | None = None
 
     @classmethod
     def fit(cls, recording: Recording, with_mask: bool | None = None) -> Preprocessing:
