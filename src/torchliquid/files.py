@@ -142,6 +142,19 @@ def from_plain(kind: Any, value: Any) -> Any:
         raise ValueError(repr(error)) from None
 
 
+def read_plain(path: Path, kind: Any) -> Any:
+    """Read a dataclass from a JSON file, as in :func:`from_plain`.
+
+    Raises:
+        InputError: the file is not valid JSON, or does not fit the dataclass.
+        OSError: the file cannot be read.
+    """
+    try:
+        return from_plain(kind, read_json(path, dict))
+    except ValueError:
+        raise InputError(f"{path} is damaged; remove it and run the same command again") from None
+
+
 def without_folders(text: str) -> str:
     """Shorten every path in a text to its last part, and paths of installed code to what follows ``site-packages``.
 

@@ -63,6 +63,12 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "trial deep": ("trials", lambda f: (f / "trial.json").write_text(DEEP), "trial.json is damaged"),
     "trial of words": ("trials", lambda f: (f / "trial.json").write_text('{"validation": "x"}'), "is damaged"),
     "evaluation deep": ("evaluations", lambda f: (f / "evaluation.json").write_text(DEEP), "measured again"),
+    "evaluation of words": (
+        "evaluations",
+        lambda f: (f / "evaluation.json").write_text('{"tests": {}, "windows": {}, "shifts": {"noise": "strong"}}'),
+        "evaluation.json is damaged",
+    ),
+    "costs without bytes": ("evaluations", lambda f: (f / "cost.json").write_text("{}"), "cost.json is damaged"),
     "scores lost": ("evaluations", lambda f: (f / "scores.npz").unlink(), "scores.npz was missing"),
     "scores cut": ("evaluations", lambda f: truncate(f / "scores.npz"), "measured again"),
 }

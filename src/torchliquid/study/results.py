@@ -58,13 +58,13 @@ class TrialResult:
     validation: float  # primary metric on the validation part
     tests: dict[str, dict[str, float]]  # test's name (and POOLED) -> metric -> value; state carried, as in use
     windows: dict[str, dict[str, float]]  # the same, scored on windows, as in training
-    parameters: int = 0  # live ones, which can change the output
-    bytes: int = 0  # stored on a device, as in torchliquid.study.run.cost
-    train_seconds: float = math.nan
-    epochs: int = 0
-    latency_us: float = math.nan  # one live step, batch 1: median, microseconds
-    latency_p99_us: float = math.nan
-    memory_mb: float = math.nan  # peak while training
+    parameters: int  # live ones, which can change the output
+    bytes: int  # stored on a device, as in torchliquid.study.run.cost
+    train_seconds: float
+    epochs: int
+    latency_us: float  # one live step, batch 1: median, microseconds
+    latency_p99_us: float
+    memory_mb: float  # peak while training
     shifts: dict[str, tuple[float, ...]] = field(default_factory=dict)  # primary metric for each severity of a shift
     state_bytes: int = 0  # between two samples, on a device
     operations: float = math.nan  # per sample

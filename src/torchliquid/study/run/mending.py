@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from torchliquid.errors import InputError, printable
-from torchliquid.files import read_json, write_json
+from torchliquid.files import read_json, read_plain, write_json
 from torchliquid.models import Model
+from torchliquid.study.run.cost import Cost
+from torchliquid.study.run.probes import PROBE, Chosen
 from torchliquid.study.run.store import Store
-from torchliquid.study.run.trial import COST, MODEL, SCORES, Spec, Trained
+from torchliquid.study.run.trial import COST, MODEL, SCORES, Measured, Spec, Trained
 from torchliquid.study.stats.scores import DAMAGED
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def mend(store: Store, specs: Sequence[Spec]) -> None:
             shutil.rmtree(evaluation, ignore_errors=True)
             _forget_latency(store, spec.id)
             _tell(store, f"{spec.words}, was trained and measured again: {wrong}.")
-        elif wrong := _wrong_evaluation(evaluation, COST):
+        elif wrong := _wrong_evaluation(evaluation, COST, Cost):
             shutil.rmtree(evaluation)
             _tell(store, f"{spec.words}, was measured again: {wrong}.")
 
@@ -40,7 +42,7 @@ def mend(store: Store, specs: Sequence[Spec]) -> None:
 def mend_evaluation(store: Store, name: str) -> None:
     """The same for a probe, which is measured without a trial."""
     evaluation = store.evaluation(name)
-    if wrong := _wrong_evaluation(evaluation, "probe.json"):
+    if wrong := _wrong_evaluation(evaluation, PROBE, Chosen):
         shutil.rmtree(evaluation)
         _tell(store, f"{name} was measured again: {wrong}.")
 
@@ -81,12 +83,12 @@ def _wrong_trial(folder: Path) -> str:
     return ""
 
 
-def _wrong_evaluation(folder: Path, *more: str) -> str:
+def _wrong_evaluation(folder: Path, name: str, kind: type) -> str:
     if not folder.exists():
         return ""
     try:
-        for name in ("evaluation.json", *more):
-            read_json(folder / name, dict)
+        Measured.read(folder)
+        read_plain(folder / name, kind)
         with np.load(folder / SCORES, allow_pickle=False) as scores:
             for name in scores.files:
                 scores[name]

@@ -5,23 +5,23 @@ A probe is much simpler than a contender. It is chosen on the validation part as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from torchliquid.data import Preprocessing, Recording, Windows
-from torchliquid.files import from_plain, read_json, to_json
+from torchliquid.files import read_plain, to_json
 from torchliquid.jobs import Progress
 from torchliquid.models.tabular import Tabular
 from torchliquid.study.plan import Answering, Plan, joined
 from torchliquid.study.results import ContenderResult, TrialResult
-from torchliquid.study.run.trial import SCORES, Files, measure
+from torchliquid.study.run.trial import SCORES, Files, Measured, measure
 from torchliquid.study.shifts import Shift
 
-MEASURED = ("tests", "windows", "shifts", "unshifted", "alarms")
-"""What the results have of a probe's measurements."""
+PROBE = "probe.json"
 
 MOST_SENSORS = 64
 """If there are more channels, only this many of the first ones are tried as the one sensor."""
@@ -77,6 +77,14 @@ PROBES = (
 )
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The candidate that is best on validation, and its score there."""
+
+    chosen: str
+    validation: float
+
+
 def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Progress) -> Iterator[Files]:
     """Fit a probe's candidates, choose one on validation, and measure it."""
     probe = next(p for p in PROBES if p.name == name)
@@ -84,23 +92,33 @@ def evaluate_probe(plan: Plan, name: str, shifts: Sequence[Shift], progress: Pro
     scores = {candidate: plan.score(model, plan.validation) for candidate, model in fitted.items()}
     sign = 1 if plan.task.higher_is_better else -1
     best = max(scores, key=lambda candidate: sign * scores[candidate])
-    chosen = {"chosen": best, "validation": scores[best]}
+    chosen = Chosen(best, scores[best])
     models = [fitted[best], *(probe.fit(plan.at(i), best) for i in plan.moments[1:])]
-    yield {**measure(plan, joined(models, plan.tests), shifts, progress), "probe.json": to_json(chosen)}
+    yield {**measure(plan, joined(models, plan.tests), shifts, progress), PROBE: to_json(asdict(chosen))}
 
 
 def probe_result(name: str, folder: Path, study: Path) -> ContenderResult:
     """The result of :func:`evaluate_probe` in the form of the study's results."""
-    probe = read_json(folder / "probe.json", dict)
-    measured = read_json(folder / "evaluation.json", dict)
+    probe: Chosen = read_plain(folder / PROBE, Chosen)
     if name == "one_sensor":
-        label, detail = "A linear model", str(probe["chosen"])
+        label, detail = "A linear model", probe.chosen
     else:
-        model = {"linear": "a linear model", "boosting": "gradient boosting"}[probe["chosen"]]
+        model = {"linear": "a linear model", "boosting": "gradient boosting"}[probe.chosen]
         label, detail = f"{model} on each sample alone", ""
-    measured = {name: value for name, value in measured.items() if name in MEASURED}
-    found = {"seed": 0, "hyper": {}, "validation": probe["validation"], **measured}
-    trial = from_plain(TrialResult, {**found, "scores": str((folder / SCORES).relative_to(study))})
+    trial = TrialResult(
+        seed=0,
+        hyper={},
+        validation=probe.validation,
+        parameters=0,
+        bytes=0,
+        train_seconds=math.nan,
+        epochs=0,
+        latency_us=math.nan,
+        latency_p99_us=math.nan,
+        memory_mb=math.nan,
+        scores=str((folder / SCORES).relative_to(study)),
+        **vars(replace(Measured.read(folder), calibration=None, confusion=(), coverage={})),
+    )
     return ContenderResult(name, label, "probe", (trial,), detail=detail)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,13 +15,14 @@ from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 from torchliquid.errors import InputError
-from torchliquid.files import from_plain, read_json, write_folder, write_json
+from torchliquid.files import read_plain, write_folder, write_json
 from torchliquid.jobs import Job, Listener, Progress, Silent, Workers, run_jobs
 from torchliquid.models.storage import load
 from torchliquid.page import numbers
 from torchliquid.study.contenders import CLASS_WEIGHTS, HALVED, Contender, Hyper
 from torchliquid.study.plan import Plan
 from torchliquid.study.results import ContenderResult, Failed, TrialResult
+from torchliquid.study.run.cost import Cost
 from torchliquid.study.run.latency import live_step
 from torchliquid.study.run.limit import (
     GUESSED,
@@ -44,6 +45,7 @@ from torchliquid.study.run.trial import (
     MODEL,
     SCORES,
     Files,
+    Measured,
     Spec,
     Trainable,
     Trained,
@@ -355,21 +357,24 @@ class Runner:
     def _result(self, spec: Spec, latency: tuple[float, float]) -> TrialResult:
         trained = self.trained(spec)
         folder = self.store.evaluation(spec.id)
-        measured = read_json(folder / "evaluation.json", dict)
-        costs = read_json(folder / COST, dict)
-        found = {
-            **asdict(trained),
-            **costs,
-            **measured,
-            "seed": spec.seed,
-            "hyper": spec.hyper,
-            "train_seconds": trained.seconds,
-            "latency_us": latency[0],
-            "latency_p99_us": latency[1],
-            "scores": str((folder / SCORES).relative_to(self.store.folder)),
-        }
-        result: TrialResult = from_plain(TrialResult, found)
-        return result
+        costs: Cost = read_plain(folder / COST, Cost)
+        return TrialResult(
+            seed=spec.seed,
+            hyper=spec.hyper,
+            validation=trained.validation,
+            parameters=trained.parameters,
+            train_seconds=trained.seconds,
+            epochs=trained.epochs,
+            updates=trained.updates,
+            doubt=trained.doubt,
+            latency_us=latency[0],
+            latency_p99_us=latency[1],
+            memory_mb=trained.memory_mb,
+            curve=trained.curve,
+            scores=str((folder / SCORES).relative_to(self.store.folder)),
+            **vars(costs),
+            **vars(Measured.read(folder)),
+        )
 
     def _as_good_as_best(self, rated: list[tuple[float, T]]) -> T:
         """The first whose score on validation differs from the best by less than what matters: smaller differences are

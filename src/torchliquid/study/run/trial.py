@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from torchliquid.alarms import NOTHING, Counts
 from torchliquid.data import Recording, Windows
 from torchliquid.errors import InputError
-from torchliquid.files import from_plain, read_json, to_json, to_plain
+from torchliquid.files import read_plain, to_json, to_plain
 from torchliquid.jobs import Progress
 from torchliquid.metrics import Metric
 from torchliquid.models import KINDS, Model, build
@@ -49,6 +49,7 @@ from torchliquid.training.provenance import provenance
 MODEL = "model.safetensors"
 SCORES = "scores.npz"
 COST = "cost.json"
+MEASURED = "evaluation.json"
 TRAINING_SETTINGS = ("lr", "batch_size", "weight_decay", "class_weights")
 
 Trainable = Saved
@@ -115,12 +116,28 @@ class Trained:
             InputError: it is damaged.
             OSError: it is not there.
         """
-        path = folder / "trial.json"
-        try:
-            trained: Trained = from_plain(cls, read_json(path, dict))
-        except ValueError:
-            raise InputError(f"{path} is damaged; run the same command again") from None
+        trained: Trained = read_plain(folder / "trial.json", cls)
         return trained
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of a trial or a probe on the test part, as in :class:`TrialResult`."""
+
+    tests: dict[str, dict[str, float]]
+    windows: dict[str, dict[str, float]]
+    shifts: dict[str, tuple[float, ...]]
+    unshifted: dict[str, float] = field(default_factory=dict)
+    alarms: dict[str, Counts] = field(default_factory=dict)
+    calibration: Calibrated | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
+    coverage: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Measured:
+        """Read what :func:`measure` wrote to a folder; errors as in :meth:`Trained.read`."""
+        measured: Measured = read_plain(folder / MEASURED, cls)
+        return measured
 
 
 def train_trial(plan: Plan, spec: Spec, progress: Progress) -> Iterator[Files]:
@@ -261,7 +278,7 @@ def measure(plan: Plan, model: Answering | Walked, shifts: Sequence[Shift], prog
         "confusion": _confusion(task, tests, clean),
         "coverage": _coverage(model, tests, clean),
     }
-    return {SCORES: pack_scores(cells, whole, under, proper), "evaluation.json": to_json(measured)}
+    return {SCORES: pack_scores(cells, whole, under, proper), MEASURED: to_json(measured)}
 
 
 def _metrics(task: Task, tests: Tests, outputs: Outputs) -> dict[str, dict[str, float]]:
