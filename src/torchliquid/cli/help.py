@@ -111,7 +111,7 @@ class Command(_Examples, TyperCommand):
         for param in params:
             if param.param_type_name == "argument":
                 param.metavar = ARGUMENTS[param.name or ""]
-            elif not param.rich_help_panel and (param.name in PLACES):
+            elif not param.rich_help_panel and param.name in PLACES:
                 group, metavar = PLACES[param.name]
                 param.rich_help_panel, param.metavar = group, param.metavar or metavar
 

@@ -249,17 +249,17 @@ def run_episode(
     named = (shift.name, getattr(world, "unit", "")) if shift is not None else (CLEAN, "")
     return Episode(
         *named,
-        severity,
-        seed,
-        run.success,
-        run.crashed,
-        run.why,
-        run.steps,
-        run.seconds,
-        run.reward,
-        run.clipped,
-        path,
-        gap,
+        severity=severity,
+        seed=seed,
+        success=run.success,
+        crashed=run.crashed,
+        why=run.why,
+        steps=run.steps,
+        seconds=run.seconds,
+        reward=run.reward,
+        clipped=run.clipped,
+        path=path,
+        path_error=gap,
     )
 
 

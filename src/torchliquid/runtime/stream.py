@@ -365,12 +365,11 @@ class ModelStream:
         if np.shape(held) != self._held.shape or np.shape(started) != self._started.shape:
             given = [np.shape(held), np.shape(started)]
             raise InputError(f"what is held has shapes {given}; {[self._held.shape, self._started.shape]} are needed")
-        named = (
-            bool(network) and np.asarray(network[0]).dtype == np.uint64
-        )  # states of earlier versions have no fingerprint
+        # states of earlier versions have neither a fingerprint nor the time of the last sample
+        named = bool(network) and np.asarray(network[0]).dtype == np.uint64
         if named and not np.array_equal(network.pop(0), self._print):
             raise InputError("the state is of another model, or of another number of streams: begin with reset()")
-        timed = bool(network) and np.ndim(network[0]) == 1  # nor the time of the last sample
+        timed = bool(network) and np.ndim(network[0]) == 1
         last = network.pop(0) if timed else np.full(self.n, -np.inf)
         alarms = network.pop() if self._alarms and network else np.empty(0)
         if self._alarms and np.shape(alarms) != (self.n, 3):
